@@ -1,0 +1,36 @@
+"""Alembic's environment: one transaction for each migration, and a migration that cannot get its lock gives up."""
+
+from alembic import context
+from sqlalchemy import Engine, text
+
+from triage.storage.tables import Base
+
+LOCK_TIMEOUT = "4s"  # a migration waits behind a long query no longer than this, as everybody else waits behind it
+STATEMENT_TIMEOUT = "10min"
+ADVISORY_LOCK = 7216340001  # two upgrades at once: the second waits, then finds nothing to do
+
+
+def run(engine: Engine) -> None:
+    with engine.connect() as connection:
+        connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
+        connection.execute(text(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'"))
+        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": ADVISORY_LOCK})
+        connection.commit()
+        try:
+            context.configure(
+                connection=connection,
+                target_metadata=Base.metadata,
+                compare_server_default=True,
+                transaction_per_migration=True,
+            )
+            with context.begin_transaction():
+                context.run_migrations()
+        finally:
+            connection.rollback()
+            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": ADVISORY_LOCK})
+            connection.execute(text("RESET lock_timeout"))
+            connection.execute(text("RESET statement_timeout"))
+            connection.commit()
+
+
+run(context.config.attributes["engine"])

@@ -1,0 +1,56 @@
+"""One hierarchy of errors. A message is one line: what is wrong and what to do, and never patient data."""
+
+from enum import StrEnum
+
+
+class TriageError(Exception):
+    """Base of every error that this product raises on purpose. `str(error)` is one line, fit to show to a user."""
+
+
+class UsageError(TriageError):
+    """What the caller asked for is wrong: an unknown message, a malformed manifest, a limit exceeded."""
+
+
+class ServiceUnavailableError(TriageError):
+    """Postgres, Redis or the blob store does not answer. Trying again later may help."""
+
+
+class ModelError(TriageError):
+    """A model artifact is missing, damaged or of another version. The worker stops: no photo can be scored."""
+
+
+class LeaseLostError(TriageError):
+    """The lease ran out and someone else holds the work now, so that this late result was refused."""
+
+
+class ErrorCode(StrEnum):
+    """Why an attachment is `not_assessable`. Stable: staff, reports and other systems rely on these names."""
+
+    EMPTY = "empty"
+    UNKNOWN_FORMAT = "unknown_format"
+    TRUNCATED = "truncated"
+    CORRUPT = "corrupt"
+    TOO_LARGE = "too_large"
+    TOO_MANY_PIXELS = "too_many_pixels"
+    TOO_SMALL = "too_small"
+    NOT_FOUND = "not_found"
+    URI_NOT_ALLOWED = "uri_not_allowed"
+    FETCH_FAILED = "fetch_failed"
+    SCORING_FAILED = "scoring_failed"
+    ATTEMPTS_EXHAUSTED = "attempts_exhausted"
+
+
+class AttachmentError(TriageError):
+    """One attachment cannot be assessed, now or ever. It is recorded for that attachment and never fails its batch."""
+
+    def __init__(self, code: ErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class TransientError(TriageError):
+    """One attachment could not be read this time (a blob store that stalls). It is tried again, up to the cap."""
+
+    def __init__(self, code: ErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code

@@ -1,0 +1,82 @@
+"""A model's card: what the weights are, how they were made and how they may be used. Needs no torch to be read."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from triage.errors import ModelError
+
+ARCHITECTURE: Final = "vgg16-five-patch-coral"
+
+PREPROCESSING: Final = "five-windows-448-bilinear/1"
+"""Version of what happens between upright RGB and the network. A model works only with the version of its card."""
+
+UNTRAINED: Final = "untrained"
+
+
+class Card(BaseModel):
+    """What is known of a model, and all that is needed to use it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._-]+$")
+    architecture: Literal["vgg16-five-patch-coral"] = ARCHITECTURE
+    preprocessing: str = PREPROCESSING
+    n_outputs: int = Field(default=4, ge=1, le=32)
+    good_votes: int = Field(default=2, ge=1)
+    pooling: Literal["mean"] = "mean"
+    threshold: float = Field(ge=0, le=1)
+    threshold_chosen_by: str
+    thresholds_by_photo_count: Mapping[int, float] = Field(default_factory=dict)
+    trained: bool
+    metrics: Mapping[str, Any] = Field(default_factory=dict)
+    calibration: Mapping[str, Any] = Field(default_factory=dict)
+    data_summary: Mapping[str, Any] = Field(default_factory=dict)
+    training_settings: Mapping[str, Any] = Field(default_factory=dict)
+    licence_notes: str = ""
+    created_at: datetime
+    weights_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+
+    @model_validator(mode="after")
+    def _good_votes_within_outputs(self) -> Self:
+        if self.good_votes > self.n_outputs:
+            raise ValueError("good_votes is larger than n_outputs")
+        return self
+
+    @property
+    def label(self) -> str:
+        """What every output that shows a score says of its model: its name, or `untrained`."""
+        return self.name if self.trained else UNTRAINED
+
+
+def read_card(text: str | bytes) -> Card:
+    """Reads a card.
+
+    Raises:
+        ModelError: it is not JSON, a field is missing or wrong, or it asks for another preprocessing version.
+    """
+    try:
+        card = Card.model_validate_json(text)
+    except ValidationError as error:
+        fields = ", ".join(sorted({".".join(map(str, e["loc"])) or "card" for e in error.errors()}))
+        raise ModelError(f"the model's card.json is not valid ({fields}): export the model again") from error
+    if card.preprocessing != PREPROCESSING:
+        raise ModelError(
+            f"the model was made for preprocessing {card.preprocessing!r}, this release has {PREPROCESSING!r}: "
+            "use the release that made it, or train again"
+        )
+    return card
+
+
+def card_json(card: Card) -> dict[str, Any]:
+    """The card as JSON types, to store or to print."""
+    document: dict[str, Any] = json.loads(card.model_dump_json())
+    return document
+
+
+def label_of(document: Mapping[str, Any]) -> str:
+    """The label of a card that is stored as JSON."""
+    return str(document["name"]) if document["trained"] else UNTRAINED

@@ -1,0 +1,197 @@
+"""Rescoring: verdicts of one model for every scored attachment that lacks one. It never sends anything.
+
+A run is a cursor over attachment ids, so it needs no rows of its own, resumes wherever it was cut off and is shared by
+all workers: each takes the next chunk under a short lock. What a lost worker left behind is found by a further pass,
+one photo at a time, so that a photo that kills its worker takes no other with it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import date, datetime, timedelta
+from typing import Self
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from triage.domain import (
+    AssessedBatch,
+    ClaimedAttachment,
+    ModelVersionId,
+    Run,
+    RunId,
+    RunKind,
+    RunStatus,
+    Scored,
+    VerdictOrigin,
+)
+from triage.errors import ModelError
+from triage.ports import Assessor
+from triage.retakes.decide import reconsider_unsent
+from triage.retakes.policy import RetakePolicy
+from triage.storage import inbox, runs, verdicts
+from triage.storage.engine import Sessions
+
+_MAX_PASSES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        total: attachments that lacked a verdict when the run began.
+        scored: verdicts written.
+        failed: attachments that could not be scored in the pass so far.
+        in_flight: taken by a worker and not yet written.
+        after: the cursor, an attachment id.
+        passes: passes begun.
+        withdrawn: retake requests withdrawn, not sent yet, because their message passes now.
+        good_to_bad, bad_to_good: photos whose verdict is another than that of the inbox.
+    """
+
+    total: int = 0
+    scored: int = 0
+    failed: int = 0
+    in_flight: int = 0
+    after: str | None = None
+    passes: int = 1
+    withdrawn: int = 0
+    good_to_bad: int = 0
+    bad_to_good: int = 0
+
+    @classmethod
+    def of(cls, run: Run) -> Self:
+        return cls(**dict(run.progress))  # type: ignore[arg-type]  # written by this class alone
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    run_id: RunId
+    model_version_id: ModelVersionId
+    attachments: Sequence[ClaimedAttachment]
+
+
+def start_rescoring(
+    session: Session,
+    model_version_id: ModelVersionId,
+    *,
+    since: datetime | None = None,
+    limit: int | None = None,
+    night: date | None = None,
+) -> tuple[Run, bool]:
+    """Makes a rescoring run, or finds the one of the same night and model.
+
+    Args:
+        since: only messages received from then on.
+        limit: at most so many attachments.
+        night: the date of a nightly run, of which there is one for each model.
+
+    Returns:
+        The run, and whether it is new.
+    """
+    parameters = {
+        "model_version_id": str(model_version_id),
+        "since": since.isoformat() if since else None,
+        "limit": limit,
+    }
+    dedupe_key = f"rescoring:{night.isoformat()}:{model_version_id}" if night else None
+    return runs.start(session, RunKind.RESCORING, parameters, dedupe_key=dedupe_key)
+
+
+class PostgresRescoring:
+    """As `triage.ports.Background`: one chunk of the oldest open rescoring run at a time."""
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        assessor_of: Callable[[ModelVersionId], Assessor],
+        *,
+        photos_per_batch: int,
+        lease: timedelta,
+        policy: RetakePolicy,
+    ) -> None:
+        self._sessions = sessions
+        self._assessor_of = assessor_of
+        self._photos_per_batch = photos_per_batch
+        self._lease = lease
+        self._policy = policy
+
+    def step(self) -> bool:
+        """Scores one chunk. False where no run has anything to do now."""
+        with self._sessions.begin() as session:
+            chunk = self._take(session)
+        if chunk is None:
+            return False
+        if chunk.attachments:
+            try:
+                batch = self._assessor_of(chunk.model_version_id).assess(chunk.attachments)
+            except ModelError as error:
+                with self._sessions.begin() as session:
+                    runs.end(session, chunk.run_id, RunStatus.FAILED, error=str(error))
+                return True
+            with self._sessions.begin() as session:
+                self._record(session, chunk, batch)
+        return True
+
+    def _take(self, session: Session) -> _Chunk | None:
+        run = runs.lock_oldest(session, RunKind.RESCORING)
+        if run is None:
+            return None
+        model = ModelVersionId(UUID(str(run.parameters["model_version_id"])))
+        since = datetime.fromisoformat(str(run.parameters["since"])) if run.parameters["since"] else None
+        progress = Progress.of(run)
+        if run.status is RunStatus.PENDING:
+            progress = replace(progress, total=verdicts.count_without(session, model, since=since))
+
+        size = self._photos_per_batch if progress.passes == 1 else 1
+        if run.parameters["limit"] is not None:
+            size = min(size, int(str(run.parameters["limit"])) - progress.scored - progress.in_flight)
+        after = UUID(progress.after) if progress.after else None
+        attachments = verdicts.without_verdict(session, model, after=after, since=since, limit=size) if size > 0 else []
+        if attachments:
+            progress = replace(progress, after=str(attachments[-1].id), in_flight=progress.in_flight + len(attachments))
+        elif progress.in_flight and run.is_leased:
+            return None  # other workers still hold chunks of this pass
+        else:
+            remaining = verdicts.count_without(session, model, since=since) if size > 0 else 0
+            if not remaining or progress.passes == _MAX_PASSES:
+                runs.beat_shared(session, run.id, lease=self._lease, progress=asdict(replace(progress, in_flight=0)))
+                runs.end(session, run.id, RunStatus.DONE)
+                return _Chunk(run.id, model, [])
+            progress = replace(progress, after=None, in_flight=0, failed=0, passes=progress.passes + 1)
+        runs.beat_shared(session, run.id, lease=self._lease, progress=asdict(progress))
+        return _Chunk(run.id, model, attachments)
+
+    def _record(self, session: Session, chunk: _Chunk, batch: AssessedBatch) -> None:
+        ids = [attachment.id for attachment in chunk.attachments]
+        inbox.lock_threads(session, ids)
+        scored = [item for item in batch.assessments if isinstance(item, Scored)]
+        new = verdicts.add(
+            session,
+            scored,
+            model_version_id=batch.model_version_id,
+            threshold=batch.threshold,
+            origin=VerdictOrigin.RESCORING,
+            run_id=chunk.run_id,
+        )
+        withdrawn = reconsider_unsent(
+            session,
+            inbox.messages_of(session, ids),
+            self._policy,
+            model_version_id=batch.model_version_id,
+        )
+        good_to_bad, bad_to_good = verdicts.count_flips(session, batch.model_version_id, ids)
+        run = runs.lock(session, chunk.run_id)
+        if run.status is not RunStatus.RUNNING:
+            return  # cancelled meanwhile; the verdicts are true all the same
+        progress = Progress.of(run)
+        progress = replace(
+            progress,
+            scored=progress.scored + new,
+            failed=progress.failed + len(ids) - len(scored),
+            in_flight=max(0, progress.in_flight - len(ids)),
+            withdrawn=progress.withdrawn + withdrawn,
+            good_to_bad=progress.good_to_bad + good_to_bad,
+            bad_to_good=progress.bad_to_good + bad_to_good,
+        )
+        runs.beat_shared(session, run.id, lease=self._lease, progress=asdict(progress))

@@ -1,0 +1,186 @@
+"""Where photos' bytes are: a content-addressed blob store, and URIs that a sender passes instead of bytes."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+from uuid import uuid4
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from triage.domain import ClaimedAttachment
+from triage.errors import AttachmentError, ErrorCode, ServiceUnavailableError, TransientError
+
+
+def sha256_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+class BlobStore:
+    """Bytes under their SHA-256, in a folder or at any URL that fsspec knows. The same bytes are stored once."""
+
+    def __init__(self, url: str) -> None:
+        self._fs, self._root = _filesystem(url)
+
+    def put(self, data: bytes) -> str:
+        """Stores the bytes, whole or not at all, and returns their SHA-256.
+
+        Raises:
+            ServiceUnavailableError: the store cannot be written to.
+        """
+        sha256 = sha256_of(data)
+        path = self._path(sha256)
+        try:
+            if self._fs.exists(path) and self._fs.size(path) == len(data):
+                return sha256
+            if isinstance(self._fs, LocalFileSystem):
+                _write_durably(Path(path), data)
+            else:
+                self._fs.pipe_file(path, data)
+        except OSError as error:
+            raise ServiceUnavailableError(
+                "the blob store cannot be written to: check its free space and rights, or TRIAGE_BLOBS__URL"
+            ) from error
+        return sha256
+
+    def get(self, sha256: str) -> bytes:
+        """Reads the bytes of a hash.
+
+        Raises:
+            AttachmentError: they are not there, or are not those of the hash.
+            TransientError: the store does not answer.
+        """
+        try:
+            data: bytes = self._fs.cat_file(self._path(sha256))
+        except FileNotFoundError as error:
+            raise AttachmentError(
+                ErrorCode.NOT_FOUND, "the photo is no longer in the blob store: ask for it again"
+            ) from error
+        except OSError as error:
+            raise TransientError(ErrorCode.FETCH_FAILED, "the blob store does not answer: it is tried again") from error
+        if sha256_of(data) != sha256:
+            raise AttachmentError(ErrorCode.CORRUPT, "the stored photo is not what was received: ask for it again")
+        return data
+
+    def check(self) -> None:
+        """Writes and removes a probe.
+
+        Raises:
+            ServiceUnavailableError: the store cannot be written to.
+        """
+        probe = f"{self._root}/probe-{uuid4().hex}"
+        try:
+            self._fs.makedirs(self._root, exist_ok=True)
+            self._fs.pipe_file(probe, b"probe")
+            self._fs.rm_file(probe)
+        except OSError as error:
+            raise ServiceUnavailableError(
+                "the blob store cannot be written to: check its free space and rights, or TRIAGE_BLOBS__URL"
+            ) from error
+
+    def _path(self, sha256: str) -> str:
+        return f"{self._root}/{sha256[:2]}/{sha256}"
+
+
+class UriPolicy:
+    """Which URIs a sender may pass: those below an allowed root, such as `file:///srv/inbox` or `s3://photos/in`."""
+
+    def __init__(self, roots: Sequence[str], *, max_bytes: int) -> None:
+        self._roots = tuple(_split(root) for root in roots)
+        self._max_bytes = max_bytes
+
+    def check(self, uri: str) -> None:
+        """
+        Raises:
+            AttachmentError: the URI is not below an allowed root.
+        """
+        scheme, host, path = _split(uri)
+        if not any(
+            (scheme, host) == (root_scheme, root_host) and path.is_relative_to(root_path)
+            for root_scheme, root_host, root_path in self._roots
+        ):
+            raise _not_allowed()
+
+    def fetch(self, uri: str) -> bytes:
+        """Reads what a URI points to, never more than the limit.
+
+        Raises:
+            AttachmentError: not allowed, not there, or too large.
+            TransientError: the place does not answer.
+        """
+        self.check(uri)
+        fs, path = _filesystem(uri)
+        if isinstance(fs, LocalFileSystem):
+            path = os.path.realpath(path)  # a symlink may not lead out of the allowed roots
+            self.check(Path(path).as_uri())
+        try:
+            with fs.open(path, "rb") as file:
+                data: bytes = file.read(self._max_bytes + 1)
+        except (FileNotFoundError, IsADirectoryError) as error:
+            raise AttachmentError(ErrorCode.NOT_FOUND, "nothing is at the photo's URI: send it again") from error
+        except OSError as error:
+            raise TransientError(
+                ErrorCode.FETCH_FAILED, "the photo's URI does not answer: it is tried again"
+            ) from error
+        if len(data) > self._max_bytes:
+            raise AttachmentError(
+                ErrorCode.TOO_LARGE, f"the photo has more than {self._max_bytes:,} bytes: send a smaller one"
+            )
+        return data
+
+
+class PhotoSource:
+    """The bytes of a claimed attachment, wherever they are."""
+
+    def __init__(self, blobs: BlobStore, uris: UriPolicy) -> None:
+        self._blobs = blobs
+        self._uris = uris
+
+    def fetch(self, attachment: ClaimedAttachment) -> bytes:
+        """As `BlobStore.get` or `UriPolicy.fetch`."""
+        if attachment.uri is not None:
+            return self._uris.fetch(attachment.uri)
+        if attachment.sha256 is None:
+            raise AttachmentError(ErrorCode.NOT_FOUND, "the attachment has neither bytes nor a URI: send it again")
+        return self._blobs.get(attachment.sha256)
+
+
+def _filesystem(url: str) -> tuple[Any, str]:
+    try:
+        fs, path = fsspec.core.url_to_fs(url)
+    except (ImportError, ValueError) as error:
+        raise ServiceUnavailableError(
+            "the URL's scheme has no fsspec driver here: install it (s3fs, gcsfs, adlfs) or use another URL"
+        ) from error
+    return fs, path.rstrip("/")
+
+
+def _split(uri: str) -> tuple[str, str, PurePosixPath]:
+    parts = urlsplit(uri)
+    path = PurePosixPath(unquote(parts.path) or "/")
+    if not parts.scheme or ".." in path.parts or parts.query or parts.fragment or "\0" in str(path):
+        raise _not_allowed()
+    return parts.scheme.lower(), parts.netloc.lower(), path
+
+
+def _not_allowed() -> AttachmentError:
+    return AttachmentError(
+        ErrorCode.URI_NOT_ALLOWED,
+        "the photo's URI is not below an allowed root: set TRIAGE_INTAKE__URI_ROOTS or send bytes",
+    )
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{uuid4().hex}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,213 @@
+"""Attachments as a queue: claim under a lease, write results while the lease token matches, sweep what expired."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Text, and_, case, exists, func, literal, null, select, update
+from sqlalchemy.orm import Session
+from sqlalchemy.types import Uuid
+
+from triage.domain import (
+    Assessment,
+    AttachmentId,
+    AttachmentStatus,
+    Claim,
+    ClaimedAttachment,
+    Failed,
+    LeaseToken,
+    MessageId,
+    NotAssessable,
+    Scored,
+    new_id,
+)
+from triage.errors import ErrorCode
+from triage.storage.engine import recordset
+from triage.storage.tables import FRESH, LEASED, RETRY, Attachment, Message, Thread
+
+
+@dataclass(frozen=True, slots=True)
+class RetryRules:
+    """How often a photo is tried and how long its next try waits: `backoff` times the attempts so far."""
+
+    max_attempts: int = 3
+    backoff: timedelta = timedelta(seconds=10)
+
+
+def claim(session: Session, *, limit: int, lease: timedelta, retry: bool) -> Claim | None:
+    """Takes due attachments under a new lease token and counts the attempt, or returns None where nothing is due.
+
+    Args:
+        limit: how many at the most.
+        lease: until when nobody else may take them.
+        retry: take photos that failed before instead of photos never tried.
+    """
+    due = (
+        select(Attachment.id)
+        .where(RETRY if retry else FRESH, Attachment.due_at <= func.clock_timestamp())
+        .order_by(Attachment.due_at, Attachment.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte("due")
+    )
+    token = LeaseToken(new_id())
+    rows = session.execute(
+        update(Attachment)
+        .where(Attachment.id == due.c.id)
+        .values(
+            status=AttachmentStatus.IN_PROGRESS,
+            attempts=Attachment.attempts + 1,
+            lease_token=token,
+            lease_until=func.clock_timestamp() + lease,
+        )
+        .returning(Attachment.id, Attachment.sha256, Attachment.uri, Attachment.attempts)
+    ).all()
+    if not rows:
+        return None
+    claimed = [ClaimedAttachment(AttachmentId(row.id), row.sha256, row.uri, row.attempts) for row in rows]
+    return Claim(token, claimed)
+
+
+def lock_threads(session: Session, attachment_ids: Collection[UUID]) -> None:
+    """Locks the threads of these attachments, in one order everywhere, until the transaction ends."""
+    threads = (
+        select(Message.thread_id)
+        .join(Attachment, Attachment.message_id == Message.id)
+        .where(Attachment.id == func.any(list(attachment_ids)))
+    )
+    session.execute(select(Thread.id).where(Thread.id.in_(threads)).order_by(Thread.id).with_for_update())
+
+
+def messages_of(session: Session, attachment_ids: Collection[UUID]) -> set[UUID]:
+    """The messages that these attachments belong to."""
+    rows = session.scalars(select(Attachment.message_id).where(Attachment.id == func.any(list(attachment_ids))))
+    return set(rows)
+
+
+def finish(
+    session: Session, token: LeaseToken, assessments: Sequence[Assessment], rules: RetryRules
+) -> dict[UUID, UUID]:
+    """Writes the attachments' new states where the lease is still ours.
+
+    Returns:
+        The message of each attachment that was written; those missing were refused as stale.
+    """
+    results = recordset(
+        "results", [_state(item) for item in assessments], id=Uuid(), status=Text(), sha256=Text(), error_code=Text()
+    )
+    status = case(
+        (results.c.status != _FAILED, results.c.status),
+        (Attachment.attempts >= rules.max_attempts, literal(AttachmentStatus.NOT_ASSESSABLE.value)),
+        else_=literal(AttachmentStatus.PENDING.value),
+    )
+    rows = session.execute(
+        update(Attachment)
+        .where(Attachment.id == results.c.id, Attachment.lease_token == token)
+        .values(
+            status=status,
+            sha256=func.coalesce(results.c.sha256, Attachment.sha256),
+            error_code=case((status == AttachmentStatus.NOT_ASSESSABLE.value, results.c.error_code)),
+            due_at=case(
+                (
+                    status == AttachmentStatus.PENDING.value,
+                    func.clock_timestamp() + Attachment.attempts * rules.backoff,
+                ),
+                else_=Attachment.due_at,
+            ),
+            finished_at=case((status != AttachmentStatus.PENDING.value, func.clock_timestamp())),
+            lease_token=null(),
+            lease_until=null(),
+        )
+        .returning(Attachment.id, Attachment.message_id),
+        execution_options={"synchronize_session": False},
+    ).all()
+    return {row.id: row.message_id for row in rows}
+
+
+_FAILED = "failed"
+
+
+def _state(item: Assessment) -> dict[str, Any]:
+    match item:
+        case Scored():
+            return {"id": item.id, "status": AttachmentStatus.SCORED, "sha256": item.facts.sha256, "error_code": None}
+        case NotAssessable():
+            return {
+                "id": item.id,
+                "status": AttachmentStatus.NOT_ASSESSABLE,
+                "sha256": item.sha256,
+                "error_code": item.code,
+            }
+        case Failed():
+            return {"id": item.id, "status": _FAILED, "sha256": None, "error_code": item.code}
+
+
+def release(session: Session, token: LeaseToken) -> int:
+    """Gives back what a worker holds but did not work on; the attempt does not count."""
+    result = session.execute(
+        update(Attachment)
+        .where(Attachment.lease_token == token)
+        .values(
+            status=AttachmentStatus.PENDING,
+            attempts=Attachment.attempts - 1,
+            lease_token=null(),
+            lease_until=null(),
+        )
+        .returning(Attachment.id)
+    )
+    return len(result.all())
+
+
+def expired(session: Session, limit: int = 1000) -> list[UUID]:
+    """Attachments whose lease ran out, nothing locked yet: their threads are locked first, as everywhere."""
+    return list(
+        session.scalars(
+            select(Attachment.id).where(LEASED, Attachment.lease_until < func.clock_timestamp()).limit(limit)
+        )
+    )
+
+
+def sweep(session: Session, attachment_ids: Sequence[UUID], rules: RetryRules) -> tuple[int, list[UUID]]:
+    """Makes those that are still expired pending again, or parks them where their attempts are used up.
+
+    Returns:
+        How many became pending, and the messages of those parked as `not_assessable`.
+    """
+    exhausted = Attachment.attempts >= rules.max_attempts
+    rows = session.execute(
+        update(Attachment)
+        .where(
+            LEASED,
+            Attachment.id == func.any(list(attachment_ids)),
+            Attachment.lease_until < func.clock_timestamp(),
+        )
+        .values(
+            status=case((exhausted, AttachmentStatus.NOT_ASSESSABLE.value), else_=AttachmentStatus.PENDING.value),
+            error_code=case((exhausted, ErrorCode.ATTEMPTS_EXHAUSTED.value)),
+            finished_at=case((exhausted, func.clock_timestamp())),
+            lease_token=null(),
+            lease_until=null(),
+        )
+        .returning(Attachment.message_id, Attachment.status),
+        execution_options={"synchronize_session": False},
+    ).all()
+    parked = [row.message_id for row in rows if row.status == AttachmentStatus.NOT_ASSESSABLE]
+    return len(rows) - len(parked), parked
+
+
+def is_due(session: Session) -> bool:
+    """Whether any attachment waits to be claimed."""
+    due = [
+        exists(select(Attachment.id).where(predicate, Attachment.due_at <= func.clock_timestamp()))
+        for predicate in (FRESH, RETRY)
+    ]
+    return bool(session.scalar(select(due[0] | due[1])))
+
+
+def count_open(session: Session, message_id: MessageId | None = None) -> int:
+    """How many attachments have no result yet, of one message or of all."""
+    open_ = Attachment.status.in_([AttachmentStatus.PENDING, AttachmentStatus.IN_PROGRESS])
+    condition = open_ if message_id is None else and_(open_, Attachment.message_id == message_id)
+    return session.scalar(select(func.count()).where(condition)) or 0

@@ -1,0 +1,210 @@
+"""Messages and their attachments as rows, inserted once whatever is sent again."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Text, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+from sqlalchemy.types import BigInteger, Boolean, Uuid
+
+from triage.domain import AttachmentId, AttachmentStatus, MessageId, ThreadId, new_id
+from triage.errors import ErrorCode, UsageError
+from triage.storage.engine import recordset
+from triage.storage.tables import Attachment, Blob, Message, Thread
+
+Key = tuple[str, str]
+"""(source, external id) of a message or a thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    key: Key
+    thread: Key
+    role: str
+    locale: str
+    opted_out: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NewAttachment:
+    message: Key
+    external_id: str
+    photo_group: str | None
+    sha256: str | None
+    uri: str | None
+    error_code: ErrorCode | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewBlob:
+    sha256: str
+    media_type: str | None
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAttachment:
+    id: AttachmentId
+    message_id: MessageId
+    external_id: str
+    status: AttachmentStatus
+    error_code: ErrorCode | None
+
+
+def add_threads(session: Session, keys: Collection[Key]) -> dict[Key, ThreadId]:
+    """Inserts the threads that are new, locks all of them in one order, and returns their ids."""
+    rows = [{"id": new_id(), "source": source, "external_id": external_id} for source, external_id in sorted(keys)]
+    new = recordset("new", rows, id=Uuid(), source=Text(), external_id=Text())
+    session.execute(
+        insert(Thread)
+        .from_select(["id", "source", "external_id"], select(new).order_by(new.c.source, new.c.external_id))
+        .on_conflict_do_nothing()
+    )
+    found = session.execute(
+        select(Thread.id, Thread.source, Thread.external_id)
+        .join(new, (Thread.source == new.c.source) & (Thread.external_id == new.c.external_id))
+        .order_by(Thread.id)
+        .with_for_update(of=Thread)
+    )
+    return {(row.source, row.external_id): ThreadId(row.id) for row in found}
+
+
+def add_messages(
+    session: Session, messages: Sequence[NewMessage], threads: dict[Key, ThreadId]
+) -> tuple[dict[Key, MessageId], set[MessageId]]:
+    """Inserts the messages that are new.
+
+    Returns:
+        The id of each message, new or not, and the ids of the new ones.
+    """
+    rows = [
+        {
+            "id": new_id(),
+            "source": message.key[0],
+            "external_id": message.key[1],
+            "thread_id": threads[message.thread],
+            "role": message.role,
+            "locale": message.locale,
+            "opted_out": message.opted_out,
+        }
+        for message in messages
+    ]
+    new = recordset(
+        "new",
+        rows,
+        id=Uuid(),
+        source=Text(),
+        external_id=Text(),
+        thread_id=Uuid(),
+        role=Text(),
+        locale=Text(),
+        opted_out=Boolean(),
+    )
+    created = session.scalars(
+        insert(Message)
+        .from_select(list(new.c.keys()), select(new).order_by(new.c.source, new.c.external_id))
+        .on_conflict_do_nothing()
+        .returning(Message.id)
+    ).all()
+    found = session.execute(
+        select(Message.id, Message.source, Message.external_id).join(
+            new, (Message.source == new.c.source) & (Message.external_id == new.c.external_id)
+        )
+    )
+    return {(row.source, row.external_id): MessageId(row.id) for row in found}, set(map(MessageId, created))
+
+
+def add_blobs(session: Session, blobs: Collection[NewBlob]) -> None:
+    """Notes blobs that are already in the store."""
+    if not blobs:
+        return
+    rows: list[dict[str, Any]] = [
+        {"sha256": blob.sha256, "media_type": blob.media_type, "size_bytes": blob.size_bytes}
+        for blob in sorted(blobs, key=lambda blob: blob.sha256)
+    ]
+    new = recordset("new", rows, sha256=Text(), media_type=Text(), size_bytes=BigInteger())
+    session.execute(
+        insert(Blob).from_select(list(new.c.keys()), select(new).order_by(new.c.sha256)).on_conflict_do_nothing()
+    )
+
+
+def add_attachments(
+    session: Session, attachments: Sequence[NewAttachment], messages: dict[Key, MessageId]
+) -> set[AttachmentId]:
+    """Inserts the attachments that are new and returns their ids. One with an error code is finished at once."""
+    rows = [
+        {
+            "id": new_id(),
+            "message_id": messages[attachment.message],
+            "external_id": attachment.external_id,
+            "photo_group": attachment.photo_group,
+            "sha256": attachment.sha256,
+            "uri": attachment.uri,
+            "status": AttachmentStatus.NOT_ASSESSABLE if attachment.error_code else AttachmentStatus.PENDING,
+            "error_code": attachment.error_code,
+        }
+        for attachment in attachments
+    ]
+    text_columns = ("external_id", "photo_group", "sha256", "uri", "status", "error_code")
+    new = recordset("new", rows, id=Uuid(), message_id=Uuid(), **dict.fromkeys(text_columns, Text()))
+    created = session.scalars(
+        insert(Attachment)
+        .from_select(list(new.c.keys()), select(new))
+        .on_conflict_do_nothing()
+        .returning(Attachment.id)
+    )
+    return set(map(AttachmentId, created))
+
+
+def list_attachments(session: Session, message_ids: Collection[MessageId]) -> list[StoredAttachment]:
+    """The attachments of these messages, in the order of their arrival."""
+    rows = session.execute(
+        select(
+            Attachment.id,
+            Attachment.message_id,
+            Attachment.external_id,
+            Attachment.status,
+            Attachment.error_code,
+        )
+        .where(Attachment.message_id == func.any(list(message_ids)))
+        .order_by(Attachment.id)
+    )
+    return [
+        StoredAttachment(
+            AttachmentId(row.id),
+            MessageId(row.message_id),
+            row.external_id,
+            AttachmentStatus(row.status),
+            ErrorCode(row.error_code) if row.error_code else None,
+        )
+        for row in rows
+    ]
+
+
+def find_message(session: Session, name: str, source: str | None = None) -> Message:
+    """Finds a message by its own id, or by its sender's id, with the source where several senders use the same one.
+
+    Raises:
+        UsageError: there is none, or more than one.
+    """
+    query = select(Message).where(Message.external_id == name)
+    if source is not None:
+        query = query.where(Message.source == source)
+    found = session.scalars(query.limit(2)).all()
+    if not found and (key := _uuid(name)) is not None:
+        found = session.scalars(select(Message).where(Message.id == key)).all()
+    if not found:
+        raise UsageError("no message has this id: check it, or enqueue the message first")
+    if len(found) > 1:
+        raise UsageError("several sources have a message of this id: add --source")
+    return found[0]
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None

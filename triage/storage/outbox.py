@@ -1,0 +1,178 @@
+"""Retake requests as an outbox: flagged by a decision, claimed under a lease, then acked or withdrawn."""
+
+from collections.abc import Collection, Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Select, func, insert, null, or_, select, update
+from sqlalchemy.orm import Session
+
+from triage.domain import (
+    DecisionId,
+    LeaseToken,
+    MessageId,
+    RetakeRequestId,
+    RetakeStatus,
+    ThreadId,
+    new_id,
+)
+from triage.domain import (
+    RetakeRequest as Request,
+)
+from triage.quality.card import label_of
+from triage.storage.tables import OPEN_REQUEST, Decision, Message, ModelVersion, RetakeRequest, Thread
+
+_NOT_HELD = or_(
+    RetakeRequest.status == RetakeStatus.FLAGGED,
+    (RetakeRequest.status == RetakeStatus.CLAIMED) & (RetakeRequest.lease_until < func.clock_timestamp()),
+)
+
+
+def flag(session: Session, requests: Sequence[tuple[MessageId, ThreadId, DecisionId]]) -> None:
+    """Flags a request for each of these messages. The caller has made sure that none has an active one."""
+    if not requests:
+        return
+    session.execute(
+        insert(RetakeRequest),
+        [
+            {
+                "id": new_id(),
+                "message_id": message_id,
+                "thread_id": thread_id,
+                "decision_id": decision_id,
+                "status": RetakeStatus.FLAGGED,
+            }
+            for message_id, thread_id, decision_id in requests
+        ],
+    )
+
+
+def active_among(session: Session, message_ids: Collection[MessageId]) -> set[MessageId]:
+    """Which of these messages have a request that was not withdrawn."""
+    rows = session.scalars(
+        select(RetakeRequest.message_id).where(
+            RetakeRequest.message_id == func.any(list(message_ids)), RetakeRequest.status != RetakeStatus.WITHDRAWN
+        )
+    )
+    return {MessageId(row) for row in rows}
+
+
+def unsent_among(session: Session, message_ids: Collection[UUID]) -> set[MessageId]:
+    """Which of these messages have a request that nobody has sent or is sending."""
+    rows = session.scalars(
+        select(RetakeRequest.message_id).where(
+            OPEN_REQUEST, _NOT_HELD, RetakeRequest.message_id == func.any(list(message_ids))
+        )
+    )
+    return {MessageId(row) for row in rows}
+
+
+def claim(session: Session, *, limit: int, lease: timedelta, by: str) -> list[Request]:
+    """Hands over flagged requests, oldest first, to a sender who acks each within the lease."""
+    open_ = (
+        select(RetakeRequest.id)
+        .where(OPEN_REQUEST, _NOT_HELD)
+        .order_by(RetakeRequest.created_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte("open")
+    )
+    ids = session.scalars(
+        update(RetakeRequest)
+        .where(RetakeRequest.id == open_.c.id)
+        .values(
+            status=RetakeStatus.CLAIMED,
+            claimed_by=by,
+            lease_token=new_id(),
+            lease_until=func.clock_timestamp() + lease,
+        )
+        .returning(RetakeRequest.id),
+        execution_options={"synchronize_session": False},
+    ).all()
+    return _requests(session, _described().where(RetakeRequest.id == func.any(list(ids))))
+
+
+def acknowledge(session: Session, request_id: RetakeRequestId, token: LeaseToken) -> bool:
+    """Marks a request as sent, if the token still holds it; acking a sent one again with its token changes nothing."""
+    acked = session.scalars(
+        update(RetakeRequest)
+        .where(
+            RetakeRequest.id == request_id,
+            RetakeRequest.lease_token == token,
+            RetakeRequest.status.in_([RetakeStatus.CLAIMED, RetakeStatus.SENT]),
+        )
+        .values(
+            status=RetakeStatus.SENT,
+            sent_at=func.coalesce(RetakeRequest.sent_at, func.clock_timestamp()),
+            lease_until=null(),
+        )
+        .returning(RetakeRequest.id)
+    ).all()
+    return bool(acked)
+
+
+def withdraw(session: Session, message_ids: Collection[UUID], *, reason: str) -> list[RetakeRequestId]:
+    """Withdraws the unsent requests of these messages; one that a sender holds right now is left to its sender."""
+    if not message_ids:
+        return []
+    rows = session.scalars(
+        update(RetakeRequest)
+        .where(OPEN_REQUEST, _NOT_HELD, RetakeRequest.message_id == func.any(list(message_ids)))
+        .values(
+            status=RetakeStatus.WITHDRAWN,
+            withdrawn_at=func.clock_timestamp(),
+            withdrawn_reason=reason,
+            lease_until=null(),
+        )
+        .returning(RetakeRequest.id)
+    ).all()
+    return [RetakeRequestId(row) for row in rows]
+
+
+def find(session: Session, request_id: RetakeRequestId) -> Request | None:
+    """One request by its id."""
+    return next(iter(_requests(session, _described().where(RetakeRequest.id == request_id))), None)
+
+
+def list_requests(session: Session, *, status: RetakeStatus | None, limit: int) -> list[Request]:
+    """Requests, newest first."""
+    query = _described().order_by(RetakeRequest.created_at.desc()).limit(limit)
+    return _requests(session, query if status is None else query.where(RetakeRequest.status == status))
+
+
+def _described() -> Select[Any]:
+    return (
+        select(
+            RetakeRequest,
+            Message.source,
+            Message.external_id.label("message"),
+            Message.locale,
+            Thread.external_id.label("thread"),
+            ModelVersion.card,
+        )
+        .join(Message, Message.id == RetakeRequest.message_id)
+        .join(Thread, Thread.id == RetakeRequest.thread_id)
+        .join(Decision, Decision.id == RetakeRequest.decision_id)
+        .outerjoin(ModelVersion, ModelVersion.id == Decision.model_version_id)
+        .order_by(RetakeRequest.created_at)
+    )
+
+
+def _requests(session: Session, query: Select[Any]) -> list[Request]:
+    return [
+        Request(
+            id=RetakeRequestId(row.RetakeRequest.id),
+            message_id=MessageId(row.RetakeRequest.message_id),
+            source=row.source,
+            message=row.message,
+            thread=row.thread,
+            locale=row.locale,
+            status=RetakeStatus(row.RetakeRequest.status),
+            token=row.RetakeRequest.lease_token,
+            lease_until=row.RetakeRequest.lease_until,
+            created_at=row.RetakeRequest.created_at,
+            model=label_of(row.card) if row.card else None,
+        )
+        for row in session.execute(query)
+    ]

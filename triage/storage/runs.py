@@ -1,0 +1,220 @@
+"""Training and rescoring runs: rows that a worker claims under a lease and keeps alive by heartbeats."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func, null, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from triage.domain import LeaseToken, Run, RunId, RunKind, RunStatus, new_id
+from triage.errors import LeaseLostError, UsageError
+from triage.storage import tables
+from triage.storage.tables import OPEN_RUN
+
+_UNHELD = or_(tables.Run.lease_until.is_(None), tables.Run.lease_until < func.clock_timestamp())
+
+
+def start(
+    session: Session, kind: RunKind, parameters: Mapping[str, object], *, dedupe_key: str | None = None
+) -> tuple[Run, bool]:
+    """Makes a run that waits for a worker, or returns the one with the same dedupe key.
+
+    Returns:
+        The run, and whether it is new.
+    """
+    created = session.scalars(
+        insert(tables.Run)
+        .values(id=new_id(), kind=kind, status=RunStatus.PENDING, parameters=dict(parameters), dedupe_key=dedupe_key)
+        .on_conflict_do_nothing(index_elements=[tables.Run.dedupe_key])
+        .returning(tables.Run)
+    ).one_or_none()
+    if created is not None:
+        return _run(created), True
+    return _run(session.scalars(select(tables.Run).where(tables.Run.dedupe_key == dedupe_key)).one()), False
+
+
+def claim(session: Session, kind: RunKind, *, lease: timedelta) -> tuple[Run, LeaseToken] | None:
+    """Takes the oldest run that waits or whose worker is gone, and counts the attempt."""
+    next_ = (
+        select(tables.Run.id)
+        .where(OPEN_RUN, _UNHELD, tables.Run.kind == kind)
+        .order_by(tables.Run.created_at)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .cte("next")
+    )
+    token = LeaseToken(new_id())
+    row = session.scalars(
+        update(tables.Run)
+        .where(tables.Run.id == next_.c.id)
+        .values(
+            status=RunStatus.RUNNING,
+            attempts=tables.Run.attempts + 1,
+            lease_token=token,
+            lease_until=func.clock_timestamp() + lease,
+            heartbeat_at=func.clock_timestamp(),
+            started_at=func.coalesce(tables.Run.started_at, func.clock_timestamp()),
+        )
+        .returning(tables.Run),
+        execution_options={"synchronize_session": False},
+    ).one_or_none()
+    return None if row is None else (_run(row), token)
+
+
+def beat(
+    session: Session, run_id: RunId, token: LeaseToken, *, lease: timedelta, progress: Mapping[str, object]
+) -> None:
+    """Says that the run goes on and how far it is.
+
+    Raises:
+        LeaseLostError: another worker holds the run, or it was cancelled.
+    """
+    _update_held(
+        session,
+        run_id,
+        token,
+        progress=dict(progress),
+        heartbeat_at=func.clock_timestamp(),
+        lease_until=func.clock_timestamp() + lease,
+    )
+
+
+def finish(
+    session: Session,
+    run_id: RunId,
+    token: LeaseToken,
+    status: RunStatus,
+    *,
+    progress: Mapping[str, object],
+    error: str | None = None,
+) -> None:
+    """Ends a run.
+
+    Raises:
+        LeaseLostError: another worker holds the run, or it was cancelled.
+    """
+    _update_held(
+        session,
+        run_id,
+        token,
+        status=status,
+        progress=dict(progress),
+        error=error,
+        finished_at=func.clock_timestamp(),
+        lease_token=null(),
+        lease_until=null(),
+    )
+
+
+def lock_oldest(session: Session, kind: RunKind) -> Run | None:
+    """The oldest open run of a kind that many workers share, locked until the transaction ends."""
+    row = session.scalars(
+        select(tables.Run)
+        .where(OPEN_RUN, tables.Run.kind == kind)
+        .order_by(tables.Run.created_at)
+        .limit(1)
+        .with_for_update()
+    ).one_or_none()
+    return None if row is None else _run(row)
+
+
+def lock(session: Session, run_id: RunId) -> Run:
+    """A run, locked until the transaction ends."""
+    row = session.scalars(
+        select(tables.Run).where(tables.Run.id == run_id).with_for_update().execution_options(populate_existing=True)
+    ).one()
+    return _run(row)
+
+
+def beat_shared(session: Session, run_id: RunId, *, lease: timedelta, progress: Mapping[str, object]) -> None:
+    """Says that a shared run goes on and how far it is. The caller holds its lock."""
+    session.execute(
+        update(tables.Run)
+        .where(tables.Run.id == run_id)
+        .values(
+            status=RunStatus.RUNNING,
+            progress=dict(progress),
+            heartbeat_at=func.clock_timestamp(),
+            lease_until=func.clock_timestamp() + lease,
+            started_at=func.coalesce(tables.Run.started_at, func.clock_timestamp()),
+        )
+    )
+
+
+def end(session: Session, run_id: RunId, status: RunStatus, *, error: str | None = None) -> None:
+    """Ends a shared run."""
+    session.execute(
+        update(tables.Run)
+        .where(OPEN_RUN, tables.Run.id == run_id)
+        .values(status=status, error=error, finished_at=func.clock_timestamp(), lease_until=null())
+    )
+
+
+def cancel(session: Session, run_id: RunId) -> bool:
+    """Cancels a run that has not ended; its worker notices at its next heartbeat."""
+    rows = session.scalars(
+        update(tables.Run)
+        .where(OPEN_RUN, tables.Run.id == run_id)
+        .values(status=RunStatus.CANCELLED, finished_at=func.clock_timestamp(), lease_token=null(), lease_until=null())
+        .returning(tables.Run.id)
+    ).all()
+    return bool(rows)
+
+
+def find(session: Session, run_id: UUID) -> Run:
+    """
+    Raises:
+        UsageError: there is no such run.
+    """
+    row = session.get(tables.Run, run_id)
+    if row is None:
+        raise UsageError("no run has this id: `triage runs` shows them")
+    return _run(row)
+
+
+def list_runs(session: Session, *, kind: RunKind | None = None, limit: int = 20) -> list[Run]:
+    """Runs, newest first."""
+    query = select(tables.Run).order_by(tables.Run.id.desc()).limit(limit)
+    return [_run(row) for row in session.scalars(query if kind is None else query.where(tables.Run.kind == kind))]
+
+
+def is_open(session: Session, kind: RunKind) -> bool:
+    """Whether a run of this kind waits or goes on."""
+    return session.scalar(select(tables.Run.id).where(OPEN_RUN, tables.Run.kind == kind).limit(1)) is not None
+
+
+def is_claimable(session: Session, kind: RunKind) -> bool:
+    """Whether a run of this kind waits for a worker, or lost the one it had."""
+    query = select(tables.Run.id).where(OPEN_RUN, _UNHELD, tables.Run.kind == kind).limit(1)
+    return session.scalar(query) is not None
+
+
+def _update_held(session: Session, run_id: RunId, token: LeaseToken, **values: Any) -> None:
+    rows = session.scalars(
+        update(tables.Run)
+        .where(tables.Run.id == run_id, tables.Run.lease_token == token)
+        .values(**values)
+        .returning(tables.Run.id),
+        execution_options={"synchronize_session": False},
+    ).all()
+    if not rows:
+        raise LeaseLostError("the run was cancelled or is held by another worker: this one stops")
+
+
+def _run(row: tables.Run) -> Run:
+    return Run(
+        id=RunId(row.id),
+        kind=RunKind(row.kind),
+        status=RunStatus(row.status),
+        parameters=row.parameters,
+        progress=row.progress,
+        is_leased=row.lease_until is not None and row.lease_until > datetime.now(UTC),
+        error=row.error,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        heartbeat_at=row.heartbeat_at,
+        finished_at=row.finished_at,
+    )

@@ -1,0 +1,346 @@
+"""The tables. Keys are UUIDv7, times `timestamptz`; constraints have names, indexes say which query they serve."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, ClassVar, Final
+from uuid import UUID
+
+from sqlalchemy import (
+    ARRAY,
+    TIMESTAMP,
+    BigInteger,
+    CheckConstraint,
+    Double,
+    ForeignKey,
+    Index,
+    MetaData,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from triage.domain import (
+    AttachmentStatus,
+    DecidedBy,
+    Outcome,
+    Reason,
+    RetakeStatus,
+    RunKind,
+    RunStatus,
+    Stage,
+    VerdictOrigin,
+    new_id,
+)
+
+NAMING_CONVENTION: Final = {
+    "pk": "pk_%(table_name)s",
+    "fk": "fk_%(table_name)s__%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s__%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s__%(constraint_name)s",
+}
+
+
+# Partial indexes and the queries that they serve share one predicate, so that the planner always finds the index.
+FRESH: Final = text("status = 'pending' AND attempts = 0")
+RETRY: Final = text("status = 'pending' AND attempts > 0")
+LEASED: Final = text("status = 'in_progress'")
+LIVE: Final = text("stage = 'live'")
+OPEN_REQUEST: Final = text("status IN ('flagged', 'claimed')")
+OPEN_RUN: Final = text("status IN ('pending', 'running')")
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(naming_convention=NAMING_CONVENTION)
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        datetime: TIMESTAMP(timezone=True),
+        str: Text(),
+        float: Double(),
+        list[float]: ARRAY(Double()),
+        dict[str, Any]: JSONB(),
+        list[Any]: JSONB(),
+    }
+
+
+def _one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
+    allowed = ", ".join(f"'{value.value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({allowed})", name=column)
+
+
+def _key() -> Mapped[UUID]:
+    return mapped_column(primary_key=True, default=new_id)
+
+
+def _now() -> Mapped[datetime]:
+    return mapped_column(server_default=func.clock_timestamp())
+
+
+class Thread(Base):
+    """A conversation. Its row is the lock under which the messages of the thread are decided one after another."""
+
+    __tablename__ = "thread"
+    __table_args__ = (UniqueConstraint("source", "external_id"),)
+
+    id: Mapped[UUID] = _key()
+    source: Mapped[str]
+    external_id: Mapped[str]
+
+
+class Message(Base):
+    __tablename__ = "message"
+    __table_args__ = (
+        UniqueConstraint("source", "external_id"),
+        Index("ix_message__received_at", "received_at", info={"query": "reports: messages since a time"}),
+        Index("ix_message__thread_id", "thread_id", info={"query": "decisions: a thread's earlier photos"}),
+        Index(
+            "ix_message__undecided",
+            "received_at",
+            postgresql_where=text("current_decision_id IS NULL"),
+            info={"query": "reports: oldest pending message"},
+        ),
+    )
+
+    id: Mapped[UUID] = _key()
+    source: Mapped[str]
+    external_id: Mapped[str]
+    thread_id: Mapped[UUID] = mapped_column(ForeignKey("thread.id"))
+    role: Mapped[str]
+    locale: Mapped[str]
+    opted_out: Mapped[bool]
+    received_at: Mapped[datetime] = _now()
+    current_decision_id: Mapped[UUID | None] = mapped_column(ForeignKey("decision.id", use_alter=True))
+
+
+class Blob(Base):
+    __tablename__ = "blob"
+    __table_args__ = (
+        Index("ix_blob__purge_after", "purge_after", info={"query": "retention: blobs whose time is over"}),
+    )
+
+    sha256: Mapped[str] = mapped_column(primary_key=True)
+    media_type: Mapped[str | None]
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = _now()
+    purge_after: Mapped[datetime | None]
+
+
+class Attachment(Base):
+    __tablename__ = "attachment"
+    __table_args__ = (
+        UniqueConstraint("message_id", "external_id"),
+        _one_of("status", AttachmentStatus),
+        CheckConstraint("sha256 IS NOT NULL OR uri IS NOT NULL OR error_code IS NOT NULL", name="has_content"),
+        CheckConstraint("(status = 'in_progress') = (lease_token IS NOT NULL)", name="lease"),
+        CheckConstraint("(status = 'not_assessable') = (error_code IS NOT NULL)", name="error_code"),
+        Index(
+            "ix_attachment__fresh",
+            "due_at",
+            "id",
+            postgresql_where=FRESH,
+            info={"query": "inbox: claim of photos never tried"},
+        ),
+        Index(
+            "ix_attachment__retry",
+            "due_at",
+            "id",
+            postgresql_where=RETRY,
+            info={"query": "inbox: claim of one photo that failed before"},
+        ),
+        Index(
+            "ix_attachment__lease_until",
+            "lease_until",
+            postgresql_where=LEASED,
+            info={"query": "inbox: sweep of expired leases"},
+        ),
+    )
+
+    id: Mapped[UUID] = _key()
+    message_id: Mapped[UUID] = mapped_column(ForeignKey("message.id"))
+    external_id: Mapped[str]
+    photo_group: Mapped[str | None]
+    sha256: Mapped[str | None]
+    uri: Mapped[str | None]
+    status: Mapped[str]
+    attempts: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    due_at: Mapped[datetime] = _now()
+    lease_token: Mapped[UUID | None]
+    lease_until: Mapped[datetime | None]
+    error_code: Mapped[str | None]
+    created_at: Mapped[datetime] = _now()
+    finished_at: Mapped[datetime | None]
+
+
+class ModelVersion(Base):
+    __tablename__ = "model_version"
+    __table_args__ = (
+        UniqueConstraint("weights_sha256"),
+        _one_of("stage", Stage),
+        Index(
+            "uq_model_version__live",
+            "stage",
+            unique=True,
+            postgresql_where=LIVE,
+            info={"query": "models: the one live model, and never two"},
+        ),
+    )
+
+    id: Mapped[UUID] = _key()
+    name: Mapped[str]
+    weights_sha256: Mapped[str]
+    card: Mapped[dict[str, Any]]
+    stage: Mapped[str]
+    created_at: Mapped[datetime] = _now()
+    promoted_at: Mapped[datetime | None]
+
+
+class Run(Base):
+    """Training or rescoring. Its lease names the worker that goes on with it; its heartbeat says that it still does."""
+
+    __tablename__ = "run"
+    __table_args__ = (
+        UniqueConstraint("dedupe_key"),
+        _one_of("kind", RunKind),
+        _one_of("status", RunStatus),
+        Index(
+            "ix_run__open",
+            "kind",
+            "created_at",
+            postgresql_where=OPEN_RUN,
+            info={"query": "runs: the next run to go on with"},
+        ),
+    )
+
+    id: Mapped[UUID] = _key()
+    kind: Mapped[str]
+    status: Mapped[str]
+    parameters: Mapped[dict[str, Any]]
+    progress: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    dedupe_key: Mapped[str | None]
+    attempts: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    lease_token: Mapped[UUID | None]
+    lease_until: Mapped[datetime | None]
+    heartbeat_at: Mapped[datetime | None]
+    error: Mapped[str | None]
+    created_at: Mapped[datetime] = _now()
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class Verdict(Base):
+    """What one model says of one attachment: written once, never changed."""
+
+    __tablename__ = "verdict"
+    __table_args__ = (
+        UniqueConstraint("attachment_id", "model_version_id"),
+        _one_of("origin", VerdictOrigin),
+        Index(
+            "ix_verdict__created_at", "created_at", info={"query": "reports: scores since a time; health by progress"}
+        ),
+    )
+
+    id: Mapped[UUID] = _key()
+    attachment_id: Mapped[UUID] = mapped_column(ForeignKey("attachment.id"))
+    model_version_id: Mapped[UUID] = mapped_column(ForeignKey("model_version.id"))
+    run_id: Mapped[UUID | None] = mapped_column(ForeignKey("run.id"))
+    origin: Mapped[str]
+    score: Mapped[float]
+    threshold: Mapped[float]
+    acceptable: Mapped[bool]
+    grade: Mapped[int] = mapped_column(SmallInteger)
+    cumulative: Mapped[list[float]]
+    patch_scores: Mapped[list[float]]
+    findings: Mapped[list[Any]] = mapped_column(server_default=text("'[]'::jsonb"))
+    width: Mapped[int]
+    height: Mapped[int]
+    created_at: Mapped[datetime] = _now()
+
+
+class Decision(Base):
+    """Append-only: a change of mind is a new row that supersedes the old one. A trigger refuses UPDATE and DELETE."""
+
+    __tablename__ = "decision"
+    __table_args__ = (
+        UniqueConstraint("supersedes_id"),
+        _one_of("outcome", Outcome),
+        _one_of("reason", Reason),
+        _one_of("decided_by", DecidedBy),
+        CheckConstraint("(decided_by = 'person') = (actor IS NOT NULL)", name="actor"),
+        Index(
+            "uq_decision__first",
+            "message_id",
+            unique=True,
+            postgresql_where=text("supersedes_id IS NULL"),
+            info={"query": "decisions: a message has one first decision, so one chain and one current decision"},
+        ),
+        Index("ix_decision__message_id", "message_id", info={"query": "explain: a message's decisions"}),
+    )
+
+    id: Mapped[UUID] = _key()
+    message_id: Mapped[UUID] = mapped_column(ForeignKey("message.id"))
+    supersedes_id: Mapped[UUID | None] = mapped_column(ForeignKey("decision.id"))
+    outcome: Mapped[str]
+    reason: Mapped[str]
+    decided_by: Mapped[str]
+    model_version_id: Mapped[UUID | None] = mapped_column(ForeignKey("model_version.id"))
+    actor: Mapped[str | None]
+    note: Mapped[str | None]
+    created_at: Mapped[datetime] = _now()
+
+
+class RetakeRequest(Base):
+    """The outbox: the message system claims a request under a lease, sends it and acks it."""
+
+    __tablename__ = "retake_request"
+    __table_args__ = (
+        UniqueConstraint("decision_id"),
+        _one_of("status", RetakeStatus),
+        CheckConstraint("(status = 'claimed') = (lease_until IS NOT NULL)", name="lease"),
+        Index(
+            "uq_retake_request__active",
+            "message_id",
+            unique=True,
+            postgresql_where=text("status <> 'withdrawn'"),
+            info={"query": "outbox: at most one request for a message"},
+        ),
+        Index(
+            "ix_retake_request__open",
+            "created_at",
+            postgresql_where=OPEN_REQUEST,
+            info={"query": "outbox: claim of requests not yet sent"},
+        ),
+        Index("ix_retake_request__thread_id", "thread_id", info={"query": "decisions: a thread's earlier requests"}),
+        Index("ix_retake_request__created_at", "created_at", info={"query": "reports: requests since a time"}),
+    )
+
+    id: Mapped[UUID] = _key()
+    message_id: Mapped[UUID] = mapped_column(ForeignKey("message.id"))
+    thread_id: Mapped[UUID] = mapped_column(ForeignKey("thread.id"))
+    decision_id: Mapped[UUID] = mapped_column(ForeignKey("decision.id"))
+    status: Mapped[str]
+    claimed_by: Mapped[str | None]
+    lease_token: Mapped[UUID | None]
+    lease_until: Mapped[datetime | None]
+    created_at: Mapped[datetime] = _now()
+    sent_at: Mapped[datetime | None]
+    withdrawn_at: Mapped[datetime | None]
+    withdrawn_reason: Mapped[str | None]
+
+
+class AuditEvent(Base):
+    """Append-only: who did what to which row. `details` holds ids, codes and counts only."""
+
+    __tablename__ = "audit_event"
+    __table_args__ = (
+        Index("ix_audit_event__subject_id", "subject_id", info={"query": "explain: what people did to a message"}),
+    )
+
+    id: Mapped[UUID] = _key()
+    at: Mapped[datetime] = _now()
+    actor: Mapped[str]
+    action: Mapped[str]
+    subject_kind: Mapped[str]
+    subject_id: Mapped[UUID]
+    details: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))

@@ -1,0 +1,1 @@
+"""How the product runs: Celery, settings, logging, the command line and the embedded services."""

@@ -1,0 +1,127 @@
+"""The Celery app. `celery -A worker.app` finds it here; `triage worker` starts it with the right queues.
+
+Each setting below stands against a trap that was measured: see docs/decisions/0002-postgres-is-the-queue.md.
+"""
+
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from celery import Celery
+from celery.schedules import crontab
+from celery.signals import setup_logging
+from kombu import Queue
+
+from worker.logging import configure_logging
+from worker.settings import Settings, load_settings
+from worker.wakeups import DRAIN, TRAIN
+
+INBOX: Final = "inbox"
+INTAKE: Final = "intake"
+MAINTENANCE: Final = "maintenance"
+TRAINING: Final = "training"
+
+WORKERS: Final = {
+    "scoring": (INBOX,),
+    "intake": (INTAKE, MAINTENANCE),
+    "training": (TRAINING,),
+}
+"""Kinds of worker and the queues of each. Scoring and training have one child per device; intake needs no device."""
+
+_ROUTES: Final = {
+    DRAIN: INBOX,
+    "inbox.submit": INTAKE,
+    "inbox.sweep": MAINTENANCE,
+    "rescoring.start": MAINTENANCE,
+    TRAIN: TRAINING,
+}
+
+
+def create_app(settings: Settings) -> Celery:
+    """A Celery app over the Redis of these settings; made anew wherever one is needed, it holds no global state."""
+    app = Celery("triage", set_as_current=False, include=["worker.tasks"])
+    timeout = settings.redis.socket_timeout_seconds
+    app.conf.update(
+        broker_url=_celery_url(settings.redis_url),
+        result_backend=_celery_url(settings.redis_url),
+        # JSON only: nothing that Redis holds can make a worker run code
+        task_serializer="json",
+        result_serializer="json",
+        event_serializer="json",
+        accept_content=["json"],
+        result_accept_content=["json"],
+        # a wake-up waits in Redis for an idle worker, never inside a busy one
+        worker_prefetch_multiplier=1,
+        # acked when taken: rows with leases are the record, and a redelivered task would only be a second wake-up
+        task_acks_late=False,
+        task_ignore_result=True,
+        result_expires=3600,
+        task_create_missing_queues=False,
+        task_queues=[Queue(name) for queues in WORKERS.values() for name in queues],
+        task_default_queue=MAINTENANCE,
+        task_routes={task: {"queue": queue} for task, queue in _ROUTES.items()},
+        # a publish to a Redis that is down gives up at once: the sweeper will find the rows
+        task_publish_retry=False,
+        broker_connection_timeout=timeout,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={
+            "global_keyprefix": settings.redis.key_prefix,
+            "visibility_timeout": 3600,
+            "socket_timeout": timeout,
+            "socket_connect_timeout": timeout,
+            "socket_keepalive": True,
+            "health_check_interval": 30,
+            "retry_on_timeout": True,
+        },
+        result_backend_transport_options={"global_keyprefix": settings.redis.key_prefix},
+        redis_socket_timeout=timeout,
+        redis_socket_connect_timeout=timeout,
+        redis_socket_keepalive=True,
+        redis_backend_health_check_interval=30,
+        redis_retry_on_timeout=True,
+        # SIGTERM lets the batch in hand end; then what is left is given up and its lease brings it back
+        worker_soft_shutdown_timeout=settings.inbox.drain_seconds + 10,
+        worker_enable_soft_shutdown_on_idle=True,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        # a child imports torch and loads the model before it reports for work
+        worker_proc_alive_timeout=180,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_send_task_events=False,
+        timezone="UTC",
+        beat_schedule=_schedule(settings),
+        beat_max_loop_interval=max(1.0, settings.inbox.sweep_seconds),
+    )
+    return app
+
+
+def _schedule(settings: Settings) -> dict[str, dict[str, Any]]:
+    sweep = settings.inbox.sweep_seconds
+    return {
+        # a sweep that waited longer than its interval is dropped: the next one does the same
+        "inbox.sweep": {"task": "inbox.sweep", "schedule": sweep, "options": {"expires": 2 * sweep}},
+        "rescoring.nightly": {
+            "task": "rescoring.start",
+            "schedule": crontab(hour=str(settings.schedule.rescoring_hour_utc), minute="0"),
+        },
+    }
+
+
+def _celery_url(url: str) -> str:
+    """Celery's spelling of a Redis URL: a unix socket has a scheme of its own."""
+    parts = urlsplit(url)
+    return f"redis+socket://{parts.path}" if parts.scheme == "unix" else url
+
+
+def __getattr__(name: str) -> Celery:
+    """Makes `app` when `celery -A worker.app` asks for it, so that importing this module reads no environment."""
+    if name != "app":
+        raise AttributeError(name)
+    settings = load_settings()
+    app = create_app(settings)
+    app.set_current()
+    setup_logging.connect(
+        lambda **_: configure_logging(settings.log.level, settings.log.format), weak=False, dispatch_uid="triage"
+    )
+    globals()["app"] = app
+    return app

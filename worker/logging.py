@@ -1,0 +1,121 @@
+"""Logs as JSON lines on stderr: constant event names, fields on an allow-list, and never a word of patient data.
+
+Messages of other libraries are kept as their constant template, without its arguments: an argument may be a file name
+or a row. An exception is shown as its type and where it was raised, without its text.
+"""
+
+import logging
+import sys
+import traceback
+from types import TracebackType
+from typing import Any, Final, TextIO
+
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+ALLOWED_FIELDS: Final = frozenset(
+    {
+        "action",
+        "attempts",
+        "batches",
+        "checks",
+        "decided",
+        "device",
+        "due",
+        "duration_ms",
+        "epoch",
+        "error_code",
+        "error_type",
+        "failed",
+        "flagged",
+        "kind",
+        "message_id",
+        "model_version",
+        "network_ms",
+        "not_assessable",
+        "parked",
+        "photos",
+        "pid",
+        "queue",
+        "requeued",
+        "run_id",
+        "scored",
+        "stale",
+        "status",
+        "task",
+        "unfinished",
+        "where",
+    }
+)
+_OWN_FIELDS: Final = frozenset({"event", "level", "timestamp", "logger"})
+_FRAMES: Final = 4
+
+
+def configure_logging(level: str = "INFO", fmt: str = "json", stream: TextIO | None = None) -> None:
+    """Sends structlog's and the standard library's logs through one formatter.
+
+    Args:
+        level: lowest level shown. Other libraries are shown from WARNING on.
+        fmt: `json`, or `console` for people.
+        stream: stderr if not given.
+    """
+    renderer = structlog.processors.JSONRenderer() if fmt == "json" else structlog.dev.ConsoleRenderer(colors=False)
+    shared: list[Any] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _describe_exception,
+        _keep_allowed,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.addFilter(_strip_arguments)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    for ours in ("triage", "worker"):
+        logging.getLogger(ours).setLevel(level)
+    logging.captureWarnings(True)
+
+
+def _strip_arguments(record: logging.LogRecord) -> bool:
+    """Leaves a foreign record its constant template; ours carry a dict, which the allow-list takes care of."""
+    if not isinstance(record.msg, dict):
+        if not isinstance(record.msg, str) or record.name == "py.warnings":
+            record.msg = f"{record.name}.logged"
+        record.args = None
+    return True
+
+
+def _keep_allowed(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    return {
+        key: value for key, value in event.items() if key in ALLOWED_FIELDS or key in _OWN_FIELDS or key.startswith("_")
+    }
+
+
+def _describe_exception(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    info = event.pop("exc_info", None)
+    if info is True:
+        info = sys.exc_info()
+    if isinstance(info, BaseException):
+        info = (type(info), info, info.__traceback__)
+    if isinstance(info, tuple) and info[0] is not None:
+        event["error_type"] = f"{info[0].__module__}.{info[0].__qualname__}"
+        event["where"] = where(info[2])
+    return event
+
+
+def where(trace: TracebackType | None) -> list[str]:
+    """The innermost frames of a traceback as `file:line`, without any value."""
+    frames = traceback.extract_tb(trace)[-_FRAMES:]
+    return [f"{'/'.join(frame.filename.rsplit('/', 3)[-2:])}:{frame.lineno}" for frame in frames]

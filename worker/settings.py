@@ -1,0 +1,161 @@
+"""Settings from the environment: `TRIAGE_<GROUP>__<NAME>`, such as `TRIAGE_DATABASE__URL`. Units are in the names."""
+
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from triage.errors import UsageError
+from triage.imaging.decode import ImageLimits
+from triage.intake import IntakeLimits
+from triage.retakes.policy import RetakePolicy
+from triage.storage.inbox import RetryRules
+from worker.embedded.state import EmbeddedState, default_state_root
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DatabaseSettings(_Group):
+    url: SecretStr | None = Field(default=None, description="postgresql+psycopg://...; the embedded Postgres if unset")
+    pool_size: int = Field(default=4, ge=1)
+
+
+class RedisSettings(_Group):
+    url: SecretStr | None = Field(default=None, description="redis://, rediss:// or unix://; the embedded one if unset")
+    key_prefix: str = "triage:"
+    socket_timeout_seconds: float = Field(default=10, gt=0)
+
+
+class BlobSettings(_Group):
+    url: str | None = Field(default=None, description="any fsspec URL; a folder of the embedded state if unset")
+
+
+class ModelSettings(_Group):
+    url: str | None = Field(default=None, description="store of weights, any fsspec URL; an embedded folder if unset")
+
+
+class IntakeSettings(_Group):
+    max_attachments: int = Field(default=20, ge=1)
+    max_bytes: int = Field(default=50 * 2**20, ge=1)
+    max_pixels: int = Field(default=100_000_000, ge=1)
+    min_side_pixels: int = Field(default=64, ge=1)
+    uri_roots: tuple[str, ...] = Field(default=(), description='JSON list, such as ["file:///srv/inbox"]')
+
+
+class InboxSettings(_Group):
+    lease_seconds: float = Field(default=300, gt=0)
+    max_attempts: int = Field(default=3, ge=1)
+    retry_backoff_seconds: float = Field(default=10, ge=0)
+    drain_seconds: float = Field(default=20, gt=0)
+    sweep_seconds: float = Field(default=5, gt=0)
+
+
+class ScorerSettings(_Group):
+    device: str = "auto"
+    threads: int | None = Field(default=None, ge=1, description="CPU threads of the network; torch's choice if unset")
+    decode_threads: int = Field(default=2, ge=1)
+    photos_per_batch: int | None = Field(default=None, ge=1, description="4 on a CPU, 64 on a GPU if unset")
+
+
+class RetakeSettings(_Group):
+    max_requests_per_thread: int = Field(default=2, ge=0)
+    cooldown_hours: float = Field(default=24, ge=0)
+    uncertain_margin: float = Field(default=0, ge=0, le=1)
+
+
+class TrainingSettings(_Group):
+    lease_seconds: float = Field(default=300, gt=0)
+    device: str = "auto"
+
+
+class ScheduleSettings(_Group):
+    rescoring_hour_utc: int = Field(default=2, ge=0, le=23)
+
+
+class LogSettings(_Group):
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    format: Literal["json", "console"] = "json"
+
+
+class Settings(BaseSettings):
+    """All settings, read once at start-up. Everything has a default: the embedded services."""
+
+    model_config = SettingsConfigDict(env_prefix="TRIAGE_", env_nested_delimiter="__", frozen=True, extra="ignore")
+
+    home: Path = Field(default_factory=default_state_root, description="folder of the embedded services")
+    database: DatabaseSettings = DatabaseSettings()
+    redis: RedisSettings = RedisSettings()
+    blobs: BlobSettings = BlobSettings()
+    models: ModelSettings = ModelSettings()
+    intake: IntakeSettings = IntakeSettings()
+    inbox: InboxSettings = InboxSettings()
+    scorer: ScorerSettings = ScorerSettings()
+    retakes: RetakeSettings = RetakeSettings()
+    training: TrainingSettings = TrainingSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    log: LogSettings = LogSettings()
+
+    @cached_property
+    def embedded(self) -> EmbeddedState:
+        return EmbeddedState(self.home)
+
+    @property
+    def database_url(self) -> str:
+        return self.database.url.get_secret_value() if self.database.url else self.embedded.database_url()
+
+    @property
+    def redis_url(self) -> str:
+        return self.redis.url.get_secret_value() if self.redis.url else self.embedded.redis_url
+
+    @property
+    def blobs_url(self) -> str:
+        return self.blobs.url or str(self.embedded.blobs)
+
+    @property
+    def models_url(self) -> str:
+        return self.models.url or str(self.embedded.models)
+
+    @property
+    def lease(self) -> timedelta:
+        return timedelta(seconds=self.inbox.lease_seconds)
+
+    @property
+    def retry_rules(self) -> RetryRules:
+        return RetryRules(self.inbox.max_attempts, timedelta(seconds=self.inbox.retry_backoff_seconds))
+
+    @property
+    def retake_policy(self) -> RetakePolicy:
+        return RetakePolicy(
+            max_requests_per_thread=self.retakes.max_requests_per_thread,
+            cooldown=timedelta(hours=self.retakes.cooldown_hours),
+            uncertain_margin=self.retakes.uncertain_margin,
+        )
+
+    @property
+    def image_limits(self) -> ImageLimits:
+        return ImageLimits(self.intake.max_bytes, self.intake.max_pixels, self.intake.min_side_pixels)
+
+    @property
+    def intake_limits(self) -> IntakeLimits:
+        return IntakeLimits(self.intake.max_attachments, self.intake.max_bytes)
+
+
+def load_settings() -> Settings:
+    """Reads the environment.
+
+    Raises:
+        UsageError: a variable is malformed; the message names it and never shows its value.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = "; ".join(
+            f"TRIAGE_{'__'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
+            for problem in error.errors()
+        )
+        raise UsageError(f"settings: {problems}") from error

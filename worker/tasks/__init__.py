@@ -1,0 +1,5 @@
+"""Celery tasks: each validates, asks this process's services and calls the core."""
+
+from worker.tasks import inbox, rescoring, training
+
+__all__ = ["inbox", "rescoring", "training"]

@@ -1,0 +1,26 @@
+"""The training task: takes the next run under its lease and trains; the row, not the message, is the record."""
+
+import structlog
+from celery import shared_task
+
+from triage.errors import ServiceUnavailableError
+from triage.storage.engine import database_errors
+from worker.process import services
+from worker.wakeups import TRAIN
+
+log = structlog.get_logger(__name__)
+
+
+@shared_task(name=TRAIN)
+def run() -> None:
+    """Works off training runs, one at a time, until none waits."""
+    from worker.training import train_next  # torch is imported in the process that trains, and in no other
+
+    own = services()
+    own.wake_ups.taken_up(TRAIN)
+    try:
+        with database_errors():
+            while train_next(own):
+                pass
+    except ServiceUnavailableError as error:
+        log.warning("postgres.unavailable", error_type=type(error).__name__)

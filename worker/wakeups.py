@@ -1,0 +1,52 @@
+"""Wake-ups: a Celery message that says "there is work", coalesced so that a thousand messages wake a worker once.
+
+Losing one costs nothing but time: the sweeper publishes another. So a Redis that is down is logged and left alone.
+"""
+
+import structlog
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis import Redis
+from redis.exceptions import RedisError
+
+log = structlog.get_logger(__name__)
+
+DRAIN = "inbox.drain"
+TRAIN = "training.run"
+
+
+class WakeUps:
+    """Publishes wake-ups, at most one of a kind until a worker has taken it up or the window is over."""
+
+    def __init__(self, celery: Celery, redis: Redis, key_prefix: str, *, window_seconds: float) -> None:
+        self._celery = celery
+        self._redis = redis
+        self._key_prefix = key_prefix
+        self._window_ms = max(1, int(window_seconds * 1000))
+
+    def inbox(self) -> bool:
+        """Wakes a scoring worker; returns whether a wake-up is under way."""
+        return self._publish(DRAIN)
+
+    def training(self) -> bool:
+        """Wakes a training worker; returns whether a wake-up is under way."""
+        return self._publish(TRAIN)
+
+    def taken_up(self, task: str) -> None:
+        """Says that a worker has taken the wake-up, so that the next piece of work publishes a new one."""
+        try:
+            self._redis.delete(self._key(task))
+        except RedisError as error:
+            log.warning("redis.unavailable", error_type=type(error).__name__, task=task)
+
+    def _publish(self, task: str) -> bool:
+        try:
+            if self._redis.set(self._key(task), 1, nx=True, px=self._window_ms):
+                self._celery.send_task(task)
+        except (RedisError, OperationalError, OSError) as error:
+            log.warning("redis.unavailable", error_type=type(error).__name__, task=task)
+            return False
+        return True
+
+    def _key(self, task: str) -> str:
+        return f"{self._key_prefix}wake-up:{task}"
