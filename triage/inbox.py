@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from uuid import UUID
 
 from triage.domain import AssessedBatch, Claim, NotAssessable, Recorded, Scored, VerdictOrigin
 from triage.retakes.decide import decide_messages
@@ -67,7 +68,7 @@ class PostgresInbox:
 
     def sweep(self) -> Swept:
         """Gives expired leases back, parks photos whose attempts are used up, and decides the messages of those."""
-        requeued, parked = 0, []
+        requeued, parked = 0, list[UUID]()
         with self._sessions.begin() as session:
             if expired := queue.expired(session):
                 queue.lock_threads(session, expired)

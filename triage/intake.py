@@ -48,7 +48,7 @@ class Intake:
         *,
         limits: IntakeLimits,
         policy: RetakePolicy,
-        wake_up: Callable[[], None],
+        wake_up: Callable[[], object],
     ) -> None:
         self._sessions = sessions
         self._blobs = blobs

@@ -49,7 +49,7 @@ def drain(
     limits: DrainLimits,
     *,
     background: Background | None = None,
-    on_full_batch: Callable[[], None] = lambda: None,
+    on_full_batch: Callable[[], object] = lambda: None,
 ) -> Drained:
     """Works off the inbox, then background work; the inbox is looked at again after every batch.
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from celery import Celery
 from celery.schedules import crontab
 from celery.signals import setup_logging
-from kombu import Queue
+from kombu.entity import Queue
 
 from worker.logging import configure_logging
 from worker.settings import Settings, load_settings

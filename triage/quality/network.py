@@ -67,7 +67,7 @@ class OrdinalVGG16(nn.Module):
         x = (patches.flatten(0, 1) - self.mean) / self.std  # (N*5, 3, 224, 224) float32
         x = self.features(x.contiguous(memory_format=torch.channels_last))  # (N*5, 512, 7, 7)
         logits: Tensor = self.head(x.flatten(1))  # (N*5, 25088) -> (N*5, K)
-        return logits.unflatten(0, (n, -1))  # (N, 5, K)
+        return logits.view(n, -1, logits.shape[-1])  # (N, 5, K)
 
     def freeze_convolutions(self, n: int) -> None:
         """Keeps the first n convolutions as they are while the rest is trained. The paper freezes five."""

@@ -29,7 +29,7 @@ class Scorer:
             device: where the network runs.
             photos_per_call: photos in one forward pass; by default one on a CPU, where more is slower, else 64.
         """
-        self._network = network.to(device=device, memory_format=torch.channels_last).eval()
+        self._network = network.to(device).to(memory_format=torch.channels_last).eval()
         self._good_votes = good_votes
         self._device = device
         self._photos_per_call = photos_per_call or (1 if device.type == "cpu" else 64)

@@ -54,7 +54,6 @@ def draw_network(seed: int, n_outputs: int = 4) -> OrdinalVGG16:
         for layer in network.features:
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-                nn.init.zeros_(layer.bias)
     return network.eval()
 
 

@@ -208,3 +208,10 @@ def _uuid(text: str) -> UUID | None:
         return UUID(text)
     except ValueError:
         return None
+
+
+def lock_with_thread(session: Session, message_id: MessageId) -> Message:
+    """A message, its thread locked until the transaction ends, so that nothing else decides it meanwhile."""
+    thread_id = select(Message.thread_id).where(Message.id == message_id).scalar_subquery()
+    session.execute(select(Thread.id).where(Thread.id == thread_id).with_for_update())
+    return session.get_one(Message, message_id, populate_existing=True)

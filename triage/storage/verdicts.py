@@ -61,16 +61,17 @@ def add(
         width=Integer(),
         height=Integer(),
     )
-    columns = list(rows.c.keys())
     constants = {
-        "model_version_id": model_version_id,
-        "threshold": threshold,
-        "origin": origin.value,
-        "run_id": run_id,
+        "model_version_id": literal(model_version_id, Uuid()),
+        "threshold": literal(threshold, Double()),
+        "origin": literal(origin.value, Text()),
+        "run_id": literal(run_id, Uuid()),
     }
-    types = {"model_version_id": Uuid(), "threshold": Double(), "origin": Text(), "run_id": Uuid()}
-    chosen = select(*rows.c, *(literal(value, types[key]).label(key) for key, value in constants.items()))
-    statement = insert(Verdict).from_select([*columns, *constants], chosen).on_conflict_do_nothing()
+    statement = (
+        insert(Verdict)
+        .from_select([*rows.c.keys(), *constants], select(*rows.c, *constants.values()))
+        .on_conflict_do_nothing()
+    )
     return len(session.execute(statement.returning(Verdict.id)).all())
 
 

@@ -52,8 +52,8 @@ def train(
     config: TrainingConfig,
     *,
     device: torch.device,
-    on_batch: Callable[[int, float], None] = lambda epoch, done: None,
-    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    on_batch: Callable[[int, float], None] | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
 ) -> Trained:
     """Trains a network and returns it as it was at its best epoch.
 
@@ -61,7 +61,7 @@ def train(
         on_batch: called after every batch with the epoch, from 1, and the share of it that is done, 0..1.
         on_epoch: called after every epoch. What either raises ends the training.
     """
-    network = network.to(device=device, memory_format=torch.channels_last)
+    network = network.to(device).to(memory_format=torch.channels_last)
     network.freeze_convolutions(config.frozen_convolutions)
     optimiser = torch.optim.SGD(
         [parameter for parameter in network.parameters() if parameter.requires_grad],
@@ -84,14 +84,16 @@ def train(
             optimiser.step()
             network.head.order_biases()
             total += loss.item() * len(chosen)
-            on_batch(number, (index + 1) / len(order))
+            if on_batch:
+                on_batch(number, (index + 1) / len(order))
         train_loss = total / len(training)
         validation_loss = mean_loss(network, validation, config, device) if validation else None
         judged = train_loss if validation_loss is None else validation_loss
         epochs.append(Epoch(number, train_loss, validation_loss, is_best=judged < best_loss))
         if judged < best_loss:
             best_loss, best_weights = judged, copy.deepcopy(network.state_dict())
-        on_epoch(epochs[-1])
+        if on_epoch:
+            on_epoch(epochs[-1])
         if number - max(epoch.number for epoch in epochs if epoch.is_best or epoch.number == 1) >= config.patience:
             break
     network.load_state_dict(best_weights)

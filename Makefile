@@ -1,0 +1,68 @@
+# make setup, make demo, make test: all that a new user needs. `make help` lists the rest.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+LOCK   := requirements/dev.txt
+STAMP  := $(VENV)/.installed
+# TORCH=cpu spares a Linux machine without a GPU the CUDA packages (4 GB)
+TORCH  ?= default
+PHOTOS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format lint types contracts migrations-check lock clean
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+setup: $(STAMP)  ## make .venv with everything pinned; TORCH=cpu leaves the CUDA packages out
+
+$(STAMP): $(LOCK) requirements/uv.txt requirements/torch-cpu.txt pyproject.toml Makefile
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make setup PYTHON=python3.11")'
+	@echo "setup: creating $(VENV) with $$($(PYTHON) --version)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "setup: installing uv, hash checked"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+ifeq ($(TORCH),cpu)
+	@echo "setup: installing the pinned packages, hash checked, with the CPU build of torch"
+	@grep -vE '^(#|$$)' requirements/torch-cpu.txt | sed 's/==.*//' > $(VENV)/cpu-names
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend cpu -r requirements/torch-cpu.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r requirements/dev-without-torch.txt
+else
+	@echo "setup: installing the pinned packages, hash checked (on Linux torch brings 4 GB of CUDA; TORCH=cpu leaves that out)"
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes $(LOCK)
+endif
+	@echo "setup: installing the triage command"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+	@echo "setup: done; the command is $(BIN)/triage"
+
+demo: setup  ## photos in, verdicts and flagged retakes out; PHOTOS=folder takes your own, ALL=1 all of them
+	@$(BIN)/triage demo $(if $(PHOTOS),"$(PHOTOS)") $(if $(ALL),--all)
+
+test: setup  ## run the tests, with a real Postgres and Redis that they start themselves
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: setup lint types contracts test migrations-check  ## everything that must hold before a commit
+
+format: setup  ## format the code
+	@$(BIN)/ruff check --quiet --fix-only .
+	@$(BIN)/ruff format .
+
+lint: setup  ## formatting and ruff's rules
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+
+types: setup  ## mypy, strict
+	@$(BIN)/mypy
+
+contracts: setup  ## import contracts: worker runs triage, never the other way
+	@$(BIN)/lint-imports
+
+migrations-check: setup  ## migrated tables equal declared tables
+	@$(BIN)/python -m pytest --quiet tests/migration
+
+lock: setup  ## pin all packages anew, with hashes
+	@requirements/lock
+
+clean:  ## remove what setup made
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

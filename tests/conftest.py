@@ -1,0 +1,132 @@
+"""Real Postgres and Redis for the whole run, a fresh migrated database for each test that asks for one."""
+
+import io
+import itertools
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sqlalchemy import Engine
+
+from triage.domain import Stage
+from triage.quality.card import Card
+from triage.storage import migrate, models
+from triage.storage.engine import Sessions, create_database_engine, create_sessions
+from triage.storage.models import RegisteredModel
+from worker.bootstrap import Services
+from worker.embedded.postgres import EmbeddedPostgres
+from worker.embedded.redis import EmbeddedRedis
+from worker.embedded.state import EmbeddedState
+from worker.settings import (
+    BlobSettings,
+    DatabaseSettings,
+    InboxSettings,
+    IntakeSettings,
+    ModelSettings,
+    RedisSettings,
+    Settings,
+)
+
+_TEMPLATE = "migrated_template"
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def embedded() -> Iterator[EmbeddedState]:
+    """The state folder of a running Postgres and Redis."""
+    folder = Path(tempfile.mkdtemp(prefix="triage-tests-", dir="/var/tmp"))  # root's Postgres can enter it
+    folder.chmod(0o711)
+    state = EmbeddedState(folder / "state")
+    postgres, redis = EmbeddedPostgres(state), EmbeddedRedis(state)
+    try:
+        postgres.start()
+        redis.start()
+        postgres.ensure_database(_TEMPLATE)
+        engine = create_database_engine(state.database_url(_TEMPLATE))
+        migrate.upgrade(engine)
+        engine.dispose()
+        yield state
+    finally:
+        redis.stop()
+        postgres.stop("immediate")
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def database_url(embedded: EmbeddedState) -> Iterator[str]:
+    """A database of this test's own, with all tables."""
+    name = f"test_{next(_numbers)}"
+    postgres = EmbeddedPostgres(embedded)
+    postgres.ensure_database(name, template=_TEMPLATE)
+    yield embedded.database_url(name)
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    engine = create_database_engine(database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def sessions(engine: Engine) -> Sessions:
+    return create_sessions(engine)
+
+
+@pytest.fixture
+def settings(embedded: EmbeddedState, database_url: str, tmp_path: Path) -> Settings:
+    """Settings of this test's own: its database, its folders, its keys in Redis."""
+    return Settings(
+        home=embedded.root,
+        database=DatabaseSettings(url=database_url),  # type: ignore[arg-type]  # pydantic makes it a secret
+        redis=RedisSettings(key_prefix=f"{tmp_path.name}:"),
+        blobs=BlobSettings(url=str(tmp_path / "blobs")),
+        models=ModelSettings(url=str(tmp_path / "models")),
+        intake=IntakeSettings(max_bytes=2**20, uri_roots=((tmp_path / "incoming").as_uri(),)),
+        inbox=InboxSettings(retry_backoff_seconds=0, sweep_seconds=1),
+    )
+
+
+@pytest.fixture
+def services(settings: Settings) -> Iterator[Services]:
+    own = Services(settings)
+    yield own
+    own.engine.dispose()
+    own.celery.pool.force_close_all()
+    own.redis.close()
+
+
+@pytest.fixture
+def live_model(sessions: Sessions) -> RegisteredModel:
+    """A trained model's row, live, with a threshold of one half; it has no weights."""
+    card = Card(
+        name="fixture",
+        trained=True,
+        threshold=0.5,
+        threshold_chosen_by="fixture",
+        created_at=datetime.now(UTC),
+        weights_sha256="0" * 64,
+    )
+    with sessions.begin() as session:
+        model = models.add(session, card)
+        models.set_stage(session, model.id, Stage.LIVE)
+        return models.find(session, model.card.weights_sha256)
+
+
+@pytest.fixture
+def jpeg() -> Callable[..., bytes]:
+    """Makes a JPEG of noise; each seed gives other bytes."""
+
+    def make(seed: int = 0, width: int = 96, height: int = 96) -> bytes:
+        pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "JPEG")
+        return file.getvalue()
+
+    return make

@@ -1,0 +1,1 @@
+"""What people look at: the report over many messages, and the history of one."""

@@ -1,0 +1,147 @@
+"""The whole history of one message: what came, what each model said, who decided what, and what was sent."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from triage.domain import MessageId
+from triage.quality.card import label_of
+from triage.storage import audit
+from triage.storage.tables import (
+    Attachment,
+    Blob,
+    Decision,
+    Message,
+    ModelVersion,
+    RetakeRequest,
+    Thread,
+    Verdict,
+)
+
+
+def explain(session: Session, message_id: MessageId) -> dict[str, Any]:
+    """The history of a message as JSON types. URIs are left out: they may say more than an id.
+
+    Returns:
+        `{message_id, id, source, thread, role, locale, opted_out, received_at, outcome, reason, decided_by,
+        attachments[{..., verdicts[]}], decisions[], retake_requests[], audit[]}`, each list oldest first.
+    """
+    message = session.get_one(Message, message_id)
+    thread = session.get_one(Thread, message.thread_id)
+    models = {model.id: model for model in session.scalars(select(ModelVersion))}
+    decisions = _chain(session, message_id)
+    requests = session.scalars(
+        select(RetakeRequest).where(RetakeRequest.message_id == message_id).order_by(RetakeRequest.id)
+    ).all()
+    current = next((d for d in decisions if d.id == message.current_decision_id), None)
+    return {
+        "message_id": message.external_id,
+        "id": str(message.id),
+        "source": message.source,
+        "thread": thread.external_id,
+        "role": message.role,
+        "locale": message.locale,
+        "opted_out": message.opted_out,
+        "received_at": _time(message.received_at),
+        "outcome": current.outcome if current else None,
+        "reason": current.reason if current else None,
+        "decided_by": current.decided_by if current else None,
+        "attachments": _attachments(session, message_id, models),
+        "decisions": [_decision(decision, models) for decision in decisions],
+        "retake_requests": [_request(request) for request in requests],
+        "audit": [
+            {"at": _time(event.at), "actor": event.actor, "action": event.action, "details": event.details}
+            for event in audit.events_of(session, message.id, *(request.id for request in requests))
+        ],
+    }
+
+
+def _chain(session: Session, message_id: MessageId) -> list[Decision]:
+    """The decisions of a message in the order in which each superseded the one before."""
+    decisions = session.scalars(select(Decision).where(Decision.message_id == message_id)).all()
+    successor = {decision.supersedes_id: decision for decision in decisions}
+    chain: list[Decision] = []
+    while (following := successor.get(chain[-1].id if chain else None)) is not None:
+        chain.append(following)
+    return chain
+
+
+def _attachments(session: Session, message_id: MessageId, models: dict[Any, ModelVersion]) -> list[dict[str, Any]]:
+    rows = session.execute(
+        select(Attachment, Blob)
+        .outerjoin(Blob, Blob.sha256 == Attachment.sha256)
+        .where(Attachment.message_id == message_id)
+        .order_by(Attachment.id)
+    ).all()
+    verdicts = session.scalars(
+        select(Verdict).where(Verdict.attachment_id.in_([row.Attachment.id for row in rows])).order_by(Verdict.id)
+    ).all()
+    return [
+        {
+            "attachment_id": attachment.external_id,
+            "id": str(attachment.id),
+            "group": attachment.photo_group,
+            "sha256": attachment.sha256,
+            "media_type": blob.media_type if blob else None,
+            "size_bytes": blob.size_bytes if blob else None,
+            "status": attachment.status,
+            "error_code": attachment.error_code,
+            "attempts": attachment.attempts,
+            "finished_at": _time(attachment.finished_at),
+            "verdicts": [
+                _verdict(verdict, models[verdict.model_version_id])
+                for verdict in verdicts
+                if verdict.attachment_id == attachment.id
+            ],
+        }
+        for attachment, blob in rows
+    ]
+
+
+def _verdict(verdict: Verdict, model: ModelVersion) -> dict[str, Any]:
+    return {
+        "model": label_of(model.card),
+        "weights_sha256": model.weights_sha256,
+        "origin": verdict.origin,
+        "score": verdict.score,
+        "threshold": verdict.threshold,
+        "acceptable": verdict.acceptable,
+        "grade": verdict.grade,
+        "cumulative": verdict.cumulative,
+        "patch_scores": verdict.patch_scores,
+        "findings": verdict.findings,
+        "width": verdict.width,
+        "height": verdict.height,
+        "created_at": _time(verdict.created_at),
+    }
+
+
+def _decision(decision: Decision, models: dict[Any, ModelVersion]) -> dict[str, Any]:
+    return {
+        "id": str(decision.id),
+        "outcome": decision.outcome,
+        "reason": decision.reason,
+        "decided_by": decision.decided_by,
+        "model": label_of(models[decision.model_version_id].card) if decision.model_version_id else None,
+        "actor": decision.actor,
+        "note": decision.note,
+        "created_at": _time(decision.created_at),
+    }
+
+
+def _request(request: RetakeRequest) -> dict[str, Any]:
+    return {
+        "id": str(request.id),
+        "status": request.status,
+        "claimed_by": request.claimed_by,
+        "created_at": _time(request.created_at),
+        "sent_at": _time(request.sent_at),
+        "withdrawn_at": _time(request.withdrawn_at),
+        "withdrawn_reason": request.withdrawn_reason,
+    }
+
+
+def _time(value: datetime | None) -> str | None:
+    return value.isoformat() if value else None

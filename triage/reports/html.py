@@ -1,0 +1,26 @@
+"""The report as one HTML page: no script, nothing fetched, so that it can be mailed and opened anywhere."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from triage.domain import Outcome
+
+_ENVIRONMENT = Environment(
+    loader=PackageLoader("triage.reports"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def render_html(summary: dict[str, Any]) -> str:
+    """Renders what `triage.reports.summary.summarise` returns."""
+    template = _ENVIRONMENT.get_template("report.html.j2")
+    return template.render(
+        summary=summary,
+        outcomes=[outcome.value for outcome in Outcome],
+        made_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+    )

@@ -1,0 +1,186 @@
+"""The report: messages by outcome, retake rate, scores by model, what waits; by day, source, role and model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Date, case, cast, func, literal, select
+from sqlalchemy.orm import Session
+
+from triage.domain import AttachmentStatus, DecidedBy, Outcome, RetakeStatus
+from triage.quality.card import UNTRAINED, label_of
+from triage.storage.tables import Attachment, Decision, Message, ModelVersion, RetakeRequest, Verdict
+
+N_BINS: Final = 10
+
+
+class Dimension(StrEnum):
+    """What a report can be broken down by. A message's model is that of its current decision."""
+
+    DAY = "day"
+    SOURCE = "source"
+    ROLE = "role"
+    MODEL = "model"
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """Messages received from `since` on and before `until`; None leaves that end open."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def of(self, column: Any) -> list[ColumnElement[bool]]:
+        after = [column >= self.since] if self.since else []
+        before = [column < self.until] if self.until else []
+        return [*after, *before]
+
+
+def summarise(session: Session, period: Period, by: Sequence[Dimension] = ()) -> dict[str, Any]:
+    """The report of a period as JSON types.
+
+    Returns:
+        `{since, until, messages, photos, errors, retake_requests, overrides, scores, oldest_pending_seconds, by,
+        groups}`.
+        `messages` and each group hold `total`, one count for each outcome, `pending`, and `retake_rate`: retakes by
+        decided messages, or None where none is decided.
+    """
+    [messages] = _messages(session, period, ())
+    return {
+        "since": period.since.isoformat() if period.since else None,
+        "until": period.until.isoformat() if period.until else None,
+        "messages": messages,
+        "photos": _photos(session, period),
+        "errors": _errors(session, period),
+        "retake_requests": _retake_requests(session, period),
+        "overrides": _overrides(session, period),
+        "scores": _scores(session, period),
+        "oldest_pending_seconds": _oldest_pending_seconds(session),
+        "by": [dimension.value for dimension in by],
+        "groups": _messages(session, period, by) if by else [],
+    }
+
+
+def _messages(session: Session, period: Period, by: Sequence[Dimension]) -> list[dict[str, Any]]:
+    keys = [_expression(dimension).label(dimension.value) for dimension in by]
+    counts = [func.count().filter(Decision.outcome == outcome).label(outcome.value) for outcome in Outcome]
+    query = (
+        select(
+            *keys,
+            func.count().label("total"),
+            *counts,
+            func.count().filter(Message.current_decision_id.is_(None)).label("pending"),
+        )
+        .select_from(Message)
+        .outerjoin(Decision, Decision.id == Message.current_decision_id)
+        .outerjoin(ModelVersion, ModelVersion.id == Decision.model_version_id)
+        .where(*period.of(Message.received_at))
+        .group_by(*keys)
+        .order_by(*keys)
+    )
+    rows = [dict(row) for row in session.execute(query).mappings()]
+    for row in rows:
+        row |= {key: str(row[key]) if row[key] is not None else None for key in [dimension.value for dimension in by]}
+        decided = row["total"] - row["pending"]
+        row["retake_rate"] = row["retake"] / decided if decided else None
+    return rows
+
+
+def _expression(dimension: Dimension) -> ColumnElement[Any]:
+    match dimension:
+        case Dimension.DAY:
+            return cast(func.timezone("UTC", Message.received_at), Date)
+        case Dimension.SOURCE:
+            return Message.source.expression
+        case Dimension.ROLE:
+            return Message.role.expression
+        case Dimension.MODEL:
+            return _model_label()
+
+
+def _model_label() -> ColumnElement[Any]:
+    trained = ModelVersion.card["trained"].as_boolean()
+    return case((trained, ModelVersion.name), (ModelVersion.id.is_not(None), literal(UNTRAINED)))
+
+
+def _photos(session: Session, period: Period) -> dict[str, int]:
+    counts = [func.count().filter(Attachment.status == status).label(status.value) for status in AttachmentStatus]
+    row = session.execute(
+        select(func.count().label("total"), *counts)
+        .join(Message, Message.id == Attachment.message_id)
+        .where(*period.of(Message.received_at))
+    ).one()
+    return dict(row._mapping)
+
+
+def _errors(session: Session, period: Period) -> dict[str, int]:
+    rows = session.execute(
+        select(Attachment.error_code, func.count())
+        .join(Message, Message.id == Attachment.message_id)
+        .where(Attachment.error_code.is_not(None), *period.of(Message.received_at))
+        .group_by(Attachment.error_code)
+        .order_by(Attachment.error_code)
+    )
+    return {code: count for code, count in rows if code is not None}
+
+
+def _retake_requests(session: Session, period: Period) -> dict[str, int]:
+    counts = [func.count().filter(RetakeRequest.status == status).label(status.value) for status in RetakeStatus]
+    row = session.execute(select(*counts).where(*period.of(RetakeRequest.created_at))).one()
+    return dict(row._mapping)
+
+
+def _overrides(session: Session, period: Period) -> int:
+    query = (
+        select(func.count())
+        .select_from(Message)
+        .join(Decision, Decision.id == Message.current_decision_id)
+        .where(Decision.decided_by == DecidedBy.PERSON, *period.of(Message.received_at))
+    )
+    return session.scalar(query) or 0
+
+
+def _scores(session: Session, period: Period) -> list[dict[str, Any]]:
+    bin_ = func.least(func.width_bucket(Verdict.score, 0.0, 1.0, N_BINS), N_BINS)
+    rows = session.execute(
+        select(
+            Verdict.model_version_id,
+            bin_.label("bin"),
+            func.count().label("n"),
+            func.sum(Verdict.score).label("total"),
+            func.count().filter(Verdict.acceptable).label("acceptable"),
+        )
+        .where(*period.of(Verdict.created_at))
+        .group_by(Verdict.model_version_id, bin_)
+    ).all()
+    cards = {
+        model.id: model.card
+        for model in session.scalars(
+            select(ModelVersion).where(ModelVersion.id.in_({row.model_version_id for row in rows}))
+        )
+    }
+    scores = []
+    for model_id, card in sorted(cards.items()):
+        own = [row for row in rows if row.model_version_id == model_id]
+        n = sum(row.n for row in own)
+        by_bin = {row.bin: row.n for row in own}
+        scores.append(
+            {
+                "model": label_of(card),
+                "weights_sha256": card["weights_sha256"],
+                "threshold": card["threshold"],
+                "n": n,
+                "acceptable": sum(row.acceptable for row in own),
+                "mean": sum(row.total for row in own) / n,
+                "histogram": [by_bin.get(number, 0) for number in range(1, N_BINS + 1)],
+            }
+        )
+    return scores
+
+
+def _oldest_pending_seconds(session: Session) -> float | None:
+    oldest = select(func.min(Message.received_at)).where(Message.current_decision_id.is_(None)).scalar_subquery()
+    seconds = session.scalar(select(func.extract("epoch", func.clock_timestamp() - oldest)))
+    return None if seconds is None else float(seconds)

@@ -1,0 +1,43 @@
+"""Health by progress: a worker that does nothing while rows wait is not healthy, however alive its process is."""
+
+from datetime import timedelta
+from enum import StrEnum
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from triage.domain import RunKind
+from triage.storage.tables import FRESH, LEASED, OPEN_RUN, RETRY, Attachment, Run, Verdict
+
+
+class Part(StrEnum):
+    SCORING = "scoring"
+    INTAKE = "intake"
+    TRAINING = "training"
+
+
+def stalled(session: Session, part: Part, after: timedelta) -> str | None:
+    """Says in one line what stands still for longer than `after`, or None where all goes on."""
+    limit = func.clock_timestamp() - after
+    match part:
+        case Part.SCORING:
+            waiting = any(
+                session.scalar(select(Attachment.id).where(state, Attachment.due_at < limit).limit(1))
+                for state in (FRESH, RETRY)
+            )
+            moved = session.scalar(select(Verdict.id).where(Verdict.created_at > limit).limit(1)) or session.scalar(
+                select(Attachment.id).where(LEASED, Attachment.lease_until > func.clock_timestamp()).limit(1)
+            )
+            return "photos wait and none is being scored" if waiting and not moved else None
+        case Part.INTAKE:
+            expired = session.scalar(select(Attachment.id).where(LEASED, Attachment.lease_until < limit).limit(1))
+            return "expired leases are not swept: is beat up?" if expired else None
+        case Part.TRAINING:
+            run = session.scalar(
+                select(Run.id).where(
+                    OPEN_RUN,
+                    Run.kind == RunKind.TRAINING,
+                    func.coalesce(Run.heartbeat_at, Run.created_at) < limit,
+                )
+            )
+            return "a training run waits or has no heartbeat" if run else None

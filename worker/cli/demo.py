@@ -1,0 +1,188 @@
+"""`triage demo`: the whole product on this machine, from photos to flagged retakes, then everything stops."""
+
+import io
+import os
+import shutil
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from triage.domain import IncomingAttachment, IncomingMessage, MessageId, Outcome, RetakeStatus
+from triage.errors import TriageError, UsageError
+from triage.quality.card import UNTRAINED
+from triage.reports.explain import explain
+from triage.reports.html import render_html
+from triage.reports.summary import Period, summarise
+from triage.storage import outbox
+from triage.storage.blobs import sha256_of
+from triage.storage.engine import database_errors
+from worker.bootstrap import Services
+from worker.cli.messages import wait_until_done
+from worker.cli.output import console, outcome_text, percent
+from worker.embedded.stack import EmbeddedStack
+from worker.embedded.state import default_state_root
+from worker.settings import (
+    BlobSettings,
+    DatabaseSettings,
+    ModelSettings,
+    RedisSettings,
+    Settings,
+)
+
+_SAMPLE_PHOTOS = 24
+_MESSAGES_SHOWN = 40
+
+
+@dataclass(frozen=True, slots=True)
+class _Photo:
+    name: str
+    data: bytes
+
+
+@click.command()
+@click.argument("photos", required=False, type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--all", "take_all", is_flag=True, help=f"Take all photos of the folder, not {_SAMPLE_PHOTOS} of them.")
+def demo(photos: Path | None, *, take_all: bool) -> None:
+    """Run the main job on this machine: embedded services, a real worker, photos in, verdicts and retakes out.
+
+    PHOTOS is a folder with your own photos; without it the project draws a handful.
+    """
+    messages = _own_messages(photos, take_all=take_all) if photos else _drawn_messages()
+    settings = _demo_settings()
+    out = console()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped from outside as by Ctrl-C: in order
+    with EmbeddedStack(settings.embedded, _worker_environment()) as stack:
+        with out.status("starting Postgres and Redis"):
+            stack.start_services()
+            stack.recreate_database()
+            stack.migrate()
+            shutil.rmtree(settings.embedded.blobs, ignore_errors=True)
+            settings.embedded.prepare()
+        out.print("[green]up[/]  Postgres, Redis, tables")
+        own = Services(settings)
+        with out.status("preparing the model"):
+            label = _live_model(own)
+        out.print(f"[green]up[/]  model: {label}")
+        stack.start_workers(["scoring", "intake"])
+        out.print("[green]up[/]  scoring worker, intake worker with beat")
+        with database_errors():
+            _run(own, messages, out)
+        own.engine.dispose()
+    out.print("\neverything stopped")
+
+
+def _run(own: Services, messages: dict[str, list[_Photo]], out: Console) -> None:
+    accepted = own.intake.enqueue([_incoming(name, photos) for name, photos in messages.items()])
+    n_photos = sum(map(len, messages.values()))
+    out.print(f"\n{len(accepted)} messages with {n_photos} photos enqueued; waiting for the worker\n")
+    if remaining := wait_until_done(own, None, timeout=60 + 30 * n_photos):
+        raise TriageError(f"{remaining} photos are still pending: see the logs in {own.settings.embedded.logs}")
+    with own.sessions() as session:
+        stories = [explain(session, MessageId(acceptance.id)) for acceptance in accepted]
+        requests = outbox.list_requests(session, status=RetakeStatus.FLAGGED, limit=len(accepted))
+        summary = summarise(session, Period())
+    _show_messages(out, stories[:_MESSAGES_SHOWN], messages)
+    if len(stories) > _MESSAGES_SHOWN:
+        out.print(f"... and {len(stories) - _MESSAGES_SHOWN} more")
+    counts = summary["messages"]
+    by_outcome = ", ".join(f"{outcome.replace('_', ' ')} {counts[outcome]}" for outcome in Outcome)
+    out.print(f"\n{counts['total']} messages: {by_outcome}; retake rate {percent(counts['retake_rate'])}")
+    names = ", ".join(sorted(request.message for request in requests)[:_MESSAGES_SHOWN])
+    out.print(f"{len(requests)} retake requests flagged" + (f": {names}" if requests else ""))
+    if any(scores["model"] == UNTRAINED for scores in summary["scores"]):
+        out.print("[bold yellow]model: untrained[/]  these scores come from a network that was never trained")
+    report = own.settings.embedded.root / "report.html"
+    report.write_text(render_html(summary), encoding="utf-8")
+    out.print(f"report: {report}")
+
+
+def _show_messages(out: Console, stories: Sequence[dict[str, Any]], messages: dict[str, list[_Photo]]) -> None:
+    table = Table(
+        "message", "outcome", "photo", "score", "grade", "model", box=None, header_style="bold", pad_edge=False
+    )
+    for story in stories:
+        names = {sha256_of(photo.data): photo.name for photo in messages[story["message_id"]]}
+        for index, attachment in enumerate(story["attachments"]):
+            verdict = next(iter(attachment["verdicts"]), None)
+            score = Text(f"{verdict['score']:.3f}", "green" if verdict["acceptable"] else "red") if verdict else None
+            table.add_row(
+                Text(story["message_id"]) if index == 0 else None,
+                outcome_text(story["outcome"]) if index == 0 else None,
+                Text(names[attachment["sha256"]]),
+                score or Text(attachment["error_code"] or attachment["status"], "magenta"),
+                str(verdict["grade"]) if verdict else None,
+                verdict["model"] if verdict else None,
+            )
+    out.print(table)
+
+
+def _incoming(name: str, photos: Sequence[_Photo]) -> IncomingMessage:
+    return IncomingMessage("demo", name, [IncomingAttachment(data=photo.data) for photo in photos])
+
+
+def _live_model(own: Services) -> str:
+    from triage.quality.untrained import ensure_untrained
+
+    model = own.registry.add(ensure_untrained(own.settings.embedded.root / "untrained-model"), actor="demo")
+    own.registry.promote(model.card.weights_sha256, actor="demo", allow_untrained=True)
+    return model.card.label
+
+
+def _own_messages(folder: Path, *, take_all: bool) -> dict[str, list[_Photo]]:
+    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    if not files:
+        raise UsageError(f"{folder}: no files are there; name a folder with photos")
+    if not take_all and len(files) > _SAMPLE_PHOTOS:
+        files = files[:: len(files) // _SAMPLE_PHOTOS][:_SAMPLE_PHOTOS]
+    photos = [_Photo(path.name, _read(path)) for path in files]
+    messages: dict[str, list[_Photo]] = {}
+    for number, size in enumerate(cycle((1, 2, 3)), start=1):  # messages of one, two and three photos in turn
+        if not photos:
+            break
+        messages[f"message-{number}"], photos = photos[:size], photos[size:]
+    return messages
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read") from error
+
+
+def _drawn_messages() -> dict[str, list[_Photo]]:
+    from triage.imaging.drawing import draw_sample_messages
+
+    return {
+        message.message_id: [_Photo(photo.name, _jpeg(photo.image)) for photo in message.photos]
+        for message in draw_sample_messages()
+    }
+
+
+def _jpeg(image: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=92)
+    return file.getvalue()
+
+
+def _demo_settings() -> Settings:
+    """Settings that reach no service of anybody else's, whatever the environment says."""
+    root = Path(os.environ.get("TRIAGE_HOME", default_state_root())) / "demo"
+    return Settings(
+        home=root, database=DatabaseSettings(), redis=RedisSettings(), blobs=BlobSettings(), models=ModelSettings()
+    )
+
+
+def _worker_environment() -> dict[str, str]:
+    kept = ("TRIAGE_SCORER__", "TRIAGE_LOG__")
+    return {
+        name: value for name, value in os.environ.items() if not name.startswith("TRIAGE_") or name.startswith(kept)
+    }

@@ -1,0 +1,28 @@
+"""`triage doctor`: what is wrong and how to mend it."""
+
+import sys
+
+import click
+from rich.text import Text
+
+from worker.cli.output import json_option, print_json, print_table
+from worker.doctor import examine
+from worker.process import services
+
+
+@click.command()
+@json_option
+def doctor(*, as_json: bool) -> None:
+    """Check every part of the deployment; exit 1 if something is wrong, 3 if a service does not answer."""
+    checks = examine(services())
+    if as_json:
+        print_json([{"name": c.name, "ok": c.ok, "detail": c.detail, "remedy": c.remedy or None} for c in checks])
+    else:
+        print_table(
+            ("check", "", "detail", "what to do"),
+            ((c.name, Text("ok", "green") if c.ok else Text("WRONG", "bold red"), c.detail, c.remedy) for c in checks),
+        )
+    if any(check.unreachable for check in checks):
+        sys.exit(3)
+    if not all(check.ok for check in checks):
+        sys.exit(1)

@@ -1,0 +1,186 @@
+"""Commands about messages: `enqueue`, `wait`, `explain`, `override`."""
+
+import sys
+import time
+from pathlib import Path
+
+import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from triage.domain import Acceptance, IncomingAttachment, IncomingMessage, MessageId, Outcome, new_id
+from triage.errors import TriageError, UsageError
+from triage.reports import explain as history
+from triage.retakes.override import override as decide_by_person
+from triage.storage import inbox, messages
+from worker.bootstrap import Services
+from worker.cli.output import error_console, json_option, outcome_text, print_json, print_table
+from worker.process import services
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True)
+@click.option("--message-id", help="The sender's id of the message; made up if not given.")
+@click.option("--source", default="cli", show_default=True, help="The system that sends.")
+@click.option("--thread", help="The sender's id of the conversation; each message its own if not given.")
+@click.option("--role", default="patient", show_default=True, help="Who wrote the message.")
+@click.option("--locale", default="en", show_default=True, help="Language of the reply.")
+@click.option("--group", help="One skin site: one photo of a group that passes is enough for it.")
+@click.option("--opted-out", is_flag=True, help="Never ask this sender for a retake.")
+@json_option
+def enqueue(paths: tuple[str, ...], message_id: str | None, *, as_json: bool, group: str | None, **sender: str) -> None:
+    """Enqueue photos as one message. PATHS are files, or URIs below an allowed root."""
+    attachments = [_attachment(path, group) for path in paths]
+    message = IncomingMessage(
+        external_id=message_id or str(new_id()),
+        attachments=attachments,
+        source=sender["source"],
+        thread=sender["thread"],
+        role=sender["role"],
+        locale=sender["locale"],
+        opted_out=bool(sender["opted_out"]),
+    )
+    [acceptance] = services().intake.enqueue([message])
+    if as_json:
+        print_json(acceptance_json(acceptance))
+        return
+    state = "accepted" if acceptance.created else "known already, nothing changed"
+    click.echo(f"message {acceptance.external_id}: {len(acceptance.attachments)} photos, {state}")
+
+
+def acceptance_json(acceptance: Acceptance) -> dict[str, object]:
+    return {
+        "message_id": acceptance.external_id,
+        "id": str(acceptance.id),
+        "attachments": [
+            {
+                "attachment_id": attachment.external_id,
+                "id": str(attachment.id),
+                "status": attachment.status.value,
+                "error_code": attachment.error_code.value if attachment.error_code else None,
+            }
+            for attachment in acceptance.attachments
+        ],
+        "created": acceptance.created,
+    }
+
+
+def _attachment(path: str, group: str | None) -> IncomingAttachment:
+    if "://" in path:
+        return IncomingAttachment(uri=path, group=group)
+    try:
+        return IncomingAttachment(data=Path(path).read_bytes(), group=group)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: no readable file is there; nothing was enqueued") from error
+
+
+@click.command()
+@click.option("--message-id", help="Wait for one message only.")
+@click.option("--source", help="Its source, where several senders use the same id.")
+@click.option("--timeout", type=float, default=600, show_default=True, help="Seconds to wait at the most.")
+def wait(message_id: str | None, source: str | None, timeout: float) -> None:
+    """Wait until nothing is pending."""
+    own = services()
+    message = None
+    if message_id is not None:
+        with own.sessions() as session:
+            message = MessageId(messages.find_message(session, message_id, source).id)
+    remaining = wait_until_done(own, message, timeout)
+    if remaining:
+        raise TriageError(f"{remaining} photos are still pending: is a scoring worker up? `triage doctor` says more")
+
+
+def wait_until_done(own: Services, message: MessageId | None, timeout: float) -> int:
+    """Shows progress on stderr until no photo is pending, or the time is up; returns how many still are."""
+    deadline = time.monotonic() + timeout
+    total = None
+    bar = Progress(
+        TextColumn("scoring"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=error_console(),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    )
+    with bar:
+        task = bar.add_task("scoring", total=None)
+        while True:
+            with own.sessions() as session:
+                remaining = inbox.count_open(session, message)
+            total = max(total or 0, remaining)
+            bar.update(task, total=total, completed=total - remaining)
+            if not remaining or time.monotonic() > deadline:
+                return remaining
+            time.sleep(0.2)
+
+
+@click.command()
+@click.argument("message_id")
+@click.option("--source", help="Its source, where several senders use the same id.")
+@json_option
+def explain(message_id: str, source: str | None, *, as_json: bool) -> None:
+    """Show the whole history of a message."""
+    with services().sessions() as session:
+        message = messages.find_message(session, message_id, source)
+        story = history.explain(session, MessageId(message.id))
+    if as_json:
+        print_json(story)
+        return
+    click.echo(f"message {story['message_id']} from {story['source']}, received {story['received_at']}")
+    print_table(
+        ("photo", "status", "score", "threshold", "grade", "model"),
+        (
+            (
+                attachment["attachment_id"],
+                attachment["error_code"] or attachment["status"],
+                f"{verdict['score']:.3f}" if verdict else "",
+                f"{verdict['threshold']:.3f}" if verdict else "",
+                verdict["grade"] if verdict else "",
+                verdict["model"] if verdict else "",
+            )
+            for attachment in story["attachments"]
+            for verdict in (attachment["verdicts"] or [None])
+        ),
+    )
+    print_table(
+        ("decided", "outcome", "reason", "by", "note"),
+        (
+            (
+                decision["created_at"],
+                outcome_text(decision["outcome"]),
+                decision["reason"],
+                decision["actor"] or decision["model"] or decision["decided_by"],
+                decision["note"],
+            )
+            for decision in story["decisions"]
+        ),
+    )
+    for request in story["retake_requests"]:
+        click.echo(f"retake request {request['id']}: {request['status']}")
+
+
+@click.command()
+@click.argument("message_id")
+@click.option("--source", help="Its source, where several senders use the same id.")
+@click.option("--decision", type=click.Choice([Outcome.PASS.value, Outcome.RETAKE.value]), required=True)
+@click.option("--by", required=True, help="Who decides: an opaque staff id.")
+@click.option("--reason", required=True, help="Why.")
+@json_option
+def override(message_id: str, source: str | None, decision: str, by: str, reason: str, *, as_json: bool) -> None:
+    """Decide a message as a person; no model changes that later."""
+    own = services()
+    with own.sessions.begin() as session:
+        message = messages.find_message(session, message_id, source)
+        made = decide_by_person(
+            session,
+            MessageId(message.id),
+            Outcome(decision),
+            by=by,
+            reason=reason,
+            policy=own.settings.retake_policy,
+        )
+        name = message.external_id
+    if as_json:
+        print_json({"message_id": name, "outcome": made.outcome.value, "decided_by": "person", "actor": by})
+    else:
+        click.echo(f"message {name}: {made.outcome.value}, decided by {by}")

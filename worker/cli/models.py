@@ -1,0 +1,108 @@
+"""`triage models`: the registry."""
+
+import getpass
+from pathlib import Path
+
+import click
+
+from triage.quality.card import card_json
+from triage.storage import models as rows
+from triage.storage.models import RegisteredModel
+from worker.cli.output import json_option, print_json, print_table
+from worker.process import services
+
+_by = click.option(
+    "--by", default=getpass.getuser, help="Who does it: an opaque staff id; the login name if not given."
+)
+
+
+@click.group()
+def models() -> None:
+    """Add, promote, roll back and retire models."""
+
+
+@models.command("list")
+@json_option
+def list_(*, as_json: bool) -> None:
+    """Show all models, newest first."""
+    with services().sessions() as session:
+        found = rows.list_models(session)
+    if as_json:
+        print_json([_document(model) for model in found])
+        return
+    print_table(
+        ("model", "stage", "threshold", "sha256", "created"),
+        (
+            (
+                m.card.label,
+                m.stage,
+                f"{m.card.threshold:.3f}",
+                m.card.weights_sha256[:12],
+                f"{m.card.created_at:%Y-%m-%d}",
+            )
+            for m in found
+        ),
+    )
+
+
+@models.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@_by
+@json_option
+def add(folder: Path, by: str, *, as_json: bool) -> None:
+    """Register the model in FOLDER (weights.safetensors and card.json) as a candidate."""
+    _show(services().registry.add(folder, actor=by), as_json=as_json)
+
+
+@models.command()
+@click.argument("name")
+@click.option("--allow-untrained", is_flag=True, help="Demonstrations only: its scores mean nothing.")
+@_by
+@json_option
+def promote(name: str, by: str, *, allow_untrained: bool, as_json: bool) -> None:
+    """Make a model live, by its NAME or the start of its SHA-256."""
+    _show(services().registry.promote(name, actor=by, allow_untrained=allow_untrained), as_json=as_json)
+
+
+@models.command()
+@_by
+@json_option
+def rollback(by: str, *, as_json: bool) -> None:
+    """Make the model live that was live before."""
+    _show(services().registry.rollback(actor=by), as_json=as_json)
+
+
+@models.command()
+@click.argument("name")
+@_by
+@json_option
+def retire(name: str, by: str, *, as_json: bool) -> None:
+    """Retire a model that is not live."""
+    _show(services().registry.retire(name, actor=by), as_json=as_json)
+
+
+@models.command()
+@click.argument("name")
+def card(name: str) -> None:
+    """Print a model's card as JSON."""
+    with services().sessions() as session:
+        print_json(card_json(rows.find(session, name).card))
+
+
+def _show(model: RegisteredModel, *, as_json: bool) -> None:
+    if as_json:
+        print_json(_document(model))
+    else:
+        click.echo(f"model {model.card.label} ({model.card.weights_sha256[:12]}): {model.stage.value}")
+
+
+def _document(model: RegisteredModel) -> dict[str, object]:
+    return {
+        "id": str(model.id),
+        "name": model.card.name,
+        "model": model.card.label,
+        "stage": model.stage.value,
+        "weights_sha256": model.card.weights_sha256,
+        "threshold": model.card.threshold,
+        "trained": model.card.trained,
+    }

@@ -1,0 +1,168 @@
+"""Commands about runs: `rescore`, `train`, `runs`."""
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import click
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from triage.domain import Run, RunKind, RunStatus
+from triage.errors import ModelError, TriageError, UsageError
+from triage.rescoring import start_rescoring
+from triage.storage import audit
+from triage.storage import models as registered
+from triage.storage import runs as rows
+from triage.training.config import TrainingConfig
+from triage.training.manifest import read_manifest
+from worker.bootstrap import Services
+from worker.cli.output import error_console, json_option, print_json, print_table
+from worker.process import services
+
+_OPEN = {RunStatus.PENDING, RunStatus.RUNNING}
+
+
+@click.command()
+@click.option("--model", "name", help="Name or SHA-256; the live model if not given.")
+@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="Messages received from then on (UTC).")
+@click.option("--limit", type=click.IntRange(1), help="At most so many photos.")
+@click.option("--wait", is_flag=True, help="Wait for the end of the run.")
+@json_option
+def rescore(name: str | None, since: datetime | None, limit: int | None, *, wait: bool, as_json: bool) -> None:
+    """Score what a model has not scored yet. It decides and sends nothing; the inbox goes first."""
+    own = services()
+    with own.sessions.begin() as session:
+        model = registered.find(session, name) if name else registered.live(session)
+        if model is None:
+            raise ModelError("no model is live: promote one, or name one with --model")
+        run, _ = start_rescoring(session, model.id, since=since.replace(tzinfo=UTC) if since else None, limit=limit)
+    own.wake_ups.inbox()
+    _show(own, run, wait=wait, as_json=as_json)
+
+
+@click.command()
+@click.option("--manifest", type=click.Path(path_type=Path), required=True, help="CSV with the columns path, votes.")
+@click.option("--name", default="trained", show_default=True, help="Name of the new model.")
+@click.option("--init", type=click.Path(path_type=Path, file_okay=False), help="Model folder to start from.")
+@click.option("--epochs", type=click.IntRange(1), default=TrainingConfig().epochs, show_default=True)
+@click.option("--batch-photos", type=click.IntRange(1), default=TrainingConfig().batch_photos, show_default=True)
+@click.option("--learning-rate", type=float, default=TrainingConfig().learning_rate, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--wait", is_flag=True, help="Wait for the end of the run.")
+@json_option
+def train(manifest: Path, name: str, init: Path | None, *, wait: bool, as_json: bool, **config: Any) -> None:
+    """Train a model on reviewers' votes; it becomes a candidate."""
+    settings = TrainingConfig(**config)
+    read_manifest(manifest, n_reviewers=settings.n_reviewers)  # every defect is told now, not an hour later
+    own = services()
+    parameters = {
+        "manifest": str(manifest.resolve()),
+        "name": name,
+        "init": str(init.resolve()) if init else None,
+        "config": settings.model_dump(),
+    }
+    with own.sessions.begin() as session:
+        run, _ = rows.start(session, RunKind.TRAINING, parameters)
+    own.wake_ups.training()
+    _show(own, run, wait=wait, as_json=as_json)
+
+
+@click.command()
+@click.option("--kind", type=click.Choice([kind.value for kind in RunKind]))
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
+@click.option("--follow", "run_to_follow", type=click.UUID, help="Show the progress of this run until it ends.")
+@click.option("--cancel", "run_to_cancel", type=click.UUID, help="Cancel this run.")
+@json_option
+def runs(
+    kind: str | None, limit: int, run_to_follow: UUID | None, run_to_cancel: UUID | None, *, as_json: bool
+) -> None:
+    """Show training and rescoring runs, newest first."""
+    own = services()
+    if run_to_follow is not None:
+        with own.sessions() as session:
+            run = rows.find(session, run_to_follow)
+        _show(own, run, wait=True, as_json=as_json)
+        return
+    if run_to_cancel is not None:
+        with own.sessions.begin() as session:
+            run = rows.find(session, run_to_cancel)
+            if not rows.cancel(session, run.id):
+                raise UsageError(f"the run has ended already: it is {run.status.value}")
+            audit.record(session, actor="cli", action="run.cancelled", subject_kind="run", subject_id=run.id)
+        click.echo(f"run {run.id}: cancelled")
+        return
+    with own.sessions() as session:
+        found = rows.list_runs(session, kind=RunKind(kind) if kind else None, limit=limit)
+    if as_json:
+        print_json([run_json(run) for run in found])
+        return
+    print_table(
+        ("run", "kind", "status", "progress", "created"),
+        ((r.id, r.kind, r.status, _describe(r), f"{r.created_at:%Y-%m-%d %H:%M}") for r in found),
+    )
+
+
+def run_json(run: Run) -> dict[str, Any]:
+    return {
+        "id": str(run.id),
+        "kind": run.kind.value,
+        "status": run.status.value,
+        "parameters": run.parameters,
+        "progress": run.progress,
+        "error": run.error,
+        "created_at": run.created_at,
+        "started_at": run.started_at,
+        "heartbeat_at": run.heartbeat_at,
+        "finished_at": run.finished_at,
+    }
+
+
+def _show(own: Services, run: Run, *, wait: bool, as_json: bool) -> None:
+    if wait:
+        run = _follow(own, run)
+    if as_json:
+        print_json(run_json(run))
+    else:
+        click.echo(f"{run.kind.value} run {run.id}: {run.status.value} {_describe(run)}".rstrip())
+    if run.status is RunStatus.FAILED:
+        raise TriageError(run.error or "the run failed")
+
+
+def _follow(own: Services, run: Run) -> Run:
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=error_console(), transient=True) as bar:
+        task = bar.add_task(run.kind.value, total=1.0)
+        while True:
+            with own.sessions() as session:
+                run = rows.find(session, run.id)
+            bar.update(task, completed=_share(run), description=f"{run.kind.value} {_describe(run)}")
+            if run.status not in _OPEN:
+                return run
+            time.sleep(0.5)
+
+
+def _share(run: Run) -> float:
+    progress: dict[str, Any] = dict(run.progress)
+    if run.kind is RunKind.RESCORING:
+        return float(progress.get("scored", 0) / max(1, progress.get("total", 0)))
+    epochs = dict(run.parameters)["config"]["epochs"]  # type: ignore[index]  # written by `train`
+    return float((max(0, progress.get("epoch", 0) - 1) + progress.get("done", 0)) / epochs)
+
+
+def _describe(run: Run) -> str:
+    progress: dict[str, Any] = dict(run.progress)
+    if run.error:
+        return run.error
+    if run.kind is RunKind.RESCORING:
+        if not progress:
+            return ""
+        flips = f"good to bad {progress['good_to_bad']}, bad to good {progress['bad_to_good']}"
+        return f"{progress['scored']} of {progress['total']} photos, {progress['failed']} failed, {flips}"
+    epochs = progress.get("epochs") or []
+    if not epochs:
+        return f"epoch {progress['epoch']}" if progress.get("epoch") else ""
+    last = epochs[-1]
+    validation = "" if last["validation_loss"] is None else f", validation {last['validation_loss']:.4f}"
+    return f"epoch {last['number']}: loss {last['train_loss']:.4f}{validation}"

@@ -1,0 +1,110 @@
+"""`triage score`: photos to scores, with no queue and no database."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from triage.errors import AttachmentError, ErrorCode, ServiceUnavailableError
+from worker.cli.output import json_option, print_json, print_table
+from worker.settings import Settings, load_settings
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True)
+@click.option("--model", "model_folder", type=click.Path(path_type=Path), help="Folder of a model artifact.")
+@json_option
+def score(paths: tuple[str, ...], model_folder: Path | None, *, as_json: bool) -> None:
+    """Score photos, without a queue or a database."""
+    rows = score_files(load_settings(), paths, model_folder)
+    if as_json:
+        print_json(rows)
+        return
+    print_table(
+        ("photo", "outcome", "score", "grade", "acceptable", "model"),
+        (
+            (
+                row["path"],
+                row["error"]["message"] if row["error"] else row["outcome"],
+                "" if row["score"] is None else f"{row['score']:.3f}",
+                row["grade"],
+                {True: "yes", False: "no", None: ""}[row["acceptable"]],
+                row["model"],
+            )
+            for row in rows
+        ),
+    )
+
+
+def score_files(settings: Settings, paths: Sequence[str], model_folder: Path | None) -> list[dict[str, Any]]:
+    """Scores files one after another, so that any number of them needs the memory of one.
+
+    Returns:
+        For each path, in order: `{path, outcome, acceptable, score, cumulative, grade, patch_scores, findings, error,
+        model}`; a file that cannot be assessed has the outcome `not_assessable` and an error.
+
+    Raises:
+        ModelError: the model cannot be loaded.
+    """
+    from triage.quality.artifact import read_artifact
+    from triage.quality.scorer import Scorer, choose_device
+    from triage.quality.untrained import ensure_untrained
+    from triage.quality.weights import load_network
+
+    if model_folder is None:
+        try:
+            settings.embedded.prepare()
+            model_folder = ensure_untrained(settings.embedded.root / "untrained-model")
+        except OSError as error:
+            raise ServiceUnavailableError("the state folder cannot be written to: set TRIAGE_HOME") from error
+    card, weights = read_artifact(model_folder)
+    scorer = Scorer(
+        load_network(card, weights), good_votes=card.good_votes, device=choose_device(settings.scorer.device)
+    )
+    return [_score_file(path, scorer, settings, threshold=card.threshold, model=card.label) for path in paths]
+
+
+def _score_file(path: str, scorer: Any, settings: Settings, *, threshold: float, model: str) -> dict[str, Any]:
+    from triage.imaging.decode import decode_photo
+    from triage.quality.patches import resize_photo
+
+    row: dict[str, Any] = {
+        "path": path,
+        "outcome": "not_assessable",
+        "acceptable": None,
+        "score": None,
+        "cumulative": None,
+        "grade": None,
+        "patch_scores": None,
+        "findings": [],
+        "error": None,
+        "model": model,
+    }
+    try:
+        photo = resize_photo(decode_photo(read_photo(path), settings.image_limits).image)
+    except AttachmentError as error:
+        row["error"] = {"code": error.code.value, "message": str(error)}
+        return row
+    [result] = scorer.score([photo])
+    return row | {
+        "outcome": "scored",
+        "acceptable": result.score >= threshold,
+        "score": result.score,
+        "cumulative": list(result.cumulative),
+        "grade": result.grade,
+        "patch_scores": list(result.patch_scores),
+    }
+
+
+def read_photo(path: str) -> bytes:
+    """
+    Raises:
+        AttachmentError: nothing readable is at the path.
+    """
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError as error:
+        raise AttachmentError(ErrorCode.NOT_FOUND, "no file is at this path: check it") from error
+    except (OSError, ValueError) as error:
+        raise AttachmentError(ErrorCode.FETCH_FAILED, "the path is not a readable file: check it") from error

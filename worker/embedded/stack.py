@@ -1,0 +1,67 @@
+"""The whole product on one machine: Postgres, Redis, migrations and workers, started and stopped together."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Self
+
+from triage.storage import migrate
+from triage.storage.engine import create_database_engine
+from worker.embedded.postgres import EmbeddedPostgres
+from worker.embedded.redis import EmbeddedRedis
+from worker.embedded.state import EmbeddedState
+from worker.embedded.workers import EmbeddedWorkers
+
+
+class EmbeddedStack:
+    """Used as a context, it stops everything on the way out, whatever happened inside."""
+
+    def __init__(self, state: EmbeddedState, environment: Mapping[str, str] = os.environ) -> None:
+        """
+        Args:
+            state: the folders of everything.
+            environment: the workers' environment, without this state's place, which is added.
+        """
+        self.state = state
+        self.postgres = EmbeddedPostgres(state)
+        self.redis = EmbeddedRedis(state)
+        self.workers = EmbeddedWorkers(state, {**environment, "TRIAGE_HOME": str(state.root)})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start_services(self) -> None:
+        """Starts Postgres and Redis, or takes over those of an earlier launcher, and makes the database."""
+        self.workers.stop()
+        self.postgres.start()
+        self.redis.start()
+        self.postgres.ensure_database("triage")
+
+    def migrate(self) -> None:
+        """Brings the tables up to date."""
+        engine = create_database_engine(self.state.database_url())
+        try:
+            migrate.upgrade(engine)
+        finally:
+            engine.dispose()
+
+    def recreate_database(self) -> None:
+        """Begins with an empty database; what was in it is gone."""
+        self.postgres.drop_database("triage")
+        self.postgres.ensure_database("triage")
+
+    def start_workers(self, kinds: Sequence[str]) -> None:
+        self.workers.start(kinds)
+
+    def running(self) -> dict[str, int | None]:
+        """The process id of each part, None where it does not run."""
+        services = {"postgres": self.postgres.pid, "redis": self.redis.pid}
+        return services | dict.fromkeys(("scoring", "intake", "training")) | self.workers.running()
+
+    def stop(self) -> None:
+        """Stops workers first, then Redis and Postgres; does nothing for what does not run."""
+        self.workers.stop()
+        self.redis.stop()
+        self.postgres.stop()

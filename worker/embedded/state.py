@@ -1,0 +1,146 @@
+"""Where the embedded services live: their folders, closed to other users, and their addresses."""
+
+import hashlib
+import os
+import pwd
+import stat
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from triage.errors import TriageError
+
+_SOCKET_PATH_LIMIT = 103  # bytes; macOS has room for 103 and a closing zero, Linux for 107
+_LONGEST_SOCKET_NAME = ".s.PGSQL.5432"
+
+
+class EmbeddedError(TriageError):
+    """An embedded service cannot be installed, started, used or stopped."""
+
+
+@dataclass(frozen=True)
+class EmbeddedState:
+    """The folders and addresses of the embedded services; nothing is created before `prepare()`.
+
+    Attributes:
+        root: the one folder that holds everything; made absolute, symbolic links kept.
+    """
+
+    root: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", Path(os.path.normpath(self.root.absolute())))
+
+    @property
+    def postgres_data(self) -> Path:
+        """The Postgres data folder; it exists only once it is complete."""
+        return self.root / "postgres"
+
+    @property
+    def postgres_binaries(self) -> Path:
+        """Copies of the Postgres programs, one folder for each version of the wheel; used by root only."""
+        return self.root / "postgres-binaries"
+
+    @property
+    def socket_dir(self) -> Path:
+        """The folder of both sockets: below the root, or in /tmp if a socket cannot have that path.
+
+        A socket's path is short, and clients of Postgres take a comma in it for the start of another host.
+        """
+        folder = self.root / "run"
+        path = os.fsencode(folder / _LONGEST_SOCKET_NAME)
+        if len(path) <= _SOCKET_PATH_LIMIT and b"," not in path:
+            return folder
+        digest = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:12]
+        # Not $TMPDIR: processes with different environments must find the same server.
+        return Path("/tmp") / f"triage-{digest}-{os.geteuid()}"  # noqa: S108 - prepare() checks whose it is
+
+    @property
+    def redis_socket(self) -> Path:
+        """The Unix socket of Redis."""
+        return self.socket_dir / "redis.sock"
+
+    @property
+    def redis_dir(self) -> Path:
+        """The working folder of Redis."""
+        return self.root / "redis"
+
+    @property
+    def logs(self) -> Path:
+        """The folder of the services' logs."""
+        return self.root / "logs"
+
+    @property
+    def blobs(self) -> Path:
+        """The folder of the photos' bytes."""
+        return self.root / "blobs"
+
+    @property
+    def models(self) -> Path:
+        """The folder of the model artifacts."""
+        return self.root / "models"
+
+    def database_url(self, name: str = "triage") -> str:
+        """The SQLAlchemy URL of a database; it names the port, for PGPORT in the environment must not."""
+        host = quote(os.fspath(self.socket_dir))
+        return f"postgresql+psycopg://postgres@/{quote(name, safe='')}?host={host}&port=5432"
+
+    @property
+    def redis_url(self) -> str:
+        """The URL of Redis, as redis-py reads it."""
+        return f"unix://{quote(os.fspath(self.redis_socket))}"
+
+    def prepare(self) -> None:
+        """Creates the folders, for this user only; those that exist keep their permissions.
+
+        Root's Postgres runs as another user: that user can pass through the root folder and owns the folder
+        of the sockets.
+
+        Raises:
+            EmbeddedError: a folder belongs to another user, others can write to it, or it cannot be created.
+        """
+        user = unprivileged_user()
+        try:
+            self.root.parent.mkdir(parents=True, exist_ok=True)
+            for folder in (self.root, self.redis_dir, self.logs, self.blobs, self.models):
+                _make_private(folder, owners={os.geteuid()})
+            _make_private(self.socket_dir, owners={user.pw_uid, os.geteuid()} if user else {os.geteuid()})
+            if user:
+                self.root.chmod(stat.S_IMODE(self.root.stat().st_mode) | 0o011)
+                os.chown(self.socket_dir, user.pw_uid, user.pw_gid, follow_symlinks=False)
+        except OSError as error:
+            raise EmbeddedError(f"cannot create the state folder {self.root}: {error.strerror}") from error
+
+
+def default_state_root() -> Path:
+    """The state folder unless another one is chosen; root's Postgres could not enter root's home folder."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/skin-photo-triage")
+    return Path.home() / ".local" / "state" / "skin-photo-triage"
+
+
+def unprivileged_user() -> pwd.struct_passwd | None:
+    """The user that Postgres runs as when this process is root; `None` when it is not.
+
+    Raises:
+        EmbeddedError: this process is root and the system has no user `nobody`.
+    """
+    if os.geteuid() != 0:
+        return None
+    try:
+        return pwd.getpwnam("nobody")
+    except KeyError as error:
+        raise EmbeddedError(
+            "Postgres refuses to run as root, and there is no user nobody: run as another user"
+        ) from error
+
+
+def _make_private(folder: Path, *, owners: set[int]) -> None:
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    link, target = folder.lstat(), folder.stat()
+    if target.st_uid not in owners or (stat.S_ISLNK(link.st_mode) and link.st_uid != os.geteuid()):
+        raise EmbeddedError(f"{folder} belongs to another user: choose another state folder")
+    if target.st_mode & 0o022:
+        raise EmbeddedError(f"others can write to {folder}: choose another state folder or run chmod go-w")
