@@ -24,7 +24,6 @@ $(STAMP): $(LOCK) requirements/uv.txt requirements/torch-cpu.txt pyproject.toml 
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 ifeq ($(TORCH),cpu)
 	@echo "setup: installing the pinned packages, hash checked, with the CPU build of torch"
-	@grep -vE '^(#|$$)' requirements/torch-cpu.txt | sed 's/==.*//' > $(VENV)/cpu-names
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend cpu -r requirements/torch-cpu.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r requirements/dev-without-torch.txt
 else

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from celery import Celery
 from celery.schedules import crontab
 from celery.signals import setup_logging
-from kombu.entity import Queue
+from kombu.entity import Exchange, Queue
 
 from worker.logging import configure_logging
 from worker.settings import Settings, load_settings
@@ -56,7 +56,7 @@ def create_app(settings: Settings) -> Celery:
         task_ignore_result=True,
         result_expires=3600,
         task_create_missing_queues=False,
-        task_queues=[Queue(name) for queues in WORKERS.values() for name in queues],
+        task_queues=[Queue(name, Exchange(name), name) for queues in WORKERS.values() for name in queues],
         task_default_queue=MAINTENANCE,
         task_routes={task: {"queue": queue} for task, queue in _ROUTES.items()},
         # a publish to a Redis that is down gives up at once: the sweeper will find the rows
@@ -76,7 +76,7 @@ def create_app(settings: Settings) -> Celery:
         result_backend_transport_options={"global_keyprefix": settings.redis.key_prefix},
         redis_socket_timeout=timeout,
         redis_socket_connect_timeout=timeout,
-        redis_socket_keepalive=True,
+        redis_socket_keepalive=urlsplit(settings.redis_url).scheme != "unix",
         redis_backend_health_check_interval=30,
         redis_retry_on_timeout=True,
         # SIGTERM lets the batch in hand end; then what is left is given up and its lease brings it back

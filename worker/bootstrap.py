@@ -95,6 +95,5 @@ class Services:
 def connect_redis(settings: Settings) -> Redis:
     """A client that gives up in time and notices dead connections."""
     timeout = settings.redis.socket_timeout_seconds
-    return Redis.from_url(
-        settings.redis_url, socket_timeout=timeout, socket_connect_timeout=timeout, health_check_interval=30
-    )
+    connecting = {} if settings.redis_url.startswith("unix:") else {"socket_connect_timeout": timeout}
+    return Redis.from_url(settings.redis_url, socket_timeout=timeout, health_check_interval=30, **connecting)

@@ -42,7 +42,7 @@ class WakeUps:
     def _publish(self, task: str) -> bool:
         try:
             if self._redis.set(self._key(task), 1, nx=True, px=self._window_ms):
-                self._celery.send_task(task)
+                self._celery.send_task(task, ignore_result=True)
         except (RedisError, OperationalError, OSError) as error:
             log.warning("redis.unavailable", error_type=type(error).__name__, task=task)
             return False

@@ -73,7 +73,7 @@ def worker(kind: str) -> NoReturn:
 def beat(schedule: Path) -> NoReturn:
     """Run beat in the foreground: the sweeps and the nightly rescoring. Two at once do no harm."""
     load_settings()
-    command = [sys.executable, "-m", "celery", "--app", "worker.app", "beat", "--loglevel", "WARNING"]
+    command = [sys.executable, "-m", "celery", "--quiet", "--app", "worker.app", "beat", "--loglevel", "WARNING"]
     os.execv(sys.executable, [*command, "--schedule", str(schedule), "--pidfile", ""])
 
 

@@ -34,7 +34,7 @@ def celery_command(kind: str, *, beat_file: Path | None = None) -> list[str]:
     if kind not in WORKERS:
         raise UsageError(f"no worker is called {kind!r}: choose {', '.join(WORKERS)}")
     command = [
-        *(sys.executable, "-m", "celery", "--app", "worker.app", "worker"),
+        *(sys.executable, "-m", "celery", "--quiet", "--app", "worker.app", "worker"),
         *("--hostname", f"{kind}@%h", "--queues", ",".join(WORKERS[kind])),
         *("--pool", "prefork", "--concurrency", "1", "--loglevel", "WARNING"),
         *("--without-gossip", "--without-mingle"),
@@ -98,7 +98,7 @@ class EmbeddedWorkers:
         for child in self._children:
             child.wait()
         self._children.clear()
-        self._note([])
+        self._file.unlink(missing_ok=True)
 
     @property
     def _file(self) -> Path:
