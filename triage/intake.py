@@ -145,7 +145,7 @@ class Intake:
             error_code = self._refusal(attachment.uri or "")
         return NewAttachment(
             message=message,
-            external_id=attachment.external_id or content[:32],
+            external_id=attachment.external_id or content[:16],
             photo_group=attachment.group,
             sha256=sha256,
             uri=None if error_code else attachment.uri,

@@ -16,5 +16,6 @@ class TrainingConfig(BaseModel):
     learning_rate: float = Field(default=1e-3, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=5e-4, ge=0)
+    max_gradient_norm: float = Field(default=1.0, gt=0, description="longer gradients are scaled down to this length")
     frozen_convolutions: int = Field(default=5, ge=0, le=13)
     seed: int = 0

@@ -63,8 +63,9 @@ def train(
     """
     network = network.to(device).to(memory_format=torch.channels_last)
     network.freeze_convolutions(config.frozen_convolutions)
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimiser = torch.optim.SGD(
-        [parameter for parameter in network.parameters() if parameter.requires_grad],
+        trained,
         lr=config.learning_rate,
         momentum=config.momentum,
         weight_decay=config.weight_decay,
@@ -81,6 +82,7 @@ def train(
             loss = coral_loss(network(_flip(photos, random)), votes)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
+            torch.nn.utils.clip_grad_norm_(trained, config.max_gradient_norm)
             optimiser.step()
             network.head.order_biases()
             total += loss.item() * len(chosen)
