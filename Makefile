@@ -9,7 +9,7 @@ TORCH  ?= default
 PHOTOS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lint types contracts migrations-check lock clean
+.PHONY: help setup demo test check format lint types contracts bench lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -38,10 +38,10 @@ endif
 demo: setup  ## photos in, verdicts and flagged retakes out; PHOTOS=folder takes your own, ALL=1 all of them
 	@$(BIN)/triage demo $(if $(PHOTOS),"$(PHOTOS)") $(if $(ALL),--all)
 
-test: setup  ## run the tests, with a real Postgres and Redis that they start themselves
+test: setup  ## run the tests (`alembic check` is one of them), with a real Postgres and Redis that they start themselves
 	@$(BIN)/python -m pytest $(ARGS)
 
-check: setup lint types contracts test migrations-check  ## everything that must hold before a commit
+check: setup lint types contracts test  ## everything that must hold before a commit
 
 format: setup  ## format the code
 	@$(BIN)/ruff check --quiet --fix-only .
@@ -57,8 +57,10 @@ types: setup  ## mypy, strict
 contracts: setup  ## import contracts: worker runs triage, never the other way
 	@$(BIN)/lint-imports
 
-migrations-check: setup  ## migrated tables equal declared tables
-	@$(BIN)/python -m pytest --quiet tests/migration
+bench: setup  ## measure speed and memory, as ratios in one run
+	@$(BIN)/python -m benchmarks.inbox
+	@$(BIN)/python -m benchmarks.network
+	@$(BIN)/python -m benchmarks.memory
 
 lock: setup  ## pin all packages anew, with hashes
 	@requirements/lock

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import SecretStr
 from sqlalchemy import Engine
 
 from triage.domain import Stage
@@ -84,7 +85,7 @@ def settings(embedded: EmbeddedState, database_url: str, tmp_path: Path) -> Sett
     """Settings of this test's own: its database, its folders, its keys in Redis."""
     return Settings(
         home=embedded.root,
-        database=DatabaseSettings(url=database_url),  # type: ignore[arg-type]  # pydantic makes it a secret
+        database=DatabaseSettings(url=SecretStr(database_url)),
         redis=RedisSettings(key_prefix=f"{tmp_path.name}:"),
         blobs=BlobSettings(url=str(tmp_path / "blobs")),
         models=ModelSettings(url=str(tmp_path / "models")),

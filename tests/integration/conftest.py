@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Row, text
+from sqlalchemy import text
 
 from triage.domain import (
     Acceptance,
@@ -77,7 +77,9 @@ class Clinic:
         self, message: str, *photos: str, thread: str | None = None, group: str | None = None, opted_out: bool = False
     ) -> Acceptance:
         """Photos are what `ScriptedAssessor` reads, with a prefix where their bytes should differ: `a/0.3`."""
-        attachments = [IncomingAttachment(uri=f"file:///in/{photo}", external_id=photo, group=group) for photo in photos]
+        attachments = [
+            IncomingAttachment(uri=f"file:///in/{photo}", external_id=photo, group=group) for photo in photos
+        ]
         [acceptance] = self.intake.enqueue(
             [IncomingMessage("ehr", message, attachments, thread=thread, opted_out=opted_out)]
         )
@@ -88,19 +90,25 @@ class Clinic:
 
     def decisions(self, message: str) -> list[tuple[str, str]]:
         """(outcome, reason) of each decision, in the order in which they were made."""
-        return [(row.outcome, row.reason) for row in self.query(
-            "SELECT d.outcome, d.reason FROM decision d JOIN message m ON m.id = d.message_id "
-            "WHERE m.external_id = :message ORDER BY d.id",
-            message=message,
-        )]
+        return [
+            (row.outcome, row.reason)
+            for row in self.query(
+                "SELECT d.outcome, d.reason FROM decision d JOIN message m ON m.id = d.message_id "
+                "WHERE m.external_id = :message ORDER BY d.id",
+                message=message,
+            )
+        ]
 
     def requests(self) -> list[tuple[str, str]]:
         """(message, status) of each retake request, in the order in which they were flagged."""
-        return [(row.external_id, row.status) for row in self.query(
-            "SELECT m.external_id, r.status FROM retake_request r JOIN message m ON m.id = r.message_id ORDER BY r.id"
-        )]
+        return [
+            (row.external_id, row.status)
+            for row in self.query(
+                "SELECT m.external_id, r.status FROM retake_request r JOIN message m ON m.id = r.message_id ORDER BY r.id"
+            )
+        ]
 
-    def query(self, sql: str, **parameters: object) -> Sequence[Row[Any]]:
+    def query(self, sql: str, **parameters: object) -> Sequence[Any]:
         with self.sessions() as session:
             return session.execute(text(sql), parameters).all()
 

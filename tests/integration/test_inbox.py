@@ -28,7 +28,9 @@ def _failed(clinic: Clinic, claim: Claim) -> AssessedBatch:
 
 def _expire_leases(clinic: Clinic) -> None:
     with clinic.sessions.begin() as session:
-        session.execute(text("UPDATE attachment SET lease_until = now() - interval '1 s' WHERE lease_until IS NOT NULL"))
+        session.execute(
+            text("UPDATE attachment SET lease_until = now() - interval '1 s' WHERE lease_until IS NOT NULL")
+        )
 
 
 def test_claim_gives_each_photo_to_one_worker_when_many_claim_at_once(clinic: Clinic) -> None:
@@ -60,8 +62,7 @@ def test_claim_commits_the_attempt_before_any_work(clinic: Clinic) -> None:
     clinic.send("m", "a/0.9")
     _claim(clinic)
 
-    [(attempts, status)] = clinic.query("SELECT attempts, status FROM attachment")
-    assert (attempts, status) == (1, "in_progress")
+    assert clinic.query("SELECT attempts, status FROM attachment") == [(1, "in_progress")]
 
 
 def test_record_refuses_a_result_when_the_lease_was_lost(clinic: Clinic) -> None:
@@ -111,9 +112,10 @@ def test_photo_is_parked_with_its_code_when_it_fails_alone_too_often(clinic: Cli
     clinic.send("m", "a/fails", "b/0.9")
     clinic.drain()
 
-    rows = {row.external_id: tuple(row)[1:] for row in clinic.query(
-        "SELECT external_id, status, error_code, attempts FROM attachment"
-    )}
+    rows = {
+        row.external_id: tuple(row)[1:]
+        for row in clinic.query("SELECT external_id, status, error_code, attempts FROM attachment")
+    }
     assert rows == {"a/fails": ("not_assessable", "scoring_failed", 3), "b/0.9": ("scored", None, 1)}
     assert clinic.decisions("m") == [("pass", "photo_passed")]
 
@@ -168,8 +170,7 @@ def test_release_does_not_count_as_an_attempt(clinic: Clinic) -> None:
     clinic.send("m", "a/0.9")
     clinic.inbox.release(_claim(clinic))
 
-    [(attempts, status)] = clinic.query("SELECT attempts, status FROM attachment")
-    assert (attempts, status) == (0, "pending")
+    assert clinic.query("SELECT attempts, status FROM attachment") == [(0, "pending")]
 
 
 def test_message_is_decided_once_when_its_last_photos_are_recorded_at_once(clinic: Clinic) -> None:

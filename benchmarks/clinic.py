@@ -1,0 +1,136 @@
+"""What the benchmarks share: a database of their own, drawn photos, and a scorer that does nothing."""
+
+import io
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from triage.domain import (
+    AssessedBatch,
+    ClaimedAttachment,
+    IncomingAttachment,
+    IncomingMessage,
+    ModelVersionId,
+    PhotoFacts,
+    PhotoScore,
+    Scored,
+    Stage,
+)
+from triage.imaging.drawing import draw_skin_photo
+from triage.inbox import PostgresInbox
+from triage.intake import Intake, IntakeLimits
+from triage.quality.card import Card
+from triage.retakes.policy import RetakePolicy
+from triage.storage import migrate, models
+from triage.storage.blobs import BlobStore, PhotoSource, UriPolicy
+from triage.storage.engine import Sessions, create_database_engine, create_sessions
+from triage.storage.inbox import RetryRules
+from worker.embedded.postgres import EmbeddedPostgres
+from worker.embedded.state import EmbeddedState
+
+BAD = PhotoScore(cumulative=(0.9, 0.2, 0.1, 0.05), patch_scores=(0.2,) * 5, score=0.2, grade=1)
+
+
+@dataclass
+class Clinic:
+    """A message system, an intake and an inbox over one database."""
+
+    sessions: Sessions
+    folder: Path
+    intake: Intake
+    inbox: PostgresInbox
+    source: PhotoSource
+    model: ModelVersionId
+
+    def send_uris(self, n_messages: int, photos_each: int, *, bulk: int, first: int = 0) -> None:
+        """Sends messages whose photos lie at URIs, so many in each call."""
+        for start in range(first, first + n_messages, bulk):
+            numbers = range(start, min(start + bulk, first + n_messages))
+            self.intake.enqueue([self._message(number, photos_each) for number in numbers])
+
+    def send_bytes(self, photos: Sequence[bytes], n_messages: int, *, first: int = 0) -> None:
+        """Sends messages of one photo each, these photos in turn."""
+        attachments = [IncomingAttachment(data=data) for data in photos]
+        self.intake.enqueue(
+            [
+                IncomingMessage("benchmark", f"b{number}", [attachments[number % len(photos)]])
+                for number in range(first, first + n_messages)
+            ]
+        )
+
+    @staticmethod
+    def _message(number: int, photos: int) -> IncomingMessage:
+        attachments = [IncomingAttachment(uri=f"file:///photos/{number}/{index}.jpg") for index in range(photos)]
+        return IncomingMessage("benchmark", f"m{number}", attachments)
+
+
+@dataclass(frozen=True)
+class NothingAssessor:
+    """Judges every photo bad without looking at it: the dearest path, as each message flags a retake request."""
+
+    model: ModelVersionId
+
+    def assess(self, attachments: Sequence[ClaimedAttachment]) -> AssessedBatch:
+        facts = PhotoFacts("a" * 64, 500, 500)
+        return AssessedBatch(self.model, 0.5, [Scored(item.id, facts, BAD, acceptable=False) for item in attachments])
+
+
+@contextmanager
+def clinic() -> Iterator[Clinic]:
+    """A clinic over a Postgres of its own, as the embedded services run it; all of it is gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="triage-benchmark-", dir="/var/tmp"))  # root's Postgres can enter it
+    folder.chmod(0o711)
+    state = EmbeddedState(folder / "state")
+    postgres = EmbeddedPostgres(state)
+    try:
+        postgres.start()
+        postgres.ensure_database("triage")
+        engine = create_database_engine(state.database_url())
+        migrate.upgrade(engine)
+        sessions = create_sessions(engine)
+        yield _clinic(sessions, folder)
+        engine.dispose()
+    finally:
+        postgres.stop("immediate")
+        shutil.rmtree(folder)
+
+
+def _clinic(sessions: Sessions, folder: Path) -> Clinic:
+    card = Card(
+        name="benchmark",
+        trained=True,
+        threshold=0.5,
+        threshold_chosen_by="benchmark",
+        created_at=datetime.now(UTC),
+        weights_sha256="0" * 64,
+    )
+    with sessions.begin() as session:
+        model = models.add(session, card)
+        models.set_stage(session, model.id, Stage.LIVE)
+    blobs, uris, policy = (
+        BlobStore(str(folder / "blobs")),
+        UriPolicy(["file:///photos"], max_bytes=2**20),
+        RetakePolicy(),
+    )
+    return Clinic(
+        sessions=sessions,
+        folder=folder,
+        intake=Intake(sessions, blobs, uris, limits=IntakeLimits(), policy=policy, wake_up=lambda: None),
+        inbox=PostgresInbox(sessions, lease=timedelta(minutes=5), rules=RetryRules(), policy=policy),
+        source=PhotoSource(blobs, uris),
+        model=model.id,
+    )
+
+
+def draw_jpegs(n: int, side: int = 500) -> list[bytes]:
+    """Drawn close-ups of side x side pixels as JPEGs of quality 92."""
+    files = []
+    for seed in range(n):
+        file = io.BytesIO()
+        draw_skin_photo(seed, size=(side, side)).save(file, "JPEG", quality=92)
+        files.append(file.getvalue())
+    return files

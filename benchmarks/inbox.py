@@ -1,0 +1,86 @@
+"""How fast attachments pass through intake, and through claim, record and decide, next to a bare `INSERT` loop.
+
+The scorer does nothing, every photo is bad and every message flags a retake request. Run it with
+
+    python -m benchmarks.inbox
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import text
+
+from benchmarks.clinic import Clinic, NothingAssessor, clinic
+from triage.pipeline import DrainLimits, drain
+
+BARE = "bare INSERT loop"
+PHOTOS_PER_MESSAGE = 4
+MESSAGES_PER_CALL = 500
+PHOTOS_PER_BATCH = 512
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--messages", type=int, default=5_000, help="in each round, of four photos each")
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    rates: dict[str, list[float]] = {BARE: [], "intake": [], "claim, record, decide": []}
+    n_photos = arguments.messages * PHOTOS_PER_MESSAGE
+    with clinic() as own:
+        prepare_bare_table(own)
+        for number in range(arguments.rounds):
+            first = number * arguments.messages
+            rates[BARE].append(n_photos / seconds(partial(insert_rows, own, n_photos)))
+            send = partial(own.send_uris, arguments.messages, PHOTOS_PER_MESSAGE, bulk=MESSAGES_PER_CALL, first=first)
+            rates["intake"].append(n_photos / seconds(send))
+            rates["claim, record, decide"].append(n_photos / seconds(partial(drain_all, own, n_photos)))
+    show(rates)
+
+
+def prepare_bare_table(own: Clinic) -> None:
+    with own.sessions.begin() as session:
+        session.execute(text("CREATE TABLE bare (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), uri text NOT NULL)"))
+
+
+def insert_rows(own: Clinic, n: int) -> None:
+    """The yardstick: one row a statement, one commit for as many rows as an intake call has."""
+    rows_per_commit = MESSAGES_PER_CALL * PHOTOS_PER_MESSAGE
+    with own.sessions.kw["bind"].connect() as connection:
+        cursor = connection.connection.cursor()
+        for number in range(n):
+            cursor.execute("INSERT INTO bare (uri) VALUES (%s) RETURNING id", (f"file:///photos/{number}.jpg",))
+            cursor.fetchone()
+            if number % rows_per_commit == rows_per_commit - 1:
+                cursor.connection.commit()
+        cursor.connection.commit()
+
+
+def drain_all(own: Clinic, n: int) -> None:
+    assessor = NothingAssessor(own.model)
+    drained = drain(own.inbox, lambda: assessor, DrainLimits(PHOTOS_PER_BATCH, seconds=600))
+    if (drained.recorded.scored, drained.recorded.flagged) != (n, n // PHOTOS_PER_MESSAGE):
+        raise SystemExit(f"expected {n} photos scored and every message flagged, got {drained.recorded}")
+
+
+def seconds(step: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    step()
+    return time.perf_counter() - started
+
+
+def show(rates: dict[str, list[float]]) -> None:
+    table = Table("step", "attachments/s, median", "slowest round", "of the bare loop", box=None, pad_edge=False)
+    bare = statistics.median(rates[BARE])
+    for name, found in rates.items():
+        median = statistics.median(found)
+        table.add_row(name, f"{median:,.0f}", f"{min(found):,.0f}", f"{median / bare:.2f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

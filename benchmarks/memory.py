@@ -1,0 +1,67 @@
+"""The memory of a scoring process over many photos: fetch, decode, record and decide are real, the network is not.
+
+A network of one weight stands in for VGG16, whose own memory is the same for each batch. Run it with
+
+    python -m benchmarks.memory
+"""
+
+import argparse
+from concurrent.futures import ThreadPoolExecutor
+
+import psutil
+import torch
+from torch import Tensor, nn
+
+from benchmarks.clinic import Clinic, clinic, draw_jpegs
+from triage.assessor import PhotoAssessor
+from triage.imaging.decode import ImageLimits
+from triage.pipeline import DrainLimits, drain
+from triage.quality.patches import five_patches
+from triage.quality.scorer import Scorer
+
+
+class BrightnessNetwork(nn.Module):
+    """Logits from a patch's mean brightness."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(1 / 255))
+
+    def forward(self, photos: Tensor) -> Tensor:
+        brightness = five_patches(photos).float().mean(dim=(2, 3, 4))  # (N, 5)
+        return (brightness * self.weight).unsqueeze(-1) - torch.arange(4)  # (N, 5, 4)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--photos", type=int, default=10_000)
+    parser.add_argument("--points", type=int, default=10, help="how often the memory is read")
+    arguments = parser.parse_args()
+    with clinic() as own, ThreadPoolExecutor(2) as decoders:
+        assessor = PhotoAssessor(
+            model_version_id=own.model,
+            threshold=0.5,
+            scorer=Scorer(BrightnessNetwork(), good_votes=2, device=torch.device("cpu")),  # type: ignore[arg-type]
+            source=own.source,
+            limits=ImageLimits(),
+            decoders=decoders,
+        )
+        measure(own, assessor, arguments.photos, arguments.points)
+
+
+def measure(own: Clinic, assessor: PhotoAssessor, n_photos: int, points: int) -> None:
+    process, jpegs = psutil.Process(), draw_jpegs(50)
+    share = n_photos // points
+    first = 0.0
+    for point in range(points):
+        own.send_bytes(jpegs, share, first=point * share)
+        drained = drain(own.inbox, lambda: assessor, DrainLimits(32, seconds=3600))
+        if drained.recorded.scored != share:
+            raise SystemExit(f"expected {share} photos scored, got {drained.recorded}")
+        resident = process.memory_info().rss / 2**20
+        first = first or resident
+        print(f"{(point + 1) * share:>7,} photos: {resident:,.0f} MiB ({resident / first:.3f} of the first reading)")
+
+
+if __name__ == "__main__":
+    main()

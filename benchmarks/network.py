@@ -1,0 +1,48 @@
+"""The share of its wall time that a scoring worker spends inside the real network, on 500 x 500 JPEGs. Run it with
+
+python -m benchmarks.network
+"""
+
+import argparse
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+from benchmarks.clinic import clinic, draw_jpegs
+from triage.assessor import PhotoAssessor
+from triage.imaging.decode import ImageLimits
+from triage.pipeline import DrainLimits, drain
+from triage.quality.scorer import Scorer, choose_device
+from triage.quality.untrained import draw_network
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--photos", type=int, default=40)
+    parser.add_argument("--device", default="auto")
+    arguments = parser.parse_args()
+    device = choose_device(arguments.device)
+    photos_per_batch = 4 if device.type == "cpu" else 64
+    scorer = Scorer(draw_network(seed=0), good_votes=2, device=device)
+    scorer.score([torch.zeros(3, 448, 448, dtype=torch.uint8)])  # the first pass sets up kernels
+    with clinic() as own, ThreadPoolExecutor(2) as decoders:
+        own.send_bytes(draw_jpegs(arguments.photos), arguments.photos)
+        assessor = PhotoAssessor(
+            model_version_id=own.model,
+            threshold=0.5,
+            scorer=scorer,
+            source=own.source,
+            limits=ImageLimits(),
+            decoders=decoders,
+        )
+        drained = drain(own.inbox, lambda: assessor, DrainLimits(photos_per_batch, seconds=3600))
+    if drained.recorded.scored != arguments.photos:
+        raise SystemExit(f"expected {arguments.photos} photos scored, got {drained.recorded}")
+    print(
+        f"{device.type}: {arguments.photos} photos in {drained.seconds:.1f} s, "
+        f"{drained.network_seconds / drained.seconds:.1%} of it inside the network"
+    )
+
+
+if __name__ == "__main__":
+    main()
