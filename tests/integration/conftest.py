@@ -104,7 +104,8 @@ class Clinic:
         return [
             (row.external_id, row.status)
             for row in self.query(
-                "SELECT m.external_id, r.status FROM retake_request r JOIN message m ON m.id = r.message_id ORDER BY r.id"
+                "SELECT m.external_id, r.status "
+                "FROM retake_request r JOIN message m ON m.id = r.message_id ORDER BY r.id"
             )
         ]
 

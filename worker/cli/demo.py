@@ -95,7 +95,8 @@ def _run(own: Services, messages: dict[str, list[_Photo]], out: Console) -> None
     counts = summary["messages"]
     by_outcome = ", ".join(f"{outcome.replace('_', ' ')} {counts[outcome]}" for outcome in Outcome)
     out.print(f"\n{counts['total']} messages: {by_outcome}; retake rate {percent(counts['retake_rate'])}")
-    names = ", ".join(sorted(request.message for request in requests)[:_MESSAGES_SHOWN])
+    asked = {request.message for request in requests}
+    names = ", ".join([name for name in messages if name in asked][:_MESSAGES_SHOWN])
     out.print(f"{len(requests)} retake requests flagged" + (f": {names}" if requests else ""))
     if any(scores["model"] == UNTRAINED for scores in summary["scores"]):
         out.print("[bold yellow]model: untrained[/]  these scores come from a network that was never trained")
