@@ -1,0 +1,166 @@
+"""The way of a message through real workers, whatever happens to them."""
+
+import io
+import os
+import signal
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+from celery import Celery
+from PIL import Image
+from pydantic import SecretStr
+
+from tests.end_to_end.conftest import Deployment, eventually
+from triage.domain import RunKind
+from triage.storage import runs
+from worker.bootstrap import Services
+from worker.settings import RedisSettings, Settings
+
+Deploy: TypeAlias = Callable[..., AbstractContextManager[Deployment]]
+
+PATIENT = "Erika-Mustermann"
+
+
+def test_message_becomes_verdicts_a_decision_and_a_request(deploy: Deploy, jpeg: Callable[..., bytes]) -> None:
+    with deploy("scoring") as clinic:
+        clinic.send("m-1", jpeg(1), jpeg(2))
+
+        assert eventually(lambda: clinic.outcome("m-1")) == "retake"
+
+        verdicts = clinic.query("SELECT score, grade, acceptable, cumulative, patch_scores, origin FROM verdict")
+        assert [verdict.origin for verdict in verdicts] == ["inbox", "inbox"]
+        for verdict in verdicts:
+            assert verdict.cumulative == sorted(verdict.cumulative, reverse=True)
+            assert verdict.score == verdict.cumulative[1]
+            assert verdict.score == pytest.approx(sum(verdict.patch_scores) / 5, abs=1e-6)
+        assert clinic.query("SELECT status FROM retake_request") == [("flagged",)]
+
+
+def test_any_celery_app_can_submit_a_message(
+    deploy: Deploy, settings: Settings, jpeg: Callable[..., bytes], tmp_path: Path
+) -> None:
+    incoming = tmp_path / "incoming"
+    incoming.mkdir()
+    (incoming / "1.jpg").write_bytes(jpeg(1))
+    url = f"redis+socket://{settings.embedded.redis_socket}"
+    foreign = Celery("message-system", broker=url, backend=url, set_as_current=False)
+    foreign.conf.broker_transport_options = {"global_keyprefix": settings.redis.key_prefix}
+    foreign.conf.result_backend_transport_options = {"global_keyprefix": settings.redis.key_prefix}
+    message = {
+        "source": "ehr",
+        "message_id": "m-1",
+        "attachments": [{"uri": (incoming / "1.jpg").as_uri(), "id": "a-1"}, {"uri": "file:///etc/passwd"}],
+    }
+    with deploy("scoring", "intake") as clinic:
+        first = foreign.send_task("inbox.submit", [message], queue="intake").get(timeout=60)
+        again = foreign.send_task("inbox.submit", [message], queue="intake").get(timeout=60)
+        malformed = foreign.send_task("inbox.submit", [{"source": PATIENT}], queue="intake").get(timeout=60)
+
+        assert first["message_id"] == "m-1"
+        assert first["created"]
+        assert not again["created"]
+        assert [item["id"] for item in again["attachments"]] == [item["id"] for item in first["attachments"]]
+        assert malformed["error"]["code"] == "invalid"
+        assert PATIENT not in malformed["error"]["message"]
+        assert eventually(lambda: clinic.outcome("m-1")) == "uncertain"
+        codes = clinic.query("SELECT status, error_code FROM attachment ORDER BY status")
+        assert codes == [("not_assessable", "uri_not_allowed"), ("scored", None)]
+    foreign.pool.force_close_all()
+    foreign.backend.client.close()
+
+
+def test_every_photo_gets_one_verdict_when_the_scoring_process_is_killed(
+    deploy: Deploy, jpeg: Callable[..., bytes]
+) -> None:
+    with deploy("scoring", "intake", lease_seconds=5) as clinic:
+        clinic.send("m-1", *(jpeg(seed) for seed in range(6)))
+        eventually(lambda: clinic.query("SELECT 1 FROM attachment WHERE status = 'in_progress'"))
+        child = clinic.child("scoring")
+        assert child is not None
+
+        os.kill(child.pid, signal.SIGKILL)
+
+        assert eventually(lambda: clinic.outcome("m-1")) == "retake"
+        assert clinic.query("SELECT count(*), count(DISTINCT attachment_id) FROM verdict") == [(6, 6)]
+        assert clinic.query("SELECT max(attempts) FROM attachment") == [(2,)]
+
+
+def test_sweeper_finds_a_message_that_came_while_redis_was_down(
+    deploy: Deploy, settings: Settings, jpeg: Callable[..., bytes]
+) -> None:
+    nowhere = RedisSettings(url=SecretStr("redis://127.0.0.1:1/0"), socket_timeout_seconds=1)
+    without_redis = Services(settings.model_copy(update={"redis": nowhere}))
+    try:
+        with deploy("scoring", "intake") as clinic:
+            clinic.services = without_redis
+
+            clinic.send("m-1", jpeg(1))
+
+            assert eventually(lambda: clinic.outcome("m-1")) == "retake"
+    finally:
+        without_redis.engine.dispose()
+
+
+def test_training_run_becomes_a_candidate_while_scoring_goes_on(
+    deploy: Deploy, jpeg: Callable[..., bytes], tmp_path: Path
+) -> None:
+    manifest = tmp_path / "manifest.csv"
+    for seed in range(3):
+        (tmp_path / f"{seed}.jpg").write_bytes(jpeg(seed))
+    manifest.write_text("path,votes\n0.jpg,0\n1.jpg,4\n2.jpg,3\n", encoding="utf-8")
+    config = {"epochs": 1, "batch_photos": 3}
+    parameters = {"manifest": str(manifest), "name": "of-this-clinic", "init": None, "config": config}
+    with deploy("scoring", "training") as clinic:
+        with clinic.services.sessions.begin() as session:
+            run, _ = runs.start(session, RunKind.TRAINING, parameters)
+        clinic.services.wake_ups.training()
+        clinic.send("m-1", jpeg(9))
+
+        assert eventually(lambda: clinic.outcome("m-1")) == "retake"
+
+        def ended() -> str | None:
+            with clinic.services.sessions() as session:
+                found = runs.find(session, run.id)
+            return found.error or (found.status.value if found.finished_at else None)
+
+        assert eventually(ended) == "done"
+        assert clinic.query("SELECT name, stage FROM model_version ORDER BY id") == [
+            ("strict", "live"),
+            ("of-this-clinic", "candidate"),
+        ]
+
+
+def test_patient_data_reaches_neither_logs_nor_redis(
+    deploy: Deploy, services: Services, jpeg: Callable[..., bytes], tmp_path: Path
+) -> None:
+    incoming = tmp_path / "incoming"
+    incoming.mkdir()
+    for name, data in ((f"{PATIENT}.jpg", _with_comment(jpeg(1))), (f"{PATIENT}-broken.jpg", jpeg(2)[:300])):
+        (incoming / name).write_bytes(data)
+    uris = [path.as_uri() for path in incoming.iterdir()] + [f"file:///elsewhere/{PATIENT}.jpg"]
+    message = {"source": "ehr", "message_id": "m-1", "attachments": [{"uri": uri} for uri in uris]}
+    with deploy("scoring", "intake") as clinic:
+        services.celery.send_task("inbox.submit", [message]).get(timeout=60)
+        services.celery.send_task("inbox.submit", [message | {"locale": PATIENT + "!"}]).get(timeout=60)
+        assert eventually(lambda: clinic.outcome("m-1")) == "uncertain"
+        logs = b"".join(clinic.log(kind).read_bytes() for kind in clinic.workers)
+        redis = services.redis
+        dump = b"".join(key + (redis.dump(key) or b"") for key in redis.scan_iter("*"))
+
+    assert b"inbox.drained" in logs
+    assert b"celery-task-meta" in dump
+    assert PATIENT.encode() not in logs
+    assert PATIENT.encode() not in dump
+
+
+def _with_comment(jpeg: bytes) -> bytes:
+    """The photo with a name in its EXIF image description and in a JPEG comment."""
+    image = Image.open(io.BytesIO(jpeg))
+    exif = image.getexif()
+    exif[0x010E] = PATIENT
+    file = io.BytesIO()
+    image.save(file, "JPEG", exif=exif, comment=PATIENT)
+    return file.getvalue()
