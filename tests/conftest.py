@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import kombu.pools
 import numpy as np
 import pytest
 from PIL import Image
@@ -99,7 +100,7 @@ def services(settings: Settings) -> Iterator[Services]:
     own = Services(settings)
     yield own
     own.engine.dispose()
-    own.celery.pool.force_close_all()
+    kombu.pools.reset()  # connections are pooled by URL, for the whole process
     own.redis.close()
 
 
