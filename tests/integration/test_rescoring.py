@@ -1,0 +1,213 @@
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from sqlalchemy import text
+
+from tests.integration.conftest import Clinic, ScriptedAssessor, scored
+from triage.domain import AssessedBatch, ClaimedAttachment, ModelVersionId, Run, RunStatus
+from triage.errors import ModelError
+from triage.pipeline import DrainLimits, drain
+from triage.quality.card import Card
+from triage.rescoring import PostgresRescoring, start_rescoring
+from triage.storage import models, outbox, runs
+
+LEASE = timedelta(seconds=60)
+
+
+class OtherModel:
+    """Gives every photo the same score, and fails as a model would when told to."""
+
+    def __init__(self, model_version_id: ModelVersionId, score: float) -> None:
+        self.model_version_id = model_version_id
+        self.score = score
+        self.seen: list[object] = []
+        self.broken = False
+
+    def assess(self, attachments: Sequence[ClaimedAttachment]) -> AssessedBatch:
+        if self.broken:
+            raise ModelError("the weights are gone: add the model again")
+        self.seen += [attachment.id for attachment in attachments]
+        return AssessedBatch(
+            self.model_version_id, 0.5, [scored(attachment.id, self.score) for attachment in attachments]
+        )
+
+
+@pytest.fixture
+def make_other(clinic: Clinic) -> Callable[[float], OtherModel]:
+    def make(score: float) -> OtherModel:
+        card = Card(
+            name="other",
+            trained=True,
+            threshold=0.5,
+            threshold_chosen_by="fixture",
+            created_at=datetime.now(UTC),
+            weights_sha256="1" * 64,
+        )
+        with clinic.sessions.begin() as session:
+            return OtherModel(models.add(session, card).id, score)
+
+    return make
+
+
+def _start(clinic: Clinic, model: OtherModel, *, limit: int | None = None) -> Run:
+    with clinic.sessions.begin() as session:
+        run, _ = start_rescoring(session, model.model_version_id, limit=limit)
+    return run
+
+
+def _rescoring(clinic: Clinic, model: OtherModel) -> PostgresRescoring:
+    return PostgresRescoring(clinic.sessions, lambda _: model, photos_per_batch=2, lease=LEASE, policy=clinic.policy)
+
+
+def _finish(clinic: Clinic, model: OtherModel, run: Run) -> Run:
+    rescoring = _rescoring(clinic, model)
+    while rescoring.step():
+        pass
+    with clinic.sessions() as session:
+        return runs.find(session, run.id)
+
+
+def test_every_photo_without_a_verdict_gets_one_and_flips_are_counted(
+    clinic: Clinic, make_other: Callable[[float], OtherModel]
+) -> None:
+    clinic.send("m1", "a/0.9", "b/0.1", "c/unreadable")
+    clinic.send("m2", "d/0.2", "e/0.8")
+    clinic.drain()
+    model = make_other(0.3)
+
+    run = _finish(clinic, model, _start(clinic, model))
+
+    assert run.status is RunStatus.DONE
+    assert (run.progress["total"], run.progress["scored"], run.progress["failed"]) == (4, 4, 0)
+    assert (run.progress["good_to_bad"], run.progress["bad_to_good"]) == (2, 0)
+    assert clinic.query("SELECT count(*), count(DISTINCT attachment_id) FROM verdict WHERE origin = 'rescoring'") == [
+        (4, 4)
+    ]
+
+
+def test_photo_is_scored_once_when_the_run_is_started_again(
+    clinic: Clinic, make_other: Callable[[float], OtherModel]
+) -> None:
+    clinic.send("m1", "a/0.9", "b/0.1")
+    clinic.drain()
+    model = make_other(0.3)
+    _finish(clinic, model, _start(clinic, model))
+
+    again = _finish(clinic, model, _start(clinic, model))
+
+    assert again.progress["total"] == 0
+    assert len(model.seen) == 2
+
+
+def test_run_goes_on_when_a_worker_is_lost_between_taking_and_writing(
+    clinic: Clinic, make_other: Callable[[float], OtherModel]
+) -> None:
+    clinic.send("m1", *(f"{name}/0.9" for name in "abcde"))
+    clinic.drain()
+    model = make_other(0.3)
+    run = _start(clinic, model)
+    with clinic.sessions.begin() as session:
+        _rescoring(clinic, model)._take(session)  # and then its process is gone
+
+    assert _finish(clinic, model, run).status is RunStatus.RUNNING  # the lost worker may still write
+    with clinic.sessions.begin() as session:
+        session.execute(text("UPDATE run SET lease_until = now()"))
+    finished = _finish(clinic, model, run)
+
+    assert finished.status is RunStatus.DONE
+    assert finished.progress["scored"] == 5
+    assert len(set(model.seen)) == 5
+
+
+def test_inbox_is_looked_at_between_two_batches(clinic: Clinic, make_other: Callable[[float], OtherModel]) -> None:
+    clinic.send("m1", *(f"{name}/0.9" for name in "abcdef"))
+    clinic.drain()
+    model = make_other(0.3)
+    _start(clinic, model)
+    order: list[str] = []
+    rescoring = _rescoring(clinic, model)
+
+    class Recording:
+        def step(self) -> bool:
+            if not order:
+                clinic.send("m2", "z/0.9")  # arrives while the first batch is rescored
+            worked = rescoring.step()
+            order.append("rescoring")
+            return worked
+
+    class Watching(ScriptedAssessor):
+        def assess(self, attachments: Sequence[ClaimedAttachment]) -> AssessedBatch:
+            order.append("inbox")
+            return super().assess(attachments)
+
+    assessor = Watching(clinic.assessor.model_version_id)
+    drain(clinic.inbox, lambda: assessor, DrainLimits(4, seconds=60), background=Recording())
+
+    assert order[:3] == ["rescoring", "inbox", "rescoring"]
+
+
+def test_unsent_request_is_withdrawn_when_its_message_passes_now(
+    clinic: Clinic, make_other: Callable[[float], OtherModel]
+) -> None:
+    clinic.send("m1", "a/0.1")
+    clinic.send("m2", "b/0.2")
+    clinic.drain()
+    with clinic.sessions.begin() as session:
+        [claimed] = outbox.claim(session, limit=1, lease=LEASE, by="ehr")
+        assert claimed.token is not None
+        outbox.acknowledge(session, claimed.id, claimed.token)  # m1 has been told already
+    model = make_other(0.9)
+
+    run = _finish(clinic, model, _start(clinic, model))
+
+    assert clinic.requests() == [("m1", "sent"), ("m2", "withdrawn")]
+    assert (run.progress["bad_to_good"], run.progress["withdrawn"]) == (2, 1)
+    assert clinic.decisions("m1") == [("retake", "no_photo_passed")]
+    assert clinic.decisions("m2") == [("retake", "no_photo_passed"), ("pass", "photo_passed")]
+
+
+def test_nothing_is_flagged_when_a_message_fails_now(clinic: Clinic, make_other: Callable[[float], OtherModel]) -> None:
+    clinic.send("m1", "a/0.9")
+    clinic.drain()
+    model = make_other(0.1)
+
+    _finish(clinic, model, _start(clinic, model))
+
+    assert clinic.requests() == []
+    assert clinic.decisions("m1") == [("pass", "photo_passed")]
+
+
+def test_limit_bounds_the_photos(clinic: Clinic, make_other: Callable[[float], OtherModel]) -> None:
+    clinic.send("m1", *(f"{name}/0.9" for name in "abcde"))
+    clinic.drain()
+    model = make_other(0.3)
+
+    run = _finish(clinic, model, _start(clinic, model, limit=3))
+
+    assert run.progress["scored"] == len(model.seen) == 3
+
+
+def test_run_fails_with_a_reason_when_its_model_cannot_be_loaded(
+    clinic: Clinic, make_other: Callable[[float], OtherModel]
+) -> None:
+    clinic.send("m1", "a/0.9")
+    clinic.drain()
+    model = make_other(0.3)
+    model.broken = True
+
+    run = _finish(clinic, model, _start(clinic, model))
+
+    assert (run.status, run.error) == (RunStatus.FAILED, "the weights are gone: add the model again")
+
+
+def test_night_has_one_run_when_two_beats_start_it(clinic: Clinic, make_other: Callable[[float], OtherModel]) -> None:
+    model = make_other(0.3)
+    started = []
+    for _ in range(2):
+        with clinic.sessions.begin() as session:
+            started.append(start_rescoring(session, model.model_version_id, night=date(2026, 1, 1)))
+
+    (first, first_is_new), (second, second_is_new) = started
+    assert first.id == second.id
+    assert (first_is_new, second_is_new) == (True, False)
