@@ -49,6 +49,7 @@ class Scorer:
             batch = torch.stack(list(photos[start : start + self._photos_per_call]))  # (n, 3, 448, 448)
             logits = self._network(batch.to(self._device, non_blocking=True))  # (n, 5, K)
             cumulative, patches = pool_patches(logits.float())
+            cumulative = cumulative.cummin(dim=1).values  # equal levels may differ by a rounding, and never rise
             patch_scores = patches[:, :, self._good_votes - 1]  # (n, 5)
             scores += [self._to_score(*row) for row in zip(cumulative.tolist(), patch_scores.tolist(), strict=True)]
         return scores

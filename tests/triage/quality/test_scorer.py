@@ -1,0 +1,119 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from triage.quality.network import CoralHead
+from triage.quality.patches import five_patches
+from triage.quality.scorer import Scorer, choose_device
+from triage.quality.untrained import draw_network
+
+CPU = torch.device("cpu")
+
+
+class RedNetwork(nn.Module):
+    """Logits that one can work out by hand: a patch's mean red, 0 to 1, minus 0, 1, 2, 3."""
+
+    def forward(self, photos: Tensor) -> Tensor:
+        red = five_patches(photos)[:, :, 0].float().mean(dim=(2, 3)) / 255  # (N, 5)
+        return red.unsqueeze(-1) - torch.arange(4)  # (N, 5, 4)
+
+
+def _scorer(**arguments: int) -> Scorer:
+    return Scorer(RedNetwork(), device=CPU, **({"good_votes": 2} | arguments))  # type: ignore[arg-type]
+
+
+def _sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+def _photo(red: int) -> Tensor:
+    photo = torch.zeros(3, 448, 448, dtype=torch.uint8)
+    photo[0] = red
+    return photo
+
+
+def test_score_is_exact_when_the_weights_are_set_by_hand() -> None:
+    photo = _photo(0)
+    photo[0, :224, :224] = 255  # red in the first patch, in a quarter of the centre, nowhere else
+
+    [found] = _scorer().score([photo])
+
+    reds = (1.0, 0.0, 0.0, 0.0, 0.25)
+    cumulative = [sum(_sigmoid(red - level) for red in reds) / 5 for level in range(4)]
+    assert found.cumulative == pytest.approx(cumulative, abs=1e-6)
+    assert found.patch_scores == pytest.approx([_sigmoid(red - 1) for red in reds], abs=1e-6)
+    assert found.score == found.cumulative[1]
+    assert found.grade == 1  # only P(votes >= 1) exceeds one half
+
+
+@pytest.mark.parametrize("good_votes", [1, 3, 4])
+def test_score_is_the_probability_of_that_many_votes(good_votes: int) -> None:
+    [found] = _scorer(good_votes=good_votes).score([_photo(255)])
+
+    assert found.score == pytest.approx(_sigmoid(1 - (good_votes - 1)), abs=1e-6)
+    assert found.score == found.cumulative[good_votes - 1]
+
+
+@pytest.mark.parametrize("photos_per_call", [1, 2, 3, 64])
+def test_batch_equals_its_photos_scored_alone_and_in_order(photos_per_call: int) -> None:
+    photos = [_photo(red) for red in (0, 40, 80, 200, 255)]
+    alone = [_scorer().score([photo])[0] for photo in photos]
+
+    assert _scorer(photos_per_call=photos_per_call).score(photos) == alone
+
+
+class HeadAlone(nn.Module):
+    """A real CORAL head over signals that a test sets."""
+
+    def __init__(self, biases: list[float], signals: list[float]) -> None:
+        super().__init__()
+        self.head = CoralHead(1, len(biases))
+        self.signals = torch.tensor(signals).view(1, 5, 1)
+        with torch.no_grad():
+            self.head.weight.fill_(1.0)
+            self.head.bias.copy_(torch.tensor(biases))
+        self.head.order_biases()
+
+    def forward(self, photos: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.signals)
+        return logits
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    biases=st.lists(st.floats(-50, 50, width=32), min_size=2, max_size=8),
+    signals=st.lists(st.floats(-100, 100, width=32), min_size=5, max_size=5),
+)
+def test_cumulative_probabilities_never_cross(biases: list[float], signals: list[float]) -> None:
+    scorer = Scorer(HeadAlone(biases, signals), good_votes=2, device=CPU)  # type: ignore[arg-type]
+
+    [found] = scorer.score([_photo(0)])
+
+    assert list(found.cumulative) == sorted(found.cumulative, reverse=True)
+
+
+def test_real_network_scores_a_photo_the_same_in_any_batch() -> None:
+    random = torch.Generator().manual_seed(0)
+    photos = [torch.randint(0, 256, (3, 448, 448), dtype=torch.uint8, generator=random) for _ in range(3)]
+    network = draw_network(seed=5)
+
+    together = Scorer(network, good_votes=2, device=CPU, photos_per_call=3).score(photos)
+    alone = [Scorer(network, good_votes=2, device=CPU).score([photo])[0] for photo in reversed(photos)]
+
+    for one, other in zip(together, reversed(alone), strict=True):
+        assert one.cumulative == pytest.approx(other.cumulative, abs=1e-5)
+        assert one.patch_scores == pytest.approx(other.patch_scores, abs=1e-5)
+    assert len({round(one.score, 4) for one in together}) == 3
+
+
+def test_nothing_is_scored_when_nothing_is_given() -> None:
+    assert _scorer().score([]) == []
+
+
+def test_device_is_a_gpu_only_where_there_is_one() -> None:
+    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert choose_device("cpu") == CPU
