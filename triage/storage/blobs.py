@@ -112,12 +112,14 @@ class UriPolicy:
             TransientError: the place does not answer.
         """
         self.check(uri)
-        fs, path = _filesystem(uri)
-        if isinstance(fs, LocalFileSystem):
-            path = os.path.realpath(path)  # a symlink may not lead out of the allowed roots
-            self.check(Path(path).as_uri())
+        scheme, _, path = _split(uri)
+        if scheme == "file":
+            fs, place = LocalFileSystem(), os.path.realpath(path)  # fsspec would leave %20 as it is
+            self.check(Path(place).as_uri())  # a symlink may not lead out of the allowed roots
+        else:
+            fs, place = _filesystem(uri)
         try:
-            with fs.open(path, "rb") as file:
+            with fs.open(place, "rb") as file:
                 data: bytes = file.read(self._max_bytes + 1)
         except (FileNotFoundError, IsADirectoryError) as error:
             raise AttachmentError(ErrorCode.NOT_FOUND, "nothing is at the photo's URI: send it again") from error

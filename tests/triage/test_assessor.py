@@ -1,0 +1,110 @@
+import io
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from triage.assessor import PhotoAssessor, map_or_bisect
+from triage.domain import AttachmentId, ClaimedAttachment, Failed, ModelVersionId, NotAssessable, Scored, new_id
+from triage.errors import ErrorCode, ModelError
+from triage.imaging.decode import ImageLimits
+from triage.quality.scorer import Scorer
+from triage.storage.blobs import BlobStore, PhotoSource, UriPolicy, sha256_of
+
+MODEL = ModelVersionId(new_id())
+
+
+def _double(poisonous: set[int]) -> tuple[Callable[[Sequence[int]], list[int]], list[int]]:
+    sizes: list[int] = []
+
+    def function(items: Sequence[int]) -> list[int]:
+        sizes.append(len(items))
+        if poisonous & set(items):
+            raise ValueError("one of these")
+        return [2 * item for item in items]
+
+    return function, sizes
+
+
+@pytest.mark.parametrize("poisonous", [set(), {0}, {5}, {7}, {2, 3}, set(range(8))])
+def test_only_items_that_fail_alone_have_no_result(poisonous: set[int]) -> None:
+    function, _ = _double(poisonous)
+
+    found = map_or_bisect(function, range(8))
+
+    assert found == [None if item in poisonous else 2 * item for item in range(8)]
+
+
+def test_one_bad_item_costs_a_few_calls_and_none_where_all_is_well() -> None:
+    function, sizes = _double(set())
+    map_or_bisect(function, range(64))
+    assert sizes == [64]
+
+    function, sizes = _double({17})
+    map_or_bisect(function, range(64))
+    assert len(sizes) == 13  # the whole, then two halves at each of six levels
+
+
+def test_broken_model_is_not_blamed_on_a_photo() -> None:
+    def function(items: Sequence[int]) -> list[int]:
+        raise ModelError("the weights are gone")
+
+    with pytest.raises(ModelError):
+        map_or_bisect(function, [1, 2])
+
+
+class FailsOnBlack(nn.Module):
+    """Raises for a batch with a black photo in it; else every logit is the same."""
+
+    def forward(self, photos: Tensor) -> Tensor:
+        if bool((photos.flatten(1).max(dim=1).values == 0).any()):
+            raise RuntimeError("a kernel gave up")
+        return torch.zeros(len(photos), 5, 4)
+
+
+def test_each_attachment_gets_what_it_deserves(tmp_path: Path, jpeg: Callable[..., bytes]) -> None:
+    blobs = BlobStore(str(tmp_path / "blobs"))
+    black = _black_jpeg()
+
+    def claimed(data: bytes | None = None, uri: str | None = None) -> ClaimedAttachment:
+        return ClaimedAttachment(AttachmentId(new_id()), blobs.put(data) if data else None, uri, 1)
+
+    good, truncated, poison, other = claimed(jpeg(1)), claimed(jpeg(2)[:800]), claimed(black), claimed(jpeg(3))
+    refused = claimed(uri="file:///etc/passwd")
+    with ThreadPoolExecutor(2) as decoders:
+        assessor = PhotoAssessor(
+            model_version_id=MODEL,
+            threshold=0.5,
+            scorer=Scorer(
+                FailsOnBlack(),  # type: ignore[arg-type]  # stands in for VGG16
+                good_votes=2,
+                device=torch.device("cpu"),
+                photos_per_call=8,
+            ),
+            source=PhotoSource(blobs, UriPolicy([], max_bytes=1)),
+            limits=ImageLimits(),
+            decoders=decoders,
+        )
+        batch = assessor.assess([good, truncated, poison, other, refused])
+
+    found = {item.id: item for item in batch.assessments}
+    assert (batch.model_version_id, batch.threshold) == (MODEL, 0.5)
+    for scored, data in ((good, jpeg(1)), (other, jpeg(3))):
+        item = found[scored.id]
+        assert isinstance(item, Scored)
+        assert item.acceptable  # one half is at the threshold
+        assert (item.facts.sha256, item.facts.width, item.facts.height) == (sha256_of(data), 96, 96)
+    assert found[truncated.id] == NotAssessable(truncated.id, ErrorCode.TRUNCATED, sha256_of(jpeg(2)[:800]))
+    assert found[poison.id] == Failed(poison.id, ErrorCode.SCORING_FAILED)
+    assert found[refused.id] == NotAssessable(refused.id, ErrorCode.URI_NOT_ALLOWED, None)
+
+
+def _black_jpeg() -> bytes:
+
+    file = io.BytesIO()
+    Image.new("RGB", (96, 96)).save(file, "JPEG")
+    return file.getvalue()
