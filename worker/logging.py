@@ -89,8 +89,8 @@ def configure_logging(level: str = "INFO", fmt: str = "json", stream: TextIO | N
 
 
 def _strip_arguments(record: logging.LogRecord) -> bool:
-    """Leaves a foreign record its constant template; ours carry a dict, which the allow-list takes care of."""
-    if not isinstance(record.msg, dict):
+    """Leaves a foreign record its constant template; ours, marked by structlog, are left to the allow-list."""
+    if not hasattr(record, "_logger"):
         if not isinstance(record.msg, str) or record.name == "py.warnings":
             record.msg = f"{record.name}.logged"
         record.args = None

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from triage.errors import UsageError
 from triage.imaging.decode import ImageLimits
@@ -159,3 +159,7 @@ def load_settings() -> Settings:
             for problem in error.errors()
         )
         raise UsageError(f"settings: {problems}") from error
+    except SettingsError as error:  # pydantic-settings decodes lists before it validates, and names the group alone
+        raise UsageError(
+            'settings: TRIAGE_INTAKE__URI_ROOTS: give a JSON list, such as ["file:///srv/inbox"]'
+        ) from error

@@ -1,0 +1,89 @@
+import io
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from worker.logging import configure_logging
+
+PATIENT = "Erika-Mustermann-1970"
+
+
+@pytest.fixture
+def stream() -> Iterator[io.StringIO]:
+    """What is logged; the process's own logging is put back afterwards."""
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    stream = io.StringIO()
+    configure_logging("INFO", "json", stream)
+    yield stream
+    root.handlers[:], root.level = before
+    logging.captureWarnings(False)
+    structlog.reset_defaults()
+
+
+def _lines(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_event_is_one_json_line_with_its_ids(stream: io.StringIO) -> None:
+    structlog.get_logger("worker.x").info("inbox.drained", batches=2, duration_ms=31)
+
+    [line] = _lines(stream)
+    assert (line["event"], line["level"], line["batches"], line["duration_ms"]) == ("inbox.drained", "info", 2, 31)
+    assert line["timestamp"].endswith("Z")
+
+
+def test_field_outside_the_allow_list_is_dropped(stream: io.StringIO) -> None:
+    structlog.get_logger("worker.x").warning("photo.unreadable", file_name=PATIENT, uri=f"s3://{PATIENT}", photos=1)
+
+    assert PATIENT not in stream.getvalue()
+    assert _lines(stream)[0]["photos"] == 1
+
+
+def test_exception_is_a_type_and_a_place_without_its_text(stream: io.StringIO) -> None:
+    try:
+        raise ValueError(f"cannot open {PATIENT}.jpg")
+    except ValueError:
+        structlog.get_logger("worker.x").error("drain.failed", exc_info=True)
+        logging.getLogger("celery").exception("Task raised")
+
+    assert PATIENT not in stream.getvalue()
+    for line in _lines(stream):
+        assert line["error_type"] == "builtins.ValueError"
+        assert "test_logging.py" in line["where"][-1]
+
+
+def test_foreign_message_keeps_its_template_and_loses_its_arguments(stream: io.StringIO) -> None:
+    logging.getLogger("botocore").warning("cannot read %s of %d bytes", f"/in/{PATIENT}.jpg", 3)
+
+    [line] = _lines(stream)
+    assert (line["event"], line["logger"]) == ("cannot read %s of %d bytes", "botocore")
+
+
+def test_foreign_object_is_not_shown(stream: io.StringIO) -> None:
+    logging.getLogger("pydicom").warning({"PatientName": PATIENT})
+    logging.getLogger("pydicom").warning(ValueError(PATIENT))
+
+    assert PATIENT not in stream.getvalue()
+
+
+def test_python_warning_is_not_shown(stream: io.StringIO) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(True)
+        warnings.warn(f"odd EXIF in {PATIENT}.jpg", stacklevel=1)
+
+    assert "py.warnings" in stream.getvalue()
+    assert PATIENT not in stream.getvalue()
+
+
+def test_chatter_of_other_libraries_is_left_out(stream: io.StringIO) -> None:
+    logging.getLogger("urllib3").info("connection made")
+    structlog.get_logger("worker.x").debug("detail.seen")
+
+    assert stream.getvalue() == ""

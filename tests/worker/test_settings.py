@@ -1,0 +1,73 @@
+import os
+
+import pytest
+
+from triage.errors import UsageError
+from worker.settings import Settings, load_settings
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith("TRIAGE_"):
+            monkeypatch.delenv(name)
+
+
+def test_everything_has_a_default() -> None:
+    settings = load_settings()
+
+    assert settings.database_url.startswith("postgresql+psycopg://")
+    assert settings.redis_url.startswith("unix://")
+    assert settings.intake.uri_roots == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "read"),
+    [
+        ("TRIAGE_DATABASE__URL", "postgresql+psycopg://db/triage", lambda s: s.database_url),
+        ("TRIAGE_REDIS__URL", "rediss://cache:6380/1", lambda s: s.redis_url),
+        ("TRIAGE_INBOX__LEASE_SECONDS", "90", lambda s: f"{s.lease.total_seconds():.0f}"),
+        ("TRIAGE_RETAKES__COOLDOWN_HOURS", "12", lambda s: f"{s.retake_policy.cooldown.total_seconds() / 3600:.0f}"),
+        ("TRIAGE_INTAKE__MAX_PIXELS", "1000", lambda s: f"{s.image_limits.max_pixels}"),
+    ],
+)
+def test_environment_is_read(monkeypatch: pytest.MonkeyPatch, name: str, value: str, read) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setenv(name, value)
+
+    assert read(load_settings()) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TRIAGE_INBOX__MAX_ATTEMPTS", "0"),
+        ("TRIAGE_INTAKE__URI_ROOTS", "[unfinished"),
+        ("TRIAGE_LOG__FORMAT", "yaml"),
+        ("TRIAGE_SCHEDULE__RESCORING_HOUR_UTC", "24"),
+        ("TRIAGE_INBOX__LEASE_SECOND", "60"),
+    ],
+)
+def test_malformed_variable_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(UsageError) as raised:
+        load_settings()
+
+    assert name in str(raised.value)
+    assert value not in str(raised.value) or value == "0"
+    assert "\n" not in str(raised.value)
+
+
+def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRIAGE_DATABASE__URL", "postgresql+psycopg://triage:swordfish@db/triage")
+    monkeypatch.setenv("TRIAGE_REDIS__URL", "redis://:swordfish@cache")
+
+    settings = load_settings()
+
+    assert "swordfish" not in f"{settings!r} {settings} {settings.model_dump_json()}"
+    assert "swordfish" in settings.database_url
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().inbox.lease_seconds = 1  # type: ignore[misc]
