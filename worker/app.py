@@ -89,6 +89,7 @@ def create_app(settings: Settings) -> Celery:
         worker_redirect_stdouts=False,
         worker_send_task_events=False,
         timezone="UTC",
+        beat_scheduler="worker.schedule:Scheduler",
         beat_schedule=_schedule(settings),
         beat_max_loop_interval=max(1.0, settings.inbox.sweep_seconds),
     )

@@ -13,6 +13,7 @@ from triage.quality.registry import Registry
 from triage.storage.blobs import BlobStore, PhotoSource, UriPolicy
 from triage.storage.engine import Sessions, create_database_engine, create_sessions
 from worker.app import create_app
+from worker.pulse import Pulse
 from worker.settings import Settings
 from worker.wakeups import WakeUps
 
@@ -50,6 +51,10 @@ class Services:
             self.settings.redis.key_prefix,
             window_seconds=self.settings.inbox.sweep_seconds,
         )
+
+    @cached_property
+    def pulse(self) -> Pulse:
+        return Pulse(self.redis, self.settings.redis.key_prefix, interval_seconds=self.settings.inbox.sweep_seconds)
 
     @cached_property
     def blobs(self) -> BlobStore:

@@ -17,6 +17,7 @@ from triage.storage.engine import database_errors
 from triage.storage.health import Part, stalled
 from worker.app import WORKERS
 from worker.bootstrap import Services
+from worker.pulse import Sign
 
 _MIN_POSTGRES: Final = 140000
 _MIN_FREE_BYTES: Final = 2**30
@@ -135,6 +136,9 @@ def _workers(services: Services) -> str:
 
 
 def _progress(services: Services) -> str:
+    for sign in Sign:
+        if problem := services.pulse.missing(sign, _STALLED_AFTER.total_seconds()):
+            raise _ProblemError(problem, f"look at the log of {sign.value} and restart it")
     with services.sessions() as session:
         for part in Part:
             if problem := stalled(session, part, _STALLED_AFTER):

@@ -1,7 +1,7 @@
 """Decisions: what a message's photos say now, what its thread has seen, and the append-only chain of decisions."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from itertools import groupby
 from typing import Any
@@ -197,7 +197,9 @@ def append_decisions(session: Session, decisions: Sequence[NewDecision]) -> None
     """Appends decisions and makes each the current one of its message."""
     if not decisions:
         return
-    session.execute(insert(Decision), [asdict(decision) for decision in decisions])
+    columns = [field.name for field in fields(NewDecision)]
+    rows = [{name: getattr(decision, name) for name in columns} for decision in decisions]
+    session.execute(insert(Decision), rows)
     current = recordset(
         "current",
         [{"id": decision.id, "message_id": decision.message_id} for decision in decisions],

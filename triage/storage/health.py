@@ -33,11 +33,7 @@ def stalled(session: Session, part: Part, after: timedelta) -> str | None:
             expired = session.scalar(select(Attachment.id).where(LEASED, Attachment.lease_until < limit).limit(1))
             return "expired leases are not swept: is beat up?" if expired else None
         case Part.TRAINING:
-            run = session.scalar(
-                select(Run.id).where(
-                    OPEN_RUN,
-                    Run.kind == RunKind.TRAINING,
-                    func.coalesce(Run.heartbeat_at, Run.created_at) < limit,
-                )
-            )
-            return "a training run waits or has no heartbeat" if run else None
+            training = select(Run.id).where(OPEN_RUN, Run.kind == RunKind.TRAINING).limit(1)
+            waiting = session.scalar(training.where(func.coalesce(Run.heartbeat_at, Run.created_at) < limit))
+            moved = session.scalar(training.where(Run.heartbeat_at > limit))  # the others wait for this one
+            return "a training run waits or has no heartbeat" if waiting and not moved else None

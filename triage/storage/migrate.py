@@ -9,7 +9,10 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 
-MIGRATIONS: Final = Path(__file__).resolve().parents[2] / "migrations"
+_PACKAGE: Final = Path(__file__).resolve().parents[1]
+_INSTALLED: Final = _PACKAGE / "migrations"
+MIGRATIONS: Final = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent / "migrations"
+"""Inside the package where it was installed from a wheel, beside it in a checkout."""
 
 
 def alembic_config(engine: Engine) -> Config:

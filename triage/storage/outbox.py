@@ -90,7 +90,8 @@ def claim(session: Session, *, limit: int, lease: timedelta, by: str) -> list[Re
         .returning(RetakeRequest.id),
         execution_options={"synchronize_session": False},
     ).all()
-    return _requests(session, _described().where(RetakeRequest.id == func.any(list(ids))))
+    claimed = _described().where(RetakeRequest.id == func.any(list(ids))).order_by(RetakeRequest.created_at)
+    return _requests(session, claimed)
 
 
 def acknowledge(session: Session, request_id: RetakeRequestId, token: LeaseToken) -> bool:
@@ -155,7 +156,6 @@ def _described() -> Select[Any]:
         .join(Thread, Thread.id == RetakeRequest.thread_id)
         .join(Decision, Decision.id == RetakeRequest.decision_id)
         .outerjoin(ModelVersion, ModelVersion.id == Decision.model_version_id)
-        .order_by(RetakeRequest.created_at)
     )
 
 

@@ -17,6 +17,7 @@ from worker.cli.output import json_option, print_json, print_table
 from worker.embedded.stack import EmbeddedStack
 from worker.embedded.workers import celery_command
 from worker.process import services
+from worker.pulse import Sign
 from worker.settings import Settings, load_settings
 
 
@@ -78,12 +79,17 @@ def beat(schedule: Path) -> NoReturn:
 
 
 @click.command()
-@click.argument("part", type=click.Choice([part.value for part in Part]))
+@click.argument("part", type=click.Choice([*(part.value for part in Part), "beat"]))
 @click.option("--stall-seconds", type=click.FloatRange(1), default=120, show_default=True)
 def health(part: str, stall_seconds: float) -> None:
     """Exit 1 if a part stands still while there is work for it."""
-    with services().sessions() as session:
-        problem = stalled(session, Part(part), timedelta(seconds=stall_seconds))
+    own = services()
+    problem = None
+    if part in set(Sign):
+        problem = own.pulse.missing(Sign(part), stall_seconds)
+    if part in set(Part) and not problem:
+        with own.sessions() as session:
+            problem = stalled(session, Part(part), timedelta(seconds=stall_seconds))
     if problem:
         raise TriageError(problem)
     click.echo("healthy")

@@ -10,6 +10,7 @@ from triage.storage import runs
 from triage.storage.engine import database_errors
 from worker.app import INBOX
 from worker.process import services
+from worker.pulse import Sign
 from worker.submission import parse_submission
 from worker.wakeups import DRAIN
 
@@ -90,6 +91,7 @@ def sweep() -> None:
         return
     if swept.requeued or swept.parked:
         log.warning("lease.expired", requeued=swept.requeued, parked=swept.parked)
+    own.pulse.give(Sign.INTAKE)
     if swept.due or rescoring:
         own.wake_ups.inbox()
     if training:

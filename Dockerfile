@@ -1,0 +1,47 @@
+# One image for every part. TORCH=cuda brings CUDA (about 5 GB), TORCH=cpu leaves it out.
+# In a registry of your own, pin the base by its digest: PYTHON=3.11.13-slim-bookworm@sha256:...
+ARG PYTHON=3.11.13-slim-bookworm
+
+FROM python:${PYTHON} AS build
+ARG TORCH=cuda
+ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_NO_CACHE=1 UV_PYTHON_DOWNLOADS=never
+WORKDIR /src
+
+COPY requirements/ requirements/
+RUN pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements/uv.txt
+RUN uv venv /opt/triage \
+ && case "$TORCH" in \
+      cuda) uv pip install --python /opt/triage/bin/python --require-hashes -r requirements/production.txt ;; \
+      cpu)  uv pip install --python /opt/triage/bin/python --torch-backend cpu -r requirements/torch-cpu.txt \
+         && uv pip install --python /opt/triage/bin/python --require-hashes --no-deps -r requirements/production-without-torch.txt ;; \
+      *)    echo "TORCH is cuda or cpu" >&2; exit 2 ;; \
+    esac
+
+COPY LICENSE README.md pyproject.toml ./
+COPY migrations/ migrations/
+COPY triage/ triage/
+COPY worker/ worker/
+RUN uv build --wheel --out-dir /dist --build-constraints requirements/dev.txt --require-hashes \
+ && uv pip install --python /opt/triage/bin/python --no-deps /dist/*.whl \
+ && uv pip check --python /opt/triage/bin/python
+
+
+FROM python:${PYTHON}
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="skin-photo-triage" \
+      org.opencontainers.image.description="Scores the quality of the skin photos in patients' messages" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.revision="${REVISION}"
+
+# The folders of the volumes belong to the user, and so does a fresh volume that is mounted there.
+RUN pip uninstall --yes --root-user-action=ignore setuptools wheel pip \
+ && groupadd --gid 10001 triage \
+ && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin triage \
+ && install -d -o triage -g triage /srv/triage /srv/triage/blobs /srv/triage/models /srv/triage/exchange
+COPY --from=build /opt/triage /opt/triage
+
+ENV PATH=/opt/triage/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 TRIAGE_HOME=/srv/triage
+USER 10001:10001
+WORKDIR /srv/triage
+ENTRYPOINT ["triage"]
+CMD ["--help"]
