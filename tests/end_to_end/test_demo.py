@@ -41,6 +41,8 @@ def _start(home: Path, photos: Path, output: Path) -> subprocess.Popen[bytes]:
             stdout=file,
             stderr=subprocess.STDOUT,
             env=inherited | {"TRIAGE_HOME": str(home), "PYTHONUNBUFFERED": "1"},
+            # a shell that runs the tests in the background has them ignore Ctrl-C, and their children too
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
 
