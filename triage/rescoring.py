@@ -180,14 +180,14 @@ class PostgresRescoring:
             self._policy,
             model_version_id=batch.model_version_id,
         )
-        good_to_bad, bad_to_good = verdicts.count_flips(session, batch.model_version_id, ids)
+        good_to_bad, bad_to_good = verdicts.count_flips(session, batch.model_version_id, new)
         run = runs.lock(session, chunk.run_id)
         if run.status is not RunStatus.RUNNING:
             return  # cancelled meanwhile; the verdicts are true all the same
         progress = Progress.of(run)
         progress = replace(
             progress,
-            scored=progress.scored + new,
+            scored=progress.scored + len(new),
             failed=progress.failed + len(ids) - len(scored),
             in_flight=max(0, progress.in_flight - len(ids)),
             withdrawn=progress.withdrawn + withdrawn,

@@ -1,12 +1,18 @@
+import csv
+import io
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
 
 from tests.integration.conftest import Clinic
-from triage.domain import IncomingAttachment, IncomingMessage
+from triage.domain import IncomingAttachment, IncomingMessage, MessageId, Outcome
 from triage.reports.html import render_html
 from triage.reports.summary import Dimension, Period, summarise
+from triage.retakes.override import override
+from triage.storage import messages
+from worker.cli.report import to_csv, to_table
 
 
 @pytest.fixture
@@ -79,6 +85,63 @@ def test_report_by_day_and_source_has_a_row_for_each_pair(busy: Clinic) -> None:
     assert groups[0]["day"] < groups[1]["day"] == groups[2]["day"]
 
 
+def test_groups_say_the_same_as_json_csv_and_table(busy: Clinic) -> None:
+    with busy.sessions() as session:
+        summary = summarise(session, Period(), [Dimension.SOURCE])
+
+    groups = json.loads(json.dumps(summary))["groups"]
+    assert groups == [
+        _counts(source="ehr", total=4, retake=1, not_assessable=1, pending=1, retake_rate=1 / 3) | {"pass": 1},
+        _counts(source="portal", total=1, retake_rate=0.0) | {"pass": 1},
+    ]
+    rows = list(csv.DictReader(io.StringIO(to_csv(summary))))
+    assert rows == [{key: str(value) for key, value in group.items()} for group in groups]
+    lines = [line.split() for line in to_table(summary).splitlines()]
+    for group in groups:
+        rate = f"{100 * group['retake_rate']:.1f}"
+        assert [*(str(value) for key, value in group.items() if key != "retake_rate"), rate, "%"] in lines
+
+
+def _counts(**some: object) -> dict[str, object]:
+    """A group of a report: those counts that are given, 0 for the others."""
+    return dict.fromkeys(("retake", "uncertain", "not_assessable", "pending"), 0) | some
+
+
+def test_oldest_pending_message_is_found_whatever_the_period(busy: Clinic) -> None:
+    with busy.sessions.begin() as session:
+        session.execute(text("UPDATE message SET received_at = now() - interval '10 h' WHERE external_id = 'pending'"))
+        session.execute(text("UPDATE message SET received_at = now() - interval '2 d' WHERE external_id = 'pass-1'"))
+        waited = summarise(session, Period(since=datetime.now(UTC)))["oldest_pending_seconds"]
+
+    assert 36_000 <= waited < 40_000
+    busy.drain()
+    with busy.sessions() as session:
+        assert summarise(session, Period())["oldest_pending_seconds"] is None
+
+
+def test_override_counts_as_a_decision_of_no_model(busy: Clinic) -> None:
+    with busy.sessions.begin() as session:
+        message = MessageId(messages.find_message(session, "retake").id)
+        override(session, message, Outcome.PASS, by="nurse-1", reason="sharp enough", policy=busy.policy)
+        report = summarise(session, Period(), [Dimension.MODEL])
+
+    assert (report["overrides"], report["messages"]["pass"], report["messages"]["retake"]) == (1, 3, 0)
+    assert report["messages"]["retake_rate"] == 0
+    assert report["retake_requests"] == {"flagged": 0, "claimed": 0, "sent": 0, "withdrawn": 1}
+    assert {group["model"]: group["total"] for group in report["groups"]} == {"fixture": 2, None: 3}
+
+
+def test_report_says_untrained_when_the_model_was_never_trained(busy: Clinic) -> None:
+    with busy.sessions.begin() as session:
+        session.execute(text("UPDATE model_version SET card = jsonb_set(card, '{trained}', 'false')"))
+        report = summarise(session, Period(), [Dimension.MODEL])
+
+    assert {group["model"] for group in report["groups"]} == {"untrained", None}
+    assert [scores["model"] for scores in report["scores"]] == ["untrained"]
+    assert "model: untrained" in to_table(report)
+    assert "never trained" in render_html(report)
+
+
 def test_report_holds_only_its_period(busy: Clinic) -> None:
     yesterday = datetime.now(UTC) - timedelta(days=1)
     with busy.sessions() as session:
@@ -99,10 +162,16 @@ def test_empty_report_divides_by_nothing(clinic: Clinic) -> None:
     assert "<html" in render_html(report)
 
 
-def test_html_escapes_what_others_named(busy: Clinic) -> None:
+def test_html_escapes_what_others_named_and_names_no_patient(busy: Clinic) -> None:
     with busy.sessions.begin() as session:
-        session.execute(text("UPDATE message SET source = '<script>alert(1)</script>'"))
-        page = render_html(summarise(session, Period(), [Dimension.SOURCE]))
+        session.execute(text("UPDATE message SET source = '<script>alert(1)</script>', role = '\"><b>bold'"))
+        session.execute(text("UPDATE message SET external_id = external_id || '-Mustermann', locale = 'Mustermann'"))
+        session.execute(
+            text("UPDATE attachment SET external_id = external_id || '-Mustermann', photo_group = 'Mustermann'")
+        )
+        page = render_html(summarise(session, Period(), list(Dimension)))
 
-    assert "<script>alert" not in page
-    assert "&lt;script&gt;alert" in page
+    assert "<script" not in page
+    assert "<b>bold" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "Mustermann" not in page

@@ -5,12 +5,13 @@ import pytest
 from sqlalchemy import text
 
 from tests.integration.conftest import Clinic, ScriptedAssessor, scored
-from triage.domain import AssessedBatch, ClaimedAttachment, ModelVersionId, Run, RunStatus
+from triage.domain import AssessedBatch, ClaimedAttachment, MessageId, ModelVersionId, Outcome, Run, RunStatus
 from triage.errors import ModelError
 from triage.pipeline import DrainLimits, drain
 from triage.quality.card import Card
 from triage.rescoring import PostgresRescoring, start_rescoring
-from triage.storage import models, outbox, runs
+from triage.retakes.override import override
+from triage.storage import messages, models, outbox, runs
 
 LEASE = timedelta(seconds=60)
 
@@ -58,6 +59,11 @@ def _start(clinic: Clinic, model: OtherModel, *, limit: int | None = None) -> Ru
 
 def _rescoring(clinic: Clinic, model: OtherModel) -> PostgresRescoring:
     return PostgresRescoring(clinic.sessions, lambda _: model, photos_per_batch=2, lease=LEASE, policy=clinic.policy)
+
+
+def _expire_leases(clinic: Clinic) -> None:
+    with clinic.sessions.begin() as session:
+        session.execute(text("UPDATE run SET lease_until = now() WHERE lease_until IS NOT NULL"))
 
 
 def _finish(clinic: Clinic, model: OtherModel, run: Run) -> Run:
@@ -111,13 +117,67 @@ def test_run_goes_on_when_a_worker_is_lost_between_taking_and_writing(
         _rescoring(clinic, model)._take(session)  # and then its process is gone
 
     assert _finish(clinic, model, run).status is RunStatus.RUNNING  # the lost worker may still write
-    with clinic.sessions.begin() as session:
-        session.execute(text("UPDATE run SET lease_until = now()"))
+    _expire_leases(clinic)
     finished = _finish(clinic, model, run)
 
     assert finished.status is RunStatus.DONE
     assert finished.progress["scored"] == 5
     assert len(set(model.seen)) == 5
+
+
+def test_run_goes_on_at_its_cursor_when_it_was_stopped(
+    clinic: Clinic, make_other: Callable[[float], OtherModel]
+) -> None:
+    clinic.send("m1", *(f"{name}/0.9" for name in "abcde"))
+    clinic.drain()
+    model = make_other(0.3)
+    run = _start(clinic, model)
+    assert _rescoring(clinic, model).step()  # two photos, and then its process ends in order
+
+    finished = _finish(clinic, model, run)
+
+    assert (finished.status, finished.progress["scored"], finished.progress["passes"]) == (RunStatus.DONE, 5, 1)
+    assert model.seen == [row.id for row in clinic.query("SELECT id FROM attachment ORDER BY id")]
+
+
+def test_flips_are_counted_once_when_a_lost_worker_writes_after_all(
+    clinic: Clinic, make_other: Callable[[float], OtherModel]
+) -> None:
+    clinic.send("m1", *(f"{name}/0.9" for name in "abc"))
+    clinic.drain()
+    model = make_other(0.3)
+    run = _start(clinic, model)
+    lost, other = _rescoring(clinic, model), _rescoring(clinic, model)
+    with clinic.sessions.begin() as session:
+        chunk = lost._take(session)
+    assert chunk is not None
+    assert other.step()  # the third photo
+    _expire_leases(clinic)
+    assert other.step()  # a further pass begins
+    assert other.step()  # the first photo, again
+
+    with clinic.sessions.begin() as session:
+        lost._record(session, chunk, model.assess(chunk.attachments))
+    _expire_leases(clinic)
+    finished = _finish(clinic, model, run)
+
+    assert finished.status is RunStatus.DONE
+    assert (finished.progress["scored"], finished.progress["good_to_bad"]) == (3, 3)
+
+
+def test_no_further_photo_is_scored_when_the_run_is_cancelled(
+    clinic: Clinic, make_other: Callable[[float], OtherModel]
+) -> None:
+    clinic.send("m1", *(f"{name}/0.9" for name in "abcde"))
+    clinic.drain()
+    model = make_other(0.3)
+    run = _start(clinic, model)
+    assert _rescoring(clinic, model).step()
+    with clinic.sessions.begin() as session:
+        assert runs.cancel(session, run.id)
+
+    assert _finish(clinic, model, run).status is RunStatus.CANCELLED
+    assert len(model.seen) == 2
 
 
 def test_inbox_is_looked_at_between_two_batches(clinic: Clinic, make_other: Callable[[float], OtherModel]) -> None:
@@ -165,6 +225,33 @@ def test_unsent_request_is_withdrawn_when_its_message_passes_now(
     assert (run.progress["bad_to_good"], run.progress["withdrawn"]) == (2, 1)
     assert clinic.decisions("m1") == [("retake", "no_photo_passed")]
     assert clinic.decisions("m2") == [("retake", "no_photo_passed"), ("pass", "photo_passed")]
+
+
+def test_request_stands_when_its_sender_holds_it(clinic: Clinic, make_other: Callable[[float], OtherModel]) -> None:
+    clinic.send("m1", "a/0.1")
+    clinic.drain()
+    with clinic.sessions.begin() as session:
+        assert outbox.claim(session, limit=1, lease=LEASE, by="ehr")
+    model = make_other(0.9)
+
+    run = _finish(clinic, model, _start(clinic, model))
+
+    assert (run.progress["bad_to_good"], run.progress["withdrawn"]) == (1, 0)
+    assert clinic.requests() == [("m1", "claimed")]
+
+
+def test_request_stands_when_a_person_asked_for_it(clinic: Clinic, make_other: Callable[[float], OtherModel]) -> None:
+    clinic.send("m1", "a/0.1")
+    clinic.drain()
+    with clinic.sessions.begin() as session:
+        message = MessageId(messages.find_message(session, "m1").id)
+        override(session, message, Outcome.RETAKE, by="nurse-1", reason="another angle", policy=clinic.policy)
+    model = make_other(0.9)
+
+    _finish(clinic, model, _start(clinic, model))
+
+    assert clinic.requests() == [("m1", "flagged")]
+    assert clinic.decisions("m1")[-1] == ("retake", "override")
 
 
 def test_nothing_is_flagged_when_a_message_fails_now(clinic: Clinic, make_other: Callable[[float], OtherModel]) -> None:

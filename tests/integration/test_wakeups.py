@@ -1,8 +1,14 @@
-from redis import Redis
+from collections.abc import Iterator
 
+import pytest
+from pydantic import SecretStr
+from redis import Redis
+from sqlalchemy import text
+
+from triage.domain import IncomingAttachment, IncomingMessage
 from worker.app import INBOX, TRAINING
 from worker.bootstrap import Services
-from worker.settings import Settings
+from worker.settings import RedisSettings, Settings
 from worker.wakeups import DRAIN
 
 
@@ -26,6 +32,47 @@ def test_worker_is_woken_again_when_the_wake_up_was_taken(services: Services, se
     services.wake_ups.inbox()
 
     assert _waiting(services, settings, INBOX) == 2
+
+
+def test_worker_is_woken_again_when_the_window_is_over(services: Services, settings: Settings) -> None:
+    services.wake_ups.inbox()
+    services.redis.delete(f"{settings.redis.key_prefix}wake-up:{DRAIN}")  # as Redis does at its end
+    services.wake_ups.inbox()
+
+    assert _waiting(services, settings, INBOX) == 2
+
+
+def test_window_ends_by_itself_when_no_worker_takes_the_wake_up(services: Services, settings: Settings) -> None:
+    services.wake_ups.inbox()
+    [key] = services.redis.keys(f"{settings.redis.key_prefix}wake-up:*")
+
+    left = services.redis.pttl(key)
+    assert isinstance(left, int)
+    assert 0 < left <= 1000 * settings.inbox.sweep_seconds
+
+
+def test_message_is_accepted_when_redis_is_down(without_redis: Services) -> None:
+    message = IncomingMessage("ehr", "m-1", [IncomingAttachment(data=b"photo")])
+
+    [acceptance] = without_redis.intake.enqueue([message])
+
+    assert acceptance.created
+    with without_redis.sessions() as session:
+        assert session.scalar(text("SELECT status FROM attachment")) == "pending"
+
+
+def test_wake_up_says_that_it_did_not_go_out_when_redis_is_down(without_redis: Services) -> None:
+    assert not without_redis.wake_ups.inbox()
+    assert not without_redis.wake_ups.training()
+    without_redis.wake_ups.taken_up(DRAIN)  # raises nothing
+
+
+@pytest.fixture
+def without_redis(settings: Settings) -> Iterator[Services]:
+    nowhere = RedisSettings(url=SecretStr("redis://127.0.0.1:1/0"), socket_timeout_seconds=1)
+    own = Services(settings.model_copy(update={"redis": nowhere}))
+    yield own
+    own.engine.dispose()
 
 
 def test_training_has_a_queue_of_its_own(services: Services, settings: Settings) -> None:

@@ -31,10 +31,10 @@ def add(
     threshold: float,
     origin: VerdictOrigin,
     run_id: RunId | None = None,
-) -> int:
-    """Writes verdicts, once for each attachment and model, and returns how many were new."""
+) -> list[AttachmentId]:
+    """Writes verdicts, once for each attachment and model, and returns the attachments whose verdict was new."""
     if not scored:
-        return 0
+        return []
     rows = recordset(
         "scored",
         [
@@ -72,7 +72,7 @@ def add(
         .from_select([*rows.c.keys(), *constants], select(*rows.c, *constants.values()))
         .on_conflict_do_nothing()
     )
-    return len(session.execute(statement.returning(Verdict.id)).all())
+    return [AttachmentId(row) for row in session.scalars(statement.returning(Verdict.attachment_id))]
 
 
 def without_verdict(

@@ -1,6 +1,7 @@
 """Whatever is wrong ends in one clear line and the documented exit code, and touches nothing else."""
 
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -14,8 +15,10 @@ from sqlalchemy import text
 
 from tests.worker.cli.conftest import Result
 from triage.storage.engine import Sessions
+from worker.process import services
 
 Triage: TypeAlias = Callable[..., Result]
+PATIENT = "Erika-Mustermann"
 DONE, FAILED, USAGE, UNREACHABLE = 0, 1, 2, 3
 
 
@@ -67,6 +70,23 @@ def test_score_gives_each_file_its_outcome_when_some_are_bad(
     assert all(list(row) == keys.split() for row in result.json)
 
 
+def test_bad_photos_get_their_codes_and_the_good_one_its_score_when_one_message_brings_all(
+    triage: Triage, model_folder: Path, bad_files: dict[str, Path], tmp_path: Path, jpeg: Callable[..., bytes]
+) -> None:
+    (tmp_path / "good.jpg").write_bytes(jpeg(3))
+    paths = [*(path for path in bad_files.values() if path.exists()), tmp_path / "good.jpg"]
+    assert triage("models", "add", model_folder).code == DONE
+    assert triage("models", "promote", "strict").code == DONE
+
+    assert triage("enqueue", *paths, "--message-id", "m-1").code == DONE
+    services().scoring.drain()
+
+    attachments = triage("explain", "m-1", "--json").json["attachments"]
+    codes = [code for code, path in bad_files.items() if path.exists()]
+    assert [attachment["error_code"] for attachment in attachments] == [*codes, None]
+    assert [len(attachment["verdicts"]) for attachment in attachments] == [0] * len(codes) + [1]
+
+
 def test_enqueue_accepts_nothing_when_a_file_is_missing(
     triage: Triage, tmp_path: Path, jpeg: Callable[..., bytes], sessions: Sessions
 ) -> None:
@@ -95,7 +115,16 @@ def test_enqueue_records_a_uri_outside_the_allow_list_and_keeps_the_rest(
 def test_database_that_is_down_is_named(triage: Triage, environment: Callable[[str, str], None]) -> None:
     environment("DATABASE__URL", "postgresql+psycopg://postgres:secret@127.0.0.1:1/triage?connect_timeout=2")
 
-    for command in (["report"], ["explain", "m-1"], ["retakes", "list"], ["models", "list"], ["db", "check"]):
+    for command in (
+        ["report"],
+        ["explain", "m-1"],
+        ["retakes", "list"],
+        ["models", "list"],
+        ["runs"],
+        ["wait"],
+        ["db", "check"],
+        ["enqueue", __file__],
+    ):
         result = triage(*command)
         assert result.code == UNREACHABLE
         assert "Postgres" in result.complaint()
@@ -157,6 +186,9 @@ def test_model_with_a_wrong_hash_is_refused(triage: Triage, model_folder: Path, 
         (["retakes", "ack", "018f0000-0000-7000-8000-000000000000", "--token", "x"], USAGE, "token"),
         (["report", "--since", "yesterday"], USAGE, "yesterday"),
         (["report", "--format", "pdf"], USAGE, "pdf"),
+        (["report", "--colour"], USAGE, "--colour"),
+        (["retakes", "list", "--limit", "0"], USAGE, "--limit"),
+        (["override", "m-1", "--decision", "pass"], USAGE, "--by"),
         (["enqueue"], USAGE, "PATHS"),
         (["scoer"], USAGE, "scoer"),
         (["wait", "--message-id", "nowhere"], USAGE, "no message"),
@@ -179,6 +211,35 @@ def test_malformed_setting_is_named_and_its_value_is_not(
     assert result.code == USAGE
     assert "TRIAGE_INBOX__LEASE_SECONDS" in result.complaint()
     assert "swordfish" not in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variable", "code", "says"),
+    [
+        (["explain", "nowhere"], {}, USAGE, "no message has this id"),
+        (["report", "--colour"], {}, USAGE, "--colour"),
+        (["models", "add", "/nonexistent"], {}, FAILED, "weights.safetensors and card.json"),
+        (
+            ["report"],
+            {"TRIAGE_DATABASE__URL": f"postgresql+psycopg://u:{PATIENT}@127.0.0.1:1/t"},
+            UNREACHABLE,
+            "Postgres",
+        ),
+        (["report"], {"TRIAGE_REDIS__SOCKET_TIMEOUT_SECONDS": PATIENT}, USAGE, "TRIAGE_REDIS__SOCKET_TIMEOUT_SECONDS"),
+    ],
+)
+def test_command_ends_in_one_line_and_its_exit_code_when_run_from_a_shell(
+    environment: Callable[[str, str], None], arguments: list[str], variable: dict[str, str], code: int, says: str
+) -> None:
+    command = [str(Path(sys.executable).with_name("triage")), *arguments]
+
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | variable)
+
+    assert (ended.returncode, ended.stdout) == (code, "")
+    [line] = ended.stderr.splitlines()
+    assert line.startswith("triage: ")
+    assert says in line
+    assert PATIENT not in line
 
 
 def test_command_needs_no_torch_when_it_only_reads_the_database() -> None:

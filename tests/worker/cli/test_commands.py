@@ -20,6 +20,18 @@ from worker.process import services
 
 Triage: TypeAlias = Callable[..., Result]
 
+KEYS = {
+    "enqueue": "message_id id attachments[] created",
+    "explain": """
+        message_id id source thread role locale opted_out received_at outcome reason decided_by
+        attachments[] decisions[] retake_requests[] audit[]
+    """,
+    "retakes": "id message_id source thread locale status created_at model",
+    "report": """
+        since until messages photos errors retake_requests overrides scores[] oldest_pending_seconds by[] groups[]
+    """,
+}
+
 
 @pytest.fixture
 def scored(triage: Triage, model_folder: Path, tmp_path: Path, jpeg: Callable[..., bytes]) -> str:
@@ -99,6 +111,21 @@ def test_report_says_the_same_in_every_format(triage: Triage, scored: str, tmp_p
     assert "100.0 %" in table
     assert triage("report", "--format", "html", "-o", page).code == 0
     assert "100.0 %" in page.read_text(encoding="utf-8")
+
+
+def test_json_has_its_keys_and_no_others(triage: Triage, scored: str, tmp_path: Path) -> None:
+    documents = {
+        "enqueue": triage("enqueue", tmp_path / "photo.jpg", "--json").json,
+        "explain": triage("explain", scored, "--json").json,
+        "retakes": triage("retakes", "list", "--json").json[0],
+        "report": triage("report", "--by", "day", "--by", "model", "--format", "json").json,
+    }
+
+    found = {
+        name: [f"{key}[]" if isinstance(value, list) else key for key, value in document.items()]
+        for name, document in documents.items()
+    }
+    assert found == {name: keys.split() for name, keys in KEYS.items()}
 
 
 def test_json_is_one_document_and_logs_go_to_stderr(
