@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.clinic import Clinic, clinic, draw_jpegs
-from triage.assessor import PhotoAssessor
+from triage.assessor import Judge, PhotoAssessor
 from triage.imaging.decode import ImageLimits
 from triage.pipeline import DrainLimits, drain
 from triage.quality.patches import five_patches
@@ -38,10 +38,10 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=10, help="how often the memory is read")
     arguments = parser.parse_args()
     with clinic() as own, ThreadPoolExecutor(2) as decoders:
+        network = BrightnessNetwork()
+        scorer = Scorer(network, good_votes=2, device=torch.device("cpu"))  # type: ignore[arg-type]
         assessor = PhotoAssessor(
-            model_version_id=own.model,
-            threshold=0.5,
-            scorer=Scorer(BrightnessNetwork(), good_votes=2, device=torch.device("cpu")),  # type: ignore[arg-type]
+            Judge(own.model, threshold=0.5, scorer=scorer),
             source=own.source,
             limits=ImageLimits(),
             decoders=decoders,

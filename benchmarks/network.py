@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 
 from benchmarks.clinic import clinic, draw_jpegs
-from triage.assessor import PhotoAssessor
+from triage.assessor import Judge, PhotoAssessor
 from triage.imaging.decode import ImageLimits
 from triage.pipeline import DrainLimits, drain
 from triage.quality.scorer import Scorer, choose_device
@@ -28,9 +28,7 @@ def main() -> None:
     with clinic() as own, ThreadPoolExecutor(2) as decoders:
         own.send_bytes(draw_jpegs(arguments.photos), arguments.photos)
         assessor = PhotoAssessor(
-            model_version_id=own.model,
-            threshold=0.5,
-            scorer=scorer,
+            Judge(own.model, threshold=0.5, scorer=scorer),
             source=own.source,
             limits=ImageLimits(),
             decoders=decoders,

@@ -15,7 +15,6 @@ from triage.domain import (
     ModelVersionId,
     NotAssessable,
     PhotoFacts,
-    PhotoScore,
     Scored,
 )
 from triage.errors import AttachmentError, ErrorCode, ModelError, TransientError
@@ -38,25 +37,37 @@ class _Ready:
     photo: "Tensor"  # uint8 (3, 448, 448)
 
 
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """A model in use: its scorer, and the threshold from which a photo is acceptable."""
+
+    model_version_id: ModelVersionId
+    threshold: float
+    scorer: Scorer
+
+
 class PhotoAssessor:
     """Assesses attachments with one model. One caller at a time; the threads of `decoders` fetch and decode."""
 
     def __init__(
         self,
+        judge: Judge,
         *,
-        model_version_id: ModelVersionId,
-        threshold: float,
-        scorer: Scorer,
         source: PhotoSource,
         limits: ImageLimits,
         decoders: ThreadPoolExecutor,
+        shadows: Sequence[Judge] = (),
     ) -> None:
-        self._model_version_id = model_version_id
-        self._threshold = threshold
-        self._scorer = scorer
+        """
+        Args:
+            judge: whose scores decide.
+            shadows: models that score the same photos, for comparison alone.
+        """
+        self._judge = judge
         self._source = source
         self._limits = limits
         self._decoders = decoders
+        self._shadows = shadows
 
     def assess(self, attachments: Sequence[ClaimedAttachment]) -> AssessedBatch:
         """As `triage.ports.Assessor`.
@@ -68,10 +79,13 @@ class PhotoAssessor:
         ready = [item for item in prepared if isinstance(item, _Ready)]
         assessments: list[Assessment] = [item for item in prepared if not isinstance(item, _Ready)]
         started = time.perf_counter()
-        scores = map_or_bisect(self._scorer.score, [item.photo for item in ready])
+        assessments += _judge(self._judge, ready)
+        shadows = [
+            AssessedBatch(shadow.model_version_id, shadow.threshold, _judge(shadow, ready)) for shadow in self._shadows
+        ]
         network_seconds = time.perf_counter() - started
-        assessments += [self._judge(item, score) for item, score in zip(ready, scores, strict=True)]
-        return AssessedBatch(self._model_version_id, self._threshold, assessments, network_seconds)
+        judge = self._judge
+        return AssessedBatch(judge.model_version_id, judge.threshold, assessments, network_seconds, shadows)
 
     def _prepare(self, attachment: ClaimedAttachment) -> "_Ready | NotAssessable | Failed":
         sha256 = attachment.sha256
@@ -88,10 +102,15 @@ class PhotoAssessor:
         except MemoryError:
             return Failed(attachment.id, ErrorCode.SCORING_FAILED)
 
-    def _judge(self, item: _Ready, score: PhotoScore | None) -> Assessment:
-        if score is None:
-            return Failed(item.id, ErrorCode.SCORING_FAILED)
-        return Scored(item.id, item.facts, score, acceptable=score.score >= self._threshold)
+
+def _judge(judge: Judge, photos: Sequence[_Ready]) -> list[Assessment]:
+    scores = map_or_bisect(judge.scorer.score, [item.photo for item in photos])
+    return [
+        Failed(item.id, ErrorCode.SCORING_FAILED)
+        if score is None
+        else Scored(item.id, item.facts, score, acceptable=score.score >= judge.threshold)
+        for item, score in zip(photos, scores, strict=True)
+    ]
 
 
 def map_or_bisect(function: Callable[[Sequence[Item]], list[Result]], items: Sequence[Item]) -> list[Result | None]:

@@ -222,12 +222,18 @@ Assessment: TypeAlias = Scored | NotAssessable | Failed
 
 @dataclass(frozen=True, slots=True)
 class AssessedBatch:
-    """Assessments by one model at its threshold. `network_seconds` is the time spent inside the network."""
+    """Assessments by one model at its threshold.
+
+    Attributes:
+        network_seconds: the time spent inside the network.
+        shadows: what models in the shadow say of the same photos; it decides nothing.
+    """
 
     model_version_id: ModelVersionId
     threshold: float
     assessments: Sequence[Assessment]
     network_seconds: float = 0.0
+    shadows: Sequence["AssessedBatch"] = ()
 
 
 @dataclass(frozen=True, slots=True)

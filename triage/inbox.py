@@ -50,6 +50,15 @@ class PostgresInbox:
                 threshold=batch.threshold,
                 origin=VerdictOrigin.INBOX,
             )
+            decided_on = {item.id for item in scored}
+            for shadow in batch.shadows:
+                verdicts.add(
+                    session,
+                    [item for item in shadow.assessments if isinstance(item, Scored) and item.id in decided_on],
+                    model_version_id=shadow.model_version_id,
+                    threshold=shadow.threshold,
+                    origin=VerdictOrigin.SHADOW,
+                )
             decided = decide_messages(session, set(written.values()), self._policy)
         not_assessable = sum(isinstance(item, NotAssessable) for item in accepted)
         return Recorded(

@@ -44,6 +44,7 @@ ALLOWED_FIELDS: Final = frozenset(
         "status",
         "task",
         "unfinished",
+        "unreadable",
         "where",
     }
 )

@@ -1,11 +1,12 @@
 """The scoring side of a process: torch, the models in use and the drain. Imported only where photos are scored."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 import torch
 
-from triage.assessor import PhotoAssessor
+from triage.assessor import Judge, PhotoAssessor
 from triage.domain import ModelVersionId
 from triage.errors import ModelError
 from triage.pipeline import Drained, DrainLimits, drain
@@ -20,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 
 class Scoring:
-    """Keeps the live model's assessor, and during a rescoring by another model that one's too."""
+    """Keeps the models in use: the live one, those in the shadow, and one that rescores."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -30,7 +31,8 @@ class Scoring:
         self._device = choose_device(settings.scorer.device)
         self._photos_per_batch = settings.scorer.photos_per_batch or (4 if self._device.type == "cpu" else 64)
         self._decoders = ThreadPoolExecutor(settings.scorer.decode_threads, thread_name_prefix="decode")
-        self._assessors: dict[ModelVersionId, PhotoAssessor] = {}
+        self._judges: dict[ModelVersionId, Judge] = {}
+        self._rescores_with: ModelVersionId | None = None
         self._rescoring = PostgresRescoring(
             services.sessions,
             self.assessor_of,
@@ -54,16 +56,19 @@ class Scoring:
         )
 
     def live_assessor(self) -> PhotoAssessor:
-        """The assessor of the model that is live right now.
+        """The assessor of the model that is live right now, with those in the shadow.
 
         Raises:
             ModelError: there is none, or it cannot be loaded.
         """
         with self._services.sessions() as session:
             model = models.live(session)
+            shadows = models.shadows(session)
         if model is None:
             raise ModelError("no model is live: add and promote one with `triage models`")
-        return self._assessor(model)
+        in_use = {model.id, self._rescores_with, *(shadow.id for shadow in shadows)}
+        self._judges = {id_: judge for id_, judge in self._judges.items() if id_ in in_use}
+        return self._assessor(self._judge(model), shadows=self._in_shadow(shadows))
 
     def assessor_of(self, model_version_id: ModelVersionId) -> PhotoAssessor:
         """The assessor of any registered model.
@@ -71,21 +76,33 @@ class Scoring:
         Raises:
             ModelError: it cannot be loaded.
         """
+        self._rescores_with = model_version_id
         with self._services.sessions() as session:
-            return self._assessor(models.get(session, model_version_id))
+            return self._assessor(self._judge(models.get(session, model_version_id)))
 
-    def _assessor(self, model: RegisteredModel) -> PhotoAssessor:
-        if model.id not in self._assessors:
+    def _assessor(self, judge: Judge, *, shadows: Sequence[Judge] = ()) -> PhotoAssessor:
+        return PhotoAssessor(
+            judge,
+            source=self._services.source,
+            limits=self._services.settings.image_limits,
+            decoders=self._decoders,
+            shadows=shadows,
+        )
+
+    def _judge(self, model: RegisteredModel) -> Judge:
+        if model.id not in self._judges:
             network = load_network(model.card, self._services.registry.weights(model.card))
-            if len(self._assessors) > 1:  # the live model and one that rescores; an older one makes room
-                self._assessors.clear()
-            self._assessors[model.id] = PhotoAssessor(
-                model_version_id=model.id,
-                threshold=model.card.threshold,
-                scorer=Scorer(network, good_votes=model.card.good_votes, device=self._device),
-                source=self._services.source,
-                limits=self._services.settings.image_limits,
-                decoders=self._decoders,
-            )
+            scorer = Scorer.of(model.card, network, self._device)
+            self._judges[model.id] = Judge(model.id, model.card.threshold, scorer)
             log.info("model.loaded", model_version=str(model.id), device=str(self._device))
-        return self._assessors[model.id]
+        return self._judges[model.id]
+
+    def _in_shadow(self, shadows: Sequence[RegisteredModel]) -> list[Judge]:
+        """A model in the shadow that cannot be loaded is left out: nothing depends on it."""
+        judges = []
+        for model in shadows:
+            try:
+                judges.append(self._judge(model))
+            except ModelError as error:
+                log.warning("shadow.unavailable", model_version=str(model.id), error_type=type(error).__name__)
+        return judges

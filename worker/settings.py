@@ -69,8 +69,10 @@ class RetakeSettings(_Group):
 
 
 class TrainingSettings(_Group):
-    lease_seconds: float = Field(default=300, gt=0)
+    lease_seconds: float = Field(default=60, gt=0)
     device: str = "auto"
+    threads: int | None = Field(default=None, ge=1, description="CPU threads of training; torch's choice if unset")
+    folder: Path | None = Field(default=None, description="checkpoints of runs; an embedded folder if unset")
 
 
 class ScheduleSettings(_Group):
@@ -119,6 +121,10 @@ class Settings(BaseSettings):
     @property
     def models_url(self) -> str:
         return self.models.url or str(self.embedded.models)
+
+    @property
+    def training_folder(self) -> Path:
+        return self.training.folder or self.embedded.runs
 
     @property
     def lease(self) -> timedelta:

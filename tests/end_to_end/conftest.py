@@ -43,7 +43,14 @@ def eventually(ask: Callable[[], Value], *, wait_seconds: float = WAIT_SECONDS) 
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that no photo passes: its threshold is one."""
     folder = tmp_path_factory.mktemp("model")
-    card = Card(name="strict", trained=True, threshold=1.0, threshold_chosen_by="fixture", created_at=datetime.now(UTC))
+    card = Card(
+        name="strict",
+        trained=True,
+        threshold=1.0,
+        threshold_chosen_by="fixture",
+        metrics={"fixture": {}},
+        created_at=datetime.now(UTC),
+    )
     write_artifact(folder, card, weights_of(draw_network(seed=1)))
     return folder
 
@@ -124,6 +131,8 @@ def deploy(settings: Settings, services: Services, model_folder: Path, tmp_path:
             "MODELS__URL": settings.models_url,
             "INTAKE__URI_ROOTS": f'["{settings.intake.uri_roots[0]}"]',
             "INBOX__LEASE_SECONDS": str(lease_seconds),
+            "TRAINING__LEASE_SECONDS": "5",
+            "TRAINING__FOLDER": str(tmp_path / "runs"),
             "INBOX__SWEEP_SECONDS": "1",
             "INBOX__RETRY_BACKOFF_SECONDS": "0",
         }

@@ -3,6 +3,7 @@
 import io
 import os
 import signal
+import socket
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -14,8 +15,9 @@ from PIL import Image
 from pydantic import SecretStr
 
 from tests.end_to_end.conftest import Deployment, eventually
-from triage.domain import RunKind
+from triage.domain import Run, RunKind, RunStatus
 from triage.storage import runs
+from triage.storage.locks import held_lock
 from worker.bootstrap import Services
 from worker.settings import RedisSettings, Settings
 
@@ -104,33 +106,106 @@ def test_sweeper_finds_a_message_that_came_while_redis_was_down(
         without_redis.engine.dispose()
 
 
-def test_training_run_becomes_a_candidate_while_scoring_goes_on(
-    deploy: Deploy, jpeg: Callable[..., bytes], tmp_path: Path
-) -> None:
+@pytest.fixture
+def start_training(jpeg: Callable[..., bytes], tmp_path: Path) -> Callable[..., Run]:
+    """Queues a run of several epochs on a few photos, from random weights."""
     manifest = tmp_path / "manifest.csv"
-    for seed in range(3):
+    votes = [0, 4, 3, 1, 0, 4]
+    for seed in range(len(votes)):
         (tmp_path / f"{seed}.jpg").write_bytes(jpeg(seed))
-    manifest.write_text("path,votes\n0.jpg,0\n1.jpg,4\n2.jpg,3\n", encoding="utf-8")
-    config = {"epochs": 1, "batch_photos": 3}
-    parameters = {"manifest": str(manifest), "name": "of-this-clinic", "init": None, "config": config}
-    with deploy("scoring", "training") as clinic:
+    splits = ["train"] * 4 + ["validation"] * 2
+    rows = [f"{seed}.jpg,{vote},{split}" for seed, (vote, split) in enumerate(zip(votes, splits, strict=True))]
+    manifest.write_text("\n".join(["path,votes,split", *rows]), encoding="utf-8")
+
+    def start(clinic: Deployment, name: str, *, epochs: int) -> Run:
+        config = {"epochs": epochs, "patience": epochs, "batch_photos": 2, "frozen_convolutions": 12}
+        parameters = {"manifest": str(manifest), "name": name, "init": "random", "config": config}
         with clinic.services.sessions.begin() as session:
             run, _ = runs.start(session, RunKind.TRAINING, parameters)
         clinic.services.wake_ups.training()
+        return run
+
+    return start
+
+
+def _find(clinic: Deployment, run: Run) -> Run:
+    with clinic.services.sessions() as session:
+        return runs.find(session, run.id)
+
+
+def _ended(clinic: Deployment, run: Run) -> str | None:
+    found = _find(clinic, run)
+    return found.error or (found.status.value if found.finished_at else None)
+
+
+def _epochs_of(clinic: Deployment, run: Run) -> int:
+    epochs = _find(clinic, run).progress.get("epochs", [])
+    assert isinstance(epochs, list)
+    return len(epochs)
+
+
+def test_training_run_becomes_a_candidate_while_scoring_goes_on(
+    deploy: Deploy, start_training: Callable[..., Run], jpeg: Callable[..., bytes], tmp_path: Path
+) -> None:
+    with deploy("scoring", "training") as clinic:
+        run = start_training(clinic, "of-this-clinic", epochs=1)
         clinic.send("m-1", jpeg(9))
 
         assert eventually(lambda: clinic.outcome("m-1")) == "retake"
-
-        def ended() -> str | None:
-            with clinic.services.sessions() as session:
-                found = runs.find(session, run.id)
-            return found.error or (found.status.value if found.finished_at else None)
-
-        assert eventually(ended) == "done"
+        assert eventually(lambda: _ended(clinic, run)) == "done"
         assert clinic.query("SELECT name, stage FROM model_version ORDER BY id") == [
             ("strict", "live"),
             ("of-this-clinic", "candidate"),
         ]
+        assert not list((tmp_path / "runs").iterdir())  # neither photos nor checkpoint are left behind
+
+
+def test_killed_training_goes_on_and_ends_in_the_weights_of_an_undisturbed_one(
+    deploy: Deploy, start_training: Callable[..., Run]
+) -> None:
+    with deploy("training", "intake") as clinic:
+        undisturbed = start_training(clinic, "undisturbed", epochs=4)
+        assert eventually(lambda: _ended(clinic, undisturbed)) == "done"
+
+        run = start_training(clinic, "killed", epochs=4)
+        eventually(lambda: 1 <= _epochs_of(clinic, run) < 4)
+        child = clinic.child("training")
+        assert child is not None
+        os.kill(child.pid, signal.SIGKILL)
+
+        assert eventually(lambda: _ended(clinic, run)) == "done"
+        assert clinic.query("SELECT attempts FROM run ORDER BY id") == [(1,), (2,)]
+        # the same weights are the same model: the second run added none
+        assert clinic.query("SELECT name FROM model_version ORDER BY id") == [("strict",), ("undisturbed",)]
+        progress = _find(clinic, run).progress
+        assert progress["weights_sha256"] == _find(clinic, undisturbed).progress["weights_sha256"]
+
+
+def test_cancelled_training_stops_and_leaves_nothing_behind(
+    deploy: Deploy, start_training: Callable[..., Run], tmp_path: Path
+) -> None:
+    with deploy("training") as clinic:
+        run = start_training(clinic, "cancelled", epochs=500)
+        eventually(lambda: _epochs_of(clinic, run))
+        with clinic.services.sessions.begin() as session:
+            assert runs.cancel(session, run.id)
+
+        assert eventually(lambda: not list((tmp_path / "runs").iterdir()))
+        assert _find(clinic, run).status is RunStatus.CANCELLED
+        assert clinic.query("SELECT name FROM model_version") == [("strict",)]
+        following = start_training(clinic, "following", epochs=1)
+        assert eventually(lambda: _ended(clinic, following)) == "done"
+
+
+def test_two_runs_never_train_at_once_on_one_device(deploy: Deploy, start_training: Callable[..., Run]) -> None:
+    with deploy("training", "intake") as clinic:
+        with held_lock(clinic.services.engine, f"training on cpu of {socket.gethostname()}") as free:
+            assert free
+            run = start_training(clinic, "second", epochs=1)
+            assert eventually(lambda: b"training.postponed" in clinic.log("training").read_bytes())
+            assert _find(clinic, run).status is RunStatus.PENDING
+
+        assert eventually(lambda: _ended(clinic, run)) == "done"
 
 
 def test_patient_data_reaches_neither_logs_nor_redis(

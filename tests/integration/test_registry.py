@@ -27,9 +27,14 @@ def registry(sessions: Sessions, tmp_path: Path) -> Registry:
 def make_model(tmp_path: Path) -> Callable[..., Path]:
     """Writes an artifact whose weights are its name: the registry never looks into them."""
 
-    def make(name: str, *, trained: bool = True) -> Path:
+    def make(name: str, *, trained: bool = True, evaluated: bool = True) -> Path:
         card = Card(
-            name=name, trained=trained, threshold=0.5, threshold_chosen_by="fixture", created_at=datetime.now(UTC)
+            name=name,
+            trained=trained,
+            threshold=0.5,
+            threshold_chosen_by="fixture",
+            metrics={"test": {"auc": 0.9}} if evaluated else {},
+            created_at=datetime.now(UTC),
         )
         write_artifact(tmp_path / name, card, name.encode())
         return tmp_path / name
@@ -113,6 +118,44 @@ def test_untrained_model_goes_live_only_when_that_is_allowed(
 
     assert registry.promote("random", actor="test", allow_untrained=True).card.label == "untrained"
     assert _stages(sessions) == {"random": Stage.LIVE}
+
+
+def test_trained_model_goes_live_only_with_an_evaluation_on_its_card(
+    registry: Registry, make_model: Callable[..., Path], sessions: Sessions
+) -> None:
+    registry.add(make_model("a", evaluated=False), actor="test")
+
+    with pytest.raises(UsageError, match="triage evaluate --model NAME"):
+        registry.promote("a", actor="test")
+    registry.record_evaluation("a", "train", {"auc": 1.0}, actor="test")
+    with pytest.raises(UsageError, match="no evaluation"):  # one on the photos that it learned from is none
+        registry.promote("a", actor="test")
+    registry.record_evaluation("a", "test", {"auc": 0.9}, actor="scientist-1")
+
+    assert registry.promote("a", actor="test").card.metrics == {"train": {"auc": 1.0}, "test": {"auc": 0.9}}
+    assert _stages(sessions) == {"a": Stage.LIVE}
+    assert ("scientist-1", "model.evaluated") in _audit(sessions)
+
+
+def test_model_goes_into_the_shadow_and_out_again(three_models: Registry, sessions: Sessions) -> None:
+    three_models.promote("a", actor="test")
+    three_models.shadow("b", actor="scientist-1")
+    with pytest.raises(UsageError, match="is live"):
+        three_models.shadow("a", actor="test")
+
+    assert _stages(sessions) == {"a": Stage.LIVE, "b": Stage.SHADOW, "c": Stage.CANDIDATE}
+    assert _audit(sessions)[-1] == ("scientist-1", "model.shadowed")
+    three_models.promote("b", actor="test")
+    assert _stages(sessions) == {"a": Stage.RETIRED, "b": Stage.LIVE, "c": Stage.CANDIDATE}
+
+
+def test_thresholds_by_photo_count_are_on_the_card(three_models: Registry, sessions: Sessions) -> None:
+    three_models.set_photo_count_thresholds("a", {2: 0.6, 3: 0.7}, actor="scientist-1")
+
+    with sessions() as session:
+        card = models.find(session, "a").card
+    assert card.thresholds_by_photo_count == {2: 0.6, 3: 0.7}
+    assert card.weights_sha256 == hashlib.sha256(b"a").hexdigest()
 
 
 def test_live_model_retires_when_another_is_promoted(three_models: Registry, sessions: Sessions) -> None:

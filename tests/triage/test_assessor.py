@@ -1,4 +1,5 @@
 import io
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from triage.assessor import PhotoAssessor, map_or_bisect
+from triage.assessor import Judge, PhotoAssessor, map_or_bisect
 from triage.domain import AttachmentId, ClaimedAttachment, Failed, ModelVersionId, NotAssessable, Scored, new_id
 from triage.errors import ErrorCode, ModelError
 from triage.imaging.decode import ImageLimits
@@ -77,13 +78,15 @@ def test_each_attachment_gets_what_it_deserves(tmp_path: Path, jpeg: Callable[..
     refused = claimed(uri="file:///etc/passwd")
     with ThreadPoolExecutor(2) as decoders:
         assessor = PhotoAssessor(
-            model_version_id=MODEL,
-            threshold=0.5,
-            scorer=Scorer(
-                FailsOnBlack(),  # type: ignore[arg-type]  # stands in for VGG16
-                good_votes=2,
-                device=torch.device("cpu"),
-                photos_per_call=8,
+            Judge(
+                MODEL,
+                threshold=0.5,
+                scorer=Scorer(
+                    FailsOnBlack(),  # type: ignore[arg-type]  # stands in for VGG16
+                    good_votes=2,
+                    device=torch.device("cpu"),
+                    photos_per_call=8,
+                ),
             ),
             source=PhotoSource(blobs, UriPolicy([], max_bytes=1)),
             limits=ImageLimits(),
@@ -101,6 +104,49 @@ def test_each_attachment_gets_what_it_deserves(tmp_path: Path, jpeg: Callable[..
     assert found[truncated.id] == NotAssessable(truncated.id, ErrorCode.TRUNCATED, sha256_of(jpeg(2)[:800]))
     assert found[poison.id] == Failed(poison.id, ErrorCode.SCORING_FAILED)
     assert found[refused.id] == NotAssessable(refused.id, ErrorCode.URI_NOT_ALLOWED, None)
+
+
+class Constant(nn.Module):
+    """Gives every patch the same logit."""
+
+    def __init__(self, logit: float) -> None:
+        super().__init__()
+        self.logit = logit
+
+    def forward(self, photos: Tensor) -> Tensor:
+        return torch.full((len(photos), 5, 4), self.logit)
+
+
+def test_models_in_the_shadow_score_the_same_photos_at_their_own_threshold(
+    tmp_path: Path, jpeg: Callable[..., bytes]
+) -> None:
+    blobs = BlobStore(str(tmp_path / "blobs"))
+    photo = ClaimedAttachment(AttachmentId(new_id()), blobs.put(jpeg(1)), None, 1)
+    broken = ClaimedAttachment(AttachmentId(new_id()), blobs.put(jpeg(2)[:300]), None, 1)
+    other = ModelVersionId(new_id())
+
+    def judge(id_: ModelVersionId, logit: float, threshold: float) -> Judge:
+        scorer = Scorer(Constant(logit), good_votes=2, device=torch.device("cpu"))  # type: ignore[arg-type]
+        return Judge(id_, threshold, scorer)
+
+    with ThreadPoolExecutor(2) as decoders:
+        assessor = PhotoAssessor(
+            judge(MODEL, 0.0, 0.4),
+            source=PhotoSource(blobs, UriPolicy([], max_bytes=1)),
+            limits=ImageLimits(),
+            decoders=decoders,
+            shadows=[judge(other, 2.0, 0.9)],
+        )
+        batch = assessor.assess([photo, broken])
+
+    [shadow] = batch.shadows
+    [scored] = [item for item in batch.assessments if isinstance(item, Scored)]
+    [shadowed] = shadow.assessments
+    assert isinstance(shadowed, Scored)
+    assert (shadow.model_version_id, shadow.threshold) == (other, 0.9)
+    assert (scored.id, scored.score.score, scored.acceptable) == (photo.id, 0.5, True)
+    assert (shadowed.id, shadowed.acceptable) == (photo.id, False)
+    assert shadowed.score.score == pytest.approx(1 / (1 + math.exp(-2)))
 
 
 def _black_jpeg() -> bytes:

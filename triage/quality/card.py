@@ -9,12 +9,30 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from triage.errors import ModelError
 
-ARCHITECTURE: Final = "vgg16-five-patch-coral"
+ARCHITECTURE: Final = "vgg16-five-patch"
 
 PREPROCESSING: Final = "five-windows-448-bilinear/1"
 """Version of what happens between upright RGB and the network. A model works only with the version of its card."""
 
 UNTRAINED: Final = "untrained"
+
+Head = Literal["coral", "independent"]
+"""How the K outputs are made: one weight vector and K biases, or K weight vectors whose probabilities may cross."""
+
+Pooling = Literal["mean", "min"]
+"""How a photo's probabilities come from those of its patches."""
+
+
+class Recalibration(BaseModel):
+    """Platt's recalibration, sigmoid(slope * logit(p) + intercept), fitted on validation photos.
+
+    Source: Platt 1999, Probabilistic outputs for support vector machines.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    slope: float = Field(gt=0)
+    intercept: float
 
 
 class Card(BaseModel):
@@ -23,19 +41,21 @@ class Card(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._-]+$")
-    architecture: Literal["vgg16-five-patch-coral"] = ARCHITECTURE
+    architecture: Literal["vgg16-five-patch"] = ARCHITECTURE
+    head: Head = "coral"
     preprocessing: str = PREPROCESSING
     n_outputs: int = Field(default=4, ge=1, le=32)
     good_votes: int = Field(default=2, ge=1)
-    pooling: Literal["mean"] = "mean"
+    pooling: Pooling = "mean"
+    recalibration: Recalibration | None = None
     threshold: float = Field(ge=0, le=1)
     threshold_chosen_by: str
     thresholds_by_photo_count: Mapping[int, float] = Field(default_factory=dict)
     trained: bool
-    metrics: Mapping[str, Any] = Field(default_factory=dict)
-    calibration: Mapping[str, Any] = Field(default_factory=dict)
+    metrics: Mapping[str, Any] = Field(default_factory=dict, description="evaluations by data set, as `evaluate` gives")
     data_summary: Mapping[str, Any] = Field(default_factory=dict)
     training_settings: Mapping[str, Any] = Field(default_factory=dict)
+    learning_curve: tuple[Mapping[str, Any], ...] = ()
     licence_notes: str = ""
     created_at: datetime
     weights_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
@@ -45,6 +65,11 @@ class Card(BaseModel):
         if self.good_votes > self.n_outputs:
             raise ValueError("good_votes is larger than n_outputs")
         return self
+
+    @property
+    def is_evaluated(self) -> bool:
+        """Whether the card holds an evaluation on photos that the network was not trained on."""
+        return any(name != "train" for name in self.metrics)
 
     @property
     def label(self) -> str:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import vgg
 
+from triage.quality.card import Head, Pooling
 from triage.quality.patches import five_patches
 
 N_FEATURES: Final = 512 * 7 * 7
@@ -40,16 +41,25 @@ class CoralHead(nn.Module):
         self.bias.copy_(self.bias.sort(descending=True).values)
 
 
+class IndependentHead(nn.Linear):
+    """K outputs with a weight vector each, for comparison: their cumulative probabilities may cross."""
+
+    def order_biases(self) -> None:
+        """Nothing is shared, so no order of biases could keep the outputs from crossing."""
+
+
 class OrdinalVGG16(nn.Module):
-    """The 13 convolutions of VGG16, then a CORAL head on the flattened features of each patch."""
+    """The 13 convolutions of VGG16, then an ordinal head on the flattened features of each patch."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, n_outputs: int = 4) -> None:
+    def __init__(self, n_outputs: int = 4, head: Head = "coral") -> None:
         super().__init__()
         self.features = vgg.make_layers(vgg.cfgs["D"], batch_norm=False)
-        self.head = CoralHead(N_FEATURES, n_outputs)
+        self.head: CoralHead | IndependentHead = (
+            CoralHead(N_FEATURES, n_outputs) if head == "coral" else IndependentHead(N_FEATURES, n_outputs)
+        )
         self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(_IMAGENET_STD).view(3, 1, 1) * 255, persistent=False)
 
@@ -76,14 +86,15 @@ class OrdinalVGG16(nn.Module):
             convolution.requires_grad_(False)
 
 
-def pool_patches(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Pools the patches of a photo: the mean of their cumulative probabilities.
+def pool_patches(logits: Tensor, pooling: Pooling = "mean") -> tuple[Tensor, Tensor]:
+    """Pools the cumulative probabilities of a photo's patches.
 
     Args:
         logits: (N, 5, K).
+        pooling: their mean, or their smallest: the photo is as good as its worst patch.
 
     Returns:
         The photos' cumulative probabilities (N, K) and the patches' (N, 5, K), both in [0, 1].
     """
     patches = logits.sigmoid()  # (N, 5, K)
-    return patches.mean(dim=1), patches
+    return patches.mean(dim=1) if pooling == "mean" else patches.amin(dim=1), patches

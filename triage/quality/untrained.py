@@ -15,7 +15,7 @@ from torch import nn
 from triage.errors import ModelError
 from triage.imaging.drawing import draw_sample_messages
 from triage.quality.artifact import CARD_FILE, read_artifact, write_artifact
-from triage.quality.card import UNTRAINED, Card
+from triage.quality.card import UNTRAINED, Card, Head
 from triage.quality.network import OrdinalVGG16
 from triage.quality.patches import resize_photo
 from triage.quality.scorer import Scorer
@@ -46,11 +46,11 @@ def ensure_untrained(folder: Path) -> Path:
     return folder
 
 
-def draw_network(seed: int, n_outputs: int = 4) -> OrdinalVGG16:
+def draw_network(seed: int, n_outputs: int = 4, head: Head = "coral") -> OrdinalVGG16:
     """A network with random weights of a fixed seed, scaled so that photos get different scores."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = OrdinalVGG16(n_outputs)
+        network = OrdinalVGG16(n_outputs, head)
         for layer in network.features:
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")

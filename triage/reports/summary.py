@@ -7,9 +7,9 @@ from enum import StrEnum
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Date, case, cast, func, literal, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
-from triage.domain import AttachmentStatus, DecidedBy, Outcome, RetakeStatus
+from triage.domain import AttachmentStatus, DecidedBy, Outcome, RetakeStatus, VerdictOrigin
 from triage.quality.card import UNTRAINED, label_of
 from triage.storage.tables import Attachment, Decision, Message, ModelVersion, RetakeRequest, Verdict
 
@@ -42,8 +42,8 @@ def summarise(session: Session, period: Period, by: Sequence[Dimension] = ()) ->
     """The report of a period as JSON types.
 
     Returns:
-        `{since, until, messages, photos, errors, retake_requests, overrides, scores, oldest_pending_seconds, by,
-        groups}`.
+        `{since, until, messages, photos, errors, retake_requests, overrides, scores, shadows, oldest_pending_seconds,
+        by, groups}`.
         `messages` and each group hold `total`, one count for each outcome, `pending`, and `retake_rate`: retakes by
         decided messages, or None where none is decided.
     """
@@ -57,6 +57,7 @@ def summarise(session: Session, period: Period, by: Sequence[Dimension] = ()) ->
         "retake_requests": _retake_requests(session, period),
         "overrides": _overrides(session, period),
         "scores": _scores(session, period),
+        "shadows": _shadows(session, period),
         "oldest_pending_seconds": _oldest_pending_seconds(session),
         "by": [dimension.value for dimension in by],
         "groups": _messages(session, period, by) if by else [],
@@ -178,6 +179,41 @@ def _scores(session: Session, period: Period) -> list[dict[str, Any]]:
             }
         )
     return scores
+
+
+def _shadows(session: Session, period: Period) -> list[dict[str, Any]]:
+    """Where models in the shadow disagree with the verdicts that decided."""
+    shadow, deciding = aliased(Verdict), aliased(Verdict)
+    rows = session.execute(
+        select(
+            ModelVersion.card,
+            func.count().label("n"),
+            func.count().filter(deciding.acceptable, ~shadow.acceptable).label("good_to_bad"),
+            func.count().filter(~deciding.acceptable, shadow.acceptable).label("bad_to_good"),
+            func.avg(func.abs(shadow.score - deciding.score)).label("mean_difference"),
+        )
+        .join_from(
+            shadow,
+            deciding,
+            (deciding.attachment_id == shadow.attachment_id) & (deciding.origin == VerdictOrigin.INBOX),
+        )
+        .join(ModelVersion, ModelVersion.id == shadow.model_version_id)
+        .where(shadow.origin == VerdictOrigin.SHADOW, *period.of(shadow.created_at))
+        .group_by(ModelVersion.id)
+        .order_by(ModelVersion.id)
+    ).all()
+    return [
+        {
+            "model": label_of(row.card),
+            "weights_sha256": row.card["weights_sha256"],
+            "n": row.n,
+            "good_to_bad": row.good_to_bad,
+            "bad_to_good": row.bad_to_good,
+            "disagreement": (row.good_to_bad + row.bad_to_good) / row.n,
+            "mean_score_difference": float(row.mean_difference),
+        }
+        for row in rows
+    ]
 
 
 def _oldest_pending_seconds(session: Session) -> float | None:

@@ -79,6 +79,12 @@ def list_models(session: Session) -> list[RegisteredModel]:
     return [_registered(row) for row in session.scalars(select(ModelVersion).order_by(ModelVersion.id.desc()))]
 
 
+def shadows(session: Session) -> list[RegisteredModel]:
+    """The models that score live traffic without deciding, oldest first."""
+    rows = session.scalars(select(ModelVersion).where(ModelVersion.stage == Stage.SHADOW).order_by(ModelVersion.id))
+    return [_registered(row) for row in rows]
+
+
 def previously_live(session: Session) -> RegisteredModel | None:
     """The retired model that was promoted last: what a rollback returns to."""
     row = session.scalars(
@@ -101,6 +107,11 @@ def set_stage(session: Session, model_id: ModelVersionId, stage: Stage) -> None:
     values = {"stage": stage.value}
     promoted_at = {"promoted_at": func.clock_timestamp()} if stage is Stage.LIVE else {}
     session.execute(update(ModelVersion).where(ModelVersion.id == model_id).values(**values, **promoted_at))
+
+
+def set_card(session: Session, model_id: ModelVersionId, card: Card) -> None:
+    """Replaces what is known of a model; its weights and their hash stay."""
+    session.execute(update(ModelVersion).where(ModelVersion.id == model_id).values(card=card_json(card)))
 
 
 def _registered(row: ModelVersion) -> RegisteredModel:

@@ -2,176 +2,186 @@
 
 Jeong et al. 2024, doi:10.1016/j.xjidi.2024.100285. The loss: Cao, Mirjalili, Raschka 2020, Rank consistent ordinal
 regression for neural networks, doi:10.1016/j.patrec.2020.11.008.
+
+Axes: N photos, 5 patches, K cumulative outputs (one for each reviewer).
 """
 
-import copy
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from triage.evaluation.discrimination import auc
+from triage.quality.card import Pooling
 from triage.quality.network import OrdinalVGG16, pool_patches
+from triage.training.checkpoint import Epoch, TrainingState
 from triage.training.config import TrainingConfig
+from triage.training.photos import PhotoSet
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingPhoto:
-    """A resized photo, uint8 (3, 448, 448), and its votes."""
+class Observer(Protocol):
+    """Hears how a training goes. What it raises ends the training."""
 
-    photo: Tensor
-    votes: int
+    def on_batch(self, epoch: int, share: float) -> None:
+        """After each batch: the epoch, from 1, and the share of it that is done, 0..1."""
+        ...
 
-
-@dataclass(frozen=True, slots=True)
-class Epoch:
-    """Losses are means over photos; `validation_loss` is None where there are no validation photos."""
-
-    number: int
-    train_loss: float
-    validation_loss: float | None
-    is_best: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """The network of the best epoch, and the threshold by Youden's index with the photos that it was chosen on."""
-
-    network: OrdinalVGG16
-    epochs: Sequence[Epoch]
-    threshold: float
-    threshold_chosen_by: str
+    def on_epoch(self, state: TrainingState) -> None:
+        """After each epoch; the state's tensors change with the next one."""
+        ...
 
 
 def train(
     network: OrdinalVGG16,
-    training: Sequence[TrainingPhoto],
-    validation: Sequence[TrainingPhoto],
+    training: PhotoSet,
+    validation: PhotoSet,
     config: TrainingConfig,
     *,
     device: torch.device,
-    on_batch: Callable[[int, float], None] | None = None,
-    on_epoch: Callable[[Epoch], None] | None = None,
-) -> Trained:
-    """Trains a network and returns it as it was at its best epoch.
+    observer: Observer,
+    resume: TrainingState | None = None,
+) -> TrainingState:
+    """Trains a network, which is left as it was at its best epoch.
+
+    On a CPU the result depends on the photos, the config and the number of threads alone, wherever it was interrupted
+    and resumed.
 
     Args:
-        on_batch: called after every batch with the epoch, from 1, and the share of it that is done, 0..1.
-        on_epoch: called after every epoch. What either raises ends the training.
+        network: its weights are the start, unless there is a state to resume.
+        resume: the state after the last epoch that was finished.
     """
-    network = network.to(device).to(memory_format=torch.channels_last)
+    network.to(device).to(memory_format=torch.channels_last)
     network.freeze_convolutions(config.frozen_convolutions)
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    trained = {name: weights for name, weights in network.named_parameters() if weights.requires_grad}
     optimiser = torch.optim.SGD(
-        trained,
-        lr=config.learning_rate,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
+        trained.values(), lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
     )
-    random = torch.Generator().manual_seed(config.seed)
-    epochs: list[Epoch] = []
-    best_loss, best_weights = math.inf, copy.deepcopy(network.state_dict())
-    for number in range(1, config.epochs + 1):
-        network.train()
-        total = 0.0
-        order = torch.randperm(len(training), generator=random).split(config.batch_photos)
-        for index, chosen in enumerate(order):
-            photos, votes = _batch([training[i] for i in chosen.tolist()], device)
-            loss = coral_loss(network(_flip(photos, random)), votes)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(trained, config.max_gradient_norm)
-            optimiser.step()
-            network.head.order_biases()
-            total += loss.item() * len(chosen)
-            if on_batch:
-                on_batch(number, (index + 1) / len(order))
-        train_loss = total / len(training)
-        validation_loss = mean_loss(network, validation, config, device) if validation else None
+    state = resume or TrainingState(network.state_dict(), _copy(network.state_dict()))
+    if resume:
+        network.load_state_dict(resume.network)
+        for name, buffer in resume.momentum.items():
+            optimiser.state[trained[name]]["momentum_buffer"] = buffer.to(device)
+    while not state.is_finished(epochs=config.epochs, patience=config.patience):
+        started = time.monotonic()
+        number = len(state.epochs) + 1
+        train_loss = _train_epoch(network, training, config, optimiser, number, observer)
+        validation_loss, validation_auc = _validate(network, validation, config)
         judged = train_loss if validation_loss is None else validation_loss
-        epochs.append(Epoch(number, train_loss, validation_loss, is_best=judged < best_loss))
-        if judged < best_loss:
-            best_loss, best_weights = judged, copy.deepcopy(network.state_dict())
-        if on_epoch:
-            on_epoch(epochs[-1])
-        if number - max(epoch.number for epoch in epochs if epoch.is_best or epoch.number == 1) >= config.patience:
-            break
-    network.load_state_dict(best_weights)
-    chosen_on = validation or training
-    threshold = youden_threshold(
-        predict(network, chosen_on, config, device), [item.votes >= config.good_votes for item in chosen_on]
-    )
-    name = "validation" if validation else "training"
-    return Trained(network, epochs, threshold, f"Youden's index on {len(chosen_on)} {name} photos")
+        is_best = judged < min((epoch.judged for epoch in state.epochs), default=math.inf)
+        epoch = Epoch(number, train_loss, validation_loss, validation_auc, time.monotonic() - started, is_best)
+        weights = network.state_dict()
+        state = TrainingState(
+            network=weights,
+            best=_copy(weights) if is_best else state.best,
+            momentum={name: optimiser.state[weight]["momentum_buffer"] for name, weight in trained.items()},
+            epochs=(*state.epochs, epoch),
+        )
+        observer.on_epoch(state)
+    network.load_state_dict(state.best)
+    return state
 
 
-def coral_loss(logits: Tensor, votes: Tensor) -> Tensor:
-    """The CORAL loss of the pooled cumulative probabilities: cross-entropy of each level, summed, mean over photos.
+def coral_loss(logits: Tensor, votes: Tensor, pooling: Pooling = "mean") -> Tensor:
+    """The ordinal loss of the pooled cumulative probabilities: cross-entropy of each level, summed, mean over photos.
 
     Args:
         logits: (N, 5, K), of the patches.
         votes: int64 (N,), 0..K. Votes v become the levels [1]*v + [0]*(K-v).
     """
-    cumulative, _ = pool_patches(logits)  # (N, K)
+    cumulative, _ = pool_patches(logits.float(), pooling)  # (N, K)
     n_levels = cumulative.shape[1]
     levels = (torch.arange(n_levels, device=votes.device) < votes.unsqueeze(1)).to(cumulative.dtype)  # (N, K)
     return F.binary_cross_entropy(cumulative, levels, reduction="none").sum(dim=1).mean()
 
 
 @torch.inference_mode()
-def mean_loss(
-    network: OrdinalVGG16, items: Sequence[TrainingPhoto], config: TrainingConfig, device: torch.device
-) -> float:
-    """The mean CORAL loss over photos, without flips."""
+def predict(network: OrdinalVGG16, photos: PhotoSet, config: TrainingConfig) -> Tensor:
+    """The pooled cumulative probabilities of photos, without recalibration: float32 (N, K)."""
     network.eval()
-    total = 0.0
-    for start in range(0, len(items), config.batch_photos):
-        photos, votes = _batch(items[start : start + config.batch_photos], device)
-        total += coral_loss(network(photos), votes).item() * len(votes)
-    return total / len(items)
+    device = _device(network)
+    rows = [
+        pool_patches(_forward(network, batch.to(device), config).float(), config.pooling)[0].cpu()
+        for batch in photos.photos.split(config.batch_photos)
+        if len(batch)
+    ]
+    return torch.cat(rows) if rows else torch.empty((0, config.n_reviewers))
+
+
+def count_rank_violations(cumulative: Tensor) -> int:
+    """How many photos have a cumulative probability that rises with the level. CORAL's never do.
+
+    Args:
+        cumulative: (N, K).
+    """
+    return int((cumulative.diff(dim=1) > 1e-6).any(dim=1).sum())
+
+
+def _train_epoch(
+    network: OrdinalVGG16,
+    training: PhotoSet,
+    config: TrainingConfig,
+    optimiser: torch.optim.Optimizer,
+    number: int,
+    observer: Observer,
+) -> float:
+    network.train()
+    device = _device(network)
+    random = torch.Generator().manual_seed(_epoch_seed(config.seed, number))
+    trained = [weights for weights in network.parameters() if weights.requires_grad]
+    total = torch.zeros((), device=device)
+    order = torch.randperm(len(training), generator=random).split(config.batch_photos)
+    for index, chosen in enumerate(order, 1):
+        photos = training.photos[chosen].to(device, non_blocking=True)  # uint8 (n, 3, 448, 448)
+        votes = training.votes[chosen].to(device, non_blocking=True)
+        if config.flips:
+            photos = _flip(photos, random)
+        loss = coral_loss(_forward(network, photos, config), votes, config.pooling)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, config.max_gradient_norm)
+        optimiser.step()
+        network.head.order_biases()
+        total += loss.detach() * len(chosen)
+        observer.on_batch(number, index / len(order))
+    return float(total) / len(training)
 
 
 @torch.inference_mode()
-def predict(
-    network: OrdinalVGG16, items: Sequence[TrainingPhoto], config: TrainingConfig, device: torch.device
-) -> list[float]:
-    """P(votes >= good_votes) of each photo."""
-    network.eval()
-    scores: list[float] = []
-    for start in range(0, len(items), config.batch_photos):
-        photos, _ = _batch(items[start : start + config.batch_photos], device)
-        scores += pool_patches(network(photos))[0][:, config.good_votes - 1].tolist()
-    return scores
+def _validate(network: OrdinalVGG16, validation: PhotoSet, config: TrainingConfig) -> tuple[float | None, float | None]:
+    if not len(validation):
+        return None, None
+    cumulative = predict(network, validation, config)
+    levels = (torch.arange(config.n_reviewers) < validation.votes.unsqueeze(1)).float()  # (N, K)
+    loss = F.binary_cross_entropy(cumulative, levels, reduction="none").sum(dim=1).mean()
+    good = (validation.votes >= config.good_votes).numpy()
+    area = auc(cumulative[:, config.good_votes - 1].double().numpy(), good) if 0 < good.sum() < len(good) else None
+    return float(loss), area
 
 
-def youden_threshold(scores: Sequence[float], good: Sequence[bool]) -> float:
-    """The score at which sensitivity + specificity - 1 is largest; a score at or above it is accepted.
-
-    Source: Youden 1950, Index for rating diagnostic tests. One half where only one class is present.
-    """
-    n_good = sum(good)
-    n_bad = len(good) - n_good
-    if not n_good or not n_bad:
-        return 0.5
-    best, best_index = 0.5, -math.inf
-    for threshold in sorted(set(scores)):
-        accepted = [score >= threshold for score in scores]
-        sensitivity = sum(a and g for a, g in zip(accepted, good, strict=True)) / n_good
-        false_positives = sum(a and not g for a, g in zip(accepted, good, strict=True)) / n_bad
-        if sensitivity - false_positives > best_index:
-            best, best_index = threshold, sensitivity - false_positives
-    return best
-
-
-def _batch(items: Sequence[TrainingPhoto], device: torch.device) -> tuple[Tensor, Tensor]:
-    photos = torch.stack([item.photo for item in items]).to(device)  # uint8 (N, 3, 448, 448)
-    return photos, torch.tensor([item.votes for item in items], device=device)
+def _forward(network: OrdinalVGG16, photos: Tensor, config: TrainingConfig) -> Tensor:
+    with torch.autocast(photos.device.type, torch.bfloat16, enabled=config.mixed_precision and photos.is_cuda):
+        logits: Tensor = network(photos)
+    return logits
 
 
 def _flip(photos: Tensor, random: torch.Generator) -> Tensor:
     """Flips each photo left-right and top-bottom, each with a chance of one half."""
-    horizontal, vertical = torch.rand(2, len(photos), 1, 1, 1, generator=random).to(photos.device) < 0.5
+    horizontal, vertical = (torch.rand(2, len(photos), 1, 1, 1, generator=random) < 0.5).to(photos.device)
     photos = torch.where(horizontal, photos.flip(3), photos)
     return torch.where(vertical, photos.flip(2), photos)
+
+
+def _device(network: OrdinalVGG16) -> torch.device:
+    return next(network.parameters()).device
+
+
+def _epoch_seed(seed: int, number: int) -> int:
+    return (seed * 1_000_003 + number) % 2**63
+
+
+def _copy(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in weights.items()}

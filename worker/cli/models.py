@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from triage.errors import UsageError
 from triage.quality.card import card_json
 from triage.storage import models as rows
 from triage.storage.models import RegisteredModel
@@ -65,6 +66,15 @@ def promote(name: str, by: str, *, allow_untrained: bool, as_json: bool) -> None
 
 
 @models.command()
+@click.argument("name")
+@_by
+@json_option
+def shadow(name: str, by: str, *, as_json: bool) -> None:
+    """Let a model score live traffic without deciding; `triage report` shows where it disagrees."""
+    _show(services().registry.shadow(name, actor=by), as_json=as_json)
+
+
+@models.command()
 @_by
 @json_option
 def rollback(by: str, *, as_json: bool) -> None:
@@ -79,6 +89,41 @@ def rollback(by: str, *, as_json: bool) -> None:
 def retire(name: str, by: str, *, as_json: bool) -> None:
     """Retire a model that is not live."""
     _show(services().registry.retire(name, actor=by), as_json=as_json)
+
+
+@models.command()
+@click.argument("name")
+@click.argument("predictions", type=click.Path(path_type=Path))
+@click.option("--group", "column", default="group", show_default=True, help="Column that names each photo's message.")
+@click.option("--target-ppv", type=click.FloatRange(0, 1, min_open=True), help="Instead of Youden's index.")
+@_by
+@json_option
+def thresholds(name: str, predictions: Path, column: str, target_ppv: float | None, by: str, *, as_json: bool) -> None:
+    """Fit thresholds for messages of n photos from PREDICTIONS (score, votes, group) and put them on the card."""
+    from triage.evaluation.photo_counts import FEWEST_GROUPS, thresholds_by_photo_count
+    from triage.evaluation.predictions import read_predictions
+
+    own = services()
+    with own.sessions() as session:
+        found = rows.find(session, name)
+    labelled = read_predictions(predictions)
+    if column not in labelled.columns:
+        raise UsageError(f"{predictions}: there is no column {column!r}; name yours with --group")
+    fitted = thresholds_by_photo_count(
+        labelled.scores,
+        labelled.good(found.card.good_votes),
+        labelled.columns[column],
+        target_ppv=target_ppv,
+    )
+    if not fitted:
+        raise UsageError(
+            f"{predictions}: no number of photos has {FEWEST_GROUPS} usable and {FEWEST_GROUPS} unusable messages"
+        )
+    model = own.registry.set_photo_count_thresholds(name, fitted, actor=by)
+    if as_json:
+        print_json(_document(model) | {"thresholds_by_photo_count": fitted})
+    else:
+        click.echo("\n".join(f"{count} photos: {threshold:.4f}" for count, threshold in fitted.items()))
 
 
 @models.command()

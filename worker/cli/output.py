@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from triage.domain import Outcome, RetakeRequest
+from triage.errors import UsageError
 from worker.logging import configure_logging
 from worker.settings import load_settings
 
@@ -48,6 +49,17 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, to:
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text("" if cell is None else str(cell)) for cell in row))
     (to or console()).print(table)
+
+
+def write_text(path: Path, text: str) -> None:
+    """
+    Raises:
+        UsageError: nothing can be written there.
+    """
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written to") from error
 
 
 def outcome_text(outcome: str | None) -> Text:

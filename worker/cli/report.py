@@ -11,10 +11,9 @@ from typing import Any
 import click
 
 from triage.domain import Outcome
-from triage.errors import UsageError
 from triage.reports.html import render_html
 from triage.reports.summary import Dimension, Period, summarise
-from worker.cli.output import console, percent, print_table
+from worker.cli.output import console, percent, print_table, write_text
 from worker.process import services
 
 _TIMES = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
@@ -38,10 +37,7 @@ def report(since: datetime | None, until: datetime | None, by: tuple[str, ...], 
     if output is None:
         click.echo(text, nl=False)
         return
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{output}: cannot be written to") from error
+    write_text(output, text)
 
 
 def to_table(summary: dict[str, Any]) -> str:
@@ -69,6 +65,11 @@ def to_table(summary: dict[str, Any]) -> str:
         out.print(
             f"\nscores, model: {scores['model']}   0 {bars} 1   n {scores['n']}, mean {scores['mean']:.3f}, "
             f"threshold {scores['threshold']:.3f}, acceptable {percent(scores['acceptable'] / scores['n'])}"
+        )
+    for shadow in summary["shadows"]:
+        out.print(
+            f"in the shadow: {shadow['model']} disagrees on {percent(shadow['disagreement'])} of {shadow['n']} photos "
+            f"(good to bad {shadow['good_to_bad']}, bad to good {shadow['bad_to_good']})"
         )
     requests = ", ".join(f"{name} {count}" for name, count in summary["retake_requests"].items())
     out.print(f"\nretake requests: {requests}")

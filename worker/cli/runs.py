@@ -1,13 +1,14 @@
 """Commands about runs: `rescore`, `train`, `runs`."""
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import click
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from pydantic import ValidationError
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
 from triage.domain import Run, RunKind, RunStatus
 from triage.errors import ModelError, TriageError, UsageError
@@ -15,12 +16,13 @@ from triage.rescoring import start_rescoring
 from triage.storage import audit
 from triage.storage import models as registered
 from triage.storage import runs as rows
-from triage.training.config import TrainingConfig
+from triage.training.config import INITIALISATIONS, TrainingConfig
 from triage.training.manifest import read_manifest
 from worker.bootstrap import Services
 from worker.cli.output import error_console, json_option, print_json, print_table
 from worker.process import services
 
+_DEFAULTS = TrainingConfig()
 _OPEN = {RunStatus.PENDING, RunStatus.RUNNING}
 
 
@@ -43,24 +45,43 @@ def rescore(name: str | None, since: datetime | None, limit: int | None, *, wait
 
 
 @click.command()
-@click.option("--manifest", type=click.Path(path_type=Path), required=True, help="CSV with the columns path, votes.")
+@click.option("--manifest", type=click.Path(path_type=Path), required=True, help="Labelled photos, CSV or Parquet.")
 @click.option("--name", default="trained", show_default=True, help="Name of the new model.")
-@click.option("--init", type=click.Path(path_type=Path, file_okay=False), help="Model folder to start from.")
-@click.option("--epochs", type=click.IntRange(1), default=TrainingConfig().epochs, show_default=True)
-@click.option("--batch-photos", type=click.IntRange(1), default=TrainingConfig().batch_photos, show_default=True)
-@click.option("--learning-rate", type=float, default=TrainingConfig().learning_rate, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--init",
+    default="auto",
+    show_default=True,
+    help="imagenet, starter, random, a file of torchvision's VGG16 weights, or a model folder; auto is imagenet, or "
+    "starter where ImageNet's weights cannot be fetched.",
+)
+@click.option("--epochs", type=click.IntRange(1), default=_DEFAULTS.epochs, show_default=True)
+@click.option("--patience", type=click.IntRange(1), default=_DEFAULTS.patience, show_default=True)
+@click.option("--batch-photos", type=click.IntRange(1), default=_DEFAULTS.batch_photos, show_default=True)
+@click.option("--learning-rate", type=float, default=_DEFAULTS.learning_rate, show_default=True)
+@click.option(
+    "--frozen-convolutions", type=click.IntRange(0, 13), default=_DEFAULTS.frozen_convolutions, show_default=True
+)
+@click.option("--good-votes", type=click.IntRange(1), default=_DEFAULTS.good_votes, show_default=True)
+@click.option("--head", type=click.Choice(["coral", "independent"]), default=_DEFAULTS.head, show_default=True)
+@click.option("--pooling", type=click.Choice(["mean", "min"]), default=_DEFAULTS.pooling, show_default=True)
+@click.option("--region-of-interest", is_flag=True, help="Crop to the bounding boxes of the manifest first.")
+@click.option(
+    "--threshold-from", type=click.Choice(["validation", "train"]), default=_DEFAULTS.threshold_from, show_default=True
+)
+@click.option("--target-ppv", type=float, help="Choose the threshold for this PPV, not by Youden's index.")
+@click.option("--recalibrate/--no-recalibrate", default=_DEFAULTS.recalibrate, show_default=True)
+@click.option("--seed", type=int, default=_DEFAULTS.seed, show_default=True)
 @click.option("--wait", is_flag=True, help="Wait for the end of the run.")
 @json_option
-def train(manifest: Path, name: str, init: Path | None, *, wait: bool, as_json: bool, **config: Any) -> None:
-    """Train a model on reviewers' votes; it becomes a candidate."""
-    settings = TrainingConfig(**config)
-    read_manifest(manifest, n_reviewers=settings.n_reviewers)  # every defect is told now, not an hour later
+def train(manifest: Path, name: str, init: str, *, wait: bool, as_json: bool, **config: Any) -> None:
+    """Train a model on reviewers' votes; it becomes a candidate. A manifest without splits is split 75/10/15."""
+    read = read_manifest(manifest)  # every defect is told now, not an hour later
+    settings = _training_config(n_reviewers=read.n_reviewers, **config)
     own = services()
     parameters = {
         "manifest": str(manifest.resolve()),
         "name": name,
-        "init": str(init.resolve()) if init else None,
+        "init": init if init in INITIALISATIONS else str(Path(init).resolve()),
         "config": settings.model_dump(),
     }
     with own.sessions.begin() as session:
@@ -131,7 +152,9 @@ def _show(own: Services, run: Run, *, wait: bool, as_json: bool) -> None:
 
 
 def _follow(own: Services, run: Run) -> Run:
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    columns: list[ProgressColumn] = [TextColumn("{task.description}"), BarColumn()]
+    if run.kind is RunKind.RESCORING:
+        columns.append(TimeRemainingColumn())
     with Progress(*columns, console=error_console(), transient=True) as bar:
         task = bar.add_task(run.kind.value, total=1.0)
         while True:
@@ -143,10 +166,21 @@ def _follow(own: Services, run: Run) -> Run:
             time.sleep(0.5)
 
 
+def _training_config(**config: Any) -> TrainingConfig:
+    try:
+        return TrainingConfig(**config)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        option = "--" + "-".join(str(part) for part in problem["loc"]).replace("_", "-") if problem["loc"] else ""
+        raise UsageError(f"{option} {problem['msg']}".strip()) from error
+
+
 def _share(run: Run) -> float:
     progress: dict[str, Any] = dict(run.progress)
     if run.kind is RunKind.RESCORING:
         return float(progress.get("scored", 0) / max(1, progress.get("total", 0)))
+    if run.status is RunStatus.DONE:
+        return 1.0
     epochs = dict(run.parameters)["config"]["epochs"]  # type: ignore[index]  # written by `train`
     return float((max(0, progress.get("epoch", 0) - 1) + progress.get("done", 0)) / epochs)
 
@@ -155,14 +189,27 @@ def _describe(run: Run) -> str:
     progress: dict[str, Any] = dict(run.progress)
     if run.error:
         return run.error
+    if not progress:
+        return ""
     if run.kind is RunKind.RESCORING:
-        if not progress:
-            return ""
         flips = f"good to bad {progress['good_to_bad']}, bad to good {progress['bad_to_good']}"
         return f"{progress['scored']} of {progress['total']} photos, {progress['failed']} failed, {flips}"
-    epochs = progress.get("epochs") or []
-    if not epochs:
-        return f"epoch {progress['epoch']}" if progress.get("epoch") else ""
-    last = epochs[-1]
-    validation = "" if last["validation_loss"] is None else f", validation {last['validation_loss']:.4f}"
-    return f"epoch {last['number']}: loss {last['train_loss']:.4f}{validation}"
+    return _describe_training(progress)
+
+
+def _describe_training(progress: dict[str, Any]) -> str:
+    if progress.get("stage") == "reading photos" and not progress["epochs"]:
+        return f"reading photo {progress.get('photos', 0)} of {progress.get('of_photos', '?')}"
+    if not progress["epochs"]:
+        return f"epoch {progress['epoch']}"
+    last = progress["epochs"][-1]
+    parts = [f"epoch {last['number']}: loss {last['train_loss']:.4f}"]
+    if last["validation_loss"] is not None:
+        parts.append(f"validation {last['validation_loss']:.4f}")
+    if last["validation_auc"] is not None:
+        parts.append(f"AUC {last['validation_auc']:.3f}")
+    if "model" in progress:
+        parts.append(f"model {progress['model']} {progress['weights_sha256'][:12]}")
+    elif (left := progress.get("seconds_left")) is not None:
+        parts.append(f"at most {timedelta(seconds=round(left))} left")
+    return ", ".join(parts)

@@ -59,9 +59,7 @@ def score_files(settings: Settings, paths: Sequence[str], model_folder: Path | N
         except OSError as error:
             raise ServiceUnavailableError("the state folder cannot be written to: set TRIAGE_HOME") from error
     card, weights = read_artifact(model_folder)
-    scorer = Scorer(
-        load_network(card, weights), good_votes=card.good_votes, device=choose_device(settings.scorer.device)
-    )
+    scorer = Scorer.of(card, load_network(card, weights), choose_device(settings.scorer.device))
     return [_score_file(path, scorer, settings, threshold=card.threshold, model=card.label) for path in paths]
 
 

@@ -81,6 +81,11 @@ class EmbeddedState:
         """The folder of the model artifacts."""
         return self.root / "models"
 
+    @property
+    def runs(self) -> Path:
+        """The folder of the training runs' checkpoints."""
+        return self.root / "runs"
+
     def database_url(self, name: str = "triage") -> str:
         """The SQLAlchemy URL of a database; it names the port, for PGPORT in the environment must not."""
         host = quote(os.fspath(self.socket_dir))

@@ -28,7 +28,8 @@ KEYS = {
     """,
     "retakes": "id message_id source thread locale status created_at model",
     "report": """
-        since until messages photos errors retake_requests overrides scores[] oldest_pending_seconds by[] groups[]
+        since until messages photos errors retake_requests overrides scores[] shadows[] oldest_pending_seconds by[]
+        groups[]
     """,
 }
 
@@ -156,7 +157,14 @@ def test_untrained_model_goes_live_only_by_an_explicit_flag(triage: Triage, mode
 
 
 def test_rollback_returns_to_the_model_before(triage: Triage, model_folder: Path, tmp_path: Path) -> None:
-    card = Card(name="second", trained=True, threshold=0.5, threshold_chosen_by="t", created_at=datetime.now(UTC))
+    card = Card(
+        name="second",
+        trained=True,
+        threshold=0.5,
+        threshold_chosen_by="t",
+        metrics={"test": {}},
+        created_at=datetime.now(UTC),
+    )
     write_artifact(tmp_path / "second", card, weights_of(draw_network(seed=2)))
     for folder, name in ((model_folder, "strict"), (tmp_path / "second", "second")):
         assert triage("models", "add", folder).code == 0

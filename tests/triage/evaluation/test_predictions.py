@@ -1,0 +1,60 @@
+from pathlib import Path
+
+import pytest
+
+from triage.errors import UsageError
+from triage.evaluation.predictions import read_predictions
+
+
+def _write(folder: Path, text: str) -> Path:
+    path = folder / "predictions.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_columns_become_arrays_when_the_file_is_well_formed(tmp_path: Path) -> None:
+    found = read_predictions(_write(tmp_path, "votes,site,score,rating\n4,arm,0.5,61.5\n0,,1,3\n"))
+
+    assert found.scores.tolist() == [0.5, 1.0]
+    assert found.votes.tolist() == [4, 0]
+    assert found.ratings is not None
+    assert found.ratings.tolist() == [61.5, 3.0]
+    assert {name: list(values) for name, values in found.columns.items()} == {"site": ["arm", ""]}
+    assert found.good(2).tolist() == [True, False]
+
+
+def test_spreadsheets_byte_order_mark_is_no_part_of_a_column_when_present(tmp_path: Path) -> None:
+    assert len(read_predictions(_write(tmp_path, "\ufeffscore,votes\n0.1,1\n"))) == 1
+
+
+def test_every_defect_is_told_with_its_line_when_there_are_a_few(tmp_path: Path) -> None:
+    path = _write(tmp_path, "score,votes\nnan,1\n1.01,1\n0.5,-1\n0.5,1\n0.5,1.5\n,1\n")
+
+    with pytest.raises(UsageError) as raised:
+        read_predictions(path)
+
+    message = str(raised.value)
+    assert [f"line {line}:" in message for line in range(2, 8)] == [True, True, True, False, True, True]
+    assert "; and " not in message
+    assert "\n" not in message
+
+
+def test_five_defects_are_shown_and_the_rest_counted_when_there_are_many(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"line 6: .*; and 7 more$") as raised:
+        read_predictions(_write(tmp_path, "score,votes\n" + "2,1\n" * 12))
+
+    assert str(raised.value).count("line ") == 5
+
+
+@pytest.mark.parametrize("text", ["", "score\n0.5\n", "score,votes\n"])
+def test_file_is_refused_when_it_holds_no_predictions(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UsageError, match=r"lack the column|no rows"):
+        read_predictions(_write(tmp_path, text))
+
+
+def test_file_is_refused_when_it_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "predictions.csv").write_bytes(b"score,votes\n\xff\xfe,1\n")
+
+    for path in (tmp_path / "predictions.csv", tmp_path / "missing.csv"):
+        with pytest.raises(UsageError, match="cannot be read"):
+            read_predictions(path)

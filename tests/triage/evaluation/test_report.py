@@ -1,0 +1,68 @@
+import base64
+import re
+
+import numpy as np
+import pytest
+
+from triage.evaluation.evaluate import evaluate
+from triage.evaluation.plots import plot_learning_curve
+from triage.evaluation.predictions import Predictions
+from triage.evaluation.report import Mistake, render_evaluation
+
+FOREIGN = "<script>alert('x')</script>"
+
+
+@pytest.fixture
+def predictions() -> Predictions:
+    random = np.random.default_rng(0)
+    votes = random.integers(0, 5, 200)
+    scores = 1 / (1 + np.exp(-random.normal(votes - 2.0, 1.5)))
+    return Predictions(scores, votes, None, {FOREIGN: [FOREIGN, "b"] * 100})
+
+
+def test_page_escapes_foreign_text_when_columns_and_titles_hold_markup(predictions: Predictions) -> None:
+    page = render_evaluation(evaluate(predictions, by=[FOREIGN]), predictions, title=FOREIGN, data=FOREIGN)
+
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;") >= 4  # title, heading, data, column, group
+
+
+def test_page_fetches_nothing_when_opened(predictions: Predictions) -> None:
+    mistake = Mistake(b"\xff\xd8thumbnail", 0.9, 0)
+    page = render_evaluation(evaluate(predictions), predictions, title="t", data="d", mistakes=[mistake])
+
+    assert set(re.findall(r"\bsrc=\"([^\"]*)\"", page)) == {
+        "data:image/jpeg;base64," + base64.b64encode(mistake.thumbnail).decode()
+    }
+    assert all(target.startswith("#") for target in re.findall(r"href=\"([^\"]*)\"", page))
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", page))
+    assert page.count("<svg") == 3
+
+
+def test_page_says_in_plain_words_how_many_pass_when_the_counts_are_the_papers() -> None:
+    scores = np.repeat([0.7, 0.4, 0.3, 0.6], [107, 22, 40, 11])
+    table = Predictions(scores, np.repeat([2, 2, 1, 1], [107, 22, 40, 11]))
+
+    page = render_evaluation(evaluate(table, threshold=0.587), table, title="t", data="d")
+
+    assert "Of 100 good photos, <b>83</b> pass" in page
+    assert "107 of 129" in page
+
+
+@pytest.mark.parametrize("votes", [0, 4])
+def test_page_has_no_roc_curve_when_there_is_one_class(votes: int) -> None:
+    few = Predictions(np.array([0.2, 0.9, 0.9]), np.array([votes] * 3))
+
+    assert render_evaluation(evaluate(few), few, title="t", data="d").count("<svg") == 2
+
+
+def test_plot_is_the_same_text_when_drawn_again() -> None:
+    epochs = [
+        {"number": n, "train_loss": 1 / n, "validation_loss": None if n == 1 else 1.2 / n, "validation_auc": 0.8}
+        for n in (1, 2, 3)
+    ]
+    svg = plot_learning_curve(epochs)
+
+    assert svg.startswith("<svg")
+    assert svg == plot_learning_curve(epochs)
+    assert not re.search(r"20\d\d-\d\d-\d\d", svg)

@@ -1,0 +1,1 @@
+"""How well scores tell good photos from bad ones: measures, intervals, plots, a report."""

@@ -1,0 +1,154 @@
+"""Whether a score of 0.8 means 8 good photos in 10, and how to make it so.
+
+Axes: n photos.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import expit, logit
+from scipy.stats import rankdata
+
+from triage.evaluation.arrays import Floats, Interval, checked
+from triage.evaluation.operating_point import wilson_interval
+
+_EPSILON: Final = 1e-12  # scores of exactly 0 and 1 stay this far from them, as in the scorer
+_MAX_STEPS: Final = 100
+_MAX_HALVINGS: Final = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Platt:
+    """A recalibration of scores: sigmoid(slope * logit(score) + intercept).
+
+    As a finding about scores: a slope of 1 and an intercept of 0 is perfect; a slope below 1 says that scores are too
+    extreme, above 1 that they are too timid.
+    """
+
+    slope: float
+    intercept: float
+
+    def apply(self, scores: ArrayLike) -> Floats:
+        """Recalibrated scores, float64 (n,), of scores in 0..1."""
+        calibrated: Floats = expit(self.slope * _logits(np.asarray(scores, dtype=np.float64)) + self.intercept)
+        return calibrated
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationBin:
+    """Photos of similar score: the mean score, the share of good ones with its Wilson interval, and how many."""
+
+    predicted: float
+    observed: float
+    n: int
+    interval: Interval | None
+
+
+def fit_platt(scores: ArrayLike, good: ArrayLike) -> Platt:
+    """Fits a recalibration by maximum likelihood.
+
+    Where the maximum does not exist (the scores separate good from bad, or all photos are of one class), the labels are
+    replaced by Platt's targets, (n_good + 1) / (n_good + 2) and 1 / (n_bad + 2), for which it does. If all scores are
+    equal, the slope is 0.
+    Platt 1999, Probabilistic outputs for support vector machines; Lin, Lin, Weng 2007, doi:10.1007/s10994-007-5018-6.
+
+    Args:
+        scores: (n,), 0..1.
+        good: bool (n,).
+
+    Raises:
+        ValueError: there are no photos, the shapes differ or a score is not finite.
+    """
+    values, labels = checked(scores, good)
+    if not len(values):
+        raise ValueError("there are no photos to fit on")
+    x = _logits(values)
+    n_good = int(labels.sum())
+    if _has_maximum(x, labels):
+        targets = labels.astype(np.float64)
+    else:
+        targets = np.where(labels, (n_good + 1) / (n_good + 2), 1 / (len(labels) - n_good + 2))
+    return _maximise(x, targets)
+
+
+def calibration_line(scores: ArrayLike, good: ArrayLike) -> Platt | None:
+    """Calibration slope and intercept: the logistic regression of the outcome on the logit of the score.
+
+    None where it has no finite solution: the scores separate good from bad, or all are equal, or of one class.
+    Cox 1958, Two further applications of a model for binary regression, doi:10.1093/biomet/45.3-4.562.
+
+    Raises:
+        ValueError: the shapes differ or a score is not finite.
+    """
+    values, labels = checked(scores, good)
+    x = _logits(values)
+    if not len(x) or x.min() == x.max() or not _has_maximum(x, labels):
+        return None
+    return _maximise(x, labels.astype(np.float64))
+
+
+def calibration_bins(scores: ArrayLike, good: ArrayLike, n_bins: int = 10) -> list[CalibrationBin]:
+    """Photos in bins of equal count, in rising order of score. Equal scores share a bin, so that there may be fewer.
+
+    Raises:
+        ValueError: the shapes differ or a score is not finite.
+    """
+    values, labels = checked(scores, good)
+    if not len(values):
+        return []
+    n_lower = rankdata(values, method="min").astype(np.int64) - 1
+    _, bin_of = np.unique(n_lower * n_bins // len(values), return_inverse=True)
+    sizes = np.bincount(bin_of)
+    predicted = np.bincount(bin_of, weights=values) / sizes
+    n_good = np.bincount(bin_of, weights=labels)
+    return [
+        CalibrationBin(float(mean), int(k) / int(n), int(n), wilson_interval(int(k), int(n)))
+        for mean, k, n in zip(predicted, n_good, sizes, strict=True)
+    ]
+
+
+def _logits(values: Floats) -> Floats:
+    logits: Floats = logit(np.clip(values, _EPSILON, 1 - _EPSILON))
+    return logits
+
+
+def _has_maximum(x: Floats, labels: Any) -> bool:
+    """Whether good and bad overlap. If they only touch, the likelihood rises without end as well."""
+    good, bad = x[labels], x[~labels]
+    if not len(good) or not len(bad):
+        return False
+    return bool(good.min() < bad.max() and bad.min() < good.max()) or bool(x.min() == x.max())
+
+
+def _maximise(x: Floats, targets: Floats) -> Platt:
+    """Newton's method with step halving on the centred and scaled x, which keeps the steps well conditioned."""
+    centre, scale = float(x.mean()), float(x.std())
+    if scale <= 1e-12 * max(1.0, abs(centre)):  # one score: only the share of good photos can be told
+        return Platt(0.0, float(logit(targets.mean())))
+    design = np.stack([(x - centre) / scale, np.ones_like(x)])  # (2, n)
+    weights = np.array([0.0, float(logit(targets.mean()))])
+    loss = _loss(weights, design, targets)
+    for _ in range(_MAX_STEPS):
+        p = expit(weights @ design)  # (n,)
+        gradient = design @ (p - targets)  # (2,)
+        if np.abs(gradient).max() <= 1e-11 * len(x):
+            break
+        hessian = (design * (p * (1 - p))) @ design.T  # (2, 2)
+        step = np.linalg.solve(hessian + 1e-12 * len(x) * np.eye(2), gradient)
+        for _ in range(_MAX_HALVINGS):
+            tried = _loss(weights - step, design, targets)
+            if tried <= loss:
+                break
+            step = step / 2
+        else:
+            break  # no step helps: as good as floating point allows
+        weights, loss = weights - step, tried
+    slope = float(weights[0]) / scale
+    return Platt(slope, float(weights[1]) - slope * centre)
+
+
+def _loss(weights: Floats, design: Floats, targets: Floats) -> float:
+    z = weights @ design
+    return float(np.sum(np.logaddexp(0, z) - targets * z))

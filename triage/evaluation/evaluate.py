@@ -1,0 +1,165 @@
+"""The whole evaluation of a model, from scores and votes alone, as one JSON document."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from scipy.stats import pearsonr, spearmanr
+
+from triage.evaluation.calibration import calibration_bins, calibration_line
+from triage.evaluation.discrimination import (
+    Comparison,
+    Labels,
+    auc,
+    bootstrap_interval,
+    compare,
+    delong_interval,
+    hanley_mcneil_interval,
+)
+from triage.evaluation.operating_point import RATES, Counts, count_at, ppv_threshold, youden_threshold
+from triage.evaluation.predictions import Predictions
+from triage.evaluation.prevalence import PAPER_GOOD_SHARE, at_prevalence, resampled
+
+MAX_GROUPS: Final = 50
+"""A column with more values than this is an id, not a group."""
+
+
+def evaluate(
+    predictions: Predictions,
+    *,
+    threshold: float | None = None,
+    good_votes: int = 2,
+    by: Sequence[str] = (),
+    target_ppv: float | None = None,
+    good_share: float = PAPER_GOOD_SHARE,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Everything that the paper reports, and what else a clinic needs to know before it relies on a model.
+
+    Args:
+        threshold: a score at or above it is accepted; if not given, chosen for `target_ppv`, else by Youden's index, on
+            these very photos, which flatters the rates.
+        good_votes: a photo is good from so many votes on.
+        by: columns to group by.
+        good_share: the share of good photos to adjust to.
+        seed: of the resampling.
+
+    Returns:
+        `{n, n_good, n_bad, good_votes, threshold, threshold_chosen_by, auc, auc_ci{delong, hanley_mcneil, bootstrap},
+        tp, fn, tn, fp, sensitivity, specificity, ppv, npv, needless_retake_share, intervals{}, calibration{slope,
+        intercept, bins}, prevalence_adjusted{}, correlation, groups{column: {value: {}}}}`; what is not defined is
+        None.
+    """
+    good = predictions.good(good_votes)
+    scores = predictions.scores
+    threshold, chosen_by = _threshold(predictions, good, threshold, target_ppv)
+    counts = count_at(scores, good, threshold)
+    both = counts.tp + counts.fn > 0 and counts.tn + counts.fp > 0
+    area = auc(scores, good) if both else None
+    line = calibration_line(scores, good)
+    return {
+        "n": len(predictions),
+        "n_good": counts.tp + counts.fn,
+        "n_bad": counts.tn + counts.fp,
+        "good_votes": good_votes,
+        "threshold": threshold,
+        "threshold_chosen_by": chosen_by,
+        "auc": area,
+        "auc_ci": {
+            "delong": _list(delong_interval(scores, good)) if both else None,
+            "hanley_mcneil": None
+            if area is None
+            else _list(hanley_mcneil_interval(area, counts.tp + counts.fn, counts.tn + counts.fp)),
+            "bootstrap": _list(bootstrap_interval(scores, good, seed=seed)) if both else None,
+        },
+        **_rates(counts),
+        "calibration": {
+            "slope": line.slope if line else None,
+            "intercept": line.intercept if line else None,
+            "bins": [
+                {"n": b.n, "predicted": b.predicted, "observed": b.observed, "interval": _list(b.interval)}
+                for b in calibration_bins(scores, good)
+            ],
+        },
+        "prevalence_adjusted": _adjusted(predictions, good, counts, threshold, good_share, seed) if both else None,
+        "correlation": _correlation(predictions),
+        "groups": {column: _groups(predictions, column, good, threshold) for column in by},
+    }
+
+
+def comparison_json(predictions: Predictions, other: Predictions, *, good_votes: int = 2) -> dict[str, Any]:
+    """DeLong's paired test of two models on the same photos in the same order."""
+    found: Comparison = compare(predictions.scores, other.scores, predictions.good(good_votes))
+    return {
+        "auc": found.auc,
+        "other_auc": found.other_auc,
+        "difference": found.difference,
+        "interval": _list(found.interval),
+        "p_value": found.p_value,
+    }
+
+
+def _threshold(
+    predictions: Predictions, good: Labels, threshold: float | None, target_ppv: float | None
+) -> tuple[float, str]:
+    if threshold is not None:
+        return threshold, "given"
+    if target_ppv is not None:
+        return ppv_threshold(predictions.scores, good, target_ppv), f"PPV of at least {target_ppv:g}"
+    return youden_threshold(predictions.scores, good), "Youden's index"
+
+
+def _rates(counts: Counts) -> dict[str, Any]:
+    shares = {name: getattr(counts, name) for name in RATES}
+    return {
+        "tp": counts.tp,
+        "fn": counts.fn,
+        "tn": counts.tn,
+        "fp": counts.fp,
+        **{name: share.value for name, share in shares.items()},
+        "intervals": {name: _list(share.interval) for name, share in shares.items()},
+    }
+
+
+def _adjusted(
+    predictions: Predictions, good: Labels, counts: Counts, threshold: float, good_share: float, seed: int
+) -> dict[str, Any]:
+    sensitivity, specificity = counts.sensitivity.value, counts.specificity.value
+    return {
+        "good_share": good_share,
+        "bayes": at_prevalence(sensitivity or 0.0, specificity or 0.0, good_share),
+        "resampled": resampled(predictions.scores, good, threshold, good_share, seed=seed),
+    }
+
+
+def _groups(predictions: Predictions, column: str, good: Labels, threshold: float) -> dict[str, Any]:
+    values = np.array(predictions.columns[column])
+    groups = {}
+    for value in sorted(set(values)):
+        chosen = values == value
+        scores, labels = predictions.scores[chosen], good[chosen]
+        counts = count_at(scores, labels, threshold)
+        both = 0 < labels.sum() < len(labels)
+        groups[str(value)] = {
+            "n": len(labels),
+            "n_good": int(labels.sum()),
+            "auc": auc(scores, labels) if both else None,
+            "auc_ci": {"delong": _list(delong_interval(scores, labels)) if both else None},
+            **_rates(counts),
+        }
+    return groups
+
+
+def _correlation(predictions: Predictions) -> dict[str, float] | None:
+    """Spearman's and Pearson's correlation of the scores with a continuous rating, where there is one."""
+    ratings, scores = predictions.ratings, predictions.scores
+    if ratings is None or len(ratings) < 3 or np.ptp(ratings) == 0 or np.ptp(scores) == 0:
+        return None
+    return {
+        "srcc": float(spearmanr(scores, ratings).statistic),
+        "plcc": float(pearsonr(scores, ratings).statistic),
+    }
+
+
+def _list(interval: tuple[float, float] | None) -> list[float] | None:
+    return None if interval is None else [float(end) for end in interval]

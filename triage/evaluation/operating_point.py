@@ -1,0 +1,159 @@
+"""What a threshold does: the four counts, their rates with Wilson intervals, and how thresholds are chosen."""
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from triage.errors import UsageError
+from triage.evaluation.arrays import Bools, Floats, Interval, Ints, Z, checked
+
+RATES: Final = ("sensitivity", "specificity", "ppv", "npv", "needless_retake_share")
+"""The rates of `Counts`, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """k of n."""
+
+    k: int
+    n: int
+
+    @property
+    def value(self) -> float | None:
+        """0..1; None where n is 0."""
+        return self.k / self.n if self.n else None
+
+    @property
+    def interval(self) -> Interval | None:
+        """Wilson's 95 % interval; None where n is 0."""
+        return wilson_interval(self.k, self.n)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """The photos by what the score and the reviewers say; a photo that is accepted is positive.
+
+    Attributes:
+        tp: good photos that pass.
+        fn: good photos whose sender is asked for a retake needlessly.
+        tn: bad photos whose sender is asked for a retake.
+        fp: bad photos that pass.
+    """
+
+    tp: int
+    fn: int
+    tn: int
+    fp: int
+
+    @property
+    def sensitivity(self) -> Share:
+        """Of the good photos, those that pass."""
+        return Share(self.tp, self.tp + self.fn)
+
+    @property
+    def specificity(self) -> Share:
+        """Of the bad photos, those that are caught."""
+        return Share(self.tn, self.tn + self.fp)
+
+    @property
+    def ppv(self) -> Share:
+        """Of the photos that pass, the good ones."""
+        return Share(self.tp, self.tp + self.fp)
+
+    @property
+    def npv(self) -> Share:
+        """Of the photos that are caught, the bad ones."""
+        return Share(self.tn, self.tn + self.fn)
+
+    @property
+    def needless_retake_share(self) -> Share:
+        """Of the photos that are caught, the good ones: the retake requests that bother people for nothing."""
+        return Share(self.fn, self.fn + self.tn)
+
+
+def wilson_interval(k: int, n: int) -> Interval | None:
+    """The 95 % score interval of k of n; None where n is 0.
+
+    Wilson 1927, Probable inference, the law of succession, and statistical inference,
+    doi:10.1080/01621459.1927.10502953.
+    """
+    if n == 0:
+        return None
+    share = k / n
+    centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2)) / (1 + Z**2 / n)
+    return (0.0 if k == 0 else centre - half), (1.0 if k == n else centre + half)
+
+
+def count_at(scores: ArrayLike, good: ArrayLike, threshold: float) -> Counts:
+    """Counts the photos at a threshold. A score at or above it is accepted.
+
+    Args:
+        scores: (n,), finite.
+        good: bool (n,).
+        threshold: of the scores.
+
+    Raises:
+        ValueError: the shapes differ or a score is not finite.
+    """
+    values, labels = checked(scores, good)
+    accepted = values >= threshold
+    tp = int((accepted & labels).sum())
+    n_good, n_accepted = int(labels.sum()), int(accepted.sum())
+    fp = n_accepted - tp
+    return Counts(tp=tp, fn=n_good - tp, tn=len(labels) - n_good - fp, fp=fp)
+
+
+def youden_threshold(scores: ArrayLike, good: ArrayLike) -> float:
+    """The score with the largest sensitivity + specificity - 1; of equals the highest, which passes fewer bad photos.
+
+    O(n log n). Where all photos are good, the lowest score; where all are bad, the highest.
+    Youden 1950, Index for rating diagnostic tests,
+    doi:10.1002/1097-0142(1950)3:1<32::AID-CNCR2820030106>3.0.CO;2-3.
+
+    Raises:
+        ValueError: there are no photos, the shapes differ or a score is not finite.
+    """
+    values, labels = checked(scores, good)
+    if not len(values):
+        raise ValueError("there are no photos")
+    thresholds, tp, fp = _cumulative_counts(values, labels)
+    index = tp * max(fp[-1], 1) - fp * max(tp[-1], 1)  # whole numbers, so that equals are equal
+    return float(thresholds[np.argmax(index)])
+
+
+def ppv_threshold(scores: ArrayLike, good: ArrayLike, target: float) -> float:
+    """The lowest score at which the PPV reaches a target: of all such thresholds it asks for the fewest retakes.
+
+    O(n log n).
+
+    Args:
+        scores: (n,), finite.
+        good: bool (n,).
+        target: the PPV, 0..1.
+
+    Raises:
+        ValueError: there are no photos, the shapes differ or a score is not finite.
+        UsageError: no threshold reaches the target.
+    """
+    values, labels = checked(scores, good)
+    if not len(values):
+        raise ValueError("there are no photos")
+    thresholds, tp, fp = _cumulative_counts(values, labels)
+    ppv = tp / (tp + fp)
+    reached = np.flatnonzero(ppv >= target)
+    if not len(reached):
+        raise UsageError(f"no threshold reaches a PPV of {target:g}; the highest is {ppv.max():.3f}: aim lower")
+    return float(thresholds[reached[-1]])
+
+
+def _cumulative_counts(values: Floats, labels: Bools) -> tuple[Floats, Ints, Ints]:
+    """The distinct scores in falling order, and the good and bad photos at or above each; all (k,)."""
+    order = np.argsort(-values, kind="stable")
+    ordered = values[order]
+    last = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)  # of each run of equal scores
+    tp = np.cumsum(labels[order], dtype=np.int64)[last]
+    return ordered[last], tp, last + 1 - tp

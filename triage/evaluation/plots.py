@@ -1,0 +1,123 @@
+"""The plots of an evaluation, each as an SVG text that can be put into a page. The same data give the same text."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from triage.evaluation.discrimination import Labels, Scores, roc_band, roc_curve
+from triage.evaluation.predictions import Predictions
+
+_BLUE: Final = "#1f5f99"
+_RED: Final = "#b3402a"
+_GREY: Final = "#8a8f98"
+_STYLE: Final[Any] = {
+    "svg.hashsalt": "triage",
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+_MAX_POINTS: Final = 2000
+
+
+def plot_roc(scores: Scores, good: Labels, *, sensitivity: float | None, specificity: float | None) -> str:
+    """The ROC curve with its 95 % band, and the operating point where it is given."""
+    curve = roc_curve(scores, good)
+    band = roc_band(scores, good)
+    figure, axes = _figure()
+    keep = np.linspace(0, len(curve.sensitivity) - 1, min(len(curve.sensitivity), _MAX_POINTS)).astype(int)
+    axes.fill_between(band[0], band[1], band[2], color=_BLUE, alpha=0.18, linewidth=0, label="95 % band")
+    axes.plot(curve.false_positive_rate[keep], curve.sensitivity[keep], color=_BLUE, label="ROC")
+    axes.plot([0, 1], [0, 1], color=_GREY, linestyle=":", linewidth=0.8)
+    if sensitivity is not None and specificity is not None:
+        axes.plot([1 - specificity], [sensitivity], "o", color=_RED, label="threshold")
+    axes.set(xlabel="bad photos that pass", ylabel="good photos that pass", xlim=(0, 1), ylim=(0, 1.01))
+    axes.legend(loc="lower right", frameon=False)
+    return _svg(figure)
+
+
+def plot_calibration(bins: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]] | None = None) -> str:
+    """What was predicted against what was observed, with Wilson's intervals, and before recalibration if given."""
+    figure, axes = _figure()
+    axes.plot([0, 1], [0, 1], color=_GREY, linestyle=":", linewidth=0.8)
+    if before:
+        axes.plot(
+            [b["predicted"] for b in before],
+            [b["observed"] for b in before],
+            "s--",
+            color=_GREY,
+            markersize=3,
+            linewidth=0.8,
+            label="before recalibration",
+        )
+    observed = np.array([b["observed"] for b in bins])
+    ends = np.array([b["interval"] for b in bins])
+    axes.errorbar(
+        [b["predicted"] for b in bins],
+        observed,
+        yerr=np.abs(ends.T - observed),
+        fmt="o-",
+        color=_BLUE,
+        markersize=4,
+        linewidth=1,
+        capsize=2,
+        label="this model",
+    )
+    axes.set(xlabel="predicted probability of good", ylabel="share that is good", xlim=(0, 1), ylim=(0, 1.01))
+    axes.legend(loc="upper left", frameon=False)
+    return _svg(figure)
+
+
+def plot_scores_by_votes(predictions: Predictions, threshold: float) -> str:
+    """The distribution of scores for each number of votes, as boxes, and the threshold."""
+    figure, axes = _figure()
+    votes = sorted(set(predictions.votes.tolist()))
+    axes.boxplot(
+        [predictions.scores[predictions.votes == v] for v in votes],
+        tick_labels=[str(v) for v in votes],
+        widths=0.6,
+        medianprops={"color": _RED},
+        flierprops={"markersize": 2},
+    )
+    axes.axhline(threshold, color=_GREY, linestyle="--", linewidth=0.8)
+    axes.set(xlabel="reviewers who found the photo good", ylabel="score", ylim=(0, 1))
+    return _svg(figure)
+
+
+def plot_learning_curve(epochs: Sequence[Mapping[str, Any]]) -> str:
+    """Losses by epoch, and the AUC on validation photos."""
+    figure, axes = _figure()
+    numbers = [epoch["number"] for epoch in epochs]
+    axes.plot(numbers, [epoch["train_loss"] for epoch in epochs], color=_GREY, label="training loss")
+    if any(epoch["validation_loss"] is not None for epoch in epochs):
+        axes.plot(numbers, [epoch["validation_loss"] for epoch in epochs], color=_BLUE, label="validation loss")
+    axes.set(xlabel="epoch", ylabel="loss")
+    if any(epoch["validation_auc"] is not None for epoch in epochs):
+        right = axes.twinx()
+        right.plot(numbers, [epoch["validation_auc"] for epoch in epochs], color=_RED, label="validation AUC")
+        right.set(ylabel="AUC")
+        right.legend(loc="upper right", frameon=False)
+    axes.legend(loc="lower left", frameon=False)
+    return _svg(figure)
+
+
+def _figure() -> tuple[Figure, Axes]:
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(4.2, 3.4), layout="constrained")
+        FigureCanvasSVG(figure)
+        return figure, figure.add_subplot()
+
+
+def _svg(figure: Figure) -> str:
+    text = io.StringIO()
+    with rc_context(_STYLE):
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    document = text.getvalue()
+    return document[document.index("<svg") :]  # what comes before it has no place inside a page

@@ -1,0 +1,108 @@
+"""Scores with the votes that reviewers gave: from a CSV, or from a model on labelled photos."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from triage.errors import UsageError
+from triage.evaluation.discrimination import Labels, Scores
+
+_MAX_DEFECTS_SHOWN: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """One row a photo.
+
+    Attributes:
+        scores: float64 (N,), in [0, 1].
+        votes: int64 (N,), 0 or more.
+        ratings: float64 (N,), a continuous rating of each photo, where there is one.
+        columns: whatever else is known of the photos, by name, to group by.
+    """
+
+    scores: Scores
+    votes: NDArray[np.int64]
+    ratings: Scores | None = None
+    columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def good(self, good_votes: int) -> Labels:
+        labels: Labels = self.votes >= good_votes
+        return labels
+
+    def where(self, chosen: Labels) -> "Predictions":
+        """The rows that are chosen, without the columns."""
+        return Predictions(
+            self.scores[chosen], self.votes[chosen], None if self.ratings is None else self.ratings[chosen]
+        )
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Reads a CSV in UTF-8 with the columns `score` and `votes`, optionally `rating`, and any others.
+
+    Raises:
+        UsageError: the file cannot be read, or rows are wrong: each with its line, all at once.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            names = list(reader.fieldnames or ())
+            missing = {"score", "votes"} - set(names)
+            if missing:
+                raise UsageError(f"{path}: the predictions lack the column {' and '.join(sorted(missing))}")
+            rows = [(reader.line_num, row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path}: the predictions cannot be read as CSV in UTF-8") from error
+    if not rows:
+        raise UsageError(f"{path}: the predictions have no rows")
+    scores, votes, ratings = np.empty(len(rows)), np.empty(len(rows), dtype=np.int64), np.empty(len(rows))
+    defects: list[str] = []
+    for index, (line, row) in enumerate(rows):
+        try:
+            scores[index] = _score(row["score"])
+            votes[index] = _votes(row["votes"])
+            if "rating" in names:
+                ratings[index] = _rating(row["rating"])
+        except ValueError as error:
+            defects.append(f"line {line}: {error}")
+    if defects:
+        more = f"; and {len(defects) - _MAX_DEFECTS_SHOWN} more" if len(defects) > _MAX_DEFECTS_SHOWN else ""
+        raise UsageError(f"{path}: {'; '.join(defects[:_MAX_DEFECTS_SHOWN])}{more}")
+    others = [name for name in names if name and name not in {"score", "votes", "rating"}]
+    columns = {name: [row[name] or "" for _, row in rows] for name in others}
+    return Predictions(scores, votes, ratings if "rating" in names else None, columns)
+
+
+def _score(text: str | None) -> float:
+    try:
+        score = float(text or "")
+    except ValueError:
+        score = float("nan")
+    if not 0 <= score <= 1:
+        raise ValueError("score must be a number from 0 to 1")
+    return score
+
+
+def _votes(text: str | None) -> int:
+    stripped = (text or "").strip()
+    if not (stripped.isascii() and stripped.isdigit() and len(stripped) < 7):
+        raise ValueError("votes must be a whole number, 0 or more")
+    return int(stripped)
+
+
+def _rating(text: str | None) -> float:
+    try:
+        rating = float(text or "")
+    except ValueError:
+        rating = float("nan")
+    if not np.isfinite(rating):
+        raise ValueError("rating must be a number")
+    return rating

@@ -1,0 +1,78 @@
+"""An evaluation as one HTML page that a clinician can read: no script, nothing fetched."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from triage.evaluation.plots import plot_calibration, plot_learning_curve, plot_roc, plot_scores_by_votes
+from triage.evaluation.predictions import Predictions
+
+_ENVIRONMENT = Environment(
+    loader=PackageLoader("triage.evaluation"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """A photo that the model judges otherwise than its reviewers: a small JPEG made from its pixels alone."""
+
+    thumbnail: bytes = field(repr=False)
+    score: float
+    votes: int
+
+    @property
+    def data_uri(self) -> str:
+        return f"data:image/jpeg;base64,{base64.b64encode(self.thumbnail).decode()}"
+
+
+def render_evaluation(
+    evaluation: Mapping[str, Any],
+    predictions: Predictions,
+    *,
+    title: str,
+    data: str,
+    card: Mapping[str, Any] | None = None,
+    mistakes: Sequence[Mistake] = (),
+) -> str:
+    """Renders what `triage.evaluation.evaluate.evaluate` returns.
+
+    Args:
+        predictions: those that were evaluated, for the plots.
+        data: in a few words, the photos that the evaluation is of.
+        card: of the model, for its learning curve and how it was made.
+        mistakes: the worst first.
+    """
+    good = predictions.good(evaluation["good_votes"])
+    plots = {
+        "calibration": plot_calibration(
+            evaluation["calibration"]["bins"], (evaluation.get("calibration_before") or {}).get("bins")
+        ),
+        "scores": plot_scores_by_votes(predictions, evaluation["threshold"]),
+    }
+    if evaluation["auc"] is not None:
+        plots["roc"] = plot_roc(
+            predictions.scores,
+            good,
+            sensitivity=evaluation["sensitivity"],
+            specificity=evaluation["specificity"],
+        )
+    if card and card["learning_curve"]:
+        plots["learning"] = plot_learning_curve(card["learning_curve"])
+    return _ENVIRONMENT.get_template("evaluation.html.j2").render(
+        e=evaluation,
+        plots={name: Markup(svg) for name, svg in plots.items()},  # noqa: S704  # drawn here, from numbers alone
+        title=title,
+        data=data,
+        card=card,
+        mistakes=mistakes,
+        made_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+    )

@@ -1,0 +1,105 @@
+"""The weights that a training starts from: ImageNet's, those of a model, or random ones."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+from urllib.error import URLError
+
+import torch
+from torchvision.models import VGG16_Weights
+
+from triage.errors import ModelError, UsageError
+from triage.quality.artifact import read_artifact
+from triage.quality.network import OrdinalVGG16
+from triage.quality.starter import STARTER_FOLDER
+from triage.quality.untrained import draw_network
+from triage.quality.weights import load_network
+from triage.training.config import INITIALISATIONS, TrainingConfig
+
+# torchvision names its files after the start of their SHA-256
+_HASHED_NAME: Final = re.compile(r"-([0-9a-f]{8,})\.pth$")
+
+
+def initial_network(init: str, config: TrainingConfig) -> tuple[OrdinalVGG16, str]:
+    """The network that a training starts from.
+
+    Args:
+        init: `imagenet` (torchvision's weights, fetched once and hash checked), `starter`, `random`, `auto`
+            (ImageNet's, or the starter model where those cannot be fetched), a file in the format of torchvision's
+            VGG16 weights, or the folder of a model.
+
+    Returns:
+        The network, and in a word what it started from, for its card. The head is new unless a model's fits.
+
+    Raises:
+        UsageError: there is no such file or folder.
+        ModelError: the weights cannot be fetched, are damaged or are those of another network.
+    """
+    match init:
+        case "random":
+            return draw_network(config.seed, config.n_reviewers, config.head), "random"
+        case "imagenet":
+            return _with_convolutions(_fetch_imagenet(), config), "imagenet"
+        case "starter":
+            return _from_model(STARTER_FOLDER, config)
+        case "auto":
+            try:
+                return _with_convolutions(_fetch_imagenet(), config), "imagenet"
+            except ModelError:
+                return _from_model(STARTER_FOLDER, config)
+    path = Path(init)
+    if path.is_dir():
+        return _from_model(path, config)
+    if path.is_file():
+        return _with_convolutions(_read_state_dict(path), config), "file"
+    raise UsageError(f"--init: no file or folder is there; give a path or one of {', '.join(INITIALISATIONS)}")
+
+
+def _fetch_imagenet() -> Mapping[str, Any]:
+    try:
+        weights: Mapping[str, Any] = VGG16_Weights.IMAGENET1K_V1.get_state_dict(
+            progress=True, check_hash=True, weights_only=True
+        )
+    except (URLError, OSError, RuntimeError) as error:
+        raise ModelError(
+            "the ImageNet weights of VGG16 cannot be fetched or are damaged: give their file with --init FILE, "
+            "or --init starter"
+        ) from error
+    return weights
+
+
+def _read_state_dict(path: Path) -> Mapping[str, Any]:
+    """Reads a file of tensors, and checks it against the hash in its name where it has one."""
+    stated = _HASHED_NAME.search(path.name)
+    if stated and not hashlib.sha256(path.read_bytes()).hexdigest().startswith(stated[1]):
+        raise ModelError("--init: the file does not have the SHA-256 that its name states: fetch it again")
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)  # tensors only; it runs no code of the file
+    except Exception as error:
+        raise ModelError("--init: the file is not a state dict of tensors, as torchvision saves VGG16") from error
+    if not isinstance(loaded, Mapping):
+        raise ModelError("--init: the file is not a state dict of tensors, as torchvision saves VGG16")
+    return loaded
+
+
+def _with_convolutions(weights: Mapping[str, Any], config: TrainingConfig) -> OrdinalVGG16:
+    network = draw_network(config.seed, config.n_reviewers, config.head)
+    prefix = "features."
+    convolutions = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+    try:
+        network.features.load_state_dict(convolutions)
+    except RuntimeError as error:
+        raise ModelError("the weights to start from are not those of VGG16 without batch norm") from error
+    return network
+
+
+def _from_model(folder: Path, config: TrainingConfig) -> tuple[OrdinalVGG16, str]:
+    card, weights = read_artifact(folder)
+    network = load_network(card, weights)
+    if card.n_outputs == config.n_reviewers and card.head == config.head:
+        return network, f"model {card.name} {card.weights_sha256[:12]}"
+    started = draw_network(config.seed, config.n_reviewers, config.head)
+    started.features.load_state_dict(network.features.state_dict())
+    return started, f"convolutions of model {card.name} {card.weights_sha256[:12]}"

@@ -1,0 +1,71 @@
+"""The photos of a training run: decoded once, kept on disk as they enter the network, read as tensors."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from triage.errors import AttachmentError
+from triage.imaging.decode import ImageLimits, decode_photo
+from triage.quality.patches import PHOTO_SIDE, resize_photo
+from triage.training.manifest import LabelledPhoto
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoSet:
+    """Photos and their votes.
+
+    Attributes:
+        photos: uint8 (N, 3, 448, 448), RGB, upright. Backed by a file, so that any number fits into memory.
+        votes: int64 (N,), 0..K.
+        labels: the manifest's rows of the photos, in the same order.
+    """
+
+    photos: Tensor
+    votes: Tensor
+    labels: Sequence[LabelledPhoto]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def load_photos(
+    labels: Sequence[LabelledPhoto],
+    cache: Path,
+    limits: ImageLimits,
+    *,
+    region_of_interest: bool = False,
+    on_photo: Callable[[int], None] = lambda _: None,
+) -> tuple[PhotoSet, int]:
+    """Decodes photos into one file, which may be deleted once the set is no longer used.
+
+    Args:
+        cache: the file, made anew.
+        region_of_interest: crop each photo that has a bounding box to it.
+        on_photo: called with the number of photos done.
+
+    Returns:
+        The photos that could be read, and how many could not.
+    """
+    if not labels:
+        empty = torch.empty((0, 3, PHOTO_SIDE, PHOTO_SIDE), dtype=torch.uint8)
+        return PhotoSet(empty, torch.empty(0, dtype=torch.int64), []), 0
+    shape = (len(labels), 3, PHOTO_SIDE, PHOTO_SIDE)
+    photos = np.memmap(cache, dtype=np.uint8, mode="w+", shape=shape)
+    readable: list[LabelledPhoto] = []
+    for number, label in enumerate(labels, 1):
+        try:
+            image = decode_photo(label.path.read_bytes(), limits).image
+        except (AttachmentError, OSError):
+            continue
+        finally:
+            on_photo(number)
+        if region_of_interest and label.box is not None:
+            image = image.crop((label.box.left, label.box.top, label.box.right, label.box.bottom))
+        photos[len(readable)] = resize_photo(image).numpy()
+        readable.append(label)
+    votes = torch.tensor([label.votes for label in readable], dtype=torch.int64)
+    return PhotoSet(torch.from_numpy(photos)[: len(readable)], votes, readable), len(labels) - len(readable)

@@ -1,0 +1,121 @@
+"""`triage dataset`: labelled photos checked, split, described and imported."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from triage.errors import AttachmentError
+from triage.imaging.decode import ImageLimits, decode_photo
+from triage.training.description import describe as describe_manifest
+from triage.training.manifest import Manifest, read_manifest, write_manifest
+from triage.training.redcap import import_redcap as read_export
+from triage.training.splits import split_photos
+from worker.cli.output import console, json_option, percent, print_json, print_table
+from worker.settings import load_settings
+
+_output = click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True)
+
+
+@click.group()
+def dataset() -> None:
+    """Check, split, describe and import labelled photos."""
+
+
+@dataset.command()
+@click.argument("manifest", type=click.Path(path_type=Path))
+@click.option("--photos", "read_photos", is_flag=True, help="Read every photo too.")
+def check(manifest: Path, *, read_photos: bool) -> None:
+    """Name every defect of MANIFEST at once."""
+    found = read_manifest(manifest)
+    unreadable = _unreadable(found, load_settings().image_limits) if read_photos else []
+    click.echo(f"{len(found.photos)} photos, {found.n_reviewers} reviewers: no defects")
+    for number, message in unreadable:
+        click.echo(f"photo {number} cannot be read and would be left out: {message}")
+
+
+@dataset.command()
+@click.argument("manifest", type=click.Path(path_type=Path))
+@_output
+@click.option("--seed", type=int, default=0, show_default=True)
+def split(manifest: Path, output: Path, seed: int) -> None:
+    """Write MANIFEST with 75 % training, 10 % validation and 15 % test photos; no patient is split."""
+    made = split_photos(read_manifest(manifest), seed=seed)
+    write_manifest(made, output)
+    sizes = describe_manifest(made)["by_split"]
+    click.echo(f"{output}: " + ", ".join(f"{name} {table['n']}" for name, table in sizes.items()))
+
+
+@dataset.command()
+@click.argument("manifest", type=click.Path(path_type=Path))
+@click.option("--good-votes", type=click.IntRange(1), default=2, show_default=True)
+@json_option
+def describe(manifest: Path, good_votes: int, *, as_json: bool) -> None:
+    """Photos by votes, skin type and source in each split, and how far the reviewers agree."""
+    document = describe_manifest(read_manifest(manifest), good_votes=good_votes)
+    if as_json:
+        print_json(document)
+    else:
+        _print(document)
+
+
+@dataset.command("import-redcap")
+@click.argument("export", type=click.Path(path_type=Path))
+@click.option("--photos", type=click.Path(path_type=Path), required=True, help="Folder of the photos.")
+@_output
+@click.option("--record", "record_column", default="record_id", show_default=True, help="Column of the record.")
+@click.option("--reviewer", "reviewer_column", default="reviewer", show_default=True, help="Column of the reviewer.")
+@click.option("--vote", "vote_column", default="quality", show_default=True, help="Column of the vote.")
+@click.option("--photo", "photo_column", help="Column of the file name; if not given, files are named by record.")
+def import_redcap(export: Path, photos: Path, output: Path, **columns: Any) -> None:
+    """Make a manifest from a REDCap EXPORT in long format, one row a reviewer and record."""
+    made = read_export(export, photos=photos, **columns)
+    write_manifest(made, output)
+    click.echo(f"{output}: {len(made.photos)} photos, {made.n_reviewers} reviewers")
+
+
+def _unreadable(manifest: Manifest, limits: ImageLimits) -> list[tuple[int, str]]:
+    found = []
+    for number, photo in enumerate(manifest.photos, 1):
+        try:
+            decode_photo(photo.path.read_bytes(), limits)
+        except AttachmentError as error:
+            found.append((number, str(error)))
+        except OSError:
+            found.append((number, "the file cannot be opened"))
+    return found
+
+
+def _print(document: dict[str, Any]) -> None:
+    out = console()
+    out.print(f"{document['n']} photos, {document['n_good']} good ({document['good_votes']} or more votes)\n")
+    splits = document["by_split"]
+    rows: list[tuple[object, ...]] = [
+        (f"votes {number}", *(table["votes"][number] for table in splits.values()))
+        for number in range(document["n_reviewers"] + 1)
+    ]
+    rows += [
+        (f"Fitzpatrick {name}", *(table["fitzpatrick"][name] for table in splits.values()))
+        for name in ("I-III", "IV-VI", "not given")
+    ]
+    sources = sorted({source for table in splits.values() for source in table["sources"]})
+    rows += [(f"source {name}", *(table["sources"].get(name, 0) for table in splits.values())) for name in sources]
+    print_table(("", *splits), rows)
+    if document["reviewers"]:
+        out.print()
+        print_table(
+            ("reviewer", "photos", "good", "share", "with the others' majority"),
+            (
+                (r["reviewer"], r["n"], r["good"], percent(r["good_share"]), percent(r["with_majority"]))
+                for r in document["reviewers"]
+            ),
+        )
+        agreement = document["agreement"]
+        out.print(f"\nKrippendorff's alpha {_number(agreement['krippendorff_alpha'])}")
+        out.print(f"unanimous {percent(agreement['unanimous_share'])}")
+        for pair in agreement["kappa"]:
+            out.print(f"kappa of {' and '.join(pair['reviewers'])} {_number(pair['kappa'])}")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

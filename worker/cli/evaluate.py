@@ -1,0 +1,188 @@
+"""`triage evaluate`: everything that the paper reports, from scores and votes or from a model and labelled photos."""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from triage.errors import UsageError
+from worker.cli.output import console, json_option, percent, print_json, print_table, write_text
+
+if TYPE_CHECKING:
+    from triage.evaluation.predictions import Predictions
+    from triage.evaluation.report import Mistake
+
+_RATES = {
+    "sensitivity": "good photos that pass",
+    "specificity": "bad photos that fail",
+    "ppv": "of those that pass, the good ones",
+    "npv": "of those that fail, the bad ones",
+    "needless_retake_share": "of those that fail, the good ones",
+}
+
+
+@click.command()
+@click.argument("predictions", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--model", "model", help="Evaluate this model (registered name, SHA-256 or folder) on --manifest instead."
+)
+@click.option("--manifest", type=click.Path(path_type=Path), help="Labelled photos for --model.")
+@click.option("--split", help="Only this split of the manifest; all photos if not given.")
+@click.option("--record", is_flag=True, help="Put the result on the registered model's card.")
+@click.option("--threshold", type=click.FloatRange(0, 1), help="Youden's index, or the model's own, if not given.")
+@click.option("--target-ppv", type=click.FloatRange(0, 1, min_open=True), help="Choose the threshold for this PPV.")
+@click.option("--good-votes", type=click.IntRange(1), default=2, show_default=True, help="Good from so many votes on.")
+@click.option("--by", multiple=True, metavar="COLUMN", help="Also by the values of this column; may be repeated.")
+@click.option("--good-share", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Adjust to this share.")
+@click.option("--compare", type=click.Path(path_type=Path), help="Predictions of another model on the same photos.")
+@click.option("--html", type=click.Path(path_type=Path), help="Write a report with plots to this file.")
+@json_option
+def evaluate(
+    predictions: Path | None,
+    model: str | None,
+    manifest: Path | None,
+    split: str | None,
+    threshold: float | None,
+    target_ppv: float | None,
+    good_votes: int,
+    by: tuple[str, ...],
+    good_share: float | None,
+    compare: Path | None,
+    html: Path | None,
+    *,
+    record: bool,
+    as_json: bool,
+) -> None:
+    """Evaluate PREDICTIONS, a CSV with the columns score (0 to 1), votes, and any others to group by."""
+    if (predictions is None) == (model is None) or (model is None) != (manifest is None):
+        raise UsageError("give PREDICTIONS, or --model and --manifest")
+    if threshold is not None and math.isnan(threshold):
+        raise UsageError("--threshold must be a number from 0 to 1")
+    if record and model is None:
+        raise UsageError("--record needs --model and --manifest")
+
+    from triage.evaluation.evaluate import MAX_GROUPS, comparison_json
+    from triage.evaluation.evaluate import evaluate as evaluate_predictions
+    from triage.evaluation.predictions import read_predictions
+    from triage.evaluation.prevalence import PAPER_GOOD_SHARE
+
+    card, mistakes = None, None
+    if predictions is not None:
+        rows, data = read_predictions(predictions), "Predictions from a file"
+    else:
+        from worker.evaluation import predict_manifest
+
+        predicted = predict_manifest(str(model), Path(str(manifest)), split)
+        rows, data, card = predicted.predictions, predicted.data, predicted.card
+        mistakes = predicted.mistakes
+        good_votes = predicted.card.good_votes
+        if threshold is None and target_ppv is None:
+            threshold = predicted.card.threshold
+    _check_columns(rows, by, MAX_GROUPS)
+    document = evaluate_predictions(
+        rows,
+        threshold=threshold,
+        good_votes=good_votes,
+        by=by,
+        target_ppv=target_ppv,
+        good_share=good_share or PAPER_GOOD_SHARE,
+    )
+    if compare is not None:
+        other = read_predictions(compare)
+        if list(other.votes) != list(rows.votes):
+            raise UsageError("--compare: the votes differ, so these are not the same photos in the same order")
+        if document["auc"] is None:
+            raise UsageError("--compare: good and bad photos are needed")
+        document["comparison"] = comparison_json(rows, other, good_votes=good_votes)
+    if record:
+        from worker.evaluation import record_evaluation
+
+        record_evaluation(str(model), split or "all", document)
+    if html is not None:
+        write_text(html, _page(document, rows, data, card, mistakes))
+    if as_json:
+        print_json(document)
+    else:
+        _print(document)
+
+
+def _check_columns(rows: "Predictions", by: Sequence[str], most: int) -> None:
+    for column in by:
+        if column not in rows.columns:
+            raise UsageError(f"--by: there is no column {column!r}")
+        if len(set(rows.columns[column])) > most:
+            raise UsageError(f"--by: column {column!r} has more than {most} values, so it is no grouping")
+
+
+def _page(
+    document: dict[str, Any],
+    rows: "Predictions",
+    data: str,
+    card: Any,
+    mistakes: "Callable[[float], Sequence[Mistake]] | None",
+) -> str:
+    from triage.evaluation.report import render_evaluation
+    from triage.quality.card import card_json
+
+    return render_evaluation(
+        document,
+        rows,
+        title=f"Evaluation of model {card.label}" if card else "Evaluation",
+        data=data,
+        card=card_json(card) if card else None,
+        mistakes=mistakes(document["threshold"]) if mistakes else (),
+    )
+
+
+def _print(document: dict[str, Any]) -> None:
+    out = console()
+    out.print(f"{document['n']} photos, {document['n_good']} good, {document['n_bad']} bad")
+    if document["auc"] is not None:
+        intervals = ", ".join(
+            f"{name.replace('_', '-')} {low:.3f} to {high:.3f}" for name, (low, high) in document["auc_ci"].items()
+        )
+        out.print(f"AUC {document['auc']:.3f} ({intervals})")
+    out.print(f"threshold {document['threshold']:.4f}, {document['threshold_chosen_by']}\n")
+    print_table(
+        ("", "value", "95 % interval", ""),
+        (
+            (name.replace("_", " "), percent(document[name]), _span(document["intervals"][name]), meaning)
+            for name, meaning in _RATES.items()
+        ),
+    )
+    calibration = document["calibration"]
+    if calibration["slope"] is not None:
+        out.print(f"\ncalibration slope {calibration['slope']:.2f}, intercept {calibration['intercept']:.2f}")
+    if adjusted := document["prevalence_adjusted"]:
+        bayes = adjusted["bayes"]
+        out.print(
+            f"were {percent(adjusted['good_share'])} good: PPV {percent(bayes['ppv'])}, NPV {percent(bayes['npv'])}"
+        )
+    if correlation := document["correlation"]:
+        out.print(f"SRCC {correlation['srcc']:.3f}, PLCC {correlation['plcc']:.3f}")
+    if comparison := document.get("comparison"):
+        out.print(
+            f"the other model: AUC {comparison['other_auc']:.3f}, difference {comparison['difference']:+.3f} "
+            f"({comparison['interval'][0]:+.3f} to {comparison['interval'][1]:+.3f}), p = {comparison['p_value']:.2g}"
+        )
+    for column, groups in document["groups"].items():
+        out.print()
+        print_table(
+            (column, "photos", "good", "AUC", "sensitivity", "specificity", "PPV", "needless"),
+            (
+                (
+                    value or "not given",
+                    group["n"],
+                    group["n_good"],
+                    "-" if group["auc"] is None else f"{group['auc']:.3f}",
+                    *(percent(group[rate]) for rate in ("sensitivity", "specificity", "ppv", "needless_retake_share")),
+                )
+                for value, group in groups.items()
+            ),
+        )
+
+
+def _span(interval: list[float] | None) -> str:
+    return "" if interval is None else f"{percent(interval[0])} to {percent(interval[1])}"

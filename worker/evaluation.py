@@ -1,0 +1,114 @@
+"""A model on labelled photos: its predictions, its worst mistakes, and the record of them on its card."""
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import structlog
+
+from triage.errors import AttachmentError, UsageError
+from triage.evaluation.predictions import Predictions
+from triage.evaluation.report import Mistake
+from triage.imaging.decode import ImageLimits, decode_photo
+from triage.quality.artifact import read_artifact
+from triage.quality.card import Card
+from triage.quality.patches import resize_photo
+from triage.quality.scorer import Scorer, choose_device
+from triage.quality.weights import load_network
+from triage.storage import models
+from triage.training.manifest import LabelledPhoto, Split, read_manifest
+from triage.training.predictions import predictions_of
+from worker.process import services
+from worker.settings import load_settings
+
+log = structlog.get_logger(__name__)
+
+_MISTAKES: Final = 12
+_THUMBNAIL_SIDE: Final = 240
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """What a model says of a manifest. `mistakes` gives the worst at a threshold."""
+
+    predictions: Predictions
+    data: str
+    card: Card
+    mistakes: Callable[[float], Sequence[Mistake]]
+
+
+def predict_manifest(model: str, manifest: Path, split: str | None) -> Predicted:
+    """Scores labelled photos with a registered model, or one in a folder. Photos that cannot be read are left out.
+
+    Raises:
+        UsageError: the manifest is wrong, there is no such model, or no photo is left.
+        ModelError: the model cannot be loaded.
+    """
+    card, weights = _load(model)
+    photos: Sequence[LabelledPhoto] = read_manifest(manifest, n_reviewers=card.n_outputs).photos
+    if split is not None:
+        if split not in {*Split}:
+            raise UsageError(f"--split must be one of {', '.join(Split)}")
+        photos = [photo for photo in photos if photo.split == split]
+    settings = load_settings()
+    scorer = Scorer.of(card, load_network(card, weights), choose_device(settings.scorer.device))
+    labels: list[LabelledPhoto] = []
+    scores: list[float] = []
+    for photo in photos:
+        try:
+            image = decode_photo(photo.path.read_bytes(), settings.image_limits).image
+        except (AttachmentError, OSError) as error:
+            log.warning("photo.unreadable", error_type=type(error).__name__)
+            continue
+        [score] = scorer.score([resize_photo(image)])
+        labels.append(photo)
+        scores.append(score.score)
+    if not labels:
+        raise UsageError(f"{manifest}: no photo {f'of the split {split} ' if split else ''}can be read")
+    predictions = predictions_of(np.array(scores), labels)
+    data = f"The {split} photos of a manifest" if split else "All photos of a manifest"
+    return Predicted(
+        predictions,
+        data,
+        card,
+        lambda threshold: _mistakes(predictions, labels, card.good_votes, threshold, settings.image_limits),
+    )
+
+
+def record_evaluation(model: str, name: str, evaluation: dict[str, Any]) -> None:
+    """Puts an evaluation on a registered model's card, under the name of its data.
+
+    Raises:
+        UsageError: there is no such model.
+    """
+    services().registry.record_evaluation(model, name, evaluation, actor="evaluation")
+
+
+def _load(model: str) -> tuple[Card, bytes]:
+    if Path(model).is_dir():
+        return read_artifact(Path(model))
+    own = services()
+    with own.sessions() as session:
+        card = models.find(session, model).card
+    return card, own.registry.weights(card)
+
+
+def _mistakes(
+    predictions: Predictions, labels: Sequence[LabelledPhoto], good_votes: int, threshold: float, limits: ImageLimits
+) -> list[Mistake]:
+    """The photos on the wrong side of the threshold, those furthest from it first."""
+    scores, good = predictions.scores, predictions.good(good_votes)
+    wrong = np.flatnonzero((scores >= threshold) != good)
+    worst = wrong[np.argsort(-np.abs(scores[wrong] - threshold), kind="stable")][:_MISTAKES]
+    return [Mistake(_thumbnail(labels[i].path, limits), float(scores[i]), labels[i].votes) for i in worst.tolist()]
+
+
+def _thumbnail(path: Path, limits: ImageLimits) -> bytes:
+    image = decode_photo(path.read_bytes(), limits).image
+    image.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))
+    data = io.BytesIO()
+    image.save(data, "JPEG", quality=80)  # made anew from the pixels, so nothing else of the file comes along
+    return data.getvalue()
