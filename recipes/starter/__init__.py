@@ -1,0 +1,1 @@
+"""How the starter model was made. `python -m recipes.starter --help` says what it needs."""

@@ -1,0 +1,209 @@
+"""Second step: the last three convolutions and the CORAL head learn from votes, and to rank degraded photos.
+
+The votes as in the paper, by the CORAL loss on the pooled patches. Ranking by a hinge on neighbours in a series of ever
+stronger degradations: Liu, van de Weijer and Bagdanov 2017, RankIQA, doi:10.1109/ICCV.2017.118. What the ten lower
+convolutions deliver is computed once, in bfloat16.
+"""
+
+import copy
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from recipes.starter.photos import RatedPhotos, series
+from triage.imaging.drawing import Degradation
+from triage.quality.network import OrdinalVGG16
+from triage.quality.patches import N_PATCHES, five_patches
+from triage.training.manifest import Split
+
+_LOWER: Final = 24  # layers up to the fourth pooling
+_KINDS: Final = tuple(Degradation)
+_GOOD: Final = 1  # index of P(votes >= 2)
+
+
+@dataclass(frozen=True, slots=True)
+class FinetuningConfig:
+    epochs: int = 16
+    steps_per_epoch: int = 48
+    photos_per_step: int = 12
+    patches_per_photo: int = 3
+    series_per_step: int = 8
+    series_per_photo: int = 2
+    learning_rate: float = 3e-5
+    head_learning_rate: float = 6e-6
+    bias_learning_rate: float = 1e-4
+    weight_decay: float = 0.02
+    rank_weight: float = 1.5
+    rank_margin: float = 0.35
+    anchor_weight: float = 0.2
+    averaging: float = 0.985
+    seed: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class LowerFeatures:
+    """What the lower convolutions deliver, float16.
+
+    Attributes:
+        rated: (2, N, 5, 512, 14, 14): training photos as they are and flipped left to right, five patches.
+        expected_votes: float32 (N,).
+        series: (M, 4, 2, 512, 14, 14): photo and three degradations, two patches each.
+    """
+
+    rated: NDArray[np.float16]
+    expected_votes: Tensor
+    series: NDArray[np.float16]
+
+
+def lower_features(network: OrdinalVGG16, rated: RatedPhotos, skin: Tensor, config: FinetuningConfig) -> LowerFeatures:
+    """Computes them for the rated training photos, and for series made of skin photos and of well rated ones."""
+    random = np.random.default_rng(config.seed)
+    training = rated.of(Split.TRAIN)
+    photos = rated.photos[training]
+    own = np.empty((2, len(training), N_PATCHES, 512, 14, 14), np.float16)
+    for index, photo in enumerate(photos):
+        own[0, index] = _lower(network, five_patches(photo[None])[0])
+        own[1, index] = _lower(network, five_patches(photo.flip(2)[None])[0])
+    well_rated = photos[rated.votes[training] >= 3]
+    chosen = torch.from_numpy(random.permutation(len(well_rated))[:120])
+    originals = torch.cat([skin, well_rated[chosen]])
+    made = np.empty((len(originals) * config.series_per_photo, 4, 2, 512, 14, 14), np.float16)
+    for index, photo in enumerate(originals):
+        kinds = random.choice(len(_KINDS), config.series_per_photo, replace=False)
+        for number, kind in enumerate(kinds):
+            photos_of_series = series(photo, _KINDS[kind], random, jitter=0.05)  # (4, 3, 448, 448)
+            windows = five_patches(photos_of_series)[:, random.choice(N_PATCHES, 2, replace=False)]
+            row = index * config.series_per_photo + number
+            made[row] = _lower(network, windows.flatten(0, 1)).reshape(4, 2, 512, 14, 14)
+        if index % 100 == 0:
+            print(f"features of series {index} of {len(originals)}", flush=True)
+    return LowerFeatures(own, rated.expected_votes[training], made)
+
+
+def finetune(network: OrdinalVGG16, features: LowerFeatures, config: FinetuningConfig) -> None:
+    """Trains the upper convolutions and the head in place; the result is the average over the last steps."""
+    random = np.random.default_rng(config.seed)
+    upper = network.features[_LOWER:]
+    head = network.head
+    levels = soft_levels(features.expected_votes)  # (N, 4)
+    _fit_head(network, features, levels)
+    groups = [
+        {"params": list(upper.parameters()), "lr": config.learning_rate},
+        {"params": [head.weight], "lr": config.head_learning_rate},
+        {"params": [head.bias], "lr": config.bias_learning_rate},
+    ]
+    trained: list[nn.Parameter] = [weights for group in groups for weights in group["params"]]  # type: ignore[attr-defined]
+    optimiser = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser,
+        max_lr=[config.learning_rate, config.head_learning_rate, config.bias_learning_rate],
+        total_steps=config.epochs * config.steps_per_epoch,
+        pct_start=0.15,
+    )
+    average = copy.deepcopy([weights.detach() for weights in trained])
+    n_photos, n_patches = config.photos_per_step, config.patches_per_photo
+    for epoch in range(1, config.epochs + 1):
+        order = random.permutation(len(levels))
+        losses = np.zeros(2)
+        for step in range(config.steps_per_epoch):
+            photos = np.sort(order[step * n_photos : (step + 1) * n_photos])
+            flip = int(random.integers(2))
+            patches = np.stack(
+                [features.rated[flip, photo, random.choice(N_PATCHES, n_patches, replace=False)] for photo in photos]
+            )
+            chosen = random.choice(len(features.series), config.series_per_step, replace=False)
+            of_series = features.series[np.sort(chosen), :, int(random.integers(2))]
+            latent = _latent(upper, head.weight, np.concatenate([_flat(patches), _flat(of_series)]))
+            rated = latent[: len(photos) * n_patches].view(len(photos), n_patches)
+            ranked = latent[len(photos) * n_patches :].view(-1, 4)
+            votes_loss = _cross_entropy(torch.sigmoid(rated.unsqueeze(-1) + head.bias).mean(dim=1), levels[photos])
+            falls = ranked[:, :-1] - ranked[:, 1:]
+            rank_loss = F.relu(config.rank_margin - falls).mean()
+            ends = torch.sigmoid(ranked[:, [0, -1]] + head.bias[_GOOD])  # the photo itself, and what is left of it
+            anchor_loss = F.binary_cross_entropy(ends, torch.tensor([0.85, 0.15]).expand_as(ends))
+            loss = votes_loss + config.rank_weight * rank_loss + config.anchor_weight * anchor_loss
+            optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(trained, 2.0)
+            optimiser.step()
+            schedule.step()
+            head.order_biases()
+            with torch.no_grad():
+                for kept, weights in zip(average, trained, strict=True):
+                    kept.lerp_(weights, 1 - config.averaging)
+            losses += np.array([votes_loss.item(), rank_loss.item()]) / config.steps_per_epoch
+        print(f"epoch {epoch}: votes {losses[0]:.3f}, ranking {losses[1]:.3f}", flush=True)
+    with torch.no_grad():
+        for kept, weights in zip(average, trained, strict=True):
+            weights.copy_(kept)
+        head.order_biases()
+
+
+def soft_levels(expected_votes: Tensor) -> Tensor:
+    """Targets of the four cumulative probabilities: of 2.4 expected votes, the third level is reached by 0.4.
+
+    Args:
+        expected_votes: (N,), 0..4.
+
+    Returns:
+        (N, 4), in [0.015, 0.985].
+    """
+    reached = (expected_votes.unsqueeze(1) - torch.arange(4.0)).clamp(0, 1)
+    return 0.97 * reached + 0.015
+
+
+def _fit_head(network: OrdinalVGG16, features: LowerFeatures, levels: Tensor) -> None:
+    """The head to start from: one weight a channel, the same at all 49 places, by L-BFGS on the votes."""
+    upper = network.features[_LOWER:]
+    with torch.no_grad():
+        pooled = torch.stack([_upper(upper, photo).mean(dim=(2, 3)) for photo in features.rated[0]])  # (N, 5, 512)
+    mean, deviation = pooled.mean(dim=(0, 1)), pooled.std(dim=(0, 1)) + 1e-3
+    pooled = (pooled - mean) / deviation
+    weights, bias = nn.Parameter(torch.zeros(512)), nn.Parameter(torch.linspace(2, -2, 4))
+    optimiser = torch.optim.LBFGS([weights, bias], max_iter=400, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        loss = _cross_entropy(torch.sigmoid((pooled @ weights).unsqueeze(-1) + bias).mean(dim=1), levels)
+        loss = loss + 0.03 * weights.pow(2).sum()
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    with torch.no_grad():
+        raw = weights / deviation
+        network.head.weight.copy_((raw / 49).repeat_interleave(49))
+        network.head.bias.copy_(bias - (mean * raw).sum())
+
+
+def _cross_entropy(cumulative: Tensor, levels: Tensor) -> Tensor:
+    return F.binary_cross_entropy(cumulative, levels, reduction="none").sum(dim=1).mean()
+
+
+def _latent(upper: nn.Module, weight: Tensor, lower: NDArray[np.float16]) -> Tensor:
+    latent: Tensor = _upper(upper, lower).flatten(1) @ weight  # (n, 25088) -> (n,)
+    return latent
+
+
+def _flat(patches: NDArray[np.float16]) -> NDArray[np.float16]:
+    return patches.reshape(-1, *patches.shape[-3:])
+
+
+def _upper(upper: nn.Module, lower: NDArray[np.float16]) -> Tensor:
+    x = torch.from_numpy(np.ascontiguousarray(lower)).float().contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        response: Tensor = upper(x)
+    return response.float()
+
+
+@torch.inference_mode()
+def _lower(network: OrdinalVGG16, patches: Tensor) -> NDArray[np.float16]:
+    x = ((patches - network.mean) / network.std).contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        response: Tensor = network.features[:_LOWER](x)
+    return response.half().contiguous().numpy()

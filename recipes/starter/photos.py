@@ -1,0 +1,100 @@
+"""The photos that the starter model learns from, and which of them it never sees."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from PIL import Image
+from scipy.stats import norm
+from torch import Tensor
+
+from triage.imaging.decode import decode_photo
+from triage.imaging.drawing import Degradation, degrade
+from triage.quality.patches import resize_photo
+from triage.training.manifest import Split
+
+SPLIT_SEED: Final = 2024
+STRENGTHS: Final = (0.35, 0.65, 0.95)
+"""Of each self-made degradation, growing; a series is the photo itself and these three."""
+
+
+@dataclass(frozen=True, slots=True)
+class RatedPhotos:
+    """LIVE In the Wild (Ghadiyaram and Bovik 2016): photos with human ratings.
+
+    Attributes:
+        photos: uint8 (N, 3, 448, 448).
+        votes: int64 (N,), 0..4.
+        expected_votes: float32 (N,), 0..4: the number of four raters who would accept the photo, before rounding.
+        mos: float64 (N,), mean opinion scores.
+        splits: of each photo.
+    """
+
+    photos: Tensor
+    votes: Tensor
+    expected_votes: Tensor
+    mos: Sequence[float]
+    splits: Sequence[Split]
+
+    def of(self, split: Split) -> Tensor:
+        """Indices of a split's photos."""
+        return torch.tensor([i for i, own in enumerate(self.splits) if own is split])
+
+
+def read_rated(folder: Path) -> RatedPhotos:
+    """Reads the rated photos; 70 % train, 10 % validate and 20 % test, alike in votes."""
+    with (folder / "labels.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    mos = np.array([float(row["mos"]) for row in rows])
+    deviation = np.array([float(row["mos_std"]) for row in rows])
+    votes = np.array([int(row["votes"]) for row in rows])
+    return RatedPhotos(
+        torch.stack([read_photo(folder / "images" / row["image"]) for row in rows]),
+        torch.from_numpy(votes),
+        torch.from_numpy(4 * norm.cdf((mos - 51) / deviation)).float(),
+        mos.tolist(),
+        _stratified(votes),
+    )
+
+
+def read_skin(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Paths of PAD-UFES-20 (Pacheco et al. 2020): for training, and those of 15 % of the patients for the test."""
+    paths = sorted((folder / "images").iterdir())
+    patients = np.unique([path.name.split("_")[1] for path in paths])
+    held_out = set(np.random.default_rng(SPLIT_SEED).permutation(patients)[: round(0.15 * len(patients))])
+    test = [path for path in paths if path.name.split("_")[1] in held_out]
+    return [path for path in paths if path not in set(test)], test
+
+
+def read_photo(path: Path) -> Tensor:
+    """A photo as the network sees it, uint8 (3, 448, 448)."""
+    return resize_photo(decode_photo(path.read_bytes()).image)
+
+
+def degrade_photo(photo: Tensor, degradation: Degradation, strength: float, seed: int) -> Tensor:
+    """Spoils a photo, uint8 (3, 448, 448)."""
+    image = Image.fromarray(photo.permute(1, 2, 0).numpy())
+    spoiled = degrade(image, degradation, min(1.0, strength), seed)
+    return torch.from_numpy(np.array(spoiled)).permute(2, 0, 1)
+
+
+def series(photo: Tensor, degradation: Degradation, random: np.random.Generator, *, jitter: float = 0.0) -> Tensor:
+    """A photo and three ever stronger degradations of it: uint8 (4, 3, 448, 448)."""
+    seed = int(random.integers(2**31))
+    strengths = [strength + jitter * random.uniform(-1, 1) for strength in STRENGTHS]
+    return torch.stack([photo, *(degrade_photo(photo, degradation, strength, seed) for strength in strengths)])
+
+
+def _stratified(votes: np.ndarray[tuple[int], np.dtype[np.int64]]) -> list[Split]:
+    random = np.random.default_rng(SPLIT_SEED)
+    splits = [Split.TRAIN] * len(votes)
+    for value in np.unique(votes):
+        members = random.permutation(np.flatnonzero(votes == value))
+        n_test, n_validation = round(0.2 * len(members)), round(0.1 * len(members))
+        for rank, index in enumerate(members[: n_test + n_validation]):
+            splits[index] = Split.TEST if rank < n_test else Split.VALIDATION
+    return splits
