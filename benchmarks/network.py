@@ -12,8 +12,8 @@ from benchmarks.clinic import clinic, draw_jpegs
 from triage.assessor import Judge, PhotoAssessor
 from triage.imaging.decode import ImageLimits
 from triage.pipeline import DrainLimits, drain
+from triage.quality.network import draw_network
 from triage.quality.scorer import Scorer, choose_device
-from triage.quality.untrained import draw_network
 
 
 def main() -> None:

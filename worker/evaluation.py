@@ -17,6 +17,7 @@ from triage.quality.artifact import read_artifact
 from triage.quality.card import Card
 from triage.quality.patches import resize_photo
 from triage.quality.scorer import Scorer, choose_device
+from triage.quality.starter import model_folder
 from triage.quality.weights import load_network
 from triage.storage import models
 from triage.training.manifest import LabelledPhoto, Split, read_manifest
@@ -88,8 +89,8 @@ def record_evaluation(model: str, name: str, evaluation: dict[str, Any]) -> None
 
 
 def _load(model: str) -> tuple[Card, bytes]:
-    if Path(model).is_dir():
-        return read_artifact(Path(model))
+    if model_folder(model).is_dir():
+        return read_artifact(model_folder(model))
     own = services()
     with own.sessions() as session:
         card = models.find(session, model).card

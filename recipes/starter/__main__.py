@@ -37,9 +37,8 @@ from triage.evaluation.predictions import Predictions
 from triage.imaging.drawing import Degradation
 from triage.quality.artifact import write_artifact
 from triage.quality.card import Card, Recalibration
-from triage.quality.network import OrdinalVGG16
+from triage.quality.network import OrdinalVGG16, draw_network
 from triage.quality.scorer import Scorer
-from triage.quality.untrained import draw_network
 from triage.quality.weights import weights_of
 from triage.training.manifest import Split
 
@@ -51,8 +50,8 @@ LICENCE_NOTES: Final = (
     "and ratings of the LIVE In the Wild Image Quality Challenge Database, Laboratory for Image and Video Engineering, "
     "The University of Texas at Austin (Ghadiyaram and Bovik, Massive Online Crowdsourced Study of Subjective and "
     "Objective Picture Quality, IEEE Transactions on Image Processing 2016, and the database itself, 2015); from "
-    "photos without ratings of PAD-UFES-20 (Pacheco et al. 2020, doi:10.17632/zr7vgbcyr2.1, CC BY 4.0); and by distillation "
-    "from SqueezeNet v1.0 trained on ImageNet (Iandola et al. 2016, BSD). Not from ImageNet's VGG16 weights."
+    "photos without ratings of PAD-UFES-20 (Pacheco et al. 2020, doi:10.17632/zr7vgbcyr2.1, CC BY 4.0); and by "
+    "distillation from SqueezeNet v1.0 trained on ImageNet (Iandola et al. 2016, BSD)."
 )
 
 

@@ -18,7 +18,7 @@ from sqlalchemy import text
 from triage.domain import Acceptance, IncomingAttachment, IncomingMessage
 from triage.quality.artifact import write_artifact
 from triage.quality.card import Card
-from triage.quality.untrained import draw_network
+from triage.quality.network import draw_network
 from triage.quality.weights import weights_of
 from worker.bootstrap import Services
 from worker.embedded.workers import celery_command

@@ -98,3 +98,14 @@ def pool_patches(logits: Tensor, pooling: Pooling = "mean") -> tuple[Tensor, Ten
     """
     patches = logits.sigmoid()  # (N, 5, K)
     return patches.mean(dim=1) if pooling == "mean" else patches.amin(dim=1), patches
+
+
+def draw_network(seed: int, n_outputs: int = 4, head: Head = "coral") -> OrdinalVGG16:
+    """A network with random weights of a fixed seed, scaled so that photos get different scores."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = OrdinalVGG16(n_outputs, head)
+        for layer in network.features:
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    return network.eval()

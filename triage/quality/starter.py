@@ -3,4 +3,10 @@
 from pathlib import Path
 from typing import Final
 
+STARTER: Final = "starter"
 STARTER_FOLDER: Final = Path(__file__).with_name("starter")
+
+
+def model_folder(name: str) -> Path:
+    """The folder of a model that a user names: `starter`, or a path."""
+    return STARTER_FOLDER if name == STARTER else Path(name)

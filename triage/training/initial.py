@@ -12,9 +12,8 @@ from torchvision.models import VGG16_Weights
 
 from triage.errors import ModelError, UsageError
 from triage.quality.artifact import read_artifact
-from triage.quality.network import OrdinalVGG16
+from triage.quality.network import OrdinalVGG16, draw_network
 from triage.quality.starter import STARTER_FOLDER
-from triage.quality.untrained import draw_network
 from triage.quality.weights import load_network
 from triage.training.config import INITIALISATIONS, TrainingConfig
 

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from triage.domain import IncomingAttachment, IncomingMessage, MessageId, Outcome, RetakeStatus
 from triage.errors import TriageError, UsageError
-from triage.quality.card import UNTRAINED
+from triage.quality.starter import STARTER_FOLDER
 from triage.reports.explain import explain
 from triage.reports.html import render_html
 from triage.reports.summary import Period, summarise
@@ -98,8 +98,9 @@ def _run(own: Services, messages: dict[str, list[_Photo]], out: Console) -> None
     asked = {request.message for request in requests}
     names = ", ".join([name for name in messages if name in asked][:_MESSAGES_SHOWN])
     out.print(f"{len(requests)} retake requests flagged" + (f": {names}" if requests else ""))
-    if any(scores["model"] == UNTRAINED for scores in summary["scores"]):
-        out.print("[bold yellow]model: untrained[/]  these scores come from a network that was never trained")
+    out.print(
+        "the starter model is for trying the product, not for care: `triage models card` says what it learned from"
+    )
     report = own.settings.embedded.root / "report.html"
     report.write_text(render_html(summary), encoding="utf-8")
     out.print(f"report: {report}")
@@ -130,10 +131,8 @@ def _incoming(name: str, photos: Sequence[_Photo]) -> IncomingMessage:
 
 
 def _live_model(own: Services) -> str:
-    from triage.quality.untrained import ensure_untrained
-
-    model = own.registry.add(ensure_untrained(own.settings.embedded.root / "untrained-model"), actor="demo")
-    own.registry.promote(model.card.weights_sha256, actor="demo", allow_untrained=True)
+    model = own.registry.add(STARTER_FOLDER, actor="demo")
+    own.registry.promote(model.card.weights_sha256, actor="demo")
     return model.card.label
 
 

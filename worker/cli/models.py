@@ -7,6 +7,7 @@ import click
 
 from triage.errors import UsageError
 from triage.quality.card import card_json
+from triage.quality.starter import model_folder
 from triage.storage import models as rows
 from triage.storage.models import RegisteredModel
 from worker.cli.output import json_option, print_json, print_table
@@ -47,12 +48,12 @@ def list_(*, as_json: bool) -> None:
 
 
 @models.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder")
 @_by
 @json_option
-def add(folder: Path, by: str, *, as_json: bool) -> None:
-    """Register the model in FOLDER (weights.safetensors and card.json) as a candidate."""
-    _show(services().registry.add(folder, actor=by), as_json=as_json)
+def add(folder: str, by: str, *, as_json: bool) -> None:
+    """Register the model in FOLDER (weights.safetensors and card.json), or `starter`, as a candidate."""
+    _show(services().registry.add(model_folder(folder), actor=by), as_json=as_json)
 
 
 @models.command()

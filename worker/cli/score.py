@@ -6,18 +6,19 @@ from typing import Any
 
 import click
 
-from triage.errors import AttachmentError, ErrorCode, ServiceUnavailableError
+from triage.errors import AttachmentError, ErrorCode
+from triage.quality.starter import STARTER, model_folder
 from worker.cli.output import json_option, print_json, print_table
 from worker.settings import Settings, load_settings
 
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True)
-@click.option("--model", "model_folder", type=click.Path(path_type=Path), help="Folder of a model artifact.")
+@click.option("--model", default=STARTER, show_default=True, help="Folder of a model, or starter.")
 @json_option
-def score(paths: tuple[str, ...], model_folder: Path | None, *, as_json: bool) -> None:
+def score(paths: tuple[str, ...], model: str, *, as_json: bool) -> None:
     """Score photos, without a queue or a database."""
-    rows = score_files(load_settings(), paths, model_folder)
+    rows = score_files(load_settings(), paths, model_folder(model))
     if as_json:
         print_json(rows)
         return
@@ -37,7 +38,7 @@ def score(paths: tuple[str, ...], model_folder: Path | None, *, as_json: bool) -
     )
 
 
-def score_files(settings: Settings, paths: Sequence[str], model_folder: Path | None) -> list[dict[str, Any]]:
+def score_files(settings: Settings, paths: Sequence[str], folder: Path) -> list[dict[str, Any]]:
     """Scores files one after another, so that any number of them needs the memory of one.
 
     Returns:
@@ -49,16 +50,9 @@ def score_files(settings: Settings, paths: Sequence[str], model_folder: Path | N
     """
     from triage.quality.artifact import read_artifact
     from triage.quality.scorer import Scorer, choose_device
-    from triage.quality.untrained import ensure_untrained
     from triage.quality.weights import load_network
 
-    if model_folder is None:
-        try:
-            settings.embedded.prepare()
-            model_folder = ensure_untrained(settings.embedded.root / "untrained-model")
-        except OSError as error:
-            raise ServiceUnavailableError("the state folder cannot be written to: set TRIAGE_HOME") from error
-    card, weights = read_artifact(model_folder)
+    card, weights = read_artifact(folder)
     scorer = Scorer.of(card, load_network(card, weights), choose_device(settings.scorer.device))
     return [_score_file(path, scorer, settings, threshold=card.threshold, model=card.label) for path in paths]
 

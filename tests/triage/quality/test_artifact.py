@@ -9,8 +9,7 @@ from safetensors.torch import save
 from triage.errors import ModelError
 from triage.quality.artifact import read_artifact, write_artifact
 from triage.quality.card import UNTRAINED, Card, read_card
-from triage.quality.network import OrdinalVGG16
-from triage.quality.untrained import draw_network
+from triage.quality.network import OrdinalVGG16, draw_network
 from triage.quality.weights import load_network, weights_of
 
 

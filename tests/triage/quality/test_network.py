@@ -5,8 +5,7 @@ import torch
 from torch import nn
 from torchvision.models import VGG16_Weights, vgg16
 
-from triage.quality.network import N_FEATURES, CoralHead, OrdinalVGG16, pool_patches
-from triage.quality.untrained import draw_network
+from triage.quality.network import N_FEATURES, CoralHead, OrdinalVGG16, draw_network, pool_patches
 from triage.training.loop import coral_loss
 
 

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from triage.quality.network import CoralHead
+from triage.quality.card import Recalibration
+from triage.quality.network import CoralHead, draw_network
 from triage.quality.patches import five_patches
 from triage.quality.scorer import Scorer, choose_device
-from triage.quality.untrained import draw_network
 
 CPU = torch.device("cpu")
 
@@ -22,7 +22,7 @@ class RedNetwork(nn.Module):
         return red.unsqueeze(-1) - torch.arange(4)  # (N, 5, 4)
 
 
-def _scorer(**arguments: int) -> Scorer:
+def _scorer(**arguments: object) -> Scorer:
     return Scorer(RedNetwork(), device=CPU, **({"good_votes": 2} | arguments))  # type: ignore[arg-type]
 
 
@@ -48,6 +48,42 @@ def test_score_is_exact_when_the_weights_are_set_by_hand() -> None:
     assert found.patch_scores == pytest.approx([_sigmoid(red - 1) for red in reds], abs=1e-6)
     assert found.score == found.cumulative[1]
     assert found.grade == 1  # only P(votes >= 1) exceeds one half
+
+
+def test_score_is_that_of_the_worst_patch_when_pooling_takes_the_smallest() -> None:
+    photo = _photo(255)
+    photo[0, :224, :224] = 51  # one fifth
+
+    [found] = _scorer(pooling="min").score([photo])
+
+    assert found.cumulative == pytest.approx([_sigmoid(0.2 - level) for level in range(4)], abs=1e-6)
+    assert found.score == min(found.patch_scores)
+
+
+def test_every_probability_is_recalibrated() -> None:
+    [found] = _scorer(recalibration=Recalibration(slope=2.0, intercept=0.5)).score([_photo(255)])
+
+    expected = [_sigmoid(2 * (1 - level) + 0.5) for level in range(4)]
+    assert found.cumulative == pytest.approx(expected, abs=1e-6)
+    assert found.patch_scores == pytest.approx([expected[1]] * 5, abs=1e-6)
+    assert found.grade == 2  # at level 3 of 4, sigmoid(-1.5) is below one half
+
+
+@pytest.mark.parametrize("probability_end", [1e4, -1e4])
+def test_recalibration_survives_probabilities_of_zero_and_one(probability_end: float) -> None:
+    class Certain(nn.Module):
+        def forward(self, photos: Tensor) -> Tensor:
+            return torch.full((len(photos), 5, 4), probability_end)
+
+    scorer = Scorer(
+        Certain(),  # type: ignore[arg-type]
+        good_votes=2,
+        device=CPU,
+        recalibration=Recalibration(slope=1.5, intercept=-1.0),
+    )
+    [found] = scorer.score([_photo(0)])
+
+    assert found.score == pytest.approx(1.0 if probability_end > 0 else 0.0, abs=1e-6)
 
 
 @pytest.mark.parametrize("good_votes", [1, 3, 4])

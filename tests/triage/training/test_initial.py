@@ -11,8 +11,7 @@ from torchvision.models import VGG16_Weights
 from triage.errors import ModelError, UsageError
 from triage.quality.artifact import write_artifact
 from triage.quality.card import Card
-from triage.quality.network import IndependentHead, OrdinalVGG16
-from triage.quality.untrained import draw_network
+from triage.quality.network import IndependentHead, OrdinalVGG16, draw_network
 from triage.quality.weights import weights_of
 from triage.training.config import TrainingConfig
 from triage.training.initial import initial_network

@@ -13,7 +13,7 @@ import pytest
 from tests.worker.cli.conftest import Result
 from triage.quality.artifact import write_artifact
 from triage.quality.card import Card
-from triage.quality.untrained import draw_network
+from triage.quality.network import draw_network
 from triage.quality.weights import weights_of
 from worker.cli import _COMMANDS, cli
 from worker.process import services
