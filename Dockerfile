@@ -37,7 +37,7 @@ LABEL org.opencontainers.image.title="skin-photo-triage" \
 RUN pip uninstall --yes --root-user-action=ignore setuptools wheel pip \
  && groupadd --gid 10001 triage \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin triage \
- && install -d -o triage -g triage /srv/triage /srv/triage/blobs /srv/triage/models /srv/triage/exchange
+ && install -d -o triage -g triage /srv/triage /srv/triage/blobs /srv/triage/models /srv/triage/runs /srv/triage/exchange
 COPY --from=build /opt/triage /opt/triage
 
 ENV PATH=/opt/triage/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 TRIAGE_HOME=/srv/triage

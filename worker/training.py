@@ -41,7 +41,7 @@ def train_next(services: Services) -> bool:
         torch.set_num_threads(settings.threads)
     device = choose_device(settings.device)
     lease = timedelta(seconds=settings.lease_seconds)
-    with held_lock(services.engine, f"training on {device} of {socket.gethostname()}") as free:
+    with held_lock(services.engine, device_lock(device)) as free:
         if not free:
             log.info("training.postponed", device=str(device))
             return False
@@ -51,6 +51,13 @@ def train_next(services: Services) -> bool:
             return False
         _train_run(services, *claimed, device=device, lease=lease)
     return True
+
+
+def device_lock(device: torch.device) -> str:
+    """The name of the lock under which a device trains; containers that share a card share its name."""
+    if device.type == "cuda":
+        return f"training on {torch.cuda.get_device_properties(device).uuid}"
+    return f"training on {device} of {socket.gethostname()}"
 
 
 def run_folder(services: Services, run_id: RunId) -> Path:

@@ -3,13 +3,13 @@
 import io
 import os
 import signal
-import socket
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeAlias
 
 import pytest
+import torch
 from celery import Celery
 from PIL import Image
 from pydantic import SecretStr
@@ -20,6 +20,7 @@ from triage.storage import runs
 from triage.storage.locks import held_lock
 from worker.bootstrap import Services
 from worker.settings import RedisSettings, Settings
+from worker.training import device_lock
 
 Deploy: TypeAlias = Callable[..., AbstractContextManager[Deployment]]
 
@@ -199,7 +200,7 @@ def test_cancelled_training_stops_and_leaves_nothing_behind(
 
 def test_two_runs_never_train_at_once_on_one_device(deploy: Deploy, start_training: Callable[..., Run]) -> None:
     with deploy("training", "intake") as clinic:
-        with held_lock(clinic.services.engine, f"training on cpu of {socket.gethostname()}") as free:
+        with held_lock(clinic.services.engine, device_lock(torch.device("cpu"))) as free:
             assert free
             run = start_training(clinic, "second", epochs=1)
             assert eventually(lambda: b"training.postponed" in clinic.log("training").read_bytes())
