@@ -103,8 +103,7 @@ def plot_learning_curve(epochs: Sequence[Mapping[str, Any]]) -> str:
         right = axes.twinx()
         right.plot(numbers, [epoch["validation_auc"] for epoch in epochs], color=_RED, label="validation AUC")
         right.set(ylabel="AUC")
-        right.legend(loc="upper right", frameon=False)
-    axes.legend(loc="lower left", frameon=False)
+    figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=8)
     return _svg(figure)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from triage.evaluation.agreement import krippendorff_alpha, pairwise_kappa
-from triage.training.manifest import LabelledPhoto, Manifest
+from triage.training.manifest import LabelledPhoto, Manifest, Split
 
 _FITZPATRICK_GROUPS: Final = {"I-III": {"I", "II", "III"}, "IV-VI": {"IV", "V", "VI"}}
 _NOT_SPLIT: Final = "not split"
@@ -21,16 +21,18 @@ def describe(manifest: Manifest, *, good_votes: int = 2) -> dict[str, Any]:
         `{n, n_reviewers, good_votes, n_good, by_split{split: {n, votes[K+1], n_good, fitzpatrick{}, sources{}}},
         reviewers, agreement}`; the last two are None where only the number of votes is known.
     """
-    splits: dict[str, list[LabelledPhoto]] = {}
-    for photo in manifest.photos:
-        splits.setdefault(photo.split.value if photo.split else _NOT_SPLIT, []).append(photo)
+    splits = {split.value: manifest.of(split) for split in Split} | {
+        _NOT_SPLIT: [photo for photo in manifest.photos if photo.split is None]
+    }
     known = [photo for photo in manifest.photos if photo.reviews]
     return {
         "n": len(manifest.photos),
         "n_reviewers": manifest.n_reviewers,
         "good_votes": good_votes,
         "n_good": sum(photo.votes >= good_votes for photo in manifest.photos),
-        "by_split": {name: _table_1(photos, manifest.n_reviewers, good_votes) for name, photos in splits.items()},
+        "by_split": {
+            name: _table_1(photos, manifest.n_reviewers, good_votes) for name, photos in splits.items() if photos
+        },
         "reviewers": _table_3(known, manifest.reviewers) if known else None,
         "agreement": _agreement(known, manifest.reviewers) if known else None,
     }
