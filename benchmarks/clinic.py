@@ -109,7 +109,7 @@ def _clinic(sessions: Sessions, folder: Path) -> Clinic:
         weights_sha256="0" * 64,
     )
     with sessions.begin() as session:
-        model = models.add(session, card)
+        model, _ = models.add(session, card)
         models.set_stage(session, model.id, Stage.LIVE)
     blobs, uris, policy = (
         BlobStore(str(folder / "blobs")),

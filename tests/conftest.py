@@ -116,7 +116,7 @@ def live_model(sessions: Sessions) -> RegisteredModel:
         weights_sha256="0" * 64,
     )
     with sessions.begin() as session:
-        model = models.add(session, card)
+        model, _ = models.add(session, card)
         models.set_stage(session, model.id, Stage.LIVE)
         return models.find(session, model.card.weights_sha256)
 

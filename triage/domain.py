@@ -279,6 +279,7 @@ class Run:
     parameters: Mapping[str, object]
     progress: Mapping[str, object]
     is_leased: bool
+    attempts: int
     error: str | None
     created_at: datetime
     started_at: datetime | None

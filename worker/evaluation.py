@@ -21,6 +21,7 @@ from triage.quality.starter import model_folder
 from triage.quality.weights import load_network
 from triage.storage import models
 from triage.training.manifest import LabelledPhoto, Split, read_manifest
+from triage.training.photos import crop
 from triage.training.predictions import predictions_of
 from worker.process import services
 from worker.settings import load_settings
@@ -41,20 +42,26 @@ class Predicted:
     mistakes: Callable[[float], Sequence[Mistake]]
 
 
-def predict_manifest(model: str, manifest: Path, split: str | None) -> Predicted:
+def predict_manifest(model: str, manifest: Path, split: str | None, *, to_record: bool = False) -> Predicted:
     """Scores labelled photos with a registered model, or one in a folder. Photos that cannot be read are left out.
+
+    Args:
+        to_record: the result is for a registered model's card, which photos that models learn from cannot fill.
 
     Raises:
         UsageError: the manifest is wrong, there is no such model, or no photo is left.
         ModelError: the model cannot be loaded.
     """
-    card, weights = _load(model)
+    card, weights = _load_registered(model) if to_record else _load(model)
     photos: Sequence[LabelledPhoto] = read_manifest(manifest, n_reviewers=card.n_outputs).photos
     if split is not None:
         if split not in {*Split}:
             raise UsageError(f"--split must be one of {', '.join(Split)}")
         photos = [photo for photo in photos if photo.split == split]
+    if to_record and any(photo.split is Split.TRAIN for photo in photos):
+        raise UsageError("--record: the manifest holds training photos: give --split test")
     settings = load_settings()
+    crops = bool(card.training_settings.get("region_of_interest"))
     scorer = Scorer.of(card, load_network(card, weights), choose_device(settings.scorer.device))
     labels: list[LabelledPhoto] = []
     scores: list[float] = []
@@ -64,6 +71,11 @@ def predict_manifest(model: str, manifest: Path, split: str | None) -> Predicted
         except (AttachmentError, OSError) as error:
             log.warning("photo.unreadable", error_type=type(error).__name__)
             continue
+        if crops and photo.box is not None:
+            region = crop(image, photo.box)
+            if region is None:
+                continue
+            image = region
         [score] = scorer.score([resize_photo(image)])
         labels.append(photo)
         scores.append(score.score)
@@ -91,6 +103,10 @@ def record_evaluation(model: str, name: str, evaluation: dict[str, Any]) -> None
 def _load(model: str) -> tuple[Card, bytes]:
     if model_folder(model).is_dir():
         return read_artifact(model_folder(model))
+    return _load_registered(model)
+
+
+def _load_registered(model: str) -> tuple[Card, bytes]:
     own = services()
     with own.sessions() as session:
         card = models.find(session, model).card

@@ -103,6 +103,6 @@ class Scoring:
         for model in shadows:
             try:
                 judges.append(self._judge(model))
-            except ModelError as error:
+            except Exception as error:  # whatever is wrong with it, nothing depends on a shadow
                 log.warning("shadow.unavailable", model_version=str(model.id), error_type=type(error).__name__)
         return judges

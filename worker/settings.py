@@ -69,7 +69,8 @@ class RetakeSettings(_Group):
 
 
 class TrainingSettings(_Group):
-    lease_seconds: float = Field(default=60, gt=0)
+    lease_seconds: float = Field(default=60, ge=5)
+    max_attempts: int = Field(default=10, ge=1)
     device: str = "auto"
     threads: int | None = Field(default=None, ge=1, description="CPU threads of training; torch's choice if unset")
     folder: Path | None = Field(default=None, description="checkpoints of runs; an embedded folder if unset")

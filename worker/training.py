@@ -3,35 +3,37 @@
 import shutil
 import socket
 import tempfile
-import threading
-from collections.abc import Mapping
-from dataclasses import asdict
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final
+from uuid import UUID
 
 import structlog
 import torch
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
+from sqlalchemy.exc import SQLAlchemyError
 
-from triage.domain import LeaseToken, Run, RunId, RunKind, RunStatus
+from triage.domain import LeaseToken, Run, RunKind, RunStatus
 from triage.errors import LeaseLostError, ServiceUnavailableError, TriageError, UsageError
 from triage.quality.artifact import write_artifact
+from triage.quality.card import ModelName
 from triage.quality.scorer import choose_device
 from triage.storage import runs
-from triage.storage.engine import database_errors
-from triage.storage.locks import held_lock
+from triage.storage.locks import HeldLock, try_lock
 from triage.storage.models import RegisteredModel
-from triage.training.checkpoint import TrainingState
 from triage.training.config import TrainingConfig
-from triage.training.manifest import read_manifest
+from triage.training.manifest import Manifest, read_manifest
 from triage.training.model import TrainedModel, train_model
 from triage.training.splits import split_photos
 from worker.bootstrap import Services
+from worker.heart import Heart
+from worker.logging import where
 
 log = structlog.get_logger(__name__)
 
-_BEAT_SECONDS: Final = 2.0
+_OPEN: Final = {RunStatus.PENDING, RunStatus.RUNNING}
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 def train_next(services: Services) -> bool:
@@ -41,118 +43,44 @@ def train_next(services: Services) -> bool:
         torch.set_num_threads(settings.threads)
     device = choose_device(settings.device)
     lease = timedelta(seconds=settings.lease_seconds)
-    with held_lock(services.engine, device_lock(device)) as free:
-        if not free:
+    with try_lock(services.engine, device_lock(device)) as lock:
+        if lock is None:
             log.info("training.postponed", device=str(device))
             return False
+        _delete_left_folders(services)
         with services.sessions.begin() as session:
             claimed = runs.claim(session, RunKind.TRAINING, lease=lease)
         if claimed is None:
             return False
-        _train_run(services, *claimed, device=device, lease=lease)
+        _train_run(services, *claimed, device=device, lease=lease, lock=lock)
     return True
 
 
 def device_lock(device: torch.device) -> str:
-    """The name of the lock under which a device trains; containers that share a card share its name."""
+    """The name of the lock under which a device trains; containers that share a card or a machine share its name."""
     if device.type == "cuda":
         return f"training on {torch.cuda.get_device_properties(device).uuid}"
-    return f"training on {device} of {socket.gethostname()}"
+    machine = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else socket.gethostname()
+    return f"training on {device} of {machine}"
 
 
-def run_folder(services: Services, run_id: RunId) -> Path:
-    """Where a run keeps its checkpoint and its decoded photos until it ends."""
-    return services.settings.training_folder / str(run_id)
-
-
-class Heart:
-    """Keeps a run's lease alive from a thread of its own, and tells how far the run is.
-
-    The training hears of a lease that was lost at its next batch, and ends.
-    """
-
-    def __init__(self, services: Services, run: Run, token: LeaseToken, lease: timedelta, *, epochs: int) -> None:
-        self.progress: dict[str, Any] = {"stage": "starting", "epoch": 0, "done": 0.0, "epochs": []} | dict(
-            run.progress
-        )
-        self._services = services
-        self._run = run
-        self._token = token
-        self._lease = lease
-        self._max_epochs = epochs
-        self._stop = threading.Event()
-        self._lost: LeaseLostError | None = None
-        self._thread = threading.Thread(target=self._keep_beating, name="heart", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def check(self) -> None:
-        """
-        Raises:
-            LeaseLostError: another worker holds the run, or it was cancelled.
-        """
-        if self._lost is not None:
-            raise self._lost
-
-    def on_photos(self, done: int, total: int) -> None:
-        self._tell(stage="reading photos", photos=done, of_photos=total)
-
-    def on_batch(self, epoch: int, share: float) -> None:
-        self._tell(stage="training", epoch=epoch, done=share, seconds_left=self._seconds_left(share))
-
-    def on_epoch(self, state: TrainingState) -> None:
-        self._tell(epochs=[asdict(epoch) for epoch in state.epochs])
-
-    def on_evaluation(self) -> None:
-        self._tell(stage="evaluating", seconds_left=None)
-
-    def finish(self, status: RunStatus, *, error: str | None = None, **progress: object) -> None:
-        """
-        Raises:
-            LeaseLostError: another worker holds the run, or it was cancelled.
-        """
-        with self._services.sessions.begin() as session:
-            runs.finish(session, self._run.id, self._token, status, progress=self.progress | progress, error=error)
-
-    def _tell(self, **progress: object) -> None:
-        self.check()
-        self.progress = self.progress | progress  # a new one each time: the other thread may be reading the old one
-
-    def _keep_beating(self) -> None:
-        while not self._stop.wait(_BEAT_SECONDS):
-            try:
-                with database_errors(), self._services.sessions.begin() as session:
-                    runs.beat(session, self._run.id, self._token, lease=self._lease, progress=self.progress)
-            except LeaseLostError as error:
-                self._lost = error
-                return
-            except ServiceUnavailableError as error:  # the lease may last until Postgres is back
-                log.warning("postgres.unavailable", error_type=type(error).__name__)
-
-    def _seconds_left(self, share: float) -> float | None:
-        """At most: early stopping may end the training sooner. None before the first epoch is done."""
-        epochs: list[Mapping[str, Any]] = self.progress["epochs"]
-        if not epochs:
-            return None
-        seconds = sum(float(epoch["seconds"]) for epoch in epochs) / len(epochs)
-        return seconds * (self._max_epochs - len(epochs) - share)
-
-
-def _train_run(services: Services, run: Run, token: LeaseToken, *, device: torch.device, lease: timedelta) -> None:
-    folder = run_folder(services, run.id)
+def _train_run(
+    services: Services, run: Run, token: LeaseToken, *, device: torch.device, lease: timedelta, lock: HeldLock
+) -> None:
+    """Trains one run to its end. Whatever ends it is on its row; only a lost lease or database leaves it open."""
     log.info("training.started", run_id=str(run.id), device=str(device))
     try:
-        config = _config(run.parameters["config"])
-        with Heart(services, run, token, lease, epochs=config.epochs) as heart:
-            trained = _make_model(services, run, config, folder=folder, device=device, observer=heart)
-            heart.check()
-            model = _register(services, trained)
+        config = _checked(services, run)
+        with Heart(services.sessions, run, token, lease, device=lock, epochs=config.epochs) as heart:
+            try:
+                trained = _make_model(services, run, config, device=device, observer=heart)
+                heart.check()
+                model = _register(services, trained)
+            except TriageError as error:
+                if isinstance(error, LeaseLostError | ServiceUnavailableError):
+                    raise
+                heart.finish(RunStatus.FAILED, error=str(error))
+                raise
             heart.finish(
                 RunStatus.DONE,
                 stage="done",
@@ -164,31 +92,54 @@ def _train_run(services: Services, run: Run, token: LeaseToken, *, device: torch
         log.info("training.finished", run_id=str(run.id), unreadable=trained.unreadable)
     except LeaseLostError as error:
         log.warning("training.stopped", run_id=str(run.id), error_type=type(error).__name__)
-        if _is_open(services, run.id):
-            return  # another worker goes on from the checkpoint
-    except ServiceUnavailableError:
+    except (ServiceUnavailableError, SQLAlchemyError):
         raise  # the lease runs out, and whoever takes the run goes on from the checkpoint
     except TriageError as error:
-        with services.sessions.begin() as session:
-            runs.finish(session, run.id, token, RunStatus.FAILED, progress=run.progress, error=str(error))
+        _fail(services, run, token, str(error))
         log.error("training.failed", run_id=str(run.id), error_type=type(error).__name__)
-    shutil.rmtree(folder, ignore_errors=True)
+    except Exception as error:  # a defect, or a device or disk that is full; never its text, which may name a photo
+        frames = " < ".join(reversed(where(error.__traceback__)))
+        _fail(services, run, token, f"internal error: {type(error).__name__} at {frames}")
+        log.error("training.failed", run_id=str(run.id), error_type=type(error).__name__, where=frames)
+    _delete_left_folders(services)
+
+
+def _checked(services: Services, run: Run) -> TrainingConfig:
+    """The settings of a run, told wrong before an hour is spent on it.
+
+    Raises:
+        UsageError: the settings or the name are wrong, or too many workers died of the run.
+    """
+    if run.attempts > services.settings.training.max_attempts:
+        raise UsageError("its worker died too often: see the training worker's log, then start another run")
+    try:
+        TypeAdapter(ModelName).validate_python(run.parameters["name"])
+        return TrainingConfig.model_validate(run.parameters["config"])
+    except ValidationError as error:
+        fields = ", ".join(".".join(map(str, problem["loc"])) for problem in error.errors())
+        raise UsageError(f"the training settings are wrong at: {fields}") from error
 
 
 def _make_model(
-    services: Services, run: Run, config: TrainingConfig, *, folder: Path, device: torch.device, observer: Heart
+    services: Services, run: Run, config: TrainingConfig, *, device: torch.device, observer: Heart
 ) -> TrainedModel:
-    manifest = read_manifest(Path(str(run.parameters["manifest"])), n_reviewers=config.n_reviewers)
     return train_model(
-        split_photos(manifest, seed=config.seed),
+        split_photos(_manifest(run, config), seed=config.seed),
         config,
         name=str(run.parameters["name"]),
         init=str(run.parameters["init"]),
-        folder=folder,
+        folder=services.settings.training_folder / str(run.id),
         device=device,
         limits=services.settings.image_limits,
         observer=observer,
     )
+
+
+def _manifest(run: Run, config: TrainingConfig) -> Manifest:
+    try:
+        return read_manifest(Path(str(run.parameters["manifest"])), n_reviewers=config.n_reviewers)
+    except UsageError as error:  # what it says of files is for whoever asks, and not for the database
+        raise UsageError("the manifest cannot be used: `triage dataset check` says why") from error
 
 
 def _register(services: Services, trained: TrainedModel) -> RegisteredModel:
@@ -197,14 +148,23 @@ def _register(services: Services, trained: TrainedModel) -> RegisteredModel:
         return services.registry.add(Path(folder), actor="training")
 
 
-def _is_open(services: Services, run_id: RunId) -> bool:
-    with services.sessions() as session:
-        return runs.find(session, run_id).status in {RunStatus.PENDING, RunStatus.RUNNING}
+def _fail(services: Services, run: Run, token: LeaseToken, error: str) -> None:
+    with suppress(LeaseLostError), services.sessions.begin() as session:
+        runs.finish(session, run.id, token, RunStatus.FAILED, progress=run.progress, error=error)
 
 
-def _config(document: object) -> TrainingConfig:
+def _delete_left_folders(services: Services) -> None:
+    """Deletes the photos and checkpoints of runs that have ended, whoever was killed before doing so."""
+    root = services.settings.training_folder
+    for folder in root.iterdir() if root.is_dir() else ():
+        with suppress(ValueError):
+            if not _is_open(services, UUID(folder.name)):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_open(services: Services, run_id: UUID) -> bool:
     try:
-        return TrainingConfig.model_validate(document)
-    except ValidationError as error:
-        fields = ", ".join(".".join(map(str, problem["loc"])) for problem in error.errors())
-        raise UsageError(f"the training settings are wrong at: {fields}") from error
+        with services.sessions() as session:
+            return runs.find(session, run_id).status in _OPEN
+    except UsageError:
+        return False

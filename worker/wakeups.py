@@ -14,6 +14,9 @@ log = structlog.get_logger(__name__)
 DRAIN = "inbox.drain"
 TRAIN = "training.run"
 
+# A run may wait for hours behind another one; its wake-ups must not pile up meanwhile.
+_TRAIN_WINDOW_MS = 300_000
+
 
 class WakeUps:
     """Publishes wake-ups, at most one of a kind until a worker has taken it up or the window is over."""
@@ -30,7 +33,7 @@ class WakeUps:
 
     def training(self) -> bool:
         """Wakes a training worker; returns whether a wake-up is under way."""
-        return self._publish(TRAIN)
+        return self._publish(TRAIN, window_ms=_TRAIN_WINDOW_MS)
 
     def taken_up(self, task: str) -> None:
         """Says that a worker has taken the wake-up, so that the next piece of work publishes a new one."""
@@ -39,9 +42,9 @@ class WakeUps:
         except RedisError as error:
             log.warning("redis.unavailable", error_type=type(error).__name__, task=task)
 
-    def _publish(self, task: str) -> bool:
+    def _publish(self, task: str, *, window_ms: int | None = None) -> bool:
         try:
-            if self._redis.set(self._key(task), 1, nx=True, px=self._window_ms):
+            if self._redis.set(self._key(task), 1, nx=True, px=window_ms or self._window_ms):
                 self._celery.send_task(task, ignore_result=True)
         except (RedisError, OperationalError, OSError) as error:
             log.warning("redis.unavailable", error_type=type(error).__name__, task=task)

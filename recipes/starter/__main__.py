@@ -32,7 +32,7 @@ from recipes.starter.photos import (
 from recipes.starter.teacher import SqueezeNet
 from triage.evaluation.calibration import fit_platt
 from triage.evaluation.evaluate import evaluate
-from triage.evaluation.operating_point import youden_threshold
+from triage.evaluation.operating_point import just_below, youden_threshold
 from triage.evaluation.predictions import Predictions
 from triage.imaging.drawing import Degradation
 from triage.quality.artifact import write_artifact
@@ -113,7 +113,7 @@ def describe(network: OrdinalVGG16, rated: RatedPhotos, held_out_skin: Tensor, c
     scores = scores_of(plain, rated.photos[chosen_on])
     good = (rated.votes[chosen_on] >= GOOD_VOTES).numpy()
     platt = fit_platt(scores, good)
-    threshold = youden_threshold(platt.apply(scores), good)
+    threshold = just_below(youden_threshold(platt.apply(scores), good))
     metrics: dict[str, Any] = {}
     for split in (Split.VALIDATION, Split.TEST):
         members = rated.of(split)

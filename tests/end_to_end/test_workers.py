@@ -13,11 +13,12 @@ import torch
 from celery import Celery
 from PIL import Image
 from pydantic import SecretStr
+from safetensors.torch import load
 
 from tests.end_to_end.conftest import Deployment, eventually
-from triage.domain import Run, RunKind, RunStatus
-from triage.storage import runs
-from triage.storage.locks import held_lock
+from triage.domain import Run, RunKind, RunStatus, new_id
+from triage.storage import models, runs
+from triage.storage.locks import try_lock
 from worker.bootstrap import Services
 from worker.settings import RedisSettings, Settings
 from worker.training import device_lock
@@ -116,9 +117,10 @@ def start_training(jpeg: Callable[..., bytes], tmp_path: Path) -> Callable[..., 
         (tmp_path / f"{seed}.jpg").write_bytes(jpeg(seed))
     splits = ["train"] * 4 + ["validation"] * 2
     rows = [f"{seed}.jpg,{vote},{split}" for seed, (vote, split) in enumerate(zip(votes, splits, strict=True))]
-    manifest.write_text("\n".join(["path,votes,split", *rows]), encoding="utf-8")
 
-    def start(clinic: Deployment, name: str, *, epochs: int) -> Run:
+    def start(clinic: Deployment, name: str, *, epochs: int, rewrite: bool = True) -> Run:
+        if rewrite:
+            manifest.write_text("\n".join(["path,votes,split", *rows]), encoding="utf-8")
         config = {"epochs": epochs, "patience": epochs, "batch_photos": 2, "frozen_convolutions": 12}
         parameters = {"manifest": str(manifest), "name": name, "init": "random", "config": config}
         with clinic.services.sessions.begin() as session:
@@ -176,10 +178,11 @@ def test_killed_training_goes_on_and_ends_in_the_weights_of_an_undisturbed_one(
 
         assert eventually(lambda: _ended(clinic, run)) == "done"
         assert clinic.query("SELECT attempts FROM run ORDER BY id") == [(1,), (2,)]
-        # the same weights are the same model: the second run added none
-        assert clinic.query("SELECT name FROM model_version ORDER BY id") == [("strict",), ("undisturbed",)]
-        progress = _find(clinic, run).progress
-        assert progress["weights_sha256"] == _find(clinic, undisturbed).progress["weights_sha256"]
+        with clinic.services.sessions() as session:
+            cards = [models.find(session, name).card for name in ("undisturbed", "killed")]
+        first, second = (load(clinic.services.registry.weights(card)) for card in cards)
+        assert all(torch.equal(first[name], second[name]) for name in first)
+        assert cards[0].threshold == cards[1].threshold
 
 
 def test_cancelled_training_stops_and_leaves_nothing_behind(
@@ -198,10 +201,29 @@ def test_cancelled_training_stops_and_leaves_nothing_behind(
         assert eventually(lambda: _ended(clinic, following)) == "done"
 
 
+def test_run_fails_in_one_line_and_leaves_nothing_behind_when_it_cannot_be_done(
+    deploy: Deploy, start_training: Callable[..., Run], tmp_path: Path
+) -> None:
+    left = tmp_path / "runs" / str(new_id())  # of a run that ended while its worker was dead
+    left.mkdir(parents=True)
+    (left / "train.photos").write_bytes(b"a photo")
+    with deploy("training") as clinic:
+        misnamed = start_training(clinic, "not a name", epochs=1)
+        assert "settings are wrong" in str(eventually(lambda: _ended(clinic, misnamed)))
+        (tmp_path / "manifest.csv").write_text(f"path,votes\n{PATIENT}.jpg,1\n", encoding="utf-8")
+        broken = start_training(clinic, "broken", epochs=1, rewrite=False)
+        error = str(eventually(lambda: _ended(clinic, broken)))
+
+        assert "triage dataset check" in error
+        assert PATIENT not in error
+        assert _find(clinic, broken).status is RunStatus.FAILED
+        assert eventually(lambda: not list((tmp_path / "runs").iterdir()))
+
+
 def test_two_runs_never_train_at_once_on_one_device(deploy: Deploy, start_training: Callable[..., Run]) -> None:
     with deploy("training", "intake") as clinic:
-        with held_lock(clinic.services.engine, device_lock(torch.device("cpu"))) as free:
-            assert free
+        with try_lock(clinic.services.engine, device_lock(torch.device("cpu"))) as lock:
+            assert lock is not None
             run = start_training(clinic, "second", epochs=1)
             assert eventually(lambda: b"training.postponed" in clinic.log("training").read_bytes())
             assert _find(clinic, run).status is RunStatus.PENDING

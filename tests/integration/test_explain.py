@@ -62,7 +62,7 @@ def test_history_holds_every_verdict_and_error_of_every_photo(clinic: Clinic) ->
         verdicts.add(
             session,
             [scored(accepted.attachments[0].id, 0.75)],
-            model_version_id=models.add(session, later).id,
+            model_version_id=models.add(session, later)[0].id,
             threshold=0.6,
             origin=VerdictOrigin.RESCORING,
         )

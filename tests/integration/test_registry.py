@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from triage.domain import Stage
 from triage.errors import ModelError, UsageError
-from triage.quality.artifact import WEIGHTS_FILE, write_artifact
+from triage.quality.artifact import WEIGHTS_FILE, read_artifact, write_artifact
 from triage.quality.card import Card
 from triage.quality.registry import Registry
 from triage.storage import models
@@ -78,6 +78,20 @@ def test_model_is_registered_once_when_the_same_weights_come_again(
 
     assert first.id == again.id
     assert _stages(sessions) == {"a": Stage.CANDIDATE}
+    assert _audit(sessions) == [("test", "model.added")]
+
+
+def test_same_weights_are_refused_under_another_name(
+    registry: Registry, make_model: Callable[..., Path], sessions: Sessions
+) -> None:
+    registry.add(make_model("a"), actor="test")
+    folder = make_model("b")
+    card = read_artifact(folder)[0]
+    write_artifact(folder, card, b"a")
+
+    with pytest.raises(UsageError, match="registered already, as model 'a'"):
+        registry.add(folder, actor="test")
+    assert _audit(sessions) == [("test", "model.added")]
 
 
 def test_model_is_refused_in_one_line_when_its_weights_are_not_those_of_its_card(

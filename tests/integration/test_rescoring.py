@@ -46,7 +46,7 @@ def make_other(clinic: Clinic) -> Callable[[float], OtherModel]:
             weights_sha256="1" * 64,
         )
         with clinic.sessions.begin() as session:
-            return OtherModel(models.add(session, card).id, score)
+            return OtherModel(models.add(session, card)[0].id, score)
 
     return make
 

@@ -1,15 +1,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 import pytest
 
 from tests.integration.conftest import Clinic, ScriptedAssessor, scored
-from triage.domain import AssessedBatch, ClaimedAttachment, ModelVersionId, Scored
+from triage.domain import AssessedBatch, Assessment, ClaimedAttachment, ModelVersionId, Scored
 from triage.pipeline import DrainLimits, drain
 from triage.quality.card import Card, card_json
 from triage.reports.html import render_html
 from triage.reports.summary import Period, summarise
-from triage.storage import models
+from triage.rescoring import PostgresRescoring, start_rescoring
+from triage.storage import models, runs
 from worker.cli.report import to_table
 
 
@@ -32,7 +34,7 @@ def shadowed(clinic: Clinic) -> Clinic:
         live = models.live(session)
         assert live is not None
         card = Card.model_validate(card_json(live.card) | {"name": "newer", "weights_sha256": "1" * 64})
-        shadow = models.add(session, card).id
+        shadow = models.add(session, card)[0].id
     clinic.send("good", "a/0.9")
     clinic.send("bad", "b/0.2")
     clinic.send("middling", "c/0.5", "d/unreadable")
@@ -71,3 +73,35 @@ def test_late_results_of_a_shadow_are_refused_with_those_they_came_with(clinic: 
     clinic.inbox.record(claim, replace(clinic.assessor.assess(claim.attachments), shadows=[shadow]))
 
     assert clinic.query("SELECT count(*) FROM verdict") == [(0,)]
+
+
+def test_photos_seen_in_the_shadow_are_rescored_once_the_model_is_live(shadowed: Clinic) -> None:
+    """What it said in the shadow decided nothing; now an unsent request is withdrawn where it passes."""
+    with shadowed.sessions.begin() as session:
+        shadow = models.find(session, "newer")
+        run, _ = start_rescoring(session, shadow.id, since=None, limit=None)
+
+    class Turned(ScriptedAssessor):
+        @staticmethod
+        def _one(attachment: ClaimedAttachment) -> Assessment:
+            found = ScriptedAssessor._one(attachment)
+            return scored(found.id, 1 - found.score.score) if isinstance(found, Scored) else found
+
+    rescoring = PostgresRescoring(
+        shadowed.sessions,
+        lambda _: Turned(shadow.id),
+        photos_per_batch=2,
+        lease=timedelta(seconds=60),
+        policy=shadowed.policy,
+    )
+    while rescoring.step():
+        pass
+
+    with shadowed.sessions() as session:
+        progress = runs.find(session, run.id).progress
+    assert (progress["scored"], progress["good_to_bad"], progress["bad_to_good"]) == (3, 1, 1)
+    assert shadowed.requests() == [("bad", "withdrawn")]
+    assert shadowed.query("SELECT origin, count(*) FROM verdict GROUP BY origin ORDER BY origin") == [
+        ("inbox", 3),
+        ("rescoring", 3),
+    ]

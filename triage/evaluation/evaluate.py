@@ -40,7 +40,7 @@ def evaluate(
         threshold: a score at or above it is accepted; if not given, chosen for `target_ppv`, else by Youden's index, on
             these very photos, which flatters the rates.
         good_votes: a photo is good from so many votes on.
-        by: columns to group by.
+        by: columns to group by; one of too many values is left out.
         good_share: the share of good photos to adjust to.
         seed: of the resampling.
 
@@ -83,7 +83,11 @@ def evaluate(
         },
         "prevalence_adjusted": _adjusted(predictions, good, counts, threshold, good_share, seed) if both else None,
         "correlation": _correlation(predictions),
-        "groups": {column: _groups(predictions, column, good, threshold) for column in by},
+        "groups": {
+            column: _groups(predictions, column, good, threshold)
+            for column in by
+            if len(set(predictions.columns[column])) <= MAX_GROUPS
+        },
     }
 
 

@@ -125,6 +125,11 @@ def youden_threshold(scores: ArrayLike, good: ArrayLike) -> float:
     return float(thresholds[np.argmax(index)])
 
 
+def just_below(threshold: float) -> float:
+    """A threshold that the photo which set it still reaches when its score is rounded to float32 in scoring."""
+    return float(np.nextafter(np.float32(threshold), np.float32(0)))
+
+
 def ppv_threshold(scores: ArrayLike, good: ArrayLike, target: float) -> float:
     """The lowest score at which the PPV reaches a target: of all such thresholds it asks for the fewest retakes.
 

@@ -2,12 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 import numpy as np
 
+from triage.errors import UsageError
 from triage.evaluation.discrimination import Labels, Scores
-from triage.evaluation.operating_point import ppv_threshold, youden_threshold
+from triage.evaluation.operating_point import just_below, ppv_threshold, youden_threshold
 
 FEWEST_GROUPS: Final = 20
 """Usable and unusable groups that a count of photos needs before a threshold is fitted for it."""
@@ -30,15 +32,21 @@ def thresholds_by_photo_count(
     """
     members: dict[str, list[int]] = defaultdict(list)
     for index, group in enumerate(groups):
-        members[group].append(index)
+        if group:
+            members[group].append(index)
     by_size: dict[int, list[list[int]]] = defaultdict(list)
     for indices in members.values():
         by_size[len(indices)].append(indices)
     fitted = {}
     for size, of_size in sorted(by_size.items()):
+        if size < 2:
+            continue  # the model's own threshold is for one photo
         best = np.array([scores[indices].max() for indices in of_size])
         usable = np.array([good[indices].any() for indices in of_size])
         if min(usable.sum(), (~usable).sum()) < FEWEST_GROUPS:
             continue
-        fitted[size] = youden_threshold(best, usable) if target_ppv is None else ppv_threshold(best, usable, target_ppv)
+        with suppress(UsageError):  # a size at which nothing reaches the target keeps the model's own threshold
+            fitted[size] = just_below(
+                youden_threshold(best, usable) if target_ppv is None else ppv_threshold(best, usable, target_ppv)
+            )
     return fitted

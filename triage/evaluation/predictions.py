@@ -38,12 +38,6 @@ class Predictions:
         labels: Labels = self.votes >= good_votes
         return labels
 
-    def where(self, chosen: Labels) -> "Predictions":
-        """The rows that are chosen, without the columns."""
-        return Predictions(
-            self.scores[chosen], self.votes[chosen], None if self.ratings is None else self.ratings[chosen]
-        )
-
 
 def read_predictions(path: Path) -> Predictions:
     """Reads a CSV in UTF-8 with the columns `score` and `votes`, optionally `rating`, and any others.

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -18,6 +18,8 @@ UNTRAINED: Final = "untrained"
 
 Head = Literal["coral", "independent"]
 """How the K outputs are made: one weight vector and K biases, or K weight vectors whose probabilities may cross."""
+
+ModelName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._-]+$")]
 
 Pooling = Literal["mean", "min"]
 """How a photo's probabilities come from those of its patches."""
@@ -40,7 +42,7 @@ class Card(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._-]+$")
+    name: ModelName
     architecture: Literal["vgg16-five-patch"] = ARCHITECTURE
     head: Head = "coral"
     preprocessing: str = PREPROCESSING
@@ -88,12 +90,20 @@ def read_card(text: str | bytes) -> Card:
     except ValidationError as error:
         fields = ", ".join(sorted({".".join(map(str, e["loc"])) or "card" for e in error.errors()}))
         raise ModelError(f"the model's card.json is not valid ({fields}): export the model again") from error
+    check_preprocessing(card)
+    return card
+
+
+def check_preprocessing(card: Card) -> None:
+    """
+    Raises:
+        ModelError: the model was made for another version of what happens before the network.
+    """
     if card.preprocessing != PREPROCESSING:
         raise ModelError(
             f"the model was made for preprocessing {card.preprocessing!r}, this release has {PREPROCESSING!r}: "
             "use the release that made it, or train again"
         )
-    return card
 
 
 def card_json(card: Card) -> dict[str, Any]:

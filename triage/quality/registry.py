@@ -28,12 +28,16 @@ class Registry:
 
         Raises:
             ModelError: the folder holds no model, or its weights are not those of its card.
+            UsageError: the same weights are registered under another name.
         """
         card, weights = read_artifact(folder)
         self._store.put(weights)
         with self._sessions.begin() as session:
-            model = models.add(session, card)
-            audit.record(session, actor=actor, action="model.added", subject_kind="model", subject_id=model.id)
+            model, created = models.add(session, card)
+            if created:
+                audit.record(session, actor=actor, action="model.added", subject_kind="model", subject_id=model.id)
+            elif model.card.name != card.name:
+                raise UsageError(f"these very weights are registered already, as model {model.card.name!r}")
         return model
 
     def shadow(self, name: str, *, actor: str) -> RegisteredModel:

@@ -5,13 +5,19 @@ from safetensors.torch import load, save
 
 from triage.errors import ModelError
 from triage.quality.artifact import check_weights
-from triage.quality.card import Card
+from triage.quality.card import Card, check_preprocessing
 from triage.quality.network import OrdinalVGG16
 
 
-def weights_of(network: OrdinalVGG16) -> bytes:
-    """The weights as a safetensors file, in the precision that they have."""
-    return save({name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()})
+def weights_of(network: OrdinalVGG16, *, made_as: str = "") -> bytes:
+    """The weights as a safetensors file, in the precision that they have.
+
+    Args:
+        made_as: what tells models of the same weights apart, such as their thresholds; it goes into the file, and
+            so into its SHA-256.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    return save(tensors, {"made_as": made_as} if made_as else None)
 
 
 def load_network(card: Card, weights: bytes) -> OrdinalVGG16:
@@ -20,6 +26,7 @@ def load_network(card: Card, weights: bytes) -> OrdinalVGG16:
     Raises:
         ModelError: the hash, a tensor's name or its shape is not what the card says, or the biases cross.
     """
+    check_preprocessing(card)
     check_weights(card, weights)
     network = OrdinalVGG16(card.n_outputs, card.head)
     try:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pydantic import ValidationError
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
@@ -22,9 +23,13 @@ class RegisteredModel:
     stage: Stage
 
 
-def add(session: Session, card: Card) -> RegisteredModel:
-    """Registers a model as a candidate; one with the same weights is left as it is."""
-    session.execute(
+def add(session: Session, card: Card) -> tuple[RegisteredModel, bool]:
+    """Registers a model as a candidate; one with the same weights is left as it is.
+
+    Returns:
+        The model, and whether it is new.
+    """
+    created = session.scalar(
         insert(ModelVersion)
         .values(
             id=new_id(),
@@ -34,10 +39,10 @@ def add(session: Session, card: Card) -> RegisteredModel:
             stage=Stage.CANDIDATE,
         )
         .on_conflict_do_nothing(index_elements=[ModelVersion.weights_sha256])
+        .returning(ModelVersion.id)
     )
-    return _registered(
-        session.scalars(select(ModelVersion).where(ModelVersion.weights_sha256 == card.weights_sha256)).one()
-    )
+    row = session.scalars(select(ModelVersion).where(ModelVersion.weights_sha256 == card.weights_sha256)).one()
+    return _registered(row), created is not None
 
 
 def live(session: Session) -> RegisteredModel | None:
@@ -82,7 +87,7 @@ def list_models(session: Session) -> list[RegisteredModel]:
 def shadows(session: Session) -> list[RegisteredModel]:
     """The models that score live traffic without deciding, oldest first."""
     rows = session.scalars(select(ModelVersion).where(ModelVersion.stage == Stage.SHADOW).order_by(ModelVersion.id))
-    return [_registered(row) for row in rows]
+    return [model for row in rows if (model := _registered_if_valid(row)) is not None]
 
 
 def previously_live(session: Session) -> RegisteredModel | None:
@@ -112,6 +117,14 @@ def set_stage(session: Session, model_id: ModelVersionId, stage: Stage) -> None:
 def set_card(session: Session, model_id: ModelVersionId, card: Card) -> None:
     """Replaces what is known of a model; its weights and their hash stay."""
     session.execute(update(ModelVersion).where(ModelVersion.id == model_id).values(card=card_json(card)))
+
+
+def _registered_if_valid(row: ModelVersion) -> RegisteredModel | None:
+    """None for a card that this release does not understand."""
+    try:
+        return _registered(row)
+    except ValidationError:
+        return None
 
 
 def _registered(row: ModelVersion) -> RegisteredModel:

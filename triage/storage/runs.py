@@ -212,6 +212,7 @@ def _run(row: tables.Run) -> Run:
         parameters=row.parameters,
         progress=row.progress,
         is_leased=row.lease_until is not None and row.lease_until > datetime.now(UTC),
+        attempts=row.attempts,
         error=row.error,
         created_at=row.created_at,
         started_at=row.started_at,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Double, Text, exists, func, literal, select
+from sqlalchemy import ColumnElement, Double, Text, exists, func, literal, select
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.types import Boolean, Integer, Uuid
@@ -67,10 +67,11 @@ def add(
         "origin": literal(origin.value, Text()),
         "run_id": literal(run_id, Uuid()),
     }
-    statement = (
-        insert(Verdict)
-        .from_select([*rows.c.keys(), *constants], select(*rows.c, *constants.values()))
-        .on_conflict_do_nothing()
+    insertion = insert(Verdict).from_select([*rows.c.keys(), *constants], select(*rows.c, *constants.values()))
+    statement = insertion.on_conflict_do_update(  # what a model said in the shadow counts once it is asked in earnest
+        index_elements=[Verdict.attachment_id, Verdict.model_version_id],
+        set_={name: insertion.excluded[name] for name in ("origin", "run_id", "threshold", "acceptable")},
+        where=(Verdict.origin == VerdictOrigin.SHADOW) & (insertion.excluded.origin != VerdictOrigin.SHADOW),
     )
     return [AttachmentId(row) for row in session.scalars(statement.returning(Verdict.attachment_id))]
 
@@ -90,9 +91,7 @@ def without_verdict(
         since: only messages received from then on.
         limit: how many at the most.
     """
-    judged = exists(
-        select(Verdict.id).where(Verdict.attachment_id == Attachment.id, Verdict.model_version_id == model_version_id)
-    )
+    judged = _judged_by(model_version_id)
     query = (
         select(Attachment.id, Attachment.sha256, Attachment.uri, Attachment.attempts)
         .where(Attachment.status == AttachmentStatus.SCORED, ~judged)
@@ -109,9 +108,7 @@ def without_verdict(
 
 def count_without(session: Session, model_version_id: ModelVersionId, *, since: datetime | None) -> int:
     """How many scored attachments this model has not judged."""
-    judged = exists(
-        select(Verdict.id).where(Verdict.attachment_id == Attachment.id, Verdict.model_version_id == model_version_id)
-    )
+    judged = _judged_by(model_version_id)
     query = select(func.count()).select_from(Attachment).where(Attachment.status == AttachmentStatus.SCORED, ~judged)
     if since is not None:
         query = query.join(Message, Message.id == Attachment.message_id).where(Message.received_at >= since)
@@ -136,3 +133,14 @@ def count_flips(
         )
     ).one()
     return row.good_to_bad, row.bad_to_good
+
+
+def _judged_by(model_version_id: ModelVersionId) -> ColumnElement[bool]:
+    """Whether a model has judged an attachment other than in the shadow."""
+    return exists(
+        select(Verdict.id).where(
+            Verdict.attachment_id == Attachment.id,
+            Verdict.model_version_id == model_version_id,
+            Verdict.origin != VerdictOrigin.SHADOW,
+        )
+    )

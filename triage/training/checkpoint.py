@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -39,6 +39,7 @@ class TrainingState:
 
     network: Mapping[str, Tensor]
     best: Mapping[str, Tensor]
+    started_from: str
     momentum: Mapping[str, Tensor] = field(default_factory=dict)
     epochs: tuple[Epoch, ...] = ()
 
@@ -66,7 +67,11 @@ def write_checkpoint(path: Path, state: TrainingState, *, run: str) -> None:
         for group, named in groups.items()
         for name, tensor in named.items()
     }
-    metadata = {"run": run, "epochs": json.dumps([asdict(epoch) for epoch in state.epochs])}
+    metadata = {
+        "run": run,
+        "started_from": state.started_from,
+        "epochs": json.dumps([asdict(epoch) for epoch in state.epochs]),
+    }
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
         file.write(save(tensors, metadata))
@@ -92,7 +97,8 @@ def read_checkpoint(path: Path, *, run: str) -> TrainingState | None:
             for key in file.keys():  # noqa: SIM118  # a file of tensors is no mapping
                 group, name = key.split("/", 1)
                 groups[group][name] = file.get_tensor(key)
+            started_from = metadata["started_from"]
             epochs = tuple(Epoch(**epoch) for epoch in json.loads(metadata["epochs"]))
     except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
         raise ModelError("the run's checkpoint is damaged: cancel the run and start it again") from error
-    return replace(TrainingState(groups["network"], groups["best"], groups["momentum"]), epochs=epochs)
+    return TrainingState(groups["network"], groups["best"], started_from, groups["momentum"], epochs)

@@ -23,7 +23,7 @@ class TrainingConfig(BaseModel):
     epochs: int = Field(default=50, ge=1)
     patience: int = Field(default=8, ge=1, description="epochs without a better validation loss before stopping")
     batch_photos: int = Field(default=8, ge=1)
-    learning_rate: float = Field(default=1e-3, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=5e-4, ge=0)
     max_gradient_norm: float = Field(default=1.0, gt=0, description="longer gradients are scaled down to this length")
@@ -33,7 +33,7 @@ class TrainingConfig(BaseModel):
     threshold_from: Literal["validation", "train"] = Field(default="validation", description="the paper chose on train")
     target_ppv: float | None = Field(default=None, gt=0, le=1, description="instead of Youden's index")
     recalibrate: bool = Field(default=True, description="Platt's recalibration, fitted on validation")
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**32)
 
     @model_validator(mode="after")
     def _good_votes_within_reviewers(self) -> Self:

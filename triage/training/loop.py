@@ -43,6 +43,7 @@ def train(
     *,
     device: torch.device,
     observer: Observer,
+    started_from: str = "random",
     resume: TrainingState | None = None,
 ) -> TrainingState:
     """Trains a network, which is left as it was at its best epoch.
@@ -52,6 +53,7 @@ def train(
 
     Args:
         network: its weights are the start, unless there is a state to resume.
+        started_from: what those weights are, for the state.
         resume: the state after the last epoch that was finished.
     """
     network.to(device).to(memory_format=torch.channels_last)
@@ -60,7 +62,7 @@ def train(
     optimiser = torch.optim.SGD(
         trained.values(), lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
     )
-    state = resume or TrainingState(network.state_dict(), _copy(network.state_dict()))
+    state = resume or TrainingState(network.state_dict(), _copy(network.state_dict()), started_from)
     if resume:
         network.load_state_dict(resume.network)
         for name, buffer in resume.momentum.items():
@@ -77,6 +79,7 @@ def train(
         state = TrainingState(
             network=weights,
             best=_copy(weights) if is_best else state.best,
+            started_from=state.started_from,
             momentum={name: optimiser.state[weight]["momentum_buffer"] for name, weight in trained.items()},
             epochs=(*state.epochs, epoch),
         )

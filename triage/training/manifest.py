@@ -195,8 +195,8 @@ def _photo(folder: Path, row: Row, reviewers: Sequence[str], k: int) -> Labelled
     name = row.text("path") or row.text("image")
     if not name:
         raise ValueError("no path")
-    if not (folder / name).is_file():
-        raise ValueError("there is no file at its path")
+    if not _is_file(folder / name):
+        raise ValueError("there is no file at its path, or it may not be read")
     reviews = tuple(_review(row.text(reviewer)) for reviewer in reviewers)
     votes = votes_of(reviews) if reviewers else _votes(row.text("votes"), k)
     if row.text("votes") not in {"", str(votes)}:
@@ -216,6 +216,13 @@ def _photo(folder: Path, row: Row, reviewers: Sequence[str], k: int) -> Labelled
         rating=_rating(row.text("rating")),
         others={key: value for key, value in row.values.items() if key not in _KNOWN and key not in reviewers},
     )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _review(text: str) -> int | None:

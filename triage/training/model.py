@@ -11,7 +11,7 @@ import torch
 from triage.errors import UsageError
 from triage.evaluation.calibration import fit_platt
 from triage.evaluation.evaluate import evaluate
-from triage.evaluation.operating_point import ppv_threshold, youden_threshold
+from triage.evaluation.operating_point import just_below, ppv_threshold, youden_threshold
 from triage.imaging.decode import ImageLimits
 from triage.quality.card import Card, Recalibration
 from triage.quality.network import OrdinalVGG16
@@ -73,8 +73,12 @@ def train_model(
     sets, unreadable = _load(manifest, config, folder, limits, observer)
     if not len(sets[Split.TRAIN]):
         raise UsageError("no photo of the training split can be read: check the manifest's files")
-    network, started_from = initial_network(init, config)
     checkpoint = folder / CHECKPOINT
+    resume = read_checkpoint(checkpoint, run=config.model_dump_json())
+    if resume is None:
+        network, started_from = initial_network(init, config)
+    else:  # what the run began with need not be there any more
+        network, started_from = OrdinalVGG16(config.n_reviewers, config.head), resume.started_from
     state = train(
         network,
         sets[Split.TRAIN],
@@ -82,13 +86,14 @@ def train_model(
         config,
         device=device,
         observer=_Checkpoints(observer, checkpoint, config),
-        resume=read_checkpoint(checkpoint, run=config.model_dump_json()),
+        started_from=started_from,
+        resume=resume,
     )
     observer.on_evaluation()
     card = _card(
         network, sets, state, config, name=name, started_from=started_from, unreadable=unreadable, device=device
     )
-    return TrainedModel(card, weights_of(network), unreadable)
+    return TrainedModel(card, weights_of(network, made_as=f"{name} {config.model_dump_json()}"), unreadable)
 
 
 class _Checkpoints:
@@ -139,7 +144,8 @@ def _card(
     unreadable: int,
     device: torch.device,
 ) -> Card:
-    cumulative = {split: predict(network, photos, config) for split, photos in sets.items() if len(photos)}
+    exact = config.model_copy(update={"mixed_precision": False})  # as the scorer computes
+    cumulative = {split: predict(network, photos, exact) for split, photos in sets.items() if len(photos)}
     scores = {split: rows[:, config.good_votes - 1].double().numpy() for split, rows in cumulative.items()}
     good = {split: (sets[split].votes >= config.good_votes).numpy() for split in scores}
     fitted_on = Split.VALIDATION if _has_both(good.get(Split.VALIDATION)) else Split.TRAIN
@@ -192,10 +198,11 @@ def _threshold(scores: Any, good: Any, config: TrainingConfig) -> tuple[float, s
         return 0.5, "one half, as all are good or all are bad,"
     if config.target_ppv is not None:
         try:
-            return ppv_threshold(scores, good, config.target_ppv), f"PPV of at least {config.target_ppv:g}"
+            return just_below(ppv_threshold(scores, good, config.target_ppv)), f"PPV of at least {config.target_ppv:g}"
         except UsageError:
-            return youden_threshold(scores, good), f"Youden's index, as none reaches a PPV of {config.target_ppv:g},"
-    return youden_threshold(scores, good), "Youden's index"
+            how = f"Youden's index, as none reaches a PPV of {config.target_ppv:g},"
+            return just_below(youden_threshold(scores, good)), how
+    return just_below(youden_threshold(scores, good)), "Youden's index"
 
 
 def _has_both(good: Any) -> bool:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from triage.errors import AttachmentError
 from triage.imaging.decode import ImageLimits, decode_photo
 from triage.quality.patches import PHOTO_SIDE, resize_photo
-from triage.training.manifest import LabelledPhoto
+from triage.training.manifest import Box, LabelledPhoto
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,12 @@ class PhotoSet:
         return len(self.labels)
 
 
+def crop(image: Image.Image, box: Box) -> Image.Image | None:
+    """The part of a photo inside a box, or None where the box lies outside of it."""
+    right, bottom = min(box.right, image.width), min(box.bottom, image.height)
+    return image.crop((box.left, box.top, right, bottom)) if box.left < right and box.top < bottom else None
+
+
 def load_photos(
     labels: Sequence[LabelledPhoto],
     cache: Path,
@@ -48,7 +55,7 @@ def load_photos(
         on_photo: called with the number of photos done.
 
     Returns:
-        The photos that could be read, and how many could not.
+        The photos that could be read, and how many could not or have their box outside.
     """
     if not labels:
         empty = torch.empty((0, 3, PHOTO_SIDE, PHOTO_SIDE), dtype=torch.uint8)
@@ -64,7 +71,10 @@ def load_photos(
         finally:
             on_photo(number)
         if region_of_interest and label.box is not None:
-            image = image.crop((label.box.left, label.box.top, label.box.right, label.box.bottom))
+            region = crop(image, label.box)
+            if region is None:
+                continue
+            image = region
         photos[len(readable)] = resize_photo(image).numpy()
         readable.append(label)
     votes = torch.tensor([label.votes for label in readable], dtype=torch.int64)

@@ -77,10 +77,15 @@ def import_redcap(
             defects.append(f"line {row.line}: this reviewer voted otherwise on the same record before")
     reviewers = sorted({reviewer for _, reviewer in votes})
     labelled: list[LabelledPhoto] = []
+    seen: set[Path] = set()
     for record, of_record in records.items():
         try:
             reviews = tuple(votes.get((record, reviewer)) for reviewer in reviewers)
-            labelled.append(_photo(of_record, reviews, _file(of_record, record, photos, photo_column, by_stem)))
+            path = _file(of_record, record, photos, photo_column, by_stem)
+            if path in seen:
+                raise ValueError("another record has the same file")
+            seen.add(path)
+            labelled.append(_photo(of_record, reviews, path))
         except ValueError as error:
             defects.append(f"line {of_record[0].line}: {error}")
     refuse(export, defects)

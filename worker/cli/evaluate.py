@@ -33,7 +33,9 @@ _RATES = {
 @click.option("--record", is_flag=True, help="Put the result on the registered model's card.")
 @click.option("--threshold", type=click.FloatRange(0, 1), help="Youden's index, or the model's own, if not given.")
 @click.option("--target-ppv", type=click.FloatRange(0, 1, min_open=True), help="Choose the threshold for this PPV.")
-@click.option("--good-votes", type=click.IntRange(1), default=2, show_default=True, help="Good from so many votes on.")
+@click.option(
+    "--good-votes", type=click.IntRange(1), help="Good from so many votes on: 2, or the model's, if not given."
+)
 @click.option("--by", multiple=True, metavar="COLUMN", help="Also by the values of this column; may be repeated.")
 @click.option("--good-share", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Adjust to this share.")
 @click.option("--compare", type=click.Path(path_type=Path), help="Predictions of another model on the same photos.")
@@ -46,7 +48,7 @@ def evaluate(
     split: str | None,
     threshold: float | None,
     target_ppv: float | None,
-    good_votes: int,
+    good_votes: int | None,
     by: tuple[str, ...],
     good_share: float | None,
     compare: Path | None,
@@ -62,6 +64,10 @@ def evaluate(
         raise UsageError("--threshold must be a number from 0 to 1")
     if record and model is None:
         raise UsageError("--record needs --model and --manifest")
+    if threshold is not None and target_ppv is not None:
+        raise UsageError("give --threshold or --target-ppv, not both")
+    if model is not None and good_votes is not None:
+        raise UsageError("--good-votes is for PREDICTIONS: a model has its own")
 
     from triage.evaluation.evaluate import MAX_GROUPS, comparison_json
     from triage.evaluation.evaluate import evaluate as evaluate_predictions
@@ -74,7 +80,7 @@ def evaluate(
     else:
         from worker.evaluation import predict_manifest
 
-        predicted = predict_manifest(str(model), Path(str(manifest)), split)
+        predicted = predict_manifest(str(model), Path(str(manifest)), split, to_record=record)
         rows, data, card = predicted.predictions, predicted.data, predicted.card
         mistakes = predicted.mistakes
         good_votes = predicted.card.good_votes
@@ -84,7 +90,7 @@ def evaluate(
     document = evaluate_predictions(
         rows,
         threshold=threshold,
-        good_votes=good_votes,
+        good_votes=good_votes or 2,
         by=by,
         target_ppv=target_ppv,
         good_share=good_share or PAPER_GOOD_SHARE,
@@ -95,7 +101,7 @@ def evaluate(
             raise UsageError("--compare: the votes differ, so these are not the same photos in the same order")
         if document["auc"] is None:
             raise UsageError("--compare: good and bad photos are needed")
-        document["comparison"] = comparison_json(rows, other, good_votes=good_votes)
+        document["comparison"] = comparison_json(rows, other, good_votes=document["good_votes"])
     if record:
         from worker.evaluation import record_evaluation
 

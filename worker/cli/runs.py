@@ -7,11 +7,12 @@ from typing import Any
 from uuid import UUID
 
 import click
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
 from triage.domain import Run, RunKind, RunStatus
 from triage.errors import ModelError, TriageError, UsageError
+from triage.quality.card import ModelName
 from triage.rescoring import start_rescoring
 from triage.storage import audit
 from triage.storage import models as registered
@@ -77,6 +78,7 @@ def train(manifest: Path, name: str, init: str, *, wait: bool, as_json: bool, **
     """Train a model on reviewers' votes; it becomes a candidate. A manifest without splits is split 75/10/15."""
     read = read_manifest(manifest)  # every defect is told now, not an hour later
     settings = _training_config(n_reviewers=read.n_reviewers, **config)
+    _check_name(name)
     own = services()
     parameters = {
         "manifest": str(manifest.resolve()),
@@ -149,6 +151,8 @@ def _show(own: Services, run: Run, *, wait: bool, as_json: bool) -> None:
         click.echo(f"{run.kind.value} run {run.id}: {run.status.value} {_describe(run)}".rstrip())
     if run.status is RunStatus.FAILED:
         raise TriageError(run.error or "the run failed")
+    if wait and run.status is RunStatus.CANCELLED:
+        raise TriageError("the run was cancelled")
 
 
 def _follow(own: Services, run: Run) -> Run:
@@ -164,6 +168,13 @@ def _follow(own: Services, run: Run) -> Run:
             if run.status not in _OPEN:
                 return run
             time.sleep(0.5)
+
+
+def _check_name(name: str) -> None:
+    try:
+        TypeAdapter(ModelName).validate_python(name)
+    except ValidationError as error:
+        raise UsageError("--name: letters, digits, dots, underscores and hyphens, at most 100") from error
 
 
 def _training_config(**config: Any) -> TrainingConfig:

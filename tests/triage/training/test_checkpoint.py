@@ -15,6 +15,7 @@ def _state() -> TrainingState:
     return TrainingState(
         network={"a": torch.arange(6.0).view(2, 3)},
         best={"a": torch.zeros(2, 3)},
+        started_from="imagenet",
         momentum={"a": torch.ones(2, 3)},
         epochs=(_epoch(1, is_best=True), _epoch(2, is_best=False)),
     )
@@ -27,7 +28,7 @@ def test_checkpoint_reads_back_the_same(tmp_path: Path) -> None:
     found = read_checkpoint(path, run="r")
 
     assert found is not None
-    assert found.epochs == _state().epochs
+    assert (found.epochs, found.started_from) == (_state().epochs, "imagenet")
     for group in ("network", "best", "momentum"):
         assert torch.equal(getattr(found, group)["a"], getattr(_state(), group)["a"])
     assert list(tmp_path.iterdir()) == [path]
@@ -59,4 +60,4 @@ def test_training_is_finished_after_all_epochs_or_too_many_without_a_better_one(
 ) -> None:
     epochs = tuple(_epoch(number, is_best=bool(best)) for number, best in enumerate(bests, 1))
 
-    assert TrainingState({}, {}, epochs=epochs).is_finished(epochs=5, patience=2) is finished
+    assert TrainingState({}, {}, "random", epochs=epochs).is_finished(epochs=5, patience=2) is finished

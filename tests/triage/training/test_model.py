@@ -142,3 +142,32 @@ def test_photo_is_cropped_to_its_region_of_interest_when_that_is_asked_for(tmp_p
 
     assert whole.photos.float().mean() == pytest.approx(50, abs=2)
     assert bool((cropped.photos == 200).all())
+
+
+def test_region_of_interest_is_cut_off_at_the_photo_and_never_made_up(tmp_path: Path) -> None:
+    Image.new("RGB", (100, 80), (200, 200, 200)).save(tmp_path / "a.png")
+    boxes = [Box(10, 10, 10**9, 10**9), Box(100, 0, 120, 20)]
+    labels = [LabelledPhoto(tmp_path / "a.png", 2, box=box) for box in boxes]
+
+    photos, left_out = load_photos(labels, tmp_path / "photos", ImageLimits(), region_of_interest=True)
+
+    assert (len(photos), left_out) == (1, 1)
+    assert bool((photos.photos == 200).all())
+
+
+def test_model_is_made_of_its_checkpoint_when_what_it_began_with_is_gone(manifest: Manifest, tmp_path: Path) -> None:
+    first, _ = _train(manifest, tmp_path / "run")
+
+    again = train_model(
+        manifest,
+        TrainingConfig(epochs=1, batch_photos=2),
+        name="small",
+        init="/nonexistent",
+        folder=tmp_path / "run",
+        device=CPU,
+        limits=ImageLimits(),
+        observer=Silent(),
+    )
+
+    assert again.weights == first.weights
+    assert again.card.training_settings["started_from"] == "random"

@@ -80,8 +80,8 @@ def test_thresholds_for_several_photos_come_from_labelled_messages(
 
     assert refused.code == 2
     assert "--group" in refused.complaint()
-    assert fitted.json["thresholds_by_photo_count"] == {"2": 0.6}
-    assert triage("models", "card", candidate).json["thresholds_by_photo_count"] == {"2": 0.6}
+    assert fitted.json["thresholds_by_photo_count"] == {"2": pytest.approx(0.6)}
+    assert triage("models", "card", candidate).json["thresholds_by_photo_count"] == {"2": pytest.approx(0.6)}
 
 
 @pytest.mark.parametrize(
@@ -91,6 +91,8 @@ def test_thresholds_for_several_photos_come_from_labelled_messages(
         (["--model", "starter"], "give PREDICTIONS, or --model and --manifest"),
         (["--model", "nobody", "--manifest", "MANIFEST"], "no model has"),
         (["--model", "starter", "--manifest", "MANIFEST", "--split", "tests"], "--split must be one of"),
+        (["--model", "starter", "--manifest", "MANIFEST", "--record"], "no model has"),
+        (["--model", "starter", "--manifest", "MANIFEST", "--good-votes", "3"], "a model has its own"),
         (["--model", "starter", "--manifest", "MANIFEST", "--split", "train"], "no photo of the split train"),
     ],
 )
@@ -109,6 +111,9 @@ def test_evaluation_of_a_model_is_refused_in_one_line(
         (["--learning-rate", "0"], "--learning-rate"),
         (["--good-votes", "5"], "good_votes is larger"),
         (["--target-ppv", "2"], "--target-ppv"),
+        (["--learning-rate", "inf"], "--learning-rate"),
+        (["--seed", "-1"], "--seed"),
+        (["--name", "clinic 1"], "--name"),
     ],
 )
 def test_training_is_refused_when_a_setting_is_out_of_range(
