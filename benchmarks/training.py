@@ -30,13 +30,15 @@ class _Silent:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=int, default=16)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3, help="an odd number, for the median")
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
     device = choose_device(arguments.device)
     config = TrainingConfig(epochs=1, batch_photos=8)
     with tempfile.TemporaryDirectory() as folder:
         photos = _photos(Path(folder), arguments.photos)
+        warm_up = PhotoSet(photos.photos[:8], photos.votes[:8], photos.labels[:8])
+        _bare_seconds(draw_network(0), warm_up, config, device)
         shares = []
         for _ in range(arguments.rounds):
             bare = _bare_seconds(draw_network(0), photos, config, device)

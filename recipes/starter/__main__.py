@@ -24,6 +24,7 @@ from recipes.starter.photos import (
     STRENGTHS,
     RatedPhotos,
     degrade_photo,
+    draw_skin,
     read_photo,
     read_rated,
     read_skin,
@@ -135,7 +136,8 @@ def describe(network: OrdinalVGG16, rated: RatedPhotos, held_out_skin: Tensor, c
             "rated": "LIVE In the Wild, 821 of 1,162 photos; votes made from mean opinion scores, not by reviewers",
             "photos": {split.value: len(rated.of(split)) for split in Split},
             "split_seed": SPLIT_SEED,
-            "skin": "PAD-UFES-20, 420 photos without ratings, 15 % of the patients held out",
+            "skin": "PAD-UFES-20, 420 photos without ratings, half in other tones; 15 % of the patients held out",
+            "drawn": "90 close-ups of skin in six tones, drawn by the project",
         },
         training_settings=asdict(config) | {"started_from": "distillation from SqueezeNet v1.0", "crops": CROPS},
         licence_notes=LICENCE_NOTES,
@@ -155,8 +157,11 @@ def evaluate_on_skin(scorer: Scorer, photos: Tensor, accepts: Any) -> dict[str, 
             rows = scores_of(scorer, degraded.flatten(0, 1)).reshape(len(photos), -1)
         falls[kind.value] = float((np.diff(np.column_stack([originals, rows]), axis=1) < 0).all(axis=1).mean())
         accepted_at_worst[kind.value] = float(accepts(rows[:, -1]).mean())
+    with torch.autocast("cpu", torch.bfloat16):
+        drawn = {tone.name: accepts(scores_of(scorer, own)) for tone, own in draw_skin(range(100, 120)).items()}
     return {
         "n": len(photos),
+        "drawn_accepted_by_tone": {tone: float(accepted.mean()) for tone, accepted in drawn.items()},
         "strengths": list(STRENGTHS),
         "accepted": float(accepts(originals).mean()),
         "accepted_at_worst": accepted_at_worst,

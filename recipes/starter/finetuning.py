@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recipes.starter.photos import RatedPhotos, series
+from recipes.starter.photos import RatedPhotos, draw_skin, series, vary_tones
 from triage.imaging.drawing import Degradation
 from triage.quality.network import OrdinalVGG16
 from triage.quality.patches import N_PATCHES, five_patches
@@ -34,6 +34,7 @@ class FinetuningConfig:
     patches_per_photo: int = 3
     series_per_step: int = 8
     series_per_photo: int = 2
+    drawn_per_tone: int = 15
     learning_rate: float = 3e-5
     head_learning_rate: float = 6e-6
     bias_learning_rate: float = 1e-4
@@ -61,7 +62,7 @@ class LowerFeatures:
 
 
 def lower_features(network: OrdinalVGG16, rated: RatedPhotos, skin: Tensor, config: FinetuningConfig) -> LowerFeatures:
-    """Computes them for the rated training photos, and for series made of skin photos and of well rated ones."""
+    """Computes them for the rated training photos, and for series made of skin, drawn and well rated photos."""
     random = np.random.default_rng(config.seed)
     training = rated.of(Split.TRAIN)
     photos = rated.photos[training]
@@ -71,7 +72,8 @@ def lower_features(network: OrdinalVGG16, rated: RatedPhotos, skin: Tensor, conf
         own[1, index] = _lower(network, five_patches(photo.flip(2)[None])[0])
     well_rated = photos[rated.votes[training] >= 3]
     chosen = torch.from_numpy(random.permutation(len(well_rated))[:120])
-    originals = torch.cat([skin, well_rated[chosen]])
+    drawn = torch.cat(list(draw_skin(range(config.drawn_per_tone)).values()))
+    originals = torch.cat([vary_tones(skin, random), drawn, well_rated[chosen]])
     made = np.empty((len(originals) * config.series_per_photo, 4, 2, 512, 14, 14), np.float16)
     for index, photo in enumerate(originals):
         kinds = random.choice(len(_KINDS), config.series_per_photo, replace=False)

@@ -13,7 +13,7 @@ from scipy.stats import norm
 from torch import Tensor
 
 from triage.imaging.decode import decode_photo
-from triage.imaging.drawing import Degradation, degrade
+from triage.imaging.drawing import TONES, Degradation, SkinTone, degrade, draw_skin_photo
 from triage.quality.patches import resize_photo
 from triage.training.manifest import Split
 
@@ -87,6 +87,29 @@ def series(photo: Tensor, degradation: Degradation, random: np.random.Generator,
     seed = int(random.integers(2**31))
     strengths = [strength + jitter * random.uniform(-1, 1) for strength in STRENGTHS]
     return torch.stack([photo, *(degrade_photo(photo, degradation, strength, seed) for strength in strengths)])
+
+
+def vary_tones(skin: Tensor, random: np.random.Generator) -> Tensor:
+    """Gives every other photo of skin another tone, down to the darkest, so that dark skin is not taken for bad light.
+
+    Photos of dark skin are few among those at hand. Each channel is scaled as between two of the project's drawn tones.
+    """
+    lightest = np.array(TONES[SkinTone.II], np.float32)
+    photos = skin.clone()
+    for index in range(len(photos)):
+        if random.random() < 0.5:
+            tone = np.array(TONES[SkinTone(int(random.integers(3, 7)))], np.float32)
+            factor = torch.from_numpy(tone / lightest).view(3, 1, 1)
+            photos[index] = (photos[index].float() * factor).byte()
+    return photos
+
+
+def draw_skin(seeds: range) -> dict[SkinTone, Tensor]:
+    """Sharp close-ups that the project draws, the same number for each of six tones: uint8 (N, 3, 448, 448)."""
+    return {
+        tone: torch.stack([resize_photo(draw_skin_photo(1000 * tone + s, tone=tone, size=(600, 600))) for s in seeds])
+        for tone in SkinTone
+    }
 
 
 def _stratified(votes: np.ndarray[tuple[int], np.dtype[np.int64]]) -> list[Split]:

@@ -26,7 +26,7 @@ class SkinTone(IntEnum):
     VI = 6
 
 
-_TONES: Final[dict[SkinTone, tuple[int, int, int]]] = {
+TONES: Final[dict[SkinTone, tuple[int, int, int]]] = {
     SkinTone.I: (240, 205, 188),
     SkinTone.II: (228, 186, 162),
     SkinTone.III: (207, 160, 130),
@@ -75,7 +75,7 @@ def draw_skin_photo(seed: int, *, tone: SkinTone = SkinTone.II, size: tuple[int,
     random = np.random.default_rng(seed)
     height, width = size
     relief = _relief(random, size)  # (H, W), about -1..1
-    photo = np.array(_TONES[tone], np.float32) * np.ones((height, width, 1), np.float32)  # (H, W, 3)
+    photo = np.array(TONES[tone], np.float32) * np.ones((height, width, 1), np.float32)  # (H, W, 3)
     blotches = _noise(random, size, cells=5)[..., None]
     photo *= 1 + blotches * np.array([0.05, 0.09, 0.10], np.float32)  # blood shows more in green and blue
     photo *= 1 + 0.13 * relief[..., None]

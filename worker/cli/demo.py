@@ -97,10 +97,9 @@ def _run(own: Services, messages: dict[str, list[_Photo]], out: Console) -> None
     out.print(f"\n{counts['total']} messages: {by_outcome}; retake rate {percent(counts['retake_rate'])}")
     asked = {request.message for request in requests}
     names = ", ".join([name for name in messages if name in asked][:_MESSAGES_SHOWN])
-    out.print(f"{len(requests)} retake requests flagged" + (f": {names}" if requests else ""))
-    out.print(
-        "the starter model is for trying the product, not for care: `triage models card` says what it learned from"
-    )
+    flagged = f"{len(requests)} retake request{'' if len(requests) == 1 else 's'} flagged"
+    out.print(flagged + (f": {names}" if requests else ""))
+    out.print("the starter model is for trying the product, not for care")
     report = own.settings.embedded.root / "report.html"
     report.write_text(render_html(summary), encoding="utf-8")
     out.print(f"report: {report}")

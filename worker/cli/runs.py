@@ -201,7 +201,8 @@ def _describe(run: Run) -> str:
     if run.error:
         return run.error
     if not progress:
-        return ""
+        hint = "waits for a training worker: `triage up --training`, or `triage worker training`"
+        return hint if run.kind is RunKind.TRAINING and run.status is RunStatus.PENDING else ""
     if run.kind is RunKind.RESCORING:
         flips = f"good to bad {progress['good_to_bad']}, bad to good {progress['bad_to_good']}"
         return f"{progress['scored']} of {progress['total']} photos, {progress['failed']} failed, {flips}"
