@@ -50,3 +50,12 @@ def test_score_of_a_drawn_photo_falls_when_it_is_spoiled(scorer: Scorer, degrada
     )
 
     assert all(worse < better for worse, better in zip(after, before, strict=True))
+
+
+def test_sharp_drawings_of_every_skin_tone_pass(scorer: Scorer) -> None:
+    card, _ = read_artifact(STARTER_FOLDER)
+    photos = [draw_skin_photo(50 + seed, tone=tone, size=(600, 600)) for tone in SkinTone for seed in range(2)]
+
+    scores = [score.score for score in scorer.score([resize_photo(photo) for photo in photos])]
+
+    assert sum(score >= card.threshold for score in scores) >= 11  # of twelve
