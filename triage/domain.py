@@ -100,6 +100,40 @@ class RunStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+class FindingKind(StrEnum):
+    """What is wrong with a photo, in terms that a patient can act on. Stable: reports rely on these names."""
+
+    DEFOCUS = "defocus"
+    MOTION = "motion"
+    TOO_DARK = "too_dark"
+    TOO_BRIGHT = "too_bright"
+    LOW_RESOLUTION = "low_resolution"
+    COLOUR_CAST = "colour_cast"
+    BADLY_FRAMED = "badly_framed"
+    NO_SKIN = "no_skin"
+
+
+class FindingLevel(StrEnum):
+    MILD = "mild"
+    SEVERE = "severe"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something measured on a photo that explains a verdict. It never overrules the model.
+
+    Attributes:
+        strength: 0 to 1, the fitted probability that the photo has this flaw.
+        patches: indices of the patches that show it (top left, top right, bottom left, bottom right, centre); empty
+            where it is of the photo as a whole.
+    """
+
+    kind: FindingKind
+    level: FindingLevel
+    strength: float
+    patches: tuple[int, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class IncomingAttachment:
     """One photo as its sender hands it over: its bytes, or a URI to fetch them from. Exactly one of the two.
