@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
+from scipy.signal import fftconvolve
 
 from triage.domain import FindingKind
 from triage.imaging.decode import decode_photo
@@ -136,7 +137,7 @@ def samples(original: Original, partners: list[Original]) -> Iterator[Sample]:
     def base() -> tuple[Image.Image, str]:
         if is_skin and random.random() < 0.4:
             tone = SkinTone(int(random.integers(3, 7)))
-            return recolour(image, tone, random.uniform(0.8, 1.15)), tone.name
+            return recolour(image, tone, random.uniform(0.75, 1.1)), tone.name
         return image, ""
 
     for variant, flaw in _SPOILED:
@@ -145,7 +146,7 @@ def samples(original: Original, partners: list[Original]) -> Iterator[Sample]:
         yield Sample(recompress(spoiled, random), variant, flaw, strength, tone)
     if is_skin:
         for tone in SkinTone:
-            toned = recolour(image, tone, random.uniform(0.85, 1.1))
+            toned = recolour(image, tone, random.uniform(0.75, 0.95))  # brighter, light skin would be overexposed
             yield Sample(recompress(toned, random), "tone", None, tone=tone.name)
             light = ("warm", "cold", "dim")[random.integers(3)]
             yield Sample(recompress(relight(toned, light, random), random), light, None, tone=tone.name)
@@ -184,6 +185,17 @@ def soften_background(photo: Image.Image, strength: float, random: np.random.Gen
     return Image.composite(photo, degrade(photo, Degradation.DEFOCUS, strength), mask)
 
 
+def blur_by_lens(photo: Image.Image, strength: float) -> Image.Image:
+    """Defocus as an open lens makes it: a disk, of the same variance as the Gaussian of `degrade`."""
+    radius = 2 * strength * 0.015 * max(photo.size)
+    reach = int(np.ceil(radius)) + 1
+    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    disk = (radius + 0.5 - np.hypot(x, y)).clip(0, 1)
+    padded = np.pad(np.asarray(photo, np.float32), [(reach, reach), (reach, reach), (0, 0)], mode="symmetric")
+    blurred = fftconvolve(padded, (disk / disk.sum())[..., None], mode="valid", axes=(0, 1))
+    return Image.fromarray(blurred.clip(0, 255).astype(np.uint8))
+
+
 def recompress(photo: Image.Image, random: np.random.Generator) -> Image.Image:
     """As a phone saves it, so that no flaw is told by its lack of compression."""
     file = io.BytesIO()
@@ -200,7 +212,7 @@ def draw_skin(seeds: range, size: tuple[int, int] = (600, 600)) -> Iterator[tupl
 
 _SPOILED: Final = (
     ("defocus", FindingKind.DEFOCUS),
-    ("defocus", FindingKind.DEFOCUS),
+    ("lens", FindingKind.DEFOCUS),
     ("defocus_dark", FindingKind.DEFOCUS),
     ("motion", FindingKind.MOTION),
     ("motion", FindingKind.MOTION),
@@ -222,8 +234,11 @@ def _spoil(photo: Image.Image, variant: str, random: np.random.Generator) -> tup
     seed = int(random.integers(2**31))
     match variant:
         case "defocus":
-            strength = random.uniform(0.2, 1)
+            strength = random.uniform(0.15, 1)
             return degrade(photo, Degradation.DEFOCUS, strength), strength
+        case "lens":
+            strength = random.uniform(0.15, 1)
+            return blur_by_lens(photo, strength), strength
         case "defocus_dark":
             strength = random.uniform(0.3, 1)
             dim = degrade(degrade(photo, Degradation.DEFOCUS, strength), Degradation.DARK, random.uniform(0.4, 0.7))

@@ -22,7 +22,7 @@ from triage.imaging.skin import SkinColour
 BY_PATCH: Final = frozenset({FindingKind.DEFOCUS, FindingKind.MOTION, FindingKind.TOO_DARK, FindingKind.TOO_BRIGHT})
 """The others are of the photo as a whole."""
 
-_HIDE_SKIN: Final = frozenset({FindingKind.TOO_DARK, FindingKind.TOO_BRIGHT, FindingKind.COLOUR_CAST})
+HIDE_SKIN: Final = frozenset({FindingKind.TOO_DARK, FindingKind.TOO_BRIGHT, FindingKind.COLOUR_CAST})
 _NEED_COLOUR: Final = frozenset({FindingKind.NO_SKIN, FindingKind.BADLY_FRAMED})
 
 
@@ -86,16 +86,19 @@ def measure_findings(pixels: NDArray[np.uint8], small: NDArray[np.uint8]) -> tup
 def judge_measures(measures: Measures, models: FindingModels) -> tuple[Finding, ...]:
     """Turns measures into findings, the strongest first.
 
-    Where light or colour are severely off, colours do not tell skin from other things: then nothing is said about it.
+    Where light or colour are off, colours do not tell skin from other things: then nothing is said about it. Where there
+    is no skin, nothing is said about its place.
     """
     found = [
         finding
         for kind, model in models.by_kind.items()
         if (finding := _judge(kind, model, measures)) is not None
     ]
-    severe = {finding.kind for finding in found if finding.level is FindingLevel.SEVERE}
-    if severe & _HIDE_SKIN:
+    kinds = {finding.kind for finding in found}
+    if kinds & HIDE_SKIN:
         found = [finding for finding in found if finding.kind not in _NEED_COLOUR]
+    elif FindingKind.NO_SKIN in kinds:
+        found = [finding for finding in found if finding.kind is not FindingKind.BADLY_FRAMED]
     return tuple(sorted(found, key=lambda finding: -finding.strength))
 
 

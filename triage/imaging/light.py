@@ -11,6 +11,8 @@ GRID: Final = 112
 _EVERY: Final = 4
 _LUMINANCE: Final = np.array([0.2126, 0.7152, 0.0722], np.float32)  # Rec. 709
 _CLIPPED: Final = 247
+_NEARLY_CLIPPED: Final = 235
+_BLOCK: Final = 8
 
 # (top, left) on the grid: top left, top right, bottom left, bottom right, centre
 _WINDOWS: Final = ((0, 0), (0, 56), (56, 0), (56, 56), (28, 28))
@@ -38,7 +40,8 @@ def describe_light(colours: Array) -> dict[str, float]:
     Returns:
         `median`, `shadows`, `lights`: log of the 50th, 10th and 95th percentile of the luminance (in sRGB values, plus
         2); `warmth`: log of red to blue, which tells dark skin from light skin in the dark; `clipped`: square root of
-        the share of pixels with every channel at the top; `washed`: likewise for any channel.
+        the share of pixels with every channel at the top; `washed`: likewise for any channel; `spot`: the share with every
+        channel near the top in the window of a seventh of the photo's side that has most of them.
     """
     pixels = colours.reshape(-1, 3)
     luminance = np.sort(pixels @ _LUMINANCE)
@@ -54,6 +57,7 @@ def describe_light(colours: Array) -> dict[str, float]:
         "warmth": float(np.log((mean[0] + 2) / (mean[2] + 2))),
         "clipped": float(np.sqrt((lowest >= _CLIPPED).mean())),
         "washed": float(np.sqrt((highest >= _CLIPPED + 5).mean())),
+        "spot": _brightest_window((lowest >= _NEARLY_CLIPPED).reshape(colours.shape[:2])),
     }
 
 
@@ -82,3 +86,11 @@ def describe_colour(colours: Array) -> dict[str, float]:
         "light_blue": float(blue[light].mean()),
         "neutral": float(np.log(np.partition(spread, tenth)[tenth] + 0.02)),
     }
+
+
+def _brightest_window(is_bright: NDArray[np.bool_]) -> float:
+    """The highest share of bright places in a window of 2 x 2 blocks of 8 x 8."""
+    height, width = (side // _BLOCK for side in is_bright.shape)
+    blocks = is_bright.reshape(height, _BLOCK, width, _BLOCK).mean(axis=(1, 3))
+    windows = blocks[1:, 1:] + blocks[1:, :-1] + blocks[:-1, 1:] + blocks[:-1, :-1]
+    return float(windows.max()) / 4

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from triage.imaging.light import colour_grid, describe_colour, describe_light, p
 from triage.imaging.sharpness import describe_sharpness, measure_sharpness
 from triage.imaging.skin import SkinColour, describe_skin
 
-_OF_THE_WORST_PATCH = ("clipped", "washed")
+_OF_THE_WORST_PATCH: Final = ("clipped", "washed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,8 @@ class Measures:
     Attributes:
         photo: of the photo as a whole. `noise` is the log of its deviation in grey values, `size` log2 of the photo's
             side in 512ths (at most 0), `worst_clipped` and `worst_washed` the highest `clipped` and `washed` of a patch.
-        patches: of each patch (top left, top right, bottom left, bottom right, centre), without colour and skin.
+        patches: of each patch (top left, top right, bottom left, bottom right, centre): blur and light are its own,
+            all else is the photo's.
     """
 
     photo: Mapping[str, float]
@@ -38,12 +40,13 @@ def measure_photo(pixels: NDArray[np.uint8], small: NDArray[np.uint8], skin_colo
     sharpness = measure_sharpness(pixels[..., 1], small[..., 1])
     of_all = {"noise": float(np.log(sharpness.noise + 0.1)), "size": sharpness.size}
     grid = colour_grid(small)
+    photo = of_all | describe_sharpness(sharpness.tensors) | describe_light(grid) | describe_colour(grid)
+    photo |= describe_skin(grid, skin_colour)
     patches = []
     for index, window in enumerate(patch_windows(grid)):
         light = describe_light(window)
         worst = {f"worst_{name}": light[name] for name in _OF_THE_WORST_PATCH}
         blur = describe_sharpness(sharpness.tensors[sharpness.patch_of == index])
-        patches.append(of_all | light | worst | blur)
-    photo = of_all | describe_sharpness(sharpness.tensors) | describe_light(grid) | describe_colour(grid)
+        patches.append(photo | light | worst | blur)
     photo |= {f"worst_{name}": max(patch[name] for patch in patches) for name in _OF_THE_WORST_PATCH}
-    return Measures(photo | describe_skin(grid, skin_colour), tuple(patches))
+    return Measures(photo, tuple(patches))

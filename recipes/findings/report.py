@@ -1,0 +1,244 @@
+"""Tables of what the findings reach on photos that had no part in fitting or choosing, as Markdown."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from recipes.findings.fitting import is_flawed, rows_for, strengths_of
+from recipes.findings.measuring import Measured, measure_image
+from recipes.findings.photos import Original, Part, read_image
+from triage.domain import Finding, FindingKind, FindingLevel
+from triage.imaging.drawing import Degradation, SkinTone, degrade, draw_skin_photo
+from triage.imaging.findings import FindingModels, judge_measures
+
+_ABOUT_SKIN: Final = (FindingKind.BADLY_FRAMED, FindingKind.NO_SKIN)
+_TECHNICAL: Final = tuple(kind for kind in FindingKind if kind not in _ABOUT_SKIN)
+_ITA_BINS: Final = (("very light", 55.0), ("light", 41.0), ("intermediate", 28.0), ("tan", 10.0), ("brown", -30.0))
+_SIZES: Final = (300, 500, 1000, 2000)
+
+
+class Judged:
+    """Held-out samples with their findings."""
+
+    def __init__(self, rows: Sequence[Measured], models: FindingModels) -> None:
+        self.rows = [row for row in rows if row.part is Part.HELD_OUT]
+        self.models = models
+        self.findings = [judge_measures(row.measures, models) for row in self.rows]
+
+    def where(self, wanted: Callable[[Measured], bool]) -> list[tuple[Finding, ...]]:
+        return [found for row, found in zip(self.rows, self.findings, strict=True) if wanted(row)]
+
+
+def tables(judged: Judged, originals: Sequence[Original]) -> dict[str, str]:
+    """By the name of its place in the document."""
+    held_out = [original for original in originals if original.part is Part.HELD_OUT]
+    return {
+        "held-out": _held_out(judged),
+        "kinds-told": _kinds_told(judged),
+        "false-alarms": _false_alarms(judged),
+        "rated": _rated(judged),
+        "tones": _tones(judged, {original.number: original for original in held_out}),
+        "no-skin": _no_skin(judged),
+        "sizes": _sizes(judged.models, held_out),
+    }
+
+
+def write_tables(document: Path, found: dict[str, str]) -> None:
+    """Puts each table between its markers, `<!-- NAME -->` and `<!-- /NAME -->`."""
+    text = document.read_text(encoding="utf-8")
+    for name, table in found.items():
+        head, opening, rest = text.partition(f"<!-- {name} -->\n")
+        _, closing, tail = rest.partition(f"<!-- /{name} -->")
+        if not opening or not closing:
+            raise ValueError(f"{document} has no place for the table {name}")
+        text = f"{head}{opening}\n{table}\n{closing}{tail}"
+    document.write_text(text, encoding="utf-8")
+
+
+def _held_out(judged: Judged) -> str:
+    lines = []
+    for kind in FindingKind:
+        rows = rows_for(kind, judged.rows, Part.HELD_OUT)
+        flawed, model = is_flawed(kind, rows), judged.models.by_kind[kind]
+        strengths = strengths_of(model, rows)
+        told = strengths >= model.mild
+        right = int((told & flawed).sum())
+        precision, recall = right / max(1, int(told.sum())), right / int(flawed.sum())
+        originals = np.array([row.variant in {"original", "tone"} for row in rows])
+        lines.append(
+            (
+                f"`{kind}`",
+                f"{flawed.sum()} / {(~flawed).sum()}",
+                f"{precision:.2f}",
+                f"{recall:.2f}",
+                f"{2 * precision * recall / max(1e-9, precision + recall):.2f}",
+                f"{(strengths[flawed] >= model.severe).mean():.2f}",
+                f"{roc_auc_score(flawed, strengths):.3f}",
+                f"{roc_auc_score(flawed[flawed | originals], strengths[flawed | originals]):.3f}",
+            )
+        )
+    header = ("finding", "with / without", "precision", "recall", "F1", "recall, severe", "AUC", "AUC against originals")
+    return _table(header, lines)
+
+
+def _kinds_told(judged: Judged) -> str:
+    lines = []
+    variants = dict.fromkeys(row.variant for row in judged.rows if row.source != "drawn" and row.votes not in {0, 1, 2})
+    for variant in variants:
+        own = judged.where(lambda row, v=variant: row.variant == v and row.source == "pad")  # type: ignore[misc]
+        lines.append((variant.replace("_", " "), str(len(own)), *(_percent(_has(own, kind)) for kind in FindingKind)))
+    return _table(("skin photos", "n", *(f"`{kind}`" for kind in FindingKind)), lines)
+
+
+def _false_alarms(judged: Judged) -> str:
+    best = judged.where(lambda row: row.votes == 4 and row.variant == "original")
+    skin = judged.where(lambda row: row.source == "pad" and row.variant == "original")
+    lines: list[tuple[str, ...]] = []
+    for kind in FindingKind:
+        of_scenes = kind is not FindingKind.NO_SKIN
+        lines.append(
+            (
+                f"`{kind}`",
+                *(_percent(_has(best, kind, level)) if of_scenes else "" for level in (None, FindingLevel.SEVERE)),
+                *(_percent(_has(skin, kind, level)) for level in (None, FindingLevel.SEVERE)),
+            )
+        )
+    for name, kinds in (("any of light, blur, resolution, colour", _TECHNICAL), ("any", tuple(FindingKind))):
+        cells = [_percent(_any(own, kinds, level)) for own in (best, skin) for level in (None, FindingLevel.SEVERE)]
+        if kinds != _TECHNICAL:
+            cells[:2] = ["", ""]
+        lines.append((name, *cells))
+    scenes, close_ups = f"scenes with 4 votes (n = {len(best)})", f"skin photos as they are (n = {len(skin)})"
+    return _table(("finding", f"{scenes}, any level", "severe", f"{close_ups}, any level", "severe"), lines)
+
+
+def _rated(judged: Judged) -> str:
+    lines = []
+    for votes in range(5):
+        own = judged.where(lambda row, v=votes: row.votes == v and row.variant == "original")  # type: ignore[misc]
+        cells = [_percent(_any(own, _TECHNICAL, level)) for level in (None, FindingLevel.SEVERE)]
+        lines.append((str(votes), str(len(own)), *cells, *(_percent(_has(own, kind)) for kind in _TECHNICAL)))
+    return _table(("votes", "n", "any finding", "a severe one", *(f"`{kind}`" for kind in _TECHNICAL)), lines)
+
+
+def _tones(judged: Judged, originals: dict[int, Original]) -> str:
+    lines: list[tuple[str, ...]] = []
+
+    def add(name: str, own: Sequence[tuple[Finding, ...]]) -> None:
+        if own:
+            told = (_has(own, kind) for kind in (FindingKind.NO_SKIN, FindingKind.TOO_DARK, FindingKind.TOO_BRIGHT))
+            cells = (*told, _any(own, tuple(FindingKind)), _any(own, tuple(FindingKind), FindingLevel.SEVERE))
+            lines.append((name, str(len(own)), *(_percent(cell) for cell in cells)))
+
+    ita = {number: _ita(original) for number, original in originals.items() if original.source == "pad"}
+    for name, lower, upper in _bins():
+        add(
+            f"as they are, ITA {name}",
+            judged.where(
+                lambda row, lo=lower, hi=upper: (  # type: ignore[misc]
+                    row.source == "pad" and row.variant == "original" and lo < ita[row.number] <= hi
+                )
+            ),
+        )
+    for source, variant in (("pad", "tone"), ("drawn", "original")):
+        for tone in SkinTone:
+            own = judged.where(
+                lambda row, s=source, v=variant, t=tone: (  # type: ignore[misc]
+                    row.source == s and row.variant == v and row.tone == t.name
+                )
+            )
+            add(f"{'recoloured to' if source == 'pad' else 'drawn,'} tone {tone.name}", own)
+    for source in ("pad", "drawn"):
+        for light in ("warm", "cold", "dim"):
+            for tones in (("I", "II", "III"), ("IV", "V", "VI")):
+                own = judged.where(
+                    lambda row, s=source, v=light, t=tones: (  # type: ignore[misc]
+                        row.source == s and row.variant == v and row.tone in t
+                    )
+                )
+                add(f"{'recoloured' if source == 'pad' else 'drawn'}, tones {tones[0]}-{tones[-1]}, {light} light", own)
+    return _table(("skin photos", "n", "`no_skin`", "`too_dark`", "`too_bright`", "any finding", "a severe one"), lines)
+
+
+def _no_skin(judged: Judged) -> str:
+    scenes = judged.where(lambda row: row.flaw is FindingKind.NO_SKIN)
+    skin = judged.where(lambda row: row.source != "clive")
+    lines = [
+        ("scenes without skin", str(len(scenes)), *_no_skin_cells(scenes)),
+        ("skin, everything done to it included", str(len(skin)), *_no_skin_cells(skin)),
+    ]
+    return _table(("photos", "n", "`no_skin`", "severe", "`badly_framed`"), lines)
+
+
+def _no_skin_cells(own: Sequence[tuple[Finding, ...]]) -> tuple[str, ...]:
+    severe = _has(own, FindingKind.NO_SKIN, FindingLevel.SEVERE)
+    return _percent(_has(own, FindingKind.NO_SKIN)), _percent(severe), _percent(_has(own, FindingKind.BADLY_FRAMED))
+
+
+def _sizes(models: FindingModels, originals: Iterable[Original]) -> str:
+    """The same photo, blurred alike in share of its side, at several sizes: drawn ones, and skin that is large itself."""
+    lines = []
+    large = [own for own in originals if own.source == "pad" and min(read_image(own).size) >= 600]
+    photos = [[draw_skin_photo(400 + s, tone=t, size=(2000, 2000)) for t in SkinTone] for s in range(2)]
+    native = [read_image(own) for own in large]
+    sets = (("drawn", [photo for row in photos for photo in row]), ("native skin", native))
+    for name, own in sets:
+        for strength in (0.0, 0.1, 0.2, 0.35, 0.65, 0.95):
+            spoiled = [degrade(photo, Degradation.DEFOCUS, strength) if strength else photo for photo in own]
+            cells = [_percent(_defocus_at(models, spoiled, size)) for size in _SIZES]
+            cells.append(_percent(_defocus_at(models, spoiled, None)))
+            lines.append((name, str(len(own)), f"{1.5 * strength:.2f} %", *cells))
+    header = ("photos", "n", "blur, share of the side", *(f"at {size} px" for size in _SIZES), "at its own size")
+    return _table(header, lines)
+
+
+def _defocus_at(models: FindingModels, photos: Sequence, size: int | None) -> float:  # type: ignore[type-arg]
+    found = []
+    for photo in photos:
+        image = photo if size is None or max(photo.size) <= size else photo.resize((size, size), 3)
+        found.append(judge_measures(measure_image(image, models.skin_colour), models))
+    return _has(found, FindingKind.DEFOCUS)
+
+
+def _ita(original: Original) -> float:
+    """Individual typology angle of the centre's median, in degrees: arctan((L* - 50) / b*), Chardon et al. 1991.
+
+    The camera's light is as it was, so it orders photos and measures no one's skin.
+    """
+    pixels = np.asarray(read_image(original).resize((64, 64)), np.float64)[16:48, 16:48].reshape(-1, 3)
+    share = np.median(pixels, axis=0) / 255
+    linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    _, y, z = np.cbrt(np.maximum(to_xyz @ linear / np.array([0.9505, 1.0, 1.089]), 0.008856))
+    return float(np.degrees(np.arctan2(116 * y - 16 - 50, 200 * (y - z))))
+
+
+def _bins() -> list[tuple[str, float, float]]:
+    edges = [180.0, *(lower for _, lower in _ITA_BINS), -180.0]
+    names = [*(name for name, _ in _ITA_BINS), "dark"]
+    return [(name, edges[index + 1], edges[index]) for index, name in enumerate(names)]
+
+
+def _has(own: Sequence[tuple[Finding, ...]], kind: FindingKind, level: FindingLevel | None = None) -> float:
+    return _any(own, (kind,), level)
+
+
+def _any(
+    own: Sequence[tuple[Finding, ...]], kinds: Sequence[FindingKind], level: FindingLevel | None = None
+) -> float:
+    if not own:
+        return float("nan")
+    hits = [any(f.kind in kinds and (level is None or f.level is level) for f in found) for found in own]
+    return float(np.mean(hits))
+
+
+def _percent(share: float) -> str:
+    return "" if np.isnan(share) else f"{100 * share:.1f} %" if 0 < share < 0.1 else f"{100 * share:.0f} %"
+
+
+def _table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    rows = [header, ["---"] * len(header), *lines]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
