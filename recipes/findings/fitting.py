@@ -85,6 +85,7 @@ def is_flawed(kind: FindingKind, rows: Sequence[Measured]) -> NDArray[np.bool_]:
 
 def fit_findings(rows: Sequence[Measured]) -> dict[FindingKind, FindingModel]:
     """Fits all; whether skin is missing comes last, as nothing is said of it where light or colour hide it."""
+    models: dict[FindingKind, FindingModel]
     models = {kind: fit_finding(kind, rows) for kind in FindingKind if kind is not FindingKind.NO_SKIN}
     hiding = [models[kind] for kind in HIDE_SKIN]
     seen = [row for row in rows if not any(own.level(own.strength(row.measures.photo)) for own in hiding)]

@@ -51,9 +51,7 @@ def measure_image(image: Image.Image, skin_colour: SkinColour) -> Measures:
 
 def measure_all(originals: Sequence[Original], skin_colour: SkinColour, processes: int) -> list[Measured]:
     """Measures every sample of every original; drawn skin of the six tones is added, source `drawn`."""
-    partners = {
-        part: [own for own in originals if own.part is part and not own.shows_skin] for part in Part
-    }
+    partners = {part: [own for own in originals if own.part is part and not own.shows_skin] for part in Part}
     work = partial(_measure_original, partners=partners, skin_colour=skin_colour)
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         found = [row for rows in pool.imap(work, originals, chunksize=8) for row in rows]

@@ -81,7 +81,8 @@ def read_originals(data: Path) -> list[Original]:
     """All photos: 40 % to fit, 30 % to choose thresholds, 30 % held out; scenes by photo, skin by patient."""
     with (data / "clive" / "labels.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    found, well_rated = [], 0
+    found: list[Original] = []
+    well_rated = 0
     for row, part in zip(rows, _parts(len(rows), SPLIT_SEED), strict=True):
         votes = int(row["votes"])
         shows_skin = votes < GOOD_VOTES or well_rated in SCENES_WITH_SKIN  # nobody looked through the others
@@ -145,11 +146,11 @@ def samples(original: Original, partners: list[Original]) -> Iterator[Sample]:
         spoiled, strength = _spoil(photo, variant, random)
         yield Sample(recompress(spoiled, random), variant, flaw, strength, tone)
     if is_skin:
-        for tone in SkinTone:
-            toned = recolour(image, tone, random.uniform(0.75, 0.95))  # brighter, light skin would be overexposed
-            yield Sample(recompress(toned, random), "tone", None, tone=tone.name)
+        for target in SkinTone:
+            toned = recolour(image, target, random.uniform(0.75, 0.95))  # brighter, light skin would be overexposed
+            yield Sample(recompress(toned, random), "tone", None, tone=target.name)
             light = ("warm", "cold", "dim")[random.integers(3)]
-            yield Sample(recompress(relight(toned, light, random), random), light, None, tone=tone.name)
+            yield Sample(recompress(relight(toned, light, random), random), light, None, tone=target.name)
         for _ in range(2):
             photo, tone = base()
             scene = read_image(partners[random.integers(len(partners))])
@@ -163,7 +164,9 @@ def paste(skin: Image.Image, scene: Image.Image, random: np.random.Generator) ->
     share = float(random.uniform(0.12, 0.38))
     w, h = (round(share * side * random.uniform(0.8, 1.25)) for side in scene.size)
     if random.random() < 0.5:
-        x, y = (round(random.uniform(0.05, 0.95) * side - part / 2) for side, part in zip(scene.size, (w, h), strict=True))
+        x, y = (
+            round(random.uniform(0.05, 0.95) * side - part / 2) for side, part in zip(scene.size, (w, h), strict=True)
+        )
     else:  # cut off
         x, y = round(random.choice([-0.5, width / w - 0.5]) * w), round(random.uniform(0, height - h))
     mask = Image.new("L", (w, h))
@@ -284,7 +287,9 @@ def _spoil(photo: Image.Image, variant: str, random: np.random.Generator) -> tup
 
 def _parts(n: int, seed: int) -> list[Part]:
     order = np.random.default_rng(seed).permutation(n)
-    return [Part.FIT if rank < 0.4 * n else Part.CHOOSE if rank < 0.7 * n else Part.HELD_OUT for rank in np.argsort(order)]
+    return [
+        Part.FIT if rank < 0.4 * n else Part.CHOOSE if rank < 0.7 * n else Part.HELD_OUT for rank in np.argsort(order)
+    ]
 
 
 def _to_linear(values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,10 +1,11 @@
 """Tables of what the findings reach on photos that had no part in fitting or choosing, as Markdown."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from recipes.findings.fitting import is_flawed, rows_for, strengths_of
@@ -28,8 +29,25 @@ class Judged:
         self.models = models
         self.findings = [judge_measures(row.measures, models) for row in self.rows]
 
-    def where(self, wanted: Callable[[Measured], bool]) -> list[tuple[Finding, ...]]:
-        return [found for row, found in zip(self.rows, self.findings, strict=True) if wanted(row)]
+    def where(
+        self,
+        *,
+        sources: Collection[str] = ("clive", "pad", "drawn"),
+        variant: str | None = None,
+        votes: int | None = None,
+        tones: Collection[str] | None = None,
+        numbers: Collection[int] | None = None,
+    ) -> list[tuple[Finding, ...]]:
+        """The findings of those samples that have all that is asked for."""
+        return [
+            found
+            for row, found in zip(self.rows, self.findings, strict=True)
+            if row.source in sources
+            and (variant is None or row.variant == variant)
+            and (votes is None or row.votes == votes)
+            and (tones is None or row.tone in tones)
+            and (numbers is None or row.number in numbers)
+        ]
 
 
 def tables(judged: Judged, originals: Sequence[Original]) -> dict[str, str]:
@@ -64,7 +82,9 @@ def _held_out(judged: Judged) -> str:
         rows = rows_for(kind, judged.rows, Part.HELD_OUT)
         flawed, model = is_flawed(kind, rows), judged.models.by_kind[kind]
         strengths = strengths_of(model, rows)
-        told = strengths >= model.mild
+        levels = [_level(judged.models, row, kind) for row in rows]
+        told = np.array([level is not None for level in levels])
+        severe = np.array([level is FindingLevel.SEVERE for level in levels])
         right = int((told & flawed).sum())
         precision, recall = right / max(1, int(told.sum())), right / int(flawed.sum())
         originals = np.array([row.variant in {"original", "tone"} for row in rows])
@@ -75,30 +95,43 @@ def _held_out(judged: Judged) -> str:
                 f"{precision:.2f}",
                 f"{recall:.2f}",
                 f"{2 * precision * recall / max(1e-9, precision + recall):.2f}",
-                f"{(strengths[flawed] >= model.severe).mean():.2f}",
+                f"{severe[flawed].mean():.2f}",
                 f"{roc_auc_score(flawed, strengths):.3f}",
                 f"{roc_auc_score(flawed[flawed | originals], strengths[flawed | originals]):.3f}",
             )
         )
-    header = ("finding", "with / without", "precision", "recall", "F1", "recall, severe", "AUC", "AUC against originals")
+    header = (
+        "finding",
+        "with / without",
+        "precision",
+        "recall",
+        "F1",
+        "recall, severe",
+        "AUC",
+        "AUC against originals",
+    )
     return _table(header, lines)
+
+
+def _level(models: FindingModels, row: Measured, kind: FindingKind) -> FindingLevel | None:
+    return next((f.level for f in judge_measures(row.measures, models) if f.kind is kind), None)
 
 
 def _kinds_told(judged: Judged) -> str:
     lines = []
     variants = dict.fromkeys(row.variant for row in judged.rows if row.source != "drawn" and row.votes not in {0, 1, 2})
     for variant in variants:
-        own = judged.where(lambda row, v=variant: row.variant == v and row.source == "pad")  # type: ignore[misc]
+        own = judged.where(sources=["pad"], variant=variant)
         lines.append((variant.replace("_", " "), str(len(own)), *(_percent(_has(own, kind)) for kind in FindingKind)))
     return _table(("skin photos", "n", *(f"`{kind}`" for kind in FindingKind)), lines)
 
 
 def _false_alarms(judged: Judged) -> str:
-    best = judged.where(lambda row: row.votes == 4 and row.variant == "original")
-    skin = judged.where(lambda row: row.source == "pad" and row.variant == "original")
+    best = judged.where(variant="original", votes=4)
+    skin = judged.where(sources=["pad"], variant="original")
     lines: list[tuple[str, ...]] = []
     for kind in FindingKind:
-        of_scenes = kind is not FindingKind.NO_SKIN
+        of_scenes = kind in _TECHNICAL  # on a scene without skin, what is told of skin is no false alarm
         lines.append(
             (
                 f"`{kind}`",
@@ -118,7 +151,7 @@ def _false_alarms(judged: Judged) -> str:
 def _rated(judged: Judged) -> str:
     lines = []
     for votes in range(5):
-        own = judged.where(lambda row, v=votes: row.votes == v and row.variant == "original")  # type: ignore[misc]
+        own = judged.where(variant="original", votes=votes)
         cells = [_percent(_any(own, _TECHNICAL, level)) for level in (None, FindingLevel.SEVERE)]
         lines.append((str(votes), str(len(own)), *cells, *(_percent(_has(own, kind)) for kind in _TECHNICAL)))
     return _table(("votes", "n", "any finding", "a severe one", *(f"`{kind}`" for kind in _TECHNICAL)), lines)
@@ -135,37 +168,23 @@ def _tones(judged: Judged, originals: dict[int, Original]) -> str:
 
     ita = {number: _ita(original) for number, original in originals.items() if original.source == "pad"}
     for name, lower, upper in _bins():
-        add(
-            f"as they are, ITA {name}",
-            judged.where(
-                lambda row, lo=lower, hi=upper: (  # type: ignore[misc]
-                    row.source == "pad" and row.variant == "original" and lo < ita[row.number] <= hi
-                )
-            ),
-        )
-    for source, variant in (("pad", "tone"), ("drawn", "original")):
+        numbers = {number for number, angle in ita.items() if lower < angle <= upper}
+        add(f"as they are, ITA {name}", judged.where(sources=["pad"], variant="original", numbers=numbers))
+    for source, variant, how in (("pad", "tone", "recoloured to"), ("drawn", "original", "drawn,")):
         for tone in SkinTone:
-            own = judged.where(
-                lambda row, s=source, v=variant, t=tone: (  # type: ignore[misc]
-                    row.source == s and row.variant == v and row.tone == t.name
-                )
-            )
-            add(f"{'recoloured to' if source == 'pad' else 'drawn,'} tone {tone.name}", own)
-    for source in ("pad", "drawn"):
+            add(f"{how} tone {tone.name}", judged.where(sources=[source], variant=variant, tones=[tone.name]))
+    for source, how in (("pad", "recoloured"), ("drawn", "drawn")):
         for light in ("warm", "cold", "dim"):
             for tones in (("I", "II", "III"), ("IV", "V", "VI")):
-                own = judged.where(
-                    lambda row, s=source, v=light, t=tones: (  # type: ignore[misc]
-                        row.source == s and row.variant == v and row.tone in t
-                    )
-                )
-                add(f"{'recoloured' if source == 'pad' else 'drawn'}, tones {tones[0]}-{tones[-1]}, {light} light", own)
+                own = judged.where(sources=[source], variant=light, tones=tones)
+                add(f"{how}, tones {tones[0]}-{tones[-1]}, {light} light", own)
     return _table(("skin photos", "n", "`no_skin`", "`too_dark`", "`too_bright`", "any finding", "a severe one"), lines)
 
 
 def _no_skin(judged: Judged) -> str:
-    scenes = judged.where(lambda row: row.flaw is FindingKind.NO_SKIN)
-    skin = judged.where(lambda row: row.source != "clive")
+    numbers = {row.number for row in judged.rows if row.flaw is FindingKind.NO_SKIN}
+    scenes = judged.where(sources=["clive"], variant="original", numbers=numbers)
+    skin = judged.where(sources=["pad", "drawn"])
     lines = [
         ("scenes without skin", str(len(scenes)), *_no_skin_cells(scenes)),
         ("skin, everything done to it included", str(len(skin)), *_no_skin_cells(skin)),
@@ -179,7 +198,7 @@ def _no_skin_cells(own: Sequence[tuple[Finding, ...]]) -> tuple[str, ...]:
 
 
 def _sizes(models: FindingModels, originals: Iterable[Original]) -> str:
-    """The same photo, blurred alike in share of its side, at several sizes: drawn ones, and skin that is large itself."""
+    """The same photos, blurred alike in share of the side, at several sizes: drawn ones, and skin that is large."""
     lines = []
     large = [own for own in originals if own.source == "pad" and min(read_image(own).size) >= 600]
     photos = [[draw_skin_photo(400 + s, tone=t, size=(2000, 2000)) for t in SkinTone] for s in range(2)]
@@ -195,10 +214,12 @@ def _sizes(models: FindingModels, originals: Iterable[Original]) -> str:
     return _table(header, lines)
 
 
-def _defocus_at(models: FindingModels, photos: Sequence, size: int | None) -> float:  # type: ignore[type-arg]
+def _defocus_at(models: FindingModels, photos: Sequence[Image.Image], size: int | None) -> float:
     found = []
     for photo in photos:
-        image = photo if size is None or max(photo.size) <= size else photo.resize((size, size), 3)
+        image = (
+            photo if size is None or max(photo.size) <= size else photo.resize((size, size), Image.Resampling.BICUBIC)
+        )
         found.append(judge_measures(measure_image(image, models.skin_colour), models))
     return _has(found, FindingKind.DEFOCUS)
 
@@ -226,9 +247,7 @@ def _has(own: Sequence[tuple[Finding, ...]], kind: FindingKind, level: FindingLe
     return _any(own, (kind,), level)
 
 
-def _any(
-    own: Sequence[tuple[Finding, ...]], kinds: Sequence[FindingKind], level: FindingLevel | None = None
-) -> float:
+def _any(own: Sequence[tuple[Finding, ...]], kinds: Sequence[FindingKind], level: FindingLevel | None = None) -> float:
     if not own:
         return float("nan")
     hits = [any(f.kind in kinds and (level is None or f.level is level) for f in found) for found in own]

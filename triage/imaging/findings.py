@@ -86,13 +86,11 @@ def measure_findings(pixels: NDArray[np.uint8], small: NDArray[np.uint8]) -> tup
 def judge_measures(measures: Measures, models: FindingModels) -> tuple[Finding, ...]:
     """Turns measures into findings, the strongest first.
 
-    Where light or colour are off, colours do not tell skin from other things: then nothing is said about it. Where there
-    is no skin, nothing is said about its place.
+    Where light or colour are off, colours do not tell skin from other things: then nothing is said about it. Where
+    there is no skin, nothing is said about its place.
     """
     found = [
-        finding
-        for kind, model in models.by_kind.items()
-        if (finding := _judge(kind, model, measures)) is not None
+        finding for kind, model in models.by_kind.items() if (finding := _judge(kind, model, measures)) is not None
     ]
     kinds = {finding.kind for finding in found}
     if kinds & HIDE_SKIN:

@@ -23,7 +23,7 @@ def colour_grid(small: NDArray[np.uint8]) -> Array:
     total = small[::_EVERY, ::_EVERY].astype(np.uint16)
     for row, column in ((0, 2), (2, 0), (2, 2)):
         total += small[row::_EVERY, column::_EVERY]
-    return total.astype(np.float32) / 4
+    return np.multiply(total, 0.25, dtype=np.float32)
 
 
 def patch_windows(grid: Array) -> list[Array]:
@@ -40,8 +40,8 @@ def describe_light(colours: Array) -> dict[str, float]:
     Returns:
         `median`, `shadows`, `lights`: log of the 50th, 10th and 95th percentile of the luminance (in sRGB values, plus
         2); `warmth`: log of red to blue, which tells dark skin from light skin in the dark; `clipped`: square root of
-        the share of pixels with every channel at the top; `washed`: likewise for any channel; `spot`: the share with every
-        channel near the top in the window of a seventh of the photo's side that has most of them.
+        the share of pixels with every channel at the top; `washed`: likewise for any channel; `spot`: the share with
+        every channel near the top in the window of a seventh of the photo's side that has most of them.
     """
     pixels = colours.reshape(-1, 3)
     luminance = np.sort(pixels @ _LUMINANCE)
@@ -68,9 +68,9 @@ def describe_colour(colours: Array) -> dict[str, float]:
         colours: (h, w, 3), sRGB, 0..255.
 
     Returns:
-        `red`, `blue`: mean log of red to green and of blue to green; `light_red`, `light_blue`: the same of the tenth of
-        the pixels with the most light, where white objects and reflections are; `neutral`: log of the 10th percentile
-        of saturation, high where nothing is grey.
+        `red`, `blue`: mean log of red to green and of blue to green; `light_red`, `light_blue`: the same of the tenth
+        of the pixels with the most light, where white objects and reflections are; `neutral`: log of the 10th
+        percentile of saturation, high where nothing is grey.
     """
     pixels = colours.reshape(-1, 3) + 8  # so that noise in the dark is no colour
     luminance = pixels @ _LUMINANCE

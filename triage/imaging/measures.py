@@ -20,7 +20,7 @@ class Measures:
 
     Attributes:
         photo: of the photo as a whole. `noise` is the log of its deviation in grey values, `size` log2 of the photo's
-            side in 512ths (at most 0), `worst_clipped` and `worst_washed` the highest `clipped` and `washed` of a patch.
+            side in 512ths (at most 0), `worst_clipped` and `worst_washed` the highest of a patch.
         patches: of each patch (top left, top right, bottom left, bottom right, centre): blur and light are its own,
             all else is the photo's.
     """

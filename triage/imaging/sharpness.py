@@ -80,8 +80,8 @@ def describe_sharpness(tensors: Array) -> dict[str, float]:
         tensors: (T, 4, 3), T > 0.
 
     Returns:
-        `fine`, `middle`, `coarse`: log ratios of the gradients' energy from one scale to the next, of the three sharpest
-        tiles; `across_*` and `along_*`: the same in the direction with the most and the least of it, of all tiles;
+        `fine`, `middle`, `coarse`: log ratios of the gradients' energy from one scale to the next, of the three
+        sharpest tiles; `across_*` and `along_*`: the same in the direction with most and least of it, of all tiles;
         `direction_*`: how much more energy one direction has (log, 0 is none); `contrast`: log energy at the widest.
     """
     energy = tensors[..., 0] + tensors[..., 1] + _FLOOR  # (T, 4)
@@ -146,10 +146,11 @@ def _tile(plane: NDArray[np.uint8], cell: tuple[int, int], step: float) -> Array
     pixels = plane[top : top + height, left : left + width]
     rows = sum((pixels[i::whole].astype(np.uint16) for i in range(1, whole)), start=pixels[::whole].astype(np.uint16))
     both = sum((rows[:, i::whole].astype(np.uint32) for i in range(1, whole)), start=rows[:, ::whole].astype(np.uint32))
-    averaged = both.astype(np.float32) / (whole * whole)
+    averaged: Array = np.multiply(both, 1 / (whole * whole), dtype=np.float32)
     rest = step / whole
     if rest > 1.01:
-        averaged = _averages(averaged.shape[0], rest) @ averaged @ _averages(averaged.shape[1], rest).T
+        by_rows, by_columns = (_averages(side, rest) for side in averaged.shape)
+        averaged = np.matmul(by_rows @ averaged, by_columns.T, dtype=np.float32)
     missing = [max(0, _TILE - side) for side in averaged.shape]
     if any(missing):
         averaged = np.pad(averaged, [(0, count) for count in missing], mode="symmetric")
@@ -180,7 +181,7 @@ def _tensors(tiles: Array, noise: float) -> Array:
     for number, scale in enumerate(SCALES):
         if number:
             pooled = pooled[:, ::2] + pooled[:, 1::2]
-            pooled = (pooled[:, :, ::2] + pooled[:, :, 1::2]) / 4  # 2 x 2 averages
+            pooled = np.multiply(pooled[:, :, ::2] + pooled[:, :, 1::2], 0.25, dtype=np.float32)  # 2 x 2 averages
         gx = pooled[:, :, 1:] - pooled[:, :, :-1]
         gy = pooled[:, 1:] - pooled[:, :-1]
         gx = (gx[:, 1:] + gx[:, :-1]) / 2  # both at the corners between four values

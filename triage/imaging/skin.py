@@ -50,7 +50,7 @@ def describe_skin(colours: Array, skin_colour: SkinColour) -> dict[str, float]:
         `skin`: mean probability; `skin_centre`: in the centre patch; `skin_fullest`, `skin_emptiest`: of the patch with
         the most and the least; `skin_edge`: along the border; `skin_off_centre`: distance of the skin's centre of mass
         from the photo's, in half sides; `skin_contrast`: how far blocks are apart in how much skin they have (standard
-        deviation); `skin_isolated`: the best window of a quarter side less what is around it; `diversity`: log spread of
+        deviation); `skin_isolated`: the best window of a fifth of the side less all else; `diversity`: log spread of
         colour ratios, small on skin of any tone in any light; `block_diversity`: the same between blocks.
     """
     probability = skin_colour.probability(colours)
