@@ -36,7 +36,8 @@ def workers(state: EmbeddedState) -> Iterator[EmbeddedWorkers]:
 def test_children_end_when_stopped_after_their_worker_was_killed(workers: EmbeddedWorkers) -> None:
     workers.start(["intake"])
     worker = psutil.Process(workers.running()["intake"])
-    children = eventually(lambda: len(worker.children()) == 2 and worker.children())  # one that works, and beat
+    eventually(lambda: len(worker.children()) == 2)  # one that works, and beat
+    children = worker.children()
     worker.kill()
 
     workers.stop()
