@@ -9,6 +9,7 @@ import torch
 from triage.assessor import Judge, PhotoAssessor
 from triage.domain import ModelVersionId
 from triage.errors import ModelError
+from triage.imaging.decode import Decoder
 from triage.pipeline import Drained, DrainLimits, drain
 from triage.quality.scorer import Scorer, choose_device
 from triage.quality.weights import load_network
@@ -30,7 +31,8 @@ class Scoring:
             torch.set_num_threads(settings.scorer.threads)
         self._device = choose_device(settings.scorer.device)
         self._photos_per_batch = settings.scorer.photos_per_batch or (4 if self._device.type == "cpu" else 64)
-        self._decoders = ThreadPoolExecutor(settings.scorer.decode_threads, thread_name_prefix="decode")
+        self._threads = ThreadPoolExecutor(settings.scorer.decode_threads, thread_name_prefix="decode")
+        self._decoder = Decoder(settings.image_limits, processes=settings.scorer.decode_threads)
         self._judges: dict[ModelVersionId, Judge] = {}
         self._rescores_with: ModelVersionId | None = None
         self._rescoring = PostgresRescoring(
@@ -84,8 +86,8 @@ class Scoring:
         return PhotoAssessor(
             judge,
             source=self._services.source,
-            limits=self._services.settings.image_limits,
-            decoders=self._decoders,
+            decoder=self._decoder,
+            threads=self._threads,
             shadows=shadows,
         )
 
