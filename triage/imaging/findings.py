@@ -22,6 +22,9 @@ from triage.imaging.skin import SkinColour
 BY_PATCH: Final = frozenset({FindingKind.DEFOCUS, FindingKind.MOTION, FindingKind.TOO_DARK, FindingKind.TOO_BRIGHT})
 """The others are of the photo as a whole."""
 
+TOLD: Final = 0.5
+"""The strength from which a finding is told: each model's intercept is chosen so."""
+
 HIDE_SKIN: Final = frozenset({FindingKind.TOO_DARK, FindingKind.TOO_BRIGHT, FindingKind.COLOUR_CAST})
 _NEED_COLOUR: Final = frozenset({FindingKind.NO_SKIN, FindingKind.BADLY_FRAMED})
 
@@ -33,27 +36,29 @@ class FindingModel:
     Attributes:
         weights: by term: a measure's name, or two names joined by `*` for their product.
         limits: (lowest, highest) of each measure among the photos it was fitted on; measures are cut there.
-        mild: strength from which the finding is told.
-        severe: strength from which it is severe.
+        severe: strength from which the finding is severe.
     """
 
     intercept: float
     weights: Mapping[str, float]
     limits: Mapping[str, tuple[float, float]]
-    mild: float
     severe: float
 
-    def strength(self, measures: Mapping[str, float]) -> float:
-        """The fitted probability of the flaw, 0..1."""
+    def logit(self, measures: Mapping[str, float]) -> float:
+        """Above 0 the finding is told."""
         logit = self.intercept
         for term, weight in self.weights.items():
             logit += weight * prod(self._within(name, measures[name]) for name in term.split("*"))
-        return 1 / (1 + exp(-min(30.0, max(-30.0, logit))))
+        return logit
+
+    def strength(self, measures: Mapping[str, float]) -> float:
+        """0..1."""
+        return 1 / (1 + exp(-min(30.0, max(-30.0, self.logit(measures)))))
 
     def level(self, strength: float) -> FindingLevel | None:
         if strength >= self.severe:
             return FindingLevel.SEVERE
-        return FindingLevel.MILD if strength >= self.mild else None
+        return FindingLevel.MILD if strength >= TOLD else None
 
     def _within(self, name: str, value: float) -> float:
         lowest, highest = self.limits[name]
@@ -86,17 +91,13 @@ def measure_findings(pixels: NDArray[np.uint8], small: NDArray[np.uint8]) -> tup
 def judge_measures(measures: Measures, models: FindingModels) -> tuple[Finding, ...]:
     """Turns measures into findings, the strongest first.
 
-    Where light or colour are off, colours do not tell skin from other things: then nothing is said about it. Where
-    there is no skin, nothing is said about its place.
+    Where light or colour are off, colours do not tell skin from other things: then nothing is said about it.
     """
     found = [
         finding for kind, model in models.by_kind.items() if (finding := _judge(kind, model, measures)) is not None
     ]
-    kinds = {finding.kind for finding in found}
-    if kinds & HIDE_SKIN:
+    if any(finding.kind in HIDE_SKIN for finding in found):
         found = [finding for finding in found if finding.kind not in _NEED_COLOUR]
-    elif FindingKind.NO_SKIN in kinds:
-        found = [finding for finding in found if finding.kind is not FindingKind.BADLY_FRAMED]
     return tuple(sorted(found, key=lambda finding: -finding.strength))
 
 
@@ -114,7 +115,6 @@ def parse_models(document: Mapping[str, Any]) -> FindingModels:
             own["intercept"],
             own["weights"],
             {name: (lowest, highest) for name, (lowest, highest) in own["limits"].items()},
-            own["mild"],
             own["severe"],
         )
         for kind, own in document["findings"].items()
@@ -133,5 +133,5 @@ def _judge(kind: FindingKind, model: FindingModel, measures: Measures) -> Findin
 def _showing(model: FindingModel, measures: Measures) -> tuple[int, ...]:
     """The patches that have the flaw by themselves; where none has enough of it, the one with most."""
     strengths = [model.strength(patch) for patch in measures.patches]
-    showing = tuple(index for index, strength in enumerate(strengths) if strength >= model.mild)
+    showing = tuple(index for index, strength in enumerate(strengths) if strength >= TOLD)
     return showing or (int(np.argmax(strengths)),)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +10,6 @@ from triage.imaging.light import colour_grid, describe_colour, describe_light, p
 from triage.imaging.sharpness import describe_sharpness, measure_sharpness
 from triage.imaging.skin import SkinColour, describe_skin
 
-_OF_THE_WORST_PATCH: Final = ("clipped", "washed")
-
 
 @dataclass(frozen=True, slots=True)
 class Measures:
@@ -20,7 +17,7 @@ class Measures:
 
     Attributes:
         photo: of the photo as a whole. `noise` is the log of its deviation in grey values, `size` log2 of the photo's
-            side in 512ths (at most 0), `worst_clipped` and `worst_washed` the highest of a patch.
+            side in 512ths (at most 0), `worst_clipped` the highest `clipped` of a patch.
         patches: of each patch (top left, top right, bottom left, bottom right, centre): blur and light are its own,
             all else is the photo's.
     """
@@ -45,8 +42,7 @@ def measure_photo(pixels: NDArray[np.uint8], small: NDArray[np.uint8], skin_colo
     patches = []
     for index, window in enumerate(patch_windows(grid)):
         light = describe_light(window)
-        worst = {f"worst_{name}": light[name] for name in _OF_THE_WORST_PATCH}
         blur = describe_sharpness(sharpness.tensors[sharpness.patch_of == index])
-        patches.append(photo | light | worst | blur)
-    photo |= {f"worst_{name}": max(patch[name] for patch in patches) for name in _OF_THE_WORST_PATCH}
+        patches.append(photo | light | blur | {"worst_clipped": light["clipped"]})
+    photo["worst_clipped"] = max(patch["worst_clipped"] for patch in patches)
     return Measures(photo, tuple(patches))
