@@ -1,10 +1,12 @@
 """Fits each finding and chooses its two thresholds. No figure that is reported comes from these photos."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import precision_recall_curve
 
@@ -32,10 +34,7 @@ TERMS: Final[Mapping[FindingKind, tuple[str, ...]]] = {
     FindingKind.DEFOCUS: _BLUR + _DEFOCUS,
     FindingKind.MOTION: _BLUR + _MOTION,
     FindingKind.TOO_DARK: ("median", "shadows", "lights", "warmth", "noise"),
-    FindingKind.TOO_BRIGHT: (
-        *("median", "shadows", "lights", "clipped", "washed", "worst_clipped", "worst_washed", "spot", "diversity"),
-        *("spot*diversity", "worst_clipped*diversity", "clipped*diversity", "worst_clipped*lights"),
-    ),
+    FindingKind.TOO_BRIGHT: ("median", "shadows", "lights", "washed", "worst_clipped", "spot", "diversity"),
     FindingKind.LOW_RESOLUTION: (*_BLUR, *_DEFOCUS, "size*size"),
     FindingKind.COLOUR_CAST: (
         *_COLOUR,
@@ -50,7 +49,7 @@ TERMS: Final[Mapping[FindingKind, tuple[str, ...]]] = {
 
 _BLURRED: Final = frozenset({"enlarged"})  # it is blurred too: neither right nor wrong
 _LIT: Final = frozenset({"dim", "warm", "cold"})  # weaker than a flaw, no original either
-_IGNORED: Final[Mapping[FindingKind, frozenset[str]]] = {
+IGNORED: Final[Mapping[FindingKind, frozenset[str]]] = {
     FindingKind.DEFOCUS: _BLURRED,
     FindingKind.MOTION: frozenset(),
     FindingKind.TOO_DARK: frozenset({"dim", "defocus_dark"}),
@@ -62,8 +61,10 @@ _IGNORED: Final[Mapping[FindingKind, frozenset[str]]] = {
 }
 _ABOUT_SKIN: Final = frozenset({FindingKind.NO_SKIN, FindingKind.BADLY_FRAMED})
 
-_ALARMS_ON_SCENES: Final = (0.03, 0.006)  # shares at most: mild, severe
+_ALARMS_ON_SCENES: Final = (0.03, 0.01)  # shares at most: mild, severe
 _ALARMS_ON_SKIN: Final = (0.05, 0.01)  # nobody rated those: some are blurred or small themselves
+_FAR_SKIN_DENIED: Final = 0.05  # share at most of photos with skin small or cut off
+_MARGINS: Final = (0.7, 1.0)  # logits
 CLEAN: Final = frozenset({"original", "tone"})
 
 
@@ -73,7 +74,7 @@ def rows_for(kind: FindingKind, rows: Sequence[Measured], part: Part) -> list[Me
         row
         for row in rows
         if row.part is part
-        and row.variant not in _IGNORED[kind]
+        and row.variant not in IGNORED[kind]
         and (row.votes is None or row.votes >= GOOD_VOTES)
         and not (kind in _ABOUT_SKIN and row.source == "clive" and row.flaw is not kind)
     ]
@@ -105,13 +106,13 @@ def fit_finding(kind: FindingKind, rows: Sequence[Measured]) -> FindingModel:
     weights = model.coef_[0] / spread
     intercept = float(model.intercept_[0] - (weights * centre).sum())
     limits = {name: (float(column.min()), float(column.max())) for name, column in values.items()}
-    fitted = FindingModel(intercept, dict(zip(TERMS[kind], map(float, weights), strict=True)), limits, 1.0, 1.0)
+    fitted = FindingModel(intercept, dict(zip(TERMS[kind], map(float, weights), strict=True)), limits, 1.0)
     mild, severe = _no_skin_thresholds(fitted, rows) if kind is FindingKind.NO_SKIN else _thresholds(kind, fitted, rows)
-    return FindingModel(intercept, fitted.weights, limits, mild, severe)
+    return replace(fitted, intercept=intercept - mild, severe=float(expit(severe - mild)))
 
 
-def strengths_of(model: FindingModel, rows: Sequence[Measured]) -> NDArray[np.float64]:
-    return np.array([model.strength(row.measures.photo) for row in rows])
+def logits_of(model: FindingModel, rows: Sequence[Measured]) -> NDArray[np.float64]:
+    return np.array([model.logit(row.measures.photo) for row in rows])
 
 
 def document_of(skin_colour: Sequence[float], models: Mapping[FindingKind, FindingModel]) -> dict[str, Any]:
@@ -127,7 +128,6 @@ def document_of(skin_colour: Sequence[float], models: Mapping[FindingKind, Findi
                 "intercept": short(model.intercept),
                 "weights": {term: short(weight) for term, weight in model.weights.items()},
                 "limits": {name: [short(low), short(high)] for name, (low, high) in model.limits.items()},
-                "mild": short(model.mild),
                 "severe": short(model.severe),
             }
             for kind, model in models.items()
@@ -146,27 +146,30 @@ def _weights(rows: Sequence[Measured], flawed: NDArray[np.bool_]) -> NDArray[np.
 
 
 def _thresholds(kind: FindingKind, model: FindingModel, rows: Sequence[Measured]) -> tuple[float, float]:
-    """Mild: the highest F1, unless that gives too many false alarms on scenes or on skin; severe: hardly any."""
+    """Mild: the highest F1, unless that gives too many false alarms on scenes or on skin; severe: hardly any.
+
+    Both are logits.
+    """
     own = rows_for(kind, rows, Part.CHOOSE)
-    precision, recall, cuts = precision_recall_curve(is_flawed(kind, own), strengths_of(model, own))
+    precision, recall, cuts = precision_recall_curve(is_flawed(kind, own), logits_of(model, own))
     best = float(cuts[np.argmax((2 * precision * recall / (precision + recall + 1e-9))[:-1])])
-    scenes = [row for row in own if row.source == "clive" and row.variant == "original"]
-    skin = [row for row in own if row.source != "clive" and row.variant in CLEAN]
-    limits = [(skin, _ALARMS_ON_SKIN)]
+    seen = rows_for(kind, rows, Part.FIT) + own  # false alarms are few: both parts tell more than one
+    groups = [([row for row in seen if row.source != "clive" and row.variant in CLEAN], _ALARMS_ON_SKIN)]
     if kind not in _ABOUT_SKIN:  # what is told of skin's place on a scene without skin is no false alarm
-        limits.append((scenes, _ALARMS_ON_SCENES))
+        groups.append(([row for row in seen if row.source == "clive" and row.variant == "original"], _ALARMS_ON_SCENES))
     mild, severe = (
-        max(float(np.quantile(strengths_of(model, group), 1 - shares[level])) for group, shares in limits)
+        max(float(np.quantile(logits_of(model, group), 1 - shares[level])) for group, shares in groups)
         for level in (0, 1)
     )
     mild = max(mild, best)
-    return mild, max(severe, (1 + mild) / 2)
+    return mild, max(severe, mild + _MARGINS[0])
 
 
 def _no_skin_thresholds(model: FindingModel, rows: Sequence[Measured]) -> tuple[float, float]:
-    """Above every photo of skin of the first two parts, with a margin on the logit: the worst fault is to deny skin."""
-    own = [row for part in (Part.FIT, Part.CHOOSE) for row in rows_for(FindingKind.NO_SKIN, rows, part)]
-    highest = strengths_of(model, [row for row in own if row.flaw is not FindingKind.NO_SKIN]).max()
-    logit = np.log(highest / (1 - highest))
-    mild, severe = (float(1 / (1 + np.exp(-(logit + margin)))) for margin in (0.7, 1.7))
-    return mild, severe
+    """Logits above every close-up of skin and nearly all skin that is far off: the worst fault is to deny skin."""
+    seen = [row for row in rows if row.part is not Part.HELD_OUT]
+    close_ups = [row for row in seen if row.source != "clive" and row.variant not in IGNORED[FindingKind.NO_SKIN]]
+    far = [row for row in seen if row.variant == "pasted"]
+    highest = float(logits_of(model, close_ups).max()) + _MARGINS[0]
+    mild = max(highest, float(np.quantile(logits_of(model, far), 1 - _FAR_SKIN_DENIED)))
+    return mild, mild + _MARGINS[1]

@@ -14,11 +14,12 @@ from PIL import Image, ImageDraw, ImageFilter
 from scipy.signal import fftconvolve
 
 from triage.domain import FindingKind
-from triage.imaging.decode import decode_photo
+from triage.imaging.decode import Decoder
 from triage.imaging.drawing import TONES, Degradation, SkinTone, add_glare, degrade, draw_skin_photo, shake, tint
 
 SPLIT_SEED: Final = 2024
 GOOD_VOTES: Final = 3
+_DECODER: Final = Decoder()
 
 # Numbers (in labels.csv's order, of those with three votes or more) of the scenes where people's skin takes much room
 SCENES_WITH_SKIN: Final = frozenset(
@@ -99,7 +100,7 @@ def read_originals(data: Path) -> list[Original]:
 
 
 def read_image(original: Original) -> Image.Image:
-    return decode_photo(original.path.read_bytes()).image
+    return _DECODER.decode(original.path.read_bytes()).to_image()
 
 
 def recolour(photo: Image.Image, tone: SkinTone, exposure: float = 1.0) -> Image.Image:

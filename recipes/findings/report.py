@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from recipes.findings.fitting import is_flawed, rows_for, strengths_of
+from recipes.findings.fitting import CLEAN, IGNORED, is_flawed, logits_of, rows_for
 from recipes.findings.measuring import Measured, measure_image
 from recipes.findings.photos import Original, Part, read_image
 from triage.domain import Finding, FindingKind, FindingLevel
@@ -17,15 +19,23 @@ from triage.imaging.findings import FindingModels, judge_measures
 
 _ABOUT_SKIN: Final = (FindingKind.BADLY_FRAMED, FindingKind.NO_SKIN)
 _TECHNICAL: Final = tuple(kind for kind in FindingKind if kind not in _ABOUT_SKIN)
+_BLUR: Final = (FindingKind.DEFOCUS, FindingKind.MOTION)
+_BLUR_OR_RESOLUTION: Final = (*_BLUR, FindingKind.LOW_RESOLUTION)
+_LIGHT: Final = (FindingKind.TOO_DARK, FindingKind.TOO_BRIGHT)
 _ITA_BINS: Final = (("very light", 55.0), ("light", 41.0), ("intermediate", 28.0), ("tan", 10.0), ("brown", -30.0))
+_ACCEPTED_VOTES: Final = 2  # of four, as of patients' photos
 _SIZES: Final = (300, 500, 1000, 2000)
 
 
 class Judged:
-    """Held-out samples with their findings."""
+    """Held-out samples with their findings; and the scenes as they are, with people's votes."""
 
     def __init__(self, rows: Sequence[Measured], models: FindingModels) -> None:
         self.rows = [row for row in rows if row.part is Part.HELD_OUT]
+        rated = [row for row in rows if row.votes is not None and row.variant == "original"]
+        self.rated = [row for row in rated if row.part is Part.HELD_OUT]
+        self.rated_to_fit = [row for row in rated if row.part is Part.FIT]
+        self.variants = {row.variant for row in self.rows}
         self.models = models
         self.findings = [judge_measures(row.measures, models) for row in self.rows]
 
@@ -55,6 +65,7 @@ def tables(judged: Judged, originals: Sequence[Original]) -> dict[str, str]:
     held_out = [original for original in originals if original.part is Part.HELD_OUT]
     return {
         "held-out": _held_out(judged),
+        "compared": _compared(judged),
         "kinds-told": _kinds_told(judged),
         "false-alarms": _false_alarms(judged),
         "rated": _rated(judged),
@@ -80,37 +91,70 @@ def _held_out(judged: Judged) -> str:
     lines = []
     for kind in FindingKind:
         rows = rows_for(kind, judged.rows, Part.HELD_OUT)
-        flawed, model = is_flawed(kind, rows), judged.models.by_kind[kind]
-        strengths = strengths_of(model, rows)
+        flawed, logits = is_flawed(kind, rows), logits_of(judged.models.by_kind[kind], rows)
         levels = [_level(judged.models, row, kind) for row in rows]
         told = np.array([level is not None for level in levels])
         severe = np.array([level is FindingLevel.SEVERE for level in levels])
-        right = int((told & flawed).sum())
-        precision, recall = right / max(1, int(told.sum())), right / int(flawed.sum())
-        originals = np.array([row.variant in {"original", "tone"} for row in rows])
+        on_skin = np.array([row.source != "clive" for row in rows])
+        against_clean = flawed | np.array([row.variant in CLEAN for row in rows])
         lines.append(
             (
                 f"`{kind}`",
                 f"{flawed.sum()} / {(~flawed).sum()}",
-                f"{precision:.2f}",
-                f"{recall:.2f}",
-                f"{2 * precision * recall / max(1e-9, precision + recall):.2f}",
+                f"{(told & flawed).sum() / max(1, told.sum()):.2f}",
+                f"{told[flawed].mean():.2f}",
+                f"{_f1(told, flawed):.2f}",
+                f"{_f1(told[on_skin], flawed[on_skin]):.2f}" if flawed[on_skin].any() else "",
                 f"{severe[flawed].mean():.2f}",
-                f"{roc_auc_score(flawed, strengths):.3f}",
-                f"{roc_auc_score(flawed[flawed | originals], strengths[flawed | originals]):.3f}",
+                f"{roc_auc_score(flawed, logits):.3f}",
+                f"{roc_auc_score(flawed[against_clean], logits[against_clean]):.3f}",
             )
         )
-    header = (
-        "finding",
-        "with / without",
-        "precision",
-        "recall",
-        "F1",
-        "recall, severe",
-        "AUC",
-        "AUC against originals",
-    )
-    return _table(header, lines)
+    header = ("with / without", "precision", "recall", "F1", "F1 on skin", "recall, severe", "AUC", "AUC against clean")
+    return _table(("finding", *header), lines)
+
+
+def _f1(told: NDArray[np.bool_], flawed: NDArray[np.bool_]) -> float:
+    return float(2 * (told & flawed).sum() / (told.sum() + flawed.sum()))
+
+
+def _compared(judged: Judged) -> str:
+    """AUCs of the strongest of several findings: of self-made flaws, and of scenes that people rated badly."""
+    spoiled = [row for row in judged.rows if row.votes not in {0, 1, 2}]
+    lines = []
+    for name, kinds, theirs in (("blur", _BLUR, ".84"), ("lighting", _LIGHT, ".70")):
+        rows = [row for row in spoiled if row.flaw in kinds or not any(row.variant in IGNORED[kind] for kind in kinds)]
+        lines.append((f"{name}, self-made, against all else", *_auc_of_flaws(judged.models, rows, kinds), theirs))
+    rows = [row for row in spoiled if row.flaw in _TECHNICAL or (row.variant in CLEAN and row.source != "drawn")]
+    lines.append(("any, self-made, against clean", *_auc_of_flaws(judged.models, rows, _TECHNICAL), ".78"))
+
+    fit, held_out = (_logits_by_kind(judged.models, rows) for rows in (judged.rated_to_fit, judged.rated))
+    weighed = LogisticRegression(C=0.05).fit(fit, _is_rejected(judged.rated_to_fit))
+    rejected = _is_rejected(judged.rated)
+    for name, strength in (
+        ("blur or resolution", held_out[:, [_TECHNICAL.index(kind) for kind in _BLUR_OR_RESOLUTION]].max(axis=1)),
+        ("any", held_out.max(axis=1)),
+        ("all, weighed for people's votes", weighed.decision_function(held_out)),
+    ):
+        lines.append((f"{name}: rejected by people, against other scenes", *_auc(rejected, strength), ".78"))
+    return _table(("flaw", "with / without", "AUC", "TrueImage 2.0"), lines)
+
+
+def _auc_of_flaws(models: FindingModels, rows: Sequence[Measured], kinds: Sequence[FindingKind]) -> tuple[str, str]:
+    strongest = np.max([logits_of(models.by_kind[kind], rows) for kind in kinds], axis=0)
+    return _auc(np.array([row.flaw in kinds for row in rows]), strongest)
+
+
+def _auc(flawed: NDArray[np.bool_], strength: NDArray[np.float64]) -> tuple[str, str]:
+    return f"{flawed.sum()} / {(~flawed).sum()}", f"{roc_auc_score(flawed, strength):.3f}"
+
+
+def _logits_by_kind(models: FindingModels, rows: Sequence[Measured]) -> NDArray[np.float64]:
+    return np.stack([logits_of(models.by_kind[kind], rows) for kind in _TECHNICAL], axis=1)
+
+
+def _is_rejected(rows: Sequence[Measured]) -> NDArray[np.bool_]:
+    return np.array([row.votes is not None and row.votes < _ACCEPTED_VOTES for row in rows])
 
 
 def _level(models: FindingModels, row: Measured, kind: FindingKind) -> FindingLevel | None:
@@ -183,18 +227,27 @@ def _tones(judged: Judged, originals: dict[int, Original]) -> str:
 
 def _no_skin(judged: Judged) -> str:
     numbers = {row.number for row in judged.rows if row.flaw is FindingKind.NO_SKIN}
-    scenes = judged.where(sources=["clive"], variant="original", numbers=numbers)
-    skin = judged.where(sources=["pad", "drawn"])
-    lines = [
-        ("scenes without skin", str(len(scenes)), *_no_skin_cells(scenes)),
-        ("skin, everything done to it included", str(len(skin)), *_no_skin_cells(skin)),
-    ]
-    return _table(("photos", "n", "`no_skin`", "severe", "`badly_framed`"), lines)
+    near = [judged.where(sources=["pad", "drawn"], variant=variant) for variant in judged.variants - {"pasted"}]
+    groups = (
+        ("scenes without skin", judged.where(sources=["clive"], variant="original", numbers=numbers)),
+        ("close-ups of skin, whatever was done to them", [found for own in near for found in own]),
+        ("skin small or cut off, as it was", judged.where(variant="pasted", tones=[""])),
+        ("skin small or cut off, tones III and IV", judged.where(variant="pasted", tones=["III", "IV"])),
+        ("skin small or cut off, tones V and VI", judged.where(variant="pasted", tones=["V", "VI"])),
+    )
+    lines = [(name, str(len(own)), *_no_skin_cells(own)) for name, own in groups]
+    return _table(("photos", "n", "`no_skin`", "severe", "`badly_framed`", "either"), lines)
 
 
 def _no_skin_cells(own: Sequence[tuple[Finding, ...]]) -> tuple[str, ...]:
     severe = _has(own, FindingKind.NO_SKIN, FindingLevel.SEVERE)
-    return _percent(_has(own, FindingKind.NO_SKIN)), _percent(severe), _percent(_has(own, FindingKind.BADLY_FRAMED))
+    kinds = (FindingKind.NO_SKIN, FindingKind.BADLY_FRAMED)
+    return (
+        _percent(_has(own, kinds[0])),
+        _percent(severe),
+        _percent(_has(own, kinds[1])),
+        _percent(_any(own, kinds)),
+    )
 
 
 def _sizes(models: FindingModels, originals: Iterable[Original]) -> str:
