@@ -116,4 +116,4 @@ def _measure_drawn(skin_colour: SkinColour) -> list[Measured]:
 def _ratios(image: Image.Image, random: np.random.Generator, count: int, margin: int) -> NDArray[np.float32]:
     grid = colour_grid(np.asarray(image.resize(SMALL, Image.Resampling.BILINEAR)))
     inner = grid[margin : len(grid) - margin, margin : len(grid) - margin].reshape(-1, 3)
-    return colour_ratios(inner[random.choice(len(inner), count, replace=False)])
+    return colour_ratios(inner[random.choice(len(inner), count, replace=False)]).T

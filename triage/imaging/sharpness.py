@@ -6,6 +6,7 @@ background around a sharp subject is no blur. Noise is measured where a photo is
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -157,6 +158,7 @@ def _tile(plane: NDArray[np.uint8], cell: tuple[int, int], step: float) -> Array
     return averaged[:_TILE, :_TILE]
 
 
+@lru_cache(maxsize=16)  # all tiles of a photo need the same
 def _averages(length: int, step: float) -> Array:
     """The matrix that averages over windows of a fractional width: (floor(length / step), length)."""
     starts = np.arange(int(length / step))[:, None] * step

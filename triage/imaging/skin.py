@@ -23,10 +23,9 @@ class SkinColour:
 
     weights: tuple[float, ...]
 
-    def probability(self, colours: Array) -> Array:
-        """(h, w, 3), sRGB 0..255 -> (h, w), 0..1."""
-        ratios = colour_ratios(colours)
-        red, blue = ratios[..., 0], ratios[..., 1]
+    def probability(self, ratios: Array) -> Array:
+        """Of skin, 0..1, from `colour_ratios`: (2, ...) -> (...)."""
+        red, blue = ratios
         w = [np.float32(weight) for weight in self.weights]
         logit = w[0] + (w[1] + w[3] * red) * red + (w[2] + w[4] * blue + w[5] * red) * blue
         probability: Array = 1 / (1 + np.exp(-logit.clip(-30, 30)))
@@ -34,9 +33,9 @@ class SkinColour:
 
 
 def colour_ratios(colours: Array) -> Array:
-    """Log of red to green and of green to blue: (..., 3) -> (..., 2), within -1..1.5 each."""
-    logs = np.log(colours + 4)  # so that noise in the dark is no colour
-    return (logs[..., :2] - logs[..., 1:]).clip(-1, 1.5)
+    """Log of red to green and of green to blue: (..., 3) -> (2, ...), within -1..1.5 each."""
+    red, green, blue = np.moveaxis(np.log(colours + 4), -1, 0)  # 4, so that noise in the dark is no colour
+    return np.stack([red - green, green - blue]).clip(-1, 1.5)
 
 
 def describe_skin(colours: Array, skin_colour: SkinColour) -> dict[str, float]:
@@ -53,7 +52,8 @@ def describe_skin(colours: Array, skin_colour: SkinColour) -> dict[str, float]:
         deviation); `skin_isolated`: the best window of a fifth of the side less all else; `diversity`: log spread of
         colour ratios, small on skin of any tone in any light; `block_diversity`: the same between blocks.
     """
-    probability = skin_colour.probability(colours)
+    ratios = colour_ratios(colours)  # (2, 112, 112)
+    probability = skin_colour.probability(ratios)
     n = GRID // _BLOCK
     blocks = probability.reshape(n, _BLOCK, n, _BLOCK).mean(axis=(1, 3))  # (14, 14)
     total = float(blocks.sum()) + 1e-3
@@ -62,9 +62,8 @@ def describe_skin(colours: Array, skin_colour: SkinColour) -> dict[str, float]:
     patches = [float(window.mean()) for window in patch_windows(probability)]
     inner = blocks[_EDGE:-_EDGE, _EDGE:-_EDGE]
     edge = (float(blocks.sum()) - float(inner.sum())) / (blocks.size - inner.size)
-    ratios = colour_ratios(colours)
-    spread = float(ratios.std(axis=(0, 1)).sum())
-    block_ratios = ratios.reshape(n, _BLOCK, n, _BLOCK, 2).mean(axis=(1, 3))  # (14, 14, 2)
+    spread = float(ratios.std(axis=(1, 2)).sum())
+    block_ratios = ratios.reshape(2, n, _BLOCK, n, _BLOCK).mean(axis=(2, 4))  # (2, 14, 14)
     return {
         "skin": float(blocks.mean()),
         "skin_centre": patches[4],
@@ -75,7 +74,7 @@ def describe_skin(colours: Array, skin_colour: SkinColour) -> dict[str, float]:
         "skin_contrast": float(blocks.std()),
         "skin_isolated": _isolated(blocks),
         "diversity": float(np.log(spread + 0.02)),
-        "block_diversity": float(np.log(float(block_ratios.std(axis=(0, 1)).sum()) + 0.02)),
+        "block_diversity": float(np.log(float(block_ratios.std(axis=(1, 2)).sum()) + 0.02)),
     }
 
 
