@@ -34,7 +34,10 @@ TERMS: Final[Mapping[FindingKind, tuple[str, ...]]] = {
     FindingKind.DEFOCUS: _BLUR + _DEFOCUS,
     FindingKind.MOTION: _BLUR + _MOTION,
     FindingKind.TOO_DARK: ("median", "shadows", "lights", "warmth", "noise"),
-    FindingKind.TOO_BRIGHT: ("median", "shadows", "lights", "washed", "worst_clipped", "spot", "diversity"),
+    FindingKind.TOO_BRIGHT: (
+        *("median", "shadows", "lights", "washed", "worst_clipped", "spot", "diversity"),
+        *("block_diversity", "skin_edge", "skin_contrast"),  # a lamp on skin is glare, a white sky is not
+    ),
     FindingKind.LOW_RESOLUTION: (*_BLUR, *_DEFOCUS, "size*size"),
     FindingKind.COLOUR_CAST: (
         *_COLOUR,
@@ -61,19 +64,19 @@ IGNORED: Final[Mapping[FindingKind, frozenset[str]]] = {
 }
 _ABOUT_SKIN: Final = frozenset({FindingKind.NO_SKIN, FindingKind.BADLY_FRAMED})
 
-_ALARMS_ON_SCENES: Final = (0.03, 0.01)  # shares at most: mild, severe
+_ALARMS_ON_SCENES: Final = (0.025, 0.006)  # shares at most: mild, severe
 _ALARMS_ON_SKIN: Final = (0.05, 0.01)  # nobody rated those: some are blurred or small themselves
 _FAR_SKIN_DENIED: Final = 0.05  # share at most of photos with skin small or cut off
 _MARGINS: Final = (0.7, 1.0)  # logits
 CLEAN: Final = frozenset({"original", "tone"})
 
 
-def rows_for(kind: FindingKind, rows: Sequence[Measured], part: Part) -> list[Measured]:
+def rows_for(kind: FindingKind, rows: Sequence[Measured], *parts: Part) -> list[Measured]:
     """The samples that say something about a finding."""
     return [
         row
         for row in rows
-        if row.part is part
+        if row.part in parts
         and row.variant not in IGNORED[kind]
         and (row.votes is None or row.votes >= GOOD_VOTES)
         and not (kind in _ABOUT_SKIN and row.source == "clive" and row.flaw is not kind)
@@ -146,23 +149,25 @@ def _weights(rows: Sequence[Measured], flawed: NDArray[np.bool_]) -> NDArray[np.
 
 
 def _thresholds(kind: FindingKind, model: FindingModel, rows: Sequence[Measured]) -> tuple[float, float]:
-    """Mild: the highest F1, unless that gives too many false alarms on scenes or on skin; severe: hardly any.
+    """Logits. Mild: the highest F1, unless that gives too many false alarms on scenes or on skin; severe: hardly any.
 
-    Both are logits.
+    Skin in the weak light of homes may well be called dark, but not severely.
     """
     own = rows_for(kind, rows, Part.CHOOSE)
     precision, recall, cuts = precision_recall_curve(is_flawed(kind, own), logits_of(model, own))
     best = float(cuts[np.argmax((2 * precision * recall / (precision + recall + 1e-9))[:-1])])
-    seen = rows_for(kind, rows, Part.FIT) + own  # false alarms are few: both parts tell more than one
-    groups = [([row for row in seen if row.source != "clive" and row.variant in CLEAN], _ALARMS_ON_SKIN)]
-    if kind not in _ABOUT_SKIN:  # what is told of skin's place on a scene without skin is no false alarm
-        groups.append(([row for row in seen if row.source == "clive" and row.variant == "original"], _ALARMS_ON_SCENES))
-    mild, severe = (
-        max(float(np.quantile(logits_of(model, group), 1 - shares[level])) for group, shares in groups)
-        for level in (0, 1)
-    )
-    mild = max(mild, best)
-    return mild, max(severe, mild + _MARGINS[0])
+    seen = (Part.FIT, Part.CHOOSE)  # false alarms are few: two parts tell more than one
+    skin = [row for row in rows if row.part in seen and row.source != "clive"]
+    scenes = [row for row in rows_for(kind, rows, *seen) if row.source == "clive" and row.variant == "original"]
+
+    def limit(group: Sequence[Measured], share: float) -> float:
+        return float(np.quantile(logits_of(model, group), 1 - share))
+
+    mild = max(best, limit([row for row in skin if row.variant in CLEAN], _ALARMS_ON_SKIN[0]))
+    severe = max(mild + _MARGINS[0], limit([row for row in skin if row.variant in CLEAN | _LIT], _ALARMS_ON_SKIN[1]))
+    if kind in _ABOUT_SKIN:  # what is told of skin's place on a scene without skin is no false alarm
+        return mild, severe
+    return max(mild, limit(scenes, _ALARMS_ON_SCENES[0])), max(severe, limit(scenes, _ALARMS_ON_SCENES[1]))
 
 
 def _no_skin_thresholds(model: FindingModel, rows: Sequence[Measured]) -> tuple[float, float]:
