@@ -77,7 +77,7 @@ def measure_findings(pixels: NDArray[np.uint8], small: NDArray[np.uint8]) -> tup
     """Measures what is wrong with a photo.
 
     Args:
-        pixels: (H, W, 3), upright RGB at full resolution, uint8 0..255, any strides, 64 pixels or more a side. Only
+        pixels: (H, W, 3), upright RGB at full resolution, uint8 0..255, any size and strides. Only
             sample tiles of the green channel are read.
         small: (448, 448, 3), the same photo squashed to a square, antialiased, uint8 sRGB.
 
