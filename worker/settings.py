@@ -57,6 +57,7 @@ class InboxSettings(_Group):
 
 class ScorerSettings(_Group):
     device: str = "auto"
+    engine: Literal["auto", "torch", "mnn"] = "auto"
     threads: int | None = Field(default=None, ge=1, description="CPU threads of the network; torch's choice if unset")
     decode_threads: int = Field(default=2, ge=1)
     photos_per_batch: int | None = Field(default=None, ge=1, description="4 on a CPU, 64 on a GPU if unset")

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -7,11 +8,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from triage.quality.card import Recalibration
+from triage.quality.engines.torch_exact import TorchEngine
 from triage.quality.network import CoralHead, draw_network
 from triage.quality.patches import five_patches
-from triage.quality.scorer import Scorer, choose_device
-
-CPU = torch.device("cpu")
+from triage.quality.scorer import Scorer
 
 
 class RedNetwork(nn.Module):
@@ -22,8 +22,8 @@ class RedNetwork(nn.Module):
         return red.unsqueeze(-1) - torch.arange(4)  # (N, 5, 4)
 
 
-def _scorer(**arguments: object) -> Scorer:
-    return Scorer(RedNetwork(), device=CPU, **({"good_votes": 2} | arguments))  # type: ignore[arg-type]
+def _scorer(photos_per_call: int = 1, **arguments: Any) -> Scorer:
+    return Scorer(TorchEngine(RedNetwork(), photos_per_call=photos_per_call), **({"good_votes": 2} | arguments))
 
 
 def _sigmoid(x: float) -> float:
@@ -75,12 +75,8 @@ def test_recalibration_survives_probabilities_of_zero_and_one(probability_end: f
         def forward(self, photos: Tensor) -> Tensor:
             return torch.full((len(photos), 5, 4), probability_end)
 
-    scorer = Scorer(
-        Certain(),  # type: ignore[arg-type]
-        good_votes=2,
-        device=CPU,
-        recalibration=Recalibration(slope=1.5, intercept=-1.0),
-    )
+    recalibration = Recalibration(slope=1.5, intercept=-1.0)
+    scorer = Scorer(TorchEngine(Certain()), good_votes=2, recalibration=recalibration)
     [found] = scorer.score([_photo(0)])
 
     assert found.score == pytest.approx(1.0 if probability_end > 0 else 0.0, abs=1e-6)
@@ -125,7 +121,7 @@ class HeadAlone(nn.Module):
     signals=st.lists(st.floats(-100, 100, width=32), min_size=5, max_size=5),
 )
 def test_cumulative_probabilities_never_cross(biases: list[float], signals: list[float]) -> None:
-    scorer = Scorer(HeadAlone(biases, signals), good_votes=2, device=CPU)  # type: ignore[arg-type]
+    scorer = Scorer(TorchEngine(HeadAlone(biases, signals)), good_votes=2)
 
     [found] = scorer.score([_photo(0)])
 
@@ -137,8 +133,8 @@ def test_real_network_scores_a_photo_the_same_in_any_batch() -> None:
     photos = [torch.randint(0, 256, (3, 448, 448), dtype=torch.uint8, generator=random) for _ in range(3)]
     network = draw_network(seed=5)
 
-    together = Scorer(network, good_votes=2, device=CPU, photos_per_call=3).score(photos)
-    alone = [Scorer(network, good_votes=2, device=CPU).score([photo])[0] for photo in reversed(photos)]
+    together = Scorer(TorchEngine(network, photos_per_call=3), good_votes=2).score(photos)
+    alone = [Scorer(TorchEngine(network), good_votes=2).score([photo])[0] for photo in reversed(photos)]
 
     for one, other in zip(together, reversed(alone), strict=True):
         assert one.cumulative == pytest.approx(other.cumulative, abs=1e-5)
@@ -148,8 +144,3 @@ def test_real_network_scores_a_photo_the_same_in_any_batch() -> None:
 
 def test_nothing_is_scored_when_nothing_is_given() -> None:
     assert _scorer().score([]) == []
-
-
-def test_device_is_a_gpu_only_where_there_is_one() -> None:
-    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    assert choose_device("cpu") == CPU

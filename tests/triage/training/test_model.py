@@ -11,6 +11,7 @@ from triage.errors import UsageError
 from triage.imaging.decode import ImageLimits
 from triage.quality.artifact import check_weights, write_artifact
 from triage.quality.card import read_card
+from triage.quality.engines.torch_exact import TorchEngine
 from triage.quality.patches import resize_photo
 from triage.quality.scorer import Scorer
 from triage.quality.weights import load_network
@@ -102,7 +103,7 @@ def test_scorer_gives_the_scores_that_the_card_was_evaluated_with(manifest: Mani
     """Pooling and recalibration are applied in scoring as they were in the evaluation."""
     trained, _ = _train(manifest, tmp_path / "run", pooling="min")
     card = write_artifact(tmp_path / "model", trained.card, trained.weights)
-    scorer = Scorer.of(card, load_network(card, trained.weights), CPU)
+    scorer = Scorer.of(card, TorchEngine(load_network(card, trained.weights)))
     photos = [label for label in manifest.photos if label.split is Split.TEST]
 
     scores = [scorer.score([resize_photo(Image.open(label.path).convert("RGB"))])[0].score for label in photos]
