@@ -82,7 +82,7 @@ class _Session:
     """Convolutions that MNN holds, with memory for one photo."""
 
     def __init__(self, features: nn.Sequential, threads: int) -> None:
-        with _stdout_on_stderr():
+        with _silenced():
             self._mnn: Any = importlib.import_module("MNN")
             with tempfile.TemporaryDirectory(prefix="triage-") as folder:
                 path = str(Path(folder) / "convolutions.mnn")
@@ -142,13 +142,15 @@ def _constant(mnn: Any, parameter: Tensor | None) -> Any:
 
 
 @contextmanager
-def _stdout_on_stderr() -> Iterator[None]:
-    """MNN greets on stdout, from C, where a command's JSON belongs."""
+def _silenced() -> Iterator[None]:
+    """MNN greets on stdout, from C, where a command's JSON belongs; on stderr, logs are JSON too."""
     libc = ctypes.CDLL(None)
     sys.stdout.flush()
     libc.fflush(None)
     saved = os.dup(1)
-    os.dup2(2, 1)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
     try:
         yield
     finally:
