@@ -75,7 +75,7 @@ class NothingAssessor:
     model: ModelVersionId
 
     def assess(self, attachments: Sequence[ClaimedAttachment]) -> AssessedBatch:
-        facts = PhotoFacts("a" * 64, 500, 500)
+        facts = PhotoFacts("a" * 64, 500, 500, "image/jpeg")
         return AssessedBatch(self.model, 0.5, [Scored(item.id, facts, BAD, acceptable=False) for item in attachments])
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from benchmarks.clinic import Clinic, clinic, draw_jpegs
 from triage.assessor import Judge, PhotoAssessor
-from triage.imaging.decode import ImageLimits
+from triage.imaging.decode import Decoder
 from triage.pipeline import DrainLimits, drain
 from triage.quality.engines.torch_exact import TorchEngine
 from triage.quality.patches import five_patches
@@ -43,8 +43,8 @@ def main() -> None:
         assessor = PhotoAssessor(
             Judge(own.model, threshold=0.5, scorer=scorer),
             source=own.source,
-            limits=ImageLimits(),
-            decoders=decoders,
+            decoder=Decoder(),
+            threads=decoders,
         )
         measure(own, assessor, arguments.photos, arguments.points)
 

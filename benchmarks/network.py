@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.clinic import clinic, draw_jpegs
 from triage.assessor import Judge, PhotoAssessor
-from triage.imaging.decode import ImageLimits
+from triage.imaging.decode import Decoder
 from triage.pipeline import DrainLimits, drain
 from triage.quality.engines.choose import choose_device, choose_engine
 from triage.quality.network import draw_network
@@ -33,8 +33,8 @@ def main() -> None:
         assessor = PhotoAssessor(
             Judge(own.model, threshold=0.5, scorer=scorer),
             source=own.source,
-            limits=ImageLimits(),
-            decoders=decoders,
+            decoder=Decoder(),
+            threads=decoders,
         )
         drained = drain(own.inbox, lambda: assessor, DrainLimits(photos_per_batch, seconds=3600))
     if drained.recorded.scored != arguments.photos:

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.clinic import draw_jpegs
-from triage.imaging.decode import ImageLimits
+from triage.imaging.decode import Decoder
 from triage.quality.engines.choose import choose_device
 from triage.quality.network import OrdinalVGG16, draw_network
 from triage.training.checkpoint import TrainingState
@@ -86,7 +86,7 @@ def _photos(folder: Path, n: int) -> PhotoSet:
         path = folder / f"{index}.jpg"
         path.write_bytes(jpeg)
         labels.append(LabelledPhoto(path, index % 5))
-    photos, _ = load_photos(labels, folder / "photos", ImageLimits())
+    photos, _ = load_photos(labels, folder / "photos", Decoder())
     return photos
 
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from triage.domain import (
     AssessedBatch,
@@ -14,17 +14,14 @@ from triage.domain import (
     Failed,
     ModelVersionId,
     NotAssessable,
-    PhotoFacts,
     Scored,
 )
 from triage.errors import AttachmentError, ErrorCode, ModelError, TransientError
-from triage.imaging.decode import ImageLimits, decode_photo
-from triage.quality.patches import resize_photo
+from triage.imaging.decode import Decoder
+from triage.imaging.formats import sniff
+from triage.quality.preparation import PreparedPhoto, prepare_photo
 from triage.quality.scorer import Scorer
 from triage.storage.blobs import PhotoSource, sha256_of
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -33,8 +30,7 @@ Result = TypeVar("Result")
 @dataclass(frozen=True, slots=True)
 class _Ready:
     id: AttachmentId
-    facts: PhotoFacts
-    photo: "Tensor"  # uint8 (3, 448, 448)
+    prepared: PreparedPhoto
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +43,15 @@ class Judge:
 
 
 class PhotoAssessor:
-    """Assesses attachments with one model. One caller at a time; the threads of `decoders` fetch and decode."""
+    """Assesses attachments with one model. One caller at a time; the threads of `threads` fetch and decode."""
 
     def __init__(
         self,
         judge: Judge,
         *,
         source: PhotoSource,
-        limits: ImageLimits,
-        decoders: ThreadPoolExecutor,
+        decoder: Decoder,
+        threads: ThreadPoolExecutor,
         shadows: Sequence[Judge] = (),
     ) -> None:
         """
@@ -65,8 +61,8 @@ class PhotoAssessor:
         """
         self._judge = judge
         self._source = source
-        self._limits = limits
-        self._decoders = decoders
+        self._decoder = decoder
+        self._threads = threads
         self._shadows = shadows
 
     def assess(self, attachments: Sequence[ClaimedAttachment]) -> AssessedBatch:
@@ -75,7 +71,7 @@ class PhotoAssessor:
         Raises:
             ModelError: the scorer itself is broken; no photo is to blame.
         """
-        prepared = list(self._decoders.map(self._prepare, attachments))
+        prepared = list(self._threads.map(self._prepare, attachments))
         ready = [item for item in prepared if isinstance(item, _Ready)]
         assessments: list[Assessment] = [item for item in prepared if not isinstance(item, _Ready)]
         started = time.perf_counter()
@@ -88,15 +84,14 @@ class PhotoAssessor:
         return AssessedBatch(judge.model_version_id, judge.threshold, assessments, network_seconds, shadows)
 
     def _prepare(self, attachment: ClaimedAttachment) -> "_Ready | NotAssessable | Failed":
-        sha256 = attachment.sha256
+        data = None
         try:
             data = self._source.fetch(attachment)
-            sha256 = sha256_of(data)
-            decoded = decode_photo(data, self._limits)
-            facts = PhotoFacts(sha256, decoded.image.width, decoded.image.height)
-            return _Ready(attachment.id, facts, resize_photo(decoded.image))
+            return _Ready(attachment.id, prepare_photo(data, self._decoder))
         except AttachmentError as error:
-            return NotAssessable(attachment.id, error.code, sha256)
+            if data is None:
+                return NotAssessable(attachment.id, error.code, attachment.sha256)
+            return NotAssessable(attachment.id, error.code, sha256_of(data), sniff(data))
         except TransientError as error:
             return Failed(attachment.id, error.code)
         except MemoryError:
@@ -104,11 +99,17 @@ class PhotoAssessor:
 
 
 def _judge(judge: Judge, photos: Sequence[_Ready]) -> list[Assessment]:
-    scores = map_or_bisect(judge.scorer.score, [item.photo for item in photos])
+    scores = map_or_bisect(judge.scorer.score, [item.prepared.photo for item in photos])
     return [
         Failed(item.id, ErrorCode.SCORING_FAILED)
         if score is None
-        else Scored(item.id, item.facts, score, acceptable=score.score >= judge.threshold)
+        else Scored(
+            item.id,
+            item.prepared.facts,
+            score,
+            acceptable=score.score >= judge.threshold,
+            findings=item.prepared.findings,
+        )
         for item, score in zip(photos, scores, strict=True)
     ]
 

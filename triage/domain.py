@@ -20,7 +20,8 @@ RetakeRequestId = NewType("RetakeRequestId", UUID)
 RunId = NewType("RunId", UUID)
 LeaseToken = NewType("LeaseToken", UUID)
 
-N_PATCHES = 5
+PATCHES = ("top_left", "top_right", "bottom_left", "bottom_right", "centre")
+"""The five regions of a photo, each half of its height and width, in the order of every list of patches."""
 
 
 def new_id() -> UUID:
@@ -139,13 +140,15 @@ class IncomingAttachment:
     """One photo as its sender hands it over: its bytes, or a URI to fetch them from. Exactly one of the two.
 
     `external_id` is the sender's id of the attachment; without one, the SHA-256 of the bytes (or of the URI) serves.
-    `group` joins photos of one skin site: one that passes is enough for its group.
+    `group` joins photos of one skin site: one that passes is enough for its group. `declared_type` is the media type
+    that the sender claims; it is noted and never trusted.
     """
 
     data: bytes | None = field(default=None, repr=False)
     uri: str | None = field(default=None, repr=False)
     external_id: str | None = None
     group: str | None = None
+    declared_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,11 +220,22 @@ class PhotoScore:
 
 @dataclass(frozen=True, slots=True)
 class PhotoFacts:
-    """What decoding learned of a photo: the hash of its bytes and its upright size in pixels."""
+    """What decoding learned of a photo.
+
+    Attributes:
+        sha256: of its bytes.
+        width, height: in pixels, upright.
+        media_type: what the bytes are, whatever they were declared to be.
+        n_frames: pictures in the file.
+        frame: which of them was judged, from 0.
+    """
 
     sha256: str
     width: int
     height: int
+    media_type: str
+    n_frames: int = 1
+    frame: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +246,7 @@ class Scored:
     facts: PhotoFacts
     score: PhotoScore
     acceptable: bool
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +256,7 @@ class NotAssessable:
     id: AttachmentId
     code: ErrorCode
     sha256: str | None = None
+    media_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,11 +28,19 @@ class ErrorCode(StrEnum):
 
     EMPTY = "empty"
     UNKNOWN_FORMAT = "unknown_format"
+    UNSUPPORTED_VARIANT = "unsupported_variant"
+    UNSUPPORTED_TRANSFER_SYNTAX = "unsupported_transfer_syntax"
+    NO_PIXELS = "no_pixels"
     TRUNCATED = "truncated"
     CORRUPT = "corrupt"
     TOO_LARGE = "too_large"
     TOO_MANY_PIXELS = "too_many_pixels"
+    TOO_MANY_FRAMES = "too_many_frames"
+    SIDE_TOO_LONG = "side_too_long"
     TOO_SMALL = "too_small"
+    TOO_MUCH_MEMORY = "too_much_memory"
+    DECODING_TIMED_OUT = "decoding_timed_out"
+    DECODER_CRASHED = "decoder_crashed"
     NOT_FOUND = "not_found"
     URI_NOT_ALLOWED = "uri_not_allowed"
     FETCH_FAILED = "fetch_failed"
@@ -49,7 +57,10 @@ class AttachmentError(TriageError):
 
 
 class TransientError(TriageError):
-    """One attachment could not be read this time (a blob store that stalls). It is tried again, up to the cap."""
+    """One attachment could not be read this time (a blob store that stalls, a decoder that crashes).
+
+    It is tried again, alone, up to the cap.
+    """
 
     def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(message)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from triage.domain import Acceptance, AcceptedAttachment, IncomingAttachment, IncomingMessage, MessageId
 from triage.errors import AttachmentError, ErrorCode, UsageError
-from triage.imaging.formats import sniff
+from triage.imaging.formats import normalise_declared, sniff
 from triage.retakes.decide import decide_messages
 from triage.retakes.policy import RetakePolicy
 from triage.storage import messages as rows
@@ -132,14 +132,15 @@ class Intake:
     def _prepare_attachment(
         self, message: rows.Key, attachment: IncomingAttachment, blobs: list[NewBlob]
     ) -> NewAttachment:
-        sha256, error_code = None, None
+        sha256, media_type, error_code = None, None, None
         if attachment.data is not None:
             sha256 = content = sha256_of(attachment.data)
+            media_type = sniff(attachment.data)
             if len(attachment.data) > self._limits.max_bytes:
                 error_code = ErrorCode.TOO_LARGE
             else:
                 self._blobs.put(attachment.data)
-                blobs.append(NewBlob(sha256, sniff(attachment.data), len(attachment.data)))
+                blobs.append(NewBlob(sha256, media_type, len(attachment.data)))
         else:
             content = sha256_of((attachment.uri or "").encode())
             error_code = self._refusal(attachment.uri or "")
@@ -147,6 +148,8 @@ class Intake:
             message=message,
             external_id=attachment.external_id or content[:16],
             photo_group=attachment.group,
+            declared_type=normalise_declared(attachment.declared_type),
+            media_type=media_type,
             sha256=sha256,
             uri=None if error_code else attachment.uri,
             error_code=error_code,

@@ -9,10 +9,11 @@ from typing import Any, Final
 import numpy as np
 import structlog
 
-from triage.errors import AttachmentError, UsageError
+from triage.errors import AttachmentError, TransientError, UsageError
 from triage.evaluation.predictions import Predictions
 from triage.evaluation.report import Mistake
-from triage.imaging.decode import ImageLimits, decode_photo
+from triage.imaging.decode import Decoder
+from triage.imaging.limits import ImageLimits
 from triage.quality.artifact import read_artifact
 from triage.quality.card import Card
 from triage.quality.patches import resize_photo
@@ -65,20 +66,21 @@ def predict_manifest(model: str, manifest: Path, split: str | None, *, to_record
     scorer = Scorer.of(card, load_engine(settings.scorer, card, weights))
     labels: list[LabelledPhoto] = []
     scores: list[float] = []
-    for photo in photos:
-        try:
-            image = decode_photo(photo.path.read_bytes(), settings.image_limits).image
-        except (AttachmentError, OSError) as error:
-            log.warning("photo.unreadable", error_type=type(error).__name__)
-            continue
-        if crops and photo.box is not None:
-            region = crop(image, photo.box)
-            if region is None:
+    with Decoder(settings.image_limits) as decoder:
+        for label in photos:
+            try:
+                photo = decoder.decode(label.path.read_bytes())
+            except (AttachmentError, TransientError, OSError) as error:
+                log.warning("photo.unreadable", error_type=type(error).__name__)
                 continue
-            image = region
-        [score] = scorer.score([resize_photo(image)])
-        labels.append(photo)
-        scores.append(score.score)
+            if crops and label.box is not None:
+                region = crop(photo, label.box)
+                if region is None:
+                    continue
+                photo = region
+            [score] = scorer.score([resize_photo(photo)])
+            labels.append(label)
+            scores.append(score.score)
     if not labels:
         raise UsageError(f"{manifest}: no photo {f'of the split {split} ' if split else ''}can be read")
     predictions = predictions_of(np.array(scores), labels)
@@ -120,11 +122,12 @@ def _mistakes(
     scores, good = predictions.scores, predictions.good(good_votes)
     wrong = np.flatnonzero((scores >= threshold) != good)
     worst = wrong[np.argsort(-np.abs(scores[wrong] - threshold), kind="stable")][:_MISTAKES]
-    return [Mistake(_thumbnail(labels[i].path, limits), float(scores[i]), labels[i].votes) for i in worst.tolist()]
+    with Decoder(limits) as decoder:
+        return [Mistake(_thumbnail(labels[i].path, decoder), float(scores[i]), labels[i].votes) for i in worst.tolist()]
 
 
-def _thumbnail(path: Path, limits: ImageLimits) -> bytes:
-    image = decode_photo(path.read_bytes(), limits).image
+def _thumbnail(path: Path, decoder: Decoder) -> bytes:
+    image = decoder.decode(path.read_bytes()).to_image()
     image.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))
     data = io.BytesIO()
     image.save(data, "JPEG", quality=80)  # made anew from the pixels, so nothing else of the file comes along

@@ -8,6 +8,7 @@ import structlog
 from triage.assessor import Judge, PhotoAssessor
 from triage.domain import ModelVersionId
 from triage.errors import ModelError
+from triage.imaging.decode import Decoder
 from triage.pipeline import Drained, DrainLimits, drain
 from triage.quality.engines import Engine
 from triage.quality.engines.choose import choose_device
@@ -29,7 +30,8 @@ class Scoring:
         settings = services.settings
         device = choose_device(settings.scorer.device, settings.scorer.engine)
         self._photos_per_batch = settings.scorer.photos_per_batch or (4 if device.type == "cpu" else 64)
-        self._decoders = ThreadPoolExecutor(settings.scorer.decode_threads, thread_name_prefix="decode")
+        self._threads = ThreadPoolExecutor(settings.scorer.decode_threads, thread_name_prefix="decode")
+        self._decoder = Decoder(settings.image_limits, processes=settings.scorer.decode_threads)
         self._engines: dict[ModelVersionId, Engine] = {}
         self._rescores_with: ModelVersionId | None = None
         self._rescoring = PostgresRescoring(
@@ -83,8 +85,8 @@ class Scoring:
         return PhotoAssessor(
             judge,
             source=self._services.source,
-            limits=self._services.settings.image_limits,
-            decoders=self._decoders,
+            decoder=self._decoder,
+            threads=self._threads,
             shadows=shadows,
         )
 

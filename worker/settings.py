@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from triage.errors import UsageError
-from triage.imaging.decode import ImageLimits
+from triage.imaging.limits import ImageLimits
 from triage.intake import IntakeLimits
 from triage.retakes.policy import RetakePolicy
 from triage.storage.inbox import RetryRules
@@ -44,6 +44,8 @@ class IntakeSettings(_Group):
     max_bytes: int = Field(default=50 * 2**20, ge=1)
     max_pixels: int = Field(default=100_000_000, ge=1)
     min_side_pixels: int = Field(default=64, ge=1)
+    max_side_pixels: int = Field(default=30_000, ge=1)
+    max_frames: int = Field(default=2_000, ge=1)
     uri_roots: tuple[str, ...] = Field(default=(), description='JSON list, such as ["file:///srv/inbox"]')
 
 
@@ -60,6 +62,8 @@ class ScorerSettings(_Group):
     engine: Literal["auto", "torch", "mnn"] = "auto"
     threads: int | None = Field(default=None, ge=1, description="CPU threads of the network; torch's choice if unset")
     decode_threads: int = Field(default=2, ge=1)
+    decode_seconds: float = Field(default=20, gt=0)
+    decode_memory_mb: int = Field(default=2048, ge=512)
     photos_per_batch: int | None = Field(default=None, ge=1, description="4 on a CPU, 64 on a GPU if unset")
 
 
@@ -146,7 +150,15 @@ class Settings(BaseSettings):
 
     @property
     def image_limits(self) -> ImageLimits:
-        return ImageLimits(self.intake.max_bytes, self.intake.max_pixels, self.intake.min_side_pixels)
+        return ImageLimits(
+            max_bytes=self.intake.max_bytes,
+            max_pixels=self.intake.max_pixels,
+            min_side=self.intake.min_side_pixels,
+            max_side=self.intake.max_side_pixels,
+            max_frames=self.intake.max_frames,
+            decode_seconds=self.scorer.decode_seconds,
+            decode_memory_bytes=self.scorer.decode_memory_mb * 2**20,
+        )
 
     @property
     def intake_limits(self) -> IntakeLimits:

@@ -14,6 +14,7 @@ class SubmittedAttachment(BaseModel):
     uri: str
     id: str | None = None
     group: str | None = None
+    media_type: str | None = None
 
 
 class Submission(BaseModel):
@@ -33,7 +34,10 @@ class Submission(BaseModel):
         return IncomingMessage(
             source=self.source,
             external_id=self.message_id,
-            attachments=[IncomingAttachment(uri=a.uri, external_id=a.id, group=a.group) for a in self.attachments],
+            attachments=[
+                IncomingAttachment(uri=a.uri, external_id=a.id, group=a.group, declared_type=a.media_type)
+                for a in self.attachments
+            ],
             thread=self.thread,
             role=self.role,
             locale=self.locale,

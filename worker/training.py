@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from triage.domain import LeaseToken, Run, RunKind, RunStatus
 from triage.errors import LeaseLostError, ServiceUnavailableError, TriageError, UsageError
+from triage.imaging.decode import Decoder
 from triage.quality.artifact import write_artifact
 from triage.quality.card import ModelName
 from triage.quality.engines.choose import choose_device
@@ -123,16 +124,17 @@ def _checked(services: Services, run: Run) -> TrainingConfig:
 def _make_model(
     services: Services, run: Run, config: TrainingConfig, *, device: torch.device, observer: Heart
 ) -> TrainedModel:
-    return train_model(
-        split_photos(_manifest(run, config), seed=config.seed),
-        config,
-        name=str(run.parameters["name"]),
-        init=str(run.parameters["init"]),
-        folder=services.settings.training_folder / str(run.id),
-        device=device,
-        limits=services.settings.image_limits,
-        observer=observer,
-    )
+    with Decoder(services.settings.image_limits) as decoder:
+        return train_model(
+            split_photos(_manifest(run, config), seed=config.seed),
+            config,
+            name=str(run.parameters["name"]),
+            init=str(run.parameters["init"]),
+            folder=services.settings.training_folder / str(run.id),
+            device=device,
+            decoder=decoder,
+            observer=observer,
+        )
 
 
 def _manifest(run: Run, config: TrainingConfig) -> Manifest:

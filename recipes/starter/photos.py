@@ -12,12 +12,14 @@ from PIL import Image
 from scipy.stats import norm
 from torch import Tensor
 
-from triage.imaging.decode import decode_photo
+from triage.imaging.decode import Decoder
 from triage.imaging.drawing import TONES, Degradation, SkinTone, degrade, draw_skin_photo
+from triage.imaging.photo import DecodedPhoto
 from triage.quality.patches import resize_photo
 from triage.training.manifest import Split
 
 SPLIT_SEED: Final = 2024
+_DECODER: Final = Decoder()
 STRENGTHS: Final = (0.35, 0.65, 0.95)
 """Of each self-made degradation, growing; a series is the photo itself and these three."""
 
@@ -72,7 +74,7 @@ def read_skin(folder: Path) -> tuple[list[Path], list[Path]]:
 
 def read_photo(path: Path) -> Tensor:
     """A photo as the network sees it, uint8 (3, 448, 448)."""
-    return resize_photo(decode_photo(path.read_bytes()).image)
+    return resize_photo(_DECODER.decode(path.read_bytes()))
 
 
 def degrade_photo(photo: Tensor, degradation: Degradation, strength: float, seed: int) -> Tensor:
@@ -107,7 +109,12 @@ def vary_tones(skin: Tensor, random: np.random.Generator) -> Tensor:
 def draw_skin(seeds: range) -> dict[SkinTone, Tensor]:
     """Sharp close-ups that the project draws, the same number for each of six tones: uint8 (N, 3, 448, 448)."""
     return {
-        tone: torch.stack([resize_photo(draw_skin_photo(1000 * tone + s, tone=tone, size=(600, 600))) for s in seeds])
+        tone: torch.stack(
+            [
+                resize_photo(DecodedPhoto.of(draw_skin_photo(1000 * tone + seed, tone=tone, size=(600, 600))))
+                for seed in seeds
+            ]
+        )
         for tone in SkinTone
     }
 

@@ -59,7 +59,7 @@ class ScriptedAssessor:
 
 def scored(attachment_id: AttachmentId, score: float, sha256: str = "a" * 64) -> Scored:
     photo = PhotoScore((score, score, score, score), (score,) * 5, score, 4 if score > 0.5 else 0)
-    return Scored(attachment_id, PhotoFacts(sha256, 100, 100), photo, acceptable=score >= 0.5)
+    return Scored(attachment_id, PhotoFacts(sha256, 100, 100, "image/jpeg"), photo, acceptable=score >= 0.5)
 
 
 @dataclass

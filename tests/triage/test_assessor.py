@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from triage.assessor import Judge, PhotoAssessor, map_or_bisect
 from triage.domain import AttachmentId, ClaimedAttachment, Failed, ModelVersionId, NotAssessable, Scored, new_id
 from triage.errors import ErrorCode, ModelError
-from triage.imaging.decode import ImageLimits
+from triage.imaging.decode import Decoder
 from triage.quality.engines.torch_exact import TorchEngine
 from triage.quality.scorer import Scorer
 from triage.storage.blobs import BlobStore, PhotoSource, UriPolicy, sha256_of
@@ -85,8 +85,8 @@ def test_each_attachment_gets_what_it_deserves(tmp_path: Path, jpeg: Callable[..
                 scorer=Scorer(TorchEngine(FailsOnBlack(), photos_per_call=8), good_votes=2),
             ),
             source=PhotoSource(blobs, UriPolicy([], max_bytes=1)),
-            limits=ImageLimits(),
-            decoders=decoders,
+            decoder=Decoder(),
+            threads=decoders,
         )
         batch = assessor.assess([good, truncated, poison, other, refused])
 
@@ -97,7 +97,9 @@ def test_each_attachment_gets_what_it_deserves(tmp_path: Path, jpeg: Callable[..
         assert isinstance(item, Scored)
         assert item.acceptable  # one half is at the threshold
         assert (item.facts.sha256, item.facts.width, item.facts.height) == (sha256_of(data), 96, 96)
-    assert found[truncated.id] == NotAssessable(truncated.id, ErrorCode.TRUNCATED, sha256_of(jpeg(2)[:800]))
+    assert found[truncated.id] == NotAssessable(
+        truncated.id, ErrorCode.TRUNCATED, sha256_of(jpeg(2)[:800]), "image/jpeg"
+    )
     assert found[poison.id] == Failed(poison.id, ErrorCode.SCORING_FAILED)
     assert found[refused.id] == NotAssessable(refused.id, ErrorCode.URI_NOT_ALLOWED, None)
 
@@ -129,8 +131,8 @@ def test_models_in_the_shadow_score_the_same_photos_at_their_own_threshold(
         assessor = PhotoAssessor(
             judge(MODEL, 0.0, 0.4),
             source=PhotoSource(blobs, UriPolicy([], max_bytes=1)),
-            limits=ImageLimits(),
-            decoders=decoders,
+            decoder=Decoder(),
+            threads=decoders,
             shadows=[judge(other, 2.0, 0.9)],
         )
         batch = assessor.assess([photo, broken])

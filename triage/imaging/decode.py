@@ -1,69 +1,76 @@
-"""Bytes of a photo to upright RGB, with every limit checked before a pixel is decoded."""
+"""Bytes of a photo to RGB. Plain JPEG and PNG are decoded here, everything else in a process of its own.
 
-import io
-from dataclasses import dataclass
-from typing import Final
+A decoder that crashes or hangs takes only its own photo with it: docs/decisions/0014-decoders-have-their-own-process.md
+"""
+
+from types import TracebackType
+from typing import Final, Self
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from numpy.typing import NDArray
+from PIL import Image
+from simplejpeg import decode_jpeg
 
 from triage.errors import AttachmentError, ErrorCode
 from triage.imaging.formats import MediaType, sniff
+from triage.imaging.isolation import IsolatedDecoders
+from triage.imaging.limits import ImageLimits
+from triage.imaging.photo import DecodedPhoto
+from triage.imaging.raster import damaged, decode_raster, open_raster, orientation_of
 
-# Pillow warns of large pictures by a process-wide constant; here each call has its own limit, checked on the header.
-Image.MAX_IMAGE_PIXELS = None
+_START_OF_SCAN: Final = b"\xff\xda"
+_PLAIN_PIXELS: Final = 500_000_000
+"""Pixels times scans that a JPEG may have to be decoded here: a few seconds of work, whatever its header promises."""
 
-_PILLOW_FORMATS: Final = {MediaType.JPEG: "JPEG", MediaType.PNG: "PNG"}
+
+class Decoder:
+    """Decodes photos of every format. Any number of threads may use it at once."""
+
+    def __init__(self, limits: ImageLimits | None = None, *, processes: int = 1) -> None:
+        """
+        Args:
+            limits: checked on the size and the header, before pixels are decoded.
+            processes: how many photos that are neither JPEG nor PNG are decoded at once. A process is started when
+                it is first needed.
+        """
+        self._limits = limits or ImageLimits()
+        self._isolated = IsolatedDecoders(self._limits, processes)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the processes."""
+        self._isolated.close()
+
+    def decode(self, data: bytes) -> DecodedPhoto:
+        """Decodes one photo, whatever its name says: its primary picture, or the middle frame of a DICOM file.
+
+        Raises:
+            AttachmentError: the bytes cannot be assessed; `code` says why.
+            TransientError: the decoder crashed or took too long. No other photo was in its process.
+        """
+        media_type = recognise(data, self._limits)
+        if media_type is MediaType.PNG:
+            return decode_raster(data, media_type, self._limits)
+        if media_type is MediaType.JPEG:
+            with open_raster(data, media_type, self._limits) as image:
+                if image.width * image.height * data.count(_START_OF_SCAN) <= _PLAIN_PIXELS:
+                    return _decode_jpeg(data, image) if image.mode in ("RGB", "L") else self._pillow(data)
+        return self._isolated.decode(data)
+
+    def _pillow(self, cmyk_jpeg: bytes) -> DecodedPhoto:
+        return decode_raster(cmyk_jpeg, MediaType.JPEG, self._limits)
 
 
-@dataclass(frozen=True, slots=True)
-class ImageLimits:
-    """What a photo may be at the most, and at the least.
-
-    Attributes:
-        max_bytes: size of the file.
-        max_pixels: width times height, as the header states them.
-        min_side: shorter side in pixels; below it there is nothing to judge.
+def recognise(data: bytes, limits: ImageLimits) -> MediaType:
     """
-
-    max_bytes: int = 50 * 2**20
-    max_pixels: int = 100_000_000
-    min_side: int = 64
-
-
-@dataclass(frozen=True, slots=True)
-class DecodedPhoto:
-    """An upright photo: `image` has mode RGB, 8 bits a channel, EXIF orientation applied."""
-
-    image: Image.Image
-    media_type: MediaType
-
-
-def decode_photo(data: bytes, limits: ImageLimits = ImageLimits()) -> DecodedPhoto:
-    """Decodes one photo, JPEG or PNG, whatever its name says.
-
-    Args:
-        data: the bytes of the file.
-        limits: checked on the size and the header, before pixels are decoded.
-
-    Returns:
-        The photo, upright, RGB; transparency is laid over white, 16-bit grey is scaled to 8 bits.
-
     Raises:
-        AttachmentError: the bytes cannot be assessed; `code` says why.
+        AttachmentError: there are no bytes, too many, or those of no photo.
     """
-    media_type = _recognise(data, limits)
-    with _open(data, media_type) as image:
-        _check_size(image.width, image.height, limits)
-        try:
-            image.load()
-            upright = ImageOps.exif_transpose(image)
-            return DecodedPhoto(_to_rgb(upright), media_type)
-        except Exception as error:  # a decoder fed damaged bytes raises anything from OSError to IndexError
-            raise _damaged(error) from error
-
-
-def _recognise(data: bytes, limits: ImageLimits) -> MediaType:
     if not data:
         raise AttachmentError(ErrorCode.EMPTY, "the file is empty: send it again")
     if len(data) > limits.max_bytes:
@@ -74,44 +81,32 @@ def _recognise(data: bytes, limits: ImageLimits) -> MediaType:
     media_type = sniff(data)
     if media_type is None:
         raise AttachmentError(
-            ErrorCode.UNKNOWN_FORMAT, "the bytes are neither JPEG nor PNG: send the photo as one of them"
+            ErrorCode.UNKNOWN_FORMAT, "the bytes are no photo of a known format: send it as JPEG, PNG, HEIC or DICOM"
         )
     return media_type
 
 
-def _open(data: bytes, media_type: MediaType) -> Image.Image:
+def _decode_jpeg(data: bytes, header: Image.Image) -> DecodedPhoto:
+    """By libjpeg-turbo like Pillow's, but straight into an array: it costs two thirds of the time."""
     try:
-        return Image.open(io.BytesIO(data), formats=[_PILLOW_FORMATS[media_type]])
-    except UnidentifiedImageError as error:
-        raise AttachmentError(ErrorCode.CORRUPT, "the photo's header is damaged: send it again") from error
+        pixels = _decode_jpeg_pixels(data)
+        orientation = orientation_of(header)
+    except MemoryError:
+        raise
     except Exception as error:
-        raise _damaged(error) from error
+        raise damaged(error) from error
+    profile = header.info.get("icc_profile") if header.mode == "RGB" else None
+    return DecodedPhoto(
+        pixels, MediaType.JPEG, orientation, profile or None, n_frames=int(getattr(header, "n_frames", 1))
+    )
 
 
-def _check_size(width: int, height: int, limits: ImageLimits) -> None:
-    if width * height > limits.max_pixels:
-        raise AttachmentError(
-            ErrorCode.TOO_MANY_PIXELS,
-            f"the photo has {width} x {height} pixels, {limits.max_pixels:,} are allowed: send a smaller one",
-        )
-    if min(width, height) < limits.min_side:
-        raise AttachmentError(
-            ErrorCode.TOO_SMALL,
-            f"the photo has {width} x {height} pixels, each side needs {limits.min_side}: send the original photo",
-        )
-
-
-def _damaged(error: Exception) -> AttachmentError:
-    if "truncated" in str(error).lower():
-        return AttachmentError(ErrorCode.TRUNCATED, "the file ends before the photo does: send it again")
-    return AttachmentError(ErrorCode.CORRUPT, "the photo's data is damaged: send it again")
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):
-        grey = np.asarray(image, dtype=np.uint32) // 257  # 0..65535 to 0..255
-        return Image.fromarray(grey.clip(0, 255).astype(np.uint8), mode="L").convert("RGB")
-    if image.has_transparency_data:
-        photo = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", photo.size, "white"), photo).convert("RGB")
-    return image.convert("RGB")
+def _decode_jpeg_pixels(data: bytes) -> NDArray[np.uint8]:
+    """(H, W, 3). What a decoder can mend, such as bytes too many before a marker, is no defect; missing data is."""
+    try:
+        pixels: NDArray[np.uint8] = decode_jpeg(data, "RGB")
+    except ValueError as error:
+        if "premature end" in str(error).lower():
+            raise
+        pixels = decode_jpeg(data, "RGB", strict=False)
+    return pixels

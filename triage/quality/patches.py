@@ -10,8 +10,11 @@ from typing import Final
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
+from torchvision.transforms.v2 import functional as transforms
+
+from triage.imaging.colour import to_srgb
+from triage.imaging.photo import DecodedPhoto, turn_upright
 
 PHOTO_SIDE: Final = 448
 PATCH_SIDE: Final = 224
@@ -21,17 +24,23 @@ N_PATCHES: Final = 5
 _WINDOWS: Final = ((0, 0), (0, 224), (224, 0), (224, 224), (112, 112))
 
 
-def resize_photo(image: Image.Image) -> Tensor:
-    """Resizes an upright RGB photo, antialiased, whatever its aspect ratio.
+def resize_photo(photo: DecodedPhoto) -> Tensor:
+    """Resizes a photo, antialiased, whatever its aspect ratio; then turns it upright and converts it to sRGB.
+
+    The resize is torch's for uint8, which differs from Pillow's by one level at the most and takes a quarter of the
+    time.
 
     Args:
-        image: mode RGB, any size.
+        photo: of any size.
 
     Returns:
         uint8 (3, 448, 448), channels R, G, B, values 0..255.
     """
-    resized = image.resize((PHOTO_SIDE, PHOTO_SIDE), Image.Resampling.BILINEAR)
-    return torch.from_numpy(np.array(resized)).permute(2, 0, 1)  # (448, 448, 3) -> (3, 448, 448)
+    pixels = torch.from_numpy(photo.pixels).permute(2, 0, 1)  # (H, W, 3) -> (3, H, W)
+    stored = transforms.resize(pixels, [PHOTO_SIDE, PHOTO_SIDE], antialias=True)
+    upright = turn_upright(stored.permute(1, 2, 0).numpy(), photo.orientation)  # (448, 448, 3)
+    small = to_srgb(np.ascontiguousarray(upright), photo.profile)
+    return torch.from_numpy(small).permute(2, 0, 1)  # (448, 448, 3) -> (3, 448, 448)
 
 
 def five_patches(photos: Tensor) -> Tensor:

@@ -6,8 +6,9 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from triage.domain import MessageId
+from triage.domain import Finding, MessageId
 from triage.quality.card import label_of
+from triage.retakes.tips import finding_json
 from triage.storage import audit
 from triage.storage.tables import (
     Attachment,
@@ -84,7 +85,8 @@ def _attachments(session: Session, message_id: MessageId, models: dict[Any, Mode
             "id": str(attachment.id),
             "group": attachment.photo_group,
             "sha256": attachment.sha256,
-            "media_type": blob.media_type if blob else None,
+            "declared_type": attachment.declared_type,
+            "media_type": attachment.media_type,
             "size_bytes": blob.size_bytes if blob else None,
             "status": attachment.status,
             "error_code": attachment.error_code,
@@ -111,9 +113,11 @@ def _verdict(verdict: Verdict, model: ModelVersion) -> dict[str, Any]:
         "grade": verdict.grade,
         "cumulative": verdict.cumulative,
         "patch_scores": verdict.patch_scores,
-        "findings": verdict.findings,
+        "findings": [finding_json(Finding(**finding)) for finding in verdict.findings],
         "width": verdict.width,
         "height": verdict.height,
+        "n_frames": verdict.n_frames,
+        "frame": verdict.frame,
         "created_at": _time(verdict.created_at),
     }
 

@@ -95,7 +95,13 @@ def finish(
         The message of each attachment that was written; those missing were refused as stale.
     """
     results = recordset(
-        "results", [_state(item) for item in assessments], id=Uuid(), status=Text(), sha256=Text(), error_code=Text()
+        "results",
+        [_state(item) for item in assessments],
+        id=Uuid(),
+        status=Text(),
+        sha256=Text(),
+        media_type=Text(),
+        error_code=Text(),
     )
     status = case(
         (results.c.status != _FAILED, results.c.status),
@@ -108,6 +114,7 @@ def finish(
         .values(
             status=status,
             sha256=func.coalesce(results.c.sha256, Attachment.sha256),
+            media_type=func.coalesce(results.c.media_type, Attachment.media_type),
             error_code=case((status == AttachmentStatus.NOT_ASSESSABLE.value, results.c.error_code)),
             due_at=case(
                 (
@@ -132,16 +139,23 @@ _FAILED = "failed"
 def _state(item: Assessment) -> dict[str, Any]:
     match item:
         case Scored():
-            return {"id": item.id, "status": AttachmentStatus.SCORED, "sha256": item.facts.sha256, "error_code": None}
+            return {
+                "id": item.id,
+                "status": AttachmentStatus.SCORED,
+                "sha256": item.facts.sha256,
+                "media_type": item.facts.media_type,
+                "error_code": None,
+            }
         case NotAssessable():
             return {
                 "id": item.id,
                 "status": AttachmentStatus.NOT_ASSESSABLE,
                 "sha256": item.sha256,
+                "media_type": item.media_type,
                 "error_code": item.code,
             }
         case Failed():
-            return {"id": item.id, "status": _FAILED, "sha256": None, "error_code": item.code}
+            return {"id": item.id, "status": _FAILED, "sha256": None, "media_type": None, "error_code": item.code}
 
 
 def release(session: Session, token: LeaseToken) -> int:

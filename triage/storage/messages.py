@@ -33,6 +33,8 @@ class NewAttachment:
     message: Key
     external_id: str
     photo_group: str | None
+    declared_type: str | None
+    media_type: str | None
     sha256: str | None
     uri: str | None
     error_code: ErrorCode | None
@@ -141,6 +143,8 @@ def add_attachments(
             "message_id": messages[attachment.message],
             "external_id": attachment.external_id,
             "photo_group": attachment.photo_group,
+            "declared_type": attachment.declared_type,
+            "media_type": attachment.media_type,
             "sha256": attachment.sha256,
             "uri": attachment.uri,
             "status": AttachmentStatus.NOT_ASSESSABLE if attachment.error_code else AttachmentStatus.PENDING,
@@ -148,7 +152,16 @@ def add_attachments(
         }
         for attachment in attachments
     ]
-    text_columns = ("external_id", "photo_group", "sha256", "uri", "status", "error_code")
+    text_columns = (
+        "external_id",
+        "photo_group",
+        "declared_type",
+        "media_type",
+        "sha256",
+        "uri",
+        "status",
+        "error_code",
+    )
     new = recordset("new", rows, id=Uuid(), message_id=Uuid(), **dict.fromkeys(text_columns, Text()))
     created = session.scalars(
         insert(Attachment)

@@ -161,6 +161,8 @@ class Attachment(Base):
     message_id: Mapped[UUID] = mapped_column(ForeignKey("message.id"))
     external_id: Mapped[str]
     photo_group: Mapped[str | None]
+    declared_type: Mapped[str | None]
+    media_type: Mapped[str | None]
     sha256: Mapped[str | None]
     uri: Mapped[str | None]
     status: Mapped[str]
@@ -255,6 +257,8 @@ class Verdict(Base):
     findings: Mapped[list[Any]] = mapped_column(server_default=text("'[]'::jsonb"))
     width: Mapped[int]
     height: Mapped[int]
+    n_frames: Mapped[int] = mapped_column(server_default="1")
+    frame: Mapped[int] = mapped_column(server_default="0")
     created_at: Mapped[datetime] = _now()
 
 

@@ -1,11 +1,12 @@
 """Verdicts: one for each attachment and model, written once."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Double, Text, exists, func, literal, select
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.types import Boolean, Integer, Uuid
 
@@ -46,8 +47,11 @@ def add(
                 "grade": item.score.grade,
                 "cumulative": item.score.cumulative,
                 "patch_scores": item.score.patch_scores,
+                "findings": [asdict(finding) for finding in item.findings],
                 "width": item.facts.width,
                 "height": item.facts.height,
+                "n_frames": item.facts.n_frames,
+                "frame": item.facts.frame,
             }
             for item in scored
         ],
@@ -58,8 +62,11 @@ def add(
         grade=Integer(),
         cumulative=ARRAY(Double()),
         patch_scores=ARRAY(Double()),
+        findings=JSONB(),
         width=Integer(),
         height=Integer(),
+        n_frames=Integer(),
+        frame=Integer(),
     )
     constants = {
         "model_version_id": literal(model_version_id, Uuid()),

@@ -12,7 +12,7 @@ from triage.errors import UsageError
 from triage.evaluation.calibration import fit_platt
 from triage.evaluation.evaluate import evaluate
 from triage.evaluation.operating_point import just_below, ppv_threshold, youden_threshold
-from triage.imaging.decode import ImageLimits
+from triage.imaging.decode import Decoder
 from triage.quality.card import Card, Recalibration
 from triage.quality.network import OrdinalVGG16
 from triage.quality.weights import weights_of
@@ -56,7 +56,7 @@ def train_model(
     init: str,
     folder: Path,
     device: torch.device,
-    limits: ImageLimits,
+    decoder: Decoder,
     observer: ModelObserver,
 ) -> TrainedModel:
     """Trains, evaluates and describes a model. Started again with the same folder, it goes on after the last epoch.
@@ -70,7 +70,7 @@ def train_model(
         ModelError: the weights to start from, or the checkpoint, are damaged.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    sets, unreadable = _load(manifest, config, folder, limits, observer)
+    sets, unreadable = _load(manifest, config, folder, decoder, observer)
     if not len(sets[Split.TRAIN]):
         raise UsageError("no photo of the training split can be read: check the manifest's files")
     checkpoint = folder / CHECKPOINT
@@ -113,7 +113,7 @@ class _Checkpoints:
 
 
 def _load(
-    manifest: Manifest, config: TrainingConfig, folder: Path, limits: ImageLimits, observer: ModelObserver
+    manifest: Manifest, config: TrainingConfig, folder: Path, decoder: Decoder, observer: ModelObserver
 ) -> tuple[dict[Split, PhotoSet], int]:
     labels = {split: manifest.of(split) for split in Split}
     total = sum(map(len, labels.values()))
@@ -124,7 +124,7 @@ def _load(
         sets[split], lost = load_photos(
             labels[split],
             folder / f"{split.value}.photos",
-            limits,
+            decoder,
             region_of_interest=config.region_of_interest,
             on_photo=lambda number, before=before: observer.on_photos(before + number, total),  # type: ignore[misc]
         )

@@ -1,16 +1,16 @@
 """The photos of a training run: decoded once, kept on disk as they enter the network, read as tensors."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from triage.errors import AttachmentError
-from triage.imaging.decode import ImageLimits, decode_photo
+from triage.errors import AttachmentError, TransientError
+from triage.imaging.decode import Decoder
+from triage.imaging.photo import UPRIGHT, DecodedPhoto
 from triage.quality.patches import PHOTO_SIDE, resize_photo
 from triage.training.manifest import Box, LabelledPhoto
 
@@ -33,16 +33,16 @@ class PhotoSet:
         return len(self.labels)
 
 
-def crop(image: Image.Image, box: Box) -> Image.Image | None:
-    """The part of a photo inside a box, or None where the box lies outside of it."""
-    right, bottom = min(box.right, image.width), min(box.bottom, image.height)
-    return image.crop((box.left, box.top, right, bottom)) if box.left < right and box.top < bottom else None
+def crop(photo: DecodedPhoto, box: Box) -> DecodedPhoto | None:
+    """The part of a photo inside a box of upright pixels, or None where the box lies outside of it."""
+    region = np.ascontiguousarray(photo.upright[box.top : box.bottom, box.left : box.right])
+    return replace(photo, pixels=region, orientation=UPRIGHT) if region.size else None
 
 
 def load_photos(
     labels: Sequence[LabelledPhoto],
     cache: Path,
-    limits: ImageLimits,
+    decoder: Decoder,
     *,
     region_of_interest: bool = False,
     on_photo: Callable[[int], None] = lambda _: None,
@@ -65,17 +65,17 @@ def load_photos(
     readable: list[LabelledPhoto] = []
     for number, label in enumerate(labels, 1):
         try:
-            image = decode_photo(label.path.read_bytes(), limits).image
-        except (AttachmentError, OSError):
+            photo = decoder.decode(label.path.read_bytes())
+        except (AttachmentError, TransientError, OSError):
             continue
         finally:
             on_photo(number)
         if region_of_interest and label.box is not None:
-            region = crop(image, label.box)
+            region = crop(photo, label.box)
             if region is None:
                 continue
-            image = region
-        photos[len(readable)] = resize_photo(image).numpy()
+            photo = region
+        photos[len(readable)] = resize_photo(photo).numpy()
         readable.append(label)
     votes = torch.tensor([label.votes for label in readable], dtype=torch.int64)
     return PhotoSet(torch.from_numpy(photos)[: len(readable)], votes, readable), len(labels) - len(readable)

@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from triage.errors import AttachmentError
-from triage.imaging.decode import ImageLimits, decode_photo
+from triage.errors import AttachmentError, TransientError
+from triage.imaging.limits import ImageLimits
 from triage.training.description import describe as describe_manifest
 from triage.training.manifest import Manifest, read_manifest, write_manifest
 from triage.training.redcap import import_redcap as read_export
@@ -75,14 +75,17 @@ def import_redcap(export: Path, photos: Path, output: Path, **columns: Any) -> N
 
 
 def _unreadable(manifest: Manifest, limits: ImageLimits) -> list[tuple[int, str]]:
+    from triage.imaging.decode import Decoder
+
     found = []
-    for number, photo in enumerate(manifest.photos, 1):
-        try:
-            decode_photo(photo.path.read_bytes(), limits)
-        except AttachmentError as error:
-            found.append((number, str(error)))
-        except OSError:
-            found.append((number, "the file cannot be opened"))
+    with Decoder(limits) as decoder:
+        for number, photo in enumerate(manifest.photos, 1):
+            try:
+                decoder.decode(photo.path.read_bytes())
+            except (AttachmentError, TransientError) as error:
+                found.append((number, str(error)))
+            except OSError:
+                found.append((number, "the file cannot be opened"))
     return found
 
 

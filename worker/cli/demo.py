@@ -26,7 +26,7 @@ from triage.storage.blobs import sha256_of
 from triage.storage.engine import database_errors
 from worker.bootstrap import Services
 from worker.cli.messages import wait_until_done
-from worker.cli.output import console, outcome_text, percent
+from worker.cli.output import console, findings_text, outcome_text, percent
 from worker.embedded.stack import EmbeddedStack
 from worker.embedded.state import default_state_root
 from worker.settings import (
@@ -107,7 +107,16 @@ def _run(own: Services, messages: dict[str, list[_Photo]], out: Console) -> None
 
 def _show_messages(out: Console, stories: Sequence[dict[str, Any]], messages: dict[str, list[_Photo]]) -> None:
     table = Table(
-        "message", "outcome", "photo", "score", "grade", "model", box=None, header_style="bold", pad_edge=False
+        "message",
+        "outcome",
+        "photo",
+        "score",
+        "grade",
+        "findings",
+        "model",
+        box=None,
+        header_style="bold",
+        pad_edge=False,
     )
     for story in stories:
         names = {sha256_of(photo.data): photo.name for photo in messages[story["message_id"]]}
@@ -120,6 +129,7 @@ def _show_messages(out: Console, stories: Sequence[dict[str, Any]], messages: di
                 Text(names[attachment["sha256"]]),
                 score or Text(attachment["error_code"] or attachment["status"], "magenta"),
                 str(verdict["grade"]) if verdict else None,
+                findings_text(verdict["findings"], acceptable=verdict["acceptable"]) if verdict else None,
                 verdict["model"] if verdict else None,
             )
     out.print(table)

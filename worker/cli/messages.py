@@ -2,6 +2,7 @@
 
 import sys
 import time
+from mimetypes import guess_type
 from pathlib import Path
 
 import click
@@ -13,7 +14,7 @@ from triage.reports import explain as history
 from triage.retakes.override import override as decide_by_person
 from triage.storage import inbox, messages
 from worker.bootstrap import Services
-from worker.cli.output import error_console, json_option, outcome_text, print_json, print_table
+from worker.cli.output import error_console, findings_text, json_option, outcome_text, print_json, print_table
 from worker.process import services
 
 
@@ -68,7 +69,7 @@ def _attachment(path: str, group: str | None) -> IncomingAttachment:
     if "://" in path:
         return IncomingAttachment(uri=path, group=group)
     try:
-        return IncomingAttachment(data=Path(path).read_bytes(), group=group)
+        return IncomingAttachment(data=Path(path).read_bytes(), group=group, declared_type=guess_type(path)[0])
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: no readable file is there; nothing was enqueued") from error
 
@@ -128,7 +129,7 @@ def explain(message_id: str, source: str | None, *, as_json: bool) -> None:
         return
     click.echo(f"message {story['message_id']} from {story['source']}, received {story['received_at']}")
     print_table(
-        ("photo", "status", "score", "threshold", "grade", "model"),
+        ("photo", "status", "score", "threshold", "grade", "findings", "model"),
         (
             (
                 attachment["attachment_id"],
@@ -136,6 +137,7 @@ def explain(message_id: str, source: str | None, *, as_json: bool) -> None:
                 f"{verdict['score']:.3f}" if verdict else "",
                 f"{verdict['threshold']:.3f}" if verdict else "",
                 verdict["grade"] if verdict else "",
+                findings_text(verdict["findings"], acceptable=verdict["acceptable"]) if verdict else "",
                 verdict["model"] if verdict else "",
             )
             for attachment in story["attachments"]

@@ -3,7 +3,7 @@
 import json
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
@@ -67,6 +67,14 @@ def outcome_text(outcome: str | None) -> Text:
     if outcome is None:
         return Text("pending", style="dim")
     return Text(outcome, style=OUTCOME_STYLES[Outcome(outcome)])
+
+
+def findings_text(findings: Sequence[Mapping[str, Any]], *, acceptable: bool) -> Text:
+    """Why a photo fails, in a few words; for one that passes the same is advice, and dimmed."""
+    words = ", ".join(f"{finding['kind'].replace('_', ' ')} ({finding['level']})" for finding in findings)
+    if acceptable:
+        return Text(words, style="dim")
+    return Text(words or "no single cause measured")
 
 
 def percent(value: float | None) -> str:

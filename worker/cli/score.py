@@ -6,9 +6,10 @@ from typing import Any
 
 import click
 
-from triage.errors import AttachmentError, ErrorCode
+from triage.errors import AttachmentError, ErrorCode, TransientError
 from triage.quality.starter import STARTER, model_folder
-from worker.cli.output import json_option, print_json, print_table
+from triage.retakes.tips import finding_json
+from worker.cli.output import findings_text, json_option, print_json, print_table
 from worker.settings import Settings, load_settings
 
 
@@ -17,13 +18,13 @@ from worker.settings import Settings, load_settings
 @click.option("--model", default=STARTER, show_default=True, help="Folder of a model, or starter.")
 @json_option
 def score(paths: tuple[str, ...], model: str, *, as_json: bool) -> None:
-    """Score photos, without a queue or a database."""
-    rows = score_files(load_settings(), paths, model_folder(model))
+    """Score photos, without a queue or a database. PATHS are files, or folders of files."""
+    rows = score_files(load_settings(), files_of(paths), model_folder(model))
     if as_json:
         print_json(rows)
         return
     print_table(
-        ("photo", "outcome", "score", "grade", "acceptable", "model"),
+        ("photo", "outcome", "score", "grade", "acceptable", "findings", "model"),
         (
             (
                 row["path"],
@@ -31,6 +32,7 @@ def score(paths: tuple[str, ...], model: str, *, as_json: bool) -> None:
                 "" if row["score"] is None else f"{row['score']:.3f}",
                 row["grade"],
                 {True: "yes", False: "no", None: ""}[row["acceptable"]],
+                "" if row["error"] else findings_text(row["findings"], acceptable=row["acceptable"]),
                 row["model"],
             )
             for row in rows
@@ -38,28 +40,44 @@ def score(paths: tuple[str, ...], model: str, *, as_json: bool) -> None:
     )
 
 
+def files_of(paths: Sequence[str]) -> list[str]:
+    """The paths, each folder replaced by the files that lie in it, hidden ones left out."""
+    files: list[str] = []
+    for path in paths:
+        try:
+            inside = sorted(
+                entry for entry in Path(path).iterdir() if entry.is_file() and not entry.name.startswith(".")
+            )
+        except (OSError, ValueError):  # no folder: a file, or a path that gets its own error
+            files.append(path)
+        else:
+            files += map(str, inside)
+    return files
+
+
 def score_files(settings: Settings, paths: Sequence[str], folder: Path) -> list[dict[str, Any]]:
     """Scores files one after another, so that any number of them needs the memory of one.
 
     Returns:
         For each path, in order: `{path, outcome, acceptable, score, cumulative, grade, patch_scores, findings, error,
-        model}`; a file that cannot be assessed has the outcome `not_assessable` and an error.
+        model, photo}`; a file that cannot be assessed has the outcome `not_assessable` and an error.
 
     Raises:
         ModelError: the model cannot be loaded.
     """
+    from triage.imaging.decode import Decoder
     from triage.quality.artifact import read_artifact
     from triage.quality.scorer import Scorer
     from worker.engine import load_engine
 
     card, weights = read_artifact(folder)
     scorer = Scorer.of(card, load_engine(settings.scorer, card, weights))
-    return [_score_file(path, scorer, settings, threshold=card.threshold, model=card.label) for path in paths]
+    with Decoder(settings.image_limits) as decoder:
+        return [_score_file(path, decoder, scorer, threshold=card.threshold, model=card.label) for path in paths]
 
 
-def _score_file(path: str, scorer: Any, settings: Settings, *, threshold: float, model: str) -> dict[str, Any]:
-    from triage.imaging.decode import decode_photo
-    from triage.quality.patches import resize_photo
+def _score_file(path: str, decoder: Any, scorer: Any, *, threshold: float, model: str) -> dict[str, Any]:
+    from triage.quality.preparation import prepare_photo
 
     row: dict[str, Any] = {
         "path": path,
@@ -72,13 +90,15 @@ def _score_file(path: str, scorer: Any, settings: Settings, *, threshold: float,
         "findings": [],
         "error": None,
         "model": model,
+        "photo": None,
     }
     try:
-        photo = resize_photo(decode_photo(read_photo(path), settings.image_limits).image)
-    except AttachmentError as error:
+        prepared = prepare_photo(read_photo(path), decoder)
+    except (AttachmentError, TransientError) as error:
         row["error"] = {"code": error.code.value, "message": str(error)}
         return row
-    [result] = scorer.score([photo])
+    [result] = scorer.score([prepared.photo])
+    facts = prepared.facts
     return row | {
         "outcome": "scored",
         "acceptable": result.score >= threshold,
@@ -86,6 +106,14 @@ def _score_file(path: str, scorer: Any, settings: Settings, *, threshold: float,
         "cumulative": list(result.cumulative),
         "grade": result.grade,
         "patch_scores": list(result.patch_scores),
+        "findings": [finding_json(finding) for finding in prepared.findings],
+        "photo": {
+            "media_type": facts.media_type,
+            "width": facts.width,
+            "height": facts.height,
+            "n_frames": facts.n_frames,
+            "frame": facts.frame,
+        },
     }
 
 

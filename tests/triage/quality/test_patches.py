@@ -3,6 +3,7 @@ import torch
 from PIL import Image
 
 from triage.imaging.drawing import draw_skin_photo
+from triage.imaging.photo import DecodedPhoto
 from triage.quality.patches import five_patches, resize_photo
 
 CORNERS = {"top left": (0, 0), "top right": (0, 1), "bottom left": (1, 0), "bottom right": (1, 1)}
@@ -25,7 +26,7 @@ def test_resize_keeps_channels_and_fills_the_square_when_the_photo_is_not_square
     pixels = np.zeros((300, 600, 3), np.uint8)
     pixels[:, :300] = (200, 100, 50)
 
-    photo = resize_photo(Image.fromarray(pixels))
+    photo = resize_photo(DecodedPhoto.of(Image.fromarray(pixels)))
 
     assert (photo.dtype, photo.shape) == (torch.uint8, (3, 448, 448))
     assert photo[:, 10, 10].tolist() == [200, 100, 50]
@@ -35,14 +36,14 @@ def test_resize_keeps_channels_and_fills_the_square_when_the_photo_is_not_square
 def test_resize_is_antialiased_when_the_photo_is_large() -> None:
     checks = (np.indices((1792, 1792)).sum(0) % 2 * 255).astype(np.uint8)  # every other pixel is white
 
-    photo = resize_photo(Image.fromarray(np.repeat(checks[..., None], 3, axis=2)))
+    photo = resize_photo(DecodedPhoto.of(Image.fromarray(np.repeat(checks[..., None], 3, axis=2))))
 
     assert photo.float().std() < 2  # grey; without antialiasing it would be black and white
 
 
 def test_windows_of_one_resize_equal_five_resized_crops_away_from_the_seams() -> None:
     image = draw_skin_photo(1, size=(900, 1100))
-    patches = five_patches(resize_photo(image)[None])[0].float() / 255
+    patches = five_patches(resize_photo(DecodedPhoto.of(image))[None])[0].float() / 255
 
     for patch, (row, column) in zip(patches[:4], CORNERS.values(), strict=True):
         box = (column * 550, row * 450, (column + 1) * 550, (row + 1) * 450)

@@ -6,6 +6,7 @@ import pytest
 
 from triage.errors import ModelError
 from triage.imaging.drawing import Degradation, SkinTone, degrade, draw_skin_photo
+from triage.imaging.photo import DecodedPhoto
 from triage.quality.artifact import WEIGHTS_FILE, read_artifact
 from triage.quality.engines.torch_exact import TorchEngine
 from triage.quality.patches import resize_photo
@@ -45,7 +46,7 @@ def test_score_of_a_drawn_photo_falls_when_it_is_spoiled(scorer: Scorer, degrada
     spoiled = [degrade(photo, degradation, 0.95, seed=3) for photo in photos]
 
     before, after = (
-        [score.score for score in scorer.score([resize_photo(photo) for photo in pictures])]
+        [score.score for score in scorer.score([resize_photo(DecodedPhoto.of(photo)) for photo in pictures])]
         for pictures in (photos, spoiled)
     )
 
@@ -56,6 +57,6 @@ def test_sharp_drawings_of_every_skin_tone_pass(scorer: Scorer) -> None:
     card, _ = read_artifact(STARTER_FOLDER)
     photos = [draw_skin_photo(50 + seed, tone=tone, size=(600, 600)) for tone in SkinTone for seed in range(2)]
 
-    scores = [score.score for score in scorer.score([resize_photo(photo) for photo in photos])]
+    scores = [score.score for score in scorer.score([resize_photo(DecodedPhoto.of(photo)) for photo in photos])]
 
     assert sum(score >= card.threshold for score in scores) >= 11  # of twelve

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from triage.errors import UsageError
-from triage.imaging.decode import ImageLimits
+from triage.imaging.decode import Decoder
+from triage.imaging.photo import DecodedPhoto
 from triage.quality.artifact import check_weights, write_artifact
 from triage.quality.card import read_card
 from triage.quality.engines.torch_exact import TorchEngine
@@ -65,7 +66,7 @@ def _train(manifest: Manifest, folder: Path, **config: object) -> tuple[TrainedM
         init="random",
         folder=folder,
         device=CPU,
-        limits=ImageLimits(),
+        decoder=Decoder(),
         observer=observer,
     )
     return trained, observer
@@ -106,7 +107,10 @@ def test_scorer_gives_the_scores_that_the_card_was_evaluated_with(manifest: Mani
     scorer = Scorer.of(card, TorchEngine(load_network(card, trained.weights)))
     photos = [label for label in manifest.photos if label.split is Split.TEST]
 
-    scores = [scorer.score([resize_photo(Image.open(label.path).convert("RGB"))])[0].score for label in photos]
+    scores = [
+        scorer.score([resize_photo(DecodedPhoto.of(Image.open(label.path).convert("RGB")))])[0].score
+        for label in photos
+    ]
 
     test = card.metrics["test"]
     accepted = [score >= card.threshold for score in scores]
@@ -138,8 +142,8 @@ def test_photo_is_cropped_to_its_region_of_interest_when_that_is_asked_for(tmp_p
     Image.fromarray(pixels).save(tmp_path / "a.png")
     label = LabelledPhoto(tmp_path / "a.png", 2, box=Box(50, 50, 100, 100))
 
-    whole, _ = load_photos([label], tmp_path / "whole", ImageLimits())
-    cropped, _ = load_photos([label], tmp_path / "cropped", ImageLimits(), region_of_interest=True)
+    whole, _ = load_photos([label], tmp_path / "whole", Decoder())
+    cropped, _ = load_photos([label], tmp_path / "cropped", Decoder(), region_of_interest=True)
 
     assert whole.photos.float().mean() == pytest.approx(50, abs=2)
     assert bool((cropped.photos == 200).all())
@@ -150,7 +154,7 @@ def test_region_of_interest_is_cut_off_at_the_photo_and_never_made_up(tmp_path: 
     boxes = [Box(10, 10, 10**9, 10**9), Box(100, 0, 120, 20)]
     labels = [LabelledPhoto(tmp_path / "a.png", 2, box=box) for box in boxes]
 
-    photos, left_out = load_photos(labels, tmp_path / "photos", ImageLimits(), region_of_interest=True)
+    photos, left_out = load_photos(labels, tmp_path / "photos", Decoder(), region_of_interest=True)
 
     assert (len(photos), left_out) == (1, 1)
     assert bool((photos.photos == 200).all())
@@ -166,7 +170,7 @@ def test_model_is_made_of_its_checkpoint_when_what_it_began_with_is_gone(manifes
         init="/nonexistent",
         folder=tmp_path / "run",
         device=CPU,
-        limits=ImageLimits(),
+        decoder=Decoder(),
         observer=Silent(),
     )
 

@@ -66,7 +66,7 @@ def test_score_gives_each_file_its_outcome_when_some_are_bad(
     assert scored["outcome"] == "scored"
     assert scored["model"] == "strict"
     assert (len(scored["cumulative"]), len(scored["patch_scores"])) == (4, 5)
-    keys = "path outcome acceptable score cumulative grade patch_scores findings error model"
+    keys = "path outcome acceptable score cumulative grade patch_scores findings error model photo"
     assert all(list(row) == keys.split() for row in result.json)
 
 

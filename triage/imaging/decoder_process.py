@@ -1,0 +1,104 @@
+"""What runs in a decoding process: photos in on stdin, pixels out on what was stdout, one after another.
+
+`python -m triage.imaging.decoder_process LIMITS`, started by `triage.imaging.isolation` alone.
+"""
+
+import json
+import logging
+import os
+import resource
+import sys
+import warnings
+from contextlib import suppress
+from typing import IO
+
+import numpy as np
+
+from triage.errors import AttachmentError, ErrorCode
+from triage.imaging.dicom import decode_dicom
+from triage.imaging.formats import MediaType, sniff
+from triage.imaging.isolation import MAX_PROFILE_BYTES, READY, SIZE
+from triage.imaging.limits import ImageLimits
+from triage.imaging.photo import DecodedPhoto
+from triage.imaging.raster import decode_raster
+
+
+def main() -> None:
+    limits = ImageLimits(**json.loads(sys.argv[1]))
+    answers = os.fdopen(os.dup(1), "wb")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)  # native decoders print what they think of a photo
+    warnings.simplefilter("ignore")
+    logging.disable()
+    _restrain(limits)
+    answers.write(READY)
+    answers.flush()
+    while size := sys.stdin.buffer.read(SIZE.size):
+        data = sys.stdin.buffer.read(SIZE.unpack(size)[0])
+        _allow_time(limits)
+        try:
+            photo = _decode(data, limits)
+        except AttachmentError as error:
+            _send(answers, {"error": error.code, "message": str(error)})
+        else:
+            _send_photo(answers, photo)
+
+
+def _decode(data: bytes, limits: ImageLimits) -> DecodedPhoto:
+    media_type = sniff(data)
+    try:
+        if media_type is MediaType.DICOM:
+            return decode_dicom(data, limits)
+        return decode_raster(data, MediaType(media_type or ""), limits)
+    except MemoryError:
+        raise AttachmentError(
+            ErrorCode.TOO_MUCH_MEMORY, "decoding the photo takes more memory than is allowed: send a smaller one"
+        ) from None
+
+
+def _send_photo(answers: IO[bytes], photo: DecodedPhoto) -> None:
+    profile = photo.profile or b""
+    if len(profile) > MAX_PROFILE_BYTES:
+        profile = b""
+    height, width, _ = photo.pixels.shape
+    header = {
+        "height": height,
+        "width": width,
+        "media_type": photo.media_type,
+        "orientation": photo.orientation,
+        "n_frames": photo.n_frames,
+        "frame": photo.frame,
+        "profile_bytes": len(profile),
+    }
+    _send(answers, header, profile)
+    answers.write(np.ascontiguousarray(photo.pixels).data)
+    answers.flush()
+
+
+def _send(answers: IO[bytes], header: dict[str, object], profile: bytes = b"") -> None:
+    text = json.dumps(header).encode()
+    answers.write(SIZE.pack(len(text)) + text + profile)
+    answers.flush()
+
+
+def _restrain(limits: ImageLimits) -> None:
+    """No core file with a patient's photo in it, no file written at all, and so much memory and no more."""
+    for kind, limit in (
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_AS, limits.decode_memory_bytes),
+    ):
+        with suppress(ValueError, OSError):  # macOS knows no bound of address space
+            resource.setrlimit(kind, (limit, limit))
+
+
+def _allow_time(limits: ImageLimits) -> None:
+    """CPU seconds for one photo more. Whoever started this process ends it sooner, unless it was killed itself."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    cores = os.cpu_count() or 1
+    soft = int(usage.ru_utime + usage.ru_stime + limits.decode_seconds * cores) + 5
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
+
+
+if __name__ == "__main__":
+    main()

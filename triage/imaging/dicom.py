@@ -1,0 +1,108 @@
+"""DICOM: VL Photographic, Secondary Capture and every other image of colour or grey pixels.
+
+Sources: DICOM PS3.3 C.7.6.3 (Image Pixel), C.11.1 (Modality LUT), C.11.2 (VOI LUT), PS3.5 (transfer syntaxes).
+Overlays are left alone.
+"""
+
+import io
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset, config, dcmread
+from pydicom.errors import InvalidDicomError
+from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, get_decoder, pixel_array
+from pydicom.uid import UID, JPEGExtended12Bit
+
+from triage.errors import AttachmentError, ErrorCode
+from triage.imaging.formats import MediaType
+from triage.imaging.limits import ImageLimits
+from triage.imaging.photo import DecodedPhoto
+from triage.imaging.raster import check_size, damaged
+
+# What pydicom would complain of are values of the data set, which nobody may read.
+config.settings.reading_validation_mode = config.IGNORE
+
+_PIXEL_KEYWORDS: Final = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+
+
+def decode_dicom(data: bytes, limits: ImageLimits) -> DecodedPhoto:
+    """Decodes one frame of a DICOM file: the middle one, where it has several.
+
+    Args:
+        data: a file in the DICOM File Format, with its preamble.
+        limits: checked on Rows, Columns and NumberOfFrames, before pixels are decoded.
+
+    Returns:
+        Colour as RGB whatever PhotometricInterpretation it is stored in; grey after its modality and VOI
+        transformations, MONOCHROME1 inverted. More than 8 bits are scaled to 8.
+
+    Raises:
+        AttachmentError: the file cannot be assessed; `code` says why.
+    """
+    try:
+        dataset = dcmread(io.BytesIO(data))
+        if not any(keyword in dataset for keyword in _PIXEL_KEYWORDS):
+            raise AttachmentError(ErrorCode.NO_PIXELS, "the DICOM file holds no picture: send the photo itself")
+        n_frames = max(1, int(dataset.get("NumberOfFrames") or 1))
+        check_size(int(dataset.Columns), int(dataset.Rows), n_frames, limits)
+        _check_transfer_syntax(dataset)
+        frame = n_frames // 2
+        pixels = _to_rgb(pixel_array(dataset, index=frame), dataset)
+    except (AttachmentError, MemoryError):
+        raise
+    except InvalidDicomError as error:
+        raise AttachmentError(ErrorCode.CORRUPT, "the DICOM file's header is damaged: send it again") from error
+    except Exception as error:  # a damaged data set makes pydicom raise anything
+        if "less than expected" in str(error):
+            raise AttachmentError(ErrorCode.TRUNCATED, "the file ends before the photo does: send it again") from error
+        raise damaged(error) from error
+    profile = dataset.get("ICCProfile") if pixels.ndim == 3 else None
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[..., None], 3, axis=2)
+    return DecodedPhoto(
+        pixels,
+        MediaType.DICOM,
+        profile=profile if isinstance(profile, bytes) else None,
+        n_frames=n_frames,
+        frame=frame,
+    )
+
+
+def _check_transfer_syntax(dataset: Dataset) -> None:
+    syntax = getattr(dataset, "file_meta", Dataset()).get("TransferSyntaxUID")
+    try:
+        supported = get_decoder(UID(syntax or "")).is_available
+    except NotImplementedError:
+        supported = False
+    if syntax == JPEGExtended12Bit and int(dataset.get("BitsStored") or 8) > 8:
+        supported = False  # 12-bit lossy JPEG
+    if not supported:
+        raise AttachmentError(
+            ErrorCode.UNSUPPORTED_TRANSFER_SYNTAX,
+            "the DICOM file's transfer syntax cannot be read: export it as JPEG, JPEG 2000 or uncompressed",
+        )
+
+
+def _to_rgb(pixels: NDArray[np.generic], dataset: Dataset) -> NDArray[np.uint8]:
+    """(H, W, 3) or, where the picture is grey, (H, W)."""
+    if dataset.PhotometricInterpretation == "PALETTE COLOR":
+        colours = apply_color_lut(pixels, dataset)
+        return _top_8_bits(colours, 8 * colours.dtype.itemsize)
+    if pixels.ndim == 3:
+        return _top_8_bits(pixels, int(dataset.BitsStored))
+    grey = _grey(pixels, dataset)
+    return 255 - grey if dataset.PhotometricInterpretation == "MONOCHROME1" else grey
+
+
+def _top_8_bits(pixels: NDArray[Any], bits: int) -> NDArray[np.uint8]:
+    return (pixels >> max(0, bits - 8)).astype(np.uint8)
+
+
+def _grey(pixels: NDArray[np.generic], dataset: Dataset) -> NDArray[np.uint8]:
+    """Grey as it is to be shown: 8 bits keep their brightness, all else goes from its darkest to its brightest."""
+    shown = np.nan_to_num(apply_voi_lut(apply_modality_lut(pixels, dataset), dataset).astype(np.float32))
+    if pixels.dtype == np.uint8 and int(dataset.BitsStored) == 8:
+        return shown.clip(0, 255).astype(np.uint8)
+    low, high = float(shown.min()), float(shown.max())
+    return ((shown - low) * (255.0 / max(high - low, 1e-6))).astype(np.uint8)

@@ -1,0 +1,188 @@
+"""Decoding in processes of their own: a crash, a stall or a greed for memory ends one process and harms one photo.
+
+What comes back is plain bytes under a short JSON header, checked here and never unpickled, so that a decoder that was
+taken over by its photo has no way into the scorer. It has neither settings nor credentials in its environment.
+"""
+
+import json
+import os
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import IO, Final
+
+import numpy as np
+
+from triage.errors import AttachmentError, ErrorCode, TransientError
+from triage.imaging.formats import MediaType
+from triage.imaging.limits import ImageLimits
+from triage.imaging.photo import DecodedPhoto
+
+SIZE: Final = struct.Struct("!Q")
+READY: Final = b"R"
+MAX_PROFILE_BYTES: Final = 4 * 2**20
+_MAX_HEADER_BYTES: Final = 4096
+_START_SECONDS: Final = 120.0
+_PHOTOS_EACH: Final = 500  # then a process is replaced: what a decoder leaks does not grow
+
+
+class IsolatedDecoders:
+    """Up to so many decoding processes, each started when it is first needed. Any number of threads may use it."""
+
+    def __init__(self, limits: ImageLimits, processes: int) -> None:
+        self._limits = limits
+        self._places = threading.BoundedSemaphore(processes)
+        self._idle: list[_Process] = []
+        self._lock = threading.Lock()
+
+    def decode(self, data: bytes) -> DecodedPhoto:
+        """Decodes one photo of any format.
+
+        Raises:
+            AttachmentError: as `decode_raster` and `decode_dicom`.
+            TransientError: the process died or was ended because the time was up.
+        """
+        with self._places, self._process() as process:
+            return process.decode(data)
+
+    def close(self) -> None:
+        """Ends the processes that are idle."""
+        with self._lock:
+            processes, self._idle = self._idle, []
+        for process in processes:
+            process.end()
+
+    @contextmanager
+    def _process(self) -> Iterator["_Process"]:
+        with self._lock:
+            process = self._idle.pop() if self._idle else None
+        process = process or _Process(self._limits)
+        try:
+            yield process
+        finally:
+            if process.is_fit:
+                with self._lock:
+                    self._idle.append(process)
+            else:
+                process.end()
+
+
+class _Process:
+    def __init__(self, limits: ImageLimits) -> None:
+        self._limits = limits
+        self._decoded = 0
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "triage.imaging.decoder_process", json.dumps(asdict(limits))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for the one who reads the answers
+            env={"PATH": os.defpath, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
+            | {"OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+        )
+        self._is_ready = False
+
+    @property
+    def is_fit(self) -> bool:
+        """Whether it can take another photo."""
+        return self._process.poll() is None and self._decoded < _PHOTOS_EACH
+
+    def decode(self, data: bytes) -> DecodedPhoto:
+        stdin, stdout = self._process.stdin, self._process.stdout
+        if stdin is None or stdout is None:
+            raise ValueError("the process has no pipes")
+        if not self._is_ready:
+            with self._deadline(_START_SECONDS):
+                self._is_ready = stdout.read(len(READY)) == READY
+        self._decoded += 1
+        with self._deadline(self._limits.decode_seconds) as is_over:
+            try:
+                stdin.write(SIZE.pack(len(data)))
+                stdin.write(data)
+                stdin.flush()
+                return self._answer(stdout)
+            except AttachmentError:
+                raise
+            except (
+                OSError,
+                EOFError,
+                ValueError,
+                KeyError,
+                TypeError,
+            ) as error:  # a broken pipe, or an answer that is none
+                self._process.kill()
+                if is_over.is_set():
+                    raise TransientError(
+                        ErrorCode.DECODING_TIMED_OUT,
+                        f"the photo was not decoded within {self._limits.decode_seconds:g} s: send another one",
+                    ) from error
+                raise TransientError(
+                    ErrorCode.DECODER_CRASHED, "the photo crashed its decoder: send another one"
+                ) from error
+
+    def _answer(self, stdout: IO[bytes]) -> DecodedPhoto:
+        header = json.loads(_read(stdout, _bounded(SIZE.unpack(_read(stdout, SIZE.size))[0], _MAX_HEADER_BYTES)))
+        if "error" in header:
+            raise AttachmentError(ErrorCode(header["error"]), str(header["message"]))
+        height, width = int(header["height"]), int(header["width"])
+        _bounded(height * width, self._limits.max_pixels)
+        profile = _read(stdout, _bounded(int(header["profile_bytes"]), MAX_PROFILE_BYTES))
+        pixels = np.empty((height, width, 3), np.uint8)
+        view = pixels.data.cast("B")
+        while view:
+            n = stdout.readinto(view)  # type: ignore[attr-defined]  # a pipe's BufferedReader has it
+            if not n:
+                raise EOFError
+            view = view[n:]
+        return DecodedPhoto(
+            pixels,
+            MediaType(header["media_type"]),
+            _bounded(int(header["orientation"]), 8),
+            profile or None,
+            int(header["n_frames"]),
+            int(header["frame"]),
+        )
+
+    @contextmanager
+    def _deadline(self, seconds: float) -> Iterator[threading.Event]:
+        """Ends the process when the time is up, whereupon its pipes break; the event tells that from a crash."""
+        is_over = threading.Event()
+
+        def give_up() -> None:
+            is_over.set()
+            self._process.kill()
+
+        timer = threading.Timer(seconds, give_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield is_over
+        finally:
+            timer.cancel()
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                try:
+                    pipe.close()
+                except OSError:  # what was not flushed is for nobody
+                    continue
+
+
+def _read(stdout: IO[bytes], n: int) -> bytes:
+    data = stdout.read(n)
+    if len(data) < n:
+        raise EOFError
+    return data
+
+
+def _bounded(value: int, limit: int) -> int:
+    if not 0 <= value <= limit:
+        raise ValueError("an answer out of bounds")
+    return value

@@ -1,0 +1,38 @@
+"""From the bytes of a photo to what the network takes, and to what explains its verdict."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from triage.domain import Finding, PhotoFacts
+from triage.imaging.decode import Decoder
+from triage.imaging.findings import measure_findings
+from triage.quality.patches import resize_photo
+from triage.storage.blobs import sha256_of
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedPhoto:
+    """
+    Attributes:
+        facts: what decoding learned.
+        photo: uint8 (3, 448, 448), as `resize_photo` gives it.
+        findings: the strongest first.
+    """
+
+    facts: PhotoFacts
+    photo: Tensor
+    findings: tuple[Finding, ...]
+
+
+def prepare_photo(data: bytes, decoder: Decoder) -> PreparedPhoto:
+    """Decodes, resizes and measures one photo.
+
+    Raises:
+        AttachmentError, TransientError: as `Decoder.decode`.
+    """
+    decoded = decoder.decode(data)
+    photo = resize_photo(decoded)
+    width, height = decoded.size
+    facts = PhotoFacts(sha256_of(data), width, height, decoded.media_type, decoded.n_frames, decoded.frame)
+    return PreparedPhoto(facts, photo, measure_findings(decoded.upright, photo.permute(1, 2, 0).numpy()))
