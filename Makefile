@@ -59,6 +59,7 @@ contracts: setup  ## import contracts: worker runs triage, never the other way
 
 bench: setup  ## measure speed and memory, as ratios in one run
 	@$(BIN)/python -m benchmarks.inbox
+	@$(BIN)/python -m benchmarks.formats
 	@$(BIN)/python -m benchmarks.network
 	@$(BIN)/python -m benchmarks.memory
 

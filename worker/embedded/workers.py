@@ -91,10 +91,8 @@ class EmbeddedWorkers:
         deadline = time.monotonic() + _STOP_SECONDS
         while any(is_alive(process) for process in workers) and time.monotonic() < deadline:
             time.sleep(0.05)
-        for process in workers:
-            if is_alive(process):
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)  # each worker leads a group with its children
+        for _, pid, created in self._noted():
+            _end_session(pid, created)
         for child in self._children:
             child.wait()
         self._children.clear()
@@ -123,3 +121,17 @@ class EmbeddedWorkers:
         part = self._file.with_suffix(".part")
         part.write_text(json.dumps(workers), encoding="utf-8")
         part.replace(self._file)
+
+
+def _end_session(leader: int, created: float) -> None:
+    """Kills what is left of a worker and its children: one that ended as it started may leave its beat behind."""
+    with suppress(psutil.NoSuchProcess):
+        if psutil.Process(leader).create_time() != created:
+            return  # the number was given to another process: nothing of that session is left
+    killed = []
+    for process in psutil.process_iter():
+        with suppress(ProcessLookupError, psutil.NoSuchProcess):
+            if os.getsid(process.pid) == leader and is_alive(process):
+                process.kill()
+                killed.append(process)
+    psutil.wait_procs(killed, timeout=_STOP_SECONDS)

@@ -1,0 +1,92 @@
+"""What a photo of each format costs from its bytes to what the network takes, as ratios to one measure in one run:
+
+torchvision's `decode_jpeg` and antialiased uint8 resize of the same photo as JPEG, on one thread. Run it with
+
+    python -m benchmarks.formats
+"""
+
+import argparse
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torchvision.io import decode_jpeg
+from torchvision.transforms.v2.functional import resize
+
+from tests.photo_files import MAKERS
+from triage.imaging.decode import Decoder
+from triage.imaging.drawing import draw_skin_photo
+from triage.imaging.findings import measure_findings
+from triage.quality.patches import resize_photo
+
+Value = TypeVar("Value")
+
+_REFERENCE = "torchvision"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--width", type=int, default=2900)
+    parser.add_argument("--height", type=int, default=2700)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--formats", nargs="*", choices=sorted(MAKERS), default=list(MAKERS))
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    photo = draw_skin_photo(1, size=(arguments.width, arguments.height))
+    files = {name: MAKERS[name](photo) for name in arguments.formats}
+    with Decoder() as decoder:
+        show(measure(files, MAKERS["jpeg"](photo), decoder, arguments.rounds))
+    with Decoder(processes=2) as decoder:
+        in_turn, at_once = two_photos(MAKERS["heic"](photo), decoder)
+    print(f"heic: two photos at once, in two processes, take {at_once / in_turn:.2f} of the time of two in turn")
+
+
+def measure(files: dict[str, bytes], reference: bytes, decoder: Decoder, rounds: int) -> dict[str, list[float]]:
+    """Median seconds to decode, resize and find, by format; the rounds are interleaved, for the machine is shared."""
+    seconds: dict[str, list[list[float]]] = defaultdict(list)
+    encoded = torch.frombuffer(bytearray(reference), dtype=torch.uint8)
+    for _ in range(rounds + 1):
+        decoding, pixels = timed(decode_jpeg, encoded)
+        resizing, _ = timed(resize, pixels, [448, 448])
+        seconds[_REFERENCE].append([decoding, resizing, 0])
+        for name, data in files.items():
+            decoding, photo = timed(decoder.decode, data)
+            resizing, small = timed(resize_photo, photo)
+            finding, _ = timed(measure_findings, photo.upright, small.permute(1, 2, 0).numpy())
+            seconds[name].append([decoding, resizing, finding])
+    # the first round starts the processes
+    return {name: [statistics.median(part) for part in zip(*times[1:], strict=True)] for name, times in seconds.items()}
+
+
+def timed(work: Callable[..., Value], *arguments: Any) -> tuple[float, Value]:
+    start = time.perf_counter()
+    result = work(*arguments)
+    return time.perf_counter() - start, result
+
+
+def two_photos(data: bytes, decoder: Decoder) -> tuple[float, float]:
+    """Seconds to decode a photo twice: one after the other, and both at once."""
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(decoder.decode, [data, data]))  # starts both processes
+        in_turn, _ = timed(lambda: list(map(decoder.decode, [data, data])))
+        at_once, _ = timed(lambda: list(threads.map(decoder.decode, [data, data])))
+    return in_turn, at_once
+
+
+def show(seconds: dict[str, list[float]]) -> None:
+    whole = sum(seconds[_REFERENCE])
+    table = Table("format", "decode", "resize", "findings", "whole", box=None, header_style="bold", pad_edge=False)
+    for name, times in seconds.items():
+        table.add_row(name, *(f"{part / whole:.2f}" for part in (*times, sum(times))))
+    Console().print(table)
+    print(f"1 is {whole * 1000:.0f} ms on this machine: torchvision's decode_jpeg and resize, one thread")
+
+
+if __name__ == "__main__":
+    main()
