@@ -21,7 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=int, default=40)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--engine", default="auto", choices=("auto", "torch", "mnn"))
+    parser.add_argument("--engine", default="auto", choices=("auto", "torch", "mnn", "cuda"))
     arguments = parser.parse_args()
     device = choose_device(arguments.device, arguments.engine)
     photos_per_batch = 4 if device.type == "cpu" else 64

@@ -59,7 +59,7 @@ class InboxSettings(_Group):
 
 class ScorerSettings(_Group):
     device: str = "auto"
-    engine: Literal["auto", "torch", "mnn"] = "auto"
+    engine: Literal["auto", "torch", "mnn", "cuda"] = "auto"
     threads: int | None = Field(default=None, ge=1, description="CPU threads of the network; torch's choice if unset")
     decode_threads: int = Field(default=2, ge=1)
     decode_seconds: float = Field(default=20, gt=0)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from triage.quality.patches import PHOTO_SIDE
 
-EngineName = Literal["auto", "torch", "mnn"]
+EngineName = Literal["auto", "torch", "mnn", "cuda"]
 
 PROBE_SHARE: Final = 0.25
 """An engine is used only if its error on the probe is within this share of its tolerance."""
@@ -60,15 +60,17 @@ class EngineUnavailableError(Exception):
         self.reason = reason
 
 
-def probe_error(engine: Engine) -> float:
-    """The largest difference of a logit from the exact one, on two photos of fixed noise, fine and coarse."""
-    random = torch.Generator().manual_seed(0)
-    fine = torch.randint(0, 256, (1, 3, PHOTO_SIDE, PHOTO_SIDE), dtype=torch.uint8, generator=random)
-    coarse = fine[:, :, ::64, ::64].repeat_interleave(64, dim=2).repeat_interleave(64, dim=3)  # squares of 64 x 64
-    photos = torch.cat([fine, coarse])  # (2, 3, 448, 448)
-    return float((engine.logits(photos) - engine.exact_logits(photos)).abs().max())
-
-
 def is_exact_enough(engine: Engine) -> bool:
-    """Whether the probe is well within the engine's tolerance. Not a number is not."""
-    return probe_error(engine) <= PROBE_SHARE * engine.logit_tolerance
+    """Whether the engine is well within its tolerance on a photo of fixed noise. Not a number is not."""
+    probe = _draw_probe()
+    error = (engine.logits(probe) - engine.exact_logits(probe)).abs().max()
+    return float(error) <= PROBE_SHARE * engine.logit_tolerance
+
+
+def _draw_probe() -> Tensor:
+    """Fine noise on the left, squares of 64 x 64 on the right: uint8 (1, 3, 448, 448)."""
+    random = torch.Generator().manual_seed(0)
+    probe = torch.randint(0, 256, (1, 3, PHOTO_SIDE, PHOTO_SIDE), dtype=torch.uint8, generator=random)
+    squares = probe[:, :, ::64, ::64].repeat_interleave(64, dim=2).repeat_interleave(64, dim=3)
+    probe[..., PHOTO_SIDE // 2 :] = squares[..., PHOTO_SIDE // 2 :]
+    return probe

@@ -18,7 +18,7 @@ _TENSOR_CORES: Final = (7, 0)
 class TorchCudaEngine:
     """A network on one card. Photos cross the bus as bytes; normalising them is the card's work."""
 
-    name: Final = "torch-cuda"
+    name: Final = "cuda"
 
     def __init__(
         self, network: nn.Module, device: torch.device, *, dtype: torch.dtype | None = None, photos_per_call: int = 64

@@ -43,10 +43,22 @@ def test_device_is_a_card_only_where_there_is_one() -> None:
     assert choose_device("cpu") == CPU
 
 
-def test_mnn_keeps_to_the_cpu() -> None:
+def test_engines_keep_to_their_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+
+    assert choose_device("auto", "torch") == choose_device("auto", "cuda") == torch.device("cuda")
+    assert choose_device("cuda:1", "cuda") == torch.device("cuda:1")
     assert choose_device("auto", "mnn") == CPU
-    with pytest.raises(UsageError, match="TRIAGE_SCORER__DEVICE"):
-        choose_device("cuda", "mnn")
+    for device, engine in (("cuda", "mnn"), ("cpu", "cuda")):
+        with pytest.raises(UsageError, match="TRIAGE_SCORER__DEVICE"):
+            choose_device(device, engine)  # type: ignore[arg-type]
+
+
+def test_missing_card_is_an_error_when_cuda_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+    with pytest.raises(UsageError, match="no card"):
+        choose_device("auto", "cuda")
 
 
 @pytest.mark.usefixtures("without_mnn")
