@@ -63,7 +63,7 @@ def predict_manifest(model: str, manifest: Path, split: str | None, *, to_record
         raise UsageError("--record: the manifest holds training photos: give --split test")
     settings = load_settings()
     crops = bool(card.training_settings.get("region_of_interest"))
-    scorer = Scorer.of(card, load_engine(settings.scorer, card, weights))
+    scorer = Scorer.of(card, load_engine(settings, card, weights))
     labels: list[LabelledPhoto] = []
     scores: list[float] = []
     with Decoder(settings.image_limits) as decoder:

@@ -99,7 +99,7 @@ class Scoring:
     def _engine(self, model: RegisteredModel) -> Engine:
         if model.id not in self._engines:
             weights = self._services.registry.weights(model.card)
-            engine = load_engine(self._services.settings.scorer, model.card, weights)
+            engine = load_engine(self._services.settings, model.card, weights)
             self._engines[model.id] = engine
             log.info("model.loaded", model_version=str(model.id), kind=engine.name, device=str(engine.device))
         return self._engines[model.id]

@@ -71,7 +71,7 @@ def score_files(settings: Settings, paths: Sequence[str], folder: Path) -> list[
     from worker.engine import load_engine
 
     card, weights = read_artifact(folder)
-    scorer = Scorer.of(card, load_engine(settings.scorer, card, weights))
+    scorer = Scorer.of(card, load_engine(settings, card, weights))
     with Decoder(settings.image_limits) as decoder:
         return [_score_file(path, decoder, scorer, threshold=card.threshold, model=card.label) for path in paths]
 

@@ -1,6 +1,7 @@
 """Which engine runs a network on this machine."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 import torch
@@ -39,7 +40,7 @@ def choose_engine(
     *,
     engine: EngineName = "auto",
     device: torch.device = CPU,
-    threads: int | None = None,
+    cache: Path | None = None,
     on_unavailable: Callable[[EngineUnavailableError], None] = lambda _: None,
 ) -> Engine:
     """Loads a network into an engine: on a card CUDA, on a CPU MNN where it is installed and works, else PyTorch.
@@ -48,14 +49,14 @@ def choose_engine(
         network: the engine takes it over.
         engine: `auto`, or the one to use; `torch` is PyTorch in float32 on any device.
         device: from `choose_device`.
-        threads: CPU threads of MNN; as many as PyTorch's if not given.
+        cache: folder for what MNN makes of models; nothing is kept if not given.
         on_unavailable: told why PyTorch takes the place of MNN; not told of an MNN that nobody installed or asked for.
     """
     if device.type == "cuda":
         return TorchCudaEngine(network, device, dtype=torch.float32 if engine == "torch" else None)
     if device.type == "cpu" and engine != "torch":
         try:
-            return MnnEngine(network, threads=threads)
+            return MnnEngine(network, cache=cache)
         except EngineUnavailableError as error:
             if engine == "mnn" or error.reason != "missing":
                 on_unavailable(error)

@@ -1,8 +1,5 @@
 """MNN on the CPU: its Winograd convolutions need less than half of PyTorch's time.
 
-The network is written to a temporary file in MNN's format and loaded from there, each time that a model is loaded. That
-takes half a second; a cache would be a second copy of the weights that no hash binds to the model's card.
-
 Source: Jiang et al. 2020, MNN: A Universal and Efficient Inference Engine, arXiv:2002.12418.
 """
 
@@ -10,7 +7,6 @@ import ctypes
 import importlib
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from triage.quality.engines import EngineUnavailableError, is_exact_enough
+from triage.quality.engines.mnn_model import model_file
 from triage.quality.engines.torch_exact import CPU, TorchEngine
 from triage.quality.network import OrdinalVGG16
 from triage.quality.patches import N_PATCHES, PATCH_SIDE
@@ -36,17 +33,17 @@ _OUTPUT_SHAPE: Final = (N_PATCHES, 512, 7, 7)
 
 
 class MnnEngine:
-    """The convolutions in one MNN session of a fixed shape, one photo a call; the head stays in PyTorch."""
+    """The convolutions in one MNN session, one photo a call, with as many threads as PyTorch; the head in PyTorch."""
 
     name: Final = NAME
     device: Final = CPU
     logit_tolerance: Final = LOGIT_TOLERANCE
 
-    def __init__(self, network: OrdinalVGG16, *, threads: int | None = None) -> None:
+    def __init__(self, network: OrdinalVGG16, *, cache: Path | None = None) -> None:
         """
         Args:
             network: it stays as it is, for exact logits.
-            threads: CPU threads; as many as PyTorch's if not given.
+            cache: folder for the convolutions in MNN's format; they are written anew at each load if not given.
 
         Raises:
             EngineUnavailableError: MNN is not installed, does not work here, or is too far from PyTorch.
@@ -54,7 +51,7 @@ class MnnEngine:
         self._exact = TorchEngine(network)
         self._network = network
         try:
-            self._session = _Session(network.features, threads or torch.get_num_threads())
+            self._session = _Session(network.features, cache)
             exact_enough = is_exact_enough(self)
         except ModuleNotFoundError as error:
             raise EngineUnavailableError(NAME, "missing") from error
@@ -81,15 +78,14 @@ class MnnEngine:
 class _Session:
     """Convolutions that MNN holds, with memory for one photo."""
 
-    def __init__(self, features: nn.Sequential, threads: int) -> None:
+    def __init__(self, features: nn.Sequential, cache: Path | None) -> None:
         with _silenced():
             self._mnn: Any = importlib.import_module("MNN")
-            with tempfile.TemporaryDirectory(prefix="triage-") as folder:
-                path = str(Path(folder) / "convolutions.mnn")
-                _write(self._mnn, features, path)
-                self._interpreter = self._mnn.Interpreter(path)
+            with model_file(self._mnn, features, _INPUT_SHAPE, cache) as file:
+                self._interpreter = self._mnn.Interpreter(str(file))
             # normal is float32 on every CPU; low would be half precision on some
-            self._session = self._interpreter.createSession({"numThread": threads, "precision": "normal"})
+            config = {"numThread": torch.get_num_threads(), "precision": "normal"}
+            self._session = self._interpreter.createSession(config)
         self._input = self._interpreter.getSessionInput(self._session)
         self._output = self._interpreter.getSessionOutput(self._session)
         if tuple(self._output.getShape()) != _OUTPUT_SHAPE:
@@ -106,39 +102,6 @@ class _Session:
 
     def _tensor(self, shape: tuple[int, ...], values: NDArray[np.float32]) -> Any:
         return self._mnn.Tensor(shape, self._mnn.Halide_Type_Float, values, self._mnn.Tensor_DimensionType_Caffe)
-
-
-def _write(mnn: Any, features: nn.Sequential, path: str) -> None:
-    """Writes convolutions of 3 x 3, ReLUs and max pooling of 2 x 2 as an MNN model.
-
-    Through `nn.conv`, which puts the weights into the operator; `expr.conv2d` has them as inputs, and then MNN does
-    without Winograd. And without `MNN.tools`, whose converter reports its use to its makers.
-    """
-    expr = mnn.expr
-    x = expr.placeholder(list(_INPUT_SHAPE), expr.NCHW, expr.float)
-    x.name = "patches"
-    x = expr.convert(x, expr.NC4HW4)
-    for layer in features:
-        if isinstance(layer, nn.Conv2d):
-            convolution = mnn.nn.conv(layer.in_channels, layer.out_channels, (3, 3), padding_mode=expr.SAME)
-            if not convolution.load_parameters([_constant(mnn, layer.bias), _constant(mnn, layer.weight)]):
-                raise RuntimeError("MNN did not take the weights")
-            convolution.train(False)
-            x = convolution.forward(x)
-        elif isinstance(layer, nn.ReLU):
-            x = expr.relu(x)
-        else:
-            x = expr.max_pool(x, [2, 2], [2, 2])
-    x = expr.convert(x, expr.NCHW)
-    x.name = "features"
-    expr.save([x], path)
-
-
-def _constant(mnn: Any, parameter: Tensor | None) -> Any:
-    if parameter is None:
-        raise RuntimeError("a convolution has no bias")
-    values = parameter.detach().cpu().contiguous().numpy()
-    return mnn.expr.const(values, list(values.shape), mnn.expr.NCHW)
 
 
 @contextmanager

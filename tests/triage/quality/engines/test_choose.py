@@ -110,7 +110,7 @@ QUIET = """
 import sys
 from triage.quality.engines.mnn import MnnEngine
 from triage.quality.network import draw_network
-MnnEngine(draw_network(0), threads=1)
+MnnEngine(draw_network(0))
 sys.stderr.write(",".join(name for name in sys.modules if name.startswith(("MNN.tools", "_tools", "aliyun"))))
 """
 

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from triage.domain import PhotoScore
+from tests.replayed_engine import ReplayedEngine
 from triage.imaging.drawing import Degradation, SkinTone, degrade, draw_skin_photo
 from triage.imaging.photo import DecodedPhoto
 from triage.quality.artifact import read_artifact
@@ -22,10 +22,9 @@ from triage.quality.card import Card
 from triage.quality.engines import Engine
 from triage.quality.engines.mnn import MnnEngine
 from triage.quality.engines.torch_cuda import TorchCudaEngine
-from triage.quality.engines.torch_exact import CPU, TorchEngine
+from triage.quality.engines.torch_exact import TorchEngine
 from triage.quality.network import OrdinalVGG16
 from triage.quality.patches import resize_photo
-from triage.quality.scorer import Scorer
 from triage.quality.starter import STARTER_FOLDER
 from triage.quality.weights import load_network
 
@@ -42,23 +41,6 @@ ENGINES: dict[str, Callable[[OrdinalVGG16], Engine]] = {
     "cuda": lambda network: TorchCudaEngine(network, torch.device("cuda")),
 }
 MARKS = {"mnn": [has_mnn], "cuda": [has_card]}
-
-
-class Replayed:
-    """Gives logits that an engine has found, and the exact ones: photos are their indices."""
-
-    name = "replayed"
-    device = CPU
-
-    def __init__(self, found: Tensor, exact: Tensor, tolerance: float) -> None:
-        self._found, self._exact, self.logit_tolerance = found, exact, tolerance
-        self.n_photos = len(found)
-
-    def logits(self, photos: Tensor) -> Tensor:
-        return self._found[photos]
-
-    def exact_logits(self, photos: Tensor) -> Tensor:
-        return self._exact[photos]
 
 
 @pytest.fixture(
@@ -120,15 +102,11 @@ def check(found: Tensor, expected: Tensor, tolerance: float, card: Card) -> None
     assert found.dtype == torch.float32
     assert found.shape == expected.shape
     assert float((found - expected).abs().max()) <= tolerance + ROUNDING
-    exact, engine = Replayed(expected, expected, 0.0), Replayed(found, expected, tolerance)
-    scores = [photo.score for photo in _scores(exact, card)]
+    exact, engine = ReplayedEngine(expected, expected, 0.0), ReplayedEngine(found, expected, tolerance)
+    scores = [photo.score for photo in exact.scores(card)]
     for threshold in {card.threshold, *(score + shift for score in scores for shift in (-ROUNDING, ROUNDING))}:
         own = card.model_copy(update={"threshold": min(max(threshold, 0.0), 1.0)})
         verdicts = [
-            [(photo.score >= own.threshold, photo.grade) for photo in _scores(one, own)] for one in (exact, engine)
+            [(photo.score >= own.threshold, photo.grade) for photo in one.scores(own)] for one in (exact, engine)
         ]
         assert verdicts[0] == verdicts[1]
-
-
-def _scores(engine: Replayed, card: Card) -> list[PhotoScore]:
-    return Scorer.of(card, engine).score(list(torch.arange(engine.n_photos)))
