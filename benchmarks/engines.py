@@ -1,7 +1,7 @@
 """Every engine that runs here, compared in one run with PyTorch in float32, channels_last, on the CPU.
 
-Photos a second as a ratio, how far logits and scores are off, photos that are scored twice, verdicts that differ. On drawn
-photos, or with `--photos FOLDER` on JPEGs. Run it with
+Photos a second as a ratio, how far logits and scores are off, photos that are scored twice, verdicts that differ.
+On drawn photos, or with `--photos FOLDER` on JPEGs. Run it with
 
     python -m benchmarks.engines
 """

@@ -170,10 +170,10 @@ class RoughEngine:
 @pytest.mark.parametrize("recalibration", [None, Recalibration(slope=2.0, intercept=0.3)])
 @pytest.mark.parametrize("pooling", ["mean", "min"])
 def test_no_verdict_depends_on_the_engine(error: float, recalibration: Recalibration | None, pooling: Pooling) -> None:
-    photos = [_photo(red) for red in range(0, 256, 3)]
+    photos = [_photo(red) for red in range(0, 256, 10)]
     rules: dict[str, Any] = {"good_votes": 2, "recalibration": recalibration, "pooling": pooling}
     exact = Scorer(TorchEngine(RedNetwork()), **rules).score(photos)
-    thresholds = (exact[20].score, exact[50].score)
+    thresholds = (exact[6].score, exact[15].score)
 
     found = Scorer(RoughEngine(error), **rules, boundaries=thresholds).score(photos)
 
