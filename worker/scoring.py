@@ -42,6 +42,11 @@ class Scoring:
             policy=settings.retake_policy,
         )
 
+    def close(self) -> None:
+        """Ends the threads and processes that decode."""
+        self._threads.shutdown()
+        self._decoder.close()
+
     def drain(self) -> Drained:
         """Works off the inbox, then rescoring, for one bounded time.
 
