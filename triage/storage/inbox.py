@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Text, and_, case, exists, func, literal, null, select, update
+from sqlalchemy import Exists, Text, TextClause, and_, case, exists, func, literal, null, or_, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.types import Uuid
 
@@ -213,7 +213,7 @@ def sweep(session: Session, attachment_ids: Sequence[UUID], rules: RetryRules) -
 
 def is_due(session: Session) -> bool:
     """Whether any attachment waits to be claimed."""
-    return bool(session.scalar(select(_any_due(FRESH) | _any_due(RETRY))))
+    return bool(session.scalar(select(or_(_any_due(FRESH), _any_due(RETRY)))))
 
 
 def has_retries(session: Session) -> bool:
@@ -221,7 +221,7 @@ def has_retries(session: Session) -> bool:
     return bool(session.scalar(select(_any_due(RETRY))))
 
 
-def _any_due(predicate: ColumnElement[bool]) -> ColumnElement[bool]:
+def _any_due(predicate: TextClause) -> Exists:
     return exists(select(Attachment.id).where(predicate, Attachment.due_at <= func.clock_timestamp()))
 
 
