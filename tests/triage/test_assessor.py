@@ -88,7 +88,7 @@ def test_each_attachment_gets_what_it_deserves(tmp_path: Path, jpeg: Callable[..
             decoder=Decoder(),
             threads=decoders,
         )
-        batch = assessor.assess([good, truncated, poison, other, refused])
+        batch = assessor.prepare([good, truncated, poison, other, refused])()
 
     found = {item.id: item for item in batch.assessments}
     assert (batch.model_version_id, batch.threshold) == (MODEL, 0.5)
@@ -135,7 +135,7 @@ def test_models_in_the_shadow_score_the_same_photos_at_their_own_threshold(
             threads=decoders,
             shadows=[judge(other, 2.0, 0.9)],
         )
-        batch = assessor.assess([photo, broken])
+        batch = assessor.prepare([photo, broken])()
 
     [shadow] = batch.shadows
     [scored] = [item for item in batch.assessments if isinstance(item, Scored)]
