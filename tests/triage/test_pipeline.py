@@ -147,13 +147,11 @@ def test_further_worker_is_woken_when_a_batch_is_full() -> None:
 
 @dataclass
 class Chunks:
-    """Background work that notes what was recorded of the inbox when each chunk was scored."""
+    """Background work."""
 
-    inbox: MemoryInbox
     left: int
-    scored: list[int] = field(default_factory=list)
+    on_score: Callable[[], object]
     released: int = 0
-    on_score: Callable[[], object] = lambda: None
 
     def take(self) -> Work | None:
         if not self.left:
@@ -163,7 +161,6 @@ class Chunks:
 
     def _score(self) -> AssessedBatch:
         self.on_score()
-        self.scored.append(len(self.inbox.recorded))
         return AssessedBatch(MODEL, 0.5, [])
 
     def _release(self) -> None:
@@ -172,32 +169,35 @@ class Chunks:
 
 def test_background_work_waits_for_the_inbox() -> None:
     inbox = MemoryInbox(_attachments(4))
-    chunks = Chunks(inbox, left=3)
+    order: list[str] = []
+
+    class Noted(Refuser):
+        def assess(self, attachments: Sequence[ClaimedAttachment]) -> AssessedBatch:
+            order.append("inbox")
+            return super().assess(attachments)
 
     def one_arrives() -> None:
-        if not chunks.scored:
+        if "chunk" not in order:
             inbox.fresh += _attachments(2)  # while a chunk is scored, and the next one was taken ahead
+        order.append("chunk")
 
-    chunks.on_score = one_arrives
-    drained = drain(inbox, Refuser, LIMITS, background=chunks)
+    chunks = Chunks(3, one_arrives)
+    drained = drain(inbox, Noted, LIMITS, background=chunks)
 
-    assert chunks.scored[0] == 4
-    assert chunks.scored[1:] == [6, 6]
+    assert order == ["inbox", "inbox", "chunk", "inbox", "chunk", "chunk"]
     assert (drained.recorded.not_assessable, drained.batches, chunks.released) == (6, 3, 0)
 
 
 def test_broken_model_of_background_work_stops_nobody_else() -> None:
     inbox = MemoryInbox(_attachments(1))
-    chunks = Chunks(inbox, left=2)
 
     def broken() -> None:
-        if chunks.left:
-            raise ModelError("the weights are gone")
+        raise ModelError("the weights are gone")
 
-    chunks.on_score = broken
+    chunks = Chunks(2, broken)
     drained = drain(inbox, Refuser, LIMITS, background=chunks)
 
-    assert (drained.recorded.not_assessable, drained.unfinished) == (1, False)
+    assert (drained.recorded.not_assessable, drained.unfinished, chunks.released) == (1, False, 2)
 
 
 def test_next_batch_is_prepared_and_the_last_one_written_while_one_is_scored() -> None:
