@@ -124,7 +124,7 @@ class Finding:
     """Something measured on a photo that explains a verdict. It never overrules the model.
 
     Attributes:
-        strength: 0 to 1, the fitted probability that the photo has this flaw.
+        strength: 0 to 1, of all findings alike: each is told from 0.5 on, and is severe from a strength of its own on.
         patches: indices of the patches that show it (top left, top right, bottom left, bottom right, centre); empty
             where it is of the photo as a whole.
     """

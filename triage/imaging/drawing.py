@@ -100,8 +100,7 @@ def degrade(photo: Image.Image, degradation: Degradation, strength: float, seed:
     Raises:
         ValueError: the strength is not in (0, 1].
     """
-    if not 0 < strength <= 1:
-        raise ValueError(f"the strength must be above 0 and at most 1, not {strength}")
+    _check_strength(strength)
     width, height = photo.size
     pixels = np.asarray(photo, np.float32)
     match degradation:
@@ -124,6 +123,75 @@ def degrade(photo: Image.Image, degradation: Degradation, strength: float, seed:
             return _recompress(photo, quality=max(1, round(30 * (1 - strength))))
 
 
+def shake(photo: Image.Image, strength: float, angle: float) -> Image.Image:
+    """Moves the camera while the shutter is open, along a line.
+
+    Args:
+        photo: mode RGB.
+        strength: 0 (excluded) to 1; the way is 5 % of the longer side at 1.
+        angle: of the way, in radians from the horizontal.
+
+    Returns:
+        A photo of the same size.
+
+    Raises:
+        ValueError: the strength is not in (0, 1].
+    """
+    _check_strength(strength)
+    pixels = np.asarray(photo, np.float32)
+    steps = max(2, round(strength * 0.05 * max(photo.size)))
+    way = np.arange(steps) - (steps - 1) / 2
+    margin = steps // 2 + 1
+    padded = np.pad(pixels, [(margin, margin), (margin, margin), (0, 0)], mode="edge")
+    height, width, _ = pixels.shape
+    total = np.zeros_like(pixels)
+    for y, x in zip(np.rint(way * np.sin(angle)).astype(int), np.rint(way * np.cos(angle)).astype(int), strict=True):
+        total += padded[margin + y : margin + y + height, margin + x : margin + x + width]
+    return _from_array(total / steps)
+
+
+def add_glare(photo: Image.Image, strength: float, centre: tuple[float, float]) -> Image.Image:
+    """Lays the reflection of a lamp over a photo.
+
+    Args:
+        photo: mode RGB.
+        strength: 0 (excluded) to 1; the white spot and its halo grow with it.
+        centre: (y, x) as shares of the height and width.
+
+    Returns:
+        A photo of the same size.
+
+    Raises:
+        ValueError: the strength is not in (0, 1].
+    """
+    _check_strength(strength)
+    pixels = np.asarray(photo, np.float32)
+    height, width, _ = pixels.shape
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    distance = np.hypot(y - centre[0] * height, x - centre[1] * width) / min(height, width)
+    light = 350 * np.exp(-((distance / (0.06 + 0.16 * strength)) ** 2))  # flat white within, soft at the border
+    return _from_array(pixels + light[..., None] * np.array([1.0, 0.98, 0.94], np.float32))
+
+
+def tint(photo: Image.Image, strength: float, light: tuple[float, float, float]) -> Image.Image:
+    """Puts a photo into coloured light that the camera did not correct.
+
+    Args:
+        photo: mode RGB.
+        strength: 0 (excluded) to 1, where the light has its full colour.
+        light: (red, green, blue), relative; only their ratios count.
+
+    Returns:
+        A photo of the same size and about the same brightness.
+
+    Raises:
+        ValueError: the strength is not in (0, 1].
+    """
+    _check_strength(strength)
+    gains = np.array(light, np.float32) ** strength
+    return _from_array(np.asarray(photo, np.float32) * gains / gains.mean())
+
+
 def draw_sample_messages(seed: int = 0) -> tuple[SampleMessage, ...]:
     """A handful of messages as they come in: good photos, one good among bad ones, and none that can be used."""
     plan: tuple[tuple[tuple[SkinTone, Degradation | None, float], ...], ...] = (
@@ -140,6 +208,11 @@ def draw_sample_messages(seed: int = 0) -> tuple[SampleMessage, ...]:
         )
         for number, photos in enumerate(plan, start=1)
     )
+
+
+def _check_strength(strength: float) -> None:
+    if not 0 < strength <= 1:
+        raise ValueError(f"the strength must be above 0 and at most 1, not {strength}")
 
 
 def _sample(seed: int, index: int, tone: SkinTone, degradation: Degradation | None, strength: float) -> SamplePhoto:

@@ -1,0 +1,1 @@
+"""How the findings were fitted. `python -m recipes.findings --help` says what it needs."""

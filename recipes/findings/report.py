@@ -1,0 +1,316 @@
+"""Tables of what the findings reach on photos that had no part in fitting or choosing, as Markdown."""
+
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+
+from recipes.findings.fitting import CLEAN, IGNORED, is_flawed, logits_of, rows_for
+from recipes.findings.measuring import Measured, measure_image
+from recipes.findings.photos import Original, Part, read_image
+from triage.domain import Finding, FindingKind, FindingLevel
+from triage.imaging.drawing import Degradation, SkinTone, degrade, draw_skin_photo
+from triage.imaging.findings import FindingModels, judge_measures
+
+_ABOUT_SKIN: Final = (FindingKind.BADLY_FRAMED, FindingKind.NO_SKIN)
+_TECHNICAL: Final = tuple(kind for kind in FindingKind if kind not in _ABOUT_SKIN)
+_BLUR: Final = (FindingKind.DEFOCUS, FindingKind.MOTION)
+_BLUR_OR_RESOLUTION: Final = (*_BLUR, FindingKind.LOW_RESOLUTION)
+_LIGHT: Final = (FindingKind.TOO_DARK, FindingKind.TOO_BRIGHT)
+_ITA_BINS: Final = (("very light", 55.0), ("light", 41.0), ("intermediate", 28.0), ("tan", 10.0), ("brown", -30.0))
+_ACCEPTED_VOTES: Final = 2  # of four, as of patients' photos
+_SIZES: Final = (300, 500, 1000, 2000)
+
+
+class Judged:
+    """Held-out samples with their findings; and the scenes as they are, with people's votes."""
+
+    def __init__(self, rows: Sequence[Measured], models: FindingModels) -> None:
+        self.rows = [row for row in rows if row.part is Part.HELD_OUT]
+        rated = [row for row in rows if row.votes is not None and row.variant == "original"]
+        self.rated = [row for row in rated if row.part is Part.HELD_OUT]
+        self.rated_to_fit = [row for row in rated if row.part is Part.FIT]
+        self.variants = {row.variant for row in self.rows}
+        self.models = models
+        self.findings = [judge_measures(row.measures, models) for row in self.rows]
+
+    def where(
+        self,
+        *,
+        sources: Collection[str] = ("clive", "pad", "drawn"),
+        variant: str | None = None,
+        votes: int | None = None,
+        tones: Collection[str] | None = None,
+        numbers: Collection[int] | None = None,
+    ) -> list[tuple[Finding, ...]]:
+        """The findings of those samples that have all that is asked for."""
+        return [
+            found
+            for row, found in zip(self.rows, self.findings, strict=True)
+            if row.source in sources
+            and (variant is None or row.variant == variant)
+            and (votes is None or row.votes == votes)
+            and (tones is None or row.tone in tones)
+            and (numbers is None or row.number in numbers)
+        ]
+
+
+def tables(judged: Judged, originals: Sequence[Original]) -> dict[str, str]:
+    """By the name of its place in the document."""
+    held_out = [original for original in originals if original.part is Part.HELD_OUT]
+    return {
+        "held-out": _held_out(judged),
+        "compared": _compared(judged),
+        "kinds-told": _kinds_told(judged),
+        "false-alarms": _false_alarms(judged),
+        "rated": _rated(judged),
+        "tones": _tones(judged, {original.number: original for original in held_out}),
+        "no-skin": _no_skin(judged),
+        "sizes": _sizes(judged.models, held_out),
+    }
+
+
+def write_tables(document: Path, found: dict[str, str]) -> None:
+    """Puts each table between its markers, `<!-- NAME -->` and `<!-- /NAME -->`."""
+    text = document.read_text(encoding="utf-8")
+    for name, table in found.items():
+        head, opening, rest = text.partition(f"<!-- {name} -->\n")
+        _, closing, tail = rest.partition(f"<!-- /{name} -->")
+        if not opening or not closing:
+            raise ValueError(f"{document} has no place for the table {name}")
+        text = f"{head}{opening}\n{table}\n{closing}{tail}"
+    document.write_text(text, encoding="utf-8")
+
+
+def _held_out(judged: Judged) -> str:
+    lines = []
+    for kind in FindingKind:
+        rows = rows_for(kind, judged.rows, Part.HELD_OUT)
+        flawed, logits = is_flawed(kind, rows), logits_of(judged.models.by_kind[kind], rows)
+        levels = [_level(judged.models, row, kind) for row in rows]
+        told = np.array([level is not None for level in levels])
+        severe = np.array([level is FindingLevel.SEVERE for level in levels])
+        on_skin = np.array([row.source != "clive" for row in rows])
+        against_clean = flawed | np.array([row.variant in CLEAN for row in rows])
+        lines.append(
+            (
+                f"`{kind}`",
+                f"{flawed.sum()} / {(~flawed).sum()}",
+                f"{(told & flawed).sum() / max(1, told.sum()):.2f}",
+                f"{told[flawed].mean():.2f}",
+                f"{_f1(told, flawed):.2f}",
+                f"{_f1(told[on_skin], flawed[on_skin]):.2f}" if flawed[on_skin].any() else "",
+                f"{severe[flawed].mean():.2f}",
+                f"{roc_auc_score(flawed, logits):.3f}",
+                f"{roc_auc_score(flawed[against_clean], logits[against_clean]):.3f}",
+            )
+        )
+    header = ("with / without", "precision", "recall", "F1", "F1 on skin", "recall, severe", "AUC", "AUC against clean")
+    return _table(("finding", *header), lines)
+
+
+def _f1(told: NDArray[np.bool_], flawed: NDArray[np.bool_]) -> float:
+    return float(2 * (told & flawed).sum() / (told.sum() + flawed.sum()))
+
+
+def _compared(judged: Judged) -> str:
+    """AUCs of the strongest of several findings: of self-made flaws, and of scenes that people rated badly."""
+    spoiled = [row for row in judged.rows if row.votes not in {0, 1, 2}]
+    lines = []
+    for name, kinds, theirs in (("blur", _BLUR, ".84"), ("lighting", _LIGHT, ".70")):
+        rows = [row for row in spoiled if row.flaw in kinds or not any(row.variant in IGNORED[kind] for kind in kinds)]
+        lines.append((f"{name}, self-made, against all else", *_auc_of_flaws(judged.models, rows, kinds), theirs))
+    rows = [row for row in spoiled if row.flaw in _TECHNICAL or (row.variant in CLEAN and row.source != "drawn")]
+    lines.append(("any, self-made, against clean", *_auc_of_flaws(judged.models, rows, _TECHNICAL), ".78"))
+
+    fit, held_out = (_logits_by_kind(judged.models, rows) for rows in (judged.rated_to_fit, judged.rated))
+    weighed = LogisticRegression(C=0.05).fit(fit, _is_rejected(judged.rated_to_fit))
+    rejected = _is_rejected(judged.rated)
+    for name, strength in (
+        ("blur or resolution", held_out[:, [_TECHNICAL.index(kind) for kind in _BLUR_OR_RESOLUTION]].max(axis=1)),
+        ("any", held_out.max(axis=1)),
+        ("all, weighed for people's votes", weighed.decision_function(held_out)),
+    ):
+        lines.append((f"{name}: rejected by people, against other scenes", *_auc(rejected, strength), ".78"))
+    return _table(("flaw", "with / without", "AUC", "TrueImage 2.0"), lines)
+
+
+def _auc_of_flaws(models: FindingModels, rows: Sequence[Measured], kinds: Sequence[FindingKind]) -> tuple[str, str]:
+    strongest = np.max([logits_of(models.by_kind[kind], rows) for kind in kinds], axis=0)
+    return _auc(np.array([row.flaw in kinds for row in rows]), strongest)
+
+
+def _auc(flawed: NDArray[np.bool_], strength: NDArray[np.float64]) -> tuple[str, str]:
+    return f"{flawed.sum()} / {(~flawed).sum()}", f"{roc_auc_score(flawed, strength):.3f}"
+
+
+def _logits_by_kind(models: FindingModels, rows: Sequence[Measured]) -> NDArray[np.float64]:
+    return np.stack([logits_of(models.by_kind[kind], rows) for kind in _TECHNICAL], axis=1)
+
+
+def _is_rejected(rows: Sequence[Measured]) -> NDArray[np.bool_]:
+    return np.array([row.votes is not None and row.votes < _ACCEPTED_VOTES for row in rows])
+
+
+def _level(models: FindingModels, row: Measured, kind: FindingKind) -> FindingLevel | None:
+    return next((f.level for f in judge_measures(row.measures, models) if f.kind is kind), None)
+
+
+def _kinds_told(judged: Judged) -> str:
+    lines = []
+    variants = dict.fromkeys(row.variant for row in judged.rows if row.source != "drawn" and row.votes not in {0, 1, 2})
+    for variant in variants:
+        own = judged.where(sources=["pad"], variant=variant)
+        lines.append((variant.replace("_", " "), str(len(own)), *(_percent(_has(own, kind)) for kind in FindingKind)))
+    return _table(("skin photos", "n", *(f"`{kind}`" for kind in FindingKind)), lines)
+
+
+def _false_alarms(judged: Judged) -> str:
+    best = judged.where(variant="original", votes=4)
+    skin = judged.where(sources=["pad"], variant="original")
+    lines: list[tuple[str, ...]] = []
+    for kind in FindingKind:
+        of_scenes = kind in _TECHNICAL  # on a scene without skin, what is told of skin is no false alarm
+        lines.append(
+            (
+                f"`{kind}`",
+                *(_percent(_has(best, kind, level)) if of_scenes else "" for level in (None, FindingLevel.SEVERE)),
+                *(_percent(_has(skin, kind, level)) for level in (None, FindingLevel.SEVERE)),
+            )
+        )
+    for name, kinds in (("any of light, blur, resolution, colour", _TECHNICAL), ("any", tuple(FindingKind))):
+        cells = [_percent(_any(own, kinds, level)) for own in (best, skin) for level in (None, FindingLevel.SEVERE)]
+        if kinds != _TECHNICAL:
+            cells[:2] = ["", ""]
+        lines.append((name, *cells))
+    scenes, close_ups = f"scenes with 4 votes (n = {len(best)})", f"skin photos as they are (n = {len(skin)})"
+    return _table(("finding", f"{scenes}, any level", "severe", f"{close_ups}, any level", "severe"), lines)
+
+
+def _rated(judged: Judged) -> str:
+    lines = []
+    for votes in range(5):
+        own = judged.where(variant="original", votes=votes)
+        cells = [_percent(_any(own, _TECHNICAL, level)) for level in (None, FindingLevel.SEVERE)]
+        lines.append((str(votes), str(len(own)), *cells, *(_percent(_has(own, kind)) for kind in _TECHNICAL)))
+    return _table(("votes", "n", "any finding", "a severe one", *(f"`{kind}`" for kind in _TECHNICAL)), lines)
+
+
+def _tones(judged: Judged, originals: dict[int, Original]) -> str:
+    lines: list[tuple[str, ...]] = []
+
+    def add(name: str, own: Sequence[tuple[Finding, ...]]) -> None:
+        if own:
+            told = (_has(own, kind) for kind in (FindingKind.NO_SKIN, FindingKind.TOO_DARK, FindingKind.TOO_BRIGHT))
+            cells = (*told, _any(own, tuple(FindingKind)), _any(own, tuple(FindingKind), FindingLevel.SEVERE))
+            lines.append((name, str(len(own)), *(_percent(cell) for cell in cells)))
+
+    ita = {number: _ita(original) for number, original in originals.items() if original.source == "pad"}
+    for name, lower, upper in _bins():
+        numbers = {number for number, angle in ita.items() if lower < angle <= upper}
+        add(f"as they are, ITA {name}", judged.where(sources=["pad"], variant="original", numbers=numbers))
+    for source, variant, how in (("pad", "tone", "recoloured to"), ("drawn", "original", "drawn,")):
+        for tone in SkinTone:
+            add(f"{how} tone {tone.name}", judged.where(sources=[source], variant=variant, tones=[tone.name]))
+    for source, how in (("pad", "recoloured"), ("drawn", "drawn")):
+        for light in ("warm", "cold", "dim"):
+            for tones in (("I", "II", "III"), ("IV", "V", "VI")):
+                own = judged.where(sources=[source], variant=light, tones=tones)
+                add(f"{how}, tones {tones[0]}-{tones[-1]}, {light} light", own)
+    return _table(("skin photos", "n", "`no_skin`", "`too_dark`", "`too_bright`", "any finding", "a severe one"), lines)
+
+
+def _no_skin(judged: Judged) -> str:
+    numbers = {row.number for row in judged.rows if row.flaw is FindingKind.NO_SKIN}
+    near = [judged.where(sources=["pad", "drawn"], variant=variant) for variant in judged.variants - {"pasted"}]
+    groups = (
+        ("scenes without skin", judged.where(sources=["clive"], variant="original", numbers=numbers)),
+        ("close-ups of skin, whatever was done to them", [found for own in near for found in own]),
+        ("skin small or cut off, as it was", judged.where(variant="pasted", tones=[""])),
+        ("skin small or cut off, tones III and IV", judged.where(variant="pasted", tones=["III", "IV"])),
+        ("skin small or cut off, tones V and VI", judged.where(variant="pasted", tones=["V", "VI"])),
+    )
+    lines = [(name, str(len(own)), *_no_skin_cells(own)) for name, own in groups]
+    return _table(("photos", "n", "`no_skin`", "severe", "`badly_framed`", "either"), lines)
+
+
+def _no_skin_cells(own: Sequence[tuple[Finding, ...]]) -> tuple[str, ...]:
+    severe = _has(own, FindingKind.NO_SKIN, FindingLevel.SEVERE)
+    kinds = (FindingKind.NO_SKIN, FindingKind.BADLY_FRAMED)
+    return (
+        _percent(_has(own, kinds[0])),
+        _percent(severe),
+        _percent(_has(own, kinds[1])),
+        _percent(_any(own, kinds)),
+    )
+
+
+def _sizes(models: FindingModels, originals: Iterable[Original]) -> str:
+    """The same photos, blurred alike in share of the side, at several sizes: drawn ones, and skin that is large."""
+    lines = []
+    large = [own for own in originals if own.source == "pad" and min(read_image(own).size) >= 600]
+    photos = [[draw_skin_photo(400 + s, tone=t, size=(2000, 2000)) for t in SkinTone] for s in range(2)]
+    native = [read_image(own) for own in large]
+    sets = (("drawn", [photo for row in photos for photo in row]), ("native skin", native))
+    for name, own in sets:
+        for strength in (0.0, 0.1, 0.2, 0.35, 0.65, 0.95):
+            spoiled = [degrade(photo, Degradation.DEFOCUS, strength) if strength else photo for photo in own]
+            cells = [_percent(_defocus_at(models, spoiled, size)) for size in _SIZES]
+            cells.append(_percent(_defocus_at(models, spoiled, None)))
+            lines.append((name, str(len(own)), f"{1.5 * strength:.2f} %", *cells))
+    header = ("photos", "n", "blur, share of the side", *(f"at {size} px" for size in _SIZES), "at its own size")
+    return _table(header, lines)
+
+
+def _defocus_at(models: FindingModels, photos: Sequence[Image.Image], size: int | None) -> float:
+    found = []
+    for photo in photos:
+        image = (
+            photo if size is None or max(photo.size) <= size else photo.resize((size, size), Image.Resampling.BICUBIC)
+        )
+        found.append(judge_measures(measure_image(image, models.skin_colour), models))
+    return _has(found, FindingKind.DEFOCUS)
+
+
+def _ita(original: Original) -> float:
+    """Individual typology angle of the centre's median, in degrees: arctan((L* - 50) / b*), Chardon et al. 1991.
+
+    The camera's light is as it was, so it orders photos and measures no one's skin.
+    """
+    pixels = np.asarray(read_image(original).resize((64, 64)), np.float64)[16:48, 16:48].reshape(-1, 3)
+    share = np.median(pixels, axis=0) / 255
+    linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    _, y, z = np.cbrt(np.maximum(to_xyz @ linear / np.array([0.9505, 1.0, 1.089]), 0.008856))
+    return float(np.degrees(np.arctan2(116 * y - 16 - 50, 200 * (y - z))))
+
+
+def _bins() -> list[tuple[str, float, float]]:
+    edges = [180.0, *(lower for _, lower in _ITA_BINS), -180.0]
+    names = [*(name for name, _ in _ITA_BINS), "dark"]
+    return [(name, edges[index + 1], edges[index]) for index, name in enumerate(names)]
+
+
+def _has(own: Sequence[tuple[Finding, ...]], kind: FindingKind, level: FindingLevel | None = None) -> float:
+    return _any(own, (kind,), level)
+
+
+def _any(own: Sequence[tuple[Finding, ...]], kinds: Sequence[FindingKind], level: FindingLevel | None = None) -> float:
+    if not own:
+        return float("nan")
+    hits = [any(f.kind in kinds and (level is None or f.level is level) for f in found) for found in own]
+    return float(np.mean(hits))
+
+
+def _percent(share: float) -> str:
+    return "" if np.isnan(share) else f"{100 * share:.1f} %" if 0 < share < 0.1 else f"{100 * share:.0f} %"
+
+
+def _table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    rows = [header, ["---"] * len(header), *lines]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"

@@ -1,0 +1,96 @@
+"""Light and colour of a photo and of its patches, on a grid of 112 x 112 averages of the squashed photo."""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+
+GRID: Final = 112
+_EVERY: Final = 4
+_LUMINANCE: Final = np.array([0.2126, 0.7152, 0.0722], np.float32)  # Rec. 709
+_CLIPPED: Final = 247
+_NEARLY_CLIPPED: Final = 235
+_BLOCK: Final = 8
+
+# (top, left) on the grid: top left, top right, bottom left, bottom right, centre
+_WINDOWS: Final = ((0, 0), (0, 56), (56, 0), (56, 56), (28, 28))
+
+
+def colour_grid(small: NDArray[np.uint8]) -> Array:
+    """Averages of four pixels in each 4 x 4: (448, 448, 3) -> (112, 112, 3), sRGB, 0..255."""
+    total = small[::_EVERY, ::_EVERY].astype(np.uint16)
+    for row, column in ((0, 2), (2, 0), (2, 2)):
+        total += small[row::_EVERY, column::_EVERY]
+    return np.multiply(total, 0.25, dtype=np.float32)
+
+
+def patch_windows(grid: Array) -> list[Array]:
+    """The five patches of a grid (112, 112, ...), each (56, 56, ...): views."""
+    return [grid[top : top + GRID // 2, left : left + GRID // 2] for top, left in _WINDOWS]
+
+
+def describe_light(colours: Array) -> dict[str, float]:
+    """Interpretable measures of brightness.
+
+    Args:
+        colours: (h, w, 3), sRGB, 0..255.
+
+    Returns:
+        `median`, `shadows`, `lights`: log of the 50th, 10th and 95th percentile of the luminance (in sRGB values, plus
+        2); `warmth`: log of red to blue, which tells dark skin from light skin in the dark; `clipped`: square root of
+        the share of pixels with every channel at the top; `washed`: likewise for any channel; `spot`: the share with
+        every channel near the top in the window of a seventh of the photo's side that has most of them.
+    """
+    pixels = colours.reshape(-1, 3)
+    luminance = np.sort(pixels @ _LUMINANCE)
+    n = len(luminance)
+    low, median, high = (np.log(luminance[int(share * (n - 1))] + 2) for share in (0.1, 0.5, 0.95))
+    mean = pixels.mean(axis=0)
+    lowest = np.minimum(np.minimum(pixels[:, 0], pixels[:, 1]), pixels[:, 2])
+    highest = np.maximum(np.maximum(pixels[:, 0], pixels[:, 1]), pixels[:, 2])
+    return {
+        "median": float(median),
+        "shadows": float(low),
+        "lights": float(high),
+        "warmth": float(np.log((mean[0] + 2) / (mean[2] + 2))),
+        "clipped": float(np.sqrt((lowest >= _CLIPPED).mean())),
+        "washed": float(np.sqrt((highest >= _CLIPPED + 5).mean())),
+        "spot": _brightest_window((lowest >= _NEARLY_CLIPPED).reshape(colours.shape[:2])),
+    }
+
+
+def describe_colour(colours: Array) -> dict[str, float]:
+    """Interpretable measures of a photo's tint.
+
+    Args:
+        colours: (h, w, 3), sRGB, 0..255.
+
+    Returns:
+        `red`, `blue`: mean log of red to green and of blue to green; `light_red`, `light_blue`: the same of the tenth
+        of the pixels with the most light, where white objects and reflections are; `neutral`: log of the 10th
+        percentile of saturation, high where nothing is grey.
+    """
+    pixels = colours.reshape(-1, 3) + 8  # so that noise in the dark is no colour
+    luminance = pixels @ _LUMINANCE
+    logs = np.log(pixels)
+    red, blue = logs[:, 0] - logs[:, 1], logs[:, 2] - logs[:, 1]
+    light = luminance >= np.partition(luminance, int(0.9 * len(luminance)))[int(0.9 * len(luminance))]
+    spread = np.abs(red) + np.abs(blue) + np.abs(red - blue)
+    tenth = len(spread) // 10
+    return {
+        "red": float(red.mean()),
+        "blue": float(blue.mean()),
+        "light_red": float(red[light].mean()),
+        "light_blue": float(blue[light].mean()),
+        "neutral": float(np.log(np.partition(spread, tenth)[tenth] + 0.02)),
+    }
+
+
+def _brightest_window(is_bright: NDArray[np.bool_]) -> float:
+    """The highest share of bright places in a window of 2 x 2 blocks of 8 x 8."""
+    height, width = (side // _BLOCK for side in is_bright.shape)
+    blocks = is_bright.reshape(height, _BLOCK, width, _BLOCK).mean(axis=(1, 3))
+    windows = blocks[1:, 1:] + blocks[1:, :-1] + blocks[:-1, 1:] + blocks[:-1, :-1]
+    return float(windows.max()) / 4
