@@ -15,7 +15,7 @@ from worker.process import services
 Triage: TypeAlias = Callable[..., Result]
 
 SHARP = draw_skin_photo(1, size=(480, 360))
-BLURRED = degrade(draw_skin_photo(2, size=(900, 720)), Degradation.DEFOCUS, 0.9, seed=1)
+BLURRED = degrade(draw_skin_photo(2, size=(900, 720)), Degradation.DEFOCUS, 0.5, seed=1)
 
 
 @pytest.fixture
