@@ -61,6 +61,7 @@ bench: setup  ## measure speed and memory, as ratios in one run
 	@$(BIN)/python -m benchmarks.inbox
 	@$(BIN)/python -m benchmarks.formats
 	@$(BIN)/python -m benchmarks.network
+	@$(BIN)/python -m benchmarks.engines
 	@$(BIN)/python -m benchmarks.memory
 
 lock: setup  ## pin all packages anew, with hashes

@@ -3,10 +3,11 @@
 import io
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from triage.domain import (
@@ -74,7 +75,10 @@ class NothingAssessor:
 
     model: ModelVersionId
 
-    def assess(self, attachments: Sequence[ClaimedAttachment]) -> AssessedBatch:
+    def prepare(self, attachments: Sequence[ClaimedAttachment]) -> Callable[[], AssessedBatch]:
+        return partial(self._score, attachments)
+
+    def _score(self, attachments: Sequence[ClaimedAttachment]) -> AssessedBatch:
         facts = PhotoFacts("a" * 64, 500, 500, "image/jpeg")
         return AssessedBatch(self.model, 0.5, [Scored(item.id, facts, BAD, acceptable=False) for item in attachments])
 

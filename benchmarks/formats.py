@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--formats", nargs="*", choices=sorted(MAKERS), default=list(MAKERS))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    photo = draw_skin_photo(1, size=(arguments.width, arguments.height))
+    photo = draw_skin_photo(1, size=(arguments.height, arguments.width))
     files = {name: MAKERS[name](photo) for name in arguments.formats}
     with Decoder() as decoder:
         show(measure(files, MAKERS["jpeg"](photo), decoder, arguments.rounds))

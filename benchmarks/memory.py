@@ -16,6 +16,7 @@ from benchmarks.clinic import Clinic, clinic, draw_jpegs
 from triage.assessor import Judge, PhotoAssessor
 from triage.imaging.decode import Decoder
 from triage.pipeline import DrainLimits, drain
+from triage.quality.engines.torch_exact import TorchEngine
 from triage.quality.patches import five_patches
 from triage.quality.scorer import Scorer
 
@@ -38,8 +39,7 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=10, help="how often the memory is read")
     arguments = parser.parse_args()
     with clinic() as own, ThreadPoolExecutor(2) as decoders:
-        network = BrightnessNetwork()
-        scorer = Scorer(network, good_votes=2, device=torch.device("cpu"))  # type: ignore[arg-type]
+        scorer = Scorer(TorchEngine(BrightnessNetwork()), good_votes=2)
         assessor = PhotoAssessor(
             Judge(own.model, threshold=0.5, scorer=scorer),
             source=own.source,

@@ -12,18 +12,21 @@ from benchmarks.clinic import clinic, draw_jpegs
 from triage.assessor import Judge, PhotoAssessor
 from triage.imaging.decode import Decoder
 from triage.pipeline import DrainLimits, drain
+from triage.quality.engines.choose import choose_device, choose_engine
 from triage.quality.network import draw_network
-from triage.quality.scorer import Scorer, choose_device
+from triage.quality.scorer import Scorer
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=int, default=40)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--engine", default="auto", choices=("auto", "torch", "mnn", "cuda"))
     arguments = parser.parse_args()
-    device = choose_device(arguments.device)
+    device = choose_device(arguments.device, arguments.engine)
     photos_per_batch = 4 if device.type == "cpu" else 64
-    scorer = Scorer(draw_network(seed=0), good_votes=2, device=device)
+    engine = choose_engine(draw_network(seed=0), engine=arguments.engine, device=device)
+    scorer = Scorer(engine, good_votes=2)
     scorer.score([torch.zeros(3, 448, 448, dtype=torch.uint8)])  # the first pass sets up kernels
     with clinic() as own, ThreadPoolExecutor(2) as decoders:
         own.send_bytes(draw_jpegs(arguments.photos), arguments.photos)
@@ -37,7 +40,7 @@ def main() -> None:
     if drained.recorded.scored != arguments.photos:
         raise SystemExit(f"expected {arguments.photos} photos scored, got {drained.recorded}")
     print(
-        f"{device.type}: {arguments.photos} photos in {drained.seconds:.1f} s, "
+        f"{engine.name}: {arguments.photos} photos in {drained.seconds:.1f} s, "
         f"{drained.network_seconds / drained.seconds:.1%} of it inside the network"
     )
 

@@ -12,8 +12,8 @@ import torch
 
 from benchmarks.clinic import draw_jpegs
 from triage.imaging.decode import Decoder
+from triage.quality.engines.choose import choose_device
 from triage.quality.network import OrdinalVGG16, draw_network
-from triage.quality.scorer import choose_device
 from triage.training.checkpoint import TrainingState
 from triage.training.config import TrainingConfig
 from triage.training.loop import coral_loss, train

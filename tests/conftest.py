@@ -99,9 +99,8 @@ def settings(embedded: EmbeddedState, database_url: str, tmp_path: Path) -> Sett
 def services(settings: Settings) -> Iterator[Services]:
     own = Services(settings)
     yield own
-    own.engine.dispose()
     kombu.pools.reset()  # connections are pooled by URL, for the whole process
-    own.redis.close()
+    own.close()
 
 
 @pytest.fixture

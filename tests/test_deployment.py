@@ -9,6 +9,7 @@ import click
 import pytest
 import yaml
 
+from triage.errors import ErrorCode
 from worker.app import WORKERS, create_app
 from worker.cli import cli
 from worker.settings import Settings
@@ -53,6 +54,12 @@ def test_every_setting_is_documented_with_its_default() -> None:
     }
 
     assert rows == defaults
+
+
+def test_every_error_code_is_documented_with_what_staff_do() -> None:
+    text = (ROOT / "docs" / "photos.md").read_text(encoding="utf-8")
+
+    assert re.findall(r"^\| `([a-z_]+)` \| .+ \| .+ \|$", text, re.MULTILINE) == [code.value for code in ErrorCode]
 
 
 def test_every_command_of_the_documents_exists() -> None:

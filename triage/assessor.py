@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from triage.domain import (
@@ -43,7 +44,7 @@ class Judge:
 
 
 class PhotoAssessor:
-    """Assesses attachments with one model. One caller at a time; the threads of `threads` fetch and decode."""
+    """Assesses attachments with one model: `threads` fetch and decode, and one thread may score at a time."""
 
     def __init__(
         self,
@@ -65,13 +66,11 @@ class PhotoAssessor:
         self._threads = threads
         self._shadows = shadows
 
-    def assess(self, attachments: Sequence[ClaimedAttachment]) -> AssessedBatch:
-        """As `triage.ports.Assessor`.
+    def prepare(self, attachments: Sequence[ClaimedAttachment]) -> Callable[[], AssessedBatch]:
+        """As `triage.ports.Assessor`; what it returns raises ModelError if the scorer itself is broken."""
+        return partial(self._score, list(self._threads.map(self._prepare, attachments)))
 
-        Raises:
-            ModelError: the scorer itself is broken; no photo is to blame.
-        """
-        prepared = list(self._threads.map(self._prepare, attachments))
+    def _score(self, prepared: Sequence["_Ready | NotAssessable | Failed"]) -> AssessedBatch:
         ready = [item for item in prepared if isinstance(item, _Ready)]
         assessments: list[Assessment] = [item for item in prepared if not isinstance(item, _Ready)]
         started = time.perf_counter()

@@ -36,6 +36,11 @@ class PostgresInbox:
         with self._sessions.begin() as session:
             return queue.claim(session, limit=limit, lease=self._lease, retry=retry)
 
+    def has_retries(self) -> bool:
+        """Whether a photo that failed before is due."""
+        with self._sessions() as session:
+            return queue.has_retries(session)
+
     def record(self, claim: Claim, batch: AssessedBatch) -> Recorded:
         """Writes states and verdicts under the claim's token and decides the messages that are complete."""
         with self._sessions.begin() as session:

@@ -8,6 +8,7 @@ one photo at a time, so that a photo that kills its worker takes no other with i
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Self
 from uuid import UUID
 
@@ -25,7 +26,7 @@ from triage.domain import (
     VerdictOrigin,
 )
 from triage.errors import ModelError
-from triage.ports import Assessor
+from triage.ports import Assessor, Work
 from triage.retakes.decide import reconsider_unsent
 from triage.retakes.policy import RetakePolicy
 from triage.storage import inbox, runs, verdicts
@@ -116,22 +117,50 @@ class PostgresRescoring:
         self._lease = lease
         self._policy = policy
 
-    def step(self) -> bool:
-        """Scores one chunk. False where no run has anything to do now."""
-        with self._sessions.begin() as session:
-            chunk = self._take(session)
-        if chunk is None:
-            return False
-        if chunk.attachments:
-            try:
-                batch = self._assessor_of(chunk.model_version_id).assess(chunk.attachments)
-            except ModelError as error:
-                with self._sessions.begin() as session:
-                    runs.end(session, chunk.run_id, RunStatus.FAILED, error=str(error))
-                return True
+    def take(self) -> Work | None:
+        """One chunk, fetched and decoded. None where no run has anything to do now."""
+        while True:
             with self._sessions.begin() as session:
-                self._record(session, chunk, batch)
-        return True
+                chunk = self._take(session)
+            if chunk is None:
+                return None
+            if not chunk.attachments:  # a run or a pass of it has ended
+                continue
+            try:
+                score = self._assessor_of(chunk.model_version_id).prepare(chunk.attachments)
+            except ModelError as error:
+                self._fail(chunk, error)
+                continue
+            return Work(
+                partial(self._score, chunk, score),
+                partial(self._write, chunk),
+                partial(self._release, chunk),
+                is_background=True,
+            )
+
+    def _score(self, chunk: _Chunk, score: Callable[[], AssessedBatch]) -> AssessedBatch:
+        try:
+            return score()
+        except ModelError as error:
+            self._fail(chunk, error)
+            raise
+
+    def _fail(self, chunk: _Chunk, error: ModelError) -> None:
+        with self._sessions.begin() as session:
+            runs.end(session, chunk.run_id, RunStatus.FAILED, error=str(error))
+
+    def _write(self, chunk: _Chunk, batch: AssessedBatch) -> None:
+        with self._sessions.begin() as session:
+            self._record(session, chunk, batch)
+
+    def _release(self, chunk: _Chunk) -> None:
+        """A further pass finds them."""
+        with self._sessions.begin() as session:
+            run, n = runs.lock(session, chunk.run_id), len(chunk.attachments)
+            if run.status is RunStatus.RUNNING:
+                progress = Progress.of(run)
+                progress = replace(progress, failed=progress.failed + n, in_flight=max(0, progress.in_flight - n))
+                runs.beat_shared(session, run.id, lease=self._lease, progress=asdict(progress))
 
     def _take(self, session: Session) -> _Chunk | None:
         run = runs.lock_oldest(session, RunKind.RESCORING)

@@ -96,6 +96,16 @@ class Services:
 
         return Scoring(self)
 
+    def close(self) -> None:
+        """Gives back what was made: processes and connections. What is asked for later is not made anew."""
+        made = self.__dict__
+        if "scoring" in made:
+            self.scoring.close()
+        if "redis" in made:
+            self.redis.close()
+        if "engine" in made:
+            self.engine.dispose()
+
 
 def connect_redis(settings: Settings) -> Redis:
     """A client that gives up in time and notices dead connections."""

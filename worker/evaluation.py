@@ -17,13 +17,13 @@ from triage.imaging.limits import ImageLimits
 from triage.quality.artifact import read_artifact
 from triage.quality.card import Card
 from triage.quality.patches import resize_photo
-from triage.quality.scorer import Scorer, choose_device
+from triage.quality.scorer import Scorer
 from triage.quality.starter import model_folder
-from triage.quality.weights import load_network
 from triage.storage import models
 from triage.training.manifest import LabelledPhoto, Split, read_manifest
 from triage.training.photos import crop
 from triage.training.predictions import predictions_of
+from worker.engine import load_engine
 from worker.process import services
 from worker.settings import load_settings
 
@@ -63,7 +63,7 @@ def predict_manifest(model: str, manifest: Path, split: str | None, *, to_record
         raise UsageError("--record: the manifest holds training photos: give --split test")
     settings = load_settings()
     crops = bool(card.training_settings.get("region_of_interest"))
-    scorer = Scorer.of(card, load_network(card, weights), choose_device(settings.scorer.device))
+    scorer = Scorer.of(card, load_engine(settings, card, weights))
     labels: list[LabelledPhoto] = []
     scores: list[float] = []
     with Decoder(settings.image_limits) as decoder:

@@ -4,19 +4,20 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import structlog
-import torch
 
 from triage.assessor import Judge, PhotoAssessor
 from triage.domain import ModelVersionId
 from triage.errors import ModelError
 from triage.imaging.decode import Decoder
 from triage.pipeline import Drained, DrainLimits, drain
-from triage.quality.scorer import Scorer, choose_device
-from triage.quality.weights import load_network
+from triage.quality.engines import Engine
+from triage.quality.engines.choose import choose_device
+from triage.quality.scorer import Scorer
 from triage.rescoring import PostgresRescoring
 from triage.storage import models
 from triage.storage.models import RegisteredModel
 from worker.bootstrap import Services
+from worker.engine import load_engine
 
 log = structlog.get_logger(__name__)
 
@@ -27,13 +28,11 @@ class Scoring:
     def __init__(self, services: Services) -> None:
         self._services = services
         settings = services.settings
-        if settings.scorer.threads is not None:
-            torch.set_num_threads(settings.scorer.threads)
-        self._device = choose_device(settings.scorer.device)
-        self._photos_per_batch = settings.scorer.photos_per_batch or (4 if self._device.type == "cpu" else 64)
+        device = choose_device(settings.scorer.device, settings.scorer.engine)
+        self._photos_per_batch = settings.scorer.photos_per_batch or (4 if device.type == "cpu" else 64)
         self._threads = ThreadPoolExecutor(settings.scorer.decode_threads, thread_name_prefix="decode")
         self._decoder = Decoder(settings.image_limits, processes=settings.scorer.decode_threads)
-        self._judges: dict[ModelVersionId, Judge] = {}
+        self._engines: dict[ModelVersionId, Engine] = {}
         self._rescores_with: ModelVersionId | None = None
         self._rescoring = PostgresRescoring(
             services.sessions,
@@ -42,6 +41,11 @@ class Scoring:
             lease=settings.lease,
             policy=settings.retake_policy,
         )
+
+    def close(self) -> None:
+        """Ends the threads and processes that decode."""
+        self._threads.shutdown()
+        self._decoder.close()
 
     def drain(self) -> Drained:
         """Works off the inbox, then rescoring, for one bounded time.
@@ -69,7 +73,7 @@ class Scoring:
         if model is None:
             raise ModelError("no model is live: add and promote one with `triage models`")
         in_use = {model.id, self._rescores_with, *(shadow.id for shadow in shadows)}
-        self._judges = {id_: judge for id_, judge in self._judges.items() if id_ in in_use}
+        self._engines = {id_: engine for id_, engine in self._engines.items() if id_ in in_use}
         return self._assessor(self._judge(model), shadows=self._in_shadow(shadows))
 
     def assessor_of(self, model_version_id: ModelVersionId) -> PhotoAssessor:
@@ -92,12 +96,18 @@ class Scoring:
         )
 
     def _judge(self, model: RegisteredModel) -> Judge:
-        if model.id not in self._judges:
-            network = load_network(model.card, self._services.registry.weights(model.card))
-            scorer = Scorer.of(model.card, network, self._device)
-            self._judges[model.id] = Judge(model.id, model.card.threshold, scorer)
-            log.info("model.loaded", model_version=str(model.id), device=str(self._device))
-        return self._judges[model.id]
+        """By the card as it is now: thresholds may be fitted while a model is in use."""
+        margin = self._services.settings.retakes.uncertain_margin
+        scorer = Scorer.of(model.card, self._engine(model), uncertain_margin=margin)
+        return Judge(model.id, model.card.threshold, scorer)
+
+    def _engine(self, model: RegisteredModel) -> Engine:
+        if model.id not in self._engines:
+            weights = self._services.registry.weights(model.card)
+            engine = load_engine(self._services.settings, model.card, weights)
+            self._engines[model.id] = engine
+            log.info("model.loaded", model_version=str(model.id), kind=engine.name, device=str(engine.device))
+        return self._engines[model.id]
 
     def _in_shadow(self, shadows: Sequence[RegisteredModel]) -> list[Judge]:
         """A model in the shadow that cannot be loaded is left out: nothing depends on it."""

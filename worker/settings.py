@@ -59,7 +59,9 @@ class InboxSettings(_Group):
 
 class ScorerSettings(_Group):
     device: str = "auto"
-    threads: int | None = Field(default=None, ge=1, description="CPU threads of the network; torch's choice if unset")
+    engine: Literal["auto", "torch", "mnn", "cuda"] = "auto"
+    cache_folder: Path | None = Field(default=None, description="models in MNN's format; an embedded folder if unset")
+    threads: int | None = Field(default=None, ge=1, description="CPU threads of the network; the cores given if unset")
     decode_threads: int = Field(default=2, ge=1)
     decode_seconds: float = Field(default=20, gt=0)
     decode_memory_mb: int = Field(default=2048, ge=512)
@@ -126,6 +128,10 @@ class Settings(BaseSettings):
     @property
     def models_url(self) -> str:
         return self.models.url or str(self.embedded.models)
+
+    @property
+    def cache_folder(self) -> Path:
+        return self.scorer.cache_folder or self.embedded.engines
 
     @property
     def training_folder(self) -> Path:

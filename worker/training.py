@@ -19,7 +19,7 @@ from triage.errors import LeaseLostError, ServiceUnavailableError, TriageError, 
 from triage.imaging.decode import Decoder
 from triage.quality.artifact import write_artifact
 from triage.quality.card import ModelName
-from triage.quality.scorer import choose_device
+from triage.quality.engines.choose import choose_device
 from triage.storage import runs
 from triage.storage.locks import HeldLock, try_lock
 from triage.storage.models import RegisteredModel

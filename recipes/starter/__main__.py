@@ -38,6 +38,7 @@ from triage.evaluation.predictions import Predictions
 from triage.imaging.drawing import Degradation
 from triage.quality.artifact import write_artifact
 from triage.quality.card import Card, Recalibration
+from triage.quality.engines.torch_exact import TorchEngine
 from triage.quality.network import OrdinalVGG16, draw_network
 from triage.quality.scorer import Scorer
 from triage.quality.weights import weights_of
@@ -109,7 +110,7 @@ def draw_crops(photos: Tensor) -> Tensor:
 
 def describe(network: OrdinalVGG16, rated: RatedPhotos, held_out_skin: Tensor, config: FinetuningConfig) -> Card:
     """Chooses recalibration and threshold on the validation photos; the test photos had no part in anything."""
-    plain = Scorer(network, good_votes=GOOD_VOTES, device=torch.device("cpu"))
+    plain = Scorer(TorchEngine(network), good_votes=GOOD_VOTES)
     chosen_on = rated.of(Split.VALIDATION)
     scores = scores_of(plain, rated.photos[chosen_on])
     good = (rated.votes[chosen_on] >= GOOD_VOTES).numpy()

@@ -105,7 +105,7 @@ def test_sweeper_finds_a_message_that_came_while_redis_was_down(
 
             assert eventually(lambda: clinic.outcome("m-1")) == "retake"
     finally:
-        without_redis.engine.dispose()
+        without_redis.close()
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from tests.assessor import SimpleAssessor
 from triage.domain import (
     Acceptance,
     AssessedBatch,
@@ -35,7 +36,7 @@ from triage.storage.models import RegisteredModel
 
 
 @dataclass
-class ScriptedAssessor:
+class ScriptedAssessor(SimpleAssessor):
     """Scores by the last part of a photo's URI: a number, `unreadable` or `fails`."""
 
     model_version_id: ModelVersionId

@@ -4,7 +4,9 @@ from datetime import timedelta
 
 import pytest
 
+from tests.assessor import SimpleAssessor
 from tests.integration.conftest import Clinic, ScriptedAssessor, scored
+from tests.integration.test_rescoring import step
 from triage.domain import AssessedBatch, Assessment, ClaimedAttachment, ModelVersionId, Scored
 from triage.pipeline import DrainLimits, drain
 from triage.quality.card import Card, card_json
@@ -16,7 +18,7 @@ from worker.cli.report import to_table
 
 
 @dataclass
-class WithShadow:
+class WithShadow(SimpleAssessor):
     """The scripted assessor, with a shadow that turns every score round."""
 
     own: ScriptedAssessor
@@ -94,7 +96,7 @@ def test_photos_seen_in_the_shadow_are_rescored_once_the_model_is_live(shadowed:
         lease=timedelta(seconds=60),
         policy=shadowed.policy,
     )
-    while rescoring.step():
+    while step(rescoring):
         pass
 
     with shadowed.sessions() as session:

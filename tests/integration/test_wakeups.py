@@ -72,7 +72,7 @@ def without_redis(settings: Settings) -> Iterator[Services]:
     nowhere = RedisSettings(url=SecretStr("redis://127.0.0.1:1/0"), socket_timeout_seconds=1)
     own = Services(settings.model_copy(update={"redis": nowhere}))
     yield own
-    own.engine.dispose()
+    own.close()
 
 
 def test_training_has_a_queue_of_its_own(services: Services, settings: Settings) -> None:

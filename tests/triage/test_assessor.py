@@ -13,6 +13,7 @@ from triage.assessor import Judge, PhotoAssessor, map_or_bisect
 from triage.domain import AttachmentId, ClaimedAttachment, Failed, ModelVersionId, NotAssessable, Scored, new_id
 from triage.errors import ErrorCode, ModelError
 from triage.imaging.decode import Decoder
+from triage.quality.engines.torch_exact import TorchEngine
 from triage.quality.scorer import Scorer
 from triage.storage.blobs import BlobStore, PhotoSource, UriPolicy, sha256_of
 
@@ -81,18 +82,13 @@ def test_each_attachment_gets_what_it_deserves(tmp_path: Path, jpeg: Callable[..
             Judge(
                 MODEL,
                 threshold=0.5,
-                scorer=Scorer(
-                    FailsOnBlack(),  # type: ignore[arg-type]  # stands in for VGG16
-                    good_votes=2,
-                    device=torch.device("cpu"),
-                    photos_per_call=8,
-                ),
+                scorer=Scorer(TorchEngine(FailsOnBlack(), photos_per_call=8), good_votes=2),
             ),
             source=PhotoSource(blobs, UriPolicy([], max_bytes=1)),
             decoder=Decoder(),
             threads=decoders,
         )
-        batch = assessor.assess([good, truncated, poison, other, refused])
+        batch = assessor.prepare([good, truncated, poison, other, refused])()
 
     found = {item.id: item for item in batch.assessments}
     assert (batch.model_version_id, batch.threshold) == (MODEL, 0.5)
@@ -128,7 +124,7 @@ def test_models_in_the_shadow_score_the_same_photos_at_their_own_threshold(
     other = ModelVersionId(new_id())
 
     def judge(id_: ModelVersionId, logit: float, threshold: float) -> Judge:
-        scorer = Scorer(Constant(logit), good_votes=2, device=torch.device("cpu"))  # type: ignore[arg-type]
+        scorer = Scorer(TorchEngine(Constant(logit)), good_votes=2)
         return Judge(id_, threshold, scorer)
 
     with ThreadPoolExecutor(2) as decoders:
@@ -139,7 +135,7 @@ def test_models_in_the_shadow_score_the_same_photos_at_their_own_threshold(
             threads=decoders,
             shadows=[judge(other, 2.0, 0.9)],
         )
-        batch = assessor.assess([photo, broken])
+        batch = assessor.prepare([photo, broken])()
 
     [shadow] = batch.shadows
     [scored] = [item for item in batch.assessments if isinstance(item, Scored)]

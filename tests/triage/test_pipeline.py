@@ -1,10 +1,15 @@
 """The drain, over an inbox in memory; the real one is held to the same in tests/integration."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
+from threading import Event
 
 import pytest
 
+from tests.assessor import SimpleAssessor
 from triage.domain import (
     AssessedBatch,
     AttachmentId,
@@ -16,8 +21,9 @@ from triage.domain import (
     Recorded,
     new_id,
 )
-from triage.errors import ErrorCode, ModelError
+from triage.errors import ErrorCode, ModelError, ServiceUnavailableError
 from triage.pipeline import DrainLimits, drain
+from triage.ports import Work
 
 MODEL = ModelVersionId(new_id())
 LIMITS = DrainLimits(photos_per_batch=3, seconds=60)
@@ -43,6 +49,9 @@ class MemoryInbox:
         self.claims.append(("retry" if retry else "fresh", len(taken)))
         return Claim(LeaseToken(new_id()), taken)
 
+    def has_retries(self) -> bool:
+        return bool(self.retries)
+
     def record(self, claim: Claim, batch: AssessedBatch) -> Recorded:
         self.recorded += [item.id for item in batch.assessments]
         return Recorded(not_assessable=len(batch.assessments))
@@ -52,7 +61,7 @@ class MemoryInbox:
         return len(claim.attachments)
 
 
-class Refuser:
+class Refuser(SimpleAssessor):
     """Assesses without a network."""
 
     def assess(self, attachments: Sequence[ClaimedAttachment]) -> AssessedBatch:
@@ -60,7 +69,7 @@ class Refuser:
         return AssessedBatch(MODEL, 0.5, results, network_seconds=0.25)
 
 
-class BrokenModel:
+class BrokenModel(SimpleAssessor):
     def assess(self, attachments: Sequence[ClaimedAttachment]) -> AssessedBatch:
         raise ModelError("the weights are gone")
 
@@ -136,17 +145,127 @@ def test_further_worker_is_woken_when_a_batch_is_full() -> None:
     assert len(woken) == 2
 
 
+@dataclass
+class Chunks:
+    """Background work."""
+
+    left: int
+    on_score: Callable[[], object]
+    released: int = 0
+
+    def take(self) -> Work | None:
+        if not self.left:
+            return None
+        self.left -= 1
+        return Work(self._score, lambda _: None, self._release, is_background=True)
+
+    def _score(self) -> AssessedBatch:
+        self.on_score()
+        return AssessedBatch(MODEL, 0.5, [])
+
+    def _release(self) -> None:
+        self.released += 1
+
+
 def test_background_work_waits_for_the_inbox() -> None:
     inbox = MemoryInbox(_attachments(4))
-    steps: list[int] = []
+    order: list[str] = []
 
-    class Background:
-        def step(self) -> bool:
-            steps.append(len(inbox.recorded))
-            if len(steps) == 1:
-                inbox.fresh += _attachments(2)  # arrive while the background is at work
-            return len(steps) < 3
+    class Noted(Refuser):
+        def assess(self, attachments: Sequence[ClaimedAttachment]) -> AssessedBatch:
+            order.append("inbox")
+            return super().assess(attachments)
 
-    drain(inbox, Refuser, LIMITS, background=Background())
+    def one_arrives() -> None:
+        if "chunk" not in order:
+            inbox.fresh += _attachments(2)  # while a chunk is scored, and the next one was taken ahead
+        order.append("chunk")
 
-    assert steps == [4, 6, 6]
+    chunks = Chunks(3, one_arrives)
+    drained = drain(inbox, Noted, LIMITS, background=chunks)
+
+    assert order == ["inbox", "inbox", "chunk", "inbox", "chunk", "chunk"]
+    assert (drained.recorded.not_assessable, drained.batches, chunks.released) == (6, 3, 0)
+
+
+def test_broken_model_of_background_work_stops_nobody_else() -> None:
+    inbox = MemoryInbox(_attachments(1))
+
+    def broken() -> None:
+        raise ModelError("the weights are gone")
+
+    chunks = Chunks(2, broken)
+    drained = drain(inbox, Refuser, LIMITS, background=chunks)
+
+    assert (drained.recorded.not_assessable, drained.unfinished, chunks.released) == (1, False, 2)
+
+
+def test_next_batch_is_prepared_and_the_last_one_written_while_one_is_scored() -> None:
+    """Each stage waits for another one to be under way, which a pipeline without overlap would do for ever."""
+    inbox = MemoryInbox(_attachments(9))
+    prepared, writing = [Event() for _ in range(3)], [Event() for _ in range(3)]
+    n_prepared = count()
+
+    class Overlapped(Refuser):
+        def prepare(self, attachments: Sequence[ClaimedAttachment]) -> Callable[[], AssessedBatch]:
+            number = next(n_prepared)
+            prepared[number].set()
+            return partial(self._score, number, attachments)
+
+        def _score(self, number: int, attachments: Sequence[ClaimedAttachment]) -> AssessedBatch:
+            if number < 2:
+                assert prepared[number + 1].wait(60)
+            if number > 0:
+                assert writing[number - 1].wait(60)
+            return self.assess(attachments)
+
+    class Watched(MemoryInbox):
+        def record(self, claim: Claim, batch: AssessedBatch) -> Recorded:
+            writing[len(self.recorded) // 3].set()
+            return super().record(claim, batch)
+
+    watched = Watched(inbox.fresh)
+    assert drain(watched, Overlapped, LIMITS).recorded.not_assessable == 9
+
+
+def test_no_more_than_three_batches_are_held_at_once() -> None:
+    inbox = MemoryInbox(_attachments(30))
+    held: list[int] = []
+
+    class Counting(Refuser):
+        def assess(self, attachments: Sequence[ClaimedAttachment]) -> AssessedBatch:
+            time.sleep(0.01)  # time enough for a greedy one to claim more
+            held.append(30 - len(inbox.fresh) - len(inbox.recorded))
+            return super().assess(attachments)
+
+    drain(inbox, Counting, LIMITS)
+
+    assert max(held) <= 9
+
+
+def test_what_was_taken_ahead_is_given_back_when_writing_fails() -> None:
+    class Failing(MemoryInbox):
+        def record(self, claim: Claim, batch: AssessedBatch) -> Recorded:
+            raise ServiceUnavailableError("Postgres does not answer")
+
+    inbox = Failing(_attachments(9))
+
+    with pytest.raises(ServiceUnavailableError):
+        drain(inbox, Refuser, LIMITS)
+
+    assert inbox.released + 3 == 9 - len(inbox.fresh)  # all that was claimed, but for the batch that was being written
+
+
+def test_photo_that_failed_before_is_alone_in_flight() -> None:
+    inbox = MemoryInbox(_attachments(6), _attachments(1))
+    others: list[int] = []
+
+    class Alone(Refuser):
+        def assess(self, attachments: Sequence[ClaimedAttachment]) -> AssessedBatch:
+            if len(attachments) == 1:
+                others.append(7 - len(inbox.fresh) - len(inbox.retries) - len(inbox.recorded) - 1)
+            return super().assess(attachments)
+
+    drain(inbox, Alone, LIMITS)
+
+    assert others == [0]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torchvision.models import vgg
 
 from triage.quality.card import Head, Pooling
-from triage.quality.patches import five_patches
+from triage.quality.patches import N_PATCHES, five_patches
 
 N_FEATURES: Final = 512 * 7 * 7
 
@@ -72,12 +72,20 @@ class OrdinalVGG16(nn.Module):
         Returns:
             float32 (N, 5, K): logits of P(votes >= 1) ... P(votes >= K).
         """
+        x = self.normalised_patches(photos)  # (N*5, 3, 224, 224)
+        # the convolutions, and they alone, may be in half precision
+        x = x.to(self.features[0].weight.dtype, memory_format=torch.channels_last)
+        return self.logits_of(self.features(x))  # (N*5, 512, 7, 7) -> (N, 5, K)
+
+    def normalised_patches(self, photos: Tensor) -> Tensor:
+        """What the convolutions take: uint8 (N, 3, 448, 448) to float32 (N*5, 3, 224, 224)."""
         patches = five_patches(photos)  # (N, 5, 3, 224, 224) uint8
-        n = patches.shape[0]
-        x = (patches.flatten(0, 1) - self.mean) / self.std  # (N*5, 3, 224, 224) float32
-        x = self.features(x.contiguous(memory_format=torch.channels_last))  # (N*5, 512, 7, 7)
-        logits: Tensor = self.head(x.flatten(1))  # (N*5, 25088) -> (N*5, K)
-        return logits.view(n, -1, logits.shape[-1])  # (N, 5, K)
+        return (patches.flatten(0, 1) - self.mean) / self.std  # (N*5, 3, 224, 224) float32
+
+    def logits_of(self, features: Tensor) -> Tensor:
+        """What the head makes of the convolutions' output: (N*5, 512, 7, 7) to float32 (N, 5, K)."""
+        logits: Tensor = self.head(features.flatten(1).float())  # (N*5, 25088) -> (N*5, K)
+        return logits.view(-1, N_PATCHES, logits.shape[-1])  # (N, 5, K)
 
     def freeze_convolutions(self, n: int) -> None:
         """Keeps the first n convolutions as they are while the rest is trained. The paper freezes five."""

@@ -1,60 +1,64 @@
-"""Photos in, scores out: the network on one device, in batches of a bounded size."""
+"""Photos in, scores out: an engine's logits, pooled and recalibrated; exact ones wherever a verdict hangs on them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
 
 from triage.domain import PhotoScore
 from triage.quality.card import Card, Pooling, Recalibration
-from triage.quality.network import OrdinalVGG16, pool_patches
+from triage.quality.engines import Engine
+from triage.quality.network import pool_patches
 
-
-def choose_device(name: str) -> torch.device:
-    """The device to score on: `auto` takes a CUDA card where there is one, else the CPU; any other name is torch's."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
+_GRADE_BOUNDARY = 0.5
 
 
 class Scorer:
-    """Scores resized photos with one network. It keeps no state between calls; one thread may use it at a time."""
+    """Scores resized photos with one engine. It keeps no state between calls; one thread may use it at a time.
+
+    A photo whose acceptance or grade could change within the engine's tolerance is scored again, exactly. So these are
+    those of PyTorch in float32, whatever the engine; a score is as close to it as the tolerance says.
+    """
 
     def __init__(
         self,
-        network: OrdinalVGG16,
+        engine: Engine,
         *,
         good_votes: int,
-        device: torch.device,
         pooling: Pooling = "mean",
         recalibration: Recalibration | None = None,
-        photos_per_call: int | None = None,
+        boundaries: Collection[float] = (),
     ):
         """
         Args:
-            network: its weights are moved to `device`.
+            engine: what runs the network.
             good_votes: a photo is good from so many votes on; the score is P(votes >= good_votes).
-            device: where the network runs.
             pooling: how the patches' probabilities become the photo's.
             recalibration: applied to every probability, of photos and of patches.
-            photos_per_call: photos in one forward pass; by default one on a CPU, where more is slower, else 64.
+            boundaries: what scores will be compared with, such as thresholds.
         """
-        self._network = network.to(device).to(memory_format=torch.channels_last).eval()
+        self._engine = engine
         self._good_votes = good_votes
-        self._device = device
         self._pooling: Pooling = pooling
         self._recalibration = recalibration
-        self._photos_per_call = photos_per_call or (1 if device.type == "cpu" else 64)
+        self._boundaries = torch.tensor(sorted(boundaries), dtype=torch.float64)
 
     @classmethod
-    def of(cls, card: Card, network: OrdinalVGG16, device: torch.device) -> "Scorer":
-        """The scorer that a model's card asks for."""
+    def of(cls, card: Card, engine: Engine, *, uncertain_margin: float = 0.0) -> "Scorer":
+        """The scorer that a model's card asks for.
+
+        Args:
+            card: of the network that the engine holds.
+            engine: what runs it.
+            uncertain_margin: of the retake policy: scores are also compared with what lies this far below a threshold.
+        """
+        thresholds = {card.threshold, *card.thresholds_by_photo_count.values()}
         return cls(
-            network,
+            engine,
             good_votes=card.good_votes,
-            device=device,
             pooling=card.pooling,
             recalibration=card.recalibration,
+            boundaries=thresholds | {threshold - uncertain_margin for threshold in thresholds},
         )
 
     @torch.inference_mode()
@@ -67,15 +71,36 @@ class Scorer:
         Returns:
             One score for each photo, in order.
         """
-        scores: list[PhotoScore] = []
-        for start in range(0, len(photos), self._photos_per_call):
-            batch = torch.stack(list(photos[start : start + self._photos_per_call]))  # (n, 3, 448, 448)
-            logits = self._network(batch.to(self._device, non_blocking=True))  # (n, 5, K)
-            cumulative, patches = (self._recalibrate(p) for p in pool_patches(logits.float(), self._pooling))
-            cumulative = cumulative.cummin(dim=1).values  # equal levels may differ by a rounding, and never rise
-            patch_scores = patches[:, :, self._good_votes - 1]  # (n, 5)
-            scores += [self._to_score(*row) for row in zip(cumulative.tolist(), patch_scores.tolist(), strict=True)]
-        return scores
+        if not photos:
+            return []
+        batch = torch.stack(list(photos))  # (n, 3, 448, 448)
+        logits = self._engine.logits(batch)  # (n, 5, K)
+        open_to_doubt = self._are_open_to_doubt(logits)  # (n,)
+        if open_to_doubt.any():
+            logits = logits.clone()
+            logits[open_to_doubt] = self._engine.exact_logits(batch[open_to_doubt])
+        cumulative, patches = self._probabilities(logits)
+        patch_scores = patches[:, :, self._good_votes - 1]  # (n, 5)
+        return [self._to_score(*row) for row in zip(cumulative.tolist(), patch_scores.tolist(), strict=True)]
+
+    def _are_open_to_doubt(self, logits: Tensor) -> Tensor:
+        """Which photos could get another verdict within the tolerance. All is monotone, so that its two ends tell."""
+        tolerance = self._engine.logit_tolerance
+        if tolerance == 0:
+            return torch.zeros(len(logits), dtype=torch.bool)
+        low, high = (self._sides(logits + shift) for shift in (-tolerance, tolerance))
+        return (low != high).any(dim=1) | ~logits.isfinite().flatten(1).all(dim=1)
+
+    def _sides(self, logits: Tensor) -> Tensor:
+        """On which side of every boundary the photos are: bool (n, number of boundaries + K)."""
+        cumulative, _ = self._probabilities(logits)  # (n, K)
+        score = cumulative[:, self._good_votes - 1, None].double()  # (n, 1)
+        return torch.cat([score >= self._boundaries, cumulative > _GRADE_BOUNDARY], dim=1)
+
+    def _probabilities(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Of photos (n, K), never rising with K, and of patches (n, 5, K)."""
+        cumulative, patches = (self._recalibrate(p) for p in pool_patches(logits, self._pooling))
+        return cumulative.cummin(dim=1).values, patches  # equal levels may differ by a rounding
 
     def _recalibrate(self, probabilities: Tensor) -> Tensor:
         if self._recalibration is None:
@@ -88,5 +113,5 @@ class Scorer:
             cumulative=tuple(cumulative),
             patch_scores=tuple(patch_scores),
             score=cumulative[self._good_votes - 1],
-            grade=sum(probability > 0.5 for probability in cumulative),
+            grade=sum(probability > _GRADE_BOUNDARY for probability in cumulative),
         )

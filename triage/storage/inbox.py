@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Text, and_, case, exists, func, literal, null, select, update
+from sqlalchemy import Exists, Text, TextClause, and_, case, exists, func, literal, null, or_, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.types import Uuid
 
@@ -213,11 +213,16 @@ def sweep(session: Session, attachment_ids: Sequence[UUID], rules: RetryRules) -
 
 def is_due(session: Session) -> bool:
     """Whether any attachment waits to be claimed."""
-    due = [
-        exists(select(Attachment.id).where(predicate, Attachment.due_at <= func.clock_timestamp()))
-        for predicate in (FRESH, RETRY)
-    ]
-    return bool(session.scalar(select(due[0] | due[1])))
+    return bool(session.scalar(select(or_(_any_due(FRESH), _any_due(RETRY)))))
+
+
+def has_retries(session: Session) -> bool:
+    """Whether an attachment that failed before waits to be claimed."""
+    return bool(session.scalar(select(_any_due(RETRY))))
+
+
+def _any_due(predicate: TextClause) -> Exists:
+    return exists(select(Attachment.id).where(predicate, Attachment.due_at <= func.clock_timestamp()))
 
 
 def count_open(session: Session, message_id: MessageId | None = None) -> int:

@@ -75,7 +75,7 @@ def demo(photos: Path | None, *, take_all: bool) -> None:
         out.print("[green]up[/]  scoring worker, intake worker with beat")
         with database_errors():
             _run(own, messages, out)
-        own.engine.dispose()
+        own.close()
     out.print("\neverything stopped")
 
 

@@ -43,12 +43,15 @@ def print_json(document: object) -> None:
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, to: Console | None = None) -> None:
     """Prints a table. A cell that is a `rich.text.Text` keeps its style; in any other, markup is plain text."""
+    to = to or console()
     table = Table(*columns, box=None, header_style="bold", pad_edge=False)
-    table.columns[0].no_wrap = True
-    table.columns[0].overflow = "fold"
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text("" if cell is None else str(cell)) for cell in row))
-    (to or console()).print(table)
+    first = table.columns[0]
+    first.overflow = "fold"
+    # an id stays in one piece, to be copied; a long path leaves room for the rest
+    first.no_wrap = max((len(str(cell)) for cell in first.cells), default=0) <= to.width // 2
+    to.print(table)
 
 
 def write_text(path: Path, text: str) -> None:

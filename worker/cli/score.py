@@ -67,11 +67,11 @@ def score_files(settings: Settings, paths: Sequence[str], folder: Path) -> list[
     """
     from triage.imaging.decode import Decoder
     from triage.quality.artifact import read_artifact
-    from triage.quality.scorer import Scorer, choose_device
-    from triage.quality.weights import load_network
+    from triage.quality.scorer import Scorer
+    from worker.engine import load_engine
 
     card, weights = read_artifact(folder)
-    scorer = Scorer.of(card, load_network(card, weights), choose_device(settings.scorer.device))
+    scorer = Scorer.of(card, load_engine(settings, card, weights))
     with Decoder(settings.image_limits) as decoder:
         return [_score_file(path, decoder, scorer, threshold=card.threshold, model=card.label) for path in paths]
 

@@ -82,6 +82,11 @@ class EmbeddedState:
         return self.root / "models"
 
     @property
+    def engines(self) -> Path:
+        """The folder of models in the format of an engine; it may be emptied at any time."""
+        return self.root / "engines"
+
+    @property
     def runs(self) -> Path:
         """The folder of the training runs' checkpoints."""
         return self.root / "runs"

@@ -1,4 +1,6 @@
 import math
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 import torch
@@ -6,12 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from triage.quality.card import Recalibration
+from triage.quality.card import Card, Pooling, Recalibration
+from triage.quality.engines.torch_exact import TorchEngine
 from triage.quality.network import CoralHead, draw_network
 from triage.quality.patches import five_patches
-from triage.quality.scorer import Scorer, choose_device
-
-CPU = torch.device("cpu")
+from triage.quality.scorer import Scorer
 
 
 class RedNetwork(nn.Module):
@@ -22,8 +23,8 @@ class RedNetwork(nn.Module):
         return red.unsqueeze(-1) - torch.arange(4)  # (N, 5, 4)
 
 
-def _scorer(**arguments: object) -> Scorer:
-    return Scorer(RedNetwork(), device=CPU, **({"good_votes": 2} | arguments))  # type: ignore[arg-type]
+def _scorer(photos_per_call: int = 1, **arguments: Any) -> Scorer:
+    return Scorer(TorchEngine(RedNetwork(), photos_per_call=photos_per_call), **({"good_votes": 2} | arguments))
 
 
 def _sigmoid(x: float) -> float:
@@ -75,12 +76,8 @@ def test_recalibration_survives_probabilities_of_zero_and_one(probability_end: f
         def forward(self, photos: Tensor) -> Tensor:
             return torch.full((len(photos), 5, 4), probability_end)
 
-    scorer = Scorer(
-        Certain(),  # type: ignore[arg-type]
-        good_votes=2,
-        device=CPU,
-        recalibration=Recalibration(slope=1.5, intercept=-1.0),
-    )
+    recalibration = Recalibration(slope=1.5, intercept=-1.0)
+    scorer = Scorer(TorchEngine(Certain()), good_votes=2, recalibration=recalibration)
     [found] = scorer.score([_photo(0)])
 
     assert found.score == pytest.approx(1.0 if probability_end > 0 else 0.0, abs=1e-6)
@@ -125,7 +122,7 @@ class HeadAlone(nn.Module):
     signals=st.lists(st.floats(-100, 100, width=32), min_size=5, max_size=5),
 )
 def test_cumulative_probabilities_never_cross(biases: list[float], signals: list[float]) -> None:
-    scorer = Scorer(HeadAlone(biases, signals), good_votes=2, device=CPU)  # type: ignore[arg-type]
+    scorer = Scorer(TorchEngine(HeadAlone(biases, signals)), good_votes=2)
 
     [found] = scorer.score([_photo(0)])
 
@@ -137,8 +134,8 @@ def test_real_network_scores_a_photo_the_same_in_any_batch() -> None:
     photos = [torch.randint(0, 256, (3, 448, 448), dtype=torch.uint8, generator=random) for _ in range(3)]
     network = draw_network(seed=5)
 
-    together = Scorer(network, good_votes=2, device=CPU, photos_per_call=3).score(photos)
-    alone = [Scorer(network, good_votes=2, device=CPU).score([photo])[0] for photo in reversed(photos)]
+    together = Scorer(TorchEngine(network, photos_per_call=3), good_votes=2).score(photos)
+    alone = [Scorer(TorchEngine(network), good_votes=2).score([photo])[0] for photo in reversed(photos)]
 
     for one, other in zip(together, reversed(alone), strict=True):
         assert one.cumulative == pytest.approx(other.cumulative, abs=1e-5)
@@ -150,6 +147,65 @@ def test_nothing_is_scored_when_nothing_is_given() -> None:
     assert _scorer().score([]) == []
 
 
-def test_device_is_a_gpu_only_where_there_is_one() -> None:
-    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    assert choose_device("cpu") == CPU
+class RoughEngine:
+    """Its fast logits are off by so much; it notes the photos that it is asked to score exactly."""
+
+    name = "rough"
+    device = torch.device("cpu")
+    logit_tolerance = 0.1
+
+    def __init__(self, error: float) -> None:
+        self.error = error
+        self.exact_reds: list[int] = []
+
+    def logits(self, photos: Tensor) -> Tensor:
+        return TorchEngine(RedNetwork()).logits(photos) + self.error
+
+    def exact_logits(self, photos: Tensor) -> Tensor:
+        self.exact_reds += photos[:, 0, 0, 0].tolist()
+        return TorchEngine(RedNetwork()).logits(photos)
+
+
+@pytest.mark.parametrize("error", [-0.099, 0.0, 0.099, math.nan, math.inf])
+@pytest.mark.parametrize("recalibration", [None, Recalibration(slope=2.0, intercept=0.3)])
+@pytest.mark.parametrize("pooling", ["mean", "min"])
+def test_no_verdict_depends_on_the_engine(error: float, recalibration: Recalibration | None, pooling: Pooling) -> None:
+    photos = [_photo(red) for red in range(0, 256, 10)]
+    rules: dict[str, Any] = {"good_votes": 2, "recalibration": recalibration, "pooling": pooling}
+    exact = Scorer(TorchEngine(RedNetwork()), **rules).score(photos)
+    thresholds = (exact[6].score, exact[15].score)
+
+    found = Scorer(RoughEngine(error), **rules, boundaries=thresholds).score(photos)
+
+    for threshold in thresholds:
+        assert [one.score >= threshold for one in found] == [one.score >= threshold for one in exact]
+    assert [one.grade for one in found] == [one.grade for one in exact]
+
+
+def test_only_photos_close_to_a_boundary_are_scored_twice() -> None:
+    engine = RoughEngine(0.01)
+    photos = [_photo(red) for red in (0, 30, 100, 150, 250)]  # logits of level 1 are red / 255, so half is at 0
+    [threshold] = {score.score for score in _scorer().score([_photo(100)])}
+
+    Scorer(engine, good_votes=2, boundaries=[threshold]).score(photos)
+
+    assert engine.exact_reds == [0, 100, 250]  # the first and the last are between two grades
+
+
+def test_scores_are_compared_with_every_threshold_of_a_card_and_with_the_edge_of_the_margin() -> None:
+    card = Card(
+        name="two",
+        trained=True,
+        threshold=_sigmoid(100 / 255 - 1),
+        thresholds_by_photo_count={2: _sigmoid(150 / 255 - 1)},
+        threshold_chosen_by="hand",
+        created_at=datetime.now(UTC),
+    )
+    photos = [_photo(red) for red in range(50, 200, 50)]
+    plain, with_margin = RoughEngine(0.0), RoughEngine(0.0)
+
+    Scorer.of(card, plain).score(photos)
+    Scorer.of(card, with_margin, uncertain_margin=card.threshold - _sigmoid(50 / 255 - 1)).score(photos)
+
+    assert plain.exact_reds == [100, 150]
+    assert with_margin.exact_reds == [50, 100, 150]

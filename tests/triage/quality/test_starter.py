@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
-import torch
 
 from triage.errors import ModelError
 from triage.imaging.drawing import Degradation, SkinTone, degrade, draw_skin_photo
 from triage.imaging.photo import DecodedPhoto
 from triage.quality.artifact import WEIGHTS_FILE, read_artifact
+from triage.quality.engines.torch_exact import TorchEngine
 from triage.quality.patches import resize_photo
 from triage.quality.scorer import Scorer
 from triage.quality.starter import STARTER_FOLDER, model_folder
@@ -18,7 +18,7 @@ from triage.quality.weights import load_network
 @pytest.fixture(scope="module")
 def scorer() -> Scorer:
     card, weights = read_artifact(STARTER_FOLDER)
-    return Scorer.of(card, load_network(card, weights), torch.device("cpu"))
+    return Scorer.of(card, TorchEngine(load_network(card, weights)))
 
 
 def test_starter_is_found_by_its_name_and_any_other_model_by_its_folder() -> None:

@@ -12,6 +12,7 @@ from triage.imaging.decode import Decoder
 from triage.imaging.photo import DecodedPhoto
 from triage.quality.artifact import check_weights, write_artifact
 from triage.quality.card import read_card
+from triage.quality.engines.torch_exact import TorchEngine
 from triage.quality.patches import resize_photo
 from triage.quality.scorer import Scorer
 from triage.quality.weights import load_network
@@ -103,7 +104,7 @@ def test_scorer_gives_the_scores_that_the_card_was_evaluated_with(manifest: Mani
     """Pooling and recalibration are applied in scoring as they were in the evaluation."""
     trained, _ = _train(manifest, tmp_path / "run", pooling="min")
     card = write_artifact(tmp_path / "model", trained.card, trained.weights)
-    scorer = Scorer.of(card, load_network(card, trained.weights), CPU)
+    scorer = Scorer.of(card, TorchEngine(load_network(card, trained.weights)))
     photos = [label for label in manifest.photos if label.split is Split.TEST]
 
     scores = [

@@ -73,7 +73,6 @@ def triage(
 def _forget_services() -> None:
     if process.services.cache_info().currsize:
         own = process.services()
-        own.engine.dispose()
         kombu.pools.reset()  # connections are pooled by URL, for the whole process
-        own.redis.close()
+        own.close()
     process.services.cache_clear()

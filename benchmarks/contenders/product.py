@@ -1,0 +1,123 @@
+"""This product as it is deployed: intake, Postgres, Redis and a Celery worker that scores."""
+
+import json
+import os
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from itertools import count
+from pathlib import Path
+from typing import Self
+
+import psutil
+
+from triage.domain import Acceptance, IncomingAttachment, IncomingMessage, MessageId
+from triage.quality.engines import EngineName
+from triage.quality.starter import STARTER_FOLDER
+from triage.storage import inbox
+from worker.bootstrap import Services
+from worker.embedded.stack import EmbeddedStack
+from worker.settings import BlobSettings, DatabaseSettings, ModelSettings, RedisSettings, Settings
+
+PHOTOS_PER_BATCH = 4
+
+
+class Product:
+    """One scoring worker on the CPU, over services of its own."""
+
+    def __init__(self, engine: EngineName) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="triage-benchmark-", dir="/var/tmp"))  # root's Postgres enters it
+        self._folder.chmod(0o711)
+        self._settings = Settings(
+            home=self._folder / "state",
+            database=DatabaseSettings(),
+            redis=RedisSettings(),
+            blobs=BlobSettings(),
+            models=ModelSettings(),
+        )
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("TRIAGE_")}
+        self._stack = EmbeddedStack(
+            self._settings.embedded,
+            environment | {"TRIAGE_SCORER__ENGINE": engine, "TRIAGE_SCORER__DEVICE": "cpu"},
+        )
+        self._services = Services(self._settings)
+        self._numbers = count()
+
+    def __enter__(self) -> Self:
+        self._stack.start_services()
+        self._stack.migrate()
+        self._settings.embedded.prepare()
+        registry = self._services.registry
+        model = registry.add(STARTER_FOLDER, actor="benchmark")
+        registry.promote(model.card.weights_sha256, actor="benchmark")
+        self._stack.start_workers(["scoring"])
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._services.close()
+        self._stack.stop()
+        shutil.rmtree(self._folder)
+
+    def score(self, photos: Sequence[bytes], n: int) -> float:
+        """Seconds from the call that enqueues n messages of one photo each to the last decision."""
+        started = time.perf_counter()
+        self._send(photos, n)
+        self._wait()
+        return time.perf_counter() - started
+
+    def latency(self, photos: Sequence[bytes], n: int, forward_seconds: float) -> dict[str, float]:
+        """What a message into an idle system takes beyond its forward pass."""
+        beyond = []
+        for _ in range(n):
+            time.sleep(0.3)
+            started = time.perf_counter()
+            [acceptance] = self._send(photos, 1)
+            self._wait(acceptance.id)
+            beyond.append(1000 * (time.perf_counter() - started - forward_seconds))
+        beyond.sort()
+        return {"n": n, "p50_ms": statistics.median(beyond), "p99_ms": beyond[min(n - 1, round(0.99 * n))]}
+
+    def memory_mb(self) -> float:
+        """The most that the worker and its children have held, together."""
+        return peak_memory_mb(self._stack.running()["scoring"])
+
+    def batch_fill(self) -> float:
+        """Photos in a batch as a share of its size, over all drains."""
+        batches = photos = 0
+        for line in (self._settings.embedded.logs / "scoring.log").read_text(encoding="utf-8").splitlines():
+            event = json.loads(line) if line.startswith("{") else {}
+            if event.get("event") == "inbox.drained":
+                batches += event["batches"]
+                photos += event["scored"]
+        return photos / (PHOTOS_PER_BATCH * batches) if batches else 0.0
+
+    def _send(self, photos: Sequence[bytes], n: int) -> list[Acceptance]:
+        return self._services.intake.enqueue(
+            [
+                IncomingMessage(
+                    "benchmark", f"m{next(self._numbers)}", [IncomingAttachment(data=photos[index % len(photos)])]
+                )
+                for index in range(n)
+            ]
+        )
+
+    def _wait(self, message: MessageId | None = None) -> None:
+        while True:
+            with self._services.sessions() as session:
+                if not inbox.count_open(session, message):
+                    return
+            time.sleep(0.005 if message else 0.05)
+
+
+def peak_memory_mb(pid: int | None) -> float:
+    """The largest resident size of a process and of each of its descendants, added up."""
+    if pid is None:
+        return 0.0
+    process = psutil.Process(pid)
+    kilobytes = 0
+    for each in (process, *process.children(recursive=True)):
+        status = Path(f"/proc/{each.pid}/status").read_text(encoding="ascii")
+        kilobytes += int(status.partition("VmHWM:")[2].split()[0])
+    return kilobytes / 1024
