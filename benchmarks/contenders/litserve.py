@@ -1,8 +1,9 @@
 """A dynamic-batching server with the same network: LitServe, if it can be imported. It stores nothing."""
 
+import base64
 import http.client
 import importlib.util
-import io
+import json
 import os
 import signal
 import socket
@@ -11,17 +12,9 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Self
+from typing import Self
 
-import torch
-
-from benchmarks.contenders.naive import read_patches
-from benchmarks.contenders.product import PHOTOS_PER_BATCH, peak_memory_mb
-from triage.quality.artifact import read_artifact
-from triage.quality.network import pool_patches
-from triage.quality.patches import N_PATCHES
-from triage.quality.starter import STARTER_FOLDER
-from triage.quality.weights import load_network
+from benchmarks.contenders.product import peak_memory_mb
 
 _WAITING = 16
 
@@ -37,7 +30,7 @@ class LitServe:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self._port = free.getsockname()[1]
         self._server = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.contenders.litserve", str(self._port)],
+            [sys.executable, "-m", "benchmarks.contenders.litserve_server", str(self._port)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -59,7 +52,8 @@ class LitServe:
         """Seconds until all n answers are there."""
         started = time.perf_counter()
         with ThreadPoolExecutor(_WAITING) as clients:
-            answers = clients.map(lambda i: self._ask("POST", "/predict", photos[i % len(photos)]), range(n))
+            bodies = [json.dumps({"photo": base64.b64encode(photo).decode()}).encode() for photo in photos]
+            answers = clients.map(lambda i: self._ask("POST", "/predict", bodies[i % len(bodies)]), range(n))
             if set(answers) != {200}:
                 raise SystemExit("LitServe failed")
         return time.perf_counter() - started
@@ -70,41 +64,7 @@ class LitServe:
     def _ask(self, method: str, path: str, body: bytes | None = None) -> int:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=300)
         try:
-            connection.request(method, path, body, {"Content-Type": "application/octet-stream"})
+            connection.request(method, path, body, {"Content-Type": "application/json"})
             return connection.getresponse().status
         finally:
             connection.close()
-
-
-def serve(port: int) -> None:
-    import litserve  # type: ignore[import-not-found, unused-ignore]  # no dependency of this project
-    from fastapi import Request  # type: ignore[import-not-found, unused-ignore]
-
-    class Scorer(litserve.LitAPI):  # type: ignore[misc, unused-ignore]
-        def setup(self, device: str) -> None:  # noqa: ARG002 - LitServe's signature
-            self.network = load_network(*read_artifact(STARTER_FOLDER)).eval()
-
-        async def decode_request(self, request: Request) -> Any:
-            return read_patches(io.BytesIO(await request.body()))
-
-        def batch(self, inputs: list[Any]) -> Any:
-            return torch.cat(inputs)
-
-        @torch.inference_mode()
-        def predict(self, patches: Any) -> Any:
-            network = self.network
-            logits = network.logits_of(network.features((patches - network.mean) / network.std))
-            return pool_patches(logits.view(-1, N_PATCHES, logits.shape[-1]))[0][:, 1].tolist()
-
-        def unbatch(self, output: Any) -> Any:
-            return output
-
-        def encode_response(self, output: Any) -> Any:
-            return {"score": output}
-
-    api = Scorer(max_batch_size=PHOTOS_PER_BATCH, batch_timeout=0.05)
-    litserve.LitServer(api, accelerator="cpu").run(host="127.0.0.1", port=port, generate_client_file=False)
-
-
-if __name__ == "__main__":
-    serve(int(sys.argv[1]))
