@@ -12,16 +12,18 @@ from pathlib import Path
 from typing import Self
 
 import psutil
+import psycopg
 
-from triage.domain import Acceptance, IncomingAttachment, IncomingMessage, MessageId
+from triage.domain import IncomingAttachment, IncomingMessage
 from triage.quality.engines import EngineName
 from triage.quality.starter import STARTER_FOLDER
-from triage.storage import inbox
 from worker.bootstrap import Services
 from worker.embedded.stack import EmbeddedStack
 from worker.settings import BlobSettings, DatabaseSettings, ModelSettings, RedisSettings, Settings
 
 PHOTOS_PER_BATCH = 4
+
+_IS_OPEN = "SELECT EXISTS (SELECT FROM attachment WHERE status IN ('pending', 'in_progress'))"
 
 
 class Product:
@@ -53,9 +55,12 @@ class Product:
         model = registry.add(STARTER_FOLDER, actor="benchmark")
         registry.promote(model.card.weights_sha256, actor="benchmark")
         self._stack.start_workers(["scoring"])
+        url = self._settings.embedded.database_url()
+        self._connection = psycopg.connect(url.replace("+psycopg", ""), autocommit=True)
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._connection.close()
         self._services.close()
         self._stack.stop()
         shutil.rmtree(self._folder)
@@ -73,8 +78,8 @@ class Product:
         for _ in range(n):
             time.sleep(0.3)
             started = time.perf_counter()
-            [acceptance] = self._send(photos, 1)
-            self._wait(acceptance.id)
+            self._send(photos, 1)
+            self._wait(every_seconds=0.01)
             beyond.append(1000 * (time.perf_counter() - started - forward_seconds))
         beyond.sort()
         return {"n": n, "p50_ms": statistics.median(beyond), "p99_ms": beyond[min(n - 1, round(0.99 * n))]}
@@ -93,8 +98,8 @@ class Product:
                 photos += event["scored"]
         return photos / (PHOTOS_PER_BATCH * batches) if batches else 0.0
 
-    def _send(self, photos: Sequence[bytes], n: int) -> list[Acceptance]:
-        return self._services.intake.enqueue(
+    def _send(self, photos: Sequence[bytes], n: int) -> None:
+        self._services.intake.enqueue(
             [
                 IncomingMessage(
                     "benchmark", f"m{next(self._numbers)}", [IncomingAttachment(data=photos[index % len(photos)])]
@@ -103,12 +108,10 @@ class Product:
             ]
         )
 
-    def _wait(self, message: MessageId | None = None) -> None:
-        while True:
-            with self._services.sessions() as session:
-                if not inbox.count_open(session, message):
-                    return
-            time.sleep(0.005 if message else 0.05)
+    def _wait(self, every_seconds: float = 0.05) -> None:
+        """Until all is scored; it asks seldom and cheaply, for it takes its time from the cores that score."""
+        while self._connection.execute(_IS_OPEN, prepare=True).fetchone() == (True,):
+            time.sleep(every_seconds)
 
 
 def peak_memory_mb(pid: int | None) -> float:
