@@ -9,7 +9,7 @@ TORCH  ?= default
 PHOTOS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lint types contracts bench lock clean
+.PHONY: help setup demo test check format lint types contracts bench fuzz lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -63,6 +63,9 @@ bench: setup  ## measure speed and memory, as ratios in one run
 	@$(BIN)/python -m benchmarks.network
 	@$(BIN)/python -m benchmarks.engines
 	@$(BIN)/python -m benchmarks.memory
+
+fuzz: setup  ## attack the decoders with 20,000 damaged photos; ARGS="--inputs 100000 --first 20000" for others
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 lock: setup  ## pin all packages anew, with hashes
 	@requirements/lock

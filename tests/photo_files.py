@@ -75,7 +75,7 @@ def dicom(
     dataset.file_meta.TransferSyntaxUID = transfer_syntax
     colour = len(shape) == 3
     dataset.SOPClassUID = VLPhotographicImageStorage if colour else SecondaryCaptureImageStorage
-    dataset.SOPInstanceUID = generate_uid()
+    dataset.SOPInstanceUID = generate_uid(entropy_srcs=["a photo"])  # the same file each time
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     dataset.Rows, dataset.Columns = shape[:2]

@@ -19,7 +19,9 @@ from triage.imaging.photo import DecodedPhoto
 from triage.imaging.raster import damaged, decode_raster, open_raster, orientation_of
 
 _START_OF_SCAN: Final = b"\xff\xda"
-_PLAIN_PIXELS: Final = 500_000_000
+_PLAIN_PIXELS: Final = 50_000_000
+"""What is larger is decoded where memory is limited by the kernel."""
+_PLAIN_WORK: Final = 500_000_000
 """Pixels times scans that a JPEG may have to be decoded here: a few seconds of work, whatever its header promises."""
 
 
@@ -54,16 +56,13 @@ class Decoder:
             TransientError: the decoder crashed or took too long. No other photo was in its process.
         """
         media_type = recognise(data, self._limits)
-        if media_type is MediaType.PNG:
-            return decode_raster(data, media_type, self._limits)
-        if media_type is MediaType.JPEG:
+        if media_type in (MediaType.JPEG, MediaType.PNG):
             with open_raster(data, media_type, self._limits) as image:
-                if image.width * image.height * data.count(_START_OF_SCAN) <= _PLAIN_PIXELS:
-                    return _decode_jpeg(data, image) if image.mode in ("RGB", "L") else self._pillow(data)
+                if _is_plain(data, image):
+                    if media_type is MediaType.JPEG and image.mode in ("RGB", "L"):
+                        return _decode_jpeg(data, image)
+                    return decode_raster(data, media_type, self._limits)
         return self._isolated.decode(data)
-
-    def _pillow(self, cmyk_jpeg: bytes) -> DecodedPhoto:
-        return decode_raster(cmyk_jpeg, MediaType.JPEG, self._limits)
 
 
 def recognise(data: bytes, limits: ImageLimits) -> MediaType:
@@ -86,10 +85,16 @@ def recognise(data: bytes, limits: ImageLimits) -> MediaType:
     return media_type
 
 
+def _is_plain(data: bytes, header: Image.Image) -> bool:
+    pixels = header.width * header.height
+    scans = data.count(_START_OF_SCAN) if header.format != "PNG" else 1
+    return pixels <= _PLAIN_PIXELS and pixels * scans <= _PLAIN_WORK
+
+
 def _decode_jpeg(data: bytes, header: Image.Image) -> DecodedPhoto:
     """By libjpeg-turbo like Pillow's, but straight into an array: it costs two thirds of the time."""
     try:
-        pixels = _decode_jpeg_pixels(data)
+        pixels = _decode_jpeg_pixels(data, header)
         orientation = orientation_of(header)
     except MemoryError:
         raise
@@ -101,12 +106,17 @@ def _decode_jpeg(data: bytes, header: Image.Image) -> DecodedPhoto:
     )
 
 
-def _decode_jpeg_pixels(data: bytes) -> NDArray[np.uint8]:
-    """(H, W, 3). What a decoder can mend, such as bytes too many before a marker, is no defect; missing data is."""
+def _decode_jpeg_pixels(data: bytes, header: Image.Image) -> NDArray[np.uint8]:
+    """(H, W, 3). What a decoder can mend, such as bytes too many before a marker, is no defect; missing data is.
+
+    It decodes into zeros, of the size that was checked: what it leaves out shows nothing of another photo.
+    """
+    pixels = np.zeros((header.height, header.width, 3), np.uint8)
     try:
-        pixels: NDArray[np.uint8] = decode_jpeg(data, "RGB")
+        decode_jpeg(data, "RGB", buffer=pixels)
     except ValueError as error:
         if "premature end" in str(error).lower():
             raise
-        pixels = decode_jpeg(data, "RGB", strict=False)
+        pixels[:] = 0
+        decode_jpeg(data, "RGB", buffer=pixels, strict=False)
     return pixels

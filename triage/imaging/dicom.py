@@ -9,10 +9,12 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from pydicom import Dataset, config, dcmread
 from pydicom.errors import InvalidDicomError
-from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, get_decoder, pixel_array
-from pydicom.uid import UID, JPEGBaseline8Bit, JPEGExtended12Bit
+from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, get_decoder
+from pydicom.pixels.decoders.base import Decoder
+from pydicom.uid import JPEG2000, UID, JPEG2000Lossless, JPEGBaseline8Bit, JPEGExtended12Bit
 
 from triage.errors import AttachmentError, ErrorCode
 from triage.imaging.formats import MediaType
@@ -23,6 +25,7 @@ from triage.imaging.raster import check_size, damaged
 # What pydicom would complain of are values of the data set, which nobody may read.
 config.settings.reading_validation_mode = config.IGNORE
 
+_READ_BY_PILLOW: Final = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEG2000Lossless, JPEG2000)
 _PIXEL_KEYWORDS: Final = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
@@ -47,7 +50,7 @@ def decode_dicom(data: bytes, limits: ImageLimits) -> DecodedPhoto:
         n_frames = max(1, int(dataset.get("NumberOfFrames") or 1))
         check_size(int(dataset.Columns), int(dataset.Rows), n_frames, limits)
         frame = n_frames // 2
-        pixels = _to_rgb(pixel_array(dataset, index=frame, decoding_plugin=_plugin(dataset)), dataset)
+        pixels = _to_rgb(*_decode_frame(dataset, frame), dataset)
     except (AttachmentError, MemoryError):
         raise
     except InvalidDicomError as error:
@@ -68,32 +71,50 @@ def decode_dicom(data: bytes, limits: ImageLimits) -> DecodedPhoto:
     )
 
 
-def _plugin(dataset: Dataset) -> str:
-    """Which of pydicom's plugins decodes it: the first there is, but for baseline JPEG, where Pillow is the faster."""
-    syntax = getattr(dataset, "file_meta", Dataset()).get("TransferSyntaxUID")
+def _decode_frame(dataset: Dataset, frame: int) -> tuple[NDArray[np.generic], str]:
+    """The frame, (H, W) or (H, W, 3), and the PhotometricInterpretation that it is in."""
+    decoder = _decoder(dataset)
+    pixels, facts = decoder.as_array(dataset, index=frame, raw=True, decoding_plugin=_plugin(dataset))
+    return pixels, str(facts["photometric_interpretation"])
+
+
+def _decoder(dataset: Dataset) -> Decoder:
+    syntax = _transfer_syntax(dataset)
     try:
-        supported = get_decoder(UID(syntax or "")).is_available
+        decoder = get_decoder(syntax)
     except NotImplementedError:
-        supported = False
-    if syntax == JPEGExtended12Bit and int(dataset.get("BitsStored") or 8) > 8:
-        supported = False  # 12-bit lossy JPEG
-    if not supported:
+        decoder = None
+    is_12_bit_jpeg = syntax == JPEGExtended12Bit and int(dataset.get("BitsStored") or 8) > 8
+    if decoder is None or not decoder.is_available or is_12_bit_jpeg:
         raise AttachmentError(
             ErrorCode.UNSUPPORTED_TRANSFER_SYNTAX,
             "the DICOM file's transfer syntax cannot be read: export it as JPEG, JPEG 2000 or uncompressed",
         )
-    return "pillow" if syntax == JPEGBaseline8Bit else ""
+    return decoder
 
 
-def _to_rgb(pixels: NDArray[np.generic], dataset: Dataset) -> NDArray[np.uint8]:
+def _plugin(dataset: Dataset) -> str:
+    """Pillow where it can, for GDCM ends its process when data is damaged; of many-bit colour Pillow keeps 8 bits."""
+    colour_of_many_bits = int(dataset.SamplesPerPixel) > 1 and int(dataset.BitsStored) > 8
+    return "pillow" if _transfer_syntax(dataset) in _READ_BY_PILLOW and not colour_of_many_bits else ""
+
+
+def _transfer_syntax(dataset: Dataset) -> UID:
+    return UID(getattr(dataset, "file_meta", Dataset()).get("TransferSyntaxUID") or "")
+
+
+def _to_rgb(pixels: NDArray[Any], photometric: str, dataset: Dataset) -> NDArray[np.uint8]:
     """(H, W, 3) or, where the picture is grey, (H, W)."""
-    if dataset.PhotometricInterpretation == "PALETTE COLOR":
+    if photometric == "PALETTE COLOR":
         colours = apply_color_lut(pixels, dataset)
         return _top_8_bits(colours, 8 * colours.dtype.itemsize)
     if pixels.ndim == 3:
-        return _top_8_bits(pixels, int(dataset.BitsStored))
+        colours = _top_8_bits(pixels, int(dataset.BitsStored))
+        if photometric.startswith("YBR_FULL"):  # PS3.3 C.7.6.3.1.2; Pillow's YCbCr is the same
+            return np.array(Image.frombuffer("YCbCr", colours.shape[1::-1], colours.tobytes()).convert("RGB"))
+        return colours
     grey = _grey(pixels, dataset)
-    return 255 - grey if dataset.PhotometricInterpretation == "MONOCHROME1" else grey
+    return 255 - grey if photometric == "MONOCHROME1" else grey
 
 
 def _top_8_bits(pixels: NDArray[Any], bits: int) -> NDArray[np.uint8]:

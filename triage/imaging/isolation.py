@@ -27,6 +27,7 @@ READY: Final = b"R"
 MAX_PROFILE_BYTES: Final = 4 * 2**20
 _MAX_HEADER_BYTES: Final = 4096
 _START_SECONDS: Final = 120.0
+_OVERWRITE: Final = "129"  # glibc fills memory that is freed with it: no photo is found in it by the next one
 _PHOTOS_EACH: Final = 500  # then a process is replaced: what a decoder leaks does not grow
 
 
@@ -82,7 +83,7 @@ class _Process:
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for the one who reads the answers
             env={"PATH": os.defpath, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
-            | {"OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+            | {"OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "MALLOC_PERTURB_": _OVERWRITE},
         )
         self._is_ready = False
 
