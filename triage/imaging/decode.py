@@ -4,7 +4,7 @@ A decoder that crashes or hangs takes only its own photo with it: docs/decisions
 """
 
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +16,8 @@ from triage.imaging.formats import MediaType, sniff
 from triage.imaging.isolation import IsolatedDecoders
 from triage.imaging.limits import ImageLimits
 from triage.imaging.photo import DecodedPhoto
+from triage.imaging.plain import is_plain
 from triage.imaging.raster import damaged, decode_raster, open_raster, orientation_of
-
-_START_OF_SCAN: Final = b"\xff\xda"
-_PLAIN_PIXELS: Final = 50_000_000
-"""What is larger is decoded where memory is limited by the kernel."""
-_PLAIN_WORK: Final = 500_000_000
-"""Pixels times scans that a JPEG may have to be decoded here: a few seconds of work, whatever its header promises."""
 
 
 class Decoder:
@@ -56,13 +51,12 @@ class Decoder:
             TransientError: the decoder crashed or took too long. No other photo was in its process.
         """
         media_type = recognise(data, self._limits)
-        if media_type in (MediaType.JPEG, MediaType.PNG):
+        if not is_plain(data, media_type):
+            return self._isolated.decode(data)
+        if media_type is MediaType.JPEG:
             with open_raster(data, media_type, self._limits) as image:
-                if _is_plain(data, image):
-                    if media_type is MediaType.JPEG and image.mode in ("RGB", "L"):
-                        return _decode_jpeg(data, image)
-                    return decode_raster(data, media_type, self._limits)
-        return self._isolated.decode(data)
+                return _decode_jpeg(data, image)
+        return decode_raster(data, media_type, self._limits)
 
 
 def recognise(data: bytes, limits: ImageLimits) -> MediaType:
@@ -83,12 +77,6 @@ def recognise(data: bytes, limits: ImageLimits) -> MediaType:
             ErrorCode.UNKNOWN_FORMAT, "the bytes are no photo of a known format: send it as JPEG, PNG, HEIC or DICOM"
         )
     return media_type
-
-
-def _is_plain(data: bytes, header: Image.Image) -> bool:
-    pixels = header.width * header.height
-    scans = data.count(_START_OF_SCAN) if header.format != "PNG" else 1
-    return pixels <= _PLAIN_PIXELS and pixels * scans <= _PLAIN_WORK
 
 
 def _decode_jpeg(data: bytes, header: Image.Image) -> DecodedPhoto:

@@ -46,6 +46,8 @@ def decode_dicom(data: bytes, limits: ImageLimits) -> DecodedPhoto:
     try:
         dataset = dcmread(io.BytesIO(data))
         if not any(keyword in dataset for keyword in _PIXEL_KEYWORDS):
+            if "Rows" in dataset and "BitsAllocated" in dataset:  # it was to hold one
+                raise AttachmentError(ErrorCode.TRUNCATED, "the file ends before the photo does: send it again")
             raise AttachmentError(ErrorCode.NO_PIXELS, "the DICOM file holds no picture: send the photo itself")
         n_frames = max(1, int(dataset.get("NumberOfFrames") or 1))
         check_size(int(dataset.Columns), int(dataset.Rows), n_frames, limits)
@@ -118,13 +120,19 @@ def _to_rgb(pixels: NDArray[Any], photometric: str, dataset: Dataset) -> NDArray
 
 
 def _top_8_bits(pixels: NDArray[Any], bits: int) -> NDArray[np.uint8]:
-    return (pixels >> max(0, bits - 8)).astype(np.uint8)
+    return (pixels >> max(0, bits - 8) << max(0, 8 - bits)).astype(np.uint8)
 
 
 def _grey(pixels: NDArray[np.generic], dataset: Dataset) -> NDArray[np.uint8]:
     """Grey as it is to be shown: 8 bits keep their brightness, all else goes from its darkest to its brightest."""
     shown = np.nan_to_num(apply_voi_lut(apply_modality_lut(pixels, dataset), dataset).astype(np.float32))
-    if pixels.dtype == np.uint8 and int(dataset.BitsStored) == 8:
+    if pixels.dtype == np.uint8 and int(dataset.BitsStored) == 8 and not _is_rescaled(dataset):
         return shown.clip(0, 255).astype(np.uint8)
     low, high = float(shown.min()), float(shown.max())
     return ((shown - low) * (255.0 / max(high - low, 1e-6))).astype(np.uint8)
+
+
+def _is_rescaled(dataset: Dataset) -> bool:
+    """Whether levels stand for something else than brightness."""
+    rescale = float(dataset.get("RescaleSlope") or 1), float(dataset.get("RescaleIntercept") or 0)
+    return rescale != (1, 0) or "ModalityLUTSequence" in dataset

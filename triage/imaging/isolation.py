@@ -26,6 +26,7 @@ SIZE: Final = struct.Struct("!Q")
 READY: Final = b"R"
 MAX_PROFILE_BYTES: Final = 4 * 2**20
 _MAX_HEADER_BYTES: Final = 4096
+_MAX_LINE: Final = 200
 _START_SECONDS: Final = 120.0
 _OVERWRITE: Final = "129"  # glibc fills memory that is freed with it: no photo is found in it by the next one
 _PHOTOS_EACH: Final = 500  # then a process is replaced: what a decoder leaks does not grow
@@ -85,12 +86,12 @@ class _Process:
             env={"PATH": os.defpath, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
             | {"OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "MALLOC_PERTURB_": _OVERWRITE},
         )
-        self._is_ready = False
+        self._is_ready = self._is_lost = False
 
     @property
     def is_fit(self) -> bool:
         """Whether it can take another photo."""
-        return self._process.poll() is None and self._decoded < _PHOTOS_EACH
+        return not self._is_lost and self._process.poll() is None and self._decoded < _PHOTOS_EACH
 
     def decode(self, data: bytes) -> DecodedPhoto:
         stdin, stdout = self._process.stdin, self._process.stdout
@@ -108,13 +109,8 @@ class _Process:
                 return self._answer(stdout)
             except AttachmentError:
                 raise
-            except (
-                OSError,
-                EOFError,
-                ValueError,
-                KeyError,
-                TypeError,
-            ) as error:  # a broken pipe, or an answer that is none
+            except Exception as error:  # a broken pipe, or an answer that is none: what else is in the pipe is void
+                self._is_lost = True  # whether or not the kernel has ended it yet
                 self._process.kill()
                 if is_over.is_set():
                     raise TransientError(
@@ -128,7 +124,7 @@ class _Process:
     def _answer(self, stdout: IO[bytes]) -> DecodedPhoto:
         header = json.loads(_read(stdout, _bounded(SIZE.unpack(_read(stdout, SIZE.size))[0], _MAX_HEADER_BYTES)))
         if "error" in header:
-            raise AttachmentError(ErrorCode(header["error"]), str(header["message"]))
+            raise AttachmentError(ErrorCode(header["error"]), _one_line(header["message"]))
         height, width = int(header["height"]), int(header["width"])
         _bounded(height * width, self._limits.max_pixels)
         profile = _read(stdout, _bounded(int(header["profile_bytes"]), MAX_PROFILE_BYTES))
@@ -139,13 +135,14 @@ class _Process:
             if not n:
                 raise EOFError
             view = view[n:]
+        n_frames = _bounded(int(header["n_frames"]), self._limits.max_frames)
         return DecodedPhoto(
             pixels,
             MediaType(header["media_type"]),
             _bounded(int(header["orientation"]), 8),
             profile or None,
-            int(header["n_frames"]),
-            int(header["frame"]),
+            n_frames,
+            _bounded(int(header["frame"]), n_frames),
         )
 
     @contextmanager
@@ -181,6 +178,12 @@ def _read(stdout: IO[bytes], n: int) -> bytes:
     if len(data) < n:
         raise EOFError
     return data
+
+
+def _one_line(text: str) -> str:
+    if not (text.isascii() and text.isprintable() and len(text) <= _MAX_LINE):
+        raise ValueError("an error of more than one plain line")
+    return text
 
 
 def _bounded(value: int, limit: int) -> int:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from tests.photo_files import MAKERS, encode
 from triage.errors import AttachmentError, ErrorCode, TransientError
+from triage.imaging import isolation
 from triage.imaging.drawing import draw_skin_photo
 from triage.imaging.isolation import IsolatedDecoders
 from triage.imaging.limits import ImageLimits
@@ -152,3 +153,28 @@ def test_decoder_ends_when_the_one_who_reads_was_killed(webp: bytes) -> None:
         [decoder] = psutil.Process(reader.pid).children()
         reader.kill()
     _wait_for(lambda: not decoder.is_running() or decoder.status() == psutil.STATUS_ZOMBIE)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [b'{"height": Infinity, "width": 1}', b"[" * 4000, b'{"error": "corrupt", "message": "two\\nlines"}', b"\xff"],
+)
+def test_answer_that_makes_no_sense_ends_the_process(
+    webp: bytes, monkeypatch: pytest.MonkeyPatch, header: bytes
+) -> None:
+    decoders = IsolatedDecoders(ImageLimits(), processes=1)
+    try:
+        decoders.decode(webp)
+        [process] = _decoding_processes()
+        real = isolation._read
+        monkeypatch.setattr(
+            isolation, "_read", lambda stdout, n: header if n > isolation.SIZE.size else real(stdout, n)
+        )
+        with pytest.raises(TransientError) as raised:
+            decoders.decode(webp)
+        assert raised.value.code is ErrorCode.DECODER_CRASHED
+        monkeypatch.undo()
+        assert decoders.decode(webp).size == (120, 100)
+        assert process.pid not in {own.pid for own in _decoding_processes()}
+    finally:
+        decoders.close()

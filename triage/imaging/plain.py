@@ -1,0 +1,78 @@
+"""Which photos may be decoded in the scorer's own process: their structure is walked before anything parses it.
+
+Pillow reads a header segment by segment in Python, some of them at a cost that grows with their square; libjpeg goes
+over the whole picture for each scan. A file within the limits can thus take minutes. Such a file is no plain photo, and
+is decoded where a deadline ends it.
+"""
+
+import struct
+from typing import Final
+
+from triage.imaging.formats import MediaType
+
+_MAX_SEGMENTS: Final = 200  # a phone's JPEG has about 20
+_MAX_CHUNKS: Final = 20_000  # 50 MB in chunks of 8 kB are 6,000
+_MAX_HEADER_BYTES: Final = 2 * 2**20
+_MAX_PIXELS: Final = 50_000_000
+_MAX_COSTLY_PIXELS: Final = 16_000_000
+"""Of PNGs whose decoding takes several times the memory of their RGB."""
+_MAX_WORK: Final = 500_000_000
+"""Pixels times scans of a JPEG: a few seconds."""
+
+_START_OF_SCAN: Final = b"\xff\xda"
+_FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15 without DHT, JPG, DAC
+_STAND_ALONE: Final = frozenset({0x01, *range(0xD0, 0xD9)})  # TEM, RST0 to RST7, SOI
+_PNG_GREY, _PNG_RGB = 0, 2
+
+
+def is_plain(data: bytes, media_type: MediaType) -> bool:
+    """Whether decoding takes seconds at the most, and not much more memory than its pixels. Never raises."""
+    match media_type:
+        case MediaType.JPEG:
+            return _is_plain_jpeg(data)
+        case MediaType.PNG:
+            return _is_plain_png(data)
+    return False
+
+
+def _is_plain_jpeg(data: bytes) -> bool:
+    """Grey or of three components. Source: ITU-T T.81, B.1.1 and B.2."""
+    position, work = 2, 0
+    for _ in range(_MAX_SEGMENTS):
+        if position > _MAX_HEADER_BYTES or position + 4 > len(data) or data[position] != 0xFF:
+            return False
+        marker = data[position + 1]
+        if marker == 0xDA:
+            return 0 < work <= _MAX_PIXELS and work * data.count(_START_OF_SCAN) <= _MAX_WORK
+        if marker == 0xFF or marker in _STAND_ALONE:
+            position += 1 if marker == 0xFF else 2
+            continue
+        (length,) = struct.unpack_from(">H", data, position + 2)
+        if marker in _FRAMES:
+            if work or position + 10 > len(data) or data[position + 9] not in (1, 3):
+                return False
+            height, width = struct.unpack_from(">HH", data, position + 5)
+            work = height * width
+        position += 2 + length
+    return False
+
+
+def _is_plain_png(data: bytes) -> bool:
+    """Source: PNG Specification (Third Edition), 5.3 and 11.2.1."""
+    if len(data) < 33:
+        return False
+    width, height, depth, colour = struct.unpack_from(">IIBB", data, 16)
+    is_costly = depth != 8 or colour not in (_PNG_GREY, _PNG_RGB)
+    if width * height > (_MAX_COSTLY_PIXELS if is_costly else _MAX_PIXELS):
+        return False
+    position, others = 8, 0
+    for _ in range(_MAX_CHUNKS):
+        if position + 8 > len(data):
+            return True
+        (length,) = struct.unpack_from(">I", data, position)
+        if data[position + 4 : position + 8] != b"IDAT":
+            others += 1
+            if others > _MAX_SEGMENTS or length > _MAX_HEADER_BYTES:
+                return False
+        position += 12 + length
+    return False
