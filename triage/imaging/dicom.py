@@ -5,6 +5,7 @@ Overlays are left alone.
 """
 
 import io
+import warnings
 from typing import Any, Final
 
 import numpy as np
@@ -44,9 +45,10 @@ def decode_dicom(data: bytes, limits: ImageLimits) -> DecodedPhoto:
         AttachmentError: the file cannot be assessed; `code` says why.
     """
     try:
-        dataset = dcmread(io.BytesIO(data))
+        with warnings.catch_warnings(record=True, action="always") as told:
+            dataset = dcmread(io.BytesIO(data))
         if not any(keyword in dataset for keyword in _PIXEL_KEYWORDS):
-            if "Rows" in dataset and "BitsAllocated" in dataset:  # it was to hold one
+            if any("end of file" in str(warning.message).lower() for warning in told):
                 raise AttachmentError(ErrorCode.TRUNCATED, "the file ends before the photo does: send it again")
             raise AttachmentError(ErrorCode.NO_PIXELS, "the DICOM file holds no picture: send the photo itself")
         n_frames = max(1, int(dataset.get("NumberOfFrames") or 1))
