@@ -10,8 +10,9 @@ from sqlalchemy import Engine
 from triage.inbox import PostgresInbox
 from triage.intake import Intake
 from triage.quality.registry import Registry
-from triage.storage.blobs import BlobStore, PhotoSource, UriPolicy
+from triage.storage.blobs import BlobStore, PhotoSource
 from triage.storage.engine import Sessions, create_database_engine, create_sessions
+from triage.storage.uris import UriPolicy
 from worker.app import create_app
 from worker.pulse import Pulse
 from worker.settings import Settings
@@ -62,7 +63,13 @@ class Services:
 
     @cached_property
     def uris(self) -> UriPolicy:
-        return UriPolicy(self.settings.intake.uri_roots, max_bytes=self.settings.intake.max_bytes)
+        intake = self.settings.intake
+        return UriPolicy(
+            intake.uri_roots,
+            max_bytes=intake.max_bytes,
+            local_networks=intake.local_networks,
+            fetch_seconds=intake.fetch_seconds,
+        )
 
     @cached_property
     def source(self) -> PhotoSource:

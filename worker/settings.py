@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from functools import cached_property
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal
 
@@ -47,6 +48,8 @@ class IntakeSettings(_Group):
     max_side_pixels: int = Field(default=30_000, ge=1)
     max_frames: int = Field(default=2_000, ge=1)
     uri_roots: tuple[str, ...] = Field(default=(), description='JSON list, such as ["file:///srv/inbox"]')
+    local_networks: tuple[IPv4Network | IPv6Network, ...] = Field(default=(), description='such as ["10.20.0.0/16"]')
+    fetch_seconds: float = Field(default=30, gt=0)
 
 
 class InboxSettings(_Group):
@@ -186,5 +189,5 @@ def load_settings() -> Settings:
         raise UsageError(f"settings: {problems}") from error
     except SettingsError as error:  # pydantic-settings decodes lists before it validates, and names the group alone
         raise UsageError(
-            'settings: TRIAGE_INTAKE__URI_ROOTS: give a JSON list, such as ["file:///srv/inbox"]'
+            'settings: TRIAGE_INTAKE__URI_ROOTS, TRIAGE_INTAKE__LOCAL_NETWORKS: give JSON lists, such as ["10.0.0.0/8"]'
         ) from error
