@@ -16,6 +16,7 @@ from triage.storage.uris import UriPolicy
 from worker.app import create_app
 from worker.pulse import Pulse
 from worker.settings import Settings
+from worker.transport import tls_options
 from worker.wakeups import WakeUps
 
 if TYPE_CHECKING:
@@ -118,4 +119,5 @@ def connect_redis(settings: Settings) -> Redis:
     """A client that gives up in time and notices dead connections."""
     timeout = settings.redis.socket_timeout_seconds
     connecting = {} if settings.redis_url.startswith("unix:") else {"socket_connect_timeout": timeout}
-    return Redis.from_url(settings.redis_url, socket_timeout=timeout, health_check_interval=30, **connecting)
+    tls = tls_options(settings)
+    return Redis.from_url(settings.redis_url, socket_timeout=timeout, health_check_interval=30, **connecting, **tls)

@@ -4,9 +4,9 @@ from datetime import timedelta
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from triage.errors import UsageError
@@ -30,6 +30,28 @@ class RedisSettings(_Group):
     url: SecretStr | None = Field(default=None, description="redis://, rediss:// or unix://; the embedded one if unset")
     key_prefix: str = "triage:"
     socket_timeout_seconds: float = Field(default=10, gt=0)
+    ca_file: Path | None = Field(default=None, description="who signed the server's certificate; the system's if unset")
+    certificate_file: Path | None = Field(default=None, description="of this client, where the server asks for one")
+    key_file: Path | None = Field(default=None, description="of that certificate")
+
+
+class SigningSettings(_Group):
+    """All three or none: with them, task messages are signed, and others are refused."""
+
+    key_file: Path | None = None
+    certificate_file: Path | None = None
+    trusted_folder: Path | None = Field(default=None, description="certificates (.pem) of all who may send")
+
+    @property
+    def is_on(self) -> bool:
+        return self.key_file is not None
+
+    @model_validator(mode="after")
+    def _all_or_none(self) -> Self:
+        given = [self.key_file, self.certificate_file, self.trusted_folder]
+        if any(given) and not all(given):
+            raise ValueError("key_file, certificate_file and trusted_folder belong together")
+        return self
 
 
 class BlobSettings(_Group):
@@ -102,6 +124,7 @@ class Settings(BaseSettings):
     home: Path = Field(default_factory=default_state_root, description="folder of the embedded services")
     database: DatabaseSettings = DatabaseSettings()
     redis: RedisSettings = RedisSettings()
+    signing: SigningSettings = SigningSettings()
     blobs: BlobSettings = BlobSettings()
     models: ModelSettings = ModelSettings()
     intake: IntakeSettings = IntakeSettings()
