@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from celery import Celery
 from redis import Redis
+from redis.exceptions import RedisError
 from sqlalchemy import Engine
 
 from triage.inbox import PostgresInbox
@@ -14,6 +15,7 @@ from triage.storage.blobs import BlobStore, PhotoSource
 from triage.storage.engine import Sessions, create_database_engine, create_sessions
 from triage.storage.uris import UriPolicy
 from worker.app import create_app
+from worker.metrics import MeasuredInbox, MeasuredSource
 from worker.pulse import Pulse
 from worker.settings import Settings
 from worker.transport import tls_options
@@ -45,6 +47,13 @@ class Services:
     def redis(self) -> Redis:
         return connect_redis(self.settings)
 
+    def redis_answers(self) -> bool:
+        """Whether Redis answers a ping."""
+        try:
+            return bool(self.redis.ping())
+        except RedisError:
+            return False
+
     @cached_property
     def wake_ups(self) -> WakeUps:
         return WakeUps(
@@ -74,7 +83,7 @@ class Services:
 
     @cached_property
     def source(self) -> PhotoSource:
-        return PhotoSource(self.blobs, self.uris)
+        return MeasuredSource(self.blobs, self.uris)
 
     @cached_property
     def registry(self) -> Registry:
@@ -83,7 +92,7 @@ class Services:
     @cached_property
     def inbox(self) -> PostgresInbox:
         settings = self.settings
-        return PostgresInbox(
+        return MeasuredInbox(
             self.sessions, lease=settings.lease, rules=settings.retry_rules, policy=settings.retake_policy
         )
 

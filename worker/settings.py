@@ -111,6 +111,11 @@ class ScheduleSettings(_Group):
     rescoring_hour_utc: int = Field(default=2, ge=0, le=23)
 
 
+class MetricsSettings(_Group):
+    host: str = "127.0.0.1"
+    worker_port: int | None = Field(default=None, ge=1, le=65535, description="closed if unset")
+
+
 class LogSettings(_Group):
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     format: Literal["json", "console"] = "json"
@@ -133,6 +138,7 @@ class Settings(BaseSettings):
     retakes: RetakeSettings = RetakeSettings()
     training: TrainingSettings = TrainingSettings()
     schedule: ScheduleSettings = ScheduleSettings()
+    metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
 
     @cached_property
