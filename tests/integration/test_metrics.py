@@ -51,7 +51,7 @@ def _scrape(url: str) -> tuple[str, dict[tuple[str, tuple[str, ...]], float]]:
     with urlopen(url, timeout=30) as answer:
         text = answer.read().decode()
     return text, {
-        (sample.name, tuple(sample.labels.values())): sample.value
+        (sample.name, tuple(value for _, value in sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
@@ -71,7 +71,7 @@ def test_scrape_shows_what_stands_in_the_database(
     assert values["triage_oldest_pending_seconds", ()] > 0
     assert values["triage_parked_last_day", ("uri_not_allowed",)] == 1
     assert values["triage_retake_requests", ("flagged",)] == 0
-    assert values["triage_model_info", ("fixture", "0" * 12, "live")] == 1
+    assert values["triage_model_info", ("fixture", "live", "0" * 12)] == 1
     assert values["triage_stalled", ("scoring",)] == 0
     assert PATIENT not in text
 

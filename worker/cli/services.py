@@ -103,12 +103,14 @@ def metrics(host: str, port: int, stall_seconds: float) -> None:
     """Serve what stands in the database to Prometheus, until stopped. A read-only database role is enough."""
     from worker.metrics import DatabaseCollector, serve
 
+    ending = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ending)  # before any thread: whoever is not blocked would be ended by it
     own = services()
     collector = DatabaseCollector(
         own.sessions, own.redis_answers, lease=own.settings.lease, stall=timedelta(seconds=stall_seconds)
     )
     click.echo(f"metrics: http://{host}:{serve(host, port, collector)}/metrics", err=True)
-    signal.sigwait({signal.SIGINT, signal.SIGTERM})
+    signal.sigwait(ending)
 
 
 def _embedded_settings() -> Settings:
