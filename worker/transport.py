@@ -41,7 +41,9 @@ def sign_messages(app: Celery, settings: Settings) -> None:
         security_digest=_DIGEST,
     )
     try:
-        app.setup_security(allowed_serializers=["json", "auth"])
+        app.setup_security(  # registers `auth` after leaving JSON alone allowed
+            allowed_serializers=["json"]
+        )
     except Exception as error:  # Celery's, cryptography's and the file system's
         raise UsageError(
             "TRIAGE_SIGNING: a key or certificate cannot be read, or cryptography is missing: "
