@@ -9,7 +9,7 @@ TORCH  ?= default
 PHOTOS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lint types contracts bench fuzz lock clean
+.PHONY: help setup demo test check format lint types contracts bench fuzz lock audit sbom clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -69,6 +69,22 @@ fuzz: setup  ## attack the decoders with 20,000 damaged photos; ARGS="--inputs 1
 
 lock: setup  ## pin all packages anew, with hashes
 	@requirements/lock
+
+# Tools apart from everything else: what they need is no part of the product.
+$(VENV)/audit/.installed: requirements/audit.txt $(STAMP)
+	@$(BIN)/uv venv --quiet --clear $(VENV)/audit
+	@$(BIN)/uv pip sync --quiet --python $(VENV)/audit/bin/python --require-hashes requirements/audit.txt
+	@touch $@
+
+audit: $(VENV)/audit/.installed  ## ask the vulnerability service of PyPI about every pinned package
+	@for list in production production-without-torch dev; do \
+	  echo "audit: requirements/$$list.txt"; \
+	  $(VENV)/audit/bin/pip-audit --strict --progress-spinner off --disable-pip --require-hashes --requirement requirements/$$list.txt || exit 1; \
+	done
+
+sbom: $(VENV)/audit/.installed  ## write sbom.json (CycloneDX): every package of production, with its hashes
+	@PYTHONWARNINGS=ignore $(VENV)/audit/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-file sbom.json requirements/production.txt
+	@echo "sbom: sbom.json"
 
 clean:  ## remove what setup made
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

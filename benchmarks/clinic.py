@@ -27,9 +27,10 @@ from triage.intake import Intake, IntakeLimits
 from triage.quality.card import Card
 from triage.retakes.policy import RetakePolicy
 from triage.storage import migrate, models
-from triage.storage.blobs import BlobStore, PhotoSource, UriPolicy
+from triage.storage.blobs import BlobStore, PhotoSource
 from triage.storage.engine import Sessions, create_database_engine, create_sessions
 from triage.storage.inbox import RetryRules
+from triage.storage.uris import UriPolicy
 from worker.embedded.postgres import EmbeddedPostgres
 from worker.embedded.state import EmbeddedState
 

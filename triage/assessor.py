@@ -20,7 +20,7 @@ from triage.domain import (
 from triage.errors import AttachmentError, ErrorCode, ModelError, TransientError
 from triage.imaging.decode import Decoder
 from triage.imaging.formats import sniff
-from triage.quality.preparation import PreparedPhoto, prepare_photo
+from triage.quality.preparation import PreparedPhoto, Timed, prepare_photo, untimed
 from triage.quality.scorer import Scorer
 from triage.storage.blobs import PhotoSource, sha256_of
 
@@ -54,17 +54,20 @@ class PhotoAssessor:
         decoder: Decoder,
         threads: ThreadPoolExecutor,
         shadows: Sequence[Judge] = (),
+        timed: Timed = untimed,
     ) -> None:
         """
         Args:
             judge: whose scores decide.
             shadows: models that score the same photos, for comparison alone.
+            timed: around the stages of preparing a photo.
         """
         self._judge = judge
         self._source = source
         self._decoder = decoder
         self._threads = threads
         self._shadows = shadows
+        self._timed = timed
 
     def prepare(self, attachments: Sequence[ClaimedAttachment]) -> Callable[[], AssessedBatch]:
         """As `triage.ports.Assessor`; what it returns raises ModelError if the scorer itself is broken."""
@@ -86,7 +89,7 @@ class PhotoAssessor:
         data = None
         try:
             data = self._source.fetch(attachment)
-            return _Ready(attachment.id, prepare_photo(data, self._decoder))
+            return _Ready(attachment.id, prepare_photo(data, self._decoder, self._timed))
         except AttachmentError as error:
             if data is None:
                 return NotAssessable(attachment.id, error.code, attachment.sha256)

@@ -10,9 +10,10 @@ from triage.imaging.formats import normalise_declared, sniff
 from triage.retakes.decide import decide_messages
 from triage.retakes.policy import RetakePolicy
 from triage.storage import messages as rows
-from triage.storage.blobs import BlobStore, UriPolicy, sha256_of
+from triage.storage.blobs import BlobStore, sha256_of
 from triage.storage.engine import Sessions
 from triage.storage.messages import NewAttachment, NewBlob, NewMessage
+from triage.storage.uris import UriPolicy
 
 _OPAQUE_ID = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
 _WORD = re.compile(r"[A-Za-z0-9_.-]{1,64}")

@@ -11,8 +11,10 @@ from celery.schedules import crontab
 from celery.signals import setup_logging
 from kombu.entity import Exchange, Queue
 
+from worker.broker import guard
 from worker.logging import configure_logging
 from worker.settings import Settings, load_settings
+from worker.transport import sign_messages, tls_options
 from worker.wakeups import DRAIN, TRAIN
 
 INBOX: Final = "inbox"
@@ -38,11 +40,14 @@ _ROUTES: Final = {
 
 def create_app(settings: Settings) -> Celery:
     """A Celery app over the Redis of these settings; made anew wherever one is needed, it holds no global state."""
+    guard(_ROUTES)
     app = Celery("triage", set_as_current=False, include=["worker.tasks"])
-    timeout = settings.redis.socket_timeout_seconds
+    timeout, tls = settings.redis.socket_timeout_seconds, tls_options(settings) or None
     app.conf.update(
         broker_url=_celery_url(settings.redis_url),
         result_backend=_celery_url(settings.redis_url),
+        broker_use_ssl=tls,
+        redis_backend_use_ssl=tls,
         # JSON only: nothing that Redis holds can make a worker run code
         task_serializer="json",
         result_serializer="json",
@@ -93,6 +98,7 @@ def create_app(settings: Settings) -> Celery:
         beat_schedule=_schedule(settings),
         beat_max_loop_interval=max(1.0, settings.inbox.sweep_seconds),
     )
+    sign_messages(app, settings)
     return app
 
 
@@ -120,6 +126,7 @@ def __getattr__(name: str) -> Celery:
         raise AttributeError(name)
     settings = load_settings()
     app = create_app(settings)
+    guard(_ROUTES, commands=True)
     app.set_current()
     setup_logging.connect(
         lambda **_: configure_logging(settings.log.level, settings.log.format), weak=False, dispatch_uid="triage"

@@ -5,16 +5,20 @@ from typing import TYPE_CHECKING
 
 from celery import Celery
 from redis import Redis
+from redis.exceptions import RedisError
 from sqlalchemy import Engine
 
 from triage.inbox import PostgresInbox
 from triage.intake import Intake
 from triage.quality.registry import Registry
-from triage.storage.blobs import BlobStore, PhotoSource, UriPolicy
+from triage.storage.blobs import BlobStore, PhotoSource
 from triage.storage.engine import Sessions, create_database_engine, create_sessions
+from triage.storage.uris import UriPolicy
 from worker.app import create_app
+from worker.metrics import MeasuredInbox, MeasuredSource
 from worker.pulse import Pulse
 from worker.settings import Settings
+from worker.transport import tls_options
 from worker.wakeups import WakeUps
 
 if TYPE_CHECKING:
@@ -43,6 +47,13 @@ class Services:
     def redis(self) -> Redis:
         return connect_redis(self.settings)
 
+    def redis_answers(self) -> bool:
+        """Whether Redis answers a ping."""
+        try:
+            return bool(self.redis.ping())
+        except RedisError:
+            return False
+
     @cached_property
     def wake_ups(self) -> WakeUps:
         return WakeUps(
@@ -62,11 +73,17 @@ class Services:
 
     @cached_property
     def uris(self) -> UriPolicy:
-        return UriPolicy(self.settings.intake.uri_roots, max_bytes=self.settings.intake.max_bytes)
+        intake = self.settings.intake
+        return UriPolicy(
+            intake.uri_roots,
+            max_bytes=intake.max_bytes,
+            local_networks=intake.local_networks,
+            fetch_seconds=intake.fetch_seconds,
+        )
 
     @cached_property
     def source(self) -> PhotoSource:
-        return PhotoSource(self.blobs, self.uris)
+        return MeasuredSource(self.blobs, self.uris)
 
     @cached_property
     def registry(self) -> Registry:
@@ -75,7 +92,7 @@ class Services:
     @cached_property
     def inbox(self) -> PostgresInbox:
         settings = self.settings
-        return PostgresInbox(
+        return MeasuredInbox(
             self.sessions, lease=settings.lease, rules=settings.retry_rules, policy=settings.retake_policy
         )
 
@@ -111,4 +128,5 @@ def connect_redis(settings: Settings) -> Redis:
     """A client that gives up in time and notices dead connections."""
     timeout = settings.redis.socket_timeout_seconds
     connecting = {} if settings.redis_url.startswith("unix:") else {"socket_connect_timeout": timeout}
-    return Redis.from_url(settings.redis_url, socket_timeout=timeout, health_check_interval=30, **connecting)
+    tls = tls_options(settings)
+    return Redis.from_url(settings.redis_url, socket_timeout=timeout, health_check_interval=30, **connecting, **tls)

@@ -141,7 +141,7 @@ def _progress(services: Services) -> str:
             raise _ProblemError(problem, f"look at the log of {sign.value} and restart it")
     with services.sessions() as session:
         for part in Part:
-            if problem := stalled(session, part, _STALLED_AFTER):
+            if problem := stalled(session, part, _STALLED_AFTER, lease=services.settings.lease):
                 raise _ProblemError(problem, f"look at the log of the {part.value} worker and restart it")
     return "nothing stands still"
 

@@ -18,6 +18,7 @@ from triage.storage import models
 from triage.storage.models import RegisteredModel
 from worker.bootstrap import Services
 from worker.engine import load_engine
+from worker.metrics import MODEL_LOADED, timed
 
 log = structlog.get_logger(__name__)
 
@@ -93,6 +94,7 @@ class Scoring:
             decoder=self._decoder,
             threads=self._threads,
             shadows=shadows,
+            timed=timed,
         )
 
     def _judge(self, model: RegisteredModel) -> Judge:
@@ -106,6 +108,7 @@ class Scoring:
             weights = self._services.registry.weights(model.card)
             engine = load_engine(self._services.settings, model.card, weights)
             self._engines[model.id] = engine
+            MODEL_LOADED.labels(model.card.name, engine.name).set(1)
             log.info("model.loaded", model_version=str(model.id), kind=engine.name, device=str(engine.device))
         return self._engines[model.id]
 

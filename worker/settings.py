@@ -2,10 +2,11 @@
 
 from datetime import timedelta
 from functools import cached_property
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from triage.errors import UsageError
@@ -29,6 +30,28 @@ class RedisSettings(_Group):
     url: SecretStr | None = Field(default=None, description="redis://, rediss:// or unix://; the embedded one if unset")
     key_prefix: str = "triage:"
     socket_timeout_seconds: float = Field(default=10, gt=0)
+    ca_file: Path | None = Field(default=None, description="who signed the server's certificate; the system's if unset")
+    certificate_file: Path | None = Field(default=None, description="of this client, where the server asks for one")
+    key_file: Path | None = Field(default=None, description="of that certificate")
+
+
+class SigningSettings(_Group):
+    """All three or none: with them, task messages are signed, and others are refused."""
+
+    key_file: Path | None = None
+    certificate_file: Path | None = None
+    trusted_folder: Path | None = Field(default=None, description="certificates (.pem) of all who may send")
+
+    @property
+    def is_on(self) -> bool:
+        return self.key_file is not None
+
+    @model_validator(mode="after")
+    def _all_or_none(self) -> Self:
+        given = [self.key_file, self.certificate_file, self.trusted_folder]
+        if any(given) and not all(given):
+            raise ValueError("key_file, certificate_file and trusted_folder belong together")
+        return self
 
 
 class BlobSettings(_Group):
@@ -47,6 +70,8 @@ class IntakeSettings(_Group):
     max_side_pixels: int = Field(default=30_000, ge=1)
     max_frames: int = Field(default=2_000, ge=1)
     uri_roots: tuple[str, ...] = Field(default=(), description='JSON list, such as ["file:///srv/inbox"]')
+    local_networks: tuple[IPv4Network | IPv6Network, ...] = Field(default=(), description='such as ["10.20.0.0/16"]')
+    fetch_seconds: float = Field(default=30, gt=0)
 
 
 class InboxSettings(_Group):
@@ -86,6 +111,11 @@ class ScheduleSettings(_Group):
     rescoring_hour_utc: int = Field(default=2, ge=0, le=23)
 
 
+class MetricsSettings(_Group):
+    host: str = "127.0.0.1"
+    worker_port: int | None = Field(default=None, ge=1, le=65535, description="closed if unset")
+
+
 class LogSettings(_Group):
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     format: Literal["json", "console"] = "json"
@@ -99,6 +129,7 @@ class Settings(BaseSettings):
     home: Path = Field(default_factory=default_state_root, description="folder of the embedded services")
     database: DatabaseSettings = DatabaseSettings()
     redis: RedisSettings = RedisSettings()
+    signing: SigningSettings = SigningSettings()
     blobs: BlobSettings = BlobSettings()
     models: ModelSettings = ModelSettings()
     intake: IntakeSettings = IntakeSettings()
@@ -107,6 +138,7 @@ class Settings(BaseSettings):
     retakes: RetakeSettings = RetakeSettings()
     training: TrainingSettings = TrainingSettings()
     schedule: ScheduleSettings = ScheduleSettings()
+    metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
 
     @cached_property
@@ -186,5 +218,5 @@ def load_settings() -> Settings:
         raise UsageError(f"settings: {problems}") from error
     except SettingsError as error:  # pydantic-settings decodes lists before it validates, and names the group alone
         raise UsageError(
-            'settings: TRIAGE_INTAKE__URI_ROOTS: give a JSON list, such as ["file:///srv/inbox"]'
+            'settings: TRIAGE_INTAKE__URI_ROOTS, TRIAGE_INTAKE__LOCAL_NETWORKS: give JSON lists, such as ["10.0.0.0/8"]'
         ) from error

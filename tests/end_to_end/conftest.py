@@ -117,10 +117,10 @@ class Deployment:
 
 @pytest.fixture
 def deploy(settings: Settings, services: Services, model_folder: Path, tmp_path: Path) -> Callable[..., Any]:
-    """A context that starts workers of the kinds given, and stops them."""
+    """A context that starts workers of the kinds given, with more settings where a test gives them, and stops them."""
 
     @contextmanager
-    def start(*kinds: str, lease_seconds: float = 60) -> Iterator[Deployment]:
+    def start(*kinds: str, lease_seconds: float = 60, **more: str) -> Iterator[Deployment]:
         services.registry.add(model_folder, actor="test")
         services.registry.promote("strict", actor="test")
         variables = {
@@ -135,7 +135,7 @@ def deploy(settings: Settings, services: Services, model_folder: Path, tmp_path:
             "TRAINING__FOLDER": str(tmp_path / "runs"),
             "INBOX__SWEEP_SECONDS": "1",
             "INBOX__RETRY_BACKOFF_SECONDS": "0",
-        }
+        } | more
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("TRIAGE_")}
         environment = inherited | {f"TRIAGE_{name}": value for name, value in variables.items()}
         deployment = Deployment(services, environment, tmp_path)

@@ -29,10 +29,11 @@ from triage.inbox import PostgresInbox
 from triage.intake import Intake, IntakeLimits
 from triage.pipeline import DrainLimits, drain
 from triage.retakes.policy import RetakePolicy
-from triage.storage.blobs import BlobStore, UriPolicy, sha256_of
+from triage.storage.blobs import BlobStore, sha256_of
 from triage.storage.engine import Sessions
 from triage.storage.inbox import RetryRules
 from triage.storage.models import RegisteredModel
+from triage.storage.uris import UriPolicy
 
 
 @dataclass

@@ -8,7 +8,8 @@ from tests.integration.conftest import Clinic
 from triage.domain import AttachmentStatus, IncomingAttachment, IncomingMessage
 from triage.errors import ErrorCode, ServiceUnavailableError, UsageError
 from triage.intake import Intake, IntakeLimits
-from triage.storage.blobs import BlobStore, UriPolicy, sha256_of
+from triage.storage.blobs import BlobStore, sha256_of
+from triage.storage.uris import UriPolicy
 
 
 def test_enqueue_changes_nothing_when_the_same_ids_come_again(clinic: Clinic) -> None:

@@ -15,7 +15,8 @@ from triage.errors import ErrorCode, ModelError
 from triage.imaging.decode import Decoder
 from triage.quality.engines.torch_exact import TorchEngine
 from triage.quality.scorer import Scorer
-from triage.storage.blobs import BlobStore, PhotoSource, UriPolicy, sha256_of
+from triage.storage.blobs import BlobStore, PhotoSource, sha256_of
+from triage.storage.uris import UriPolicy
 
 MODEL = ModelVersionId(new_id())
 

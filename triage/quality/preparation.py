@@ -1,6 +1,9 @@
 """From the bytes of a photo to what the network takes, and to what explains its verdict."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from torch import Tensor
 
@@ -25,14 +28,25 @@ class PreparedPhoto:
     findings: tuple[Finding, ...]
 
 
-def prepare_photo(data: bytes, decoder: Decoder) -> PreparedPhoto:
+Timed: TypeAlias = Callable[[str], AbstractContextManager[None]]
+"""Gives a block in which a stage, `decode` or `findings`, takes place; for measuring it."""
+
+
+def untimed(_: str) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
+def prepare_photo(data: bytes, decoder: Decoder, timed: Timed = untimed) -> PreparedPhoto:
     """Decodes, resizes and measures one photo.
 
     Raises:
         AttachmentError, TransientError: as `Decoder.decode`.
     """
-    decoded = decoder.decode(data)
-    photo = resize_photo(decoded)
+    with timed("decode"):
+        decoded = decoder.decode(data)
+        photo = resize_photo(decoded)
     width, height = decoded.size
     facts = PhotoFacts(sha256_of(data), width, height, decoded.media_type, decoded.n_frames, decoded.frame)
-    return PreparedPhoto(facts, photo, measure_findings(decoded.upright, photo.permute(1, 2, 0).numpy()))
+    with timed("findings"):
+        findings = measure_findings(decoded.upright, photo.permute(1, 2, 0).numpy())
+    return PreparedPhoto(facts, photo, findings)

@@ -1,11 +1,9 @@
-"""Where photos' bytes are: a content-addressed blob store, and URIs that a sender passes instead of bytes."""
+"""Where photos' bytes are: a content-addressed blob store, or a URI that a sender passed instead of bytes."""
 
 import hashlib
 import os
-from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
 import fsspec
@@ -13,6 +11,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from triage.domain import ClaimedAttachment
 from triage.errors import AttachmentError, ErrorCode, ServiceUnavailableError, TransientError
+from triage.storage.uris import UriPolicy
 
 
 def sha256_of(data: bytes) -> str:
@@ -85,55 +84,6 @@ class BlobStore:
         return f"{self._root}/{sha256[:2]}/{sha256}"
 
 
-class UriPolicy:
-    """Which URIs a sender may pass: those below an allowed root, such as `file:///srv/inbox` or `s3://photos/in`."""
-
-    def __init__(self, roots: Sequence[str], *, max_bytes: int) -> None:
-        self._roots = tuple(_split(root) for root in roots)
-        self._max_bytes = max_bytes
-
-    def check(self, uri: str) -> None:
-        """
-        Raises:
-            AttachmentError: the URI is not below an allowed root.
-        """
-        scheme, host, path = _split(uri)
-        if not any(
-            (scheme, host) == (root_scheme, root_host) and path.is_relative_to(root_path)
-            for root_scheme, root_host, root_path in self._roots
-        ):
-            raise _not_allowed()
-
-    def fetch(self, uri: str) -> bytes:
-        """Reads what a URI points to, never more than the limit.
-
-        Raises:
-            AttachmentError: not allowed, not there, or too large.
-            TransientError: the place does not answer.
-        """
-        self.check(uri)
-        scheme, _, path = _split(uri)
-        if scheme == "file":
-            fs, place = LocalFileSystem(), os.path.realpath(path)  # fsspec would leave %20 as it is
-            self.check(Path(place).as_uri())  # a symlink may not lead out of the allowed roots
-        else:
-            fs, place = _filesystem(uri)
-        try:
-            with fs.open(place, "rb") as file:
-                data: bytes = file.read(self._max_bytes + 1)
-        except (FileNotFoundError, IsADirectoryError) as error:
-            raise AttachmentError(ErrorCode.NOT_FOUND, "nothing is at the photo's URI: send it again") from error
-        except OSError as error:
-            raise TransientError(
-                ErrorCode.FETCH_FAILED, "the photo's URI does not answer: it is tried again"
-            ) from error
-        if len(data) > self._max_bytes:
-            raise AttachmentError(
-                ErrorCode.TOO_LARGE, f"the photo has more than {self._max_bytes:,} bytes: send a smaller one"
-            )
-        return data
-
-
 class PhotoSource:
     """The bytes of a claimed attachment, wherever they are."""
 
@@ -158,21 +108,6 @@ def _filesystem(url: str) -> tuple[Any, str]:
             "the URL's scheme has no fsspec driver here: install it (s3fs, gcsfs, adlfs) or use another URL"
         ) from error
     return fs, path.rstrip("/")
-
-
-def _split(uri: str) -> tuple[str, str, PurePosixPath]:
-    parts = urlsplit(uri)
-    path = PurePosixPath(unquote(parts.path) or "/")
-    if not parts.scheme or ".." in path.parts or parts.query or parts.fragment or "\0" in str(path):
-        raise _not_allowed()
-    return parts.scheme.lower(), parts.netloc.lower(), path
-
-
-def _not_allowed() -> AttachmentError:
-    return AttachmentError(
-        ErrorCode.URI_NOT_ALLOWED,
-        "the photo's URI is not below an allowed root: set TRIAGE_INTAKE__URI_ROOTS or send bytes",
-    )
 
 
 def _write_durably(path: Path, data: bytes) -> None:

@@ -16,8 +16,13 @@ class Part(StrEnum):
     TRAINING = "training"
 
 
-def stalled(session: Session, part: Part, after: timedelta) -> str | None:
-    """Says in one line what stands still for longer than `after`, or None where all goes on."""
+def stalled(session: Session, part: Part, after: timedelta, *, lease: timedelta) -> str | None:
+    """Says in one line what stands still for longer than `after`, or None where all goes on.
+
+    Args:
+        lease: of photos. One that was taken before `after` and has no verdict yet is no progress, however long its
+            lease still lasts.
+    """
     limit = func.clock_timestamp() - after
     match part:
         case Part.SCORING:
@@ -26,9 +31,10 @@ def stalled(session: Session, part: Part, after: timedelta) -> str | None:
                 for state in (FRESH, RETRY)
             )
             moved = session.scalar(select(Verdict.id).where(Verdict.created_at > limit).limit(1)) or session.scalar(
-                select(Attachment.id).where(LEASED, Attachment.lease_until > func.clock_timestamp()).limit(1)
+                select(Attachment.id).where(LEASED, Attachment.lease_until - lease > limit).limit(1)
             )
-            return "photos wait and none is being scored" if waiting and not moved else None
+            held = session.scalar(select(Attachment.id).where(LEASED, Attachment.lease_until - lease < limit).limit(1))
+            return "photos wait and none is being scored" if (waiting or held) and not moved else None
         case Part.INTAKE:
             expired = session.scalar(select(Attachment.id).where(LEASED, Attachment.lease_until < limit).limit(1))
             return "expired leases are not swept: is beat up?" if expired else None

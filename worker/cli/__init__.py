@@ -21,6 +21,7 @@ _COMMANDS: Final = {
     "worker": "worker.cli.services:worker",
     "beat": "worker.cli.services:beat",
     "health": "worker.cli.services:health",
+    "metrics": "worker.cli.services:metrics",
     "score": "worker.cli.score:score",
     "enqueue": "worker.cli.messages:enqueue",
     "wait": "worker.cli.messages:wait",

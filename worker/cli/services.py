@@ -89,10 +89,28 @@ def health(part: str, stall_seconds: float) -> None:
         problem = own.pulse.missing(Sign(part), stall_seconds)
     if part in set(Part) and not problem:
         with own.sessions() as session:
-            problem = stalled(session, Part(part), timedelta(seconds=stall_seconds))
+            problem = stalled(session, Part(part), timedelta(seconds=stall_seconds), lease=own.settings.lease)
     if problem:
         raise TriageError(problem)
     click.echo("healthy")
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=9464, show_default=True)
+@click.option("--stall-seconds", type=click.FloatRange(1), default=120, show_default=True)
+def metrics(host: str, port: int, stall_seconds: float) -> None:
+    """Serve what stands in the database to Prometheus, until stopped. A read-only database role is enough."""
+    from worker.metrics import DatabaseCollector, serve
+
+    ending = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ending)  # before any thread: whoever is not blocked would be ended by it
+    own = services()
+    collector = DatabaseCollector(
+        own.sessions, own.redis_answers, lease=own.settings.lease, stall=timedelta(seconds=stall_seconds)
+    )
+    click.echo(f"metrics: http://{host}:{serve(host, port, collector)}/metrics", err=True)
+    signal.sigwait(ending)
 
 
 def _embedded_settings() -> Settings:

@@ -5,10 +5,11 @@ from celery import current_app, shared_task
 from celery.signals import worker_process_init
 
 from triage.domain import RunKind
-from triage.errors import ModelError, ServiceUnavailableError, TriageError
+from triage.errors import ModelError, ServiceUnavailableError, TriageError, UsageError
 from triage.storage import runs
 from triage.storage.engine import database_errors
 from worker.app import INBOX
+from worker.metrics import serve
 from worker.process import services
 from worker.pulse import Sign
 from worker.submission import parse_submission
@@ -96,6 +97,18 @@ def sweep() -> None:
         own.wake_ups.inbox()
     if training:
         own.wake_ups.training()
+
+
+@worker_process_init.connect
+def open_metrics(**_: object) -> None:
+    """Serves this child's metrics, if a port was given. A port that is taken is no reason not to score."""
+    settings = services().settings.metrics
+    if settings.worker_port is None:
+        return
+    try:
+        serve(settings.host, settings.worker_port)
+    except UsageError as error:
+        log.warning("metrics.unavailable", error_type=type(error).__name__)
 
 
 @worker_process_init.connect

@@ -1,0 +1,133 @@
+"""What stands in the database right now, as numbers for monitoring: counts by state, ages, codes. No ids of people.
+
+What has happened is counted over the last day, by the time that is in a UUIDv7, so that every query is a short range of
+an index however many years of photos there are.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from triage.domain import RetakeStatus, RunKind, RunStatus
+from triage.storage.health import Part, stalled
+from triage.storage.tables import (
+    FRESH,
+    LEASED,
+    OPEN_REQUEST,
+    OPEN_RUN,
+    RETRY,
+    Attachment,
+    ModelVersion,
+    RetakeRequest,
+    Run,
+    Verdict,
+)
+
+_DAY: Final = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInUse:
+    name: str
+    sha256: str
+    stage: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """
+    Attributes:
+        pending: photos that wait, by `fresh` or `retry`.
+        in_progress: photos under a lease.
+        overdue_leases: photos whose lease has run out and was not swept yet.
+        oldest_pending_seconds: how long the photo that has waited longest is due; 0 if none waits.
+        verdicts_last_day: verdicts by outcome (`acceptable`, `unacceptable`) and origin.
+        parked_last_day: photos that came within the last day and are not assessable, by error code.
+        retakes: open requests by state, and those sent and withdrawn that were flagged within the last day.
+        runs: open runs by kind and state, and those that ended in a failure within the last day.
+        models: the live model and those in the shadow.
+        stalled: whether a part does nothing while there is work for it.
+    """
+
+    pending: dict[str, int]
+    in_progress: int
+    overdue_leases: int
+    oldest_pending_seconds: float
+    verdicts_last_day: dict[tuple[str, str], int]
+    parked_last_day: dict[str, int]
+    retakes: dict[str, int]
+    runs: dict[tuple[str, str], int]
+    models: list[ModelInUse]
+    stalled: dict[str, bool]
+
+
+def read_gauges(session: Session, *, lease: timedelta, stalled_after: timedelta) -> Gauges:
+    """All of them in one transaction."""
+    now = session.scalars(select(func.clock_timestamp())).one()
+    since = _first_id(now.timestamp() - _DAY.total_seconds())
+    day_ago = now - _DAY
+    count = func.count()
+    due = [session.scalar(select(func.min(Attachment.due_at)).where(state)) for state in (FRESH, RETRY)]
+    ages = [(now - at).total_seconds() for at in due if at is not None]
+    verdicts = session.execute(
+        select(Verdict.acceptable, Verdict.origin, count)
+        .where(Verdict.created_at > day_ago)
+        .group_by(Verdict.acceptable, Verdict.origin)
+    )
+    parked = session.execute(
+        select(Attachment.error_code, count)
+        .where(Attachment.id >= since, Attachment.error_code.is_not(None))
+        .group_by(Attachment.error_code)
+    )
+    open_requests = select(RetakeRequest.status, count).where(OPEN_REQUEST).group_by(RetakeRequest.status)
+    closed_requests = (
+        select(RetakeRequest.status, count)
+        .where(RetakeRequest.created_at > day_ago, RetakeRequest.status.in_(_CLOSED))
+        .group_by(RetakeRequest.status)
+    )
+    open_runs = select(Run.kind, Run.status, count).where(OPEN_RUN).group_by(Run.kind, Run.status)
+    failed_runs = (
+        select(Run.kind, Run.status, count)
+        .where(Run.status == RunStatus.FAILED, Run.finished_at > day_ago)
+        .group_by(Run.kind, Run.status)
+    )
+    models = session.execute(
+        select(ModelVersion.name, ModelVersion.weights_sha256, ModelVersion.stage).where(
+            ModelVersion.stage.in_(["live", "shadow"])
+        )
+    )
+    return Gauges(
+        pending={
+            name: session.scalar(select(count).select_from(Attachment).where(state)) or 0
+            for name, state in (("fresh", FRESH), ("retry", RETRY))
+        },
+        in_progress=session.scalar(select(count).select_from(Attachment).where(LEASED)) or 0,
+        overdue_leases=session.scalar(
+            select(count).select_from(Attachment).where(LEASED, Attachment.lease_until < func.clock_timestamp())
+        )
+        or 0,
+        oldest_pending_seconds=max([0.0, *ages]),
+        verdicts_last_day={
+            ("acceptable" if acceptable else "unacceptable", origin): n for acceptable, origin, n in verdicts
+        },
+        parked_last_day={code: n for code, n in parked if code is not None},
+        retakes={status.value: 0 for status in RetakeStatus}
+        | {status: n for query in (open_requests, closed_requests) for status, n in session.execute(query)},
+        runs={(kind.value, status.value): 0 for kind in RunKind for status in _SHOWN_RUNS}
+        | {(kind, status): n for query in (open_runs, failed_runs) for kind, status, n in session.execute(query)},
+        models=[ModelInUse(name, sha256, stage) for name, sha256, stage in models],
+        stalled={part.value: stalled(session, part, stalled_after, lease=lease) is not None for part in Part},
+    )
+
+
+_CLOSED: Final = (RetakeStatus.SENT, RetakeStatus.WITHDRAWN)
+_SHOWN_RUNS: Final = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.FAILED)
+
+
+def _first_id(seconds: float) -> UUID:
+    """The lowest UUIDv7 of a moment."""
+    return UUID(int=int(seconds * 1000) << 80)
