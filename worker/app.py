@@ -32,6 +32,7 @@ _ROUTES: Final = {
     "inbox.submit": INTAKE,
     "inbox.sweep": MAINTENANCE,
     "rescoring.start": MAINTENANCE,
+    "retention.purge": MAINTENANCE,
     TRAIN: TRAINING,
 }
 
@@ -104,6 +105,10 @@ def _schedule(settings: Settings) -> dict[str, dict[str, Any]]:
         "rescoring.nightly": {
             "task": "rescoring.start",
             "schedule": crontab(hour=str(settings.schedule.rescoring_hour_utc), minute="0"),
+        },
+        "retention.nightly": {
+            "task": "retention.purge",
+            "schedule": crontab(hour=str(settings.schedule.purge_hour_utc), minute="0"),
         },
     }
 
