@@ -158,7 +158,7 @@ def count_purged(session: Session, received: Sequence[ColumnElement[bool]]) -> d
         .select_from(Attachment)
         .join(Message, Message.id == Attachment.message_id)
         .join(Blob, Blob.sha256 == Attachment.sha256)
-        .where(Attachment.uri.is_(None), Blob.purged_at.is_not(None), *received)
+        .where(Blob.purged_at.is_not(None), *received)
     )
     messages = session.scalar(
         select(func.count()).select_from(Message).where(Message.forgotten_at.is_not(None), *received)
