@@ -28,8 +28,8 @@ KEYS = {
     """,
     "retakes": "id message_id source thread locale status created_at model",
     "report": """
-        since until messages photos errors retention retake_requests overrides scores[] shadows[] oldest_pending_seconds by[]
-        groups[]
+        since until messages photos errors retention retake_requests overrides scores[] shadows[]
+        oldest_pending_seconds by[] groups[]
     """,
 }
 
