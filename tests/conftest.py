@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 
 from triage.domain import Stage
 from triage.quality.card import Card
-from triage.storage import migrate, models
+from triage.storage import migrate, models, roles
 from triage.storage.engine import Sessions, create_database_engine, create_sessions
 from triage.storage.models import RegisteredModel
 from worker.bootstrap import Services
@@ -49,9 +49,10 @@ def embedded() -> Iterator[EmbeddedState]:
         postgres.start()
         redis.start()
         postgres.ensure_database(_TEMPLATE)
-        engine = create_database_engine(state.database_url(_TEMPLATE))
-        migrate.upgrade(engine)
-        engine.dispose()
+        for role, change in (("postgres", roles.create), (roles.MIGRATOR, migrate.upgrade)):
+            engine = create_database_engine(state.database_url(_TEMPLATE, role=role))
+            change(engine)
+            engine.dispose()
         yield state
     finally:
         redis.stop()
@@ -60,13 +61,19 @@ def embedded() -> Iterator[EmbeddedState]:
 
 
 @pytest.fixture
-def database_url(embedded: EmbeddedState) -> Iterator[str]:
-    """A database of this test's own, with all tables."""
+def database(embedded: EmbeddedState) -> Iterator[str]:
+    """The name of a database of this test's own, with all tables."""
     name = f"test_{next(_numbers)}"
     postgres = EmbeddedPostgres(embedded)
     postgres.ensure_database(name, template=_TEMPLATE)
-    yield embedded.database_url(name)
+    yield name
     postgres.drop_database(name)
+
+
+@pytest.fixture
+def database_url(embedded: EmbeddedState, database: str) -> str:
+    """This test's database, for the superuser: tests look at anything and set anything up."""
+    return embedded.database_url(database)
 
 
 @pytest.fixture
@@ -82,11 +89,11 @@ def sessions(engine: Engine) -> Sessions:
 
 
 @pytest.fixture
-def settings(embedded: EmbeddedState, database_url: str, tmp_path: Path) -> Settings:
-    """Settings of this test's own: its database, its folders, its keys in Redis."""
+def settings(embedded: EmbeddedState, database: str, tmp_path: Path) -> Settings:
+    """Settings of this test's own: its database, its folders, its keys in Redis. As in production, a worker's role."""
     return Settings(
         home=embedded.root,
-        database=DatabaseSettings(url=SecretStr(database_url)),
+        database=DatabaseSettings(url=SecretStr(embedded.database_url(database, role=roles.WORKER))),
         redis=RedisSettings(key_prefix=f"{tmp_path.name}:"),
         blobs=BlobSettings(url=str(tmp_path / "blobs")),
         models=ModelSettings(url=str(tmp_path / "models")),

@@ -16,8 +16,8 @@ from worker.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "docker-compose.yml", ROOT / "README.md", ROOT / "deploy" / "env.example", *ROOT.glob("docs/*.md")]
-PARTS = {"scoring", "scoring-gpu", "intake", "training", "training-gpu", "beat", "migrate", "cli"}
-ONE_SHOT = {"migrate", "cli"}
+PARTS = {"scoring", "scoring-gpu", "intake", "training", "training-gpu", "beat", "roles", "migrate", "cli", "reader"}
+ONE_SHOT = {"roles", "migrate", "cli", "reader"}
 
 
 @pytest.fixture(scope="module")
@@ -118,15 +118,26 @@ def test_containers_have_few_rights(compose: dict[str, Any]) -> None:
 
 
 def test_containers_wait_for_the_tables(compose: dict[str, Any]) -> None:
-    for name in PARTS - {"migrate"}:
+    for name in PARTS - {"roles", "migrate"}:
         assert compose["services"][name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
 
 
 def test_passwords_come_from_outside_and_are_demanded(compose: dict[str, Any]) -> None:
     text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
 
-    assert re.findall(r"\$\{(?:POSTGRES|REDIS)_PASSWORD(?!:\?)", text) == []
+    assert re.findall(r"\$\{[A-Z]+_PASSWORD(?!:\?)", text) == []
     assert "PASSWORD" not in " ".join(compose["services"]["redis"]["healthcheck"]["test"])
+
+
+def test_each_container_connects_under_the_role_that_it_needs(compose: dict[str, Any]) -> None:
+    special = {"roles": "triage", "migrate": "triage_migrator", "reader": "triage_report"}
+    for name in PARTS:
+        environment = compose["services"][name]["environment"]
+        role = re.match(r"postgresql\+psycopg://(\w+):", environment["TRIAGE_DATABASE__URL"])
+        assert role is not None
+        assert role[1] == special.get(name, "triage_worker"), name
+        for password in ("POSTGRES_PASSWORD", "MIGRATOR_PASSWORD", "WORKER_PASSWORD", "REPORT_PASSWORD"):
+            assert environment[password] == "", name  # out of .env it would reach every container
 
 
 def test_gpu_is_asked_for_by_its_profile_alone(compose: dict[str, Any]) -> None:

@@ -46,6 +46,7 @@ class ErrorCode(StrEnum):
     FETCH_FAILED = "fetch_failed"
     SCORING_FAILED = "scoring_failed"
     ATTEMPTS_EXHAUSTED = "attempts_exhausted"
+    FORGOTTEN = "forgotten"
 
 
 class AttachmentError(TriageError):

@@ -4,12 +4,15 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from sqlalchemy.orm import Session
+
 from triage.domain import Acceptance, AcceptedAttachment, IncomingAttachment, IncomingMessage, MessageId
 from triage.errors import AttachmentError, ErrorCode, UsageError
 from triage.imaging.formats import normalise_declared, sniff
 from triage.retakes.decide import decide_messages
 from triage.retakes.policy import RetakePolicy
 from triage.storage import messages as rows
+from triage.storage import retention
 from triage.storage.blobs import BlobStore, sha256_of
 from triage.storage.engine import Sessions
 from triage.storage.messages import NewAttachment, NewBlob, NewMessage
@@ -78,7 +81,8 @@ class Intake:
         with self._sessions.begin() as session:
             threads = rows.add_threads(session, {item.message.thread for item in prepared})
             ids, new_messages = rows.add_messages(session, [item.message for item in prepared], threads)
-            rows.add_blobs(session, {blob for item in prepared for blob in item.blobs})
+            marked = rows.add_blobs(session, {blob for item in prepared for blob in item.blobs})
+            self._keep_again(session, marked, messages)
             new = rows.add_attachments(session, [a for item in prepared for a in item.attachments], ids)
             stored = rows.list_attachments(session, set(ids.values()))
             if any(attachment.error_code for attachment in stored if attachment.id in new):
@@ -97,6 +101,16 @@ class Intake:
             )
             for item in prepared
         ]
+
+    def _keep_again(self, session: Session, hashes: Sequence[str], messages: Sequence[IncomingMessage]) -> None:
+        """Stores photos anew that a purge may have removed meanwhile; the blobs' locks keep it away now."""
+        if not hashes:
+            return
+        data = (attachment.data for message in messages for attachment in message.attachments)
+        for photo in data:
+            if photo is not None and sha256_of(photo) in hashes:
+                self._blobs.put(photo)
+        retention.keep_again(session, hashes)
 
     def _check(self, message: IncomingMessage) -> None:
         if not _OPAQUE_ID.fullmatch(message.external_id) or not _OPAQUE_ID.fullmatch(

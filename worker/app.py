@@ -34,6 +34,7 @@ _ROUTES: Final = {
     "inbox.submit": INTAKE,
     "inbox.sweep": MAINTENANCE,
     "rescoring.start": MAINTENANCE,
+    "retention.purge": MAINTENANCE,
     TRAIN: TRAINING,
 }
 
@@ -110,6 +111,10 @@ def _schedule(settings: Settings) -> dict[str, dict[str, Any]]:
         "rescoring.nightly": {
             "task": "rescoring.start",
             "schedule": crontab(hour=str(settings.schedule.rescoring_hour_utc), minute="0"),
+        },
+        "retention.nightly": {
+            "task": "retention.purge",
+            "schedule": crontab(hour=str(settings.schedule.purge_hour_utc), minute="0"),
         },
     }
 

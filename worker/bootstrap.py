@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from triage.inbox import PostgresInbox
 from triage.intake import Intake
 from triage.quality.registry import Registry
+from triage.retention import Retention
 from triage.storage.blobs import BlobStore, PhotoSource
 from triage.storage.engine import Sessions, create_database_engine, create_sessions
 from triage.storage.uris import UriPolicy
@@ -106,6 +107,10 @@ class Services:
             policy=self.settings.retake_policy,
             wake_up=self.wake_ups.inbox,
         )
+
+    @cached_property
+    def retention(self) -> Retention:
+        return Retention(self.sessions, self.blobs, keep=self.settings.keep_photos)
 
     @cached_property
     def scoring(self) -> "Scoring":

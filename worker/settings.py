@@ -14,6 +14,7 @@ from triage.imaging.limits import ImageLimits
 from triage.intake import IntakeLimits
 from triage.retakes.policy import RetakePolicy
 from triage.storage.inbox import RetryRules
+from triage.storage.roles import WORKER
 from worker.embedded.state import EmbeddedState, default_state_root
 
 
@@ -24,6 +25,14 @@ class _Group(BaseModel):
 class DatabaseSettings(_Group):
     url: SecretStr | None = Field(default=None, description="postgresql+psycopg://...; the embedded Postgres if unset")
     pool_size: int = Field(default=4, ge=1)
+
+
+class RoleSettings(_Group):
+    """For `triage db roles` alone: no part of the product needs another role's password."""
+
+    migrator_password: SecretStr | None = None
+    worker_password: SecretStr | None = None
+    report_password: SecretStr | None = None
 
 
 class RedisSettings(_Group):
@@ -107,8 +116,13 @@ class TrainingSettings(_Group):
     folder: Path | None = Field(default=None, description="checkpoints of runs; an embedded folder if unset")
 
 
+class RetentionSettings(_Group):
+    photo_days: float | None = Field(default=None, gt=0, description="photos are purged after that; never if unset")
+
+
 class ScheduleSettings(_Group):
     rescoring_hour_utc: int = Field(default=2, ge=0, le=23)
+    purge_hour_utc: int = Field(default=4, ge=0, le=23)
 
 
 class MetricsSettings(_Group):
@@ -128,6 +142,7 @@ class Settings(BaseSettings):
 
     home: Path = Field(default_factory=default_state_root, description="folder of the embedded services")
     database: DatabaseSettings = DatabaseSettings()
+    roles: RoleSettings = RoleSettings()
     redis: RedisSettings = RedisSettings()
     signing: SigningSettings = SigningSettings()
     blobs: BlobSettings = BlobSettings()
@@ -137,6 +152,7 @@ class Settings(BaseSettings):
     scorer: ScorerSettings = ScorerSettings()
     retakes: RetakeSettings = RetakeSettings()
     training: TrainingSettings = TrainingSettings()
+    retention: RetentionSettings = RetentionSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
@@ -147,7 +163,13 @@ class Settings(BaseSettings):
 
     @property
     def database_url(self) -> str:
-        return self.database.url.get_secret_value() if self.database.url else self.embedded.database_url()
+        url = self.database.url
+        return url.get_secret_value() if url else self.embedded.database_url(role=WORKER)
+
+    def administration_url(self, embedded_role: str) -> str:
+        """For `triage db`: the same URL, whose role is the operator's choice, but for the embedded Postgres."""
+        url = self.database.url
+        return url.get_secret_value() if url else self.embedded.database_url(role=embedded_role)
 
     @property
     def redis_url(self) -> str:
@@ -184,6 +206,11 @@ class Settings(BaseSettings):
             cooldown=timedelta(hours=self.retakes.cooldown_hours),
             uncertain_margin=self.retakes.uncertain_margin,
         )
+
+    @property
+    def keep_photos(self) -> timedelta | None:
+        days = self.retention.photo_days
+        return None if days is None else timedelta(days=days)
 
     @property
     def image_limits(self) -> ImageLimits:

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from triage.domain import Finding, MessageId
 from triage.quality.card import label_of
@@ -26,15 +26,18 @@ def explain(session: Session, message_id: MessageId) -> dict[str, Any]:
     """The history of a message as JSON types. URIs are left out: they may say more than an id.
 
     Returns:
-        `{message_id, id, source, thread, role, locale, opted_out, received_at, outcome, reason, decided_by,
-        attachments[{..., verdicts[]}], decisions[], retake_requests[], audit[]}`, each list oldest first.
+        `{message_id, id, source, thread, role, locale, opted_out, received_at, forgotten_at, outcome, reason,
+        decided_by, attachments[{..., verdicts[]}], decisions[], retake_requests[], audit[]}`, each list oldest first.
     """
     message = session.get_one(Message, message_id)
     thread = session.get_one(Thread, message.thread_id)
     models = {model.id: model for model in session.scalars(select(ModelVersion))}
     decisions = _chain(session, message_id)
     requests = session.scalars(
-        select(RetakeRequest).where(RetakeRequest.message_id == message_id).order_by(RetakeRequest.id)
+        select(RetakeRequest)
+        .options(defer(RetakeRequest.lease_token, raiseload=True))  # whoever only reads may not see it
+        .where(RetakeRequest.message_id == message_id)
+        .order_by(RetakeRequest.id)
     ).all()
     current = next((d for d in decisions if d.id == message.current_decision_id), None)
     return {
@@ -46,6 +49,7 @@ def explain(session: Session, message_id: MessageId) -> dict[str, Any]:
         "locale": message.locale,
         "opted_out": message.opted_out,
         "received_at": _time(message.received_at),
+        "forgotten_at": _time(message.forgotten_at),
         "outcome": current.outcome if current else None,
         "reason": current.reason if current else None,
         "decided_by": current.decided_by if current else None,
@@ -72,6 +76,7 @@ def _chain(session: Session, message_id: MessageId) -> list[Decision]:
 def _attachments(session: Session, message_id: MessageId, models: dict[Any, ModelVersion]) -> list[dict[str, Any]]:
     rows = session.execute(
         select(Attachment, Blob)
+        .options(defer(Attachment.uri, raiseload=True), defer(Attachment.lease_token, raiseload=True))
         .outerjoin(Blob, Blob.sha256 == Attachment.sha256)
         .where(Attachment.message_id == message_id)
         .order_by(Attachment.id)
@@ -92,6 +97,7 @@ def _attachments(session: Session, message_id: MessageId, models: dict[Any, Mode
             "error_code": attachment.error_code,
             "attempts": attachment.attempts,
             "finished_at": _time(attachment.finished_at),
+            "purged_at": _time(blob.purged_at) if blob else None,
             "verdicts": [
                 _verdict(verdict, models[verdict.model_version_id])
                 for verdict in verdicts

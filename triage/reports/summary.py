@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session, aliased
 
 from triage.domain import AttachmentStatus, DecidedBy, Outcome, RetakeStatus, VerdictOrigin
 from triage.quality.card import UNTRAINED, label_of
+from triage.storage.retention import count_purged
 from triage.storage.tables import Attachment, Decision, Message, ModelVersion, RetakeRequest, Verdict
 
 N_BINS: Final = 10
@@ -42,8 +43,8 @@ def summarise(session: Session, period: Period, by: Sequence[Dimension] = ()) ->
     """The report of a period as JSON types.
 
     Returns:
-        `{since, until, messages, photos, errors, retake_requests, overrides, scores, shadows, oldest_pending_seconds,
-        by, groups}`.
+        `{since, until, messages, photos, errors, retention, retake_requests, overrides, scores, shadows,
+        oldest_pending_seconds, by, groups}`.
         `messages` and each group hold `total`, one count for each outcome, `pending`, and `retake_rate`: retakes by
         decided messages, or None where none is decided.
     """
@@ -54,6 +55,7 @@ def summarise(session: Session, period: Period, by: Sequence[Dimension] = ()) ->
         "messages": messages,
         "photos": _photos(session, period),
         "errors": _errors(session, period),
+        "retention": count_purged(session, period.of(Message.received_at)),
         "retake_requests": _retake_requests(session, period),
         "overrides": _overrides(session, period),
         "scores": _scores(session, period),

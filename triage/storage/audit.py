@@ -1,17 +1,32 @@
-"""The audit trail: who did what to which row. Append-only, ids and codes only."""
+"""The audit trail: who did what to which row. Append-only, ids and codes only, a chain of hashes.
 
-from typing import Any
+The database gives each event its place: a position, the hash of the event before, and a hash over all of it. Here the
+hashes are computed a second time, from the rows alone.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import insert, select
+from sqlalchemy import Text, cast, func, insert, select
 from sqlalchemy.orm import Session
 
 from triage.domain import new_id
-from triage.storage.tables import AuditEvent
+from triage.storage.tables import AuditEvent, AuditHead
+
+GENESIS: Final = "0" * 64
+"""The hash before the first event."""
+
+_ROWS_AT_ONCE: Final = 1000
 
 
 def record(session: Session, *, actor: str, action: str, subject_kind: str, subject_id: UUID, **details: Any) -> None:
-    """Appends an event to the transaction that does the deed, so that neither is there without the other."""
+    """Appends an event to the transaction that does the deed, so that neither is there without the other.
+
+    It is the last thing that a transaction does: whoever appends next waits for its end.
+    """
     session.execute(
         insert(AuditEvent).values(
             id=new_id(),
@@ -24,8 +39,113 @@ def record(session: Session, *, actor: str, action: str, subject_kind: str, subj
     )
 
 
+def record_view(session: Session, message_id: UUID, *, actor: str) -> None:
+    """Appends that somebody looked at a message. The one thing that a role which only reads may write."""
+    session.execute(select(func.record_view(new_id(), message_id, actor)))
+
+
 def events_of(session: Session, *subject_ids: UUID) -> list[AuditEvent]:
     """What was done to these rows, oldest first."""
     return list(
-        session.scalars(select(AuditEvent).where(AuditEvent.subject_id.in_(subject_ids)).order_by(AuditEvent.id))
+        session.scalars(select(AuditEvent).where(AuditEvent.subject_id.in_(subject_ids)).order_by(AuditEvent.position))
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """A place in the chain, as it was noted somewhere else: the hash of the event at a position."""
+
+    position: int
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """What is wrong with the chain at a position: `changed`, `missing`, `reordered`, `cut_off` or `replaced`."""
+
+    position: int
+    kind: str
+    event_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What became of a verification: how many events were read, the last of them, and what is wrong."""
+
+    events: int
+    head: Anchor
+    flaws: Sequence[Flaw]
+
+
+def head(session: Session) -> Anchor:
+    """The end of the chain, to be noted where nobody who can write to this database can write."""
+    row = session.execute(select(AuditHead.position, AuditHead.hash)).one()
+    return Anchor(row.position, row.hash)
+
+
+def verify(session: Session, anchor: Anchor | None = None) -> Verification:
+    """Reads the whole chain and finds events that were changed, taken out, reordered or cut off at the end.
+
+    Who owns the tables can write a whole new chain, with its head: that is found only by comparing with an anchor.
+
+    Args:
+        session: its transaction should be new, so that all reads see one state.
+        anchor: a head that was noted before.
+    """
+    session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+    noted = head(session)
+    last, flaws, events = Anchor(0, GENESIS), list[Flaw](), 0
+    anchored = anchor is None or anchor == last
+    for row in _rows(session):
+        events += 1
+        flaws += _flaws(row, last)
+        last = Anchor(row.position, row.hash)
+        anchored = anchored or last == anchor
+    if last != noted:
+        kind = "cut_off" if last.position < noted.position else "replaced"
+        flaws.append(Flaw(max(last.position, noted.position), kind))
+    if anchor is not None and not anchored:
+        flaws.append(Flaw(anchor.position, "cut_off" if anchor.position > last.position else "replaced"))
+    return Verification(events, last, flaws)
+
+
+def _rows(session: Session) -> Iterator[Any]:
+    at = func.to_char(func.timezone("UTC", AuditEvent.at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+    query = select(
+        AuditEvent.position,
+        AuditEvent.previous_hash,
+        AuditEvent.hash,
+        AuditEvent.id,
+        at.label("at"),
+        AuditEvent.actor,
+        AuditEvent.action,
+        AuditEvent.subject_kind,
+        AuditEvent.subject_id,
+        cast(AuditEvent.details, Text).label("details"),
+    ).order_by(AuditEvent.position)
+    return iter(session.execute(query.execution_options(yield_per=_ROWS_AT_ONCE)))
+
+
+def _flaws(row: Any, last: Anchor) -> Iterator[Flaw]:
+    if row.position != last.position + 1:
+        yield Flaw(last.position + 1, "missing")
+    elif row.previous_hash != last.hash:
+        yield Flaw(row.position, "reordered", row.id)
+    if row.hash != _hash(row):
+        yield Flaw(row.position, "changed", row.id)
+
+
+def _hash(row: Any) -> str:
+    fields = (
+        row.previous_hash,
+        row.position,
+        row.id,
+        row.at,
+        row.actor,
+        row.action,
+        row.subject_kind,
+        row.subject_id,
+        row.details,
+    )
+    encoded = (str(field).encode() for field in fields)
+    return hashlib.sha256(b"".join(b"%d:%s," % (len(field), field) for field in encoded)).hexdigest()

@@ -2,6 +2,9 @@
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -64,6 +67,38 @@ class BlobStore:
             raise AttachmentError(ErrorCode.CORRUPT, "the stored photo is not what was received: ask for it again")
         return data
 
+    def remove(self, name: str) -> None:
+        """Removes a file of the store, bytes by their SHA-256; one that is gone already is no error.
+
+        Raises:
+            ServiceUnavailableError: the store does not let go of it.
+        """
+        with self._may_fail(), suppress(FileNotFoundError):
+            self._fs.rm_file(self._path(name))
+
+    def names(self, folder: str) -> list[str]:
+        """The files of one of the store's folders, which are called 00 to ff.
+
+        Raises:
+            ServiceUnavailableError: the store cannot be read.
+        """
+        with self._may_fail(), suppress(FileNotFoundError):
+            return [path.rsplit("/", 1)[-1] for path in self._fs.ls(f"{self._root}/{folder}", detail=False)]
+        return []
+
+    def is_older(self, name: str, than: datetime) -> bool:
+        """Whether a file was last written before a time; False where the store does not say."""
+        with self._may_fail(), suppress(FileNotFoundError, NotImplementedError):
+            modified: datetime = self._fs.modified(self._path(name))
+            return modified < than
+        return False
+
+    def size(self, name: str) -> int:
+        """The size of a file in bytes; 0 for one that is gone."""
+        with self._may_fail(), suppress(FileNotFoundError):
+            return int(self._fs.size(self._path(name)))
+        return 0
+
     def check(self) -> None:
         """Writes and removes a probe.
 
@@ -78,6 +113,17 @@ class BlobStore:
         except OSError as error:
             raise ServiceUnavailableError(
                 "the blob store cannot be written to: check its free space and rights, or TRIAGE_BLOBS__URL"
+            ) from error
+
+    @contextmanager
+    def _may_fail(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise ServiceUnavailableError(
+                "the blob store cannot be read or changed: check its rights, or TRIAGE_BLOBS__URL"
             ) from error
 
     def _path(self, sha256: str) -> str:

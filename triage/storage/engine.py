@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session, sessionmaker
 
-from triage.errors import ServiceUnavailableError
+from triage.errors import ServiceUnavailableError, UsageError
 
 Sessions = sessionmaker[Session]
 
@@ -63,6 +63,10 @@ def database_errors() -> Iterator[None]:
         if getattr(error.orig, "sqlstate", None) in {"42P01", "42703"}:  # undefined table or column
             raise ServiceUnavailableError(
                 "the database's tables are not up to date: run `triage db upgrade`"
+            ) from error
+        if getattr(error.orig, "sqlstate", None) == "42501":  # insufficient privilege
+            raise UsageError(
+                "this database role may not do that: docs/operations.md says which role each command needs"
             ) from error
         raise
 

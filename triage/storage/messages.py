@@ -119,18 +119,24 @@ def add_messages(
     return {(row.source, row.external_id): MessageId(row.id) for row in found}, set(map(MessageId, created))
 
 
-def add_blobs(session: Session, blobs: Collection[NewBlob]) -> None:
-    """Notes blobs that are already in the store."""
+def add_blobs(session: Session, blobs: Collection[NewBlob]) -> list[str]:
+    """Notes blobs that are already in the store, and locks their rows until the transaction ends.
+
+    Returns:
+        The hashes of those that were to be purged. They are to be kept again; their bytes may be gone.
+    """
     if not blobs:
-        return
+        return []
     rows: list[dict[str, Any]] = [
         {"sha256": blob.sha256, "media_type": blob.media_type, "size_bytes": blob.size_bytes}
         for blob in sorted(blobs, key=lambda blob: blob.sha256)
     ]
     new = recordset("new", rows, sha256=Text(), media_type=Text(), size_bytes=BigInteger())
-    session.execute(
-        insert(Blob).from_select(list(new.c.keys()), select(new).order_by(new.c.sha256)).on_conflict_do_nothing()
-    )
+    insertion = insert(Blob).from_select(list(new.c.keys()), select(new).order_by(new.c.sha256))
+    statement = insertion.on_conflict_do_update(  # changes nothing, but locks and tells what is there
+        index_elements=[Blob.sha256], set_={"media_type": insertion.excluded.media_type}
+    ).returning(Blob.sha256, Blob.purge_after)
+    return [row.sha256 for row in session.execute(statement) if row.purge_after is not None]
 
 
 def add_attachments(

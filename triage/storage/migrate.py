@@ -9,6 +9,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 
+from triage.storage import roles
+
 _PACKAGE: Final = Path(__file__).resolve().parents[1]
 _INSTALLED: Final = _PACKAGE / "migrations"
 MIGRATIONS: Final = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent / "migrations"
@@ -24,8 +26,10 @@ def alembic_config(engine: Engine) -> Config:
 
 
 def upgrade(engine: Engine, revision: str = "head") -> None:
-    """Brings the tables to a revision. Two at once wait for each other."""
+    """Brings the tables to a revision, and each role's rights with them. Two at once wait for each other."""
     command.upgrade(alembic_config(engine), revision)
+    if is_current(engine):
+        roles.grant(engine)
 
 
 def downgrade(engine: Engine, revision: str) -> None:

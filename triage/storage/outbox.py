@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, insert, null, or_, select, update
+from sqlalchemy import Select, func, insert, null, or_, select, true, update
 from sqlalchemy.orm import Session
 
 from triage.domain import (
@@ -113,13 +113,19 @@ def acknowledge(session: Session, request_id: RetakeRequestId, token: LeaseToken
     return bool(acked)
 
 
-def withdraw(session: Session, message_ids: Collection[UUID], *, reason: str) -> list[RetakeRequestId]:
-    """Withdraws the unsent requests of these messages; one that a sender holds right now is left to its sender."""
+def withdraw(
+    session: Session, message_ids: Collection[UUID], *, reason: str, held_too: bool = False
+) -> list[RetakeRequestId]:
+    """Withdraws the unsent requests of these messages; one that a sender holds right now is left to its sender.
+
+    Args:
+        held_too: take it from its sender, whose acknowledgement is refused then.
+    """
     if not message_ids:
         return []
     rows = session.scalars(
         update(RetakeRequest)
-        .where(OPEN_REQUEST, _NOT_HELD, RetakeRequest.message_id == func.any(list(message_ids)))
+        .where(OPEN_REQUEST, true() if held_too else _NOT_HELD, RetakeRequest.message_id == func.any(list(message_ids)))
         .values(
             status=RetakeStatus.WITHDRAWN,
             withdrawn_at=func.clock_timestamp(),

@@ -51,6 +51,7 @@ LEASED: Final = text("status = 'in_progress'")
 LIVE: Final = text("stage = 'live'")
 OPEN_REQUEST: Final = text("status IN ('flagged', 'claimed')")
 OPEN_RUN: Final = text("status IN ('pending', 'running')")
+TO_PURGE: Final = text("purge_after IS NOT NULL AND purged_at IS NULL")
 
 
 class Base(DeclarativeBase):
@@ -112,12 +113,20 @@ class Message(Base):
     opted_out: Mapped[bool]
     received_at: Mapped[datetime] = _now()
     current_decision_id: Mapped[UUID | None] = mapped_column(ForeignKey("decision.id", use_alter=True))
+    forgotten_at: Mapped[datetime | None]
 
 
 class Blob(Base):
+    """Bytes in the blob store. `purge_after` asks for their removal, `purged_at` says that they are gone."""
+
     __tablename__ = "blob"
     __table_args__ = (
-        Index("ix_blob__purge_after", "purge_after", info={"query": "retention: blobs whose time is over"}),
+        Index(
+            "ix_blob__to_purge",
+            "purge_after",
+            postgresql_where=TO_PURGE,
+            info={"query": "retention: blobs whose time is over and whose bytes are there"},
+        ),
     )
 
     sha256: Mapped[str] = mapped_column(primary_key=True)
@@ -125,6 +134,7 @@ class Blob(Base):
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = _now()
     purge_after: Mapped[datetime | None]
+    purged_at: Mapped[datetime | None]
 
 
 class Attachment(Base):
@@ -132,7 +142,10 @@ class Attachment(Base):
     __table_args__ = (
         UniqueConstraint("message_id", "external_id"),
         _one_of("status", AttachmentStatus),
-        CheckConstraint("sha256 IS NOT NULL OR uri IS NOT NULL OR error_code IS NOT NULL", name="has_content"),
+        CheckConstraint(  # what is forgotten is finished and has none
+            "sha256 IS NOT NULL OR uri IS NOT NULL OR error_code IS NOT NULL OR finished_at IS NOT NULL",
+            name="has_content",
+        ),
         CheckConstraint("(status = 'in_progress') = (lease_token IS NOT NULL)", name="lease"),
         CheckConstraint("(status = 'not_assessable') = (error_code IS NOT NULL)", name="error_code"),
         Index(
@@ -155,6 +168,7 @@ class Attachment(Base):
             postgresql_where=LEASED,
             info={"query": "inbox: sweep of expired leases"},
         ),
+        Index("ix_attachment__sha256", "sha256", info={"query": "retention: the attachments that a blob belongs to"}),
     )
 
     id: Mapped[UUID] = _key()
@@ -232,7 +246,10 @@ class Run(Base):
 
 
 class Verdict(Base):
-    """What one model says of one attachment: written once, never changed."""
+    """What one model says of one attachment: written once. A trigger refuses every change but one.
+
+    What a model said in the shadow counts once it is asked in earnest.
+    """
 
     __tablename__ = "verdict"
     __table_args__ = (
@@ -263,7 +280,10 @@ class Verdict(Base):
 
 
 class Decision(Base):
-    """Append-only: a change of mind is a new row that supersedes the old one. A trigger refuses UPDATE and DELETE."""
+    """Append-only: a change of mind is a new row that supersedes the old one. A trigger refuses UPDATE and DELETE.
+
+    But the note goes when its message is forgotten.
+    """
 
     __tablename__ = "decision"
     __table_args__ = (
@@ -334,10 +354,14 @@ class RetakeRequest(Base):
 
 
 class AuditEvent(Base):
-    """Append-only: who did what to which row. `details` holds ids, codes and counts only."""
+    """Append-only: who did what to which row. `details` holds ids, codes and counts only.
+
+    A trigger gives each row its place in the chain: its position, the hash of the row before, and its own.
+    """
 
     __tablename__ = "audit_event"
     __table_args__ = (
+        UniqueConstraint("position"),
         Index("ix_audit_event__subject_id", "subject_id", info={"query": "explain: what people did to a message"}),
     )
 
@@ -348,3 +372,17 @@ class AuditEvent(Base):
     subject_kind: Mapped[str]
     subject_id: Mapped[UUID]
     details: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    position: Mapped[int] = mapped_column(BigInteger)
+    previous_hash: Mapped[str]
+    hash: Mapped[str]
+
+
+class AuditHead(Base):
+    """One row: the last event of the audit trail. Its lock makes writers take turns; it shows a cut-off tail."""
+
+    __tablename__ = "audit_head"
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False, server_default="1")
+    position: Mapped[int] = mapped_column(BigInteger)
+    hash: Mapped[str]

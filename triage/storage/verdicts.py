@@ -21,6 +21,7 @@ from triage.domain import (
     new_id,
 )
 from triage.storage.engine import recordset
+from triage.storage.retention import bytes_are_there
 from triage.storage.tables import Attachment, Message, Verdict
 
 
@@ -91,7 +92,7 @@ def without_verdict(
     since: datetime | None,
     limit: int,
 ) -> list[ClaimedAttachment]:
-    """Scored attachments that this model has not judged, in the order of their ids.
+    """Scored attachments that this model has not judged and whose photo was not purged, in the order of their ids.
 
     Args:
         after: only ids above this one.
@@ -101,7 +102,7 @@ def without_verdict(
     judged = _judged_by(model_version_id)
     query = (
         select(Attachment.id, Attachment.sha256, Attachment.uri, Attachment.attempts)
-        .where(Attachment.status == AttachmentStatus.SCORED, ~judged)
+        .where(Attachment.status == AttachmentStatus.SCORED, ~judged, bytes_are_there())
         .order_by(Attachment.id)
         .limit(limit)
     )
@@ -114,9 +115,13 @@ def without_verdict(
 
 
 def count_without(session: Session, model_version_id: ModelVersionId, *, since: datetime | None) -> int:
-    """How many scored attachments this model has not judged."""
+    """How many scored attachments this model has not judged, without those whose photo was purged."""
     judged = _judged_by(model_version_id)
-    query = select(func.count()).select_from(Attachment).where(Attachment.status == AttachmentStatus.SCORED, ~judged)
+    query = (
+        select(func.count())
+        .select_from(Attachment)
+        .where(Attachment.status == AttachmentStatus.SCORED, ~judged, bytes_are_there())
+    )
     if since is not None:
         query = query.join(Message, Message.id == Attachment.message_id).where(Message.received_at >= since)
     return session.scalar(query) or 0

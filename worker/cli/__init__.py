@@ -35,6 +35,9 @@ _COMMANDS: Final = {
     "evaluate": "worker.cli.evaluate:evaluate",
     "runs": "worker.cli.runs:runs",
     "models": "worker.cli.models:models",
+    "purge": "worker.cli.retention:purge",
+    "forget": "worker.cli.retention:forget",
+    "audit": "worker.cli.audit:audit",
     "db": "worker.cli.db:db",
     "doctor": "worker.cli.doctor:doctor",
 }

@@ -1,21 +1,55 @@
 """`triage db`: the database's tables."""
 
 import click
+from sqlalchemy.engine import make_url
 
 from triage.errors import TriageError
 from triage.storage import migrate
-from worker.process import services
+from triage.storage import roles as database_roles
+from triage.storage.engine import create_database_engine
+from triage.storage.roles import MIGRATOR, REPORT, WORKER
+from worker.settings import load_settings
 
 
 @click.group()
 def db() -> None:
-    """Bring the database's tables up to date, and check that they are."""
+    """Make the database's roles, bring its tables up to date, and check that they are."""
+
+
+@db.command()
+@click.option("--sql", "only_print", is_flag=True, help="Print the statements instead, without passwords.")
+def roles(*, only_print: bool) -> None:
+    """Make the roles that own, work and report, and hand the database over to the first; as a superuser.
+
+    Passwords come from TRIAGE_ROLES__MIGRATOR_PASSWORD, TRIAGE_ROLES__WORKER_PASSWORD and
+    TRIAGE_ROLES__REPORT_PASSWORD. Run again, it mends what was changed by hand.
+    """
+    settings = load_settings()
+    url = settings.administration_url("postgres")
+    if only_print:
+        click.echo("".join(f"{statement};\n" for statement in database_roles.creation(str(make_url(url).database))))
+        return
+    secrets = {
+        MIGRATOR: settings.roles.migrator_password,
+        WORKER: settings.roles.worker_password,
+        REPORT: settings.roles.report_password,
+    }
+    engine = create_database_engine(url)
+    try:
+        database_roles.create(engine, {role: s.get_secret_value() for role, s in secrets.items() if s})
+    finally:
+        engine.dispose()
+    click.echo(f"the roles are {', '.join(database_roles.ROLES)}")
 
 
 @db.command()
 def upgrade() -> None:
-    """Apply the migrations that are missing."""
-    migrate.upgrade(services().engine)
+    """Apply the migrations that are missing, as the role that owns the tables."""
+    engine = create_database_engine(load_settings().administration_url(MIGRATOR))
+    try:
+        migrate.upgrade(engine)
+    finally:
+        engine.dispose()
     click.echo("the database is up to date")
 
 
@@ -25,11 +59,13 @@ def check() -> None:
     from alembic import command
     from alembic.util.exc import CommandError
 
-    engine = services().engine
-    if not migrate.is_current(engine):
-        raise TriageError("the database is not up to date: run `triage db upgrade`")
+    engine = create_database_engine(load_settings().administration_url(MIGRATOR))
     try:
+        if not migrate.is_current(engine):
+            raise TriageError("the database is not up to date: run `triage db upgrade`")
         command.check(migrate.alembic_config(engine))
     except CommandError as error:
         raise TriageError("the database's tables are not those of this release: restore or migrate them") from error
+    finally:
+        engine.dispose()
     click.echo("the database is up to date")

@@ -12,7 +12,7 @@ from triage.domain import Acceptance, IncomingAttachment, IncomingMessage, Messa
 from triage.errors import TriageError, UsageError
 from triage.reports import explain as history
 from triage.retakes.override import override as decide_by_person
-from triage.storage import inbox, messages
+from triage.storage import audit, inbox, messages
 from worker.bootstrap import Services
 from worker.cli.output import error_console, findings_text, json_option, outcome_text, print_json, print_table
 from worker.process import services
@@ -118,16 +118,19 @@ def wait_until_done(own: Services, message: MessageId | None, timeout: float) ->
 @click.command()
 @click.argument("message_id")
 @click.option("--source", help="Its source, where several senders use the same id.")
+@click.option("--by", default="cli", show_default=True, help="Who looks: an opaque staff id, for the audit trail.")
 @json_option
-def explain(message_id: str, source: str | None, *, as_json: bool) -> None:
-    """Show the whole history of a message."""
-    with services().sessions() as session:
+def explain(message_id: str, source: str | None, by: str, *, as_json: bool) -> None:
+    """Show the whole history of a message; the audit trail notes who has seen it."""
+    with services().sessions.begin() as session:
         message = messages.find_message(session, message_id, source)
         story = history.explain(session, MessageId(message.id))
+        audit.record_view(session, message.id, actor=by)
     if as_json:
         print_json(story)
         return
-    click.echo(f"message {story['message_id']} from {story['source']}, received {story['received_at']}")
+    forgotten = f", forgotten {story['forgotten_at']}" if story["forgotten_at"] else ""
+    click.echo(f"message {story['message_id']} from {story['source']}, received {story['received_at']}{forgotten}")
     print_table(
         ("photo", "status", "score", "threshold", "grade", "findings", "model"),
         (

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Self
 
-from triage.storage import migrate
+from triage.storage import migrate, roles
 from triage.storage.engine import create_database_engine
 from worker.embedded.postgres import EmbeddedPostgres
 from worker.embedded.redis import EmbeddedRedis
@@ -40,12 +40,13 @@ class EmbeddedStack:
         self.postgres.ensure_database("triage")
 
     def migrate(self) -> None:
-        """Brings the tables up to date."""
-        engine = create_database_engine(self.state.database_url())
-        try:
-            migrate.upgrade(engine)
-        finally:
-            engine.dispose()
+        """Makes the database roles, and brings the tables up to date as the one that owns them."""
+        for role, change in (("postgres", roles.create), (roles.MIGRATOR, migrate.upgrade)):
+            engine = create_database_engine(self.state.database_url(role=role))
+            try:
+                change(engine)
+            finally:
+                engine.dispose()
 
     def recreate_database(self) -> None:
         """Begins with an empty database; what was in it is gone."""

@@ -91,10 +91,15 @@ class EmbeddedState:
         """The folder of the training runs' checkpoints."""
         return self.root / "runs"
 
-    def database_url(self, name: str = "triage") -> str:
-        """The SQLAlchemy URL of a database; it names the port, for PGPORT in the environment must not."""
+    def database_url(self, name: str = "triage", *, role: str = "postgres") -> str:
+        """The SQLAlchemy URL of a database; it names the port, for PGPORT in the environment must not.
+
+        Args:
+            name: of the database.
+            role: who connects; by default the superuser.
+        """
         host = quote(os.fspath(self.socket_dir))
-        return f"postgresql+psycopg://postgres@/{quote(name, safe='')}?host={host}&port=5432"
+        return f"postgresql+psycopg://{quote(role, safe='')}@/{quote(name, safe='')}?host={host}&port=5432"
 
     @property
     def redis_url(self) -> str:

@@ -23,13 +23,13 @@ Triage: TypeAlias = Callable[..., Result]
 KEYS = {
     "enqueue": "message_id id attachments[] created",
     "explain": """
-        message_id id source thread role locale opted_out received_at outcome reason decided_by
+        message_id id source thread role locale opted_out received_at forgotten_at outcome reason decided_by
         attachments[] decisions[] retake_requests[] audit[]
     """,
     "retakes": "id message_id source thread locale status created_at model",
     "report": """
-        since until messages photos errors retake_requests overrides scores[] shadows[] oldest_pending_seconds by[]
-        groups[]
+        since until messages photos errors retention retake_requests overrides scores[] shadows[]
+        oldest_pending_seconds by[] groups[]
     """,
 }
 

@@ -1,0 +1,195 @@
+"""Which photos' bytes may go: blobs that are asked to, that nobody needs, and that the store holds without a row.
+
+A blob's row is the lock of its bytes: intake holds it while a photo is accepted, a purge while it removes one.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import ColumnElement, Text, delete, exists, func, literal, null, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+from sqlalchemy.types import BigInteger
+
+from triage.domain import AttachmentStatus, MessageId, new_id
+from triage.storage.engine import recordset
+from triage.storage.tables import TO_PURGE, Attachment, Blob, Message, ModelVersion
+
+_OPEN: Final = Attachment.status.in_([AttachmentStatus.PENDING, AttachmentStatus.IN_PROGRESS])
+_REMEMBERED: Final = timedelta(days=1)
+"""How long a purged blob that belongs to no attachment keeps its row: longer than any intake takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class DueBlob:
+    sha256: str
+    size_bytes: int
+
+
+def mark_older_than(session: Session, age: timedelta, *, limit: int) -> int:
+    """Asks for the removal of blobs whose every attachment is finished and was received that long ago.
+
+    Returns:
+        How many were marked; less than the limit where no more are there.
+    """
+    needed = _needed(func.clock_timestamp() - age)
+    old = Blob.created_at < func.clock_timestamp() - age
+    candidates = session.scalars(
+        select(Blob.sha256)
+        .where(Blob.purge_after.is_(None), old, ~needed)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    ).all()
+    return len(_mark(session, candidates, needed))  # asked a second time: an intake may have come before the lock
+
+
+def count_older_than(session: Session, age: timedelta) -> tuple[int, int]:
+    """How many blobs, and bytes, a purge of that age would remove, those that are marked already included."""
+    needed = _needed(func.clock_timestamp() - age)
+    due = Blob.purge_after.is_(None) & (Blob.created_at < func.clock_timestamp() - age) & ~needed
+    row = session.execute(
+        select(func.count(), func.coalesce(func.sum(Blob.size_bytes), 0)).where(or_(due, TO_PURGE))
+    ).one()
+    return int(row[0]), int(row[1])
+
+
+def count_marked(session: Session) -> tuple[int, int]:
+    """How many blobs, and bytes, wait for their removal."""
+    row = session.execute(select(func.count(), func.coalesce(func.sum(Blob.size_bytes), 0)).where(TO_PURGE)).one()
+    return int(row[0]), int(row[1])
+
+
+def lock_blobs_of(session: Session, message_id: MessageId) -> list[str]:
+    """Locks the blobs of a message's photos, in the order in which intake does."""
+    hashes = select(Attachment.sha256).where(Attachment.message_id == message_id, Attachment.uri.is_(None))
+    return list(
+        session.scalars(select(Blob.sha256).where(Blob.sha256.in_(hashes)).order_by(Blob.sha256).with_for_update())
+    )
+
+
+def mark_unreferenced(session: Session, hashes: Collection[str]) -> list[str]:
+    """Asks for the removal of those of these blobs that no attachment has any more. The caller holds their locks."""
+    return _mark(session, hashes, exists(select(Attachment.id).where(Attachment.sha256 == Blob.sha256)))
+
+
+def take_due(session: Session, *, limit: int, among: Collection[str] | None = None) -> list[DueBlob]:
+    """Locks blobs whose bytes are to go now. One whose photo is still to be scored is never among them."""
+    query = select(Blob.sha256, Blob.size_bytes).where(TO_PURGE, Blob.purge_after <= func.clock_timestamp())
+    if among is not None:
+        query = query.where(Blob.sha256 == func.any(list(among)))
+    locked = session.execute(query.order_by(Blob.purge_after).limit(limit).with_for_update(skip_locked=True)).all()
+    pending = set(
+        session.scalars(
+            select(Attachment.sha256).where(
+                Attachment.sha256 == func.any([row.sha256 for row in locked]), Attachment.uri.is_(None), _OPEN
+            )
+        )
+    )
+    return [DueBlob(row.sha256, row.size_bytes) for row in locked if row.sha256 not in pending]
+
+
+def purged(session: Session, hashes: Collection[str]) -> None:
+    """Notes that the bytes of these blobs are gone. The caller holds their locks."""
+    session.execute(update(Blob).where(Blob.sha256 == func.any(list(hashes))).values(purged_at=func.clock_timestamp()))
+
+
+def forget_unreferenced(session: Session) -> int:
+    """Deletes the rows of purged blobs that no attachment has any more: their hashes are forgotten too."""
+    rows = session.scalars(
+        delete(Blob)
+        .where(
+            Blob.purged_at < func.clock_timestamp() - _REMEMBERED,
+            ~exists(select(Attachment.id).where(Attachment.sha256 == Blob.sha256)),
+        )
+        .returning(Blob.sha256)
+    ).all()
+    return len(rows)
+
+
+def unknown_among(session: Session, hashes: Collection[str]) -> list[str]:
+    """Which of these are the hash of no blob, and of no model's weights either."""
+    rows = recordset("stored", [{"sha256": sha256} for sha256 in hashes], sha256=Text())
+    return list(
+        session.scalars(
+            select(rows.c.sha256).where(
+                ~exists(select(Blob.sha256).where(Blob.sha256 == rows.c.sha256)),
+                ~exists(select(ModelVersion.id).where(ModelVersion.weights_sha256 == rows.c.sha256)),
+            )
+        )
+    )
+
+
+def adopt(session: Session, sizes: dict[str, int]) -> int:
+    """Gives bytes that no row speaks of a row that asks for their removal, so that the usual locks hold for them."""
+    if not sizes:
+        return 0
+    rows = recordset(
+        "stray",
+        [{"sha256": sha256, "size_bytes": size} for sha256, size in sorted(sizes.items())],
+        sha256=Text(),
+        size_bytes=BigInteger(),
+    )
+    insertion = insert(Blob).from_select(
+        ["sha256", "size_bytes", "purge_after"],
+        select(rows.c.sha256, rows.c.size_bytes, func.clock_timestamp()).order_by(rows.c.sha256),
+    )
+    return len(session.scalars(insertion.on_conflict_do_nothing().returning(Blob.sha256)).all())
+
+
+def keep_again(session: Session, hashes: Collection[str]) -> None:
+    """Takes back that these blobs should go: a photo with the same bytes has come. The caller holds their locks."""
+    session.execute(
+        update(Blob).where(Blob.sha256 == func.any(list(hashes))).values(purge_after=null(), purged_at=null())
+    )
+
+
+def forget_message(session: Session, message_id: MessageId, *, actor: str, reason: str) -> None:
+    """Takes from a message's rows all that leads to a patient, and appends who did so to the audit trail."""
+    session.execute(select(func.forget_message(new_id(), message_id, actor, reason)))
+    session.expire_all()
+
+
+def count_purged(session: Session, received: Sequence[ColumnElement[bool]]) -> dict[str, int]:
+    """How many photos of these messages were purged, and how many of the messages forgotten."""
+    photos = session.scalar(
+        select(func.count())
+        .select_from(Attachment)
+        .join(Message, Message.id == Attachment.message_id)
+        .join(Blob, Blob.sha256 == Attachment.sha256)
+        .where(Blob.purged_at.is_not(None), *received)
+    )
+    messages = session.scalar(
+        select(func.count()).select_from(Message).where(Message.forgotten_at.is_not(None), *received)
+    )
+    return {"photos_purged": photos or 0, "messages_forgotten": messages or 0}
+
+
+def bytes_are_there() -> ColumnElement[bool]:
+    """Of an attachment: it may be fetched again, from the blob store or from its URI."""
+    gone = exists(select(Blob.sha256).where(Blob.sha256 == Attachment.sha256, Blob.purge_after.is_not(None)))
+    return or_(Attachment.uri.is_not(None), Attachment.sha256.is_not(None) & ~gone)
+
+
+def _needed(received_since: ColumnElement[datetime]) -> ColumnElement[bool]:
+    return exists(
+        select(literal(1)).where(
+            Attachment.sha256 == Blob.sha256,
+            Attachment.uri.is_(None),
+            or_(_OPEN, Attachment.created_at >= received_since),
+        )
+    )
+
+
+def _mark(session: Session, hashes: Collection[str], needed: ColumnElement[bool]) -> list[str]:
+    if not hashes:
+        return []
+    rows = session.scalars(
+        update(Blob)
+        .where(Blob.sha256 == func.any(list(hashes)), ~needed)
+        .values(purge_after=func.coalesce(Blob.purge_after, func.clock_timestamp()))
+        .returning(Blob.sha256),
+        execution_options={"synchronize_session": False},
+    ).all()
+    return list(rows)

@@ -1,0 +1,217 @@
+"""Database roles with as few rights as they need: one owns the tables, one does the work, one reads.
+
+What is not granted here, nobody but the owner may do. Every upgrade grants anew, so that a new table cannot be
+forgotten: a test asks for each table's line below.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from psycopg import sql
+from sqlalchemy import Connection, Engine, text
+
+from triage.storage.tables import Base
+
+MIGRATOR: Final = "triage_migrator"
+WORKER: Final = "triage_worker"
+REPORT: Final = "triage_report"
+ROLES: Final = (MIGRATOR, WORKER, REPORT)
+
+GRANT_LOCK: Final = 7216340002  # two upgrades at once would change the same rows of the catalogue
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What a worker may do with a table besides reading it: `update` names the columns."""
+
+    insert: bool = True
+    update: tuple[str, ...] = ()
+    delete: bool = False
+
+
+WORKER_MAY: Final[Mapping[str, Rights]] = {
+    "thread": Rights(update=("id",)),  # its row is locked, and a lock needs the right to update some column
+    "message": Rights(update=("current_decision_id",)),
+    "attachment": Rights(
+        update=(
+            "status",
+            "attempts",
+            "due_at",
+            "lease_token",
+            "lease_until",
+            "error_code",
+            "sha256",
+            "media_type",
+            "finished_at",
+        )
+    ),
+    "blob": Rights(update=("media_type", "purge_after", "purged_at"), delete=True),
+    "model_version": Rights(update=("card", "stage", "promoted_at")),
+    "run": Rights(
+        update=(
+            "status",
+            "progress",
+            "attempts",
+            "lease_token",
+            "lease_until",
+            "heartbeat_at",
+            "error",
+            "started_at",
+            "finished_at",
+        )
+    ),
+    "verdict": Rights(update=("origin", "run_id", "threshold", "acceptable")),  # out of the shadow: see its trigger
+    "decision": Rights(),
+    "retake_request": Rights(
+        update=("status", "claimed_by", "lease_token", "lease_until", "sent_at", "withdrawn_at", "withdrawn_reason")
+    ),
+    "audit_event": Rights(),
+    "audit_head": Rights(insert=False),
+    "alembic_version": Rights(insert=False),
+}
+
+HIDDEN_FROM_REPORT: Final[Mapping[str, tuple[str, ...]]] = {
+    "attachment": ("uri", "lease_token"),  # a URI may say more than an id, and who has a token may act with it
+    "retake_request": ("lease_token",),
+}
+
+FUNCTIONS: Final[Mapping[str, tuple[str, ...]]] = {
+    "refuse_change()": (),
+    "keep_verdict()": (),
+    "keep_decision()": (),
+    "chain_audit_event()": (),
+    "audit_hash(audit_event)": (),
+    "record_view(uuid, uuid, text)": (WORKER, REPORT),
+    "forget_message(uuid, uuid, text, text)": (WORKER,),
+}
+"""Who may call each function. Those that act run with the owner's rights and write their own audit event."""
+
+
+def creation(database: str) -> list[str]:
+    """The statements that make the roles and hand over a database, for a superuser to run or to read.
+
+    They may be run again. The database's tables, if there are any, come to belong to the migrator.
+    """
+    roles = ", ".join(ROLES)
+    name = sql.Identifier(database).as_string()
+    return [
+        *(_CREATE_ROLE.format(role=role) for role in ROLES),
+        f"REVOKE ALL ON DATABASE {name} FROM PUBLIC",
+        f"GRANT CONNECT ON DATABASE {name} TO {roles}",
+        "REVOKE ALL ON SCHEMA public FROM PUBLIC",
+        f"GRANT USAGE, CREATE ON SCHEMA public TO {MIGRATOR}",
+        f"REVOKE ALL ON SCHEMA public FROM {WORKER}, {REPORT}",
+        f"GRANT USAGE ON SCHEMA public TO {WORKER}, {REPORT}",
+        _HAND_OVER.format(
+            migrator=MIGRATOR,
+            tables=", ".join(f"'{table}'" for table in WORKER_MAY),
+            functions=", ".join(f"'{function.partition('(')[0]}'" for function in FUNCTIONS),
+        ),
+    ]
+
+
+_CREATE_ROLE: Final = """DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') THEN
+        CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
+    ELSIF EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}'
+                  AND (rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls)) THEN
+        RAISE EXCEPTION 'role {role} exists with more rights than it may have'
+            USING ERRCODE = 'invalid_role_specification';
+    END IF;
+END
+$$"""
+
+_HAND_OVER: Final = """DO $$
+DECLARE
+    thing regclass;
+    called regprocedure;
+BEGIN
+    FOR thing IN SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+                 AND relname IN ({tables}) AND relowner <> '{migrator}'::regrole LOOP
+        EXECUTE format('ALTER TABLE %s OWNER TO {migrator}', thing);
+    END LOOP;
+    FOR called IN SELECT oid FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+                  AND proname IN ({functions}) AND proowner <> '{migrator}'::regrole LOOP
+        EXECUTE format('ALTER FUNCTION %s OWNER TO {migrator}', called);
+    END LOOP;
+END
+$$"""
+
+
+def create(engine: Engine, passwords: Mapping[str, str] | None = None) -> None:
+    """Makes the roles, hands the database over to the migrator and grants what each role may do.
+
+    Args:
+        engine: connected as a superuser, to the database of the product.
+        passwords: by role; hashed here, so that the server and its log never see them. A role without one keeps what
+            it has: a new one can come in only where the server asks for no password.
+    """
+    with engine.begin() as connection:
+        _take_turns(connection)
+        for statement in creation(str(engine.url.database)):
+            _run(connection, statement)
+        for role, password in (passwords or {}).items():
+            _set_password(connection, role, password)
+        _grant(connection)
+
+
+def grant(engine: Engine) -> None:
+    """Grants what each role may do with the tables that there are; does nothing on a server without the roles."""
+    with engine.begin() as connection:
+        _take_turns(connection)
+        _grant(connection)
+
+
+def grants() -> Iterator[str]:
+    """The statements that take every right from the roles and give them what they may do."""
+    named = ", ".join(WORKER_MAY)
+    yield f"REVOKE ALL ON {named} FROM PUBLIC, {WORKER}, {REPORT}"
+    yield f"GRANT SELECT ON {named} TO {WORKER}"
+    for table, rights in WORKER_MAY.items():
+        if rights.insert:
+            yield f"GRANT INSERT ON {table} TO {WORKER}"
+        if rights.update:
+            yield f"GRANT UPDATE ({', '.join(rights.update)}) ON {table} TO {WORKER}"
+        if rights.delete:
+            yield f"GRANT DELETE ON {table} TO {WORKER}"
+        columns = _shown(table)
+        yield f"GRANT SELECT{f' ({columns})' if columns else ''} ON {table} TO {REPORT}"
+    for function, callers in FUNCTIONS.items():
+        yield f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC, {WORKER}, {REPORT}"
+        if callers:
+            yield f"GRANT EXECUTE ON FUNCTION {function} TO {', '.join(callers)}"
+
+
+def _shown(table: str) -> str:
+    """The columns that the report role reads, or nothing for all."""
+    if table not in HIDDEN_FROM_REPORT:
+        return ""
+    columns = (column.name for column in Base.metadata.tables[table].columns)
+    return ", ".join(name for name in columns if name not in HIDDEN_FROM_REPORT[table])
+
+
+def _grant(connection: Connection) -> None:
+    tables_are_there = connection.scalar(text("SELECT to_regclass('public.audit_head') IS NOT NULL"))
+    found: Any = connection.scalars(
+        text("SELECT rolname FROM pg_roles WHERE rolname = ANY(:roles)"), {"roles": list(ROLES)}
+    ).all()
+    if tables_are_there and set(found) == set(ROLES):
+        for statement in grants():
+            _run(connection, statement)
+
+
+def _take_turns(connection: Connection) -> None:
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": GRANT_LOCK})
+
+
+def _set_password(connection: Connection, role: str, password: str) -> None:
+    driver: Any = connection.connection.driver_connection
+    hashed = driver.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
+    statement = sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(hashed))
+    _run(connection, statement.as_string())
+
+
+def _run(connection: Connection, statement: str) -> None:
+    connection.execution_options(no_parameters=True).exec_driver_sql(statement)  # a % is a %

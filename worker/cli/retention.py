@@ -1,0 +1,71 @@
+"""`triage purge` and `triage forget`: photos go after a set time, a message on request."""
+
+from datetime import timedelta
+
+import click
+
+from triage.domain import MessageId
+from triage.retention import Retention
+from triage.retention import forget as forget_message
+from triage.storage import messages
+from worker.cli.output import json_option, print_json
+from worker.process import services
+
+
+@click.command()
+@click.option("--days", type=click.FloatRange(0, min_open=True), help="In place of TRIAGE_RETENTION__PHOTO_DAYS.")
+@click.option("--by", default="cli", show_default=True, help="Who purges: an opaque staff id.")
+@click.option("--dry-run", is_flag=True, help="Only count what would go.")
+@json_option
+def purge(days: float | None, by: str, *, dry_run: bool, as_json: bool) -> None:
+    """Remove the bytes of photos that were received that long ago; their rows, hashes and verdicts stay.
+
+    A photo that waits to be scored is never removed. Without a number of days, only what was forgotten goes, and files
+    of the store that no row speaks of. A purge that was killed is taken up by the next.
+    """
+    own = services()
+    keep = timedelta(days=days) if days else own.settings.keep_photos
+    retention = Retention(own.sessions, own.blobs, keep=keep)
+    document: dict[str, object] = {"days": keep / timedelta(days=1) if keep else None, "dry_run": dry_run}
+    if dry_run:
+        photos, size = retention.count_due()
+        strays = 0
+    else:
+        purged = retention.purge(actor=by)
+        photos, size, strays = purged.photos, purged.bytes, purged.strays
+    if as_json:
+        print_json(document | {"photos": photos, "bytes": size, "strays": strays})
+        return
+    verb = "would go" if dry_run else "gone"
+    click.echo(f"{verb}: {photos} photos, {size / 2**20:.1f} MiB; files without a row: {strays}")
+
+
+@click.command()
+@click.argument("message_id")
+@click.option("--source", help="Its source, where several senders use the same id.")
+@click.option("--by", required=True, help="Who forgets: an opaque staff id.")
+@click.option("--reason", required=True, help="A code or the number of the request; it stays for good.")
+@json_option
+def forget(message_id: str, source: str | None, by: str, reason: str, *, as_json: bool) -> None:
+    """Forget a message: its sender's ids, texts, URIs and photos. Verdicts, decisions and counts stay."""
+    own = services()
+    with own.sessions.begin() as session:
+        message = messages.find_message(session, message_id, source)
+        key = message.id
+        forgotten = forget_message(session, MessageId(key), by=by, reason=reason, policy=own.settings.retake_policy)
+    removed = own.retention.remove(actor=by, among=forgotten.blobs) if forgotten.blobs else None
+    if as_json:
+        print_json(
+            {
+                "id": str(key),
+                "photos": forgotten.photos,
+                "photos_removed": removed.photos if removed else 0,
+                "photos_shared": forgotten.shared,
+                "requests_withdrawn": forgotten.withdrawn,
+            }
+        )
+        return
+    click.echo(
+        f"message {key}: forgotten, with {forgotten.photos} photos; the bytes of {removed.photos if removed else 0} "
+        f"are gone, of {forgotten.shared} stay for another message"
+    )
