@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from typing import Final
 
+from sqlalchemy import text
+
 from tests.chaos.sender import Collector, Sent
 from triage.errors import ErrorCode
 from worker.bootstrap import Services
-from sqlalchemy import text
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,8 @@ def step_clocks(site: Site, scale: Scale) -> int:
         site.wait_for_work()
         for place, clock in enumerate(clocks.values()):
             clock.write_text(str(3600 * _HOURS[(step + place) % len(_HOURS)]))
-        kill(site, "scoring-1", child=True)  # its photos come back by a lease and a sweep
+        for name in ("scoring-1", "scoring-2"):
+            kill(site, name, child=True)  # what they hold comes back by a lease and a sweep
         site.fault_ended()
         site.settle()
     return n

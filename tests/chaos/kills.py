@@ -64,11 +64,10 @@ def roll(site: Site, scale: Scale) -> int:
     site.send(scale)
     for _ in range(scale.times):
         for name in ("scoring-1", "scoring-2", "intake-1", "beat-1"):
-            site.wait_for_work()
+            site.send(scale, 0.05)
             seconds = site.parts.restart(name, wait_seconds=_TERM_SECONDS)
             assert seconds < _TERM_SECONDS, f"{name} took {seconds:.0f} s to end"
             site.fault_ended()
-            site.send(scale, 0.05)
     site.settle()
     [(attempts,)] = site.query("SELECT max(attempts) FROM attachment")
     assert attempts == 1, "a lease ran out, so a message waited for it"

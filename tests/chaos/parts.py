@@ -111,7 +111,17 @@ class Parts:
     def _command(self, name: str) -> list[str]:
         kind = name.partition("-")[0]
         if kind == "beat":
-            command = [sys.executable, "-m", "celery", "--quiet", "--app", "worker.app", "beat", "--loglevel", "WARNING"]
+            command = [
+                sys.executable,
+                "-m",
+                "celery",
+                "--quiet",
+                "--app",
+                "worker.app",
+                "beat",
+                "--loglevel",
+                "WARNING",
+            ]
             command += ["--schedule", str(self._folder / f"{name}.schedule"), "--pidfile", ""]
         else:
             command = celery_command(kind)
