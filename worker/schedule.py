@@ -37,7 +37,7 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]  # likewise
 
     def tick(self, *_: Any, **__: Any) -> float:
         """Publishes what is due, and returns the seconds until it should be asked again."""
-        waits = [self.max_interval]
+        waits: list[float] = [self.max_interval]
         for entry in list(self.schedule.values()):
             is_due, seconds = self.is_due(entry)
             if is_due:

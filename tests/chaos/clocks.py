@@ -18,7 +18,7 @@ def can_shift() -> bool:
 
 
 def step_clocks(site: Site, scale: Scale) -> int:
-    """The clocks of beat, sweeper and one scorer step by hours, each another way; a scorer is killed after each step."""
+    """The clocks of beat, sweeper and scorers step by hours, each another way; scorers are killed after each step."""
     library = site.folder / "shifted_clock.so"
     subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, _SOURCE, "-ldl"], check=True)
     clocks = {}

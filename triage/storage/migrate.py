@@ -44,7 +44,7 @@ def is_current(engine: Engine) -> bool:
 
 
 def check_not_behind(session: Session) -> None:
-    """Refuses tables of an older release, and takes those of a newer one: a release only adds to what the last one uses.
+    """Refuses tables of an older release. Those of a newer one will do: it only adds to what this one uses.
 
     Raises:
         TablesOutdatedError: the tables lack what this release needs.

@@ -194,7 +194,8 @@ def is_held(session: Session, run_id: RunId) -> bool:
 
 def tonight(session: Session) -> date:
     """The date that names a nightly run, by the database's clock (UTC)."""
-    return session.scalars(select(func.date(func.timezone("UTC", func.clock_timestamp())))).one()
+    night: date = session.scalars(select(func.date(func.timezone("UTC", func.clock_timestamp())))).one()
+    return night
 
 
 def is_claimable(session: Session, kind: RunKind) -> bool:
