@@ -9,7 +9,7 @@ TORCH  ?= default
 PHOTOS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lint types contracts bench fuzz lock audit sbom clean
+.PHONY: help setup demo test chaos check format lint types contracts bench fuzz lock audit sbom clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -40,6 +40,9 @@ demo: setup  ## photos in, verdicts and flagged retakes out; PHOTOS=folder takes
 
 test: setup  ## run the tests (`alembic check` is one of them), with a real Postgres and Redis that they start themselves
 	@$(BIN)/python -m pytest $(ARGS)
+
+chaos: setup  ## every fault on real processes and 1,000 photos each, 30 minutes; ARGS="kills --json chaos.json" picks
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 check: setup lint types contracts test  ## everything that must hold before a commit
 

@@ -96,7 +96,7 @@ class PhotoAssessor:
             return NotAssessable(attachment.id, error.code, sha256_of(data), sniff(data))
         except TransientError as error:
             return Failed(attachment.id, error.code)
-        except MemoryError:
+        except Exception:  # memory, or whatever else one photo brings about: it counts as that photo's attempt
             return Failed(attachment.id, ErrorCode.SCORING_FAILED)
 
 

@@ -328,7 +328,6 @@ class Run:
     status: RunStatus
     parameters: Mapping[str, object]
     progress: Mapping[str, object]
-    is_leased: bool
     attempts: int
     error: str | None
     created_at: datetime

@@ -15,6 +15,10 @@ class ServiceUnavailableError(TriageError):
     """Postgres, Redis or the blob store does not answer. Trying again later may help."""
 
 
+class TablesOutdatedError(ServiceUnavailableError):
+    """The database has the tables of an older release. Nothing is begun until `triage db upgrade` was run."""
+
+
 class ModelError(TriageError):
     """A model artifact is missing, damaged or of another version. The worker stops: no photo can be scored."""
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
 from triage.domain import AssessedBatch, Claim, NotAssessable, Recorded, Scored, VerdictOrigin
@@ -9,7 +10,7 @@ from triage.retakes.decide import decide_messages
 from triage.retakes.policy import RetakePolicy
 from triage.storage import inbox as queue
 from triage.storage import verdicts
-from triage.storage.engine import Sessions
+from triage.storage.engine import Sessions, persist
 from triage.storage.inbox import RetryRules
 
 
@@ -42,7 +43,16 @@ class PostgresInbox:
             return queue.has_retries(session)
 
     def record(self, claim: Claim, batch: AssessedBatch) -> Recorded:
-        """Writes states and verdicts under the claim's token and decides the messages that are complete."""
+        """Writes states and verdicts under the claim's token and decides the messages that are complete.
+
+        A database that does not answer is asked again until the lease is over: results in hand outlive its restart.
+
+        Raises:
+            ServiceUnavailableError: it did not answer in that time, or its tables are not those of this release.
+        """
+        return persist(partial(self._record, claim, batch), patience_seconds=self._lease.total_seconds())
+
+    def _record(self, claim: Claim, batch: AssessedBatch) -> Recorded:
         with self._sessions.begin() as session:
             queue.lock_threads(session, [item.id for item in batch.assessments])
             written = queue.finish(session, claim.token, batch.assessments, self._rules)
@@ -76,7 +86,10 @@ class PostgresInbox:
         )
 
     def release(self, claim: Claim) -> int:
-        """Gives back what was claimed and not worked on."""
+        """Gives back what was claimed and not worked on, as soon as the database answers."""
+        return persist(partial(self._release, claim), patience_seconds=self._lease.total_seconds())
+
+    def _release(self, claim: Claim) -> int:
         with self._sessions.begin() as session:
             return queue.release(session, claim.token)
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import partial
 
-from triage.domain import Recorded
-from triage.errors import ModelError
+from triage.domain import AssessedBatch, Recorded
+from triage.errors import ModelError, ServiceUnavailableError
 from triage.ports import Assessor, Background, Inbox, Work
 
 
@@ -196,7 +196,7 @@ class _Drain:
         if not work.is_background:
             self._batches += 1
             self._network_seconds += batch.network_seconds
-        self._writing = self._behind.submit(work.record, batch)
+        self._writing = self._behind.submit(_write, work, batch)
 
     def _settle(self) -> None:
         """Waits until the batch before is written."""
@@ -214,3 +214,13 @@ class _Drain:
         for work in filter(None, waiting):
             with suppress(Exception):  # Postgres may be what failed; the lease gives it back then
                 work.release()
+
+
+def _write(work: Work, batch: AssessedBatch) -> Recorded | None:
+    """A batch that the database does not take is given back: no photo is to blame, so its attempt does not count."""
+    try:
+        return work.record(batch)
+    except ServiceUnavailableError:
+        with suppress(Exception):  # the error above is told; the lease gives the batch back then
+            work.release()
+        raise

@@ -2,11 +2,12 @@
 
 A run is a cursor over attachment ids, so it needs no rows of its own, resumes wherever it was cut off and is shared by
 all workers: each takes the next chunk under a short lock. What a lost worker left behind is found by a further pass,
-one photo at a time, so that a photo that kills its worker takes no other with it.
+one photo at a time, so that a photo that kills its worker takes no other with it. Passes follow one another while they
+bring verdicts: workers may be killed as often as they like.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Self
@@ -30,9 +31,9 @@ from triage.ports import Assessor, Work
 from triage.retakes.decide import reconsider_unsent
 from triage.retakes.policy import RetakePolicy
 from triage.storage import inbox, runs, verdicts
-from triage.storage.engine import Sessions
+from triage.storage.engine import Sessions, persist
 
-_MAX_PASSES = 3
+_MIN_PASSES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class Progress:
         in_flight: taken by a worker and not yet written.
         after: the cursor, an attachment id.
         passes: passes begun.
+        scored_before: verdicts written when this pass began.
         withdrawn: retake requests withdrawn, not sent yet, because their message passes now.
         good_to_bad, bad_to_good: photos whose verdict is another than that of the inbox.
     """
@@ -56,13 +58,16 @@ class Progress:
     in_flight: int = 0
     after: str | None = None
     passes: int = 1
+    scored_before: int = 0
     withdrawn: int = 0
     good_to_bad: int = 0
     bad_to_good: int = 0
 
     @classmethod
     def of(cls, run: Run) -> Self:
-        return cls(**dict(run.progress))  # type: ignore[arg-type]  # written by this class alone
+        """What a newer release has added is left out: its workers and this one's may share a run."""
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in run.progress.items() if name in known})  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +155,9 @@ class PostgresRescoring:
             runs.end(session, chunk.run_id, RunStatus.FAILED, error=str(error))
 
     def _write(self, chunk: _Chunk, batch: AssessedBatch) -> None:
+        persist(partial(self._write_once, chunk, batch), patience_seconds=self._lease.total_seconds())
+
+    def _write_once(self, chunk: _Chunk, batch: AssessedBatch) -> None:
         with self._sessions.begin() as session:
             self._record(session, chunk, batch)
 
@@ -179,15 +187,23 @@ class PostgresRescoring:
         attachments = verdicts.without_verdict(session, model, after=after, since=since, limit=size) if size > 0 else []
         if attachments:
             progress = replace(progress, after=str(attachments[-1].id), in_flight=progress.in_flight + len(attachments))
-        elif progress.in_flight and run.is_leased:
+        elif progress.in_flight and runs.is_held(session, run.id):
             return None  # other workers still hold chunks of this pass
         else:
             remaining = verdicts.count_without(session, model, since=since) if size > 0 else 0
-            if not remaining or progress.passes == _MAX_PASSES:
+            is_in_vain = progress.passes >= _MIN_PASSES and progress.scored == progress.scored_before
+            if not remaining or is_in_vain:
                 runs.beat_shared(session, run.id, lease=self._lease, progress=asdict(replace(progress, in_flight=0)))
                 runs.end(session, run.id, RunStatus.DONE)
                 return _Chunk(run.id, model, [])
-            progress = replace(progress, after=None, in_flight=0, failed=0, passes=progress.passes + 1)
+            progress = replace(
+                progress,
+                after=None,
+                in_flight=0,
+                failed=0,
+                passes=progress.passes + 1,
+                scored_before=progress.scored,
+            )
         runs.beat_shared(session, run.id, lease=self._lease, progress=asdict(progress))
         return _Chunk(run.id, model, attachments)
 

@@ -13,13 +13,13 @@ from kombu.entity import Exchange, Queue
 
 from worker.broker import guard
 from worker.logging import configure_logging
+from worker.schedule import MAINTENANCE, SWEEP, Interval
 from worker.settings import Settings, load_settings
 from worker.transport import sign_messages, tls_options
 from worker.wakeups import DRAIN, TRAIN
 
 INBOX: Final = "inbox"
 INTAKE: Final = "intake"
-MAINTENANCE: Final = "maintenance"
 TRAINING: Final = "training"
 
 WORKERS: Final = {
@@ -32,7 +32,7 @@ WORKERS: Final = {
 _ROUTES: Final = {
     DRAIN: INBOX,
     "inbox.submit": INTAKE,
-    "inbox.sweep": MAINTENANCE,
+    SWEEP: MAINTENANCE,
     "rescoring.start": MAINTENANCE,
     "retention.purge": MAINTENANCE,
     TRAIN: TRAINING,
@@ -104,13 +104,13 @@ def create_app(settings: Settings) -> Celery:
 
 
 def _schedule(settings: Settings) -> dict[str, dict[str, Any]]:
-    sweep = settings.inbox.sweep_seconds
     return {
-        # a sweep that waited longer than its interval is dropped: the next one does the same
-        "inbox.sweep": {"task": "inbox.sweep", "schedule": sweep, "options": {"expires": 2 * sweep}},
+        # it never expires, for that would be told by two machines' clocks; the scheduler holds it back while one waits
+        SWEEP: {"task": SWEEP, "schedule": Interval(settings.inbox.sweep_seconds)},
+        # asked for again all through the hour, for a beat that was just restarted; the run's key makes it one a night
         "rescoring.nightly": {
             "task": "rescoring.start",
-            "schedule": crontab(hour=str(settings.schedule.rescoring_hour_utc), minute="0"),
+            "schedule": crontab(hour=str(settings.schedule.rescoring_hour_utc), minute="*/10"),
         },
         "retention.nightly": {
             "task": "retention.purge",

@@ -91,6 +91,7 @@ def configure_logging(level: str = "INFO", fmt: str = "json", stream: TextIO | N
     for ours in ("triage", "worker"):
         logging.getLogger(ours).setLevel(level)
     logging.captureWarnings(True)
+    logging.raiseExceptions = False  # a line that cannot be written is lost: its report would show what it was made of
 
 
 def _strip_arguments(record: logging.LogRecord) -> bool:

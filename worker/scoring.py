@@ -14,7 +14,7 @@ from triage.quality.engines import Engine
 from triage.quality.engines.choose import choose_device
 from triage.quality.scorer import Scorer
 from triage.rescoring import PostgresRescoring
-from triage.storage import models
+from triage.storage import migrate, models
 from triage.storage.models import RegisteredModel
 from worker.bootstrap import Services
 from worker.engine import load_engine
@@ -67,8 +67,10 @@ class Scoring:
 
         Raises:
             ModelError: there is none, or it cannot be loaded.
+            TablesOutdatedError: what is scored could not be recorded.
         """
         with self._services.sessions() as session:
+            migrate.check_not_behind(session)  # what cannot be recorded is not claimed
             model = models.live(session)
             shadows = models.shadows(session)
         if model is None:

@@ -7,8 +7,17 @@ from sqlalchemy import text
 
 from tests.assessor import SimpleAssessor
 from tests.integration.conftest import Clinic, ScriptedAssessor, scored
-from triage.domain import AssessedBatch, ClaimedAttachment, MessageId, ModelVersionId, Outcome, Run, RunStatus
-from triage.errors import ModelError
+from triage.domain import (
+    AssessedBatch,
+    ClaimedAttachment,
+    Failed,
+    MessageId,
+    ModelVersionId,
+    Outcome,
+    Run,
+    RunStatus,
+)
+from triage.errors import ErrorCode, ModelError
 from triage.pipeline import DrainLimits, drain
 from triage.quality.card import Card
 from triage.rescoring import PostgresRescoring, start_rescoring
@@ -306,3 +315,57 @@ def test_night_has_one_run_when_two_beats_start_it(clinic: Clinic, make_other: C
     (first, first_is_new), (second, second_is_new) = started
     assert first.id == second.id
     assert (first_is_new, second_is_new) == (True, False)
+
+
+def test_run_goes_on_while_passes_bring_verdicts_however_often_workers_are_lost(
+    clinic: Clinic, make_other: Callable[[float], OtherModel]
+) -> None:
+    clinic.send("m1", *(f"{name}/0.9" for name in "abcdef"))
+    clinic.drain()
+    model = make_other(0.3)
+    run = _start(clinic, model)
+
+    def n_judged() -> int:
+        [(n,)] = clinic.query("SELECT count(*) FROM verdict WHERE origin = 'rescoring'")
+        return int(n)
+
+    for expected in range(6):  # in each pass one photo is judged, and the workers that took the others are lost
+        while n_judged() == expected:
+            step(_rescoring(clinic, model))
+        while n_judged() < 6:
+            with clinic.sessions.begin() as session:
+                chunk = _rescoring(clinic, model)._take(session)
+            if chunk is None or not chunk.attachments:
+                break
+        _expire_leases(clinic)
+    finished = _finish(clinic, model, run)
+
+    assert (finished.status, finished.progress["scored"]) == (RunStatus.DONE, 6)
+
+
+def test_run_ends_when_passes_bring_nothing(clinic: Clinic, make_other: Callable[[float], OtherModel]) -> None:
+    clinic.send("m1", "a/0.9")
+    clinic.drain()
+    run = _start(clinic, make_other(0.3))
+    model = FailsAlways(make_other(0.3).model_version_id, 0.3)
+
+    finished = _finish(clinic, model, run)
+
+    assert (finished.status, finished.progress["scored"], finished.progress["failed"]) == (RunStatus.DONE, 0, 1)
+
+
+class FailsAlways(OtherModel):
+    def assess(self, attachments: Sequence[ClaimedAttachment]) -> AssessedBatch:
+        failed = [Failed(attachment.id, ErrorCode.SCORING_FAILED) for attachment in attachments]
+        return AssessedBatch(self.model_version_id, 0.5, failed)
+
+
+def test_progress_of_a_newer_release_is_understood(clinic: Clinic, make_other: Callable[[float], OtherModel]) -> None:
+    clinic.send("m1", "a/0.9")
+    clinic.drain()
+    model = make_other(0.3)
+    run = _start(clinic, model)
+    with clinic.sessions.begin() as session:
+        session.execute(text("""UPDATE run SET progress = '{"added_later": 1}'"""))
+
+    assert _finish(clinic, model, run).progress["scored"] == 1

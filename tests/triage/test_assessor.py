@@ -13,6 +13,7 @@ from triage.assessor import Judge, PhotoAssessor, map_or_bisect
 from triage.domain import AttachmentId, ClaimedAttachment, Failed, ModelVersionId, NotAssessable, Scored, new_id
 from triage.errors import ErrorCode, ModelError
 from triage.imaging.decode import Decoder
+from triage.imaging.photo import DecodedPhoto
 from triage.quality.engines.torch_exact import TorchEngine
 from triage.quality.scorer import Scorer
 from triage.storage.blobs import BlobStore, PhotoSource, sha256_of
@@ -153,3 +154,35 @@ def _black_jpeg() -> bytes:
     file = io.BytesIO()
     Image.new("RGB", (96, 96)).save(file, "JPEG")
     return file.getvalue()
+
+
+class Crashing(Decoder):
+    """Raises what nobody foresaw, for one photo."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__()
+        self._data = data
+
+    def decode(self, data: bytes) -> DecodedPhoto:
+        if data == self._data:
+            raise ZeroDivisionError
+        return super().decode(data)
+
+
+def test_photo_alone_fails_when_preparing_it_raises_what_nobody_foresaw(
+    tmp_path: Path, jpeg: Callable[..., bytes]
+) -> None:
+    blobs = BlobStore(str(tmp_path / "blobs"))
+    good, bad = (ClaimedAttachment(AttachmentId(new_id()), blobs.put(jpeg(seed)), None, 1) for seed in (1, 2))
+    with ThreadPoolExecutor(2) as decoders:
+        assessor = PhotoAssessor(
+            Judge(MODEL, threshold=0.5, scorer=Scorer(TorchEngine(Constant(0.0)), good_votes=2)),
+            source=PhotoSource(blobs, UriPolicy([], max_bytes=1)),
+            decoder=Crashing(jpeg(2)),
+            threads=decoders,
+        )
+        batch = assessor.prepare([good, bad])()
+
+    found = {item.id: item for item in batch.assessments}
+    assert isinstance(found[good.id], Scored)
+    assert found[bad.id] == Failed(bad.id, ErrorCode.SCORING_FAILED)  # an attempt that counts, so it ends some day

@@ -1,10 +1,11 @@
 """The connection to Postgres."""
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Engine, TableValuedAlias, bindparam, column, create_engine, func
 from sqlalchemy.dialects.postgresql import JSONB
@@ -12,9 +13,12 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session, sessionmaker
 
-from triage.errors import ServiceUnavailableError, UsageError
+from triage.errors import ServiceUnavailableError, TablesOutdatedError, UsageError
 
+Result = TypeVar("Result")
 Sessions = sessionmaker[Session]
+
+_PAUSE_SECONDS: Final = 0.5
 
 
 def create_database_engine(url: str, *, pool_size: int = 4, connect_timeout_seconds: int = 5) -> Engine:
@@ -37,7 +41,11 @@ def create_database_engine(url: str, *, pool_size: int = 4, connect_timeout_seco
             "connect_timeout": connect_timeout_seconds,
             "application_name": "triage",
             "options": "-c timezone=UTC -c lock_timeout=30s -c idle_in_transaction_session_timeout=60s",
+            # a server that vanished, as in a failover, is noticed within a minute, idle or in the middle of a statement
             "keepalives_idle": 30,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 60_000,
         },
     )
 
@@ -61,14 +69,39 @@ def database_errors() -> Iterator[None]:
         if error.connection_invalidated:
             raise ServiceUnavailableError("the connection to Postgres was cut: try again") from error
         if getattr(error.orig, "sqlstate", None) in {"42P01", "42703"}:  # undefined table or column
-            raise ServiceUnavailableError(
-                "the database's tables are not up to date: run `triage db upgrade`"
-            ) from error
+            raise outdated_tables() from error
         if getattr(error.orig, "sqlstate", None) == "42501":  # insufficient privilege
             raise UsageError(
                 "this database role may not do that: docs/operations.md says which role each command needs"
             ) from error
         raise
+
+
+def persist(transaction: Callable[[], Result], *, patience_seconds: float) -> Result:
+    """Runs a transaction again for as long as the database does not answer, so that work in hand outlives an outage.
+
+    Args:
+        transaction: harmless if an attempt before it was committed and nobody heard of it.
+        patience_seconds: after which it is not tried again.
+
+    Raises:
+        ServiceUnavailableError: the database did not answer in that time, or (at once) its tables are outdated.
+    """
+    deadline = time.monotonic() + patience_seconds
+    while True:
+        try:
+            with database_errors():
+                return transaction()
+        except TablesOutdatedError:
+            raise
+        except ServiceUnavailableError:
+            if time.monotonic() + _PAUSE_SECONDS > deadline:
+                raise
+        time.sleep(_PAUSE_SECONDS)
+
+
+def outdated_tables() -> TablesOutdatedError:
+    return TablesOutdatedError("the database's tables are not up to date: run `triage db upgrade`")
 
 
 def recordset(name: str, rows: list[dict[str, Any]], **columns: Any) -> TableValuedAlias:

@@ -1,5 +1,6 @@
 """Migrations from code: upgrade, and whether the database is what this release expects."""
 
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -7,9 +8,11 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
+from sqlalchemy.orm import Session
 
 from triage.storage import roles
+from triage.storage.engine import outdated_tables
 
 _PACKAGE: Final = Path(__file__).resolve().parents[1]
 _INSTALLED: Final = _PACKAGE / "migrations"
@@ -41,6 +44,26 @@ def is_current(engine: Engine) -> bool:
     """Whether the database has this release's tables."""
     with engine.connect() as connection:
         return MigrationContext.configure(connection).get_current_revision() == head()
+
+
+def check_not_behind(session: Session) -> None:
+    """Refuses tables of an older release. Those of a newer one will do: it only adds to what this one uses.
+
+    Raises:
+        TablesOutdatedError: the tables lack what this release needs.
+    """
+    if session.scalar(text("SELECT version_num FROM alembic_version")) in _older_revisions():
+        raise outdated_tables()
+
+
+@cache
+def _older_revisions() -> frozenset[str | None]:
+    """Those before this release's; None is a database without any."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    script = ScriptDirectory.from_config(config)
+    revisions = {revision.revision for revision in script.walk_revisions()}
+    return frozenset({None, *revisions} - {script.get_current_head()})
 
 
 def head() -> str | None:

@@ -1,7 +1,7 @@
 """Training and rescoring runs: rows that a worker claims under a lease and keeps alive by heartbeats."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -186,6 +186,18 @@ def is_open(session: Session, kind: RunKind) -> bool:
     return session.scalar(select(tables.Run.id).where(OPEN_RUN, tables.Run.kind == kind).limit(1)) is not None
 
 
+def is_held(session: Session, run_id: RunId) -> bool:
+    """Whether a worker holds the run, by the database's clock."""
+    query = select(tables.Run.id).where(tables.Run.id == run_id, tables.Run.lease_until > func.clock_timestamp())
+    return session.scalar(query) is not None
+
+
+def tonight(session: Session) -> date:
+    """The date that names a nightly run, by the database's clock (UTC)."""
+    night: date = session.scalars(select(func.date(func.timezone("UTC", func.clock_timestamp())))).one()
+    return night
+
+
 def is_claimable(session: Session, kind: RunKind) -> bool:
     """Whether a run of this kind waits for a worker, or lost the one it had."""
     query = select(tables.Run.id).where(OPEN_RUN, _UNHELD, tables.Run.kind == kind).limit(1)
@@ -211,7 +223,6 @@ def _run(row: tables.Run) -> Run:
         status=RunStatus(row.status),
         parameters=row.parameters,
         progress=row.progress,
-        is_leased=row.lease_until is not None and row.lease_until > datetime.now(UTC),
         attempts=row.attempts,
         error=row.error,
         created_at=row.created_at,

@@ -1,13 +1,11 @@
 """The nightly rescoring: beat starts one run for a night and model; scoring workers do it between inbox batches."""
 
-from datetime import UTC, datetime
-
 import structlog
 from celery import shared_task
 
 from triage.errors import ServiceUnavailableError
 from triage.rescoring import start_rescoring
-from triage.storage import models
+from triage.storage import models, runs
 from triage.storage.engine import database_errors
 from worker.process import services
 
@@ -24,7 +22,7 @@ def start() -> None:
             if live is None:
                 log.warning("rescoring.skipped", kind="no_live_model")
                 return
-            run, created = start_rescoring(session, live.id, night=datetime.now(UTC).date())
+            run, created = start_rescoring(session, live.id, night=runs.tonight(session))
     except ServiceUnavailableError as error:
         log.warning("postgres.unavailable", error_type=type(error).__name__)
         return
