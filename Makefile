@@ -66,6 +66,7 @@ bench: setup  ## measure speed and memory, as ratios in one run
 	@$(BIN)/python -m benchmarks.network
 	@$(BIN)/python -m benchmarks.engines
 	@$(BIN)/python -m benchmarks.memory
+	@$(BIN)/python -m benchmarks.throughput
 
 fuzz: setup  ## attack the decoders with 20,000 damaged photos; ARGS="--inputs 100000 --first 20000" for others
 	@$(BIN)/python -m tests.fuzz $(ARGS)

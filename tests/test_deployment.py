@@ -133,7 +133,7 @@ def test_passwords_come_from_outside_and_are_demanded(compose: dict[str, Any]) -
 
 
 def test_each_container_connects_under_the_role_that_it_needs(compose: dict[str, Any]) -> None:
-    special = {"roles": "triage", "migrate": "triage_migrator", "reader": "triage_report"}
+    special = {"roles": "triage", "migrate": "triage_migrator", "reader": "triage_report", "metrics": "triage_report"}
     for name in PARTS:
         environment = compose["services"][name]["environment"]
         role = re.match(r"postgresql\+psycopg://(\w+):", environment["TRIAGE_DATABASE__URL"])
