@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
 from tests.chaos.site import LEASE_SECONDS, Scale, Site
-from triage.storage import migrate
+from triage.storage import migrate, roles
 from triage.storage.engine import create_database_engine
 
 _NEXT: Final = '''
@@ -43,7 +43,7 @@ def downgrade() -> None:
 def expand(site: Site, scale: Scale) -> int:
     """A next release's migration and its downgrade, while workers of this release score."""
     site.parts.start("scoring-1", "scoring-2", "intake-1", "beat-1")
-    engine = create_database_engine(site.state.database_url())
+    engine = create_database_engine(site.state.database_url(role=roles.MIGRATOR))
     config = _config_with_next(site, engine)
     for _ in range(scale.times):
         site.send(scale, 1 / scale.times)
@@ -64,7 +64,7 @@ def downgrade(site: Site, scale: Scale) -> int:
     """Tables of an older release under workers of this one: photos wait, unharmed, until the tables are there again."""
     site.parts.start("scoring-1", "scoring-2", "intake-1", "beat-1")
     site.send(scale)
-    engine = create_database_engine(site.state.database_url())
+    engine = create_database_engine(site.state.database_url(role=roles.MIGRATOR))
     for _ in range(scale.times):
         site.send(scale, 0.05)
         site.wait_for_work()

@@ -22,7 +22,7 @@ from tests.chaos.sender import Collector, Sender
 from triage.errors import ServiceUnavailableError
 from triage.quality.artifact import write_artifact
 from triage.quality.card import Card
-from triage.storage import migrate
+from triage.storage import migrate, roles
 from triage.storage.engine import create_database_engine, database_errors
 from worker.bootstrap import Services
 from worker.embedded.postgres import EmbeddedPostgres
@@ -92,6 +92,9 @@ class Site:
         self.redis.start()
         self.postgres.ensure_database("triage")
         engine = create_database_engine(self.state.database_url())
+        roles.create(engine)
+        engine.dispose()
+        engine = create_database_engine(self.state.database_url(role=roles.MIGRATOR))
         migrate.upgrade(engine)
         engine.dispose()
         self.add_model("first")
