@@ -160,7 +160,8 @@ def test_training_run_becomes_a_candidate_while_scoring_goes_on(
             ("strict", "live"),
             ("of-this-clinic", "candidate"),
         ]
-        assert not list((tmp_path / "runs").iterdir())  # neither photos nor checkpoint are left behind
+        # neither photos nor checkpoint are left behind, a moment after the end
+        assert eventually(lambda: not list((tmp_path / "runs").iterdir()))
 
 
 def test_killed_training_goes_on_and_ends_in_the_weights_of_an_undisturbed_one(
