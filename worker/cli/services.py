@@ -5,7 +5,6 @@ import signal
 import sys
 import time
 from datetime import timedelta
-from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -70,12 +69,11 @@ def worker(kind: str) -> NoReturn:
 
 
 @click.command()
-@click.option("--schedule", type=click.Path(path_type=Path), default=Path("/tmp/beat-schedule"), show_default=True)  # noqa: S108  # nothing secret; rebuilt if lost
-def beat(schedule: Path) -> NoReturn:
+def beat() -> NoReturn:
     """Run beat in the foreground: the sweeps and the nightly rescoring. Two at once do no harm."""
     load_settings()
     command = [sys.executable, "-m", "celery", "--quiet", "--app", "worker.app", "beat", "--loglevel", "WARNING"]
-    os.execv(sys.executable, [*command, "--schedule", str(schedule), "--pidfile", ""])
+    os.execv(sys.executable, [*command, "--pidfile", ""])
 
 
 @click.command()
