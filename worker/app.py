@@ -16,11 +16,10 @@ from worker.logging import configure_logging
 from worker.schedule import MAINTENANCE, SWEEP, Interval
 from worker.settings import Settings, load_settings
 from worker.transport import sign_messages, tls_options
-from worker.wakeups import DRAIN, TRAIN
+from worker.wakeups import DRAIN, TRAIN, TRAINING
 
 INBOX: Final = "inbox"
 INTAKE: Final = "intake"
-TRAINING: Final = "training"
 
 WORKERS: Final = {
     "scoring": (INBOX,),

@@ -3,6 +3,8 @@
 Losing one costs nothing but time: the sweeper publishes another. So a Redis that is down is logged and left alone.
 """
 
+from collections.abc import Callable
+
 import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
@@ -13,9 +15,7 @@ log = structlog.get_logger(__name__)
 
 DRAIN = "inbox.drain"
 TRAIN = "training.run"
-
-# A run may wait for hours behind another one; its wake-ups must not pile up meanwhile.
-_TRAIN_WINDOW_MS = 300_000
+TRAINING = "training"
 
 
 class WakeUps:
@@ -29,11 +29,14 @@ class WakeUps:
 
     def inbox(self) -> bool:
         """Wakes a scoring worker; returns whether a wake-up is under way."""
-        return self._publish(DRAIN)
+        return self._publish(DRAIN, lambda: self._redis.set(self._key(DRAIN), 1, nx=True, px=self._window_ms))
 
     def training(self) -> bool:
-        """Wakes a training worker; returns whether a wake-up is under way."""
-        return self._publish(TRAIN, window_ms=_TRAIN_WINDOW_MS)
+        """Wakes a training worker unless a wake-up waits in its queue; returns whether one is under way.
+
+        A run may wait for hours behind another one, and a worker may die as it takes a wake-up: no window fits both.
+        """
+        return self._publish(TRAIN, lambda: not self._redis.llen(f"{self._key_prefix}{TRAINING}"))
 
     def taken_up(self, task: str) -> None:
         """Says that a worker has taken the wake-up, so that the next piece of work publishes a new one."""
@@ -42,9 +45,9 @@ class WakeUps:
         except RedisError as error:
             log.warning("redis.unavailable", error_type=type(error).__name__, task=task)
 
-    def _publish(self, task: str, *, window_ms: int | None = None) -> bool:
+    def _publish(self, task: str, is_wanted: Callable[[], object]) -> bool:
         try:
-            if self._redis.set(self._key(task), 1, nx=True, px=window_ms or self._window_ms):
+            if is_wanted():
                 self._celery.send_task(task, ignore_result=True)
         except (RedisError, OperationalError, OSError) as error:
             log.warning("redis.unavailable", error_type=type(error).__name__, task=task)

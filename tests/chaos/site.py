@@ -137,6 +137,13 @@ class Site:
         )
         return int(n)
 
+    def _open_rows(self) -> list[Any]:
+        return self.query(
+            "SELECT 'attachment', status, attempts, lease_until, due_at FROM attachment "
+            "WHERE status IN ('pending', 'in_progress') UNION ALL "
+            "SELECT kind, status, attempts, lease_until, heartbeat_at FROM run WHERE status IN ('pending', 'running')"
+        )
+
     def wait_for_work(self) -> None:
         """Until a worker is in the middle of something."""
         self.wait_until(lambda: self.query("SELECT FROM attachment WHERE status = 'in_progress' LIMIT 1"))
@@ -161,7 +168,7 @@ class Site:
             if left != before:
                 deadline, before = time.monotonic() + _STALL_SECONDS, left
             if time.monotonic() > deadline:
-                raise AssertionError(f"{left} are open and nothing moved for {_STALL_SECONDS:.0f} s")
+                raise AssertionError(f"nothing moved for {_STALL_SECONDS:.0f} s; open: {self._open_rows()}")
             time.sleep(0.2)
         self.wait_until(lambda: not self.query("SELECT FROM retake_request WHERE status IN ('flagged', 'claimed')"))
 

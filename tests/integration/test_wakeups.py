@@ -6,10 +6,10 @@ from redis import Redis
 from sqlalchemy import text
 
 from triage.domain import IncomingAttachment, IncomingMessage
-from worker.app import INBOX, TRAINING
+from worker.app import INBOX
 from worker.bootstrap import Services
 from worker.settings import RedisSettings, Settings
-from worker.wakeups import DRAIN
+from worker.wakeups import DRAIN, TRAINING
 
 
 def _waiting(services: Services, settings: Settings, queue: str) -> int:
@@ -88,3 +88,14 @@ def test_wake_up_is_one_small_json_document_without_ids(services: Services, sett
     [message] = services.redis.lrange(f"{settings.redis.key_prefix}{INBOX}", 0, -1)
     assert b'"content-type": "application/json"' in message
     assert len(message) < 1500
+
+
+def test_training_is_woken_again_when_a_wake_up_was_taken_and_lost(services: Services, settings: Settings) -> None:
+    for _ in range(3):
+        assert services.wake_ups.training()
+    assert _waiting(services, settings, TRAINING) == 1
+
+    services.redis.delete(f"{settings.redis.key_prefix}{TRAINING}")  # a worker took it, and died of it at once
+    services.wake_ups.training()
+
+    assert _waiting(services, settings, TRAINING) == 1

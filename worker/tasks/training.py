@@ -17,7 +17,6 @@ def run() -> None:
     from worker.training import train_next  # torch is imported in the process that trains, and in no other
 
     own = services()
-    own.wake_ups.taken_up(TRAIN)
     try:
         with database_errors():
             while train_next(own):
