@@ -1,14 +1,14 @@
 """What a database does that is away for a moment, or has the tables of another release."""
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
 from tests.integration.conftest import Clinic, scored
 from triage.domain import AssessedBatch
 from triage.errors import ServiceUnavailableError, TablesOutdatedError
 from triage.pipeline import DrainLimits, drain
 from triage.storage import migrate
-from triage.storage.engine import persist
+from triage.storage.engine import Sessions, persist
 from worker.bootstrap import Services
 
 
@@ -52,14 +52,14 @@ def test_photos_keep_their_attempts_when_the_tables_are_older_than_the_worker(cl
     assert clinic.query("SELECT DISTINCT status, attempts FROM attachment") == [("pending", 0)]
 
 
-def test_nothing_is_claimed_when_the_tables_are_older_than_the_worker(services: Services) -> None:
-    migrate.downgrade(services.engine, "0001")
+def test_nothing_is_claimed_when_the_tables_are_older_than_the_worker(services: Services, engine: Engine) -> None:
+    migrate.downgrade(engine, "0001")
 
     with pytest.raises(TablesOutdatedError):
         services.scoring.drain()
 
 
-def test_tables_of_a_newer_release_will_do(services: Services) -> None:
-    with services.sessions.begin() as session:
+def test_tables_of_a_newer_release_will_do(sessions: Sessions) -> None:
+    with sessions.begin() as session:
         session.execute(text("UPDATE alembic_version SET version_num = 'newer'"))
         migrate.check_not_behind(session)
