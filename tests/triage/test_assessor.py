@@ -79,7 +79,7 @@ def test_each_attachment_gets_what_it_deserves(tmp_path: Path, jpeg: Callable[..
 
     good, truncated, poison, other = claimed(jpeg(1)), claimed(jpeg(2)[:800]), claimed(black), claimed(jpeg(3))
     refused = claimed(uri="file:///etc/passwd")
-    with ThreadPoolExecutor(2) as decoders:
+    with ThreadPoolExecutor(2) as decoders, Decoder() as decoder:
         assessor = PhotoAssessor(
             Judge(
                 MODEL,
@@ -87,7 +87,7 @@ def test_each_attachment_gets_what_it_deserves(tmp_path: Path, jpeg: Callable[..
                 scorer=Scorer(TorchEngine(FailsOnBlack(), photos_per_call=8), good_votes=2),
             ),
             source=PhotoSource(blobs, UriPolicy([], max_bytes=1)),
-            decoder=Decoder(),
+            decoder=decoder,
             threads=decoders,
         )
         batch = assessor.prepare([good, truncated, poison, other, refused])()
@@ -129,11 +129,11 @@ def test_models_in_the_shadow_score_the_same_photos_at_their_own_threshold(
         scorer = Scorer(TorchEngine(Constant(logit)), good_votes=2)
         return Judge(id_, threshold, scorer)
 
-    with ThreadPoolExecutor(2) as decoders:
+    with ThreadPoolExecutor(2) as decoders, Decoder() as decoder:
         assessor = PhotoAssessor(
             judge(MODEL, 0.0, 0.4),
             source=PhotoSource(blobs, UriPolicy([], max_bytes=1)),
-            decoder=Decoder(),
+            decoder=decoder,
             threads=decoders,
             shadows=[judge(other, 2.0, 0.9)],
         )
@@ -174,7 +174,7 @@ def test_photo_alone_fails_when_preparing_it_raises_what_nobody_foresaw(
 ) -> None:
     blobs = BlobStore(str(tmp_path / "blobs"))
     good, bad = (ClaimedAttachment(AttachmentId(new_id()), blobs.put(jpeg(seed)), None, 1) for seed in (1, 2))
-    with ThreadPoolExecutor(2) as decoders:
+    with ThreadPoolExecutor(2) as decoders, Decoder() as decoder:
         assessor = PhotoAssessor(
             Judge(MODEL, threshold=0.5, scorer=Scorer(TorchEngine(Constant(0.0)), good_votes=2)),
             source=PhotoSource(blobs, UriPolicy([], max_bytes=1)),

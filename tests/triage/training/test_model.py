@@ -154,7 +154,8 @@ def test_region_of_interest_is_cut_off_at_the_photo_and_never_made_up(tmp_path: 
     boxes = [Box(10, 10, 10**9, 10**9), Box(100, 0, 120, 20)]
     labels = [LabelledPhoto(tmp_path / "a.png", 2, box=box) for box in boxes]
 
-    photos, left_out = load_photos(labels, tmp_path / "photos", Decoder(), region_of_interest=True)
+    with Decoder() as decoder:
+        photos, left_out = load_photos(labels, tmp_path / "photos", decoder, region_of_interest=True)
 
     assert (len(photos), left_out) == (1, 1)
     assert bool((photos.photos == 200).all())
