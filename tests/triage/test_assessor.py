@@ -174,7 +174,7 @@ def test_photo_alone_fails_when_preparing_it_raises_what_nobody_foresaw(
 ) -> None:
     blobs = BlobStore(str(tmp_path / "blobs"))
     good, bad = (ClaimedAttachment(AttachmentId(new_id()), blobs.put(jpeg(seed)), None, 1) for seed in (1, 2))
-    with ThreadPoolExecutor(2) as decoders, Decoder() as decoder:
+    with ThreadPoolExecutor(2) as decoders:
         assessor = PhotoAssessor(
             Judge(MODEL, threshold=0.5, scorer=Scorer(TorchEngine(Constant(0.0)), good_votes=2)),
             source=PhotoSource(blobs, UriPolicy([], max_bytes=1)),
