@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections import Counter, defaultdict
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -17,6 +16,7 @@ from typing import Any, Final
 
 from tests.fuzz.inputs import damaged_file, format_of
 from tests.fuzz.promises import CONTAINED
+from triage.deadline import deadline
 
 STALL_SECONDS: Final = 60.0
 MAX_MEMORY_MB: Final = 3000
@@ -50,7 +50,7 @@ def run(first: int, last: int) -> Iterator[Found]:
                 found.broken[number] = outcome
             elif one["digest"] != other["digest"] and not {outcome, other["outcome"]} & CONTAINED:
                 found.broken[number] = "broken: the same pixels, whatever was in memory before"
-            elif one["memory_mb"] > MAX_MEMORY_MB:
+            elif max(one["memory_mb"], other["memory_mb"]) > MAX_MEMORY_MB:
                 found.broken[number] = "broken: bounded memory"
             found.longest_seconds = max(found.longest_seconds, one["seconds"], other["seconds"])
             found.memory_mb = max(found.memory_mb, one["memory_mb"], other["memory_mb"])
@@ -82,10 +82,6 @@ def _outcomes(first: int, last: int, pattern: str) -> Generator[dict[str, Any]]:
 def _read_line(feeder: subprocess.Popen[bytes]) -> dict[str, Any] | None:
     if feeder.stdout is None:
         raise ValueError("the process has no pipe")
-    watch = threading.Timer(STALL_SECONDS, feeder.kill)
-    watch.start()
-    try:
+    with deadline(STALL_SECONDS, feeder.kill):
         line = feeder.stdout.readline()
-    finally:
-        watch.cancel()
     return json.loads(line) if line.endswith(b"\n") else None

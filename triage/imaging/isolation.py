@@ -17,6 +17,7 @@ from typing import IO, Final
 
 import numpy as np
 
+from triage.deadline import deadline
 from triage.errors import AttachmentError, ErrorCode, TransientError
 from triage.imaging.formats import MediaType
 from triage.imaging.limits import ImageLimits
@@ -98,10 +99,10 @@ class _Process:
         if stdin is None or stdout is None:
             raise ValueError("the process has no pipes")
         if not self._is_ready:
-            with self._deadline(_START_SECONDS):
+            with deadline(_START_SECONDS, self._process.kill):
                 self._is_ready = stdout.read(len(READY)) == READY
         self._decoded += 1
-        with self._deadline(self._limits.decode_seconds) as is_over:
+        with deadline(self._limits.decode_seconds, self._process.kill) as is_over:
             try:
                 stdin.write(SIZE.pack(len(data)))
                 stdin.write(data)
@@ -144,23 +145,6 @@ class _Process:
             n_frames,
             _bounded(int(header["frame"]), n_frames),
         )
-
-    @contextmanager
-    def _deadline(self, seconds: float) -> Iterator[threading.Event]:
-        """Ends the process when the time is up, whereupon its pipes break; the event tells that from a crash."""
-        is_over = threading.Event()
-
-        def give_up() -> None:
-            is_over.set()
-            self._process.kill()
-
-        timer = threading.Timer(seconds, give_up)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield is_over
-        finally:
-            timer.cancel()
 
     def end(self) -> None:
         self._process.kill()

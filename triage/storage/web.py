@@ -10,6 +10,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Final, TypeAlias
 from urllib.parse import quote, urlsplit
 
+from triage.deadline import deadline
 from triage.errors import AttachmentError, ErrorCode
 
 Network: TypeAlias = IPv4Network | IPv6Network
@@ -103,19 +104,11 @@ def _secured(connection: socket.socket, name: str) -> ssl.SSLSocket:
 @contextmanager
 def _cut_after(seconds: float, connection: socket.socket) -> Iterator[threading.Event]:
     """Ends a connection for good: each read has a time limit of its own, but a server may send a byte at a time."""
-    was_cut = threading.Event()
     with connection.dup() as same:  # TLS takes the first one over
 
         def cut() -> None:
-            was_cut.set()
             with suppress(OSError):  # the server was faster
                 same.shutdown(socket.SHUT_RDWR)
 
-        timer = threading.Timer(seconds, cut)
-        timer.daemon = True
-        timer.start()
-        try:
+        with deadline(seconds, cut) as was_cut:
             yield was_cut
-        finally:
-            timer.cancel()
-            timer.join()
