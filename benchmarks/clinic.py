@@ -26,12 +26,13 @@ from triage.inbox import PostgresInbox
 from triage.intake import Intake, IntakeLimits
 from triage.quality.card import Card
 from triage.retakes.policy import RetakePolicy
-from triage.storage import migrate, models
+from triage.storage import models
 from triage.storage.blobs import BlobStore, PhotoSource
 from triage.storage.engine import Sessions, create_database_engine, create_sessions
 from triage.storage.inbox import RetryRules
 from triage.storage.uris import UriPolicy
 from worker.embedded.postgres import EmbeddedPostgres
+from worker.embedded.stack import migrate_database
 from worker.embedded.state import EmbeddedState
 
 BAD = PhotoScore(cumulative=(0.9, 0.2, 0.1, 0.05), patch_scores=(0.2,) * 5, score=0.2, grade=1)
@@ -94,8 +95,8 @@ def clinic() -> Iterator[Clinic]:
     try:
         postgres.start()
         postgres.ensure_database("triage")
+        migrate_database(state)
         engine = create_database_engine(state.database_url())
-        migrate.upgrade(engine)
         sessions = create_sessions(engine)
         yield _clinic(sessions, folder)
         engine.dispose()

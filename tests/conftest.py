@@ -17,12 +17,13 @@ from sqlalchemy import Engine
 
 from triage.domain import Stage
 from triage.quality.card import Card
-from triage.storage import migrate, models, roles
+from triage.storage import models, roles
 from triage.storage.engine import Sessions, create_database_engine, create_sessions
 from triage.storage.models import RegisteredModel
 from worker.bootstrap import Services
 from worker.embedded.postgres import EmbeddedPostgres
 from worker.embedded.redis import EmbeddedRedis
+from worker.embedded.stack import migrate_database
 from worker.embedded.state import EmbeddedState
 from worker.settings import (
     BlobSettings,
@@ -49,10 +50,7 @@ def embedded() -> Iterator[EmbeddedState]:
         postgres.start()
         redis.start()
         postgres.ensure_database(_TEMPLATE)
-        for role, change in (("postgres", roles.create), (roles.MIGRATOR, migrate.upgrade)):
-            engine = create_database_engine(state.database_url(_TEMPLATE, role=role))
-            change(engine)
-            engine.dispose()
+        migrate_database(state, _TEMPLATE)
         yield state
     finally:
         redis.stop()
@@ -81,6 +79,17 @@ def engine(database_url: str) -> Iterator[Engine]:
     engine = create_database_engine(database_url)
     yield engine
     engine.dispose()
+
+
+@pytest.fixture
+def empty_engine(embedded: EmbeddedState) -> Iterator[Engine]:
+    """A database without tables."""
+    postgres = EmbeddedPostgres(embedded)
+    postgres.ensure_database("empty")
+    engine = create_database_engine(embedded.database_url("empty"))
+    yield engine
+    engine.dispose()
+    postgres.drop_database("empty")
 
 
 @pytest.fixture

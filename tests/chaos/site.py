@@ -22,11 +22,11 @@ from tests.chaos.sender import Collector, Sender
 from triage.errors import ServiceUnavailableError
 from triage.quality.artifact import write_artifact
 from triage.quality.card import Card
-from triage.storage import migrate, roles
-from triage.storage.engine import create_database_engine, database_errors
+from triage.storage.engine import database_errors
 from worker.bootstrap import Services
 from worker.embedded.postgres import EmbeddedPostgres
 from worker.embedded.redis import EmbeddedRedis
+from worker.embedded.stack import migrate_database
 from worker.embedded.state import EmbeddedState
 from worker.settings import InboxSettings, RedisSettings, Settings
 
@@ -91,12 +91,7 @@ class Site:
         self.postgres.start()
         self.redis.start()
         self.postgres.ensure_database("triage")
-        engine = create_database_engine(self.state.database_url())
-        roles.create(engine)
-        engine.dispose()
-        engine = create_database_engine(self.state.database_url(role=roles.MIGRATOR))
-        migrate.upgrade(engine)
-        engine.dispose()
+        migrate_database(self.state)
         self.add_model("first")
         self.services.registry.promote("first", actor="chaos")
 

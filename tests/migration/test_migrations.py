@@ -1,6 +1,6 @@
 """Migrations on a real Postgres: up, down, up; what they make is what the code declares."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from alembic import command
@@ -11,20 +11,8 @@ from sqlalchemy.exc import DBAPIError
 from triage.domain import DecidedBy, DecisionId, MessageId, Outcome, Reason, new_id
 from triage.storage import audit, decisions, migrate
 from triage.storage.decisions import NewDecision
-from triage.storage.engine import Sessions, create_database_engine
+from triage.storage.engine import Sessions
 from triage.storage.tables import Base
-from worker.embedded.postgres import EmbeddedPostgres
-from worker.embedded.state import EmbeddedState
-
-
-@pytest.fixture
-def empty_engine(embedded: EmbeddedState) -> Iterator[Engine]:
-    postgres = EmbeddedPostgres(embedded)
-    postgres.ensure_database("empty")
-    engine = create_database_engine(embedded.database_url("empty"))
-    yield engine
-    engine.dispose()
-    postgres.drop_database("empty")
 
 
 def test_tables_come_go_and_come_again(empty_engine: Engine) -> None:

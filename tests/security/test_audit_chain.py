@@ -1,7 +1,7 @@
 """The audit trail as a chain of hashes: what was changed, taken out, moved or cut off is found."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from sqlalchemy import Engine, text
@@ -10,9 +10,7 @@ from tests.worker.cli.conftest import Result, environment, triage
 from triage.domain import new_id
 from triage.storage import audit, migrate
 from triage.storage.audit import GENESIS, Anchor
-from triage.storage.engine import Sessions, create_database_engine
-from worker.embedded.postgres import EmbeddedPostgres
-from worker.embedded.state import EmbeddedState
+from triage.storage.engine import Sessions
 
 __all__ = ["environment", "triage"]
 
@@ -180,39 +178,29 @@ def test_place_in_the_chain_cannot_be_chosen(sessions: Sessions) -> None:
         assert session.scalar(text("SELECT at > '2020-01-01' FROM audit_event"))
 
 
-@pytest.fixture
-def old_engine(embedded: EmbeddedState) -> Iterator[Engine]:
-    postgres = EmbeddedPostgres(embedded)
-    postgres.ensure_database("unchained")
-    engine = create_database_engine(embedded.database_url("unchained"))
-    yield engine
-    engine.dispose()
-    postgres.drop_database("unchained")
-
-
-def test_events_of_an_older_release_are_chained_by_the_migration_up_down_and_up(old_engine: Engine) -> None:
+def test_events_of_an_older_release_are_chained_by_the_migration_up_down_and_up(empty_engine: Engine) -> None:
     old_insert = text(
         "INSERT INTO audit_event (id, actor, action, subject_kind, subject_id, details) "
         "VALUES (:id, 'op-1', 'model.promoted', 'model', :id, '{\"b\": 1, \"a\": [0.5]}')"
     )
 
     def append() -> None:  # as a worker of the older release does, before the migration and after it
-        with old_engine.begin() as connection:
+        with empty_engine.begin() as connection:
             connection.execute(old_insert, {"id": new_id()})
 
-    migrate.upgrade(old_engine, "0002")
+    migrate.upgrade(empty_engine, "0002")
     for _ in range(3):
         append()
     for revision in ("0003", "head"):
-        migrate.upgrade(old_engine, revision)
+        migrate.upgrade(empty_engine, revision)
         append()
-        with Sessions(old_engine)() as session:
+        with Sessions(empty_engine)() as session:
             assert audit.verify(session).flaws == []
-    migrate.downgrade(old_engine, "0002")
+    migrate.downgrade(empty_engine, "0002")
     append()
-    migrate.upgrade(old_engine)
+    migrate.upgrade(empty_engine)
 
-    with Sessions(old_engine)() as session:
+    with Sessions(empty_engine)() as session:
         found = audit.verify(session)
     assert (found.events, found.flaws) == (6, [])
 

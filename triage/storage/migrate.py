@@ -20,8 +20,8 @@ MIGRATIONS: Final = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent / "mi
 """Inside the package where it was installed from a wheel, beside it in a checkout."""
 
 
-def alembic_config(engine: Engine) -> Config:
-    """Alembic over this engine, with no file of its own."""
+def alembic_config(engine: Engine | None = None) -> Config:
+    """Alembic over this engine, with no file of its own; without one it can read the migrations alone."""
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["engine"] = engine
@@ -59,15 +59,11 @@ def check_not_behind(session: Session) -> None:
 @cache
 def _older_revisions() -> frozenset[str | None]:
     """Those before this release's; None is a database without any."""
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    script = ScriptDirectory.from_config(config)
+    script = ScriptDirectory.from_config(alembic_config())
     revisions = {revision.revision for revision in script.walk_revisions()}
     return frozenset({None, *revisions} - {script.get_current_head()})
 
 
 def head() -> str | None:
     """The newest revision of this release."""
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    return ScriptDirectory.from_config(config).get_current_head()
+    return ScriptDirectory.from_config(alembic_config()).get_current_head()

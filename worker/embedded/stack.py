@@ -40,13 +40,8 @@ class EmbeddedStack:
         self.postgres.ensure_database("triage")
 
     def migrate(self) -> None:
-        """Makes the database roles, and brings the tables up to date as the one that owns them."""
-        for role, change in (("postgres", roles.create), (roles.MIGRATOR, migrate.upgrade)):
-            engine = create_database_engine(self.state.database_url(role=role))
-            try:
-                change(engine)
-            finally:
-                engine.dispose()
+        """As `migrate_database`."""
+        migrate_database(self.state)
 
     def recreate_database(self) -> None:
         """Begins with an empty database; what was in it is gone."""
@@ -66,3 +61,13 @@ class EmbeddedStack:
         self.workers.stop()
         self.redis.stop()
         self.postgres.stop()
+
+
+def migrate_database(state: EmbeddedState, name: str = "triage") -> None:
+    """Makes the database roles, and brings a database's tables up to date as the one that owns them."""
+    for role, change in (("postgres", roles.create), (roles.MIGRATOR, migrate.upgrade)):
+        engine = create_database_engine(state.database_url(name, role=role))
+        try:
+            change(engine)
+        finally:
+            engine.dispose()
