@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 import structlog
-from celery.worker.control import Panel
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as kombu_redis
 from kombu.transport.virtual import Empty
@@ -73,6 +72,8 @@ def guard(routes: Mapping[str, str], *, commands: bool = False) -> None:
     for scheme in ("redis", "rediss"):
         TRANSPORT_ALIASES[scheme] = "worker.broker:_Transport"
     if commands:
+        from celery.worker.control import Panel  # Celery's worker, which no sender and no command needs
+
         for command in set(Panel.data) - _ALLOWED_COMMANDS:
             del Panel.data[command]
 

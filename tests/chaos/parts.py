@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from typing import Final
 
 import psutil
 
-from worker.embedded.workers import celery_command
+from worker.embedded.workers import beat_command, celery_command
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _APP: Final = "tests.chaos.app"
@@ -111,18 +110,7 @@ class Parts:
     def _command(self, name: str) -> list[str]:
         kind = name.partition("-")[0]
         if kind == "beat":
-            command = [
-                sys.executable,
-                "-m",
-                "celery",
-                "--quiet",
-                "--app",
-                "worker.app",
-                "beat",
-                "--loglevel",
-                "WARNING",
-            ]
-            command += ["--schedule", str(self._folder / f"{name}.schedule"), "--pidfile", ""]
+            command = beat_command()
         else:
             command = celery_command(kind)
             command[command.index("--hostname") + 1] = f"{name}@%h"

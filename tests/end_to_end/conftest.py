@@ -67,10 +67,9 @@ class Deployment:
     def start(self, *kinds: str) -> None:
         """Starts workers; `intake` runs beat too."""
         for kind in kinds:
-            beat_file = self.folder / "beat-schedule" if kind == "intake" else None
             with self.log(kind).open("ab") as log:
                 self.workers[kind] = subprocess.Popen(
-                    celery_command(kind, beat_file=beat_file),
+                    celery_command(kind, beat=kind == "intake"),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,

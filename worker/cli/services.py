@@ -14,7 +14,7 @@ from triage.storage.health import Part, stalled
 from worker.app import WORKERS
 from worker.cli.output import json_option, print_json, print_table
 from worker.embedded.stack import EmbeddedStack
-from worker.embedded.workers import celery_command
+from worker.embedded.workers import beat_command, celery_command
 from worker.process import services
 from worker.pulse import Sign
 from worker.settings import Settings, load_settings
@@ -72,8 +72,7 @@ def worker(kind: str) -> NoReturn:
 def beat() -> NoReturn:
     """Run beat in the foreground: the sweeps and the nightly rescoring. Two at once do no harm."""
     load_settings()
-    command = [sys.executable, "-m", "celery", "--quiet", "--app", "worker.app", "beat", "--loglevel", "WARNING"]
-    os.execv(sys.executable, [*command, "--pidfile", ""])
+    os.execv(sys.executable, beat_command())
 
 
 @click.command()

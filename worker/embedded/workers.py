@@ -18,28 +18,34 @@ from worker.app import WORKERS
 from worker.embedded.service import is_alive
 from worker.embedded.state import EmbeddedState
 
+_CELERY: Final = (sys.executable, "-m", "celery", "--quiet", "--app", "worker.app")
 _STOP_SECONDS: Final = 5.0
 
 
-def celery_command(kind: str, *, beat_file: Path | None = None) -> list[str]:
+def celery_command(kind: str, *, beat: bool = False) -> list[str]:
     """The command of a worker: its queues, one child, and no chatter between workers.
 
     Args:
         kind: a key of `WORKERS`.
-        beat_file: runs beat inside this worker, with its state in this file; for one machine only.
+        beat: runs beat inside this worker; for one machine only.
 
     Raises:
         UsageError: there is no such kind.
     """
     if kind not in WORKERS:
         raise UsageError(f"no worker is called {kind!r}: choose {', '.join(WORKERS)}")
-    command = [
-        *(sys.executable, "-m", "celery", "--quiet", "--app", "worker.app", "worker"),
+    return [
+        *(*_CELERY, "worker"),
         *("--hostname", f"{kind}@%h", "--queues", ",".join(WORKERS[kind])),
         *("--pool", "prefork", "--concurrency", "1", "--loglevel", "WARNING"),
         *("--without-gossip", "--without-mingle"),
+        *(["--beat"] if beat else []),
     ]
-    return [*command, "--beat", "--schedule", str(beat_file)] if beat_file else command
+
+
+def beat_command() -> list[str]:
+    """The command of beat in a process of its own, of which there may be several."""
+    return [*_CELERY, "beat", "--loglevel", "WARNING", "--pidfile", ""]
 
 
 class EmbeddedWorkers:
@@ -62,10 +68,9 @@ class EmbeddedWorkers:
         """
         self.stop()
         for kind in kinds:
-            beat_file = self._state.root / "beat-schedule" if kind == "intake" else None
             with (self._state.logs / f"{kind}.log").open("ab") as log:
                 child = subprocess.Popen(
-                    celery_command(kind, beat_file=beat_file),
+                    celery_command(kind, beat=kind == "intake"),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
