@@ -21,7 +21,7 @@ from triage.errors import AttachmentError, ErrorCode
 from triage.imaging.formats import MediaType
 from triage.imaging.limits import ImageLimits
 from triage.imaging.photo import DecodedPhoto
-from triage.imaging.raster import check_size, damaged
+from triage.imaging.raster import check_size, damaged, truncated
 
 # What pydicom would complain of are values of the data set, which nobody may read.
 config.settings.reading_validation_mode = config.IGNORE
@@ -49,7 +49,7 @@ def decode_dicom(data: bytes, limits: ImageLimits) -> DecodedPhoto:
             dataset = dcmread(io.BytesIO(data))
         if not any(keyword in dataset for keyword in _PIXEL_KEYWORDS):
             if any("end of file" in str(warning.message).lower() for warning in told):
-                raise AttachmentError(ErrorCode.TRUNCATED, "the file ends before the photo does: send it again")
+                raise truncated()
             raise AttachmentError(ErrorCode.NO_PIXELS, "the DICOM file holds no picture: send the photo itself")
         n_frames = max(1, int(dataset.get("NumberOfFrames") or 1))
         check_size(int(dataset.Columns), int(dataset.Rows), n_frames, limits)
@@ -61,7 +61,7 @@ def decode_dicom(data: bytes, limits: ImageLimits) -> DecodedPhoto:
         raise AttachmentError(ErrorCode.CORRUPT, "the DICOM file's header is damaged: send it again") from error
     except Exception as error:  # a damaged data set makes pydicom raise anything
         if "less than expected" in str(error):
-            raise AttachmentError(ErrorCode.TRUNCATED, "the file ends before the photo does: send it again") from error
+            raise truncated() from error
         raise damaged(error) from error
     profile = dataset.get("ICCProfile") if pixels.ndim == 3 else None
     if pixels.ndim == 2:

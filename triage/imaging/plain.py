@@ -37,22 +37,22 @@ def is_plain(data: bytes, media_type: MediaType) -> bool:
 
 def _is_plain_jpeg(data: bytes) -> bool:
     """Grey or of three components. Source: ITU-T T.81, B.1.1 and B.2."""
-    position, work = 2, 0
+    position, pixels = 2, 0
     for _ in range(_MAX_SEGMENTS):
         if position > _MAX_HEADER_BYTES or position + 4 > len(data) or data[position] != 0xFF:
             return False
         marker = data[position + 1]
         if marker == 0xDA:
-            return 0 < work <= _MAX_PIXELS and work * data.count(_START_OF_SCAN) <= _MAX_WORK
+            return 0 < pixels <= _MAX_PIXELS and pixels * data.count(_START_OF_SCAN) <= _MAX_WORK
         if marker == 0xFF or marker in _STAND_ALONE:
             position += 1 if marker == 0xFF else 2
             continue
         (length,) = struct.unpack_from(">H", data, position + 2)
         if marker in _FRAMES:
-            if work or position + 10 > len(data) or data[position + 9] not in (1, 3):
+            if pixels or position + 10 > len(data) or data[position + 9] not in (1, 3):
                 return False
             height, width = struct.unpack_from(">HH", data, position + 5)
-            work = height * width
+            pixels = height * width
         position += 2 + length
     return False
 

@@ -109,11 +109,15 @@ def check_size(width: int, height: int, n_frames: int, limits: ImageLimits) -> N
         )
 
 
+def truncated() -> AttachmentError:
+    return AttachmentError(ErrorCode.TRUNCATED, "the file ends before the photo does: send it again")
+
+
 def damaged(error: Exception) -> AttachmentError:
     """What a decoder's own error means for the one who sent the photo; its text is not passed on."""
     text = str(error).lower()
     if "truncated" in text or "premature" in text or "unexpected end" in text or isinstance(error, EOFError):
-        return AttachmentError(ErrorCode.TRUNCATED, "the file ends before the photo does: send it again")
+        return truncated()
     if isinstance(error, NotImplementedError) or any(word in text for word in _UNSUPPORTED):
         return AttachmentError(
             ErrorCode.UNSUPPORTED_VARIANT, "this variant of the photo's format cannot be read: send it as JPEG or PNG"

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from triage.domain import RetakeStatus, RunKind, RunStatus
+from triage.domain import RetakeStatus, RunKind, RunStatus, Stage
 from triage.storage.health import Part, stalled
 from triage.storage.tables import (
     FRESH,
@@ -28,6 +28,8 @@ from triage.storage.tables import (
 )
 
 _DAY: Final = timedelta(days=1)
+_CLOSED: Final = (RetakeStatus.SENT, RetakeStatus.WITHDRAWN)
+_SHOWN_RUNS: Final = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def read_gauges(session: Session, *, lease: timedelta, stalled_after: timedelta)
     )
     models = session.execute(
         select(ModelVersion.name, ModelVersion.weights_sha256, ModelVersion.stage).where(
-            ModelVersion.stage.in_(["live", "shadow"])
+            ModelVersion.stage.in_([Stage.LIVE, Stage.SHADOW])
         )
     )
     return Gauges(
@@ -122,10 +124,6 @@ def read_gauges(session: Session, *, lease: timedelta, stalled_after: timedelta)
         models=[ModelInUse(name, sha256, stage) for name, sha256, stage in models],
         stalled={part.value: stalled(session, part, stalled_after, lease=lease) is not None for part in Part},
     )
-
-
-_CLOSED: Final = (RetakeStatus.SENT, RetakeStatus.WITHDRAWN)
-_SHOWN_RUNS: Final = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.FAILED)
 
 
 def _first_id(seconds: float) -> UUID:
