@@ -13,6 +13,7 @@ from kombu.entity import Exchange, Queue
 
 from worker.broker import guard
 from worker.logging import configure_logging
+from worker.results import SCHEMES
 from worker.schedule import MAINTENANCE, SWEEP, Interval
 from worker.settings import Settings, load_settings
 from worker.transport import sign_messages, tls_options
@@ -98,6 +99,7 @@ def create_app(settings: Settings) -> Celery:
         beat_schedule=_schedule(settings),
         beat_max_loop_interval=max(1.0, settings.inbox.sweep_seconds),
     )
+    app.loader.override_backends = dict.fromkeys(SCHEMES, "worker.results:TypesOfErrors")
     sign_messages(app, settings)
     return app
 

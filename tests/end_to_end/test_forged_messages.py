@@ -131,6 +131,8 @@ def test_forged_message_is_refused_with_a_log_line_and_stops_no_worker(deploy: D
         said = _said(clinic)
         assert clinic.workers["intake"].poll() is None
         assert PATIENT.encode() not in clinic.log("intake").read_bytes()
+        keys = services.redis.scan_iter(f"{services.settings.redis.key_prefix}*")
+        assert [key for key in keys if PATIENT.encode() in (services.redis.dump(key) or b"")] == []
 
     assert "Unrecoverable error: %r" not in said
     assert said["task.refused"] > len(_forged()) / 2

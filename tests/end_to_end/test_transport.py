@@ -213,6 +213,7 @@ def _dump(redis: Redis, prefix: str) -> bytes:
         b"hash": redis.hgetall,
         b"set": redis.smembers,
         b"zset": lambda key: redis.zrange(key, 0, -1, withscores=True),
+        b"none": lambda _: "taken by a worker meanwhile",
     }
     keys = list(redis.scan_iter(f"*{prefix}*"))
     assert all(key.startswith(prefix.encode()) for key in keys)
