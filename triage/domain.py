@@ -29,6 +29,11 @@ def new_id() -> UUID:
     return uuid7()
 
 
+def first_id(moment: datetime) -> UUID:
+    """The lowest UUIDv7 of a moment: the ids made from then on are not below it."""
+    return UUID(int=int(moment.timestamp() * 1000) << 80)
+
+
 class AttachmentStatus(StrEnum):
     PENDING = "pending"
     IN_PROGRESS = "in_progress"

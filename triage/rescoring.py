@@ -210,7 +210,8 @@ class PostgresRescoring:
     def _record(self, session: Session, chunk: _Chunk, batch: AssessedBatch) -> None:
         ids = [attachment.id for attachment in chunk.attachments]
         inbox.lock_threads(session, ids)
-        scored = [item for item in batch.assessments if isinstance(item, Scored)]
+        messages = inbox.messages_of(session, ids)
+        scored = [item for item in batch.assessments if isinstance(item, Scored) and item.id in messages]
         new = verdicts.add(
             session,
             scored,
@@ -221,7 +222,7 @@ class PostgresRescoring:
         )
         withdrawn = reconsider_unsent(
             session,
-            inbox.messages_of(session, ids),
+            set(messages.values()),
             self._policy,
             model_version_id=batch.model_version_id,
         )

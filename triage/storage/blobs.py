@@ -1,7 +1,6 @@
 """Where photos' bytes are: a content-addressed blob store, or a URI that a sender passed instead of bytes."""
 
 import hashlib
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -13,6 +12,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from triage.domain import ClaimedAttachment
+from triage.durable import write_durably
 from triage.errors import AttachmentError, ErrorCode, ServiceUnavailableError, TransientError
 from triage.storage.uris import UriPolicy
 
@@ -39,7 +39,7 @@ class BlobStore:
             if self._fs.exists(path) and self._fs.size(path) == len(data):
                 return sha256
             if isinstance(self._fs, LocalFileSystem):
-                _write_durably(Path(path), data)
+                write_durably(Path(path), data)
             else:
                 self._fs.pipe_file(path, data)
         except OSError as error:
@@ -154,16 +154,3 @@ def _filesystem(url: str) -> tuple[Any, str]:
             "the URL's scheme has no fsspec driver here: install it (s3fs, gcsfs, adlfs) or use another URL"
         ) from error
     return fs, path.rstrip("/")
-
-
-def _write_durably(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{uuid4().hex}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

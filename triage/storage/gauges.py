@@ -7,12 +7,11 @@ an index however many years of photos there are.
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
-from uuid import UUID
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from triage.domain import RetakeStatus, RunKind, RunStatus, Stage
+from triage.domain import RetakeStatus, RunKind, RunStatus, Stage, first_id
 from triage.storage.health import Part, stalled
 from triage.storage.tables import (
     FRESH,
@@ -70,8 +69,8 @@ class Gauges:
 def read_gauges(session: Session, *, lease: timedelta, stalled_after: timedelta) -> Gauges:
     """All of them in one transaction."""
     now = session.scalars(select(func.clock_timestamp())).one()
-    since = _first_id(now.timestamp() - _DAY.total_seconds())
     day_ago = now - _DAY
+    since = first_id(day_ago)
     count = func.count()
     due = [session.scalar(select(func.min(Attachment.due_at)).where(state)) for state in (FRESH, RETRY)]
     ages = [(now - at).total_seconds() for at in due if at is not None]
@@ -124,8 +123,3 @@ def read_gauges(session: Session, *, lease: timedelta, stalled_after: timedelta)
         models=[ModelInUse(name, sha256, stage) for name, sha256, stage in models],
         stalled={part.value: stalled(session, part, stalled_after, lease=lease) is not None for part in Part},
     )
-
-
-def _first_id(seconds: float) -> UUID:
-    """The lowest UUIDv7 of a moment."""
-    return UUID(int=int(seconds * 1000) << 80)

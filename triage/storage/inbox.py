@@ -80,10 +80,10 @@ def lock_threads(session: Session, attachment_ids: Collection[UUID]) -> None:
     session.execute(select(Thread.id).where(Thread.id.in_(threads)).order_by(Thread.id).with_for_update())
 
 
-def messages_of(session: Session, attachment_ids: Collection[UUID]) -> set[UUID]:
-    """The messages that these attachments belong to."""
-    rows = session.scalars(select(Attachment.message_id).where(Attachment.id == func.any(list(attachment_ids))))
-    return set(rows)
+def messages_of(session: Session, attachment_ids: Collection[UUID]) -> dict[UUID, UUID]:
+    """The message of each of these attachments; one that was archived meanwhile is left out."""
+    query = select(Attachment.id, Attachment.message_id).where(Attachment.id == func.any(list(attachment_ids)))
+    return {row.id: row.message_id for row in session.execute(query)}
 
 
 def finish(

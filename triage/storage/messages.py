@@ -58,20 +58,23 @@ class StoredAttachment:
 
 def add_threads(session: Session, keys: Collection[Key]) -> dict[Key, ThreadId]:
     """Inserts the threads that are new, locks all of them in one order, and returns their ids."""
-    rows = [{"id": new_id(), "source": source, "external_id": external_id} for source, external_id in sorted(keys)]
-    new = recordset("new", rows, id=Uuid(), source=Text(), external_id=Text())
-    session.execute(
-        insert(Thread)
-        .from_select(["id", "source", "external_id"], select(new).order_by(new.c.source, new.c.external_id))
-        .on_conflict_do_nothing()
-    )
-    found = session.execute(
-        select(Thread.id, Thread.source, Thread.external_id)
-        .join(new, (Thread.source == new.c.source) & (Thread.external_id == new.c.external_id))
-        .order_by(Thread.id)
-        .with_for_update(of=Thread)
-    )
-    return {(row.source, row.external_id): ThreadId(row.id) for row in found}
+    found: dict[Key, ThreadId] = {}
+    while len(found) < len(keys):  # one that was there and is archived or forgotten meanwhile is made anew
+        rows = [{"id": new_id(), "source": source, "external_id": external_id} for source, external_id in sorted(keys)]
+        new = recordset("new", rows, id=Uuid(), source=Text(), external_id=Text())
+        session.execute(
+            insert(Thread)
+            .from_select(["id", "source", "external_id"], select(new).order_by(new.c.source, new.c.external_id))
+            .on_conflict_do_nothing()
+        )
+        locked = session.execute(
+            select(Thread.id, Thread.source, Thread.external_id)
+            .join(new, (Thread.source == new.c.source) & (Thread.external_id == new.c.external_id))
+            .order_by(Thread.id)
+            .with_for_update(of=Thread)
+        )
+        found = {(row.source, row.external_id): ThreadId(row.id) for row in locked}
+    return found
 
 
 def add_messages(

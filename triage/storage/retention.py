@@ -64,9 +64,13 @@ def count_marked(session: Session) -> tuple[int, int]:
 def lock_blobs_of(session: Session, message_id: MessageId) -> list[str]:
     """Locks the blobs of a message's photos, in the order in which intake does."""
     hashes = select(Attachment.sha256).where(Attachment.message_id == message_id, Attachment.uri.is_(None))
-    return list(
-        session.scalars(select(Blob.sha256).where(Blob.sha256.in_(hashes)).order_by(Blob.sha256).with_for_update())
-    )
+    return lock_blobs(session, [row for row in session.scalars(hashes) if row is not None])
+
+
+def lock_blobs(session: Session, hashes: Collection[str]) -> list[str]:
+    """Locks those of these blobs that there are, in the order in which intake does."""
+    blobs = select(Blob.sha256).where(Blob.sha256 == func.any(list(hashes)))
+    return list(session.scalars(blobs.order_by(Blob.sha256).with_for_update()))
 
 
 def mark_unreferenced(session: Session, hashes: Collection[str]) -> list[str]:

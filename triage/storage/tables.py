@@ -80,7 +80,10 @@ def _now() -> Mapped[datetime]:
 
 
 class Thread(Base):
-    """A conversation. Its row is the lock under which the messages of the thread are decided one after another."""
+    """A conversation. Its row is the lock under which the messages of the thread are decided one after another.
+
+    `archived_at` is set in the transaction that removes the thread with all that belongs to it, and lets it go.
+    """
 
     __tablename__ = "thread"
     __table_args__ = (UniqueConstraint("source", "external_id"),)
@@ -88,6 +91,7 @@ class Thread(Base):
     id: Mapped[UUID] = _key()
     source: Mapped[str]
     external_id: Mapped[str]
+    archived_at: Mapped[datetime | None]
 
 
 class Message(Base):
@@ -101,6 +105,12 @@ class Message(Base):
             "received_at",
             postgresql_where=text("current_decision_id IS NULL"),
             info={"query": "reports: oldest pending message"},
+        ),
+        Index("ix_message__external_id", "external_id", info={"query": "commands: a message by its sender's id alone"}),
+        Index(
+            "ix_message__current_decision_id",
+            "current_decision_id",
+            info={"query": "archive: the message whose decision goes"},
         ),
     )
 
@@ -246,9 +256,9 @@ class Run(Base):
 
 
 class Verdict(Base):
-    """What one model says of one attachment: written once. A trigger refuses every change but one.
+    """What one model says of one attachment: written once. A trigger refuses every change but two.
 
-    What a model said in the shadow counts once it is asked in earnest.
+    What a model said in the shadow counts once it is asked in earnest, and the row goes when its thread is archived.
     """
 
     __tablename__ = "verdict"
@@ -282,7 +292,7 @@ class Verdict(Base):
 class Decision(Base):
     """Append-only: a change of mind is a new row that supersedes the old one. A trigger refuses UPDATE and DELETE.
 
-    But the note goes when its message is forgotten.
+    But the note goes when its message is forgotten, and the row when its thread is archived.
     """
 
     __tablename__ = "decision"
@@ -335,6 +345,7 @@ class RetakeRequest(Base):
             postgresql_where=OPEN_REQUEST,
             info={"query": "outbox: claim of requests not yet sent"},
         ),
+        Index("ix_retake_request__message_id", "message_id", info={"query": "explain: a message's requests"}),
         Index("ix_retake_request__thread_id", "thread_id", info={"query": "decisions: a thread's earlier requests"}),
         Index("ix_retake_request__created_at", "created_at", info={"query": "reports: requests since a time"}),
     )

@@ -37,6 +37,7 @@ _COMMANDS: Final = {
     "models": "worker.cli.models:models",
     "purge": "worker.cli.retention:purge",
     "forget": "worker.cli.retention:forget",
+    "archive": "worker.cli.archive:archive",
     "audit": "worker.cli.audit:audit",
     "db": "worker.cli.db:db",
     "doctor": "worker.cli.doctor:doctor",

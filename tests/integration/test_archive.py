@@ -1,0 +1,257 @@
+"""Threads leave the tables for files, whole and provably, and nothing else waits for it."""
+
+import gzip
+import hashlib
+import json
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from tests.integration.conftest import Clinic
+from tests.integration.test_rescoring import LEASE, OtherModel, make_other
+from tests.worker.cli.conftest import Result, environment, triage
+from triage import archive as archiving
+from triage.archive import archive
+from triage.domain import RunStatus
+from triage.errors import UsageError
+from triage.rescoring import PostgresRescoring, start_rescoring
+from triage.storage import archive as rows
+from triage.storage import audit, outbox, runs
+from triage.storage.roles import MIGRATOR
+from worker.embedded.state import EmbeddedState
+
+__all__ = ["environment", "make_other", "triage"]
+
+TABLES = ("thread", "message", "attachment", "verdict", "decision", "retake_request")
+
+
+def _archive(clinic: Clinic, folder: Path, before: datetime | None = None) -> list[dict[str, Any]]:
+    """Archives what is there, and returns the lines of the files that came of it."""
+    batches = list(archive(clinic.sessions, folder, before=before or datetime.now(UTC), actor="op-1"))
+    return [json.loads(line) for batch in batches for line in gzip.decompress(batch.file.read_bytes()).splitlines()]
+
+
+def _rows(clinic: Clinic, table: str) -> list[Any]:
+    return [row[0] for row in clinic.query(f"SELECT to_jsonb(t) FROM {table} t ORDER BY id")]
+
+
+def _send_retakes(clinic: Clinic) -> None:
+    """Acknowledges every request that is flagged."""
+    with clinic.sessions.begin() as session:
+        for request in outbox.claim(session, limit=100, lease=LEASE, by="sender"):
+            assert request.token
+            assert outbox.acknowledge(session, request.id, request.token)
+
+
+def test_thread_goes_with_every_row_and_each_is_in_the_file_as_it_was(clinic: Clinic, tmp_path: Path) -> None:
+    clinic.send("m-1", "0.2", thread="t")
+    clinic.send("m-2", "0.9", "unreadable", thread="t")
+    clinic.drain()
+    _send_retakes(clinic)
+    before = {table: _rows(clinic, table) for table in TABLES}
+    assert all(before.values())
+
+    [line] = _archive(clinic, tmp_path)
+
+    assert {table: _rows(clinic, table) for table in TABLES} == {table: [] for table in TABLES}
+    assert [line.pop("thread")] == [{k: v for k, v in row.items() if k != "archived_at"} for row in before["thread"]]
+    assert line == {f"{table}s": before[table] for table in TABLES if table != "thread"}
+
+
+def test_trail_has_the_hash_of_each_file_and_stays_whole(clinic: Clinic, tmp_path: Path) -> None:
+    clinic.send("m-1", "0.9")
+    clinic.drain()
+    [message_id] = [row.id for row in clinic.query("SELECT id FROM message")]
+    with clinic.sessions.begin() as session:
+        audit.record_view(session, message_id, actor="dr-1")
+    _archive(clinic, tmp_path)
+
+    [file] = tmp_path.iterdir()
+    assert file.stat().st_mode & 0o777 == 0o600
+    with clinic.sessions() as session:
+        assert audit.verify(session).flaws == []
+        assert [event.action for event in audit.events_of(session, message_id)] == ["message.seen"]
+        [event] = audit.events_of(session, UUID(file.name.partition(".")[0]))
+    assert (event.actor, event.action) == ("op-1", "threads.archived")
+    assert event.details == {
+        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+        "threads": 1,
+        "messages": 1,
+        "attachments": 1,
+        "verdicts": 1,
+    }
+
+
+def test_thread_stays_whole_while_anything_may_happen_in_it(clinic: Clinic, tmp_path: Path) -> None:
+    clinic.send("old", "0.9", thread="done")
+    clinic.send("answered", "0.9", thread="alive")
+    clinic.send("asked", "0.2", thread="request waits")
+    clinic.drain()
+    clinic.send("waits", "0.9", thread="photo waits")
+    before = datetime.now(UTC)
+    clinic.send("young", "0.9", thread="alive")
+    claim = clinic.inbox.claim(1, retry=False)
+    assert claim is not None
+
+    lines = _archive(clinic, tmp_path, before)
+
+    assert [line["thread"]["external_id"] for line in lines] == ["done"]
+    left = {row.external_id for row in clinic.query("SELECT external_id FROM message")}
+    assert left == {"answered", "asked", "waits", "young"}
+    assert _archive(clinic, tmp_path, before) == []
+    assert len(list(tmp_path.iterdir())) == 1  # a run that finds nothing leaves no file
+
+
+def test_every_old_thread_goes_when_there_are_many_batches(
+    clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archiving, "MESSAGES_AT_ONCE", 2)
+    for number in range(7):
+        clinic.send(f"m-{number}", "0.9", thread=f"t-{number // 2}")
+    clinic.drain()
+
+    lines = _archive(clinic, tmp_path)
+
+    assert sorted(line["thread"]["external_id"] for line in lines) == [f"t-{n}" for n in range(4)]
+    assert len(list(tmp_path.iterdir())) > 1
+    assert _rows(clinic, "message") == []
+
+
+def test_nothing_is_lost_when_it_is_cut_off_between_the_file_and_the_rows(
+    clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clinic.send("m-1", "0.9")
+    clinic.drain()
+    with monkeypatch.context() as cut:
+        cut.setattr(rows, "remove", _raise(InterruptedError()))
+        with pytest.raises(InterruptedError):
+            _archive(clinic, tmp_path)
+
+    [orphan] = tmp_path.iterdir()
+    assert len(_rows(clinic, "verdict")) == 1
+    assert _rows(clinic, "audit_event") == []
+
+    assert len(_archive(clinic, tmp_path)) == 1
+    assert len(list(tmp_path.iterdir())) == 2
+    assert orphan.name.partition(".")[0] not in {row["subject_id"] for row in _rows(clinic, "audit_event")}
+
+
+def test_nothing_is_removed_when_the_folder_cannot_be_written_to(clinic: Clinic, tmp_path: Path) -> None:
+    clinic.send("m-1", "0.9")
+    clinic.drain()
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+
+    with pytest.raises(UsageError, match="the archive cannot be written"):
+        _archive(clinic, tmp_path / "file")
+    assert len(_rows(clinic, "verdict")) == 1
+
+
+def test_messages_come_in_and_are_decided_while_an_archiving_stands_still(
+    clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All in the middle of its transaction: rows gone, nothing committed."""
+    clinic.send("old", "0.9", thread="old")
+    clinic.drain()
+    remove = rows.remove
+
+    def remove_slowly(*arguments: Any) -> dict[str, int]:
+        counts = remove(*arguments)
+        clinic.send("new", "0.2", thread="new")
+        clinic.drain()
+        return counts
+
+    monkeypatch.setattr(rows, "remove", remove_slowly)
+    _archive(clinic, tmp_path)
+
+    assert clinic.decisions("new") == [("retake", "no_photo_passed")]
+    assert clinic.decisions("old") == []
+
+
+def test_message_that_comes_into_a_thread_while_it_goes_begins_it_anew(
+    clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clinic.send("old", "0.9", thread="t")
+    clinic.drain()
+    remove = rows.remove
+    sender = threading.Thread(target=clinic.send, args=("new", "0.9"), kwargs={"thread": "t"})
+
+    def remove_while_one_comes(*arguments: Any) -> dict[str, int]:
+        sender.start()
+        sender.join(timeout=0.5)  # it waits for the thread's lock
+        assert sender.is_alive()
+        return remove(*arguments)
+
+    monkeypatch.setattr(rows, "remove", remove_while_one_comes)
+    _archive(clinic, tmp_path)
+    sender.join(timeout=30)
+
+    assert [row["external_id"] for row in _rows(clinic, "message")] == ["new"]
+    assert len(_rows(clinic, "thread")) == 1
+
+
+def test_rescoring_goes_on_when_photos_in_its_hands_were_archived(
+    clinic: Clinic, make_other: Callable[[float], OtherModel], tmp_path: Path
+) -> None:
+    clinic.send("old", "0.9")
+    clinic.drain()
+    before = datetime.now(UTC)
+    clinic.send("young", "0.9")
+    clinic.drain()
+    model = make_other(0.9)
+    with clinic.sessions.begin() as session:
+        run, _ = start_rescoring(session, model.model_version_id)
+    rescoring = PostgresRescoring(
+        clinic.sessions, lambda _: model, photos_per_batch=9, lease=LEASE, policy=clinic.policy
+    )
+    work = rescoring.take()
+    assert work is not None
+
+    _archive(clinic, tmp_path, before)
+    work.record(work.score())
+    while work := rescoring.take():
+        work.record(work.score())
+
+    with clinic.sessions() as session:
+        ended = runs.find(session, run.id)
+    assert (ended.status, ended.progress["scored"]) == (RunStatus.DONE, 1)
+
+
+def test_command_needs_the_role_that_owns_the_tables(
+    triage: Callable[..., Result],
+    environment: Callable[[str, str], None],
+    embedded: EmbeddedState,
+    database: str,
+    clinic: Clinic,
+    tmp_path: Path,
+) -> None:
+    clinic.send("old", "0.9")
+    clinic.drain()
+    command = ("archive", "--days", "1e-9", "--to", tmp_path / "archive")
+
+    refused = triage(*command)
+    assert (refused.code, refused.complaint()) == (
+        2,
+        "triage: this database role may not do that: docs/operations.md says which role each command needs",
+    )
+
+    assert len(_rows(clinic, "verdict")) == 1
+    environment("DATABASE__URL", embedded.database_url(database, role=MIGRATOR))
+    assert triage("archive", "--days", 1, "--dry-run", "--json").json["threads"] == 0
+    assert triage("archive", "--days", "1e-9", "--dry-run").out == "would go: 1 threads\n"
+    done = triage(*command, "--by", "op-1", "--json")
+
+    counts = {"threads": 1, "messages": 1, "attachments": 1, "verdicts": 1, "files": 1}
+    assert done.json == {"before": done.json["before"], "dry_run": False} | counts
+    assert _rows(clinic, "verdict") == []
+
+
+def _raise(error: Exception) -> Callable[..., Any]:
+    def call(*_: object) -> None:
+        raise error
+
+    return call

@@ -1,0 +1,108 @@
+"""Whole threads as lines of JSON, and their removal from the tables. Only the owner of the tables may remove them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, delete, exists, func, or_, select, text, update
+from sqlalchemy.orm import Session
+
+from triage.domain import AttachmentStatus, ThreadId, first_id
+from triage.storage.tables import OPEN_REQUEST, Attachment, Decision, Message, RetakeRequest, Thread, Verdict
+
+_HISTORIES = text(
+    """
+    SELECT jsonb_build_object(
+        'thread', to_jsonb(thread) - 'archived_at',
+        'messages', (SELECT jsonb_agg(to_jsonb(m) ORDER BY m.id) FROM message m WHERE m.thread_id = thread.id),
+        'attachments', (SELECT coalesce(jsonb_agg(to_jsonb(a) ORDER BY a.id), '[]') FROM attachment a
+                        JOIN message m ON m.id = a.message_id WHERE m.thread_id = thread.id),
+        'verdicts', (SELECT coalesce(jsonb_agg(to_jsonb(v) ORDER BY v.id), '[]') FROM verdict v
+                     JOIN attachment a ON a.id = v.attachment_id JOIN message m ON m.id = a.message_id
+                     WHERE m.thread_id = thread.id),
+        'decisions', (SELECT coalesce(jsonb_agg(to_jsonb(d) ORDER BY d.id), '[]') FROM decision d
+                      JOIN message m ON m.id = d.message_id WHERE m.thread_id = thread.id),
+        'retake_requests', (SELECT coalesce(jsonb_agg(to_jsonb(r) ORDER BY r.id), '[]') FROM retake_request r
+                            WHERE r.thread_id = thread.id)
+    )::text
+    FROM thread WHERE id = ANY(:threads) ORDER BY id
+    """
+)
+
+
+def next_messages(session: Session, *, after: UUID | None, before: datetime, limit: int) -> tuple[set[UUID], UUID]:
+    """The threads of the next messages received before a time, in the order of their ids, and the last of those ids."""
+    query = select(Message.id, Message.thread_id).where(Message.id < first_id(before)).order_by(Message.id).limit(limit)
+    rows = session.execute(query if after is None else query.where(Message.id > after)).all()
+    return {row.thread_id for row in rows}, rows[-1].id if rows else after or first_id(before)
+
+
+def lock_closed(session: Session, threads: Sequence[UUID] | set[UUID], *, before: datetime) -> list[ThreadId]:
+    """Locks those of these threads in which nothing happens any more; one that somebody else holds is left out."""
+    locked = session.scalars(
+        select(Thread.id)
+        .where(Thread.id == func.any(list(threads)))
+        .order_by(Thread.id)
+        .with_for_update(skip_locked=True)
+    ).all()
+    # asked under the locks: a message may have come before
+    closed = select(Thread.id).where(Thread.id == func.any(list(locked)), _is_closed(before)).order_by(Thread.id)
+    return [ThreadId(row) for row in session.scalars(closed)]
+
+
+def count_closed(session: Session, *, before: datetime) -> int:
+    """How many threads an archiving would take now."""
+    return session.scalar(select(func.count()).select_from(Thread).where(_is_closed(before))) or 0
+
+
+def _is_closed(before: datetime) -> ColumnElement[bool]:
+    """Of a thread: every message is older and decided, no photo waits, and no retake request is still to be sent."""
+    messages = select(Message.id).where(Message.thread_id == Thread.id)
+    is_in_use = or_(Message.received_at >= before, Message.current_decision_id.is_(None))
+    open_photo = Attachment.status.in_([AttachmentStatus.PENDING, AttachmentStatus.IN_PROGRESS])
+    return (
+        exists(messages)
+        & ~exists(messages.where(is_in_use))
+        & ~exists(messages.join(Attachment, Attachment.message_id == Message.id).where(open_photo))
+        & ~exists(select(RetakeRequest.id).where(RetakeRequest.thread_id == Thread.id, OPEN_REQUEST))
+    )
+
+
+def histories(session: Session, threads: Sequence[ThreadId]) -> list[str]:
+    """Each thread with every row that belongs to it, as one line of JSON: keys are tables, values rows as they are."""
+    return list(session.scalars(_HISTORIES, {"threads": list(threads)}))
+
+
+def photos_of(session: Session, threads: Sequence[ThreadId]) -> list[str]:
+    """The hashes of these threads' photos."""
+    query = (
+        select(Attachment.sha256)
+        .join(Message, Message.id == Attachment.message_id)
+        .where(Message.thread_id == func.any(list(threads)), Attachment.sha256.is_not(None))
+    )
+    return [row for row in session.scalars(query) if row is not None]
+
+
+def remove(session: Session, threads: Sequence[ThreadId]) -> dict[str, int]:
+    """Removes these threads, whose locks the caller holds, with every row that belongs to them.
+
+    Returns:
+        How many messages, attachments and verdicts are gone.
+    """
+    chosen = list(threads)
+    messages = select(Message.id).where(Message.thread_id == func.any(chosen))
+    attachments = select(Attachment.id).where(Attachment.message_id.in_(messages))
+    session.execute(update(Thread).where(Thread.id == func.any(chosen)).values(archived_at=func.clock_timestamp()))
+    removed = {"verdicts": _delete(session, Verdict, Verdict.attachment_id.in_(attachments))}
+    _delete(session, RetakeRequest, RetakeRequest.thread_id == func.any(chosen))
+    session.execute(update(Message).where(Message.id.in_(messages)).values(current_decision_id=None))
+    _delete(session, Decision, Decision.message_id.in_(messages))
+    removed["attachments"] = _delete(session, Attachment, Attachment.message_id.in_(messages))
+    removed["messages"] = _delete(session, Message, Message.thread_id == func.any(chosen))
+    _delete(session, Thread, Thread.id == func.any(chosen))
+    return removed
+
+
+def _delete(session: Session, table: type, which: ColumnElement[bool]) -> int:
+    result = session.execute(delete(table).where(which), execution_options={"synchronize_session": False})
+    return int(result.rowcount)  # type: ignore[attr-defined]  # a CursorResult, as for every DELETE
