@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import NewType, TypeAlias
+from typing import Final, NewType, TypeAlias
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -30,8 +30,13 @@ def new_id() -> UUID:
 
 
 def first_id(moment: datetime) -> UUID:
-    """The lowest UUIDv7 of a moment: the ids made from then on are not below it."""
+    """The lowest UUIDv7 of a moment, by the clock of the machine that makes it: see `CLOCKS_AGREE`."""
     return UUID(int=int(moment.timestamp() * 1000) << 80)
+
+
+CLOCKS_AGREE: Final = timedelta(days=1)
+"""To this, at the worst. Ids are made by senders and workers, times by the database: a range of ids that stands for one
+of times is wider by so much at each end."""
 
 
 class AttachmentStatus(StrEnum):

@@ -6,11 +6,12 @@ one photo at a time, so that a photo that kills its worker takes no other with i
 bring verdicts: workers may be killed as often as they like.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import date, datetime, timedelta
 from functools import partial
-from typing import Self
+from typing import Final, Self
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -32,8 +33,11 @@ from triage.retakes.decide import reconsider_unsent
 from triage.retakes.policy import RetakePolicy
 from triage.storage import inbox, runs, verdicts
 from triage.storage.engine import Sessions, persist
+from triage.storage.verdicts import Found
 
-_MIN_PASSES = 3
+_MIN_PASSES: Final = 3
+_SEARCH_SECONDS: Final = 0.1
+_FIRST: Final = UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,7 @@ class Progress:
         scored: verdicts written.
         failed: attachments that could not be scored in the pass so far.
         in_flight: taken by a worker and not yet written.
+        seconds_left: at the mean pace so far; None until anything is scored.
         after: the cursor, an attachment id.
         passes: passes begun.
         scored_before: verdicts written when this pass began.
@@ -56,6 +61,7 @@ class Progress:
     scored: int = 0
     failed: int = 0
     in_flight: int = 0
+    seconds_left: float | None = None
     after: str | None = None
     passes: int = 1
     scored_before: int = 0
@@ -101,7 +107,11 @@ def start_rescoring(
         "limit": limit,
     }
     dedupe_key = f"rescoring:{night.isoformat()}:{model_version_id}" if night else None
-    return runs.start(session, RunKind.RESCORING, parameters, dedupe_key=dedupe_key)
+    run, is_new = runs.start(session, RunKind.RESCORING, parameters, dedupe_key=dedupe_key)
+    if is_new:  # counted here and not by the worker that begins: it takes seconds where there are millions
+        total = verdicts.count_without(session, model_version_id, since=since)
+        run = runs.note(session, run.id, asdict(Progress(total=min(total, limit or total))))
+    return run, is_new
 
 
 class PostgresRescoring:
@@ -123,14 +133,17 @@ class PostgresRescoring:
         self._policy = policy
 
     def take(self) -> Work | None:
-        """One chunk, fetched and decoded. None where no run has anything to do now."""
+        """One chunk, fetched and decoded; an empty one after a long search. None where no run has anything to do."""
+        until = time.monotonic() + _SEARCH_SECONDS
         while True:
             with self._sessions.begin() as session:
                 chunk = self._take(session)
             if chunk is None:
                 return None
-            if not chunk.attachments:  # a run or a pass of it has ended
-                continue
+            if not chunk.attachments:  # a run or a pass of it has ended, or all that was looked at needs nothing
+                if time.monotonic() < until:
+                    continue
+                return _nothing(chunk)
             try:
                 score = self._assessor_of(chunk.model_version_id).prepare(chunk.attachments)
             except ModelError as error:
@@ -177,23 +190,29 @@ class PostgresRescoring:
         model = ModelVersionId(UUID(str(run.parameters["model_version_id"])))
         since = datetime.fromisoformat(str(run.parameters["since"])) if run.parameters["since"] else None
         progress = Progress.of(run)
-        if run.status is RunStatus.PENDING:
-            progress = replace(progress, total=verdicts.count_without(session, model, since=since))
-
         size = self._photos_per_batch if progress.passes == 1 else 1
         if run.parameters["limit"] is not None:
             size = min(size, int(str(run.parameters["limit"])) - progress.scored - progress.in_flight)
-        after = UUID(progress.after) if progress.after else None
-        attachments = verdicts.without_verdict(session, model, after=after, since=since, limit=size) if size > 0 else []
-        if attachments:
-            progress = replace(progress, after=str(attachments[-1].id), in_flight=progress.in_flight + len(attachments))
+        cursor = UUID(progress.after) if progress.after else _FIRST
+        found = Found([], cursor, is_end=True)
+        if size > 0:
+            found = verdicts.without_verdict(session, model, after=cursor, since=since, limit=size)
+        if found.attachments or not found.is_end:
+            progress = replace(
+                progress, after=str(found.looked_up_to), in_flight=progress.in_flight + len(found.attachments)
+            )
         elif progress.in_flight and runs.is_held(session, run.id):
             return None  # other workers still hold chunks of this pass
         else:
-            remaining = verdicts.count_without(session, model, since=since) if size > 0 else 0
+            is_complete = size <= 0 or not (progress.failed or progress.in_flight)
             is_in_vain = progress.passes >= _MIN_PASSES and progress.scored == progress.scored_before
-            if not remaining or is_in_vain:
-                runs.beat_shared(session, run.id, lease=self._lease, progress=asdict(replace(progress, in_flight=0)))
+            if is_complete or is_in_vain:
+                runs.beat_shared(
+                    session,
+                    run.id,
+                    lease=self._lease,
+                    progress=asdict(replace(progress, in_flight=0, seconds_left=0.0)),
+                )
                 runs.end(session, run.id, RunStatus.DONE)
                 return _Chunk(run.id, model, [])
             progress = replace(
@@ -205,7 +224,7 @@ class PostgresRescoring:
                 scored_before=progress.scored,
             )
         runs.beat_shared(session, run.id, lease=self._lease, progress=asdict(progress))
-        return _Chunk(run.id, model, attachments)
+        return _Chunk(run.id, model, found.attachments)
 
     def _record(self, session: Session, chunk: _Chunk, batch: AssessedBatch) -> None:
         ids = [attachment.id for attachment in chunk.attachments]
@@ -231,9 +250,11 @@ class PostgresRescoring:
         if run.status is not RunStatus.RUNNING:
             return  # cancelled meanwhile; the verdicts are true all the same
         progress = Progress.of(run)
+        n_scored = progress.scored + len(new)
         progress = replace(
             progress,
-            scored=progress.scored + len(new),
+            scored=n_scored,
+            seconds_left=_seconds_left(run, n_scored, progress.total),
             failed=progress.failed + len(ids) - len(scored),
             in_flight=max(0, progress.in_flight - len(ids)),
             withdrawn=progress.withdrawn + withdrawn,
@@ -241,3 +262,17 @@ class PostgresRescoring:
             bad_to_good=progress.bad_to_good + bad_to_good,
         )
         runs.beat_shared(session, run.id, lease=self._lease, progress=asdict(progress))
+
+
+def _seconds_left(run: Run, scored: int, total: int) -> float | None:
+    if not scored or run.started_at is None or run.heartbeat_at is None:
+        return None
+    pace = (run.heartbeat_at - run.started_at).total_seconds() / scored
+    return pace * max(0, total - scored)
+
+
+def _nothing(chunk: _Chunk) -> Work:
+    """A batch of nothing: the inbox has its turn, however long a run has to look for its next photo."""
+    return Work(
+        lambda: AssessedBatch(chunk.model_version_id, 0.0, []), lambda _: None, lambda: None, is_background=True
+    )

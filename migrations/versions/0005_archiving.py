@@ -8,10 +8,23 @@ down_revision = "0004"
 branch_labels = None
 depends_on = None
 
-INDEXES = {
-    "ix_message__current_decision_id": ("message", "current_decision_id", "archive: the message whose decision goes"),
-    "ix_message__external_id": ("message", "external_id", "commands: a message by its sender''s id alone"),
-    "ix_retake_request__message_id": ("retake_request", "message_id", "explain: a message''s requests"),
+INDEXES: dict[str, tuple[str, list[str], str | None, str]] = {
+    "ix_message__current_decision_id": (
+        "message",
+        ["current_decision_id"],
+        None,
+        "archive: the message whose decision goes",
+    ),
+    "ix_message__external_id": ("message", ["external_id"], None, "commands: a message by its sender''s id alone"),
+    "ix_retake_request__message_id": ("retake_request", ["message_id"], None, "explain: a message''s requests"),
+    "ix_retake_request__status": ("retake_request", ["status", "created_at"], None, "retakes: the newest in a state"),
+    "ix_blob__unmarked": (
+        "blob",
+        ["created_at"],
+        "purge_after IS NULL",
+        "retention: the oldest blobs that are kept",
+    ),
+    "ix_blob__purged": ("blob", ["created_at"], "purged_at IS NOT NULL", "reports: photos purged"),
 }
 
 # The one way for a verdict or a decision to go: with its thread, in the transaction that marks the thread as archived.
@@ -62,9 +75,10 @@ DECISION_ARCHIVED = """
 
 def upgrade() -> None:
     with op.get_context().autocommit_block():  # writers go on meanwhile; what a killed upgrade left is made anew
-        for name, (table, column, query) in INDEXES.items():
+        for name, (table, columns, where, query) in INDEXES.items():
             op.drop_index(name, table, if_exists=True, postgresql_concurrently=True)
-            op.create_index(name, table, [column], postgresql_concurrently=True)
+            predicate = sa.text(where) if where else None
+            op.create_index(name, table, columns, postgresql_concurrently=True, postgresql_where=predicate)
             op.execute(f"COMMENT ON INDEX {name} IS '{query}'")
     op.add_column("thread", sa.Column("archived_at", sa.TIMESTAMP(timezone=True), nullable=True))
     op.execute(KEEP_VERDICT.format(archived=VERDICT_ARCHIVED))
@@ -75,5 +89,5 @@ def downgrade() -> None:
     op.execute(KEEP_DECISION.format(archived=""))
     op.execute(KEEP_VERDICT.format(archived=""))
     op.drop_column("thread", "archived_at")
-    for name, (table, _, _) in INDEXES.items():
+    for name, (table, *_) in INDEXES.items():
         op.drop_index(name, table)

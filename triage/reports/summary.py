@@ -6,13 +6,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Date, case, cast, func, literal, select
+from sqlalchemy import ColumnElement, Date, case, cast, exists, func, literal, select, true
 from sqlalchemy.orm import Session, aliased
 
-from triage.domain import AttachmentStatus, DecidedBy, Outcome, RetakeStatus, VerdictOrigin
+from triage.domain import CLOCKS_AGREE, AttachmentStatus, DecidedBy, Outcome, RetakeStatus, VerdictOrigin, first_id
 from triage.quality.card import UNTRAINED, label_of
-from triage.storage.retention import count_purged
-from triage.storage.tables import Attachment, Decision, Message, ModelVersion, RetakeRequest, Verdict
+from triage.storage.tables import PURGED, Attachment, Blob, Decision, Message, ModelVersion, RetakeRequest, Verdict
 
 N_BINS: Final = 10
 
@@ -34,9 +33,17 @@ class Period:
     until: datetime | None = None
 
     def of(self, column: Any) -> list[ColumnElement[bool]]:
+        """Of a column of times: it lies in the period."""
         after = [column >= self.since] if self.since else []
         before = [column < self.until] if self.until else []
         return [*after, *before]
+
+    def may_be(self, id_column: Any) -> ColumnElement[bool]:
+        """Of an id: its row may belong to a message of the period, for it is no older.
+
+        It says nothing new, but the planner cannot know that years of other rows need not be looked at.
+        """
+        return id_column >= first_id(self.since - CLOCKS_AGREE) if self.since else true()
 
 
 def summarise(session: Session, period: Period, by: Sequence[Dimension] = ()) -> dict[str, Any]:
@@ -55,7 +62,7 @@ def summarise(session: Session, period: Period, by: Sequence[Dimension] = ()) ->
         "messages": messages,
         "photos": _photos(session, period),
         "errors": _errors(session, period),
-        "retention": count_purged(session, period.of(Message.received_at)),
+        "retention": _retention(session, period),
         "retake_requests": _retake_requests(session, period),
         "overrides": _overrides(session, period),
         "scores": _scores(session, period),
@@ -77,7 +84,7 @@ def _messages(session: Session, period: Period, by: Sequence[Dimension]) -> list
             func.count().filter(Message.current_decision_id.is_(None)).label("pending"),
         )
         .select_from(Message)
-        .outerjoin(Decision, Decision.id == Message.current_decision_id)
+        .outerjoin(Decision, (Decision.id == Message.current_decision_id) & period.may_be(Decision.id))
         .outerjoin(ModelVersion, ModelVersion.id == Decision.model_version_id)
         .where(*period.of(Message.received_at))
         .group_by(*keys)
@@ -113,7 +120,7 @@ def _photos(session: Session, period: Period) -> dict[str, int]:
     row = session.execute(
         select(func.count().label("total"), *counts)
         .join(Message, Message.id == Attachment.message_id)
-        .where(*period.of(Message.received_at))
+        .where(*period.of(Message.received_at), period.may_be(Attachment.id))
     ).one()
     return dict(row._mapping)
 
@@ -122,11 +129,19 @@ def _errors(session: Session, period: Period) -> dict[str, int]:
     rows = session.execute(
         select(Attachment.error_code, func.count())
         .join(Message, Message.id == Attachment.message_id)
-        .where(Attachment.error_code.is_not(None), *period.of(Message.received_at))
+        .where(Attachment.error_code.is_not(None), *period.of(Message.received_at), period.may_be(Attachment.id))
         .group_by(Attachment.error_code)
         .order_by(Attachment.error_code)
     )
     return {code: count for code, count in rows if code is not None}
+
+
+def _retention(session: Session, period: Period) -> dict[str, int]:
+    """Photos that came in the period and are purged, and messages that are forgotten."""
+    is_remembered = exists(select(Attachment.id).where(Attachment.sha256 == Blob.sha256))
+    photos = select(func.count()).select_from(Blob).where(PURGED, is_remembered, *period.of(Blob.created_at))
+    messages = select(func.count()).where(Message.forgotten_at.is_not(None), *period.of(Message.received_at))
+    return {"photos_purged": session.scalar(photos) or 0, "messages_forgotten": session.scalar(messages) or 0}
 
 
 def _retake_requests(session: Session, period: Period) -> dict[str, int]:
@@ -140,7 +155,7 @@ def _overrides(session: Session, period: Period) -> int:
         select(func.count())
         .select_from(Message)
         .join(Decision, Decision.id == Message.current_decision_id)
-        .where(Decision.decided_by == DecidedBy.PERSON, *period.of(Message.received_at))
+        .where(Decision.decided_by == DecidedBy.PERSON, *period.of(Message.received_at), period.may_be(Decision.id))
     )
     return session.scalar(query) or 0
 
@@ -197,7 +212,9 @@ def _shadows(session: Session, period: Period) -> list[dict[str, Any]]:
         .join_from(
             shadow,
             deciding,
-            (deciding.attachment_id == shadow.attachment_id) & (deciding.origin == VerdictOrigin.INBOX),
+            (deciding.attachment_id == shadow.attachment_id)
+            & (deciding.origin == VerdictOrigin.INBOX)
+            & period.may_be(deciding.id),
         )
         .join(ModelVersion, ModelVersion.id == shadow.model_version_id)
         .where(shadow.origin == VerdictOrigin.SHADOW, *period.of(shadow.created_at))

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, delete, exists, func, or_, select, text, update
 from sqlalchemy.orm import Session
 
-from triage.domain import AttachmentStatus, ThreadId, first_id
+from triage.domain import CLOCKS_AGREE, AttachmentStatus, ThreadId, first_id
 from triage.storage.tables import OPEN_REQUEST, Attachment, Decision, Message, RetakeRequest, Thread, Verdict
 
 _HISTORIES = text(
@@ -32,9 +32,14 @@ _HISTORIES = text(
 
 def next_messages(session: Session, *, after: UUID | None, before: datetime, limit: int) -> tuple[set[UUID], UUID]:
     """The threads of the next messages received before a time, in the order of their ids, and the last of those ids."""
-    query = select(Message.id, Message.thread_id).where(Message.id < first_id(before)).order_by(Message.id).limit(limit)
+    query = (
+        select(Message.id, Message.thread_id)
+        .where(Message.id < first_id(before + CLOCKS_AGREE))
+        .order_by(Message.id)
+        .limit(limit)
+    )
     rows = session.execute(query if after is None else query.where(Message.id > after)).all()
-    return {row.thread_id for row in rows}, rows[-1].id if rows else after or first_id(before)
+    return {row.thread_id for row in rows}, rows[-1].id if rows else after or first_id(before + CLOCKS_AGREE)
 
 
 def lock_closed(session: Session, threads: Sequence[UUID] | set[UUID], *, before: datetime) -> list[ThreadId]:

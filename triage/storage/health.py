@@ -30,7 +30,7 @@ def stalled(session: Session, part: Part, after: timedelta, *, lease: timedelta)
                 session.scalar(select(Attachment.id).where(state, Attachment.due_at < limit).limit(1))
                 for state in (FRESH, RETRY)
             )
-            moved = session.scalar(select(Verdict.id).where(Verdict.created_at > limit).limit(1)) or session.scalar(
+            moved = session.scalar(select(func.max(Verdict.created_at) > limit)) or session.scalar(
                 select(Attachment.id).where(LEASED, Attachment.lease_until - lease > limit).limit(1)
             )
             held = session.scalar(select(Attachment.id).where(LEASED, Attachment.lease_until - lease < limit).limit(1))

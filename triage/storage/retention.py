@@ -3,19 +3,19 @@
 A blob's row is the lock of its bytes: intake holds it while a photo is accepted, a purge while it removes one.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import ColumnElement, Text, delete, exists, func, literal, null, or_, select, update
+from sqlalchemy import ColumnElement, Text, TextClause, delete, exists, func, literal, null, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 from sqlalchemy.types import BigInteger
 
 from triage.domain import AttachmentStatus, MessageId, new_id
 from triage.storage.engine import recordset
-from triage.storage.tables import TO_PURGE, Attachment, Blob, Message, ModelVersion
+from triage.storage.tables import TO_PURGE, UNMARKED, Attachment, Blob, ModelVersion
 
 _OPEN: Final = Attachment.status.in_([AttachmentStatus.PENDING, AttachmentStatus.IN_PROGRESS])
 _REMEMBERED: Final = timedelta(days=1)
@@ -38,7 +38,8 @@ def mark_older_than(session: Session, age: timedelta, *, limit: int) -> int:
     old = Blob.created_at < func.clock_timestamp() - age
     candidates = session.scalars(
         select(Blob.sha256)
-        .where(Blob.purge_after.is_(None), old, ~needed)
+        .where(UNMARKED, old, ~needed)
+        .order_by(Blob.created_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
     ).all()
@@ -47,17 +48,18 @@ def mark_older_than(session: Session, age: timedelta, *, limit: int) -> int:
 
 def count_older_than(session: Session, age: timedelta) -> tuple[int, int]:
     """How many blobs, and bytes, a purge of that age would remove, those that are marked already included."""
-    needed = _needed(func.clock_timestamp() - age)
-    due = Blob.purge_after.is_(None) & (Blob.created_at < func.clock_timestamp() - age) & ~needed
-    row = session.execute(
-        select(func.count(), func.coalesce(func.sum(Blob.size_bytes), 0)).where(or_(due, TO_PURGE))
-    ).one()
-    return int(row[0]), int(row[1])
+    due = UNMARKED & (Blob.created_at < func.clock_timestamp() - age) & ~_needed(func.clock_timestamp() - age)
+    (photos, size), (marked, marked_size) = _count(session, due), count_marked(session)
+    return photos + marked, size + marked_size
 
 
 def count_marked(session: Session) -> tuple[int, int]:
     """How many blobs, and bytes, wait for their removal."""
-    row = session.execute(select(func.count(), func.coalesce(func.sum(Blob.size_bytes), 0)).where(TO_PURGE)).one()
+    return _count(session, TO_PURGE)
+
+
+def _count(session: Session, which: ColumnElement[bool] | TextClause) -> tuple[int, int]:
+    row = session.execute(select(func.count(), func.coalesce(func.sum(Blob.size_bytes), 0)).where(which)).one()
     return int(row[0]), int(row[1])
 
 
@@ -155,25 +157,14 @@ def forget_message(session: Session, message_id: MessageId, *, actor: str, reaso
     session.expire_all()
 
 
-def count_purged(session: Session, received: Sequence[ColumnElement[bool]]) -> dict[str, int]:
-    """How many photos of these messages were purged, and how many of the messages forgotten."""
-    photos = session.scalar(
-        select(func.count())
-        .select_from(Attachment)
-        .join(Message, Message.id == Attachment.message_id)
-        .join(Blob, Blob.sha256 == Attachment.sha256)
-        .where(Blob.purged_at.is_not(None), *received)
-    )
-    messages = session.scalar(
-        select(func.count()).select_from(Message).where(Message.forgotten_at.is_not(None), *received)
-    )
-    return {"photos_purged": photos or 0, "messages_forgotten": messages or 0}
-
-
 def bytes_are_there() -> ColumnElement[bool]:
     """Of an attachment: it may be fetched again, from the blob store or from its URI."""
-    gone = exists(select(Blob.sha256).where(Blob.sha256 == Attachment.sha256, Blob.purge_after.is_not(None)))
-    return or_(Attachment.uri.is_not(None), Attachment.sha256.is_not(None) & ~gone)
+    gone = exists(
+        select(Blob.sha256).where(
+            Blob.sha256 == Attachment.sha256, Attachment.uri.is_(None), Blob.purge_after.is_not(None)
+        )
+    )
+    return or_(Attachment.uri.is_not(None), Attachment.sha256.is_not(None)) & ~gone
 
 
 def _needed(received_since: ColumnElement[datetime]) -> ColumnElement[bool]:

@@ -144,6 +144,15 @@ def beat_shared(session: Session, run_id: RunId, *, lease: timedelta, progress: 
     )
 
 
+def note(session: Session, run_id: RunId, progress: Mapping[str, object]) -> Run:
+    """Notes the progress of a run that nobody has taken up yet."""
+    row = session.scalars(
+        update(tables.Run).where(tables.Run.id == run_id).values(progress=dict(progress)).returning(tables.Run),
+        execution_options={"populate_existing": True},
+    ).one()
+    return _run(row)
+
+
 def end(session: Session, run_id: RunId, status: RunStatus, *, error: str | None = None) -> None:
     """Ends a shared run."""
     session.execute(

@@ -51,6 +51,8 @@ LEASED: Final = text("status = 'in_progress'")
 LIVE: Final = text("stage = 'live'")
 OPEN_REQUEST: Final = text("status IN ('flagged', 'claimed')")
 OPEN_RUN: Final = text("status IN ('pending', 'running')")
+UNMARKED: Final = text("purge_after IS NULL")
+PURGED: Final = text("purged_at IS NOT NULL")
 TO_PURGE: Final = text("purge_after IS NOT NULL AND purged_at IS NULL")
 
 
@@ -137,6 +139,13 @@ class Blob(Base):
             postgresql_where=TO_PURGE,
             info={"query": "retention: blobs whose time is over and whose bytes are there"},
         ),
+        Index(
+            "ix_blob__unmarked",
+            "created_at",
+            postgresql_where=UNMARKED,
+            info={"query": "retention: the oldest blobs that are kept"},
+        ),
+        Index("ix_blob__purged", "created_at", postgresql_where=PURGED, info={"query": "reports: photos purged"}),
     )
 
     sha256: Mapped[str] = mapped_column(primary_key=True)
@@ -347,6 +356,7 @@ class RetakeRequest(Base):
         ),
         Index("ix_retake_request__message_id", "message_id", info={"query": "explain: a message's requests"}),
         Index("ix_retake_request__thread_id", "thread_id", info={"query": "decisions: a thread's earlier requests"}),
+        Index("ix_retake_request__status", "status", "created_at", info={"query": "retakes: the newest in a state"}),
         Index("ix_retake_request__created_at", "created_at", info={"query": "reports: requests since a time"}),
     )
 

@@ -1,16 +1,18 @@
 """Verdicts: one for each attachment and model, written once."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Double, Text, exists, func, literal, select
+from sqlalchemy import Double, Select, Text, exists, func, literal, select
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.types import Boolean, Integer, Uuid
 
 from triage.domain import (
+    CLOCKS_AGREE,
     AttachmentId,
     AttachmentStatus,
     ClaimedAttachment,
@@ -18,11 +20,14 @@ from triage.domain import (
     RunId,
     Scored,
     VerdictOrigin,
+    first_id,
     new_id,
 )
 from triage.storage.engine import recordset
 from triage.storage.retention import bytes_are_there
 from triage.storage.tables import Attachment, Message, Verdict
+
+_LOOKED_AT_ONCE: Final = 5000
 
 
 def add(
@@ -84,47 +89,70 @@ def add(
     return [AttachmentId(row) for row in session.scalars(statement.returning(Verdict.attachment_id))]
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """
+    Attributes:
+        attachments: in the order of their ids.
+        looked_up_to: the attachment id with which to go on.
+        is_end: no attachment lies beyond it.
+    """
+
+    attachments: Sequence[ClaimedAttachment]
+    looked_up_to: UUID
+    is_end: bool
+
+
 def without_verdict(
-    session: Session,
-    model_version_id: ModelVersionId,
-    *,
-    after: UUID | None,
-    since: datetime | None,
-    limit: int,
-) -> list[ClaimedAttachment]:
-    """Scored attachments that this model has not judged and whose photo was not purged, in the order of their ids.
+    session: Session, model_version_id: ModelVersionId, *, after: UUID, since: datetime | None, limit: int
+) -> Found:
+    """The next scored attachments that this model has not judged and whose photo was not purged.
+
+    It looks at no more than some thousand attachments, so that millions that need nothing hold nobody up.
 
     Args:
         after: only ids above this one.
         since: only messages received from then on.
         limit: how many at the most.
     """
-    judged = _judged_by(model_version_id)
+    beyond = select(Attachment.id).where(Attachment.id > after).order_by(Attachment.id)
+    last = session.scalar(beyond.offset(_LOOKED_AT_ONCE - 1).limit(1))
     query = (
-        select(Attachment.id, Attachment.sha256, Attachment.uri, Attachment.attempts)
-        .where(Attachment.status == AttachmentStatus.SCORED, ~judged, bytes_are_there())
+        _unjudged(model_version_id, since)
+        .add_columns(Attachment.id, Attachment.sha256, Attachment.uri, Attachment.attempts)
+        .where(Attachment.id > after, *([Attachment.id <= last] if last else []))
         .order_by(Attachment.id)
         .limit(limit)
     )
-    if after is not None:
-        query = query.where(Attachment.id > after)
-    if since is not None:
-        query = query.join(Message, Message.id == Attachment.message_id).where(Message.received_at >= since)
-    rows = session.execute(query)
-    return [ClaimedAttachment(AttachmentId(row.id), row.sha256, row.uri, row.attempts) for row in rows]
+    rows = session.execute(query).all()
+    attachments = [ClaimedAttachment(AttachmentId(row.id), row.sha256, row.uri, row.attempts) for row in rows]
+    if len(rows) == limit:
+        return Found(attachments, rows[-1].id, is_end=False)
+    return Found(attachments, last or (rows[-1].id if rows else after), is_end=last is None)
 
 
 def count_without(session: Session, model_version_id: ModelVersionId, *, since: datetime | None) -> int:
     """How many scored attachments this model has not judged, without those whose photo was purged."""
-    judged = _judged_by(model_version_id)
-    query = (
-        select(func.count())
-        .select_from(Attachment)
-        .where(Attachment.status == AttachmentStatus.SCORED, ~judged, bytes_are_there())
+    return session.scalar(_unjudged(model_version_id, since).add_columns(func.count())) or 0
+
+
+def _unjudged(model_version_id: ModelVersionId, since: datetime | None) -> Select[Any]:
+    """Over scored attachments that may be scored again and that this model has not judged other than in the shadow."""
+    judged = exists(
+        select(Verdict.id).where(
+            Verdict.attachment_id == Attachment.id,
+            Verdict.model_version_id == model_version_id,
+            Verdict.origin != VerdictOrigin.SHADOW,
+        )
     )
-    if since is not None:
-        query = query.join(Message, Message.id == Attachment.message_id).where(Message.received_at >= since)
-    return session.scalar(query) or 0
+    query = (
+        select().select_from(Attachment).where(Attachment.status == AttachmentStatus.SCORED, ~judged, bytes_are_there())
+    )
+    if since is None:
+        return query
+    return query.join(Message, Message.id == Attachment.message_id).where(
+        Message.received_at >= since, Attachment.id >= first_id(since - CLOCKS_AGREE)
+    )
 
 
 def count_flips(
@@ -145,14 +173,3 @@ def count_flips(
         )
     ).one()
     return row.good_to_bad, row.bad_to_good
-
-
-def _judged_by(model_version_id: ModelVersionId) -> ColumnElement[bool]:
-    """Whether a model has judged an attachment other than in the shadow."""
-    return exists(
-        select(Verdict.id).where(
-            Verdict.attachment_id == Attachment.id,
-            Verdict.model_version_id == model_version_id,
-            Verdict.origin != VerdictOrigin.SHADOW,
-        )
-    )

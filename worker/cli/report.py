@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,12 @@ from worker.cli.output import console, percent, print_table, write_text
 from worker.process import services
 
 _TIMES = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
+_USUAL_SPAN = timedelta(days=30)
 _COUNTS = ("total", *(outcome.value for outcome in Outcome), "pending")
 
 
 @click.command()
-@click.option("--since", type=_TIMES, help="Messages received from then on (UTC).")
+@click.option("--since", type=_TIMES, help="Messages received from then on (UTC); 30 days ago if not given.")
 @click.option("--until", type=_TIMES, help="Messages received before then (UTC).")
 @click.option("--by", type=click.Choice([d.value for d in Dimension]), multiple=True, help="Break down; repeatable.")
 @click.option(
@@ -30,7 +31,7 @@ _COUNTS = ("total", *(outcome.value for outcome in Outcome), "pending")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file.")
 def report(since: datetime | None, until: datetime | None, by: tuple[str, ...], fmt: str, output: Path | None) -> None:
     """Report messages by outcome, the retake rate, scores and what waits."""
-    period = Period(_utc(since), _utc(until))
+    period = _period(since, until)
     with services().sessions() as session:
         summary = summarise(session, period, [Dimension(name) for name in by])
     text = _RENDERERS[fmt](summary)
@@ -45,6 +46,8 @@ def to_table(summary: dict[str, Any]) -> str:
     text = io.StringIO()
     out = console(text)
     messages = summary["messages"]
+    ends = [f"{word} {summary[end][:16]} UTC" for word, end in (("from", "since"), ("before", "until")) if summary[end]]
+    out.print(f"messages received {', '.join(ends) or 'at any time'}\n")
     print_table(
         ("messages", *_COUNTS[1:], "retake rate"),
         [(*(messages[name] for name in _COUNTS), percent(messages["retake_rate"]))],
@@ -98,8 +101,13 @@ def _bar(count: int, largest: int) -> str:
     return " ▁▂▃▄▅▆▇█"[-(-8 * count // largest)] if largest else " "
 
 
-def _utc(time: datetime | None) -> datetime | None:
-    return time.replace(tzinfo=UTC) if time else None
+def _period(since: datetime | None, until: datetime | None) -> Period:
+    """All of a clinic's years would keep a busy database busy for seconds, so they must be asked for."""
+    end = until.replace(tzinfo=UTC) if until else None
+    if since:
+        return Period(since.replace(tzinfo=UTC), end)
+    midnight = (end or datetime.now(UTC)).replace(hour=0, minute=0, second=0, microsecond=0)
+    return Period(midnight - _USUAL_SPAN, end)
 
 
 _RENDERERS: dict[str, Callable[[dict[str, Any]], str]] = {

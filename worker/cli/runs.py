@@ -205,7 +205,9 @@ def _describe(run: Run) -> str:
         return hint if run.kind is RunKind.TRAINING and run.status is RunStatus.PENDING else ""
     if run.kind is RunKind.RESCORING:
         flips = f"good to bad {progress['good_to_bad']}, bad to good {progress['bad_to_good']}"
-        return f"{progress['scored']} of {progress['total']} photos, {progress['failed']} failed, {flips}"
+        text = f"{progress['scored']} of {progress['total']} photos, {progress['failed']} failed, {flips}"
+        left = progress.get("seconds_left") if run.status is RunStatus.RUNNING else None
+        return text if left is None else f"{text}, about {timedelta(seconds=round(left))} left"
     return _describe_training(progress)
 
 
