@@ -13,7 +13,7 @@ from sqlalchemy import Engine, text
 PHOTOS_PER_MESSAGE = 3
 SHADOWED = 0.1
 MESSAGES_AT_ONCE = 20_000
-LARGE_TABLES = ("thread", "message", "attachment", "blob", "verdict", "decision", "retake_request")
+UNREADABLE = 1 / 75
 
 _UUID7 = """
 CREATE FUNCTION pg_temp.uuid7(at timestamptz, what text, n bigint) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
@@ -55,7 +55,8 @@ _ROWS = (
     """
     INSERT INTO attachment (id, message_id, external_id, media_type, sha256, status, error_code, attempts, due_at,
                             created_at, finished_at)
-    SELECT id, message_id, 'a' || k, 'image/jpeg', sha256, CASE WHEN is_unreadable THEN 'not_assessable' ELSE 'scored' END,
+    SELECT id, message_id, 'a' || k, 'image/jpeg', sha256,
+           CASE WHEN is_unreadable THEN 'not_assessable' ELSE 'scored' END,
            CASE WHEN is_unreadable THEN 'corrupt' END, 1, at, at, at + interval '2 seconds'
     FROM taken ORDER BY n, k
     """,
@@ -64,9 +65,9 @@ _ROWS = (
                          patch_scores, findings, width, height, created_at)
     SELECT pg_temp.uuid7(at, origin, n * 10 + k), id, model, origin, score, .5, score >= .5, 3, ARRAY[.9, .8, .6, .2],
            ARRAY[score, score, score, score, score],
-           CASE WHEN is_bad THEN '[{"code": "defocus", "severity": 0.8, "value": 1.2}]'::jsonb ELSE '[]' END,
+           CASE WHEN is_bad THEN '[{"kind": "defocus", "level": "severe", "strength": 0.8}]'::jsonb ELSE '[]' END,
            3000, 4000, at + interval '2 seconds'
-    FROM taken CROSS JOIN (VALUES ('inbox', CAST(:live AS uuid), 0), ('shadow', :shadow, CAST(:shadowed_from AS bigint)))
+    FROM taken CROSS JOIN (VALUES ('inbox', CAST(:live AS uuid), 0::bigint), ('shadow', :shadow, :shadowed_from))
          judges (origin, model, first)
     WHERE n >= first AND NOT is_unreadable ORDER BY n, k
     """,
@@ -89,7 +90,7 @@ def write_history(
     engine: Engine, n_verdicts: int, *, live: UUID, shadow: UUID, until: datetime, years: float = 3
 ) -> Iterator[tuple[int, int]]:
     """Writes so many verdicts and all that belongs to them, and yields how many messages there are, of how many."""
-    n_messages = round(n_verdicts / (1 + SHADOWED) / PHOTOS_PER_MESSAGE)
+    n_messages = round(n_verdicts / (1 + SHADOWED) / (1 - UNREADABLE) / PHOTOS_PER_MESSAGE)
     span = timedelta(days=365.25 * years)
     values = {
         "start": until - span,

@@ -1,12 +1,14 @@
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 
 from tests.assessor import SimpleAssessor
 from tests.integration.conftest import Clinic, ScriptedAssessor, scored
+from triage import rescoring as rescoring_module
 from triage.domain import (
     AssessedBatch,
     ClaimedAttachment,
@@ -22,7 +24,8 @@ from triage.pipeline import DrainLimits, drain
 from triage.quality.card import Card
 from triage.rescoring import PostgresRescoring, start_rescoring
 from triage.retakes.override import override
-from triage.storage import messages, models, outbox, runs
+from triage.storage import messages, models, outbox, runs, verdicts
+from triage.storage.verdicts import Found
 
 LEASE = timedelta(seconds=60)
 
@@ -222,6 +225,71 @@ def test_inbox_is_looked_at_between_two_batches(clinic: Clinic, make_other: Call
     drain(clinic.inbox, lambda: assessor, DrainLimits(4, seconds=60), background=rescoring)
 
     assert order[:3] == ["rescoring", "inbox", "rescoring"]
+
+
+@pytest.mark.parametrize("looked_at_once", [1, 2, 3])
+def test_every_photo_is_found_however_little_is_looked_at_once(
+    clinic: Clinic, make_other: Callable[[float], OtherModel], monkeypatch: pytest.MonkeyPatch, looked_at_once: int
+) -> None:
+    monkeypatch.setattr(verdicts, "_LOOKED_AT_ONCE", looked_at_once)
+    clinic.send("m1", "a/0.9", "b/unreadable", "c/unreadable", "d/unreadable", "e/0.9", "f/0.9", "g/0.9")
+    clinic.drain()
+    model = make_other(0.3)
+
+    run = _finish(clinic, model, _start(clinic, model))
+
+    assert (run.status, run.progress["scored"], run.progress["passes"]) == (RunStatus.DONE, 4, 1)
+
+
+def test_inbox_has_its_turn_while_a_run_looks_for_its_next_photo(
+    clinic: Clinic, make_other: Callable[[float], OtherModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verdicts, "_LOOKED_AT_ONCE", 1)
+    monkeypatch.setattr(rescoring_module, "_SEARCH_SECONDS", 0)
+    clinic.send("m1", *(f"{name}/unreadable" for name in "abcdef"), "g/0.9")
+    clinic.drain()
+    model = make_other(0.3)
+    _start(clinic, model)
+    order: list[str] = []
+    look = verdicts.without_verdict
+
+    def look_while_a_message_comes(*arguments: Any, **named: Any) -> Found:
+        order.append("look")
+        if len(order) == 1:
+            clinic.send("m2", "z/0.9")
+        return look(*arguments, **named)
+
+    class Watching(ScriptedAssessor):
+        def assess(self, attachments: Sequence[ClaimedAttachment]) -> AssessedBatch:
+            order.append("inbox")
+            return super().assess(attachments)
+
+    monkeypatch.setattr(verdicts, "without_verdict", look_while_a_message_comes)
+    assessor = Watching(clinic.assessor.model_version_id)
+    drain(clinic.inbox, lambda: assessor, DrainLimits(4, seconds=60), background=_rescoring(clinic, model))
+
+    assert order.index("inbox") <= 2
+    assert len(model.seen) == 2  # the seventh photo of all, and that of the new message
+
+
+def test_run_says_how_much_there_is_at_once_and_how_long_it_will_take_later(
+    clinic: Clinic, make_other: Callable[[float], OtherModel]
+) -> None:
+    clinic.send("m1", *(f"{name}/0.9" for name in "abcde"))
+    clinic.drain()
+    model = make_other(0.3)
+    run = _start(clinic, model)
+    limited = _start(clinic, model, limit=3)
+    assert (run.progress["total"], run.progress["seconds_left"]) == (5, None)
+    assert limited.progress["total"] == 3
+
+    assert step(_rescoring(clinic, model))
+    with clinic.sessions.begin() as session:
+        session.execute(text("UPDATE run SET started_at = heartbeat_at - interval '40 s' WHERE started_at IS NOT NULL"))
+    assert step(_rescoring(clinic, model))
+
+    with clinic.sessions() as session:
+        assert runs.find(session, run.id).progress["seconds_left"] == pytest.approx(10, abs=2)  # one of five is left
 
 
 def test_unsent_request_is_withdrawn_when_its_message_passes_now(
