@@ -28,7 +28,7 @@ def standard_queries(
     """Named as in the printed table. The model is one that has judged nothing but in the shadow."""
     month = Period(now - timedelta(days=30))
     minutes = timedelta(minutes=5)
-    next_batch = partial(verdicts.without_verdict, model_version_id=model, after=UUID(int=0), limit=32)
+    next_batch = partial(verdicts.without_verdict, model_version_id=model, after=UUID(int=0), until=now, limit=32)
     return {
         "report of 30 days": lambda session: summarise(session, month),
         **{

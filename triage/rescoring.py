@@ -1,4 +1,4 @@
-"""Rescoring: verdicts of one model for every scored attachment that lacks one. It never sends anything.
+"""Rescoring: verdicts of one model for every scored attachment that lacks one when the run begins. It sends nothing.
 
 A run is a cursor over attachment ids, so it needs no rows of its own, resumes wherever it was cut off and is shared by
 all workers: each takes the next chunk under a short lock. What a lost worker left behind is found by a further pass,
@@ -196,7 +196,9 @@ class PostgresRescoring:
         cursor = UUID(progress.after) if progress.after else _FIRST
         found = Found([], cursor, is_end=True)
         if size > 0:
-            found = verdicts.without_verdict(session, model, after=cursor, since=since, limit=size)
+            found = verdicts.without_verdict(
+                session, model, after=cursor, since=since, until=run.created_at, limit=size
+            )
         if found.attachments or not found.is_end:
             progress = replace(
                 progress, after=str(found.looked_up_to), in_flight=progress.in_flight + len(found.attachments)

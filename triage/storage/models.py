@@ -102,8 +102,11 @@ def previously_live(session: Session) -> RegisteredModel | None:
 
 
 def lock_stages(session: Session) -> Sequence[RegisteredModel]:
-    """Locks every model's stage until the transaction ends, so that promotions happen one after another."""
-    rows = session.scalars(select(ModelVersion).order_by(ModelVersion.id).with_for_update()).all()
+    """Locks every model's stage until the transaction ends, so that promotions happen one after another.
+
+    Verdicts that refer to a model are written meanwhile.
+    """
+    rows = session.scalars(select(ModelVersion).order_by(ModelVersion.id).with_for_update(key_share=True)).all()
     return [_registered(row) for row in rows]
 
 

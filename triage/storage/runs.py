@@ -116,17 +116,19 @@ def lock_oldest(session: Session, kind: RunKind) -> Run | None:
         .where(OPEN_RUN, tables.Run.kind == kind)
         .order_by(tables.Run.created_at)
         .limit(1)
-        .with_for_update()
+        .with_for_update(key_share=True)
     ).one_or_none()
     return None if row is None else _run(row)
 
 
 def lock(session: Session, run_id: RunId) -> Run:
-    """A run, locked until the transaction ends."""
-    row = session.scalars(
-        select(tables.Run).where(tables.Run.id == run_id).with_for_update().execution_options(populate_existing=True)
-    ).one()
-    return _run(row)
+    """A run, locked until the transaction ends.
+
+    Verdicts refer to it, and two workers that have written some and lock it then must not wait for each other: so this
+    is the lock that leaves references alone.
+    """
+    query = select(tables.Run).where(tables.Run.id == run_id).with_for_update(key_share=True)
+    return _run(session.scalars(query.execution_options(populate_existing=True)).one())
 
 
 def beat_shared(session: Session, run_id: RunId, *, lease: timedelta, progress: Mapping[str, object]) -> None:

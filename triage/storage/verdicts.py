@@ -104,7 +104,13 @@ class Found:
 
 
 def without_verdict(
-    session: Session, model_version_id: ModelVersionId, *, after: UUID, since: datetime | None, limit: int
+    session: Session,
+    model_version_id: ModelVersionId,
+    *,
+    after: UUID,
+    since: datetime | None,
+    until: datetime,
+    limit: int,
 ) -> Found:
     """The next scored attachments that this model has not judged and whose photo was not purged.
 
@@ -113,6 +119,7 @@ def without_verdict(
     Args:
         after: only ids above this one.
         since: only messages received from then on.
+        until: only attachments received before.
         limit: how many at the most.
     """
     beyond = select(Attachment.id).where(Attachment.id > after).order_by(Attachment.id)
@@ -120,7 +127,7 @@ def without_verdict(
     query = (
         _unjudged(model_version_id, since)
         .add_columns(Attachment.id, Attachment.sha256, Attachment.uri, Attachment.attempts)
-        .where(Attachment.id > after, *([Attachment.id <= last] if last else []))
+        .where(Attachment.id > after, *([Attachment.id <= last] if last else []), Attachment.created_at < until)
         .order_by(Attachment.id)
         .limit(limit)
     )
