@@ -60,13 +60,15 @@ types: setup  ## mypy, strict
 contracts: setup  ## import contracts: worker runs triage, never the other way
 	@$(BIN)/lint-imports
 
-bench: setup  ## measure speed and memory, as ratios in one run
+bench: setup  ## measure speed and memory, as ratios in one run; an hour and 12 GB of disk
 	@$(BIN)/python -m benchmarks.inbox
 	@$(BIN)/python -m benchmarks.formats
 	@$(BIN)/python -m benchmarks.network
 	@$(BIN)/python -m benchmarks.engines
 	@$(BIN)/python -m benchmarks.memory
 	@$(BIN)/python -m benchmarks.throughput
+	@$(BIN)/python -m benchmarks.scaling
+	@$(BIN)/python -m benchmarks.reports
 
 fuzz: setup  ## attack the decoders with 20,000 damaged photos; ARGS="--inputs 100000 --first 20000" for others
 	@$(BIN)/python -m tests.fuzz $(ARGS)

@@ -106,16 +106,8 @@ def clinic() -> Iterator[Clinic]:
 
 
 def _clinic(sessions: Sessions, folder: Path) -> Clinic:
-    card = Card(
-        name="benchmark",
-        trained=True,
-        threshold=0.5,
-        threshold_chosen_by="benchmark",
-        created_at=datetime.now(UTC),
-        weights_sha256="0" * 64,
-    )
     with sessions.begin() as session:
-        model, _ = models.add(session, card)
+        model, _ = models.add(session, make_card("benchmark", weights_sha256="0" * 64))
         models.set_stage(session, model.id, Stage.LIVE)
     blobs, uris, policy = (
         BlobStore(str(folder / "blobs")),
@@ -129,6 +121,19 @@ def _clinic(sessions: Sessions, folder: Path) -> Clinic:
         inbox=PostgresInbox(sessions, lease=timedelta(minutes=5), rules=RetryRules(), policy=policy),
         source=PhotoSource(blobs, uris),
         model=model.id,
+    )
+
+
+def make_card(name: str, weights_sha256: str = "") -> Card:
+    """The card of a model that may go live; the hash is filled in where its weights are written."""
+    return Card(
+        name=name,
+        trained=True,
+        threshold=0.5,
+        threshold_chosen_by="benchmark",
+        metrics={"benchmark": {}},
+        created_at=datetime.now(UTC),
+        weights_sha256=weights_sha256,
     )
 
 

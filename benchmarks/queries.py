@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from triage.domain import MessageId, ModelVersionId, RetakeStatus
 from triage.reports.explain import explain
 from triage.reports.summary import Dimension, Period, summarise
-from triage.storage import messages, outbox, retention, runs, verdicts
+from triage.storage import inbox, messages, outbox, retention, runs, verdicts
 from triage.storage.gauges import read_gauges
 
 LARGE_TABLES = frozenset({"thread", "message", "attachment", "blob", "verdict", "decision", "retake_request"})
@@ -42,6 +42,7 @@ def standard_queries(
         "retakes list --status withdrawn": lambda session: outbox.list_requests(
             session, status=RetakeStatus.WITHDRAWN, limit=20
         ),
+        "wait": lambda session: inbox.count_open(session),
         "runs": lambda session: runs.list_runs(session),
         "rescoring: next batch": partial(next_batch, since=None),
         "rescoring: next batch since a day": partial(next_batch, since=month.since),

@@ -23,13 +23,12 @@ from rich.progress import Progress
 from rich.table import Table
 from sqlalchemy import select, text
 
-from benchmarks.clinic import Clinic, clinic
+from benchmarks.clinic import Clinic, clinic, make_card
 from benchmarks.history import write_history
 from benchmarks.inbox import PHOTOS_PER_MESSAGE, drain_all, seconds
 from benchmarks.queries import LARGE_TABLES, Query, standard_queries, tables_scanned
 from triage.archive import archive
 from triage.domain import MessageId, ModelVersionId, Stage
-from triage.quality.card import Card
 from triage.storage import models
 from triage.storage.tables import Message
 
@@ -64,16 +63,8 @@ def main() -> None:
 
 
 def add_shadow(own: Clinic) -> ModelVersionId:
-    card = Card(
-        name="shadow",
-        trained=True,
-        threshold=0.5,
-        threshold_chosen_by="benchmark",
-        created_at=datetime.now(UTC),
-        weights_sha256="1" * 64,
-    )
     with own.sessions.begin() as session:
-        model, _ = models.add(session, card)
+        model, _ = models.add(session, make_card("shadow", weights_sha256="1" * 64))
         models.set_stage(session, model.id, Stage.SHADOW)
     return model.id
 

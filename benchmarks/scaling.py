@@ -26,12 +26,11 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import text
 
-from benchmarks.clinic import NothingAssessor, draw_jpegs
+from benchmarks.clinic import NothingAssessor, draw_jpegs, make_card
 from benchmarks.contenders.simulated import VARIABLE
 from triage.domain import IncomingAttachment, IncomingMessage, Run
 from triage.pipeline import DrainLimits, drain
 from triage.quality.artifact import write_artifact
-from triage.quality.card import Card
 from triage.rescoring import start_rescoring
 from triage.storage import models, runs
 from worker.bootstrap import Services
@@ -69,15 +68,7 @@ class Site:
         self.stack.stop()
 
     def add_model(self, name: str) -> None:
-        card = Card(
-            name=name,
-            trained=True,
-            threshold=0.5,
-            threshold_chosen_by="benchmark",
-            metrics={"benchmark": {}},
-            created_at=datetime.now(UTC),
-        )
-        write_artifact(self._folder / name, card, name.encode())
+        write_artifact(self._folder / name, make_card(name), name.encode())
         self.services.registry.add(self._folder / name, actor="benchmark")
 
     def write_photos(self, side: int) -> list[str]:

@@ -39,6 +39,7 @@ def examine(services: Services) -> list[Check]:
     """Runs every check; one that fails stops no other."""
     checks: list[tuple[str, Callable[[Services], str]]] = [
         ("postgres", _postgres),
+        ("role", _role),
         ("tables", _tables),
         ("redis", _redis),
         ("blob store", _blob_store),
@@ -77,6 +78,19 @@ def _postgres(services: Services) -> str:
     if version < _MIN_POSTGRES:
         raise _ProblemError(f"Postgres {version // 10000} is too old", "use Postgres 14 or newer")
     return f"version {version // 10000}"
+
+
+def _role(services: Services) -> str:
+    with services.engine.connect() as connection:
+        role, is_superuser = connection.execute(
+            text("SELECT rolname, rolsuper FROM pg_roles WHERE rolname = current_user")
+        ).one()
+    if is_superuser:
+        raise _ProblemError(
+            "the database role is a superuser, whom nothing keeps from history",
+            "make the roles with `triage db roles`, and use the URL of triage_worker",
+        )
+    return str(role)
 
 
 def _tables(services: Services) -> str:

@@ -38,6 +38,7 @@ class Heart:
         self._lease = lease
         self._device = device
         self._max_epochs = epochs
+        self._n_epochs_before = self._n_epochs()
         self._stop = threading.Event()
         self._lost: LeaseLostError | None = None
         self._thread = threading.Thread(target=self._keep_beating, name="heart", daemon=True)
@@ -87,7 +88,14 @@ class Heart:
             try:
                 with database_errors():
                     with self._sessions.begin() as session:
-                        runs.beat(session, self._run.id, self._token, lease=self._lease, progress=self.progress)
+                        runs.beat(
+                            session,
+                            self._run.id,
+                            self._token,
+                            lease=self._lease,
+                            progress=self.progress,
+                            gets_on=self._n_epochs() > self._n_epochs_before,
+                        )
                     if not self._device.take_again():
                         self._lost = LeaseLostError("another run trains on this device now: this one stops")
                         return
@@ -96,6 +104,9 @@ class Heart:
                 return
             except ServiceUnavailableError as error:  # the lease may last until Postgres is back
                 log.warning("postgres.unavailable", error_type=type(error).__name__)
+
+    def _n_epochs(self) -> int:
+        return len(self.progress["epochs"])
 
     def _seconds_left(self, share: float) -> float | None:
         """At most: early stopping may end the training sooner. None before the first epoch is done."""

@@ -3,6 +3,7 @@
 Losing one costs nothing but time: the sweeper publishes another. So a Redis that is down is logged and left alone.
 """
 
+import time
 from collections.abc import Callable
 
 import structlog
@@ -26,6 +27,7 @@ class WakeUps:
         self._redis = redis
         self._key_prefix = key_prefix
         self._window_ms = max(1, int(window_seconds * 1000))
+        self._silent_until = 0.0
 
     def inbox(self) -> bool:
         """Wakes a scoring worker; returns whether a wake-up is under way."""
@@ -46,11 +48,15 @@ class WakeUps:
             log.warning("redis.unavailable", error_type=type(error).__name__, task=task)
 
     def _publish(self, task: str, is_wanted: Callable[[], object]) -> bool:
+        if time.monotonic() < self._silent_until:
+            return False
         try:
             if is_wanted():
                 self._celery.send_task(task, ignore_result=True)
         except (RedisError, OperationalError, OSError) as error:
             log.warning("redis.unavailable", error_type=type(error).__name__, task=task)
+            # a Redis that hangs costs a time-out each time: whoever scores or accepts goes on without it for a window
+            self._silent_until = time.monotonic() + self._window_ms / 1000
             return False
         return True
 

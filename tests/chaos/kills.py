@@ -13,6 +13,7 @@ from triage.storage import runs
 
 _PARTS: Final = ("scoring-1", "intake-1", "beat-1")
 _TERM_SECONDS: Final = 60.0
+_RESTART_SECONDS: Final = 8.0
 
 
 def kill_at_random(site: Site, scale: Scale) -> int:
@@ -60,18 +61,27 @@ def hang(site: Site, scale: Scale) -> int:
 
 
 def roll(site: Site, scale: Scale) -> int:
-    """SIGTERM for one worker after another: what is in flight is finished or given back, so nothing is tried twice."""
-    site.parts.start("scoring-1", "scoring-2", "intake-1", "beat-1")
-    site.send(scale)
-    for _ in range(scale.times):
-        for name in ("scoring-1", "scoring-2", "intake-1", "beat-1"):
-            site.send(scale, 0.05)
-            seconds = site.parts.restart(name, wait_seconds=_TERM_SECONDS)
-            assert seconds < _TERM_SECONDS, f"{name} took {seconds:.0f} s to end"
-            site.fault_ended()
+    """A rolling restart while messages come: SIGTERM for each part, and the next one's turn once it is up again.
+
+    What is in flight is finished or given back, so nothing is tried twice, and no photo waits longer than a lease.
+    """
+    parts = ("scoring-1", "scoring-2", "intake-1", "beat-1")
+    site.parts.start(*parts)
+    for name in parts:
+        site.wait_until_up(name)
+    with site.trickle(scale.messages, scale.photos, seconds=4 * scale.times * _RESTART_SECONDS):
+        for _ in range(scale.times):
+            for name in parts:
+                seconds = site.parts.restart(name, wait_seconds=_TERM_SECONDS)
+                assert seconds < _TERM_SECONDS, f"{name} took {seconds:.0f} s to end"
+                site.fault_ended()
+                site.wait_until_up(name)
     site.settle()
-    [(attempts,)] = site.query("SELECT max(attempts) FROM attachment")
-    assert attempts == 1, "a lease ran out, so a message waited for it"
+    [row] = site.query(
+        "SELECT max(attempts) AS attempts, extract(epoch FROM max(finished_at - created_at)) AS waited FROM attachment"
+    )
+    assert row.attempts == 1, "a lease ran out, so a message waited for it"
+    assert row.waited < LEASE_SECONDS, f"a photo waited {row.waited:.1f} s"
     return 4 * scale.times
 
 

@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import socket
 import tempfile
 import threading
 import time
@@ -156,6 +157,15 @@ class Site:
                 raise AssertionError(f"nothing happened for {_STALL_SECONDS:.0f} s")
             time.sleep(0.1)
 
+    def wait_until_up(self, name: str) -> None:
+        """Until a worker answers; beat answers nobody, so it is given the time that it takes to start."""
+        if name.startswith("beat"):
+            time.sleep(3)
+            return
+        host = f"{name}@{socket.gethostname()}"
+        ping = self.services.celery.control.ping
+        self.wait_until(lambda: ping(destination=[host], timeout=1))
+
     def settle(self) -> None:
         """Waits until nothing is open and every request is acked; nobody lends a hand."""
         deadline, before = time.monotonic() + _STALL_SECONDS, -1
@@ -194,6 +204,21 @@ class Site:
         thread.start()
         yield
         self.wait_until(lambda: not thread.is_alive())
+
+    @contextmanager
+    def trickle(self, n_messages: int, n_photos: int, *, seconds: float) -> Iterator[None]:
+        """So many messages, with so many photos in all, come one by one in about that time; it ends when all have."""
+
+        def send() -> None:
+            for number in range(n_messages):
+                photos = (number + 1) * n_photos // n_messages - number * n_photos // n_messages
+                self.sender.send(1, photos)
+                time.sleep(seconds / n_messages)
+
+        thread = threading.Thread(target=send, name="sender", daemon=True)
+        thread.start()
+        yield
+        thread.join()
 
 
 @contextmanager

@@ -1,4 +1,7 @@
+import socket
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from pydantic import SecretStr
@@ -65,6 +68,35 @@ def test_wake_up_says_that_it_did_not_go_out_when_redis_is_down(without_redis: S
     assert not without_redis.wake_ups.inbox()
     assert not without_redis.wake_ups.training()
     without_redis.wake_ups.taken_up(DRAIN)  # raises nothing
+
+
+def test_redis_that_failed_is_left_alone_for_a_window(settings: Settings) -> None:
+    """One that hangs costs a time-out for each try, and a scoring worker tries with each full batch."""
+    tried: list[int] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"redis://127.0.0.1:{server.getsockname()[1]}/0"
+        thread = threading.Thread(target=_hang_up, args=(server, tried))
+        thread.start()
+        redis = RedisSettings(url=SecretStr(address), socket_timeout_seconds=1)
+        own = Services(settings.model_copy(update={"redis": redis}))
+
+        assert not own.wake_ups.inbox()
+        n_tried = len(tried)
+        assert n_tried
+        assert [own.wake_ups.inbox() for _ in range(20)] == [False] * 20
+        assert len(tried) == n_tried
+
+        own.close()
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def _hang_up(server: socket.socket, tried: list[int]) -> None:
+    with suppress(OSError):  # the test is over
+        while True:
+            connection, _ = server.accept()
+            connection.close()
+            tried.append(1)
 
 
 @pytest.fixture

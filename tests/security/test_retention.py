@@ -1,6 +1,10 @@
 """Photos go after a set time, a message on request; what is needed stays, whatever happens meanwhile."""
 
 import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +21,7 @@ from triage.retention import Purged, Retention
 from triage.storage import audit, messages, verdicts
 from triage.storage.blobs import BlobStore, sha256_of
 from worker.bootstrap import Services
+from worker.tasks.retention import purge as nightly_purge
 
 __all__ = ["environment", "model_folder", "triage"]
 
@@ -108,6 +113,60 @@ def test_shared_photo_goes_when_the_last_message_is_old(clinic: Clinic, jpeg: Ca
     assert clinic.retention.purge(actor="op-1") == Purged()
     clinic.grow_older()
     assert clinic.retention.purge(actor="op-1").photos == 1
+
+
+def test_nothing_is_lost_or_counted_twice_when_a_purge_is_killed(
+    clinic: Clinic, environment: Callable[[str, str], None], jpeg: Callable[..., bytes]
+) -> None:
+    """A process of its own, and a real SIGKILL as soon as some photos are gone."""
+    photo = jpeg(1)
+    photos = [photo + number.to_bytes(2, "big") for number in range(600)]
+    for number in range(30):
+        clinic.send(f"m-{number}", *photos[20 * number : 20 * number + 20])
+    clinic.finish()
+    clinic.grow_older()
+    folder = Path(clinic.services.settings.blobs_url)
+
+    def n_left() -> int:
+        return sum(1 for path in folder.rglob("*") if path.is_file())
+
+    command = [str(Path(sys.executable).with_name("triage")), "purge", "--days", "30"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as purge:
+        while n_left() == 600 and purge.poll() is None:
+            time.sleep(0.002)
+        purge.kill()
+    assert purge.returncode == -signal.SIGKILL
+    assert 0 < n_left() < 600
+
+    clinic.retention.purge(actor="op-1")
+
+    assert n_left() == 0
+    assert clinic.query("SELECT count(*), count(purged_at) FROM blob") == [(600, 600)]
+    assert clinic.query("SELECT sum((details->>'photos')::int) FROM audit_event") == [(600,)]
+    assert not clinic.query("SELECT FROM attachment WHERE sha256 IS NULL")
+
+
+def test_nightly_purge_asks_for_another_turn_when_its_time_is_over(
+    clinic: Clinic, triage: Callable[..., Result], environment: Callable[[str, str], None], jpeg: Callable[..., bytes]
+) -> None:
+    clinic.send("m-1", jpeg(1))
+    clinic.finish()
+    clinic.grow_older()
+    environment("RETENTION__PHOTO_DAYS", "30")
+    environment("INBOX__SWEEP_SECONDS", "0.000001")
+    triage("audit", "verify")  # what it leaves is of these settings
+    redis, queue = clinic.services.redis, f"{clinic.services.settings.redis.key_prefix}maintenance"
+    clinic.services.celery.set_current()  # as in a worker
+
+    nightly_purge()
+    assert clinic.has(jpeg(1))
+    assert redis.llen(queue) == 1
+
+    environment("INBOX__SWEEP_SECONDS", "5")
+    triage("audit", "verify")
+    nightly_purge()
+    assert not clinic.has(jpeg(1))
+    assert redis.llen(queue) == 1
 
 
 def test_purge_goes_on_where_it_was_when_it_was_cut_off(

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Exists, Text, TextClause, and_, case, exists, func, literal, null, or_, select, update
+from sqlalchemy import Exists, Text, TextClause, case, exists, func, literal, null, or_, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.types import Uuid
 
@@ -227,6 +227,5 @@ def _any_due(predicate: TextClause) -> Exists:
 
 def count_open(session: Session, message_id: MessageId | None = None) -> int:
     """How many attachments have no result yet, of one message or of all."""
-    open_ = Attachment.status.in_([AttachmentStatus.PENDING, AttachmentStatus.IN_PROGRESS])
-    condition = open_ if message_id is None else and_(open_, Attachment.message_id == message_id)
-    return session.scalar(select(func.count()).where(condition)) or 0
+    query = select(func.count()).select_from(Attachment).where(or_(FRESH, RETRY, LEASED))
+    return session.scalar(query if message_id is None else query.where(Attachment.message_id == message_id)) or 0

@@ -65,9 +65,18 @@ def claim(session: Session, kind: RunKind, *, lease: timedelta) -> tuple[Run, Le
 
 
 def beat(
-    session: Session, run_id: RunId, token: LeaseToken, *, lease: timedelta, progress: Mapping[str, object]
+    session: Session,
+    run_id: RunId,
+    token: LeaseToken,
+    *,
+    lease: timedelta,
+    progress: Mapping[str, object],
+    gets_on: bool = False,
 ) -> None:
     """Says that the run goes on and how far it is.
+
+    Args:
+        gets_on: this attempt has brought the run further, so that those before it count no more.
 
     Raises:
         LeaseLostError: another worker holds the run, or it was cancelled.
@@ -79,6 +88,7 @@ def beat(
         progress=dict(progress),
         heartbeat_at=func.clock_timestamp(),
         lease_until=func.clock_timestamp() + lease,
+        **({"attempts": 1} if gets_on else {}),
     )
 
 

@@ -1,7 +1,9 @@
 import os
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import IPv4Network, ip_address
 from pathlib import Path
@@ -10,6 +12,7 @@ from uuid import uuid4
 import fsspec
 import pytest
 
+from tests.certificates import make_certificate
 from triage.errors import AttachmentError, ErrorCode, TransientError, UsageError
 from triage.storage.uris import UriPolicy
 from triage.storage.web import is_public
@@ -265,17 +268,42 @@ class _Photos(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def server() -> Iterator[tuple[str, list[str]]]:
-    """The root of a real web server on the loopback, and the paths that it was asked for."""
+@contextmanager
+def _serving(host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> Iterator[tuple[int, list[str]]]:
+    """A real web server on the loopback: its port, and the paths that it was asked for."""
     handler = type("Handler", (_Photos,), {"asked": []})
-    running = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    running = ThreadingHTTPServer((host, 0), handler)
+    if tls is not None:
+        running.socket = tls.wrap_socket(running.socket, server_side=True, do_handshake_on_connect=False)
     thread = threading.Thread(target=running.serve_forever)
     thread.start()
-    yield f"http://127.0.0.1:{running.server_port}/in", handler.asked  # type: ignore[attr-defined]
+    yield running.server_port, handler.asked  # type: ignore[attr-defined]
     running.shutdown()
     thread.join()
     running.server_close()
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[str, list[str]]]:
+    """The root of a web server with photos, and the paths that it was asked for."""
+    with _serving() as (port, asked):
+        yield f"http://127.0.0.1:{port}/in", asked
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_photo_is_fetched_over_tls_where_certificate_and_name_are_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, key = make_certificate(tmp_path, "photos")  # for localhost and 127.0.0.1, and signed by itself
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
+    with _serving(tls=tls) as (port, _), _serving("127.0.0.2", tls) as (other_port, _):
+        root, misnamed = f"https://localhost:{port}/in", f"https://127.0.0.2:{other_port}/in"
+        assert _code(_web_policy(root), f"{root}/a%20b.jpg") is ErrorCode.FETCH_FAILED  # nobody trusts it yet
+
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert _web_policy(root).fetch(f"{root}/a%20b.jpg") == DATA
+        assert _code(_web_policy(misnamed), f"{misnamed}/a%20b.jpg") is ErrorCode.FETCH_FAILED
 
 
 def _web_policy(root: str, **settings: float) -> UriPolicy:
