@@ -115,6 +115,10 @@ class Clinic:
         with self.sessions() as session:
             return session.execute(text(sql), parameters).all()
 
+    def execute(self, sql: str) -> None:
+        with self.sessions.begin() as session:
+            session.execute(text(sql))
+
     def let_time_pass(self, hours: float) -> None:
         """Makes every request so much older."""
         with self.sessions.begin() as session:

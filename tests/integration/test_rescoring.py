@@ -23,6 +23,7 @@ from triage.domain import (
 from triage.errors import ErrorCode, ModelError
 from triage.pipeline import DrainLimits, drain
 from triage.quality.card import Card
+from triage.reports.flips import flips_of
 from triage.rescoring import PostgresRescoring, start_rescoring
 from triage.retakes.override import override
 from triage.storage import messages, models, outbox, runs, verdicts
@@ -113,6 +114,34 @@ def test_every_photo_without_a_verdict_gets_one_and_flips_are_counted(
     assert clinic.query("SELECT count(*), count(DISTINCT attachment_id) FROM verdict WHERE origin = 'rescoring'") == [
         (4, 4)
     ]
+
+
+@pytest.mark.parametrize(("score", "to_bad", "to_good"), [(0.3, (1, 1, 0), (0, 0, 0)), (0.9, (0, 0, 0), (1, 0, 1))])
+def test_flips_are_told_by_day_and_source(
+    clinic: Clinic,
+    make_other: Callable[[float], OtherModel],
+    score: float,
+    to_bad: Sequence[int],
+    to_good: Sequence[int],
+) -> None:
+    clinic.send("m1", "a/0.9", "b/0.1")
+    clinic.send("m2", "c/0.8", "d/unreadable")
+    clinic.send("m3", "e/0.2")
+    clinic.drain()
+    clinic.execute("UPDATE message SET received_at = '2026-01-02 23:30+00' WHERE external_id = 'm1'")
+    clinic.execute("UPDATE message SET received_at = '2026-01-03 00:30+00' WHERE external_id IN ('m2', 'm3')")
+    clinic.execute("UPDATE message SET source = 'portal' WHERE external_id = 'm3'")
+    model = make_other(score)
+
+    run = _finish(clinic, model, _start(clinic, model))
+    again = _finish(clinic, model, _start(clinic, model))
+
+    places = [("2026-01-02", "ehr", 2), ("2026-01-03", "ehr", 1), ("2026-01-03", "portal", 1)]
+    with clinic.sessions() as session:
+        assert [tuple(row.values()) for row in flips_of(session, run)] == [
+            (*place, bad, good) for place, bad, good in zip(places, to_bad, to_good, strict=True)
+        ]
+        assert flips_of(session, again) == []  # it has judged nothing
 
 
 def test_photo_is_scored_once_when_the_run_is_started_again(

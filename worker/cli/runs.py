@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeR
 from triage.domain import Run, RunKind, RunStatus
 from triage.errors import ModelError, TriageError, UsageError
 from triage.quality.card import ModelName
+from triage.reports.flips import flips_of
 from triage.rescoring import start_rescoring
 from triage.storage import audit
 from triage.storage import models as registered
@@ -97,12 +98,22 @@ def train(manifest: Path, name: str, init: str, *, wait: bool, as_json: bool, **
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
 @click.option("--follow", "run_to_follow", type=click.UUID, help="Show the progress of this run until it ends.")
 @click.option("--cancel", "run_to_cancel", type=click.UUID, help="Cancel this run.")
+@click.option("--flips", "run_to_compare", type=click.UUID, help="A rescoring run's flips, by day and source.")
 @json_option
 def runs(
-    kind: str | None, limit: int, run_to_follow: UUID | None, run_to_cancel: UUID | None, *, as_json: bool
+    kind: str | None,
+    limit: int,
+    run_to_follow: UUID | None,
+    run_to_cancel: UUID | None,
+    run_to_compare: UUID | None,
+    *,
+    as_json: bool,
 ) -> None:
     """Show training and rescoring runs, newest first."""
     own = services()
+    if run_to_compare is not None:
+        _show_flips(own, run_to_compare, as_json=as_json)
+        return
     if run_to_follow is not None:
         with own.sessions() as session:
             run = rows.find(session, run_to_follow)
@@ -124,6 +135,21 @@ def runs(
     print_table(
         ("run", "kind", "status", "progress", "created"),
         ((r.id, r.kind, r.status, _describe(r), f"{r.created_at:%Y-%m-%d %H:%M}") for r in found),
+    )
+
+
+def _show_flips(own: Services, run_id: UUID, *, as_json: bool) -> None:
+    with own.sessions() as session:
+        run = rows.find(session, run_id)
+        if run.kind is not RunKind.RESCORING:
+            raise UsageError("a training run has no flips: name a rescoring run")
+        flips = flips_of(session, run)
+    if as_json:
+        print_json(flips)
+        return
+    print_table(
+        ("received", "source", "photos", "good to bad", "bad to good"),
+        ((f["day"], f["source"], f["photos"], f["good_to_bad"], f["bad_to_good"]) for f in flips),
     )
 
 
