@@ -116,13 +116,12 @@ def test_shared_photo_goes_when_the_last_message_is_old(clinic: Clinic, jpeg: Ca
 
 
 def test_nothing_is_lost_or_counted_twice_when_a_purge_is_killed(
-    clinic: Clinic, environment: Callable[[str, str], None], jpeg: Callable[..., bytes]
+    clinic: Clinic, environment: Callable[[str, str], None], jpeg: Callable[..., bytes], engine: Engine
 ) -> None:
-    """A process of its own, and a real SIGKILL as soon as some photos are gone."""
-    photo = jpeg(1)
-    photos = [photo + number.to_bytes(2, "big") for number in range(600)]
-    for number in range(30):
-        clinic.send(f"m-{number}", *photos[20 * number : 20 * number + 20])
+    """A process of its own, and a real SIGKILL at the worst moment: bytes are gone, and no row says so yet."""
+    photos = [jpeg(1) + number.to_bytes(2, "big") for number in range(150)]
+    for start in range(0, len(photos), 15):
+        clinic.send(f"m-{start}", *photos[start : start + 15])
     clinic.finish()
     clinic.grow_older()
     folder = Path(clinic.services.settings.blobs_url)
@@ -131,19 +130,22 @@ def test_nothing_is_lost_or_counted_twice_when_a_purge_is_killed(
         return sum(1 for path in folder.rglob("*") if path.is_file())
 
     command = [str(Path(sys.executable).with_name("triage")), "purge", "--days", "30"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as purge:
-        while n_left() == 600 and purge.poll() is None:
-            time.sleep(0.002)
-        purge.kill()
+    waits = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    with engine.connect() as connection:
+        connection.execute(text("SELECT FROM audit_head FOR UPDATE"))  # where its transaction has to wait
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as purge:
+            while purge.poll() is None and not clinic.query(waits):
+                time.sleep(0.05)
+            purge.kill()
     assert purge.returncode == -signal.SIGKILL
-    assert 0 < n_left() < 600
+    assert n_left() < len(photos)
+    assert clinic.query("SELECT count(purged_at) FROM blob") == [(0,)]
 
     clinic.retention.purge(actor="op-1")
 
     assert n_left() == 0
-    assert clinic.query("SELECT count(*), count(purged_at) FROM blob") == [(600, 600)]
-    assert clinic.query("SELECT sum((details->>'photos')::int) FROM audit_event") == [(600,)]
-    assert not clinic.query("SELECT FROM attachment WHERE sha256 IS NULL")
+    assert clinic.query("SELECT count(*), count(purged_at) FROM blob") == [(150, 150)]
+    assert clinic.query("SELECT sum((details->>'photos')::int) FROM audit_event") == [(150,)]
 
 
 def test_nightly_purge_asks_for_another_turn_when_its_time_is_over(
