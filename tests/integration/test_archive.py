@@ -17,11 +17,12 @@ from tests.integration.test_rescoring import LEASE, OtherModel, make_other
 from tests.worker.cli.conftest import Result, environment, triage
 from triage import archive as archiving
 from triage.archive import archive
-from triage.domain import RunStatus
+from triage.domain import MessageId, Outcome, RunStatus
 from triage.errors import UsageError
 from triage.rescoring import PostgresRescoring, start_rescoring
+from triage.retakes.override import override
 from triage.storage import archive as rows
-from triage.storage import audit, outbox, runs
+from triage.storage import audit, messages, outbox, runs
 from triage.storage.roles import MIGRATOR
 from worker.embedded.state import EmbeddedState
 
@@ -219,6 +220,16 @@ def test_rescoring_goes_on_when_photos_in_its_hands_were_archived(
     with clinic.sessions() as session:
         ended = runs.find(session, run.id)
     assert (ended.status, ended.progress["scored"]) == (RunStatus.DONE, 1)
+
+
+def test_message_that_was_archived_meanwhile_is_unknown(clinic: Clinic, tmp_path: Path) -> None:
+    message = MessageId(clinic.send("old", "0.9").id)
+    clinic.drain()
+    with clinic.sessions.begin() as session:
+        messages.find_message(session, "old")
+        _archive(clinic, tmp_path)
+        with pytest.raises(UsageError, match="no message has this id"):
+            override(session, message, Outcome.PASS, by="nurse-1", reason="late", policy=clinic.policy)
 
 
 def test_command_needs_the_role_that_owns_the_tables(

@@ -219,7 +219,7 @@ def find_message(session: Session, name: str, source: str | None = None) -> Mess
     if not found and (key := _uuid(name)) is not None:
         found = session.scalars(select(Message).where(Message.id == key)).all()
     if not found:
-        raise UsageError("no message has this id: check it, or enqueue the message first")
+        raise _unknown()
     if len(found) > 1:
         raise UsageError("several sources have a message of this id: add --source")
     return found[0]
@@ -232,8 +232,19 @@ def _uuid(text: str) -> UUID | None:
         return None
 
 
+def _unknown() -> UsageError:
+    return UsageError("no message has this id: check it, or enqueue the message first")
+
+
 def lock_with_thread(session: Session, message_id: MessageId) -> Message:
-    """A message, its thread locked until the transaction ends, so that nothing else decides it meanwhile."""
+    """A message, its thread locked until the transaction ends, so that nothing else decides it meanwhile.
+
+    Raises:
+        UsageError: there is none, or it was archived meanwhile.
+    """
     thread_id = select(Message.thread_id).where(Message.id == message_id).scalar_subquery()
     session.execute(select(Thread.id).where(Thread.id == thread_id).with_for_update())
-    return session.get_one(Message, message_id, populate_existing=True)
+    message = session.get(Message, message_id, populate_existing=True)
+    if message is None:
+        raise _unknown()
+    return message
