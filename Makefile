@@ -41,7 +41,7 @@ demo: setup  ## photos in, verdicts and flagged retakes out; PHOTOS=folder takes
 test: setup  ## run the tests (`alembic check` is one of them), with a real Postgres and Redis that they start themselves
 	@$(BIN)/python -m pytest $(ARGS)
 
-chaos: setup  ## every fault on real processes and 1,000 photos each, 30 minutes; ARGS="kills --json chaos.json" picks
+chaos: setup  ## every fault on real processes and 1,000 photos each, 25 minutes; ARGS="kills --json chaos.json" picks
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
 check: setup lint types contracts test  ## everything that must hold before a commit
