@@ -83,7 +83,7 @@ $(VENV)/audit/.installed: requirements/audit.txt $(STAMP)
 	@touch $@
 
 audit: $(VENV)/audit/.installed  ## ask the vulnerability service of PyPI about every pinned package
-	@for list in production production-without-torch dev; do \
+	@for list in production production-without-torch dev uv audit; do \
 	  echo "audit: requirements/$$list.txt"; \
 	  $(VENV)/audit/bin/pip-audit --strict --progress-spinner off --disable-pip --require-hashes --requirement requirements/$$list.txt || exit 1; \
 	done

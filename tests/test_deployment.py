@@ -120,6 +120,12 @@ def test_containers_have_few_rights(compose: dict[str, Any]) -> None:
     assert set(compose["services"]) == PARTS | {"postgres", "redis"}
 
 
+def test_database_logs_no_rows(compose: dict[str, Any]) -> None:
+    settings = compose["services"]["postgres"]["command"][2::2]
+
+    assert settings == ["log_min_messages=log", "log_error_verbosity=terse"]  # as the embedded one's
+
+
 def test_containers_wait_for_the_tables(compose: dict[str, Any]) -> None:
     for name in PARTS - {"roles", "migrate"}:
         assert compose["services"][name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}

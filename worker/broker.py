@@ -49,9 +49,15 @@ class _Properties(_Part):
     reply_to: str | None = None
 
 
+class _AnyHeaders(_Part):
+    model_config = ConfigDict(extra="allow")
+
+    compression: None = None  # a few kilobytes may be gigabytes once they are unpacked
+
+
 class _Message(_Part):
     body: str = Field(max_length=_MAX_BODY_CHARACTERS)
-    headers: dict[str, Any]
+    headers: _AnyHeaders
     properties: _Properties
     content_type: str = Field(alias="content-type")
     content_encoding: Literal["utf-8", "binary"] = Field(alias="content-encoding")

@@ -82,12 +82,15 @@ def _postgres(services: Services) -> str:
 
 def _role(services: Services) -> str:
     with services.engine.connect() as connection:
-        role, is_superuser = connection.execute(
-            text("SELECT rolname, rolsuper FROM pg_roles WHERE rolname = current_user")
+        role, may_do_anything = connection.execute(
+            text(
+                "SELECT rolname, rolsuper OR EXISTS (SELECT FROM pg_tables WHERE tablename = 'decision' "
+                "AND pg_has_role(current_user, tableowner, 'MEMBER')) FROM pg_roles WHERE rolname = current_user"
+            )
         ).one()
-    if is_superuser:
+    if may_do_anything:
         raise _ProblemError(
-            "the database role is a superuser, whom nothing keeps from history",
+            "the database role is a superuser or owns the tables, and nothing keeps it from history",
             "make the roles with `triage db roles`, and use the URL of triage_worker",
         )
     return str(role)

@@ -72,6 +72,18 @@ DECISION_ARCHIVED = """
         RETURN OLD;
     END IF;"""
 
+# A mark that its transaction leaves behind would open the way to delete one row of a living thread, so it undoes all.
+LET_GO_WHOLE = """
+CREATE FUNCTION let_go_whole() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM thread WHERE id = NEW.id) THEN
+        RAISE EXCEPTION 'a thread is archived whole or not at all' USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN NULL;
+END
+$$
+"""
+
 
 def upgrade() -> None:
     with op.get_context().autocommit_block():  # writers go on meanwhile; what a killed upgrade left is made anew
@@ -81,6 +93,11 @@ def upgrade() -> None:
             op.create_index(name, table, columns, postgresql_concurrently=True, postgresql_where=predicate)
             op.execute(f"COMMENT ON INDEX {name} IS '{query}'")
     op.add_column("thread", sa.Column("archived_at", sa.TIMESTAMP(timezone=True), nullable=True))
+    op.execute(LET_GO_WHOLE)
+    op.execute(
+        "CREATE CONSTRAINT TRIGGER thread_let_go_whole AFTER INSERT OR UPDATE OF archived_at ON thread "
+        "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.archived_at IS NOT NULL) EXECUTE FUNCTION let_go_whole()"
+    )
     op.execute(KEEP_VERDICT.format(archived=VERDICT_ARCHIVED))
     op.execute(KEEP_DECISION.format(archived=DECISION_ARCHIVED))
 
@@ -88,6 +105,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.execute(KEEP_DECISION.format(archived=""))
     op.execute(KEEP_VERDICT.format(archived=""))
+    op.execute("DROP TRIGGER thread_let_go_whole ON thread")
+    op.execute("DROP FUNCTION let_go_whole()")
     op.drop_column("thread", "archived_at")
     for name, (table, *_) in INDEXES.items():
         op.drop_index(name, table)

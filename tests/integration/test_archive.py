@@ -11,6 +11,8 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from tests.integration.conftest import Clinic
 from tests.integration.test_rescoring import LEASE, OtherModel, make_other
@@ -230,6 +232,20 @@ def test_message_that_was_archived_meanwhile_is_unknown(clinic: Clinic, tmp_path
         _archive(clinic, tmp_path)
         with pytest.raises(UsageError, match="no message has this id"):
             override(session, message, Outcome.PASS, by="nurse-1", reason="late", policy=clinic.policy)
+
+
+@pytest.mark.parametrize("unmark", ["UPDATE thread SET archived_at = NULL", "SELECT"])
+def test_mark_opens_no_way_to_delete_a_row_of_a_thread_that_stays(clinic: Clinic, unmark: str) -> None:
+    clinic.send("m-1", "0.9")
+    clinic.drain()
+
+    with clinic.sessions() as session:
+        for statement in ("UPDATE thread SET archived_at = now()", "DELETE FROM verdict", unmark):
+            session.execute(text(statement))
+        with pytest.raises(DBAPIError, match="a thread is archived whole or not at all"):
+            session.commit()
+
+    assert len(_rows(clinic, "verdict")) == 1
 
 
 def test_command_needs_the_role_that_owns_the_tables(

@@ -5,9 +5,11 @@ from collections.abc import Callable
 
 import pytest
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
 
 from tests.worker.cli.conftest import Result, environment, triage
 from triage.domain import new_id
+from triage.errors import TriageError
 from triage.storage import audit, migrate
 from triage.storage.audit import GENESIS, Anchor
 from triage.storage.engine import Sessions
@@ -102,6 +104,19 @@ def test_cut_off_tail_is_found_by_the_head(sessions: Sessions, tamper: Callable[
     tamper("DELETE FROM audit_event WHERE position > 3")
 
     assert _verify(sessions) == [(5, "cut_off")]
+
+
+def test_chain_without_its_head_is_told_and_nothing_is_appended_to_it(
+    sessions: Sessions, tamper: Callable[[str], None]
+) -> None:
+    _append(sessions, 3)
+    tamper("DELETE FROM audit_head")
+
+    assert _verify(sessions) == [(3, "headless")]
+    with sessions() as session, pytest.raises(TriageError, match="lost its head"):
+        audit.head(session)
+    with pytest.raises(DBAPIError):
+        _append(sessions)
 
 
 def test_new_chain_is_found_by_an_anchor_alone(sessions: Sessions, tamper: Callable[[str], None]) -> None:

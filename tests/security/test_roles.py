@@ -140,7 +140,9 @@ def test_report_role_can_write_nothing(connect: Callable[[str], Engine], table: 
     assert _refused(engine, f"SELECT count(*) FROM {table}") is None
 
 
-@pytest.mark.parametrize("column", ["attachment.uri", "attachment.lease_token", "retake_request.lease_token"])
+@pytest.mark.parametrize(
+    "column", ["attachment.uri", "attachment.lease_token", "retake_request.lease_token", "run.lease_token"]
+)
 def test_report_role_sees_no_uri_and_no_token(connect: Callable[[str], Engine], column: str) -> None:
     assert _refused(connect(REPORT), f"SELECT {column} FROM {column.partition('.')[0]}") == "42501"
 

@@ -14,6 +14,7 @@ from sqlalchemy import Text, cast, func, insert, select
 from sqlalchemy.orm import Session
 
 from triage.domain import new_id
+from triage.errors import TriageError
 from triage.storage.tables import AuditEvent, AuditHead
 
 GENESIS: Final = "0" * 64
@@ -61,7 +62,10 @@ class Anchor:
 
 @dataclass(frozen=True, slots=True)
 class Flaw:
-    """What is wrong with the chain at a position: `changed`, `missing`, `reordered`, `cut_off` or `replaced`."""
+    """What is wrong with the chain at a position.
+
+    Its `kind` is `changed`, `missing`, `reordered`, `cut_off`, `replaced` or, where the head itself is gone, `headless`.
+    """
 
     position: int
     kind: str
@@ -79,8 +83,10 @@ class Verification:
 
 def head(session: Session) -> Anchor:
     """The end of the chain, to be noted where nobody who can write to this database can write."""
-    row = session.execute(select(AuditHead.position, AuditHead.hash)).one()
-    return Anchor(row.position, row.hash)
+    noted = _noted(session)
+    if noted is None:
+        raise TriageError("the audit trail has lost its head: `triage audit verify`, then restore the backup")
+    return noted
 
 
 def verify(session: Session, anchor: Anchor | None = None) -> Verification:
@@ -93,7 +99,7 @@ def verify(session: Session, anchor: Anchor | None = None) -> Verification:
         anchor: a head that was noted before.
     """
     session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
-    noted = head(session)
+    noted = _noted(session)
     last, flaws, events = Anchor(0, GENESIS), list[Flaw](), 0
     anchored = anchor is None or anchor == last
     for row in _rows(session):
@@ -101,12 +107,19 @@ def verify(session: Session, anchor: Anchor | None = None) -> Verification:
         flaws += _flaws(row, last)
         last = Anchor(row.position, row.hash)
         anchored = anchored or last == anchor
-    if last != noted:
+    if noted is None:
+        flaws.append(Flaw(last.position, "headless"))
+    elif last != noted:
         kind = "cut_off" if last.position < noted.position else "replaced"
         flaws.append(Flaw(max(last.position, noted.position), kind))
     if anchor is not None and not anchored:
         flaws.append(Flaw(anchor.position, "cut_off" if anchor.position > last.position else "replaced"))
     return Verification(events, last, flaws)
+
+
+def _noted(session: Session) -> Anchor | None:
+    row = session.execute(select(AuditHead.position, AuditHead.hash)).one_or_none()
+    return None if row is None else Anchor(row.position, row.hash)
 
 
 def _rows(session: Session) -> Iterator[Any]:

@@ -74,12 +74,14 @@ WORKER_MAY: Final[Mapping[str, Rights]] = {
 HIDDEN_FROM_REPORT: Final[Mapping[str, tuple[str, ...]]] = {
     "attachment": ("uri", "lease_token"),  # a URI may say more than an id, and who has a token may act with it
     "retake_request": ("lease_token",),
+    "run": ("lease_token",),
 }
 
 FUNCTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "refuse_change()": (),
     "keep_verdict()": (),
     "keep_decision()": (),
+    "let_go_whole()": (),
     "chain_audit_event()": (),
     "audit_hash(audit_event)": (),
     "record_view(uuid, uuid, text)": (WORKER, REPORT),

@@ -7,12 +7,15 @@ from uuid import UUID
 
 from sqlalchemy import func, null, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from triage.domain import LeaseToken, Run, RunId, RunKind, RunStatus, new_id
 from triage.errors import LeaseLostError, UsageError
 from triage.storage import tables
 from triage.storage.tables import OPEN_RUN
+
+_SHOWN = select(tables.Run).options(defer(tables.Run.lease_token, raiseload=True))
+"""What whoever only reads may see of runs."""
 
 _UNHELD = or_(tables.Run.lease_until.is_(None), tables.Run.lease_until < func.clock_timestamp())
 
@@ -190,7 +193,7 @@ def find(session: Session, run_id: UUID) -> Run:
     Raises:
         UsageError: there is no such run.
     """
-    row = session.get(tables.Run, run_id)
+    row = session.scalars(_SHOWN.where(tables.Run.id == run_id)).one_or_none()
     if row is None:
         raise UsageError("no run has this id: `triage runs` shows them")
     return _run(row)
@@ -198,7 +201,7 @@ def find(session: Session, run_id: UUID) -> Run:
 
 def list_runs(session: Session, *, kind: RunKind | None = None, limit: int = 20) -> list[Run]:
     """Runs, newest first."""
-    query = select(tables.Run).order_by(tables.Run.id.desc()).limit(limit)
+    query = _SHOWN.order_by(tables.Run.id.desc()).limit(limit)
     return [_run(row) for row in session.scalars(query if kind is None else query.where(tables.Run.kind == kind))]
 
 

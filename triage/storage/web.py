@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final, TypeAlias
 from urllib.parse import quote, urlsplit
 
@@ -17,6 +17,10 @@ Network: TypeAlias = IPv4Network | IPv6Network
 
 _PORTS: Final = {"http": 80, "https": 443}
 _HEADERS: Final = {"Accept-Encoding": "identity", "Connection": "close", "User-Agent": "skin-photo-triage"}
+_NOT_PUBLIC: Final = tuple(
+    map(ip_network, ("fec0::/10", "64:ff9b:1::/48", "::ffff:0:0:0/96", "5f00::/16", "192.0.0.0/24"))
+)
+"""Local by their standards, and global by Python's `ipaddress`, some of them since releases apart."""
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 _IPV4_COMPATIBLE: Final = IPv6Network("::/96")
 
@@ -63,6 +67,8 @@ def open_on_web(
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
     """Whether an address belongs to the world outside, also by the IPv4 address that an IPv6 one may carry."""
+    if any(address in network for network in _NOT_PUBLIC):
+        return False
     if isinstance(address, IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour or (address.teredo and address.teredo[1])
         if address in _NAT64 or address in _IPV4_COMPATIBLE:

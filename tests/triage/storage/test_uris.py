@@ -214,6 +214,11 @@ def test_malformed_root_is_refused_without_being_shown(root: str) -> None:
         ("64:ff9b::5db8:d70e", True),
         ("2002:7f00:1::", False),
         ("2001:0:0:0:0:0:80ff:fffe", False),
+        ("fec0::1", False),
+        ("64:ff9b:1::7f00:1", False),
+        ("::ffff:0:7f00:1", False),
+        ("5f00::1", False),
+        ("192.0.0.8", False),
     ],
 )
 def test_address_is_public_or_not_in_every_spelling(address: str, public: bool) -> None:
