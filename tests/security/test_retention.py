@@ -43,7 +43,10 @@ class Clinic:
 
     def finish(self) -> None:
         """Ends every photo as a worker does that cannot read it."""
-        self.execute("UPDATE attachment SET status = 'not_assessable', error_code = 'corrupt', finished_at = now()")
+        self.execute(
+            "UPDATE attachment SET status = 'not_assessable', error_code = 'corrupt', finished_at = now() "
+            "WHERE status = 'pending'"
+        )
 
     def grow_older(self, days: float = 31) -> None:
         for table in ("attachment", "blob"):

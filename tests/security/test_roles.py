@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 
 import pytest
 from pydantic import SecretStr
@@ -10,8 +11,9 @@ from sqlalchemy.exc import DBAPIError
 
 from tests.integration.conftest import Clinic, clinic, make_clinic
 from tests.worker.cli.conftest import Result, environment, triage
-from triage.domain import Outcome, new_id
-from triage.storage import audit, roles
+from triage.domain import MessageId, Outcome, new_id
+from triage.retakes.override import override
+from triage.storage import audit, messages, outbox, roles
 from triage.storage.engine import Sessions, create_database_engine, create_sessions
 from triage.storage.roles import MIGRATOR, REPORT, WORKER, WORKER_MAY
 from triage.storage.tables import Base
@@ -145,6 +147,35 @@ def test_report_role_can_write_nothing(connect: Callable[[str], Engine], table: 
 )
 def test_report_role_sees_no_uri_and_no_token(connect: Callable[[str], Engine], column: str) -> None:
     assert _refused(connect(REPORT), f"SELECT {column} FROM {column.partition('.')[0]}") == "42501"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE message SET current_decision_id = NULL",
+        "UPDATE message m SET current_decision_id = d.id FROM decision d WHERE d.message_id <> m.id",
+        (
+            "UPDATE message m SET current_decision_id = d.id FROM decision d "
+            "WHERE d.message_id = m.id AND d.supersedes_id IS NULL AND m.external_id = 'overridden'"
+        ),
+        "UPDATE attachment SET status = 'pending', finished_at = NULL",
+        "UPDATE attachment SET sha256 = repeat('0', 64)",
+        "UPDATE retake_request SET status = 'flagged', sent_at = NULL",
+        "UPDATE retake_request SET sent_at = now()",
+    ],
+)
+def test_worker_cannot_undo_what_is_done(connect: Callable[[str], Engine], clinic: Clinic, statement: str) -> None:
+    clinic.send("asked", "0.2", thread="one")
+    clinic.send("overridden", "0.9", thread="two")
+    clinic.drain()
+    with clinic.sessions.begin() as session:
+        [request] = outbox.claim(session, limit=9, lease=timedelta(minutes=1), by="ehr")
+        assert request.token
+        assert outbox.acknowledge(session, request.id, request.token)
+        message = MessageId(messages.find_message(session, "overridden").id)
+        override(session, message, Outcome.RETAKE, by="nurse-1", reason="another angle", policy=clinic.policy)
+
+    assert _refused(connect(WORKER), statement) == "23001"
 
 
 def test_report_role_cannot_forget(connect: Callable[[str], Engine]) -> None:

@@ -64,7 +64,7 @@ class Anchor:
 class Flaw:
     """What is wrong with the chain at a position.
 
-    Its `kind` is `changed`, `missing`, `reordered`, `cut_off`, `replaced` or, where the head itself is gone, `headless`.
+    Its `kind` is `changed`, `missing`, `reordered`, `cut_off` or `replaced`; `headless` where the head itself is gone.
     """
 
     position: int
