@@ -29,14 +29,14 @@ def new_id() -> UUID:
     return uuid7()
 
 
-def first_id(moment: datetime) -> UUID:
-    """The lowest UUIDv7 of a moment, by the clock of the machine that makes it: see `CLOCKS_AGREE`."""
-    return UUID(int=int(moment.timestamp() * 1000) << 80)
-
-
 CLOCKS_AGREE: Final = timedelta(days=1)
-"""To this, at the worst. Ids are made by senders and workers, times by the database: a range of ids that stands for one
-of times is wider by so much at each end."""
+"""At the worst; `triage doctor` compares them. Ids are made by senders and workers, times by the database."""
+
+
+def first_id(moment: datetime) -> UUID:
+    """An id below that of every row made from this moment on, while `CLOCKS_AGREE` holds."""
+    milliseconds = int((moment.timestamp() - CLOCKS_AGREE.total_seconds()) * 1000)
+    return UUID(int=max(0, milliseconds) << 80)  # UUIDv7 begins with the year 1970
 
 
 class AttachmentStatus(StrEnum):

@@ -3,12 +3,13 @@
 A run is a cursor over attachment ids, so it needs no rows of its own, resumes wherever it was cut off and is shared by
 all workers: each takes the next chunk under a short lock. What a lost worker left behind is found by a further pass,
 one photo at a time, so that a photo that kills its worker takes no other with it. Passes follow one another while they
-bring verdicts: workers may be killed as often as they like.
+bring verdicts, so workers may be killed as often as they like, and the last one finds nothing: that is what says that a
+run is complete, not any counting.
 """
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Final, Self
@@ -26,6 +27,8 @@ from triage.domain import (
     RunStatus,
     Scored,
     VerdictOrigin,
+    first_id,
+    new_id,
 )
 from triage.errors import ModelError
 from triage.ports import Assessor, Work
@@ -37,7 +40,6 @@ from triage.storage.verdicts import Found
 
 _MIN_PASSES: Final = 3
 _SEARCH_SECONDS: Final = 0.1
-_FIRST: Final = UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,8 @@ class Progress:
         total: attachments that lacked a verdict when the run began.
         scored: verdicts written.
         failed: attachments that could not be scored in the pass so far.
-        in_flight: taken by a worker and not yet written.
+        in_flight: how many each chunk holds that a worker has taken and not yet written, by the chunk's id.
+        found_any: whether this pass has taken anything; it counts as if it had where a release before did not say.
         seconds_left: at the mean pace so far; None until anything is scored.
         after: the cursor, an attachment id.
         passes: passes begun.
@@ -60,7 +63,8 @@ class Progress:
     total: int = 0
     scored: int = 0
     failed: int = 0
-    in_flight: int = 0
+    in_flight: Mapping[str, int] = field(default_factory=dict)
+    found_any: bool = True
     seconds_left: float | None = None
     after: str | None = None
     passes: int = 1
@@ -72,12 +76,38 @@ class Progress:
     @classmethod
     def of(cls, run: Run) -> Self:
         """What a newer release has added is left out: its workers and this one's may share a run."""
-        known = {field.name for field in fields(cls)}
+        known = {each.name for each in fields(cls)}
         return cls(**{name: value for name, value in run.progress.items() if name in known})  # type: ignore[arg-type]
+
+    def with_chunk(self, chunk_id: UUID, size: int, *, up_to: UUID) -> Self:
+        """Once a worker has taken so many, the last of which has this id."""
+        taken = {str(chunk_id): size} if size else {}
+        return replace(
+            self, after=str(up_to), in_flight={**self.in_flight, **taken}, found_any=self.found_any or bool(taken)
+        )
+
+    def without_chunk(self, chunk_id: UUID, *, failed: int) -> Self:
+        """Once a worker is done with a chunk. Doing so twice, or in a later pass, changes nothing."""
+        if str(chunk_id) not in self.in_flight:
+            return self
+        others = {key: size for key, size in self.in_flight.items() if key != str(chunk_id)}
+        return replace(self, in_flight=others, failed=self.failed + failed)
+
+    def next_pass(self) -> Self:
+        return replace(
+            self,
+            after=None,
+            in_flight={},
+            found_any=False,
+            failed=0,
+            passes=self.passes + 1,
+            scored_before=self.scored,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
+    id: UUID
     run_id: RunId
     model_version_id: ModelVersionId
     attachments: Sequence[ClaimedAttachment]
@@ -110,7 +140,7 @@ def start_rescoring(
     run, is_new = runs.start(session, RunKind.RESCORING, parameters, dedupe_key=dedupe_key)
     if is_new:  # counted here and not by the worker that begins: it takes seconds where there are millions
         total = verdicts.count_without(session, model_version_id, since=since)
-        run = runs.note(session, run.id, asdict(Progress(total=min(total, limit or total))))
+        run = runs.note(session, run.id, asdict(Progress(total=min(total, limit or total), found_any=False)))
     return run, is_new
 
 
@@ -177,10 +207,9 @@ class PostgresRescoring:
     def _release(self, chunk: _Chunk) -> None:
         """A further pass finds them."""
         with self._sessions.begin() as session:
-            run, n = runs.lock(session, chunk.run_id), len(chunk.attachments)
+            run = runs.lock(session, chunk.run_id)
             if run.status is RunStatus.RUNNING:
-                progress = Progress.of(run)
-                progress = replace(progress, failed=progress.failed + n, in_flight=max(0, progress.in_flight - n))
+                progress = Progress.of(run).without_chunk(chunk.id, failed=len(chunk.attachments))
                 runs.beat_shared(session, run.id, lease=self._lease, progress=asdict(progress))
 
     def _take(self, session: Session) -> _Chunk | None:
@@ -191,42 +220,31 @@ class PostgresRescoring:
         since = datetime.fromisoformat(str(run.parameters["since"])) if run.parameters["since"] else None
         progress = Progress.of(run)
         size = self._photos_per_batch if progress.passes == 1 else 1
-        if run.parameters["limit"] is not None:
-            size = min(size, int(str(run.parameters["limit"])) - progress.scored - progress.in_flight)
-        cursor = UUID(progress.after) if progress.after else _FIRST
+        limit = None if run.parameters["limit"] is None else int(str(run.parameters["limit"]))
+        if limit is not None:
+            size = min(size, limit - progress.scored - sum(progress.in_flight.values()))
+        cursor = UUID(progress.after) if progress.after else _start_of(since)
         found = Found([], cursor, is_end=True)
         if size > 0:
             found = verdicts.without_verdict(
                 session, model, after=cursor, since=since, until=run.created_at, limit=size
             )
+        chunk = _Chunk(new_id(), run.id, model, found.attachments)
         if found.attachments or not found.is_end:
-            progress = replace(
-                progress, after=str(found.looked_up_to), in_flight=progress.in_flight + len(found.attachments)
-            )
+            progress = progress.with_chunk(chunk.id, len(found.attachments), up_to=found.looked_up_to)
         elif progress.in_flight and runs.is_held(session, run.id):
             return None  # other workers still hold chunks of this pass
         else:
-            is_complete = size <= 0 or not (progress.failed or progress.in_flight)
+            is_complete = not progress.found_any or (limit is not None and progress.scored >= limit)
             is_in_vain = progress.passes >= _MIN_PASSES and progress.scored == progress.scored_before
             if is_complete or is_in_vain:
-                runs.beat_shared(
-                    session,
-                    run.id,
-                    lease=self._lease,
-                    progress=asdict(replace(progress, in_flight=0, seconds_left=0.0)),
-                )
+                progress = replace(progress, in_flight={}, seconds_left=0.0)
+                runs.beat_shared(session, run.id, lease=self._lease, progress=asdict(progress))
                 runs.end(session, run.id, RunStatus.DONE)
-                return _Chunk(run.id, model, [])
-            progress = replace(
-                progress,
-                after=None,
-                in_flight=0,
-                failed=0,
-                passes=progress.passes + 1,
-                scored_before=progress.scored,
-            )
+                return chunk
+            progress = progress.next_pass()
         runs.beat_shared(session, run.id, lease=self._lease, progress=asdict(progress))
-        return _Chunk(run.id, model, found.attachments)
+        return chunk
 
     def _record(self, session: Session, chunk: _Chunk, batch: AssessedBatch) -> None:
         ids = [attachment.id for attachment in chunk.attachments]
@@ -254,16 +272,19 @@ class PostgresRescoring:
         progress = Progress.of(run)
         n_scored = progress.scored + len(new)
         progress = replace(
-            progress,
+            progress.without_chunk(chunk.id, failed=len(ids) - len(scored)),
             scored=n_scored,
             seconds_left=_seconds_left(run, n_scored, progress.total),
-            failed=progress.failed + len(ids) - len(scored),
-            in_flight=max(0, progress.in_flight - len(ids)),
             withdrawn=progress.withdrawn + withdrawn,
             good_to_bad=progress.good_to_bad + good_to_bad,
             bad_to_good=progress.bad_to_good + bad_to_good,
         )
         runs.beat_shared(session, run.id, lease=self._lease, progress=asdict(progress))
+
+
+def _start_of(since: datetime | None) -> UUID:
+    """The cursor before the first attachment of a message received from then on."""
+    return UUID(int=0) if since is None else first_id(since)
 
 
 def _seconds_left(run: Run, scored: int, total: int) -> float | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import psutil
@@ -21,6 +21,7 @@ from worker.pulse import Sign
 
 _MIN_POSTGRES: Final = 140000
 _MIN_FREE_BYTES: Final = 2**30
+_CLOCKS_DIFFER: Final = timedelta(minutes=5)
 _STALLED_AFTER: Final = timedelta(minutes=2)
 
 
@@ -39,6 +40,7 @@ def examine(services: Services) -> list[Check]:
     """Runs every check; one that fails stops no other."""
     checks: list[tuple[str, Callable[[Services], str]]] = [
         ("postgres", _postgres),
+        ("clock", _clock),
         ("role", _role),
         ("tables", _tables),
         ("redis", _redis),
@@ -78,6 +80,19 @@ def _postgres(services: Services) -> str:
     if version < _MIN_POSTGRES:
         raise _ProblemError(f"Postgres {version // 10000} is too old", "use Postgres 14 or newer")
     return f"version {version // 10000}"
+
+
+def _clock(services: Services) -> str:
+    """Reports rely on clocks that agree to `CLOCKS_AGREE`; whoever keeps time at all does so to a second."""
+    with services.engine.connect() as connection:
+        theirs = connection.scalars(text("SELECT clock_timestamp()")).one()
+    apart = abs(datetime.now(UTC) - theirs)
+    if apart > _CLOCKS_DIFFER:
+        raise _ProblemError(
+            f"this machine's clock and that of Postgres are {timedelta(seconds=round(apart.total_seconds()))} apart",
+            "set both by a time service (NTP)",
+        )
+    return "agrees with Postgres"
 
 
 def _role(services: Services) -> str:

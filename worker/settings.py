@@ -19,7 +19,7 @@ from worker.embedded.state import EmbeddedState, default_state_root
 
 
 class _Group(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DatabaseSettings(_Group):
@@ -84,11 +84,11 @@ class IntakeSettings(_Group):
 
 
 class InboxSettings(_Group):
-    lease_seconds: float = Field(default=300, gt=0)
+    lease_seconds: float = Field(default=300, gt=0, le=86_400)
     max_attempts: int = Field(default=3, ge=1)
-    retry_backoff_seconds: float = Field(default=10, ge=0)
-    drain_seconds: float = Field(default=20, gt=0)
-    sweep_seconds: float = Field(default=5, gt=0)
+    retry_backoff_seconds: float = Field(default=10, ge=0, le=86_400)
+    drain_seconds: float = Field(default=20, gt=0, le=86_400)
+    sweep_seconds: float = Field(default=5, gt=0, le=86_400)
 
 
 class ScorerSettings(_Group):
@@ -104,12 +104,12 @@ class ScorerSettings(_Group):
 
 class RetakeSettings(_Group):
     max_requests_per_thread: int = Field(default=2, ge=0)
-    cooldown_hours: float = Field(default=24, ge=0)
+    cooldown_hours: float = Field(default=24, ge=0, le=876_000)
     uncertain_margin: float = Field(default=0, ge=0, le=1)
 
 
 class TrainingSettings(_Group):
-    lease_seconds: float = Field(default=60, ge=5)
+    lease_seconds: float = Field(default=60, ge=5, le=86_400)
     max_attempts: int = Field(default=10, ge=1)
     device: str = "auto"
     threads: int | None = Field(default=None, ge=1, description="CPU threads of training; torch's choice if unset")
@@ -117,7 +117,7 @@ class TrainingSettings(_Group):
 
 
 class RetentionSettings(_Group):
-    photo_days: float | None = Field(default=None, gt=0, description="photos are purged after that; never if unset")
+    photo_days: float | None = Field(default=None, gt=0, le=36_500, description="photos go after that; never if unset")
 
 
 class ScheduleSettings(_Group):

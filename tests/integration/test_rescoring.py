@@ -24,7 +24,7 @@ from triage.errors import ErrorCode, ModelError
 from triage.pipeline import DrainLimits, drain
 from triage.quality.card import Card
 from triage.reports.flips import flips_of
-from triage.rescoring import PostgresRescoring, start_rescoring
+from triage.rescoring import PostgresRescoring, _Chunk, start_rescoring
 from triage.retakes.override import override
 from triage.storage import messages, models, outbox, runs, verdicts
 from triage.storage.verdicts import Found
@@ -188,7 +188,7 @@ def test_run_goes_on_at_its_cursor_when_it_was_stopped(
 
     finished = _finish(clinic, model, run)
 
-    assert (finished.status, finished.progress["scored"], finished.progress["passes"]) == (RunStatus.DONE, 5, 1)
+    assert (finished.status, finished.progress["scored"]) == (RunStatus.DONE, 5)
     assert model.seen == [row.id for row in clinic.query("SELECT id FROM attachment ORDER BY id")]
 
 
@@ -268,7 +268,11 @@ def test_every_photo_is_found_however_little_is_looked_at_once(
 
     run = _finish(clinic, model, _start(clinic, model))
 
-    assert (run.status, run.progress["scored"], run.progress["passes"]) == (RunStatus.DONE, 4, 1)
+    assert (run.status, run.progress["scored"], run.progress["passes"]) == (
+        RunStatus.DONE,
+        4,
+        2,
+    )  # the second finds nothing
 
 
 def test_two_workers_write_at_once_and_neither_waits_for_the_other(
@@ -421,6 +425,72 @@ def test_limit_bounds_the_photos(clinic: Clinic, make_other: Callable[[float], O
     run = _finish(clinic, model, _start(clinic, model, limit=3))
 
     assert run.progress["scored"] == len(model.seen) == 3
+
+
+def test_limit_is_reached_when_workers_are_lost(clinic: Clinic, make_other: Callable[[float], OtherModel]) -> None:
+    clinic.send("m1", *(f"{name}/0.9" for name in "abcde"))
+    clinic.drain()
+    model = make_other(0.3)
+    run = _start(clinic, model, limit=3)
+    _lose_a_worker(clinic, model)
+    _lose_a_worker(clinic, model)  # all that the limit allows is in lost hands
+    _expire_leases(clinic)
+
+    finished = _finish(clinic, model, run)
+
+    assert (finished.status, finished.progress["scored"], len(model.seen)) == (RunStatus.DONE, 3, 3)
+
+
+def test_no_photo_is_left_out_when_answers_of_the_database_are_lost(
+    clinic: Clinic, make_other: Callable[[float], OtherModel]
+) -> None:
+    """What is written is written a second time then, and what was written may be given up as well."""
+    clinic.send("m1", *(f"{name}/0.9" for name in "abcd"))
+    clinic.drain()
+    model = make_other(0.3)
+    run = _start(clinic, model)
+    lost = _lose_a_worker(clinic, model)
+    with clinic.sessions.begin() as session:
+        other = _rescoring(clinic, model)
+        chunk = other._take(session)
+    assert chunk is not None
+    for _ in range(3):
+        other._write(chunk, model.assess(chunk.attachments))
+        other._release(chunk)
+
+    with clinic.sessions() as session:
+        progress = runs.find(session, run.id).progress
+    assert (progress["in_flight"], progress["scored"], progress["failed"]) == ({str(lost.id): 2}, 2, 0)
+    _expire_leases(clinic)
+    assert _finish(clinic, model, run).progress["scored"] == 4
+
+
+def test_chunk_of_a_pass_before_takes_nothing_from_the_next(
+    clinic: Clinic, make_other: Callable[[float], OtherModel]
+) -> None:
+    clinic.send("m1", "a/0.9", "b/0.9")
+    clinic.drain()
+    model = make_other(0.3)
+    run = _start(clinic, model)
+    slow = _lose_a_worker(clinic, model)
+    _expire_leases(clinic)
+    second = _lose_a_worker(clinic, model)
+
+    _rescoring(clinic, model)._release(slow)
+
+    with clinic.sessions() as session:
+        progress = runs.find(session, run.id).progress
+    assert (progress["passes"], progress["in_flight"], progress["failed"]) == (2, {str(second.id): 1}, 0)
+
+
+def _lose_a_worker(clinic: Clinic, model: OtherModel) -> _Chunk:
+    """One that takes a chunk, and then its process is gone."""
+    while True:
+        with clinic.sessions.begin() as session:
+            chunk = _rescoring(clinic, model)._take(session)
+        assert chunk is not None
+        if chunk.attachments:
+            return chunk
 
 
 def test_run_fails_with_a_reason_when_its_model_cannot_be_loaded(

@@ -9,7 +9,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Date, case, cast, exists, func, literal, select, true
 from sqlalchemy.orm import Session, aliased
 
-from triage.domain import CLOCKS_AGREE, AttachmentStatus, DecidedBy, Outcome, RetakeStatus, VerdictOrigin, first_id
+from triage.domain import AttachmentStatus, DecidedBy, Outcome, RetakeStatus, VerdictOrigin, first_id
 from triage.quality.card import UNTRAINED, label_of
 from triage.storage.tables import PURGED, Attachment, Blob, Decision, Message, ModelVersion, RetakeRequest, Verdict
 
@@ -41,9 +41,10 @@ class Period:
     def may_be(self, id_column: Any) -> ColumnElement[bool]:
         """Of an id: its row may belong to a message of the period, for it is no older.
 
-        It says nothing new, but the planner cannot know that years of other rows need not be looked at.
+        While `CLOCKS_AGREE` it says nothing new, but the planner cannot know that years of other rows need not be
+        looked at.
         """
-        return id_column >= first_id(self.since - CLOCKS_AGREE) if self.since else true()
+        return id_column >= first_id(self.since) if self.since else true()
 
 
 def summarise(session: Session, period: Period, by: Sequence[Dimension] = ()) -> dict[str, Any]:

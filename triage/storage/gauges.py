@@ -11,7 +11,7 @@ from typing import Final
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from triage.domain import CLOCKS_AGREE, RetakeStatus, RunKind, RunStatus, Stage, first_id
+from triage.domain import RetakeStatus, RunKind, RunStatus, Stage, first_id
 from triage.storage.health import Part, stalled
 from triage.storage.tables import (
     FRESH,
@@ -70,7 +70,7 @@ def read_gauges(session: Session, *, lease: timedelta, stalled_after: timedelta)
     """All of them in one transaction."""
     now = session.scalars(select(func.clock_timestamp())).one()
     day_ago = now - _DAY
-    since = first_id(day_ago - CLOCKS_AGREE)
+    since = first_id(day_ago)
     count = func.count()
     due = [session.scalar(select(func.min(Attachment.due_at)).where(state)) for state in (FRESH, RETRY)]
     ages = [(now - at).total_seconds() for at in due if at is not None]

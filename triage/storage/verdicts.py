@@ -12,7 +12,6 @@ from sqlalchemy.orm import Session, aliased
 from sqlalchemy.types import Boolean, Integer, Uuid
 
 from triage.domain import (
-    CLOCKS_AGREE,
     AttachmentId,
     AttachmentStatus,
     ClaimedAttachment,
@@ -158,7 +157,7 @@ def _unjudged(model_version_id: ModelVersionId, since: datetime | None) -> Selec
     if since is None:
         return query
     return query.join(Message, Message.id == Attachment.message_id).where(
-        Message.received_at >= since, Attachment.id >= first_id(since - CLOCKS_AGREE)
+        Message.received_at >= since, Attachment.id >= first_id(since)
     )
 
 

@@ -10,6 +10,7 @@ from triage.archive import archive as archive_threads
 from triage.storage.archive import count_closed
 from triage.storage.engine import create_database_engine, create_sessions
 from triage.storage.roles import MIGRATOR
+from worker.cli.options import DAYS
 from worker.cli.output import json_option, print_json
 from worker.settings import load_settings
 
@@ -17,7 +18,7 @@ from worker.settings import load_settings
 @click.command()
 @click.option(
     "--days",
-    type=click.FloatRange(0, min_open=True),
+    type=DAYS,
     required=True,
     help="Threads whose last message came that long ago.",
 )

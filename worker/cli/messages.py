@@ -14,6 +14,7 @@ from triage.reports import explain as history
 from triage.retakes.override import override as decide_by_person
 from triage.storage import audit, inbox, messages
 from worker.bootstrap import Services
+from worker.cli.options import FiniteRange
 from worker.cli.output import error_console, findings_text, json_option, outcome_text, print_json, print_table
 from worker.process import services
 
@@ -77,7 +78,7 @@ def _attachment(path: str, group: str | None) -> IncomingAttachment:
 @click.command()
 @click.option("--message-id", help="Wait for one message only.")
 @click.option("--source", help="Its source, where several senders use the same id.")
-@click.option("--timeout", type=float, default=600, show_default=True, help="Seconds to wait at the most.")
+@click.option("--timeout", type=FiniteRange(0), default=600, show_default=True, help="Seconds to wait at the most.")
 def wait(message_id: str | None, source: str | None, timeout: float) -> None:
     """Wait until nothing is pending."""
     own = services()

@@ -18,11 +18,16 @@ from worker.process import services
 
 _TIMES = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
 _USUAL_SPAN = timedelta(days=30)
+_EARLIEST = datetime.min.replace(tzinfo=UTC)
 _COUNTS = ("total", *(outcome.value for outcome in Outcome), "pending")
 
 
 @click.command()
-@click.option("--since", type=_TIMES, help="Messages received from then on (UTC); 30 days ago if not given.")
+@click.option(
+    "--since",
+    type=_TIMES,
+    help="Messages received from then on (UTC). Default: 30 days before --until, or before today.",
+)
 @click.option("--until", type=_TIMES, help="Messages received before then (UTC).")
 @click.option("--by", type=click.Choice([d.value for d in Dimension]), multiple=True, help="Break down; repeatable.")
 @click.option(
@@ -107,7 +112,7 @@ def _period(since: datetime | None, until: datetime | None) -> Period:
     if since:
         return Period(since.replace(tzinfo=UTC), end)
     midnight = (end or datetime.now(UTC)).replace(hour=0, minute=0, second=0, microsecond=0)
-    return Period(midnight - _USUAL_SPAN, end)
+    return Period(midnight - min(_USUAL_SPAN, midnight - _EARLIEST), end)
 
 
 _RENDERERS: dict[str, Callable[[dict[str, Any]], str]] = {

@@ -8,6 +8,7 @@ import click
 from triage.domain import LeaseToken, RetakeRequestId, RetakeStatus
 from triage.errors import LeaseLostError, UsageError
 from triage.storage import audit, outbox
+from worker.cli.options import ROWS, SECONDS
 from worker.cli.output import json_option, print_json, print_table, request_json
 from worker.process import services
 
@@ -19,7 +20,7 @@ def retakes() -> None:
 
 @retakes.command("list")
 @click.option("--status", type=click.Choice([status.value for status in RetakeStatus]))
-@click.option("--limit", type=click.IntRange(1), default=100, show_default=True)
+@click.option("--limit", type=ROWS, default=100, show_default=True)
 @json_option
 def list_(status: str | None, limit: int, *, as_json: bool) -> None:
     """Show retake requests, newest first."""
@@ -35,8 +36,8 @@ def list_(status: str | None, limit: int, *, as_json: bool) -> None:
 
 
 @retakes.command()
-@click.option("--limit", type=click.IntRange(1), default=10, show_default=True)
-@click.option("--lease-seconds", type=click.FloatRange(1), default=300, show_default=True)
+@click.option("--limit", type=ROWS, default=10, show_default=True)
+@click.option("--lease-seconds", type=SECONDS, default=300, show_default=True)
 @click.option("--by", default="cli", show_default=True, help="Who sends: the name of the message system.")
 @json_option
 def claim(limit: int, lease_seconds: float, by: str, *, as_json: bool) -> None:

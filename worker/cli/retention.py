@@ -8,12 +8,13 @@ from triage.domain import MessageId
 from triage.retention import Retention
 from triage.retention import forget as forget_message
 from triage.storage import messages
+from worker.cli.options import DAYS
 from worker.cli.output import json_option, print_json
 from worker.process import services
 
 
 @click.command()
-@click.option("--days", type=click.FloatRange(0, min_open=True), help="In place of TRIAGE_RETENTION__PHOTO_DAYS.")
+@click.option("--days", type=DAYS, help="In place of TRIAGE_RETENTION__PHOTO_DAYS.")
 @click.option("--by", default="cli", show_default=True, help="Who purges: an opaque staff id.")
 @click.option("--dry-run", is_flag=True, help="Only count what would go.")
 @json_option

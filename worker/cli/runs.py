@@ -21,6 +21,7 @@ from triage.storage import runs as rows
 from triage.training.config import INITIALISATIONS, TrainingConfig
 from triage.training.manifest import read_manifest
 from worker.bootstrap import Services
+from worker.cli.options import ROWS
 from worker.cli.output import error_console, json_option, print_json, print_table
 from worker.process import services
 
@@ -31,7 +32,7 @@ _OPEN = {RunStatus.PENDING, RunStatus.RUNNING}
 @click.command()
 @click.option("--model", "name", help="Name or SHA-256; the live model if not given.")
 @click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="Messages received from then on (UTC).")
-@click.option("--limit", type=click.IntRange(1), help="At most so many photos.")
+@click.option("--limit", type=ROWS, help="At most so many photos.")
 @click.option("--wait", is_flag=True, help="Wait for the end of the run.")
 @json_option
 def rescore(name: str | None, since: datetime | None, limit: int | None, *, wait: bool, as_json: bool) -> None:
@@ -70,7 +71,11 @@ def rescore(name: str | None, since: datetime | None, limit: int | None, *, wait
 @click.option(
     "--threshold-from", type=click.Choice(["validation", "train"]), default=_DEFAULTS.threshold_from, show_default=True
 )
-@click.option("--target-ppv", type=float, help="Choose the threshold for this PPV, not by Youden's index.")
+@click.option(
+    "--target-ppv",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Choose the threshold for this PPV, not by Youden's index.",
+)
 @click.option("--recalibrate/--no-recalibrate", default=_DEFAULTS.recalibrate, show_default=True)
 @click.option("--seed", type=int, default=_DEFAULTS.seed, show_default=True)
 @click.option("--wait", is_flag=True, help="Wait for the end of the run.")
@@ -95,7 +100,7 @@ def train(manifest: Path, name: str, init: str, *, wait: bool, as_json: bool, **
 
 @click.command()
 @click.option("--kind", type=click.Choice([kind.value for kind in RunKind]))
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
+@click.option("--limit", type=ROWS, default=20, show_default=True)
 @click.option("--follow", "run_to_follow", type=click.UUID, help="Show the progress of this run until it ends.")
 @click.option("--cancel", "run_to_cancel", type=click.UUID, help="Cancel this run.")
 @click.option("--flips", "run_to_compare", type=click.UUID, help="A rescoring run's flips, by day and source.")

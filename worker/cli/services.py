@@ -12,6 +12,7 @@ import click
 from triage.errors import TriageError, UsageError
 from triage.storage.health import Part, stalled
 from worker.app import WORKERS
+from worker.cli.options import SECONDS
 from worker.cli.output import json_option, print_json, print_table
 from worker.embedded.stack import EmbeddedStack
 from worker.embedded.workers import beat_command, celery_command
@@ -77,7 +78,7 @@ def beat() -> NoReturn:
 
 @click.command()
 @click.argument("part", type=click.Choice([*(part.value for part in Part), "beat"]))
-@click.option("--stall-seconds", type=click.FloatRange(1), default=120, show_default=True)
+@click.option("--stall-seconds", type=SECONDS, default=120, show_default=True)
 def health(part: str, stall_seconds: float) -> None:
     """Exit 1 if a part stands still while there is work for it."""
     own = services()
@@ -95,7 +96,7 @@ def health(part: str, stall_seconds: float) -> None:
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=9464, show_default=True)
-@click.option("--stall-seconds", type=click.FloatRange(1), default=120, show_default=True)
+@click.option("--stall-seconds", type=SECONDS, default=120, show_default=True)
 def metrics(host: str, port: int, stall_seconds: float) -> None:
     """Serve what stands in the database to Prometheus, until stopped. A read-only database role is enough."""
     from worker.metrics import DatabaseCollector, serve

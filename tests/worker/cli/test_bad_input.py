@@ -7,8 +7,9 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import pytest
 from sqlalchemy import text
@@ -16,6 +17,7 @@ from sqlalchemy import text
 from tests.worker.cli.conftest import Result
 from triage.storage.engine import Sessions
 from triage.storage.roles import MIGRATOR
+from worker import doctor
 from worker.embedded.state import EmbeddedState
 from worker.process import services
 
@@ -162,6 +164,21 @@ def test_doctor_names_what_is_down_and_how_to_mend_it(triage: Triage, environmen
     assert "triage models" in checks["live model"]["remedy"]
 
 
+def test_doctor_compares_clocks(triage: Triage, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Fast(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) + timedelta(hours=3)
+
+    def clock() -> dict[str, Any]:
+        return next(check for check in triage("doctor", "--json").json if check["name"] == "clock")
+
+    assert clock()["ok"]
+    monkeypatch.setattr(doctor, "datetime", Fast)
+    assert not clock()["ok"]
+    assert "3:00:0" in clock()["detail"]
+
+
 def test_doctor_objects_to_a_role_that_may_do_anything(
     triage: Triage, environment: Callable[[str, str], None], embedded: EmbeddedState, database: str
 ) -> None:
@@ -207,6 +224,13 @@ def test_model_with_a_wrong_hash_is_refused(triage: Triage, model_folder: Path, 
         (["enqueue"], USAGE, "PATHS"),
         (["scoer"], USAGE, "scoer"),
         (["wait", "--message-id", "nowhere"], USAGE, "no message"),
+        (["wait", "--timeout", "nan"], USAGE, "--timeout"),
+        (["purge", "--days", "1e9"], USAGE, "--days"),
+        (["purge", "--days", "nan", "--dry-run"], USAGE, "--days"),
+        (["archive", "--days", "inf", "--dry-run"], USAGE, "--days"),
+        (["retakes", "claim", "--lease-seconds", "1e300"], USAGE, "--lease-seconds"),
+        (["retakes", "list", "--limit", f"{10**30}"], USAGE, "--limit"),
+        (["health", "scoring", "--stall-seconds", "nan"], USAGE, "--stall-seconds"),
     ],
 )
 def test_wrong_use_gets_one_line(triage: Triage, arguments: list[str], code: int, says: str) -> None:
@@ -214,6 +238,24 @@ def test_wrong_use_gets_one_line(triage: Triage, arguments: list[str], code: int
 
     assert (result.code, result.out) == (code, "")
     assert says in result.complaint()
+
+
+@pytest.mark.parametrize("date", ["0001-01-01", "0001-01-10", "1970-01-01", "9999-12-31"])
+def test_dates_at_the_ends_of_the_calendar_are_dates(triage: Triage, model_folder: Path, date: str) -> None:
+    triage("models", "add", model_folder)
+    triage("models", "promote", "strict")
+
+    assert triage("report", "--since", date, "--format", "json").json["messages"]["total"] == 0
+    assert triage("report", "--until", date, "--format", "json").json["messages"]["total"] == 0
+    assert triage("rescore", "--since", date).code == DONE
+
+
+def test_longest_time_is_a_time(
+    triage: Triage, environment: Callable[[str, str], None], embedded: EmbeddedState, database: str
+) -> None:
+    assert triage("purge", "--days", "36500").code == DONE
+    environment("DATABASE__URL", embedded.database_url(database, role=MIGRATOR))
+    assert triage("archive", "--days", "36500", "--dry-run").code == DONE
 
 
 def test_malformed_setting_is_named_and_its_value_is_not(
