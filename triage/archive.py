@@ -22,9 +22,10 @@ MESSAGES_AT_ONCE: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One file of an archive, and how many threads, messages, attachments and verdicts went into it."""
+    """One file of an archive, its hash, and how many threads, messages, attachments and verdicts went into it."""
 
     file: Path
+    sha256: str
     counts: dict[str, int]
 
 
@@ -32,8 +33,8 @@ def archive(sessions: Sessions, folder: Path, *, before: datetime, actor: str) -
     """Writes threads that ended before a time into files and removes their rows; yields each file once it is done.
 
     A thread goes whole, once its every message is that old, so that the limit of its retake requests holds as long as
-    it lives. A file is on the disk before its rows go; the audit trail notes its hash. Killed in between, a file
-    without an event is left, whose threads are still in the tables.
+    it lives. A file is on the disk before the removal of its rows is committed; the audit trail notes its hash. Killed
+    in between, a file without an event is left, whose threads are still in the tables.
 
     Args:
         sessions: of the role that owns the tables; no other may remove history.
@@ -61,22 +62,23 @@ def _archive(session: Session, folder: Path, threads: Sequence[ThreadId], *, act
     batch_id = new_id()
     file = folder / f"{batch_id}.jsonl.gz"
     data = gzip.compress("".join(f"{line}\n" for line in rows.histories(session, threads)).encode(), mtime=0)
+    sha256 = hashlib.sha256(data).hexdigest()
+    photos = retention.lock_blobs(session, rows.photos_of(session, threads))
+    counts = {"threads": len(threads)} | rows.remove(session, threads)
+    retention.mark_unreferenced(session, photos)  # their bytes go with the next purge
     try:
         write_durably(file, data, mode=0o600)
     except OSError as error:
         raise UsageError(
             f"the archive cannot be written ({error.strerror}): check its folder's space and rights"
         ) from error
-    photos = retention.lock_blobs(session, rows.photos_of(session, threads))
-    counts = {"threads": len(threads)} | rows.remove(session, threads)
-    retention.mark_unreferenced(session, photos)  # their bytes go with the next purge
     audit.record(
         session,
         actor=actor,
         action="threads.archived",
         subject_kind="archive",
         subject_id=batch_id,
-        sha256=hashlib.sha256(data).hexdigest(),
+        sha256=sha256,
         **counts,
     )
-    return Batch(file, counts)
+    return Batch(file, sha256, counts)

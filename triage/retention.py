@@ -93,8 +93,9 @@ class Retention:
         self._mark()
         strays = self._adopt_strays(deadline)
         purged = self.remove(actor=actor, deadline=deadline)
-        with self._sessions.begin() as session:
-            rows.forget_unreferenced(session)
+        if not purged.unfinished:  # it looks at each photo that was ever purged, so once a night is enough
+            with self._sessions.begin() as session:
+                rows.forget_unreferenced(session)
         return replace(purged, strays=strays)
 
     def remove(self, *, actor: str, among: Collection[str] | None = None, deadline: float | None = None) -> Purged:

@@ -5,6 +5,7 @@ Losing one costs nothing but time: the sweeper publishes another. So a Redis tha
 
 import time
 from collections.abc import Callable
+from typing import Final
 
 import structlog
 from celery import Celery
@@ -17,6 +18,9 @@ log = structlog.get_logger(__name__)
 DRAIN = "inbox.drain"
 TRAIN = "training.run"
 TRAINING = "training"
+
+_SILENT_FOR_LOST: Final = 9
+"""So many times as long as a failed try took: hanging takes no more than a tenth of anybody's time."""
 
 
 class WakeUps:
@@ -48,15 +52,17 @@ class WakeUps:
             log.warning("redis.unavailable", error_type=type(error).__name__, task=task)
 
     def _publish(self, task: str, is_wanted: Callable[[], object]) -> bool:
-        if time.monotonic() < self._silent_until:
+        before = time.monotonic()
+        if before < self._silent_until:
             return False
         try:
             if is_wanted():
                 self._celery.send_task(task, ignore_result=True)
         except (RedisError, OperationalError, OSError) as error:
             log.warning("redis.unavailable", error_type=type(error).__name__, task=task)
-            # a Redis that hangs costs a time-out each time: whoever scores or accepts goes on without it for a window
-            self._silent_until = time.monotonic() + self._window_ms / 1000
+            # a Redis that hangs costs a time-out for each try: whoever scores or accepts goes on without it for a while
+            now = time.monotonic()
+            self._silent_until = now + max(self._window_ms / 1000, _SILENT_FOR_LOST * (now - before))
             return False
         return True
 

@@ -77,11 +77,8 @@ def roll(site: Site, scale: Scale) -> int:
                 site.fault_ended()
                 site.wait_until_up(name)
     site.settle()
-    [row] = site.query(
-        "SELECT max(attempts) AS attempts, extract(epoch FROM max(finished_at - created_at)) AS waited FROM attachment"
-    )
+    [row] = site.query("SELECT max(attempts) AS attempts FROM attachment")
     assert row.attempts == 1, "a lease ran out, so a message waited for it"
-    assert row.waited < LEASE_SECONDS, f"a photo waited {row.waited:.1f} s"
     return 4 * scale.times
 
 

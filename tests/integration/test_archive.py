@@ -1,5 +1,6 @@
 """Threads leave the tables for files, whole and provably, and nothing else waits for it."""
 
+import errno
 import gzip
 import hashlib
 import json
@@ -20,6 +21,7 @@ from tests.worker.cli.conftest import Result, environment, triage
 from triage import archive as archiving
 from triage.archive import archive
 from triage.domain import MessageId, Outcome, RunStatus
+from triage.durable import write_durably
 from triage.errors import UsageError
 from triage.rescoring import PostgresRescoring, start_rescoring
 from triage.retakes.override import override
@@ -131,7 +133,7 @@ def test_nothing_is_lost_when_it_is_cut_off_between_the_file_and_the_rows(
     clinic.send("m-1", "0.9")
     clinic.drain()
     with monkeypatch.context() as cut:
-        cut.setattr(rows, "remove", _raise(InterruptedError()))
+        cut.setattr(audit, "record", _raise(InterruptedError()))
         with pytest.raises(InterruptedError):
             _archive(clinic, tmp_path)
 
@@ -272,13 +274,61 @@ def test_command_needs_the_role_that_owns_the_tables(
     assert triage("archive", "--days", "1e-9", "--dry-run").out == "would go: 1 threads\n"
     done = triage(*command, "--by", "op-1", "--json")
 
-    counts = {"threads": 1, "messages": 1, "attachments": 1, "verdicts": 1, "files": 1}
+    [file] = (tmp_path / "archive").iterdir()
+    files = [{"file": str(file), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}]
+    counts = {"threads": 1, "messages": 1, "attachments": 1, "verdicts": 1, "files": files}
     assert done.json == {"before": done.json["before"], "dry_run": False} | counts
     assert _rows(clinic, "verdict") == []
 
 
+def test_command_says_what_is_done_when_it_cannot_go_on(
+    triage: Callable[..., Result],
+    environment: Callable[[str, str], None],
+    embedded: EmbeddedState,
+    database: str,
+    clinic: Clinic,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(archiving, "MESSAGES_AT_ONCE", 1)
+    clinic.send("first", "0.9")
+    clinic.send("second", "0.9")
+    clinic.drain()
+    write = write_durably
+    written: list[Path] = []
+
+    def write_one(path: Path, data: bytes, *, mode: int) -> None:
+        if written:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, data, mode=mode)
+        written.append(path)
+
+    monkeypatch.setattr(archiving, "write_durably", write_one)
+    environment("DATABASE__URL", embedded.database_url(database, role=MIGRATOR))
+
+    result = triage("archive", "--days", "1e-9", "--to", tmp_path)
+
+    [file] = tmp_path.iterdir()
+    assert result.out == f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file}\n"
+    assert (result.code, "No space left" in result.complaint()) == (2, True)
+    assert "1 files are complete" in result.complaint()
+    assert len(_rows(clinic, "thread")) == 1
+
+
+def test_thread_goes_by_when_it_was_received_and_not_by_its_ids(clinic: Clinic, tmp_path: Path) -> None:
+    """Imported messages have ids of the day of the import."""
+    for name in ("new", "imported", "imported too"):
+        clinic.send(name, "0.9")
+    clinic.drain()
+    clinic.execute("UPDATE message SET received_at = '2020-01-02' WHERE external_id LIKE 'imported%'")
+
+    lines = _archive(clinic, tmp_path, datetime(2021, 1, 1, tzinfo=UTC))
+
+    assert {line["messages"][0]["external_id"] for line in lines} == {"imported", "imported too"}
+
+
 def _raise(error: Exception) -> Callable[..., Any]:
-    def call(*_: object) -> None:
+    def call(*_: object, **__: object) -> None:
         raise error
 
     return call

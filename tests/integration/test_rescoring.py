@@ -138,10 +138,10 @@ def test_flips_are_told_by_day_and_source(
 
     places = [("2026-01-02", "ehr", 2), ("2026-01-03", "ehr", 1), ("2026-01-03", "portal", 1)]
     with clinic.sessions() as session:
-        assert [tuple(row.values()) for row in flips_of(session, run)] == [
+        assert [tuple(row.values()) for row in flips_of(session, run.id)] == [
             (*place, bad, good) for place, bad, good in zip(places, to_bad, to_good, strict=True)
         ]
-        assert flips_of(session, again) == []  # it has judged nothing
+        assert flips_of(session, again.id) == []  # it has judged nothing
 
 
 def test_photo_is_scored_once_when_the_run_is_started_again(

@@ -95,8 +95,8 @@ def _hang_up(server: socket.socket, tried: list[int]) -> None:
     with suppress(OSError):  # the test is over
         while True:
             connection, _ = server.accept()
-            connection.close()
             tried.append(1)
+            connection.close()
 
 
 @pytest.fixture

@@ -1,19 +1,15 @@
 """What a rescoring run would have decided otherwise: photos by the day and source of their message."""
 
-from datetime import timedelta
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Date, cast, func, select
 from sqlalchemy.orm import Session, aliased
 
-from triage.domain import Run, VerdictOrigin
+from triage.domain import RunId, VerdictOrigin
 from triage.storage.tables import Attachment, Message, Verdict
 
-_LATE: Final = timedelta(days=1)
-"""By so much a worker that was thought lost may write after the end of its run."""
 
-
-def flips_of(session: Session, run: Run) -> list[dict[str, Any]]:
+def flips_of(session: Session, run_id: RunId) -> list[dict[str, Any]]:
     """The verdicts of a rescoring run beside those of the inbox, for each day and source, oldest first.
 
     Returns:
@@ -21,9 +17,6 @@ def flips_of(session: Session, run: Run) -> list[dict[str, Any]]:
     """
     new, old = aliased(Verdict), aliased(Verdict)
     day = cast(func.timezone("UTC", Message.received_at), Date).label("day")
-    is_of_its_time = [new.created_at >= run.created_at]
-    if run.finished_at is not None:
-        is_of_its_time.append(new.created_at <= run.finished_at + _LATE)
     rows = session.execute(
         select(
             day,
@@ -35,7 +28,7 @@ def flips_of(session: Session, run: Run) -> list[dict[str, Any]]:
         .join_from(new, old, (old.attachment_id == new.attachment_id) & (old.origin == VerdictOrigin.INBOX))
         .join(Attachment, Attachment.id == new.attachment_id)
         .join(Message, Message.id == Attachment.message_id)
-        .where(new.run_id == run.id, *is_of_its_time)
+        .where(new.run_id == run_id)
         .group_by(day, Message.source)
         .order_by(day, Message.source)
     )

@@ -138,10 +138,10 @@ def _errors(session: Session, period: Period) -> dict[str, int]:
 
 
 def _retention(session: Session, period: Period) -> dict[str, int]:
-    """Photos that came in the period and are purged, and messages that are forgotten."""
+    """Photos purged in the period whose rows are still there, and messages forgotten in it."""
     is_remembered = exists(select(Attachment.id).where(Attachment.sha256 == Blob.sha256))
-    photos = select(func.count()).select_from(Blob).where(PURGED, is_remembered, *period.of(Blob.created_at))
-    messages = select(func.count()).where(Message.forgotten_at.is_not(None), *period.of(Message.received_at))
+    photos = select(func.count()).select_from(Blob).where(PURGED, is_remembered, *period.of(Blob.purged_at))
+    messages = select(func.count()).where(Message.forgotten_at.is_not(None), *period.of(Message.forgotten_at))
     return {"photos_purged": session.scalar(photos) or 0, "messages_forgotten": session.scalar(messages) or 0}
 
 

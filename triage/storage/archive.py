@@ -1,13 +1,14 @@
 """Whole threads as lines of JSON, and their removal from the tables. Only the owner of the tables may remove them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import TypeAlias
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, delete, exists, func, or_, select, text, update
+from sqlalchemy import ColumnElement, delete, exists, func, or_, select, text, tuple_, update
 from sqlalchemy.orm import Session
 
-from triage.domain import CLOCKS_AGREE, AttachmentStatus, ThreadId, first_id
+from triage.domain import AttachmentStatus, ThreadId
 from triage.storage.tables import OPEN_REQUEST, Attachment, Decision, Message, RetakeRequest, Thread, Verdict
 
 _HISTORIES = text(
@@ -30,19 +31,23 @@ _HISTORIES = text(
 )
 
 
-def next_messages(session: Session, *, after: UUID | None, before: datetime, limit: int) -> tuple[set[UUID], UUID]:
-    """The threads of the next messages received before a time, in the order of their ids, and the last of those ids."""
-    query = (
-        select(Message.id, Message.thread_id)
-        .where(Message.id < first_id(before + CLOCKS_AGREE))
-        .order_by(Message.id)
-        .limit(limit)
-    )
-    rows = session.execute(query if after is None else query.where(Message.id > after)).all()
-    return {row.thread_id for row in rows}, rows[-1].id if rows else after or first_id(before + CLOCKS_AGREE)
+Place: TypeAlias = tuple[datetime, UUID]
+"""Of a message among all: when it was received, and its id."""
 
 
-def lock_closed(session: Session, threads: Sequence[UUID] | set[UUID], *, before: datetime) -> list[ThreadId]:
+def next_messages(
+    session: Session, *, after: Place | None, before: datetime, limit: int
+) -> tuple[set[ThreadId], Place | None]:
+    """The threads of the next messages received before a time, oldest first, and the place of the last of those."""
+    place = tuple_(Message.received_at, Message.id)
+    query = select(Message.received_at, Message.id, Message.thread_id).where(Message.received_at < before)
+    if after is not None:
+        query = query.where(place > tuple_(*after))
+    rows = session.execute(query.order_by(Message.received_at, Message.id).limit(limit)).all()
+    return {ThreadId(row.thread_id) for row in rows}, (rows[-1].received_at, rows[-1].id) if rows else None
+
+
+def lock_closed(session: Session, threads: Collection[ThreadId], *, before: datetime) -> list[ThreadId]:
     """Locks those of these threads in which nothing happens any more; one that somebody else holds is left out."""
     locked = session.scalars(
         select(Thread.id)

@@ -114,6 +114,12 @@ class Message(Base):
             "current_decision_id",
             info={"query": "archive: the message whose decision goes"},
         ),
+        Index(
+            "ix_message__forgotten_at",
+            "forgotten_at",
+            postgresql_where=text("forgotten_at IS NOT NULL"),
+            info={"query": "reports: messages forgotten"},
+        ),
     )
 
     id: Mapped[UUID] = _key()
@@ -145,7 +151,7 @@ class Blob(Base):
             postgresql_where=UNMARKED,
             info={"query": "retention: the oldest blobs that are kept"},
         ),
-        Index("ix_blob__purged", "created_at", postgresql_where=PURGED, info={"query": "reports: photos purged"}),
+        Index("ix_blob__purged_at", "purged_at", postgresql_where=PURGED, info={"query": "reports: photos purged"}),
     )
 
     sha256: Mapped[str] = mapped_column(primary_key=True)
@@ -276,6 +282,12 @@ class Verdict(Base):
         _one_of("origin", VerdictOrigin),
         Index(
             "ix_verdict__created_at", "created_at", info={"query": "reports: scores since a time; health by progress"}
+        ),
+        Index(
+            "ix_verdict__run_id",
+            "run_id",
+            postgresql_where=text("run_id IS NOT NULL"),
+            info={"query": "runs: what a rescoring has judged"},
         ),
     )
 

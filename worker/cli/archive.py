@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from triage.archive import archive as archive_threads
+from triage.errors import TriageError
 from triage.storage.archive import count_closed
-from triage.storage.engine import create_database_engine, create_sessions
+from triage.storage.engine import Sessions, create_database_engine, create_sessions, database_errors
 from triage.storage.roles import MIGRATOR
 from worker.cli.options import DAYS
 from worker.cli.output import json_option, print_json
@@ -37,22 +38,41 @@ def archive(days: float, folder: Path | None, by: str, *, dry_run: bool, as_json
     before = datetime.now(UTC) - timedelta(days=days)
     engine = create_database_engine(load_settings().administration_url(MIGRATOR))
     sessions = create_sessions(engine)
-    gone: Counter[str] = Counter(dict.fromkeys(("threads", "messages", "attachments", "verdicts", "files"), 0))
     try:
         if folder is None or dry_run:
-            with sessions() as session:
-                gone["threads"] = count_closed(session, before=before)
+            _count(sessions, before, as_json=as_json)
         else:
-            for batch in archive_threads(sessions, folder, before=before, actor=by):
-                gone.update(batch.counts, files=1)
+            _move(sessions, folder, before, by=by, as_json=as_json)
     finally:
         engine.dispose()
+
+
+def _count(sessions: Sessions, before: datetime, *, as_json: bool) -> None:
+    with sessions() as session:
+        threads = count_closed(session, before=before)
     if as_json:
-        print_json({"before": before.isoformat(), "dry_run": dry_run, **gone})
-    elif dry_run:
-        click.echo(f"would go: {gone['threads']} threads")
+        print_json({"before": before, "dry_run": True, "threads": threads})
+    else:
+        click.echo(f"would go: {threads} threads")
+
+
+def _move(sessions: Sessions, folder: Path, before: datetime, *, by: str, as_json: bool) -> None:
+    gone: Counter[str] = Counter(dict.fromkeys(("threads", "messages", "attachments", "verdicts"), 0))
+    files = []
+    try:
+        with database_errors():
+            for batch in archive_threads(sessions, folder, before=before, actor=by):
+                gone.update(batch.counts)
+                files.append({"file": batch.file, "sha256": batch.sha256})
+                if not as_json:
+                    click.echo(f"{batch.sha256}  {batch.file}")
+    except TriageError as error:
+        done = f" ({len(files)} files are complete, and what is in them is gone)" if files else ""
+        raise type(error)(f"{error}{done}") from error
+    if as_json:
+        print_json({"before": before, "dry_run": False, **gone, "files": files})
     else:
         click.echo(
             f"gone: {gone['threads']} threads, with {gone['messages']} messages and {gone['verdicts']} verdicts, "
-            f"into {gone['files']} files"
+            f"into {len(files)} files"
         )

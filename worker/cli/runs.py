@@ -148,7 +148,7 @@ def _show_flips(own: Services, run_id: UUID, *, as_json: bool) -> None:
         run = rows.find(session, run_id)
         if run.kind is not RunKind.RESCORING:
             raise UsageError("a training run has no flips: name a rescoring run")
-        flips = flips_of(session, run)
+        flips = flips_of(session, run.id)
     if as_json:
         print_json(flips)
         return
