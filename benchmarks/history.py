@@ -1,6 +1,7 @@
 """Years of messages, written straight into the tables: what a clinic's database holds after a long time.
 
 Every message has three photos, each with a verdict of the live model; those of the last tenth have one of a shadow too.
+Photos were purged when they were a year old.
 Ids are UUIDv7 of the times that they stand for, as if all had come in one after another.
 """
 
@@ -49,8 +50,10 @@ _ROWS = (
     FROM sent ORDER BY n
     """,
     """
-    INSERT INTO blob (sha256, media_type, size_bytes, created_at)
-    SELECT sha256, 'image/jpeg', 2000000, at FROM taken ORDER BY sha256
+    INSERT INTO blob (sha256, media_type, size_bytes, created_at, purge_after, purged_at)
+    SELECT sha256, 'image/jpeg', 2000000, at, gone_at, gone_at
+    FROM taken CROSS JOIN LATERAL (SELECT CASE WHEN at < :kept_from THEN at + interval '365 days' END AS gone_at) kept
+    ORDER BY sha256
     """,
     """
     INSERT INTO attachment (id, message_id, external_id, media_type, sha256, status, error_code, attempts, due_at,
@@ -99,6 +102,7 @@ def write_history(
         "shadow": shadow,
         "shadowed_from": round(n_messages * (1 - SHADOWED)),
         "photos": PHOTOS_PER_MESSAGE,
+        "kept_from": until - timedelta(days=365),
     }
     with engine.connect() as connection:
         connection.execute(text(_UUID7))

@@ -1,17 +1,16 @@
 """The queries that people and workers ask again and again, and which large tables each of them reads as a whole."""
 
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import event
+from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 
-from triage.domain import MessageId, ModelVersionId, RetakeStatus
+from triage.domain import MessageId, ModelVersionId, RetakeStatus, first_id
 from triage.reports.explain import explain
 from triage.reports.summary import Dimension, Period, summarise
 from triage.storage import inbox, messages, outbox, retention, runs, verdicts
@@ -23,12 +22,13 @@ Query = Callable[[Session], object]
 
 
 def standard_queries(
-    now: datetime, message: MessageId, message_name: str, model: ModelVersionId
+    now: datetime, message: MessageId, message_name: str, *, live: ModelVersionId, shadow: ModelVersionId
 ) -> Mapping[str, Query]:
-    """Named as in the printed table. The model is one that has judged nothing but in the shadow."""
+    """Named as in the printed table. The models are one that has judged every photo, and one that only looked on."""
     month = Period(now - timedelta(days=30))
     minutes = timedelta(minutes=5)
-    next_batch = partial(verdicts.without_verdict, model_version_id=model, after=UUID(int=0), until=now, limit=32)
+    look = partial(verdicts.without_verdict, until=now, limit=32)
+    a_month_ago = first_id(now - timedelta(days=30))
     return {
         "report of 30 days": lambda session: summarise(session, month),
         **{
@@ -44,22 +44,42 @@ def standard_queries(
         ),
         "wait": lambda session: inbox.count_open(session),
         "runs": lambda session: runs.list_runs(session),
-        "rescoring: next batch": partial(next_batch, since=None),
-        "rescoring: next batch since a day": partial(next_batch, since=month.since),
+        "rescoring: next batch": partial(look, model_version_id=shadow, after=a_month_ago, since=None),
+        "rescoring: next batch, --since": partial(look, model_version_id=shadow, after=a_month_ago, since=month.since),
+        "rescoring: a look at judged photos": partial(look, model_version_id=live, after=a_month_ago, since=None),
+        "rescoring: a look at purged photos": partial(look, model_version_id=shadow, after=UUID(int=0), since=None),
         "purge: next photos": lambda session: retention.mark_older_than(session, timedelta(days=365), limit=100),
     }
 
 
 def tables_scanned(session: Session, query: Query) -> set[str]:
-    """The large tables that any statement of a query reads from end to end, by the planner's word."""
+    """The large tables that any statement of a query reads from end to end, by the planner's word.
+
+    To read an index without a condition is to read the table, unless the index holds few rows or a limit ends it.
+    """
     with _statements(session) as statements:
         query(session)
+    partial_indexes = set(
+        session.scalars(text("SELECT indexrelid::regclass::text FROM pg_index WHERE indpred IS NOT NULL"))
+    )
     cursor = session.connection().connection.cursor()
-    scanned = set()
+    scanned: set[str] = set()
     for statement, parameters in statements:
-        cursor.execute(f"EXPLAIN {statement}", parameters)
-        scanned |= {table for (line,) in cursor.fetchall() for table in re.findall(r"Seq Scan on (\w+)", line)}
+        cursor.execute(f"EXPLAIN (FORMAT JSON) {statement}", parameters)
+        [(plans,)] = cursor.fetchall()
+        scanned.update(_scanned(plans[0]["Plan"], partial_indexes, limited=False))
     return scanned & LARGE_TABLES
+
+
+def _scanned(node: Mapping[str, Any], partial_indexes: Set[str], *, limited: bool) -> Iterator[str]:
+    limited = limited or node["Node Type"] == "Limit"
+    index = node.get("Index Name")
+    if node["Node Type"] == "Seq Scan":
+        yield node["Relation Name"]
+    elif index and "Index Cond" not in node and index not in partial_indexes and ("Filter" in node or not limited):
+        yield node.get("Relation Name", index)
+    for child in node.get("Plans", []):
+        yield from _scanned(child, partial_indexes, limited=limited)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from tests.integration.test_rescoring import step
 from triage.domain import AssessedBatch, Assessment, ClaimedAttachment, ModelVersionId, Scored
 from triage.pipeline import DrainLimits, drain
 from triage.quality.card import Card, card_json
+from triage.reports.flips import flips_of
 from triage.reports.html import render_html
 from triage.reports.summary import Period, summarise
 from triage.rescoring import PostgresRescoring, start_rescoring
@@ -101,7 +102,9 @@ def test_photos_seen_in_the_shadow_are_rescored_once_the_model_is_live(shadowed:
 
     with shadowed.sessions() as session:
         progress = runs.find(session, run.id).progress
+        [flips] = flips_of(session, run.id)
     assert (progress["scored"], progress["good_to_bad"], progress["bad_to_good"]) == (3, 1, 1)
+    assert (flips["photos"], flips["good_to_bad"], flips["bad_to_good"]) == (3, 1, 1)
     assert shadowed.requests() == [("bad", "withdrawn")]
     assert shadowed.query("SELECT origin, count(*) FROM verdict GROUP BY origin ORDER BY origin") == [
         ("inbox", 3),

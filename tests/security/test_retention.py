@@ -307,7 +307,7 @@ def test_message_is_forgotten_and_counts_and_audit_trail_stay(
     after = triage("report", "--format", "json").json
     for key in ("messages", "photos", "errors", "overrides", "scores"):
         assert after[key] == before[key]
-    assert after["retention"] == {"photos_purged": 0, "messages_forgotten": 1}
+    assert after["retention"] == {"photos_purged": 1, "messages_forgotten": 1}
     story = triage("explain", message, "--json").json
     assert story["message_id"] == f"forgotten:{message}"
     assert [decision["note"] for decision in story["decisions"]] == [None, None]
