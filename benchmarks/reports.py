@@ -2,8 +2,8 @@
 
     python -m benchmarks.reports --json reports.json
 
-Ten million verdicts need 13 GB below /var/tmp and a quarter of an hour. It fails if a query reads a large table whole that
-should not.
+Ten million verdicts need 13 GB below /var/tmp and a quarter of an hour. It fails if a standard query reads a large table
+whole.
 """
 
 import argparse
@@ -96,7 +96,14 @@ def measure_inbox(own: Clinic, first: Iterator[int]) -> dict[str, float]:
 @contextmanager
 def archiving(own: Clinic) -> Iterator[Callable[[], bool]]:
     """The command archives threads that ended two years ago in a process of its own; yields whether it still does."""
-    command = [Path(sys.executable).with_name("triage"), "archive", "--days", "730", "--to", own.folder / "archive"]
+    command = [
+        str(Path(sys.executable).with_name("triage")),
+        "archive",
+        "--days",
+        "730",
+        "--to",
+        str(own.folder / "archive"),
+    ]
     environment = os.environ | {"TRIAGE_HOME": str(own.folder / "state")}
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
         yield lambda: process.poll() is None
