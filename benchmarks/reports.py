@@ -2,8 +2,8 @@
 
     python -m benchmarks.reports --json reports.json
 
-Ten million verdicts need 13 GB below /var/tmp and a quarter of an hour. It fails if a standard query reads a large table
-whole.
+Ten million verdicts need 13 GB below /var/tmp and a quarter of an hour. It fails if a query that is asked again and
+again reads a large table whole.
 """
 
 import argparse
