@@ -12,8 +12,8 @@ RUN pip install --no-cache-dir --disable-pip-version-check --require-hashes -r r
 RUN uv venv /opt/triage \
  && case "$TORCH" in \
       cuda) uv pip install --python /opt/triage/bin/python --require-hashes -r requirements/production.txt ;; \
-      cpu)  uv pip install --python /opt/triage/bin/python --torch-backend cpu -r requirements/torch-cpu.txt \
-         && uv pip install --python /opt/triage/bin/python --require-hashes --no-deps -r requirements/production-without-torch.txt ;; \
+      cpu)  uv pip install --python /opt/triage/bin/python --require-hashes --no-deps -r requirements/production-without-torch.txt \
+         && uv pip install --python /opt/triage/bin/python --torch-backend cpu --no-deps -r requirements/torch-cpu.txt ;; \
       *)    echo "TORCH is cuda or cpu" >&2; exit 2 ;; \
     esac
 

@@ -24,8 +24,8 @@ $(STAMP): $(LOCK) requirements/uv.txt requirements/torch-cpu.txt pyproject.toml 
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 ifeq ($(TORCH),cpu)
 	@echo "setup: installing the pinned packages, hash checked, with the CPU build of torch"
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend cpu -r requirements/torch-cpu.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r requirements/dev-without-torch.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend cpu --no-deps -r requirements/torch-cpu.txt
 else
 	@echo "setup: installing the pinned packages, hash checked (on Linux torch brings 4 GB of CUDA; TORCH=cpu leaves that out)"
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes $(LOCK)
@@ -88,8 +88,9 @@ audit: $(VENV)/audit/.installed  ## ask the vulnerability service of PyPI about 
 	  $(VENV)/audit/bin/pip-audit --strict --progress-spinner off --disable-pip --require-hashes --requirement requirements/$$list.txt || exit 1; \
 	done
 
-sbom: $(VENV)/audit/.installed  ## write sbom.json (CycloneDX): every package of production, with its hashes
-	@PYTHONWARNINGS=ignore $(VENV)/audit/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-file sbom.json requirements/production.txt
+sbom: $(VENV)/audit/.installed  ## write sbom.json (CycloneDX): every package of the image, with its hashes; TORCH=cpu of that one
+	@cat $(if $(filter cpu,$(TORCH)),requirements/production-without-torch.txt requirements/torch-cpu.txt,requirements/production.txt) \
+	| PYTHONWARNINGS=ignore $(VENV)/audit/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-file sbom.json -
 	@echo "sbom: sbom.json"
 
 clean:  ## remove what setup made

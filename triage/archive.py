@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
 from sqlalchemy.orm import Session
 
@@ -43,8 +44,10 @@ def archive(sessions: Sessions, folder: Path, *, before: datetime, actor: str) -
         actor: for the audit trail.
 
     Raises:
-        UsageError: the folder cannot be written to; nothing was removed since the last file.
+        UsageError: the actor is no opaque id, or the folder cannot be written to; nothing was removed since the last
+            file.
     """
+    audit.check_actor(actor)
     after = None
     while True:
         with sessions.begin() as session:
@@ -59,26 +62,39 @@ def archive(sessions: Sessions, folder: Path, *, before: datetime, actor: str) -
 
 
 def _archive(session: Session, folder: Path, threads: Sequence[ThreadId], *, actor: str) -> Batch:
-    batch_id = new_id()
-    file = folder / f"{batch_id}.jsonl.gz"
-    data = gzip.compress("".join(f"{line}\n" for line in rows.histories(session, threads)).encode(), mtime=0)
-    sha256 = hashlib.sha256(data).hexdigest()
+    lines = rows.histories(session, threads)
     photos = retention.lock_blobs(session, rows.photos_of(session, threads))
     counts = {"threads": len(threads)} | rows.remove(session, threads)
     retention.mark_unreferenced(session, photos)  # their bytes go with the next purge
+    file_id, file, sha256 = write_lines(folder, lines)
+    audit.record(
+        session,
+        actor=actor,
+        action="threads.archived",
+        subject_kind="archive",
+        subject_id=file_id,
+        sha256=sha256,
+        **counts,
+    )
+    return Batch(file, sha256, counts)
+
+
+def write_lines(folder: Path, lines: Sequence[str]) -> tuple[UUID, Path, str]:
+    """Writes a file of an archive.
+
+    Returns:
+        Its id, its path, and the SHA-256 of its bytes.
+
+    Raises:
+        UsageError: the folder cannot be written to.
+    """
+    file_id = new_id()
+    file = folder / f"{file_id}.jsonl.gz"
+    data = gzip.compress("".join(f"{line}\n" for line in lines).encode(), mtime=0)
     try:
         write_durably(file, data, mode=0o600)
     except OSError as error:
         raise UsageError(
             f"the archive cannot be written ({error.strerror}): check its folder's space and rights"
         ) from error
-    audit.record(
-        session,
-        actor=actor,
-        action="threads.archived",
-        subject_kind="archive",
-        subject_id=batch_id,
-        sha256=sha256,
-        **counts,
-    )
-    return Batch(file, sha256, counts)
+    return file_id, file, hashlib.sha256(data).hexdigest()

@@ -88,7 +88,11 @@ class Retention:
         Args:
             actor: for the audit trail.
             seconds: begin nothing new after that.
+
+        Raises:
+            UsageError: the actor is no opaque id; nothing was removed.
         """
+        audit.check_actor(actor)
         deadline = None if seconds is None else time.monotonic() + seconds
         self._mark()
         strays = self._adopt_strays(deadline)
@@ -160,6 +164,16 @@ class Retention:
             return len(parts) + rows.adopt(session, {name: self._blobs.size(name) for name in unknown})
 
 
+def check_reason(reason: str) -> str:
+    """
+    Raises:
+        UsageError: this is no code or number. It stays in the audit trail for good, so it must not be a text.
+    """
+    if not _CODE.fullmatch(reason):
+        raise UsageError("--reason stays for good: give a code or a request's number, at most 64 letters and digits")
+    return reason
+
+
 def forget(session: Session, message_id: MessageId, *, by: str, reason: str, policy: RetakePolicy) -> Forgotten:
     """Forgets a message: ids of its sender, texts, URIs and hashes; photos not scored yet never will be.
 
@@ -168,15 +182,13 @@ def forget(session: Session, message_id: MessageId, *, by: str, reason: str, pol
 
     Args:
         by: who asks; an opaque staff id.
-        reason: a code or the number of a request. It stays in the audit trail for good, so it must not be a text.
+        reason: a code or the number of a request.
 
     Raises:
         UsageError: `by` or `reason` is not such, or the message is forgotten already.
     """
-    if not by.strip():
-        raise UsageError("to forget a message needs who asks for it (--by)")
-    if not _CODE.fullmatch(reason):
-        raise UsageError("--reason stays for good: give a code or a request's number, at most 64 letters and digits")
+    audit.check_actor(by)
+    check_reason(reason)
     message = messages.lock_with_thread(session, message_id)
     if message.forgotten_at is not None:
         raise UsageError("this message is forgotten already")

@@ -1,12 +1,16 @@
 """A patient's name is put into photos' metadata, and then looked for in everything that this software leaves behind."""
 
+import gzip
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeAlias
+from urllib.request import urlopen
 
+import click
 import pytest
 from redis import Redis
 
@@ -14,6 +18,8 @@ from tests.end_to_end.conftest import Deployment, eventually
 from tests.planted import PATIENT, PLANTED, damaged
 from triage.domain import AttachmentStatus
 from triage.imaging.drawing import draw_skin_photo
+from triage.storage.roles import MIGRATOR
+from worker.cli import cli
 from worker.settings import Settings
 
 Deploy: TypeAlias = Callable[..., AbstractContextManager[Deployment]]
@@ -41,30 +47,139 @@ def test_name_in_metadata_is_found_nowhere_afterwards(
             clinic.send(f"m-{number}", data)
         eventually(lambda: not clinic.query("SELECT 1 FROM attachment WHERE finished_at IS NULL"))
 
-        commands = [
-            ("score", folder, "--model", model_folder, "--json"),
-            ("enqueue", *_named_after_the_patient(photos, tmp_path), "--message-id", "m-all"),
-            ("wait",),
-            ("explain", "m-all"),
-            ("report", "--format", "html", "--output", tmp_path / "report.html"),
-            ("retakes", "list"),
-            ("retakes", "claim", "--json"),
-            ("override", "m-1", "--decision", "pass", "--by", "test", "--reason", "test"),
-            ("rescore", "--model", "strict", "--since", "2020-01-01"),
-            ("doctor",),
-        ]
-        told = [_run(clinic, *command) for command in commands]
-
+        enqueue = ("enqueue", *_named_after_the_patient(photos, tmp_path), "--message-id", "m-all")
+        told = [_run(clinic, *command) for command in (enqueue, ("wait",))]
+        commands = _commands(clinic, folder, tmp_path, model_folder)
+        told += [_run(clinic, *command) for command in commands]
+        told += [_run(clinic, *command, code=2) for command in _wrong(folder, tmp_path)]
+        told.append(_metrics(clinic))
         statuses = {row.status for row in clinic.query("SELECT status FROM attachment")}
         assert statuses == {AttachmentStatus.SCORED, AttachmentStatus.NOT_ASSESSABLE}
         left = [*told, *_rows(clinic), *_redis(settings)]
+        owner = settings.embedded.database_url(clinic.services.engine.url.database or "", role=MIGRATOR)
+        last = _last_commands(tmp_path)
+        left += [_run(clinic, *command, database_url=owner) for command in last]
+        left += [*_rows(clinic), *_redis(settings)]
     own = (folder, tmp_path / "named")
     files = [file for file in tmp_path.rglob("*") if file.is_file() and not set(file.parents) & set(own)]
     assert {"report.html", "scoring.log", "intake.log"} <= {file.name for file in files}
     # a photo's own bytes are kept as they came, under their hash
-    left += [file.read_bytes() for file in files if tmp_path / "blobs" not in file.parents]
+    left += [_content(file) for file in files if tmp_path / "blobs" not in file.parents]
     left += [str(file).encode() for file in files]
     assert [text[:200] for text in left if any(trace in text for trace in TRACES)] == []
+    run = {" ".join(map(str, command)) for command in (enqueue, ("wait",), *commands, *last)}
+    assert {name for name in _names(cli) if not any(line.startswith(name) for line in run)} == set(ELSEWHERE)
+
+
+ELSEWHERE = {
+    "demo": "the same on services of its own",
+    "up": "the same workers, whose logs are read here",
+    "down": "stops them",
+    "worker": "its processes run here, and their logs are read",
+    "beat": "its process runs here, and its log is read",
+    "metrics": "serves until it is stopped: see `_metrics`",
+}
+"""Commands that the test need not call by their names, and why."""
+
+
+def _commands(clinic: Deployment, folder: Path, tmp_path: Path, model_folder: Path) -> list[tuple[object, ...]]:
+    """Whatever reads, writes or changes, but for what removes."""
+    manifest, export, predictions = _tables(folder, tmp_path)
+    [request, *_] = json.loads(_run(clinic, "retakes", "claim", "--json"))
+    flagged = clinic.query("SELECT id FROM retake_request WHERE status = 'flagged'")
+    return [
+        ("score", folder, "--model", model_folder, "--json"),
+        ("explain", "m-all"),
+        ("report", "--format", "html", "--output", tmp_path / "report.html"),
+        ("retakes", "list"),
+        ("retakes", "claim", "--json"),
+        ("retakes", "ack", request["id"], "--token", request["token"]),
+        *(("retakes", "withdraw", row.id, "--by", "n-1") for row in flagged[:1]),
+        ("override", "m-1", "--decision", "pass", "--by", "test", "--reason", "test"),
+        ("rescore", "--model", "strict", "--since", "2020-01-01"),
+        ("runs",),
+        ("dataset", "check", manifest, "--photos"),
+        ("dataset", "describe", manifest),
+        ("dataset", "split", manifest, "-o", tmp_path / "split.csv"),
+        ("dataset", "import-redcap", export, "--photos", folder, "-o", tmp_path / "imported.csv"),
+        ("train", "--manifest", manifest, "--epochs", "1"),
+        ("evaluate", predictions),
+        ("models", "add", model_folder),
+        ("models", "list"),
+        ("models", "card", "strict"),
+        ("models", "thresholds", "strict", predictions),
+        ("models", "promote", "strict"),
+        ("status",),
+        ("health", "scoring"),
+        ("audit", "verify"),
+        ("doctor",),
+    ]
+
+
+def _wrong(folder: Path, tmp_path: Path) -> list[tuple[object, ...]]:
+    """Commands whose work fails."""
+    damaged = tmp_path / "damaged.csv"
+    damaged.write_text(f"path,votes\n{folder / 'jpeg-damaged.jpg'},2\n", encoding="utf-8")
+    return [
+        ("dataset", "check", damaged, "--photos"),
+        ("models", "rollback"),
+        ("explain", "nowhere"),
+    ]
+
+
+def _last_commands(tmp_path: Path) -> list[tuple[object, ...]]:
+    """What the owner of the tables does, and what removes."""
+    return [
+        ("db", "upgrade"),
+        ("db", "check"),
+        ("db", "roles", "--sql"),
+        ("models", "shadow", "strict"),
+        ("models", "retire", "strict"),
+        ("forget", "m-2", "--by", "op-1", "--reason", "request-17"),
+        ("purge", "--days", "1e-9"),
+        ("archive", "--days", "1e-9", "--to", tmp_path / "archive"),
+        ("forget", "m-3", "--archive", tmp_path / "archive", "--by", "op-1", "--reason", "request-18"),
+    ]
+
+
+def _tables(folder: Path, tmp_path: Path) -> tuple[Path, Path, Path]:
+    """A manifest, an export of REDCap and predictions, of the photos that are whole."""
+    photos = [file for file in sorted(folder.iterdir()) if "damaged" not in file.name]
+    manifest, export, predictions = (tmp_path / f"{name}.csv" for name in ("manifest", "export", "predictions"))
+    manifest.write_text("path,votes\n" + "".join(f"{f},{n % 5}\n" for n, f in enumerate(photos)), encoding="utf-8")
+    rows = [f"{file.stem},{reviewer},Yes\n" for file in photos for reviewer in ("a", "b", "c", "d")]
+    export.write_text("record_id,reviewer,quality\n" + "".join(rows), encoding="utf-8")
+    scores = [f"m-{n // 2},0.{n % 9 + 1},{n % 5}\n" for n in range(40)]
+    predictions.write_text("group,score,votes\n" + "".join(scores), encoding="utf-8")
+    return manifest, export, predictions
+
+
+def _names(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """Every command that does something."""
+    if not isinstance(command, click.Group):
+        yield " ".join(path)
+        return
+    context = click.Context(command)
+    for name in command.list_commands(context):
+        if (child := command.get_command(context, name)) is not None:
+            yield from _names(child, (*path, name))
+
+
+def _content(file: Path) -> bytes:
+    return gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+
+
+def _metrics(clinic: Deployment) -> bytes:
+    """What Prometheus reads, and what the command writes meanwhile."""
+    command = [sys.executable, "-c", "from worker.cli import main; main()", "metrics", "--port", "0"]
+    with subprocess.Popen(command, env=clinic.environment, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        with urlopen(line.decode().split()[-1]) as answer:
+            page: bytes = answer.read()
+        process.terminate()
+        assert b"triage_" in page
+        return line + page + process.stderr.read()
 
 
 def _named_after_the_patient(photos: dict[str, bytes], tmp_path: Path) -> list[Path]:
@@ -76,15 +191,16 @@ def _named_after_the_patient(photos: dict[str, bytes], tmp_path: Path) -> list[P
     return files
 
 
-def _run(clinic: Deployment, *command: object) -> bytes:
-    """Stdout and stderr of a command that did what it should."""
+def _run(clinic: Deployment, *command: object, code: int = 0, database_url: str | None = None) -> bytes:
+    """Stdout and stderr of a command that ended as it should."""
+    environment = clinic.environment | ({"TRIAGE_DATABASE__URL": database_url} if database_url else {})
     done = subprocess.run(
         [sys.executable, "-c", "from worker.cli import main; main()", *map(str, command)],
         capture_output=True,
-        env=clinic.environment,
+        env=environment,
         check=False,
     )
-    assert (command[0], done.returncode) in {(command[0], 0), ("doctor", 1)}, done.stderr
+    assert (command[0], done.returncode) in {(command[0], code), ("doctor", 1)}, done.stderr
     return done.stdout + done.stderr
 
 

@@ -76,14 +76,20 @@ class Clinic:
     wake_ups: list[int]
 
     def send(
-        self, message: str, *photos: str, thread: str | None = None, group: str | None = None, opted_out: bool = False
+        self,
+        message: str,
+        *photos: str,
+        source: str = "ehr",
+        thread: str | None = None,
+        group: str | None = None,
+        opted_out: bool = False,
     ) -> Acceptance:
         """Photos are what `ScriptedAssessor` reads, with a prefix where their bytes should differ: `a/0.3`."""
         attachments = [
             IncomingAttachment(uri=f"file:///in/{photo}", external_id=photo, group=group) for photo in photos
         ]
         [acceptance] = self.intake.enqueue(
-            [IncomingMessage("ehr", message, attachments, thread=thread, opted_out=opted_out)]
+            [IncomingMessage(source, message, attachments, thread=thread, opted_out=opted_out)]
         )
         return acceptance
 

@@ -20,6 +20,7 @@ from tests.integration.test_rescoring import LEASE, OtherModel, make_other
 from tests.worker.cli.conftest import Result, environment, triage
 from triage import archive as archiving
 from triage.archive import archive
+from triage.archived import Rewritten, forget_archived
 from triage.domain import MessageId, Outcome, RunStatus
 from triage.durable import write_durably
 from triage.errors import UsageError
@@ -332,3 +333,126 @@ def _raise(error: Exception) -> Callable[..., Any]:
         raise error
 
     return call
+
+
+@pytest.fixture
+def archived(clinic: Clinic, tmp_path: Path) -> Path:
+    """A folder with a thread of two messages, one of them overridden, and a thread beside it."""
+    clinic.send("m-1", "0.9", "a/unreadable", thread="t")
+    clinic.send("m-2", "0.8", thread="t")
+    clinic.send("other", "0.9")
+    clinic.drain()
+    with clinic.sessions.begin() as session:
+        message = MessageId(messages.find_message(session, "m-1").id)
+        override(session, message, Outcome.PASS, by="n-1", reason="Erika's left arm", policy=clinic.policy)
+    _archive(clinic, tmp_path)
+    return tmp_path
+
+
+def _lines(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for file in folder.iterdir() for line in gzip.decompress(file.read_bytes()).splitlines()]
+
+
+def _forget(clinic: Clinic, folder: Path, message: str = "m-1", source: str | None = None) -> list[Rewritten]:
+    return list(forget_archived(clinic.sessions, folder, message, source, by="op-1", reason="request-17"))
+
+
+def test_message_is_forgotten_in_its_file_as_in_the_tables(clinic: Clinic, archived: Path) -> None:
+    before = _lines(archived)
+    [old] = archived.iterdir()
+
+    [rewritten] = _forget(clinic, archived)
+
+    [file] = archived.iterdir()
+    assert (file, hashlib.sha256(file.read_bytes()).hexdigest()) == (rewritten.file, rewritten.sha256)
+    after = _lines(archived)
+    [message_id] = map(str, rewritten.messages)
+    story = next(line for line in after if len(line["messages"]) == 2)
+    [forgotten] = [row for row in story["messages"] if row["forgotten_at"]]
+    assert (forgotten["id"], forgotten["external_id"]) == (message_id, f"forgotten:{message_id}")
+    photos = [row for row in story["attachments"] if row["message_id"] == message_id]
+    assert len(photos) == 2
+    assert {row[name] for row in photos for name in ("sha256", "uri", "photo_group", "declared_type")} == {None}
+    assert {row["note"] for row in story["decisions"]} == {None}
+    for trace in ("m-1", "Erika", "a/unreadable"):
+        assert trace in json.dumps(before)
+        assert trace not in json.dumps(after)
+    assert story["thread"]["external_id"] == "t"  # the thread has a message that is remembered
+    assert [line["verdicts"] for line in after] == [line["verdicts"] for line in before]
+    assert [line for line in after if line is not story] == [line for line in before if len(line["messages"]) == 1]
+    with clinic.sessions() as session:
+        assert audit.verify(session).flaws == []
+        assert audit.events_of(session, UUID(message_id))[-1].details["reason"] == "request-17"
+        [replaced] = audit.events_of(session, UUID(old.name.partition(".")[0]))[1:]
+        [written] = audit.events_of(session, UUID(file.name.partition(".")[0]))
+    assert (replaced.action, written.action) == ("archive.replaced", "archive.written")
+    assert written.details["sha256"] == rewritten.sha256
+
+
+def test_thread_is_forgotten_with_its_last_message(clinic: Clinic, archived: Path) -> None:
+    _forget(clinic, archived, "m-1")
+    _forget(clinic, archived, "m-2")
+
+    [story] = [line for line in _lines(archived) if len(line["messages"]) == 2]
+    assert story["thread"]["external_id"] == f"forgotten:{story['thread']['id']}"
+    with pytest.raises(UsageError, match="no message has this id"):
+        _forget(clinic, archived, "m-2")
+
+
+def test_old_file_goes_at_the_next_try_when_it_was_left(
+    clinic: Clinic, archived: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as cut:
+        cut.setattr(Path, "unlink", _raise(InterruptedError()))
+        with pytest.raises(InterruptedError):
+            _forget(clinic, archived)
+    assert len(list(archived.iterdir())) == 2
+
+    assert _forget(clinic, archived) == []
+
+    [_] = archived.iterdir()
+    assert "Erika" not in json.dumps(_lines(archived))
+
+
+def test_file_that_the_trail_does_not_know_stays_as_it_is(clinic: Clinic, archived: Path) -> None:
+    [file] = archived.iterdir()
+    changed = gzip.compress(gzip.decompress(file.read_bytes()).replace(b'"en"', b'"fr"'))
+    file.write_bytes(changed)
+
+    with pytest.raises(UsageError, match="not as the audit trail"):
+        _forget(clinic, archived)
+
+    assert [each.read_bytes() for each in archived.iterdir()] == [changed]
+
+
+@pytest.mark.parametrize("data", [b"no gzip", gzip.compress(b"no json"), gzip.compress(b'{"messages": 1}')])
+def test_file_that_is_none_of_an_archive_is_named(clinic: Clinic, tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "x.jsonl.gz").write_bytes(data)
+
+    with pytest.raises(UsageError, match=r"x\.jsonl\.gz"):
+        _forget(clinic, tmp_path)
+
+
+def test_source_is_asked_for_when_several_sent_the_same_id(clinic: Clinic, tmp_path: Path) -> None:
+    for source in ("ehr", "portal"):
+        clinic.send("m-1", "0.9", source=source)
+    clinic.drain()
+    _archive(clinic, tmp_path)
+
+    with pytest.raises(UsageError, match="--source"):
+        _forget(clinic, tmp_path)
+    [rewritten] = _forget(clinic, tmp_path, source="portal")
+
+    assert len(rewritten.messages) == 1
+    assert sorted(row["source"] for line in _lines(tmp_path) for row in line["messages"] if row["forgotten_at"]) == [
+        "portal"
+    ]
+
+
+def test_command_forgets_in_files(triage: Callable[..., Result], clinic: Clinic, archived: Path) -> None:
+    command = ("forget", "m-1", "--archive", archived, "--by", "op-1", "--reason", "request-17", "--json")
+
+    [written] = triage(*command).json
+
+    assert [written["file"]] == [str(file) for file in archived.iterdir()]
+    assert (triage(*command).code, len(written["messages"])) == (2, 1)

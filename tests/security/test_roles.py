@@ -73,19 +73,25 @@ def test_rights_are_those_declared_and_no_others_for_every_table(
     columns = """
         SELECT c.relname, a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
         WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND NOT a.attisdropped
-          AND has_column_privilege(:role, c.oid, a.attnum, 'UPDATE')
+          AND has_column_privilege(:role, c.oid, a.attnum, :privilege)
     """
+
+    def columns_of(role: str, privilege: str) -> set[tuple[str, str]]:
+        rows = connection.execute(text(columns), {"role": role, "privilege": privilege})
+        return {(table, column) for table, column in rows}
+
     with engine.connect() as connection:
         whole = {tuple(row) for row in connection.execute(text(query))}
-        updatable = {tuple(row) for row in connection.execute(text(columns), {"role": WORKER})}
-        by_report = connection.execute(text(columns), {"role": REPORT}).all()
+        updatable, insertable = columns_of(WORKER, "UPDATE"), columns_of(WORKER, "INSERT")
+        by_report = columns_of(REPORT, "UPDATE") | columns_of(REPORT, "INSERT")
         owners = set(connection.scalars(text("SELECT tableowner FROM pg_tables WHERE schemaname = 'public'")))
 
-    declared = {(table, WORKER, "INSERT") for table, may in WORKER_MAY.items() if may.insert}
-    declared |= {(table, WORKER, "DELETE") for table, may in WORKER_MAY.items() if may.delete}
-    assert whole == declared
+    assert whole == {(table, WORKER, "DELETE") for table, may in WORKER_MAY.items() if may.delete}
+    tables = [table for table, may in WORKER_MAY.items() if may.insert]
+    assert insertable == {(table, column) for table in tables for column in roles.insertable(table)}
+    assert not {column for _, column in insertable if column.endswith("_at")} - {"due_at", "finished_at"}
     assert updatable == {(table, column) for table, may in WORKER_MAY.items() for column in may.update}
-    assert by_report == []
+    assert by_report == set()
     assert owners == {MIGRATOR}
 
 

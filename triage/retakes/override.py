@@ -21,12 +21,14 @@ def override(
         reason: why, in words, kept with the decision and nowhere else.
 
     Raises:
-        UsageError: the outcome is another one, `by` or `reason` is empty, or a retake may not be asked for.
+        UsageError: the outcome is another one, `by` is no such id, `reason` is empty, or a retake may
+            not be asked for.
     """
     if outcome not in {Outcome.PASS, Outcome.RETAKE}:
         raise UsageError("a person decides `pass` or `retake`")
-    if not by.strip() or not reason.strip():
-        raise UsageError("an override needs who decides (--by) and why (--reason)")
+    if not reason.strip():
+        raise UsageError("an override needs why (--reason)")
+    audit.check_actor(by)
     message = messages.lock_with_thread(session, message_id)
     active = bool(outbox.active_among(session, [message_id]))
     if outcome is Outcome.RETAKE and not active:

@@ -5,6 +5,7 @@ hashes are computed a second time, from the rows alone.
 """
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,24 +15,38 @@ from sqlalchemy import Text, cast, func, insert, select
 from sqlalchemy.orm import Session
 
 from triage.domain import new_id
-from triage.errors import TriageError
+from triage.errors import TriageError, UsageError
 from triage.storage.tables import AuditEvent, AuditHead
 
 GENESIS: Final = "0" * 64
 """The hash before the first event."""
 
 _ROWS_AT_ONCE: Final = 1000
+_ACTOR: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@/+\\-]{0,63}")
+
+
+def check_actor(actor: str) -> str:
+    """
+    Raises:
+        UsageError: this is no opaque id. It stays for good, so it must not be a text.
+    """
+    if not _ACTOR.fullmatch(actor):
+        raise UsageError("who does it is an opaque id that stays for good: at most 64 letters, digits and ._:@/+-")
+    return actor
 
 
 def record(session: Session, *, actor: str, action: str, subject_kind: str, subject_id: UUID, **details: Any) -> None:
     """Appends an event to the transaction that does the deed, so that neither is there without the other.
 
-    It is the last thing that a transaction does: whoever appends next waits for its end.
+    It is the last thing that a transaction does: whoever appends next waits for its end. The database adds the role.
+
+    Raises:
+        UsageError: the actor is no opaque id.
     """
     session.execute(
         insert(AuditEvent).values(
             id=new_id(),
-            actor=actor,
+            actor=check_actor(actor),
             action=action,
             subject_kind=subject_kind,
             subject_id=subject_id,
@@ -42,7 +57,7 @@ def record(session: Session, *, actor: str, action: str, subject_kind: str, subj
 
 def record_view(session: Session, message_id: UUID, *, actor: str) -> None:
     """Appends that somebody looked at a message. The one thing that a role which only reads may write."""
-    session.execute(select(func.record_view(new_id(), message_id, actor)))
+    session.execute(select(func.record_view(new_id(), message_id, check_actor(actor))))
 
 
 def events_of(session: Session, *subject_ids: UUID) -> list[AuditEvent]:

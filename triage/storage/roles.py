@@ -23,12 +23,24 @@ GRANT_LOCK: Final = 7216340002  # two upgrades at once would change the same row
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """What a worker may do with a table besides reading it: `update` names the columns."""
+    """What a worker may do with a table besides reading it: `update` names the columns.
+
+    An insertion may name every column but those of `GIVEN_BY_DATABASE`.
+    """
 
     insert: bool = True
     update: tuple[str, ...] = ()
     delete: bool = False
 
+
+GIVEN_BY_DATABASE: Final = frozenset(
+    {
+        *("at", "created_at", "received_at", "started_at", "heartbeat_at", "promoted_at"),
+        *("sent_at", "withdrawn_at", "purged_at", "forgotten_at", "archived_at"),
+        *("position", "previous_hash", "hash"),
+    }
+)
+"""What a new row has by the database's clock or a trigger, or not yet: no worker can date a row back."""
 
 WORKER_MAY: Final[Mapping[str, Rights]] = {
     "thread": Rights(update=("id",)),  # its row is locked, and a lock needs the right to update some column
@@ -85,6 +97,7 @@ FUNCTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "follow_decisions()": (),
     "keep_result()": (),
     "keep_request()": (),
+    "leave_trace()": (),
     "chain_audit_event()": (),
     "audit_hash(audit_event)": (),
     "record_view(uuid, uuid, text)": (WORKER, REPORT),
@@ -176,7 +189,7 @@ def grants() -> Iterator[str]:
     yield f"GRANT SELECT ON {named} TO {WORKER}"
     for table, rights in WORKER_MAY.items():
         if rights.insert:
-            yield f"GRANT INSERT ON {table} TO {WORKER}"
+            yield f"GRANT INSERT ({', '.join(insertable(table))}) ON {table} TO {WORKER}"
         if rights.update:
             yield f"GRANT UPDATE ({', '.join(rights.update)}) ON {table} TO {WORKER}"
         if rights.delete:
@@ -187,6 +200,11 @@ def grants() -> Iterator[str]:
         yield f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC, {WORKER}, {REPORT}"
         if callers:
             yield f"GRANT EXECUTE ON FUNCTION {function} TO {', '.join(callers)}"
+
+
+def insertable(table: str) -> list[str]:
+    """The columns that a worker may give a new row of a table."""
+    return [column.name for column in Base.metadata.tables[table].columns if column.name not in GIVEN_BY_DATABASE]
 
 
 def _shown(table: str) -> str:

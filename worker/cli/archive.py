@@ -11,7 +11,7 @@ from triage.errors import TriageError
 from triage.storage.archive import count_closed
 from triage.storage.engine import Sessions, create_database_engine, create_sessions, database_errors
 from triage.storage.roles import MIGRATOR
-from worker.cli.options import DAYS
+from worker.cli.options import DAYS, by_option
 from worker.cli.output import json_option, print_json
 from worker.settings import load_settings
 
@@ -24,7 +24,7 @@ from worker.settings import load_settings
     help="Threads whose last message came that long ago.",
 )
 @click.option("--to", "folder", type=click.Path(path_type=Path, file_okay=False), help="The folder of the files.")
-@click.option("--by", default="cli", show_default=True, help="Who archives: an opaque staff id.")
+@by_option("Who archives")
 @click.option("--dry-run", is_flag=True, help="Only count what would go.")
 @json_option
 def archive(days: float, folder: Path | None, by: str, *, dry_run: bool, as_json: bool) -> None:

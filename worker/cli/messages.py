@@ -14,7 +14,7 @@ from triage.reports import explain as history
 from triage.retakes.override import override as decide_by_person
 from triage.storage import audit, inbox, messages
 from worker.bootstrap import Services
-from worker.cli.options import FiniteRange
+from worker.cli.options import FiniteRange, by_option
 from worker.cli.output import error_console, findings_text, json_option, outcome_text, print_json, print_table
 from worker.process import services
 
@@ -119,7 +119,7 @@ def wait_until_done(own: Services, message: MessageId | None, timeout: float) ->
 @click.command()
 @click.argument("message_id")
 @click.option("--source", help="Its source, where several senders use the same id.")
-@click.option("--by", default="cli", show_default=True, help="Who looks: an opaque staff id, for the audit trail.")
+@by_option("Who looks")
 @json_option
 def explain(message_id: str, source: str | None, by: str, *, as_json: bool) -> None:
     """Show the whole history of a message; the audit trail notes who has seen it."""
@@ -169,7 +169,7 @@ def explain(message_id: str, source: str | None, by: str, *, as_json: bool) -> N
 @click.argument("message_id")
 @click.option("--source", help="Its source, where several senders use the same id.")
 @click.option("--decision", type=click.Choice([Outcome.PASS.value, Outcome.RETAKE.value]), required=True)
-@click.option("--by", required=True, help="Who decides: an opaque staff id.")
+@by_option("Who decides", required=True)
 @click.option("--reason", required=True, help="Why.")
 @json_option
 def override(message_id: str, source: str | None, decision: str, by: str, reason: str, *, as_json: bool) -> None:

@@ -1,6 +1,5 @@
 """`triage models`: the registry."""
 
-import getpass
 from pathlib import Path
 
 import click
@@ -10,12 +9,11 @@ from triage.quality.card import card_json
 from triage.quality.starter import model_folder
 from triage.storage import models as rows
 from triage.storage.models import RegisteredModel
+from worker.cli.options import by_option
 from worker.cli.output import json_option, print_json, print_table
 from worker.process import services
 
-_by = click.option(
-    "--by", default=getpass.getuser, help="Who does it: an opaque staff id; the login name if not given."
-)
+_by = by_option("Who does it")
 
 
 @click.group()

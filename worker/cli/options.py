@@ -1,9 +1,17 @@
-"""Types of options, so that every command bounds the same thing alike."""
+"""Options and their types, so that every command asks for and bounds the same thing alike."""
 
+import getpass
 import math
-from typing import Any
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
+
+from triage.errors import UsageError
+from triage.storage.audit import check_actor
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class FiniteRange(click.FloatRange):
@@ -19,3 +27,29 @@ class FiniteRange(click.FloatRange):
 DAYS = FiniteRange(0, 36_500, min_open=True)
 SECONDS = FiniteRange(1, 86_400)
 ROWS = click.IntRange(1, 1_000_000)
+
+
+class _Actor(click.ParamType[str]):
+    name = "id"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            return check_actor(str(value))
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+
+
+def by_option(who: str, *, required: bool = False) -> Callable[[Command], Command]:
+    """Who does it, for the audit trail; whoever is logged in if it need not be given."""
+    if required:
+        return click.option("--by", type=_Actor(), required=True, help=f"{who}: an opaque id, kept for good.")
+    hint = f"{who}: an opaque id, kept for good; the login name if not given."
+    return click.option("--by", type=_Actor(), default=login_name, help=hint)
+
+
+def login_name() -> str:
+    """That of the process's user, or its number where it has no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid-{os.getuid()}"

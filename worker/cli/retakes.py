@@ -8,7 +8,7 @@ import click
 from triage.domain import LeaseToken, RetakeRequestId, RetakeStatus
 from triage.errors import LeaseLostError, UsageError
 from triage.storage import audit, outbox
-from worker.cli.options import ROWS, SECONDS
+from worker.cli.options import ROWS, SECONDS, by_option
 from worker.cli.output import json_option, print_json, print_table, request_json
 from worker.process import services
 
@@ -38,7 +38,7 @@ def list_(status: str | None, limit: int, *, as_json: bool) -> None:
 @retakes.command()
 @click.option("--limit", type=ROWS, default=10, show_default=True)
 @click.option("--lease-seconds", type=SECONDS, default=300, show_default=True)
-@click.option("--by", default="cli", show_default=True, help="Who sends: the name of the message system.")
+@by_option("Who sends")
 @json_option
 def claim(limit: int, lease_seconds: float, by: str, *, as_json: bool) -> None:
     """Take requests to send, oldest first; ack each with its token before the lease runs out."""
@@ -55,19 +55,20 @@ def claim(limit: int, lease_seconds: float, by: str, *, as_json: bool) -> None:
 @retakes.command()
 @click.argument("request_id", type=click.UUID)
 @click.option("--token", type=click.UUID, required=True, help="The token that `claim` gave.")
+@by_option("Who sends")
 @json_option
-def ack(request_id: UUID, token: UUID, *, as_json: bool) -> None:
+def ack(request_id: UUID, token: UUID, by: str, *, as_json: bool) -> None:
     """Say that a claimed request was sent."""
     with services().sessions.begin() as session:
         if not outbox.acknowledge(session, RetakeRequestId(request_id), LeaseToken(token)):
             raise LeaseLostError("the request was withdrawn or claimed by another sender since: do not send it")
-        audit.record(session, actor="cli", action="retake.acked", subject_kind="retake", subject_id=request_id)
+        audit.record(session, actor=by, action="retake.acked", subject_kind="retake", subject_id=request_id)
     _show(request_id, as_json=as_json)
 
 
 @retakes.command()
 @click.argument("request_id", type=click.UUID)
-@click.option("--by", required=True, help="Who withdraws: an opaque staff id.")
+@by_option("Who withdraws", required=True)
 @json_option
 def withdraw(request_id: UUID, by: str, *, as_json: bool) -> None:
     """Withdraw a request that nobody has sent or is sending."""

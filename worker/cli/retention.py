@@ -1,21 +1,23 @@
 """`triage purge` and `triage forget`: photos go after a set time, a message on request."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import click
 
+from triage.archived import forget_archived
 from triage.domain import MessageId
 from triage.retention import Retention
 from triage.retention import forget as forget_message
 from triage.storage import messages
-from worker.cli.options import DAYS
+from worker.cli.options import DAYS, by_option
 from worker.cli.output import json_option, print_json
 from worker.process import services
 
 
 @click.command()
 @click.option("--days", type=DAYS, help="In place of TRIAGE_RETENTION__PHOTO_DAYS.")
-@click.option("--by", default="cli", show_default=True, help="Who purges: an opaque staff id.")
+@by_option("Who purges")
 @click.option("--dry-run", is_flag=True, help="Only count what would go.")
 @json_option
 def purge(days: float | None, by: str, *, dry_run: bool, as_json: bool) -> None:
@@ -44,11 +46,24 @@ def purge(days: float | None, by: str, *, dry_run: bool, as_json: bool) -> None:
 @click.command()
 @click.argument("message_id")
 @click.option("--source", help="Its source, where several senders use the same id.")
-@click.option("--by", required=True, help="Who forgets: an opaque staff id.")
+@by_option("Who forgets", required=True)
 @click.option("--reason", required=True, help="A code or the number of the request; it stays for good.")
+@click.option(
+    "--archive",
+    "folder",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Look for it in the files of `triage archive`, not in the tables.",
+)
 @json_option
-def forget(message_id: str, source: str | None, by: str, reason: str, *, as_json: bool) -> None:
+def forget(message_id: str, source: str | None, by: str, reason: str, folder: Path | None, *, as_json: bool) -> None:
     """Forget a message: its sender's ids, texts, URIs and photos. Verdicts, decisions and counts stay."""
+    if folder is None:
+        _forget(message_id, source, by=by, reason=reason, as_json=as_json)
+    else:
+        _forget_archived(message_id, source, folder, by=by, reason=reason, as_json=as_json)
+
+
+def _forget(message_id: str, source: str | None, *, by: str, reason: str, as_json: bool) -> None:
     own = services()
     with own.sessions.begin() as session:
         message = messages.find_message(session, message_id, source)
@@ -70,3 +85,13 @@ def forget(message_id: str, source: str | None, by: str, reason: str, *, as_json
         f"message {key}: forgotten, with {forgotten.photos} photos; the bytes of {removed.photos if removed else 0} "
         f"are gone, of {forgotten.shared} stay for another message"
     )
+
+
+def _forget_archived(message_id: str, source: str | None, folder: Path, *, by: str, reason: str, as_json: bool) -> None:
+    written = list(forget_archived(services().sessions, folder, message_id, source, by=by, reason=reason))
+    if as_json:
+        print_json([{"file": each.file, "sha256": each.sha256, "messages": each.messages} for each in written])
+        return
+    for each in written:
+        click.echo(f"{each.sha256}  {each.file}")
+    click.echo(f"forgotten in {len(written)} files, each written anew")

@@ -21,7 +21,7 @@ from triage.storage import runs as rows
 from triage.training.config import INITIALISATIONS, TrainingConfig
 from triage.training.manifest import read_manifest
 from worker.bootstrap import Services
-from worker.cli.options import ROWS
+from worker.cli.options import ROWS, login_name
 from worker.cli.output import error_console, json_option, print_json, print_table
 from worker.process import services
 
@@ -129,7 +129,7 @@ def runs(
             run = rows.find(session, run_to_cancel)
             if not rows.cancel(session, run.id):
                 raise UsageError(f"the run has ended already: it is {run.status.value}")
-            audit.record(session, actor="cli", action="run.cancelled", subject_kind="run", subject_id=run.id)
+            audit.record(session, actor=login_name(), action="run.cancelled", subject_kind="run", subject_id=run.id)
         click.echo(f"run {run.id}: cancelled")
         return
     with own.sessions() as session:
