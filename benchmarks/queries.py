@@ -1,6 +1,6 @@
 """The queries that people and workers ask again and again, and which large tables each of them reads as a whole."""
 
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
@@ -15,6 +15,7 @@ from triage.reports.explain import explain
 from triage.reports.summary import Dimension, Period, summarise
 from triage.storage import inbox, messages, outbox, retention, runs, verdicts
 from triage.storage.gauges import read_gauges
+from triage.storage.tables import Base
 
 LARGE_TABLES = frozenset({"thread", "message", "attachment", "blob", "verdict", "decision", "retake_request"})
 
@@ -59,27 +60,37 @@ def tables_scanned(session: Session, query: Query) -> set[str]:
     """
     with _statements(session) as statements:
         query(session)
-    partial_indexes = set(
-        session.scalars(text("SELECT indexrelid::regclass::text FROM pg_index WHERE indpred IS NOT NULL"))
-    )
+    indexes: dict[str, str] = {
+        row.name: row.relation for row in session.execute(_INDEXES) if row.name not in _OF_FEW_ROWS
+    }
     cursor = session.connection().connection.cursor()
     scanned: set[str] = set()
     for statement, parameters in statements:
         cursor.execute(f"EXPLAIN (FORMAT JSON) {statement}", parameters)
         [(plans,)] = cursor.fetchall()
-        scanned.update(_scanned(plans[0]["Plan"], partial_indexes, limited=False))
+        scanned.update(_scanned(plans[0]["Plan"], indexes, limited=False))
     return scanned & LARGE_TABLES
 
 
-def _scanned(node: Mapping[str, Any], partial_indexes: Set[str], *, limited: bool) -> Iterator[str]:
-    limited = limited or node["Node Type"] == "Limit"
-    index = node.get("Index Name")
-    if node["Node Type"] == "Seq Scan":
+_INDEXES = text("SELECT indexrelid::regclass::text AS name, indrelid::regclass::text AS relation FROM pg_index")
+_OF_FEW_ROWS = {
+    index.name
+    for table in Base.metadata.tables.values()
+    for index in table.indexes
+    if index.dialect_options["postgresql"]["where"] is not None and index.name != "ix_blob__unmarked"
+}
+_READ_ALL_FIRST = {"Sort", "Aggregate", "Hash", "Bitmap Heap Scan", "Materialize"}
+
+
+def _scanned(node: Mapping[str, Any], indexes: Mapping[str, str], *, limited: bool) -> Iterator[str]:
+    kind = node["Node Type"]
+    limited = kind == "Limit" or (limited and kind not in _READ_ALL_FIRST)
+    if kind == "Seq Scan":
         yield node["Relation Name"]
-    elif index and "Index Cond" not in node and index not in partial_indexes and ("Filter" in node or not limited):
-        yield node.get("Relation Name", index)
+    elif node.get("Index Name") in indexes and "Index Cond" not in node and ("Filter" in node or not limited):
+        yield indexes[node["Index Name"]]
     for child in node.get("Plans", []):
-        yield from _scanned(child, partial_indexes, limited=limited)
+        yield from _scanned(child, indexes, limited=limited)
 
 
 @contextmanager

@@ -149,7 +149,7 @@ def _tables(folder: Path, tmp_path: Path) -> tuple[Path, Path, Path]:
     manifest.write_text("path,votes\n" + "".join(f"{f},{n % 5}\n" for n, f in enumerate(photos)), encoding="utf-8")
     rows = [f"{file.stem},{reviewer},Yes\n" for file in photos for reviewer in ("a", "b", "c", "d")]
     export.write_text("record_id,reviewer,quality\n" + "".join(rows), encoding="utf-8")
-    scores = [f"m-{n // 2},0.{n % 9 + 1},{n % 5}\n" for n in range(40)]
+    scores = [f"m-{n},0.{n % 9 + 1},{n % 5}\n" for n in range(100)]
     predictions.write_text("group,score,votes\n" + "".join(scores), encoding="utf-8")
     return manifest, export, predictions
 

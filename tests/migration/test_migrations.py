@@ -138,6 +138,8 @@ def make_history(sessions: Sessions) -> Callable[[], None]:
                 actor="nurse-1",
             )
             decisions.append_decisions(session, [decision])
-            audit.record(session, actor="nurse-1", action="test", subject_kind="message", subject_id=message)
+            audit.record(
+                session, actor="nurse-1", action="message.overridden", subject_kind="message", subject_id=message
+            )
 
     return make

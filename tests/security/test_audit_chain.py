@@ -21,7 +21,7 @@ def _append(sessions: Sessions, n: int = 1, **details: object) -> None:
     with sessions.begin() as session:
         for number in range(n):
             audit.record(
-                session, actor="nurse-ü,1", action="test", subject_kind="x", subject_id=new_id(), n=number, **details
+                session, actor="nurse-1", action="test", subject_kind="x", subject_id=new_id(), n=number, **details
             )
 
 

@@ -34,8 +34,8 @@ def mark_older_than(session: Session, age: timedelta, *, limit: int) -> int:
     Returns:
         How many were marked; less than the limit where no more are there.
     """
-    needed = _needed(func.clock_timestamp() - age)
-    old = Blob.created_at < func.clock_timestamp() - age
+    needed = _needed(_ago(age))
+    old = Blob.created_at < _ago(age)
     candidates = session.scalars(
         select(Blob.sha256)
         .where(UNMARKED, old, ~needed)
@@ -48,7 +48,7 @@ def mark_older_than(session: Session, age: timedelta, *, limit: int) -> int:
 
 def count_older_than(session: Session, age: timedelta) -> tuple[int, int]:
     """How many blobs, and bytes, a purge of that age would remove, those that are marked already included."""
-    due = UNMARKED & (Blob.created_at < func.clock_timestamp() - age) & ~_needed(func.clock_timestamp() - age)
+    due = UNMARKED & (Blob.created_at < _ago(age)) & ~_needed(_ago(age))
     (photos, size), (marked, marked_size) = _count(session, due), count_marked(session)
     return photos + marked, size + marked_size
 
@@ -106,7 +106,7 @@ def forget_unreferenced(session: Session) -> int:
     rows = session.scalars(
         delete(Blob)
         .where(
-            Blob.purged_at < func.clock_timestamp() - _REMEMBERED,
+            Blob.purged_at < _ago(_REMEMBERED),
             ~exists(select(Attachment.id).where(Attachment.sha256 == Blob.sha256)),
         )
         .returning(Blob.sha256)
@@ -165,6 +165,11 @@ def bytes_are_there() -> ColumnElement[bool]:
         )
     )
     return or_(Attachment.uri.is_not(None), Attachment.sha256.is_not(None)) & ~gone
+
+
+def _ago(age: timedelta) -> ColumnElement[datetime]:
+    """So long before this statement: one moment, which an index can be asked for, as the running clock cannot."""
+    return func.statement_timestamp() - age
 
 
 def _needed(received_since: ColumnElement[datetime]) -> ColumnElement[bool]:
