@@ -51,13 +51,17 @@ def test_name_in_metadata_is_found_nowhere_afterwards(
         told = [_run(clinic, *command) for command in (enqueue, ("wait",))]
         commands = _commands(clinic, folder, tmp_path, model_folder)
         told += [_run(clinic, *command) for command in commands]
-        told += [_run(clinic, *command, code=2) for command in _wrong(folder, tmp_path)]
+        wrong = _wrong(tmp_path)
+        told += [_run(clinic, *command, code=2) for command in wrong]
         told.append(_metrics(clinic))
         statuses = {row.status for row in clinic.query("SELECT status FROM attachment")}
         assert statuses == {AttachmentStatus.SCORED, AttachmentStatus.NOT_ASSESSABLE}
         left = [*told, *_rows(clinic), *_redis(settings)]
         owner = settings.embedded.database_url(clinic.services.engine.url.database or "", role=MIGRATOR)
-        last = _last_commands(tmp_path)
+        [(answered,)] = clinic.query(
+            "SELECT m.external_id FROM message m JOIN retake_request r ON r.message_id = m.id WHERE r.status = 'sent'"
+        )
+        last = _last_commands(tmp_path, answered)
         left += [_run(clinic, *command, database_url=owner) for command in last]
         left += [*_rows(clinic), *_redis(settings)]
     own = (folder, tmp_path / "named")
@@ -67,7 +71,7 @@ def test_name_in_metadata_is_found_nowhere_afterwards(
     left += [_content(file) for file in files if tmp_path / "blobs" not in file.parents]
     left += [str(file).encode() for file in files]
     assert [text[:200] for text in left if any(trace in text for trace in TRACES)] == []
-    run = {" ".join(map(str, command)) for command in (enqueue, ("wait",), *commands, *last)}
+    run = {" ".join(map(str, command)) for command in (enqueue, ("wait",), *commands, *wrong, *last)}
     assert {name for name in _names(cli) if not any(line.startswith(name) for line in run)} == set(ELSEWHERE)
 
 
@@ -75,6 +79,7 @@ ELSEWHERE = {
     "demo": "the same on services of its own",
     "up": "the same workers, whose logs are read here",
     "down": "stops them",
+    "status": "says whether they run",
     "worker": "its processes run here, and their logs are read",
     "beat": "its process runs here, and its log is read",
     "metrics": "serves until it is stopped: see `_metrics`",
@@ -85,16 +90,16 @@ ELSEWHERE = {
 def _commands(clinic: Deployment, folder: Path, tmp_path: Path, model_folder: Path) -> list[tuple[object, ...]]:
     """Whatever reads, writes or changes, but for what removes."""
     manifest, export, predictions = _tables(folder, tmp_path)
-    [request, *_] = json.loads(_run(clinic, "retakes", "claim", "--json"))
+    [request, *_] = json.loads(_run(clinic, "retakes", "claim", "--limit", "1", "--json"))
     flagged = clinic.query("SELECT id FROM retake_request WHERE status = 'flagged'")
     return [
         ("score", folder, "--model", model_folder, "--json"),
         ("explain", "m-all"),
         ("report", "--format", "html", "--output", tmp_path / "report.html"),
         ("retakes", "list"),
+        ("retakes", "withdraw", flagged[0].id, "--by", "n-1"),
         ("retakes", "claim", "--json"),
         ("retakes", "ack", request["id"], "--token", request["token"]),
-        *(("retakes", "withdraw", row.id, "--by", "n-1") for row in flagged[:1]),
         ("override", "m-1", "--decision", "pass", "--by", "test", "--reason", "test"),
         ("rescore", "--model", "strict", "--since", "2020-01-01"),
         ("runs",),
@@ -109,47 +114,44 @@ def _commands(clinic: Deployment, folder: Path, tmp_path: Path, model_folder: Pa
         ("models", "card", "strict"),
         ("models", "thresholds", "strict", predictions),
         ("models", "promote", "strict"),
-        ("status",),
         ("health", "scoring"),
         ("audit", "verify"),
         ("doctor",),
     ]
 
 
-def _wrong(folder: Path, tmp_path: Path) -> list[tuple[object, ...]]:
+def _wrong(tmp_path: Path) -> list[tuple[object, ...]]:
     """Commands whose work fails."""
-    damaged = tmp_path / "damaged.csv"
-    damaged.write_text(f"path,votes\n{folder / 'jpeg-damaged.jpg'},2\n", encoding="utf-8")
     return [
-        ("dataset", "check", damaged, "--photos"),
+        ("dataset", "check", tmp_path / "missing.csv"),
         ("models", "rollback"),
+        ("models", "shadow", "strict"),
+        ("models", "retire", "strict"),
         ("explain", "nowhere"),
     ]
 
 
-def _last_commands(tmp_path: Path) -> list[tuple[object, ...]]:
+def _last_commands(tmp_path: Path, answered: str) -> list[tuple[object, ...]]:
     """What the owner of the tables does, and what removes."""
     return [
         ("db", "upgrade"),
         ("db", "check"),
         ("db", "roles", "--sql"),
-        ("models", "shadow", "strict"),
-        ("models", "retire", "strict"),
         ("forget", "m-2", "--by", "op-1", "--reason", "request-17"),
         ("purge", "--days", "1e-9"),
         ("archive", "--days", "1e-9", "--to", tmp_path / "archive"),
-        ("forget", "m-3", "--archive", tmp_path / "archive", "--by", "op-1", "--reason", "request-18"),
+        ("forget", answered, "--archive", tmp_path / "archive", "--by", "op-1", "--reason", "request-18"),
     ]
 
 
 def _tables(folder: Path, tmp_path: Path) -> tuple[Path, Path, Path]:
-    """A manifest, an export of REDCap and predictions, of the photos that are whole."""
-    photos = [file for file in sorted(folder.iterdir()) if "damaged" not in file.name]
+    """A manifest, an export of REDCap and predictions."""
+    photos = sorted(folder.iterdir())
     manifest, export, predictions = (tmp_path / f"{name}.csv" for name in ("manifest", "export", "predictions"))
     manifest.write_text("path,votes\n" + "".join(f"{f},{n % 5}\n" for n, f in enumerate(photos)), encoding="utf-8")
     rows = [f"{file.stem},{reviewer},Yes\n" for file in photos for reviewer in ("a", "b", "c", "d")]
     export.write_text("record_id,reviewer,quality\n" + "".join(rows), encoding="utf-8")
-    scores = [f"m-{n},0.{n % 9 + 1},{n % 5}\n" for n in range(100)]
+    scores = [f"m-{n // 2},0.{n % 9 + 1},{n // 2 % 2 * 4}\n" for n in range(100)]
     predictions.write_text("group,score,votes\n" + "".join(scores), encoding="utf-8")
     return manifest, export, predictions
 
