@@ -184,6 +184,66 @@ def test_worker_cannot_undo_what_is_done(connect: Callable[[str], Engine], clini
     assert _refused(connect(WORKER), statement) == "23001"
 
 
+def test_person_decides_nothing_without_a_trace(connect: Callable[[str], Engine], clinic: Clinic) -> None:
+    """An event of another transaction, message or person is none of this decision."""
+    clinic.send("m-1", "0.2")
+    clinic.drain()
+    [(message, decision)] = clinic.query("SELECT id, current_decision_id FROM message")
+    event = (
+        "INSERT INTO audit_event (id, actor, action, subject_kind, subject_id, details) VALUES "
+        "('{id}', '{actor}', 'message.overridden', 'message', '{subject}', '{{}}')"
+    )
+    decide = (
+        "INSERT INTO decision (id, message_id, supersedes_id, outcome, reason, decided_by, actor) "
+        f"VALUES ('{{id}}', '{message}', '{decision}', 'pass', 'override', 'person', 'nurse-1')"
+    )
+    engine = connect(WORKER)
+
+    assert _refused(engine, event.format(id=new_id(), actor="nurse-1", subject=message)) is None
+    for before in ("", event.format(id=new_id(), actor="nurse-2", subject=message) + ";"):
+        assert _refused(engine, before + decide.format(id=new_id())) == "23001"
+    assert (
+        _refused(
+            engine, event.format(id=new_id(), actor="nurse-1", subject=new_id()) + ";" + decide.format(id=new_id())
+        )
+        == "23001"
+    )
+    assert clinic.query("SELECT count(*) FROM decision WHERE decided_by = 'person'") == [(0,)]
+
+    both = decide.format(id=new_id()) + ";" + event.format(id=new_id(), actor="nurse-1", subject=message)
+    assert _refused(engine, both) is None
+
+
+def test_event_says_by_which_role_it_came(connect: Callable[[str], Engine], clinic: Clinic) -> None:
+    """Whatever the event says itself."""
+    subject = new_id()
+    with create_sessions(connect(WORKER)).begin() as session:
+        audit.record(session, actor="dr-1", action="test", subject_kind="test", subject_id=subject, role="superuser")
+
+    with clinic.sessions() as session:
+        assert audit.verify(session).flaws == []
+        [event] = audit.events_of(session, subject)
+    assert (event.actor, event.details) == ("dr-1", {"role": WORKER})
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO thread (id, source, external_id, archived_at) VALUES (gen_random_uuid(), 's', 'x', now())",
+        (
+            "INSERT INTO message (id, source, external_id, thread_id, role, locale, opted_out, received_at) "
+            "SELECT gen_random_uuid(), 's', 'x', id, 'patient', 'en', false, '2020-01-01' FROM thread"
+        ),
+        (
+            "INSERT INTO retake_request (id, message_id, thread_id, decision_id, status, sent_at) "
+            "SELECT gen_random_uuid(), id, thread_id, current_decision_id, 'sent', '2020-01-01' FROM message"
+        ),
+    ],
+)
+def test_worker_dates_no_row_back(connect: Callable[[str], Engine], statement: str) -> None:
+    assert _refused(connect(WORKER), statement) == "42501"
+
+
 def test_report_role_cannot_forget(connect: Callable[[str], Engine]) -> None:
     statement = f"SELECT forget_message('{new_id()}', '{new_id()}', 'me', 'x')"
 
