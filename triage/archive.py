@@ -66,7 +66,8 @@ def _archive(session: Session, folder: Path, threads: Sequence[ThreadId], *, act
     photos = retention.lock_blobs(session, rows.photos_of(session, threads))
     counts = {"threads": len(threads)} | rows.remove(session, threads)
     retention.mark_unreferenced(session, photos)  # their bytes go with the next purge
-    file_id, file, sha256 = write_lines(folder, lines)
+    file_id = new_id()
+    file, sha256 = write_lines(folder, file_id, lines)
     audit.record(
         session,
         actor=actor,
@@ -79,16 +80,15 @@ def _archive(session: Session, folder: Path, threads: Sequence[ThreadId], *, act
     return Batch(file, sha256, counts)
 
 
-def write_lines(folder: Path, lines: Sequence[str]) -> tuple[UUID, Path, str]:
+def write_lines(folder: Path, file_id: UUID, lines: Sequence[str]) -> tuple[Path, str]:
     """Writes a file of an archive.
 
     Returns:
-        Its id, its path, and the SHA-256 of its bytes.
+        Its path, and the SHA-256 of its bytes.
 
     Raises:
         UsageError: the folder cannot be written to.
     """
-    file_id = new_id()
     file = folder / f"{file_id}.jsonl.gz"
     data = gzip.compress("".join(f"{line}\n" for line in lines).encode(), mtime=0)
     try:
@@ -97,4 +97,4 @@ def write_lines(folder: Path, lines: Sequence[str]) -> tuple[UUID, Path, str]:
         raise UsageError(
             f"the archive cannot be written ({error.strerror}): check its folder's space and rights"
         ) from error
-    return file_id, file, hashlib.sha256(data).hexdigest()
+    return file, hashlib.sha256(data).hexdigest()

@@ -4,20 +4,25 @@ import gzip
 import hashlib
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-from uuid import UUID
+from typing import Any, Final
+from uuid import UUID, uuid5
 
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from triage.archive import write_lines
+from triage.durable import sync_folder
 from triage.errors import UsageError
 from triage.retention import check_reason
 from triage.storage import audit
 from triage.storage.engine import Sessions
+from triage.storage.roles import REPORT, WORKER
+
+_REWRITE_LOCK: Final = 7216340003  # two at once would each write a file that still has what the other one forgets
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,114 +34,127 @@ class Rewritten:
     messages: list[UUID]
 
 
+@dataclass(frozen=True, slots=True)
+class _ArchiveFile:
+    """
+    Attributes:
+        found: the rows of the messages that are to be forgotten.
+    """
+
+    path: Path
+    sha256: str
+    histories: list[dict[str, Any]]
+    found: list[dict[str, Any]]
+
+
 def forget_archived(
     sessions: Sessions, folder: Path, message: str, source: str | None, *, by: str, reason: str
-) -> Iterator[Rewritten]:
+) -> list[Rewritten]:
     """Forgets a message in an archive's files, as `triage.retention.forget` does in the tables.
 
-    A new file is on the disk before the audit trail says so, and the old one goes after that. Whatever is killed in
+    The new files are on the disk before the audit trail says so, and the old ones go after that. Whatever is killed in
     between is taken up when the same is asked again.
 
     Args:
+        sessions: of the role that owns the tables, as for the archiving itself.
         message: its sender's id, or ours.
         source: its sender's name, where several use the same ids.
 
     Raises:
         UsageError: `by` or `reason` is no opaque id; no file holds the message, or those of several sources; a file
-            cannot be read or written, or is not as the audit trail knows it. Nothing is lost.
+            cannot be read or written, or is not as the audit trail knows it. Then nothing was forgotten.
     """
     audit.check_actor(by)
     check_reason(reason)
-    rows = {file: _matching(_histories(file), message, source) for file in sorted(folder.glob("*.jsonl.gz"))}
-    sources = {row["source"] for found in rows.values() for row in found}
-    if not sources:
-        raise UsageError("no message has this id in the files of this folder: those in the tables need no --archive")
-    if len(sources) > 1:
-        raise UsageError("several sources have sent this id: name one with --source")
-    for file in (file for file, found in rows.items() if found):
-        with sessions.begin() as session:
-            rewritten = _rewrite(session, file, message, source, by=by, reason=reason)
-        file.unlink()
-        if rewritten is not None:
-            yield rewritten
+    with sessions.begin() as session:
+        session.execute(select(func.pg_advisory_xact_lock(_REWRITE_LOCK)))
+        files = [_read(path, message, source) for path in sorted(folder.glob("*.jsonl.gz"))]
+        files = [file for file in files if file.found]
+        if not files:
+            raise UsageError(
+                "no message has this id in the files of this folder: those in the tables need no --archive"
+            )
+        if len({row["source"] for file in files for row in file.found}) > 1:
+            raise UsageError("several sources have sent this id: name one with --source")
+        ids = [_check_known(session, file) for file in files]
+        written = [_rewrite(session, file, id_, by=by, reason=reason) for file, id_ in zip(files, ids, strict=True)]
+    for file in files:
+        file.path.unlink()
+    sync_folder(folder)
+    return written
 
 
-def _rewrite(
-    session: Session, file: Path, message: str, source: str | None, *, by: str, reason: str
-) -> Rewritten | None:
-    """None where an earlier try has done so, and was killed before it removed the old file."""
-    old_id = _check_known(session, file)
-    if any(event.action == "archive.replaced" for event in audit.events_of(session, old_id)):
-        return None
-    histories = _histories(file)
-    forgotten = [UUID(row["id"]) for row in _matching(histories, message, source)]
-    for history in histories:
-        for message_id in forgotten:
-            _forget(history, str(message_id))
-    new_id, new, sha256 = write_lines(file.parent, [json.dumps(history, ensure_ascii=False) for history in histories])
-    for message_id in forgotten:
-        audit.record(
-            session,
-            actor=by,
-            action="message.forgotten",
-            subject_kind="message",
-            subject_id=message_id,
-            reason=reason,
-            archive=str(new_id),
-        )
-    audit.record(
-        session,
-        actor=by,
-        action="archive.replaced",
-        subject_kind="archive",
-        subject_id=old_id,
-        by=str(new_id),
-    )
-    audit.record(
-        session,
-        actor=by,
-        action="archive.written",
-        subject_kind="archive",
-        subject_id=new_id,
-        sha256=sha256,
-        replaces=str(old_id),
-    )
-    return Rewritten(new, sha256, forgotten)
-
-
-def _check_known(session: Session, file: Path) -> UUID:
-    """The id of a file whose hash is that of the audit trail."""
+def _read(path: Path, message: str, source: str | None) -> _ArchiveFile:
     try:
-        file_id = UUID(file.name.partition(".")[0])
-    except ValueError as error:
-        raise UsageError(f"{file.name}: not a file of an archive; nothing was changed") from error
-    known = {event.details.get("sha256") for event in audit.events_of(session, file_id)}
-    if hashlib.sha256(file.read_bytes()).hexdigest() not in known:
-        raise UsageError(
-            f"{file.name} is not as the audit trail of this database knows it, and stays as it is: was it changed, or "
-            "left by an archiving that was killed?"
-        )
-    return file_id
-
-
-def _histories(file: Path) -> list[dict[str, Any]]:
-    try:
-        histories = [json.loads(line) for line in gzip.decompress(file.read_bytes()).splitlines()]
-        if all({"thread", "messages", "attachments", "decisions"} <= history.keys() for history in histories):
-            return histories
+        data = path.read_bytes()
+        histories = [json.loads(line) for line in gzip.decompress(data).splitlines()]
+        is_archive = all({"thread", "messages", "attachments", "decisions"} <= each.keys() for each in histories)
     except (OSError, EOFError, ValueError, AttributeError, zlib.error):
-        pass
-    raise UsageError(f"{file.name} cannot be read: is it a whole file of an archive?")
-
-
-def _matching(histories: list[dict[str, Any]], message: str, source: str | None) -> list[dict[str, Any]]:
-    """The rows of the messages with this id, not forgotten yet."""
-    return [
+        is_archive = False
+    if not is_archive:
+        raise UsageError(f"{path.name} cannot be read: is it a whole file of an archive?")
+    found = [
         row
         for history in histories
         for row in history["messages"]
         if message in {row["external_id"], row["id"]} and source in {None, row["source"]} and not row["forgotten_at"]
     ]
+    return _ArchiveFile(path, hashlib.sha256(data).hexdigest(), histories, found)
+
+
+def _check_known(session: Session, file: _ArchiveFile) -> UUID:
+    """The id of a file whose hash is that of the audit trail."""
+    try:
+        file_id = UUID(file.path.name.partition(".")[0])
+    except ValueError as error:
+        raise UsageError(f"{file.path.name}: not a file of an archive; nothing was changed") from error
+    if _noted_sha256(session, file_id) != file.sha256:
+        raise UsageError(
+            f"{file.path.name} is not as the audit trail of this database knows it, and stays as it is: was it "
+            "changed, or left by a command that was killed?"
+        )
+    return file_id
+
+
+def _noted_sha256(session: Session, file_id: UUID) -> str | None:
+    """Of a file, as the owner's role has put it into the audit trail: others can write events, but not in its name."""
+    for event in audit.events_of(session, file_id):
+        if event.action in {"threads.archived", "archive.written"} and event.details["role"] not in {WORKER, REPORT}:
+            return str(event.details["sha256"])
+    return None
+
+
+def _rewrite(session: Session, file: _ArchiveFile, file_id: UUID, *, by: str, reason: str) -> Rewritten:
+    forgotten = [UUID(row["id"]) for row in file.found]
+    new_id = uuid5(file_id, " ".join(map(str, forgotten)))  # the same at each try: what a kill left is written over
+    new = file.path.with_name(f"{new_id}.jsonl.gz")
+    if (noted := _noted_sha256(session, new_id)) is not None:
+        return _found_again(new, noted, forgotten)
+    for message_id in forgotten:
+        for history in file.histories:
+            _forget(history, str(message_id))
+    lines = [json.dumps(history, ensure_ascii=False) for history in file.histories]
+    new, sha256 = write_lines(file.path.parent, new_id, lines)
+    for message_id in forgotten:
+        _note(session, by, "message.forgotten", "message", message_id, reason=reason, archive=str(new_id))
+    _note(session, by, "archive.replaced", "archive", file_id, replaced_by=str(new_id))
+    _note(session, by, "archive.written", "archive", new_id, sha256=sha256, replaces=str(file_id))
+    return Rewritten(new, sha256, forgotten)
+
+
+def _found_again(new: Path, sha256: str, forgotten: Sequence[UUID]) -> Rewritten:
+    """The file of an earlier try that was killed before it removed the old one.
+
+    Raises:
+        UsageError: it is not there, so the old one must stay.
+    """
+    if not new.is_file() or hashlib.sha256(new.read_bytes()).hexdigest() != sha256:
+        raise UsageError(f"{new.name} has replaced a file of this folder and is not here: bring it back first")
+    return Rewritten(new, sha256, list(forgotten))
+
+
+def _note(session: Session, by: str, action: str, kind: str, subject_id: UUID, **details: str) -> None:
+    audit.record(session, actor=by, action=action, subject_kind=kind, subject_id=subject_id, **details)
 
 
 def _forget(history: dict[str, Any], message_id: str) -> None:

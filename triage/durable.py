@@ -1,6 +1,7 @@
 """A file that is whole and on the disk, or not there at all, whatever happens while it is written."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -21,18 +22,19 @@ def write_durably(path: Path, data: bytes, *, mode: int = 0o666) -> None:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def _make_folder(folder: Path) -> None:
     if not folder.is_dir():
         _make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
-        _sync_folder(folder.parent)
+        with suppress(PermissionError):  # whoever may write to a folder may not always read it
+            sync_folder(folder.parent)
 
 
-def _sync_folder(folder: Path) -> None:
-    """A new name is on the disk once its folder is."""
+def sync_folder(folder: Path) -> None:
+    """A new name, or the removal of one, is on the disk once its folder is."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

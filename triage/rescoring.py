@@ -38,7 +38,12 @@ from triage.storage import inbox, runs, verdicts
 from triage.storage.engine import Sessions, persist
 from triage.storage.verdicts import Found
 
-_MIN_PASSES: Final = 3
+_PASSES: Final = 3
+"""So many are begun, even if they bring nothing: what failed may be back."""
+
+_PASSES_WITH_LOSSES: Final = 10
+"""As many where workers were lost or stopped: their photos had no answer, unless one of them kills its worker."""
+
 _SEARCH_SECONDS: Final = 0.1
 
 
@@ -50,7 +55,8 @@ class Progress:
         total: attachments that lacked a verdict when the run began.
         scored: verdicts written.
         failed: attachments that could not be scored in the pass so far.
-        in_flight: how many each chunk holds that a worker has taken and not yet written, by the chunk's id.
+        chunks: how many photos each chunk holds that a worker has taken and not yet written, by the chunk's id.
+        lost: attachments of this pass that came back unanswered.
         found_any: whether this pass has taken anything; it counts as if it had where a release before did not say.
         seconds_left: at the mean pace so far; None until anything is scored.
         after: the cursor, an attachment id.
@@ -63,7 +69,8 @@ class Progress:
     total: int = 0
     scored: int = 0
     failed: int = 0
-    in_flight: Mapping[str, int] = field(default_factory=dict)
+    chunks: Mapping[str, int] = field(default_factory=dict)
+    lost: int = 0
     found_any: bool = True
     seconds_left: float | None = None
     after: str | None = None
@@ -79,27 +86,30 @@ class Progress:
         known = {each.name for each in fields(cls)}
         return cls(**{name: value for name, value in run.progress.items() if name in known})  # type: ignore[arg-type]
 
-    def with_chunk(self, chunk_id: UUID, size: int, *, up_to: UUID) -> Self:
-        """Once a worker has taken so many, the last of which has this id."""
-        taken = {str(chunk_id): size} if size else {}
-        return replace(
-            self, after=str(up_to), in_flight={**self.in_flight, **taken}, found_any=self.found_any or bool(taken)
-        )
+    @property
+    def in_flight(self) -> int:
+        return sum(self.chunks.values())
 
-    def without_chunk(self, chunk_id: UUID, *, failed: int) -> Self:
-        """Once a worker is done with a chunk. Doing so twice, or in a later pass, changes nothing."""
-        if str(chunk_id) not in self.in_flight:
-            return self
-        others = {key: size for key, size in self.in_flight.items() if key != str(chunk_id)}
-        return replace(self, in_flight=others, failed=self.failed + failed)
+    def with_chunk(self, chunk_id: UUID, size: int, *, up_to: UUID) -> Self:
+        """Once all up to an id was looked at, and a worker has taken so many of that; it may be none."""
+        taken = {str(chunk_id): size} if size else {}
+        return replace(self, after=str(up_to), chunks={**self.chunks, **taken}, found_any=self.found_any or bool(taken))
+
+    def holds(self, chunk_id: UUID) -> bool:
+        """Whether the chunk is one of this pass and not written yet."""
+        return str(chunk_id) in self.chunks
+
+    def without_chunk(self, chunk_id: UUID) -> Self:
+        return replace(self, chunks={key: size for key, size in self.chunks.items() if key != str(chunk_id)})
 
     def next_pass(self) -> Self:
         return replace(
             self,
             after=None,
-            in_flight={},
+            chunks={},
             found_any=False,
             failed=0,
+            lost=0,
             passes=self.passes + 1,
             scored_before=self.scored,
         )
@@ -209,8 +219,10 @@ class PostgresRescoring:
         with self._sessions.begin() as session:
             run = runs.lock(session, chunk.run_id)
             if run.status is RunStatus.RUNNING:
-                progress = Progress.of(run).without_chunk(chunk.id, failed=len(chunk.attachments))
-                runs.beat_shared(session, run.id, lease=self._lease, progress=asdict(progress))
+                progress = Progress.of(run)
+                if progress.holds(chunk.id):
+                    progress = replace(progress.without_chunk(chunk.id), lost=progress.lost + len(chunk.attachments))
+                    runs.beat_shared(session, run.id, lease=self._lease, progress=asdict(progress))
 
     def _take(self, session: Session) -> _Chunk | None:
         run = runs.lock_oldest(session, RunKind.RESCORING)
@@ -222,7 +234,7 @@ class PostgresRescoring:
         size = self._photos_per_batch if progress.passes == 1 else 1
         limit = None if run.parameters["limit"] is None else int(str(run.parameters["limit"]))
         if limit is not None:
-            size = min(size, limit - progress.scored - sum(progress.in_flight.values()))
+            size = min(size, limit - progress.scored - progress.in_flight)
         cursor = UUID(progress.after) if progress.after else _start_of(since)
         found = Found([], cursor, is_end=True)
         if size > 0:
@@ -236,9 +248,11 @@ class PostgresRescoring:
             return None  # other workers still hold chunks of this pass
         else:
             is_complete = not progress.found_any or (limit is not None and progress.scored >= limit)
-            is_in_vain = progress.passes >= _MIN_PASSES and progress.scored == progress.scored_before
+            lost = progress.lost + progress.in_flight
+            enough_passes = _PASSES_WITH_LOSSES if lost else _PASSES
+            is_in_vain = progress.passes >= enough_passes and progress.scored == progress.scored_before
             if is_complete or is_in_vain:
-                progress = replace(progress, in_flight={}, seconds_left=0.0)
+                progress = replace(progress, chunks={}, lost=0, failed=progress.failed + lost, seconds_left=0.0)
                 runs.beat_shared(session, run.id, lease=self._lease, progress=asdict(progress))
                 runs.end(session, run.id, RunStatus.DONE)
                 return chunk
@@ -267,13 +281,15 @@ class PostgresRescoring:
         )
         good_to_bad, bad_to_good = verdicts.count_flips(session, batch.model_version_id, new)
         run = runs.lock(session, chunk.run_id)
-        if run.status is not RunStatus.RUNNING:
-            return  # cancelled meanwhile; the verdicts are true all the same
         progress = Progress.of(run)
+        if run.status is not RunStatus.RUNNING or not progress.holds(chunk.id):
+            session.rollback()  # written already, or too late: the run has ended, or another pass looks after them
+            return
         n_scored = progress.scored + len(new)
         progress = replace(
-            progress.without_chunk(chunk.id, failed=len(ids) - len(scored)),
+            progress.without_chunk(chunk.id),
             scored=n_scored,
+            failed=progress.failed + len(ids) - len(scored),
             seconds_left=_seconds_left(run, n_scored, progress.total),
             withdrawn=progress.withdrawn + withdrawn,
             good_to_bad=progress.good_to_bad + good_to_bad,

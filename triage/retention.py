@@ -93,9 +93,10 @@ class Retention:
             UsageError: the actor is no opaque id; nothing was removed.
         """
         audit.check_actor(actor)
-        deadline = None if seconds is None else time.monotonic() + seconds
+        begin = time.monotonic()
+        deadline, half = (None, None) if seconds is None else (begin + seconds, begin + seconds / 2)
         self._mark()
-        strays = self._adopt_strays(deadline)
+        strays = self._adopt_strays(half)
         purged = self.remove(actor=actor, deadline=deadline)
         if not purged.unfinished:  # it looks at each photo that was ever purged, so once a night is enough
             with self._sessions.begin() as session:

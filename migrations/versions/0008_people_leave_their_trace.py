@@ -7,13 +7,17 @@ down_revision = "0007"
 branch_labels = None
 depends_on = None
 
-# Asked at the commit, of events of the same transaction: one that was there before excuses nothing.
+# Asked at the commit, of events of the same transaction (none of a savepoint's): one that was there before excuses
+# nothing, and each excuses one decision.
 LEAVE_TRACE = """
 CREATE FUNCTION leave_trace() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
-    IF EXISTS (SELECT FROM audit_event WHERE subject_id = NEW.message_id AND action = 'message.overridden'
-               AND actor = NEW.actor AND audit_event.xmin = pg_current_xact_id()::xid) THEN
+    IF (SELECT count(*) FROM audit_event WHERE subject_id = NEW.message_id AND subject_kind = 'message'
+        AND action = 'message.overridden' AND actor = NEW.actor AND details ->> 'outcome' = NEW.outcome
+        AND audit_event.xmin = pg_current_xact_id()::xid)
+       >= (SELECT count(*) FROM decision WHERE message_id = NEW.message_id AND decided_by = 'person'
+           AND actor = NEW.actor AND outcome = NEW.outcome AND decision.xmin = pg_current_xact_id()::xid) THEN
         RETURN NULL;
     END IF;
     RAISE EXCEPTION 'a person''s decision needs its audit event' USING ERRCODE = 'restrict_violation';
@@ -38,6 +42,9 @@ END
 $$
 """
 ROLE = """
+    IF jsonb_typeof(NEW.details) <> 'object' THEN
+        RAISE EXCEPTION 'an event''s details are an object' USING ERRCODE = 'check_violation';
+    END IF;
     NEW.details := NEW.details || jsonb_build_object('role', session_user);"""
 
 

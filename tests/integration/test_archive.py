@@ -21,14 +21,15 @@ from tests.worker.cli.conftest import Result, environment, triage
 from triage import archive as archiving
 from triage.archive import archive
 from triage.archived import Rewritten, forget_archived
-from triage.domain import MessageId, Outcome, RunStatus
+from triage.domain import MessageId, Outcome, RunStatus, new_id
 from triage.durable import write_durably
 from triage.errors import UsageError
 from triage.rescoring import PostgresRescoring, start_rescoring
 from triage.retakes.override import override
 from triage.storage import archive as rows
 from triage.storage import audit, messages, outbox, runs
-from triage.storage.roles import MIGRATOR
+from triage.storage.engine import create_database_engine, create_sessions
+from triage.storage.roles import MIGRATOR, WORKER
 from worker.embedded.state import EmbeddedState
 
 __all__ = ["environment", "make_other", "triage"]
@@ -355,7 +356,7 @@ def _lines(folder: Path) -> list[dict[str, Any]]:
 
 
 def _forget(clinic: Clinic, folder: Path, message: str = "m-1", source: str | None = None) -> list[Rewritten]:
-    return list(forget_archived(clinic.sessions, folder, message, source, by="op-1", reason="request-17"))
+    return forget_archived(clinic.sessions, folder, message, source, by="op-1", reason="request-17")
 
 
 def test_message_is_forgotten_in_its_file_as_in_the_tables(clinic: Clinic, archived: Path) -> None:
@@ -403,14 +404,77 @@ def test_thread_is_forgotten_with_its_last_message(clinic: Clinic, archived: Pat
 def test_old_file_goes_at_the_next_try_when_it_was_left(clinic: Clinic, archived: Path) -> None:
     [old] = archived.iterdir()
     content = old.read_bytes()
-    _forget(clinic, archived)
+    first = _forget(clinic, archived)
     old.write_bytes(content)  # as if it had been killed before it removed the old file
-    assert len(list(archived.iterdir())) == 2
 
-    assert _forget(clinic, archived) == []
+    assert _forget(clinic, archived) == first
 
     [_] = archived.iterdir()
     assert "Erika" not in json.dumps(_lines(archived))
+
+
+def test_old_file_stays_when_its_replacement_is_elsewhere(clinic: Clinic, archived: Path) -> None:
+    """As in a second copy of an archive: it holds the other threads too."""
+    [old] = archived.iterdir()
+    content = old.read_bytes()
+    [rewritten] = _forget(clinic, archived)
+    rewritten.file.unlink()
+    old.write_bytes(content)
+
+    with pytest.raises(UsageError, match="is not here"):
+        _forget(clinic, archived)
+
+    assert [file.read_bytes() for file in archived.iterdir()] == [content]
+
+
+def test_file_of_a_killed_try_is_written_over(clinic: Clinic, archived: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as cut:
+        cut.setattr(audit, "record", _raise(InterruptedError()))
+        with pytest.raises(InterruptedError):
+            _forget(clinic, archived)
+    assert len(list(archived.iterdir())) == 2
+
+    [rewritten] = _forget(clinic, archived)
+
+    assert list(archived.iterdir()) == [rewritten.file]
+
+
+def test_nothing_is_forgotten_when_one_file_is_not_as_it_was(clinic: Clinic, archived: Path) -> None:
+    clinic.send("m-1", "0.9")  # the same id again
+    clinic.drain()
+    _archive(clinic, archived)
+    first, second = sorted(archived.iterdir())
+    second.write_bytes(gzip.compress(gzip.decompress(second.read_bytes())[:-1]))
+    before = [file.read_bytes() for file in (first, second)]
+
+    with pytest.raises(UsageError, match="not as the audit trail"):
+        _forget(clinic, archived)
+
+    assert [file.read_bytes() for file in sorted(archived.iterdir())] == before
+
+
+def test_event_of_a_worker_vouches_for_no_file(
+    clinic: Clinic, archived: Path, embedded: EmbeddedState, database: str
+) -> None:
+    [file] = archived.iterdir()
+    changed = gzip.compress(gzip.decompress(file.read_bytes()).replace(b'"en"', b'"fr"'))
+    engine = create_database_engine(embedded.database_url(database, role=WORKER))
+    forged = file.with_name(f"{new_id()}.jsonl.gz")
+    file.unlink()
+    forged.write_bytes(changed)
+    with create_sessions(engine).begin() as session:
+        audit.record(
+            session,
+            actor="op-1",
+            action="threads.archived",
+            subject_kind="archive",
+            subject_id=UUID(forged.name.partition(".")[0]),
+            sha256=hashlib.sha256(changed).hexdigest(),
+        )
+    engine.dispose()
+
+    with pytest.raises(UsageError, match="not as the audit trail"):
+        _forget(clinic, archived)
 
 
 def test_file_that_the_trail_does_not_know_stays_as_it_is(clinic: Clinic, archived: Path) -> None:
@@ -448,7 +512,14 @@ def test_source_is_asked_for_when_several_sent_the_same_id(clinic: Clinic, tmp_p
     ]
 
 
-def test_command_forgets_in_files(triage: Callable[..., Result], clinic: Clinic, archived: Path) -> None:
+def test_command_forgets_in_files(
+    triage: Callable[..., Result],
+    environment: Callable[[str, str], None],
+    embedded: EmbeddedState,
+    database: str,
+    archived: Path,
+) -> None:
+    environment("DATABASE__URL", embedded.database_url(database, role=MIGRATOR))
     command = ("forget", "m-1", "--archive", archived, "--by", "op-1", "--reason", "request-17", "--json")
 
     [written] = triage(*command).json

@@ -460,7 +460,12 @@ def test_no_photo_is_left_out_when_answers_of_the_database_are_lost(
 
     with clinic.sessions() as session:
         progress = runs.find(session, run.id).progress
-    assert (progress["in_flight"], progress["scored"], progress["failed"]) == ({str(lost.id): 2}, 2, 0)
+    assert (progress["chunks"], progress["scored"], progress["failed"], progress["lost"]) == (
+        {str(lost.id): 2},
+        2,
+        0,
+        0,
+    )
     _expire_leases(clinic)
     assert _finish(clinic, model, run).progress["scored"] == 4
 
@@ -480,7 +485,58 @@ def test_chunk_of_a_pass_before_takes_nothing_from_the_next(
 
     with clinic.sessions() as session:
         progress = runs.find(session, run.id).progress
-    assert (progress["passes"], progress["in_flight"], progress["failed"]) == (2, {str(second.id): 1}, 0)
+    assert (progress["passes"], progress["chunks"], progress["lost"]) == (2, {str(second.id): 1}, 0)
+
+
+def test_late_result_does_not_exceed_the_limit(clinic: Clinic, make_other: Callable[[float], OtherModel]) -> None:
+    clinic.send("m1", *(f"{name}/0.9" for name in "abcd"))
+    clinic.drain()
+    model = make_other(0.3)
+    run = _start(clinic, model, limit=2)
+    slow = _lose_a_worker(clinic, model)
+    _expire_leases(clinic)
+    _rescoring(clinic, model)._release(_lose_a_worker(clinic, model))  # the first photo again: others go in its place
+    finished = _finish(clinic, model, run)
+
+    _rescoring(clinic, model)._write(slow, model.assess(slow.attachments))
+
+    with clinic.sessions() as session:
+        assert runs.find(session, run.id).progress == finished.progress
+    assert clinic.query("SELECT count(*) FROM verdict WHERE origin = 'rescoring'") == [(2,)]
+
+
+def test_run_outlasts_workers_that_are_lost_pass_after_pass(
+    clinic: Clinic, make_other: Callable[[float], OtherModel]
+) -> None:
+    clinic.send("m1", "a/0.9")
+    clinic.drain()
+    model = make_other(0.3)
+    run = _start(clinic, model)
+    for _ in range(5):
+        _lose_a_worker(clinic, model)
+        _expire_leases(clinic)
+
+    finished = _finish(clinic, model, run)
+
+    assert (finished.status, finished.progress["scored"], finished.progress["failed"]) == (RunStatus.DONE, 1, 0)
+
+
+def test_run_ends_when_a_photo_kills_its_worker_in_each_pass(
+    clinic: Clinic, make_other: Callable[[float], OtherModel]
+) -> None:
+    clinic.send("m1", "a/0.9")
+    clinic.drain()
+    model = make_other(0.3)
+    run = _start(clinic, model)
+    rescoring = _rescoring(clinic, model)
+    for _ in range(100):
+        with clinic.sessions.begin() as session:
+            rescoring._take(session)
+        _expire_leases(clinic)
+
+    with clinic.sessions() as session:
+        finished = runs.find(session, run.id)
+    assert (finished.status, finished.progress["failed"]) == (RunStatus.DONE, 1)
 
 
 def _lose_a_worker(clinic: Clinic, model: OtherModel) -> _Chunk:

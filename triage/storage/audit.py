@@ -22,7 +22,7 @@ GENESIS: Final = "0" * 64
 """The hash before the first event."""
 
 _ROWS_AT_ONCE: Final = 1000
-_ACTOR: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@/+\\-]{0,63}")
+_ACTOR: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@/+-]{0,63}")
 
 
 def check_actor(actor: str) -> str:

@@ -25,7 +25,7 @@ GRANT_LOCK: Final = 7216340002  # two upgrades at once would change the same row
 class Rights:
     """What a worker may do with a table besides reading it: `update` names the columns.
 
-    An insertion may name every column but those of `GIVEN_BY_DATABASE`.
+    An insertion may name every column but those of `NOT_INSERTED`.
     """
 
     insert: bool = True
@@ -33,14 +33,14 @@ class Rights:
     delete: bool = False
 
 
-GIVEN_BY_DATABASE: Final = frozenset(
+NOT_INSERTED: Final = frozenset(
     {
         *("at", "created_at", "received_at", "started_at", "heartbeat_at", "promoted_at"),
         *("sent_at", "withdrawn_at", "purged_at", "forgotten_at", "archived_at"),
-        *("position", "previous_hash", "hash"),
+        *("position", "previous_hash", "hash", "current_decision_id"),
     }
 )
-"""What a new row has by the database's clock or a trigger, or not yet: no worker can date a row back."""
+"""What a new row has by the database's clock or a trigger, or not yet: no worker can date a new row back."""
 
 WORKER_MAY: Final[Mapping[str, Rights]] = {
     "thread": Rights(update=("id",)),  # its row is locked, and a lock needs the right to update some column
@@ -204,7 +204,7 @@ def grants() -> Iterator[str]:
 
 def insertable(table: str) -> list[str]:
     """The columns that a worker may give a new row of a table."""
-    return [column.name for column in Base.metadata.tables[table].columns if column.name not in GIVEN_BY_DATABASE]
+    return [column.name for column in Base.metadata.tables[table].columns if column.name not in NOT_INSERTED]
 
 
 def _shown(table: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from triage.errors import UsageError
+from worker.cli.options import SHARE
 from worker.cli.output import console, json_option, percent, print_json, print_table, write_text
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ _RATES = {
 @click.option("--split", help="Only this split of the manifest; all photos if not given.")
 @click.option("--record", is_flag=True, help="Put the result on the registered model's card.")
 @click.option("--threshold", type=click.FloatRange(0, 1), help="Youden's index, or the model's own, if not given.")
-@click.option("--target-ppv", type=click.FloatRange(0, 1, min_open=True), help="Choose the threshold for this PPV.")
+@click.option("--target-ppv", type=SHARE, help="Choose the threshold for this PPV.")
 @click.option(
     "--good-votes", type=click.IntRange(1), help="Good from so many votes on: 2, or the model's, if not given."
 )

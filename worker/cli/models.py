@@ -9,7 +9,7 @@ from triage.quality.card import card_json
 from triage.quality.starter import model_folder
 from triage.storage import models as rows
 from triage.storage.models import RegisteredModel
-from worker.cli.options import by_option
+from worker.cli.options import SHARE, by_option
 from worker.cli.output import json_option, print_json, print_table
 from worker.process import services
 
@@ -94,7 +94,7 @@ def retire(name: str, by: str, *, as_json: bool) -> None:
 @click.argument("name")
 @click.argument("predictions", type=click.Path(path_type=Path))
 @click.option("--group", "column", default="group", show_default=True, help="Column that names each photo's message.")
-@click.option("--target-ppv", type=click.FloatRange(0, 1, min_open=True), help="Instead of Youden's index.")
+@click.option("--target-ppv", type=SHARE, help="Instead of Youden's index.")
 @_by
 @json_option
 def thresholds(name: str, predictions: Path, column: str, target_ppv: float | None, by: str, *, as_json: bool) -> None:

@@ -15,21 +15,22 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class FiniteRange(click.FloatRange):
-    """A range of numbers, which `nan` is not: it would pass every comparison with an end."""
+    """A range of numbers without `inf` and `nan`, which would pass every comparison with an end."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         number: float = super().convert(value, param, ctx)
-        if math.isnan(number):
-            self.fail(f"{value!r} is not a number.", param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
         return number
 
 
 DAYS = FiniteRange(0, 36_500, min_open=True)
 SECONDS = FiniteRange(1, 86_400)
+SHARE = FiniteRange(0, 1, min_open=True)
 ROWS = click.IntRange(1, 1_000_000)
 
 
-class _Actor(click.ParamType[str]):
+class _Actor(click.ParamType):  # type: ignore[type-arg]  # generic in newer releases alone
     name = "id"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
@@ -48,8 +49,8 @@ def by_option(who: str, *, required: bool = False) -> Callable[[Command], Comman
 
 
 def login_name() -> str:
-    """That of the process's user, or its number where it has no name."""
+    """That of the process's user, or its number where it has no name that is an opaque id."""
     try:
-        return getpass.getuser()
-    except (KeyError, OSError):
+        return check_actor(getpass.getuser())
+    except (KeyError, OSError, UsageError):
         return f"uid-{os.getuid()}"

@@ -10,9 +10,12 @@ from triage.domain import MessageId
 from triage.retention import Retention
 from triage.retention import forget as forget_message
 from triage.storage import messages
+from triage.storage.engine import create_database_engine, create_sessions
+from triage.storage.roles import MIGRATOR
 from worker.cli.options import DAYS, by_option
 from worker.cli.output import json_option, print_json
 from worker.process import services
+from worker.settings import load_settings
 
 
 @click.command()
@@ -52,7 +55,7 @@ def purge(days: float | None, by: str, *, dry_run: bool, as_json: bool) -> None:
     "--archive",
     "folder",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Look for it in the files of `triage archive`, not in the tables.",
+    help="Look in the files of `triage archive`, not in the tables; as the role that owns them.",
 )
 @json_option
 def forget(message_id: str, source: str | None, by: str, reason: str, folder: Path | None, *, as_json: bool) -> None:
@@ -88,7 +91,11 @@ def _forget(message_id: str, source: str | None, *, by: str, reason: str, as_jso
 
 
 def _forget_archived(message_id: str, source: str | None, folder: Path, *, by: str, reason: str, as_json: bool) -> None:
-    written = list(forget_archived(services().sessions, folder, message_id, source, by=by, reason=reason))
+    engine = create_database_engine(load_settings().administration_url(MIGRATOR))
+    try:
+        written = forget_archived(create_sessions(engine), folder, message_id, source, by=by, reason=reason)
+    finally:
+        engine.dispose()
     if as_json:
         print_json([{"file": each.file, "sha256": each.sha256, "messages": each.messages} for each in written])
         return

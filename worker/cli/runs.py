@@ -21,7 +21,7 @@ from triage.storage import runs as rows
 from triage.training.config import INITIALISATIONS, TrainingConfig
 from triage.training.manifest import read_manifest
 from worker.bootstrap import Services
-from worker.cli.options import ROWS, login_name
+from worker.cli.options import ROWS, by_option
 from worker.cli.output import error_console, json_option, print_json, print_table
 from worker.process import services
 
@@ -104,6 +104,7 @@ def train(manifest: Path, name: str, init: str, *, wait: bool, as_json: bool, **
 @click.option("--follow", "run_to_follow", type=click.UUID, help="Show the progress of this run until it ends.")
 @click.option("--cancel", "run_to_cancel", type=click.UUID, help="Cancel this run.")
 @click.option("--flips", "run_to_compare", type=click.UUID, help="A rescoring run's flips, by day and source.")
+@by_option("Who cancels")
 @json_option
 def runs(
     kind: str | None,
@@ -111,6 +112,7 @@ def runs(
     run_to_follow: UUID | None,
     run_to_cancel: UUID | None,
     run_to_compare: UUID | None,
+    by: str,
     *,
     as_json: bool,
 ) -> None:
@@ -129,7 +131,7 @@ def runs(
             run = rows.find(session, run_to_cancel)
             if not rows.cancel(session, run.id):
                 raise UsageError(f"the run has ended already: it is {run.status.value}")
-            audit.record(session, actor=login_name(), action="run.cancelled", subject_kind="run", subject_id=run.id)
+            audit.record(session, actor=by, action="run.cancelled", subject_kind="run", subject_id=run.id)
         click.echo(f"run {run.id}: cancelled")
         return
     with own.sessions() as session:
