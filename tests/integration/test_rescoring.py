@@ -493,15 +493,18 @@ def test_late_result_does_not_exceed_the_limit(clinic: Clinic, make_other: Calla
     clinic.drain()
     model = make_other(0.3)
     run = _start(clinic, model, limit=2)
+    rescoring = _rescoring(clinic, model)
     slow = _lose_a_worker(clinic, model)
     _expire_leases(clinic)
-    _rescoring(clinic, model)._release(_lose_a_worker(clinic, model))  # the first photo again: others go in its place
+    rescoring._release(_lose_a_worker(clinic, model))  # the first photo again: another goes in its place
+    assert step(rescoring)
+    last = _lose_a_worker(clinic, model)
+
+    for chunk in (slow, last):
+        rescoring._write(chunk, model.assess(chunk.attachments))
+
     finished = _finish(clinic, model, run)
-
-    _rescoring(clinic, model)._write(slow, model.assess(slow.attachments))
-
-    with clinic.sessions() as session:
-        assert runs.find(session, run.id).progress == finished.progress
+    assert (finished.status, finished.progress["scored"]) == (RunStatus.DONE, 2)
     assert clinic.query("SELECT count(*) FROM verdict WHERE origin = 'rescoring'") == [(2,)]
 
 

@@ -185,33 +185,42 @@ def test_worker_cannot_undo_what_is_done(connect: Callable[[str], Engine], clini
 
 
 def test_person_decides_nothing_without_a_trace(connect: Callable[[str], Engine], clinic: Clinic) -> None:
-    """An event of another transaction, message or person is none of this decision."""
+    """An event of another transaction, message, person or outcome is none of this decision, and one is none of two."""
     clinic.send("m-1", "0.2")
     clinic.drain()
-    [(message, decision)] = clinic.query("SELECT id, current_decision_id FROM message")
-    event = (
-        "INSERT INTO audit_event (id, actor, action, subject_kind, subject_id, details) VALUES "
-        "('{id}', '{actor}', 'message.overridden', 'message', '{subject}', '{{}}')"
-    )
-    decide = (
-        "INSERT INTO decision (id, message_id, supersedes_id, outcome, reason, decided_by, actor) "
-        f"VALUES ('{{id}}', '{message}', '{decision}', 'pass', 'override', 'person', 'nurse-1')"
-    )
+    [(message, before)] = clinic.query("SELECT id, current_decision_id FROM message")
     engine = connect(WORKER)
 
-    assert _refused(engine, event.format(id=new_id(), actor="nurse-1", subject=message)) is None
-    for before in ("", event.format(id=new_id(), actor="nurse-2", subject=message) + ";"):
-        assert _refused(engine, before + decide.format(id=new_id())) == "23001"
-    assert (
-        _refused(
-            engine, event.format(id=new_id(), actor="nurse-1", subject=new_id()) + ";" + decide.format(id=new_id())
+    def event(actor: str = "nurse-1", subject: object = message, outcome: str = "pass") -> str:
+        return (
+            "INSERT INTO audit_event (id, actor, action, subject_kind, subject_id, details) VALUES "
+            f"('{new_id()}', '{actor}', 'message.overridden', 'message', '{subject}', "
+            f"jsonb_build_object('outcome', '{outcome}'));"
         )
-        == "23001"
-    )
-    assert clinic.query("SELECT count(*) FROM decision WHERE decided_by = 'person'") == [(0,)]
 
-    both = decide.format(id=new_id()) + ";" + event.format(id=new_id(), actor="nurse-1", subject=message)
-    assert _refused(engine, both) is None
+    def decision(id_: object = None, supersedes: object = before) -> str:
+        return (
+            "INSERT INTO decision (id, message_id, supersedes_id, outcome, reason, decided_by, actor) "
+            f"VALUES ('{id_ or new_id()}', '{message}', '{supersedes}', 'pass', 'override', 'person', 'nurse-1');"
+        )
+
+    assert _refused(engine, event()) is None
+    for other in ("", event(actor="nurse-2"), event(subject=new_id()), event(outcome="retake")):
+        assert _refused(engine, other + decision()) == "23001", other
+    first = new_id()
+    assert _refused(engine, event() + decision(first) + decision(supersedes=first)) == "23001"
+    assert clinic.query("SELECT count(*) FROM decision WHERE decided_by = 'person'") == [(0,)]
+    assert _refused(engine, decision() + event()) is None
+
+
+def test_event_of_another_shape_is_refused(connect: Callable[[str], Engine]) -> None:
+    """Its role would be no field of its details."""
+    statement = (
+        "INSERT INTO audit_event (id, actor, action, subject_kind, subject_id, details) VALUES "
+        f"('{new_id()}', 'dr-1', 'test', 'test', '{new_id()}', '[]')"
+    )
+
+    assert _refused(connect(WORKER), statement) == "23514"
 
 
 def test_event_says_by_which_role_it_came(connect: Callable[[str], Engine], clinic: Clinic) -> None:
@@ -235,12 +244,16 @@ def test_event_says_by_which_role_it_came(connect: Callable[[str], Engine], clin
             "SELECT gen_random_uuid(), 's', 'x', id, 'patient', 'en', false, '2020-01-01' FROM thread"
         ),
         (
+            "INSERT INTO message (id, source, external_id, thread_id, role, locale, opted_out, current_decision_id) "
+            "SELECT gen_random_uuid(), 's', 'x', thread.id, 'patient', 'en', false, decision.id FROM thread, decision"
+        ),
+        (
             "INSERT INTO retake_request (id, message_id, thread_id, decision_id, status, sent_at) "
             "SELECT gen_random_uuid(), id, thread_id, current_decision_id, 'sent', '2020-01-01' FROM message"
         ),
     ],
 )
-def test_worker_dates_no_row_back(connect: Callable[[str], Engine], statement: str) -> None:
+def test_worker_gives_no_new_row_its_date_or_decision(connect: Callable[[str], Engine], statement: str) -> None:
     assert _refused(connect(WORKER), statement) == "42501"
 
 
