@@ -77,7 +77,8 @@ _OF_FEW_ROWS = {
     index.name
     for table in Base.metadata.tables.values()
     for index in table.indexes
-    if index.dialect_options["postgresql"]["where"] is not None and index.name != "ix_blob__unmarked"
+    if index.dialect_options["postgresql"]["where"] is not None
+    and index.name not in {"ix_blob__unmarked", "ix_blob__purged_at", "ix_verdict__run_id"}
 }
 _READ_ALL_FIRST = {"Sort", "Aggregate", "Hash", "Bitmap Heap Scan", "Materialize"}
 

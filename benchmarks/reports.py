@@ -53,7 +53,8 @@ def main() -> None:
         with archiving(own) as still_archives:
             inbox["full, archiving"] = measure_inbox(own, first)
             if not still_archives():
-                del inbox["full, archiving"]  # all was archived before it was measured: that takes more verdicts
+                del inbox["full, archiving"]
+                print("all was archived before the inbox was measured beside it: ask for more verdicts")
         result: dict[str, Any] = {
             "rows": count_rows(own),
             "inbox": inbox,
@@ -105,9 +106,15 @@ def archiving(own: Clinic) -> Iterator[Callable[[], bool]]:
         str(own.folder / "archive"),
     ]
     environment = os.environ | {"TRIAGE_HOME": str(own.folder / "state")}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
-        yield lambda: process.poll() is None
-        process.terminate()
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # the first file is done
+        try:
+            yield lambda: process.poll() is None
+        finally:
+            process.terminate()
+        if process.wait() > 0:
+            raise SystemExit("the archiving failed")
 
 
 def queries_of(own: Clinic, shadow: ModelVersionId) -> dict[str, Query]:

@@ -3,8 +3,8 @@
 A run is a cursor over attachment ids, so it needs no rows of its own, resumes wherever it was cut off and is shared by
 all workers: each takes the next chunk under a short lock. What a lost worker left behind is found by a further pass,
 one photo at a time, so that a photo that kills its worker takes no other with it. Passes follow one another while they
-bring verdicts, so workers may be killed as often as they like, and the last one finds nothing: that is what says that a
-run is complete, not any counting.
+bring verdicts: workers may be killed as often as they like. A run is complete once a pass finds nothing, whatever was
+counted; it gives up the photos that several passes, one after another, could not score.
 """
 
 import time
@@ -38,11 +38,11 @@ from triage.storage import inbox, runs, verdicts
 from triage.storage.engine import Sessions, persist
 from triage.storage.verdicts import Found
 
-_PASSES: Final = 3
-"""So many are begun, even if they bring nothing: what failed may be back."""
+_BARREN: Final = 3
+"""A run ends after so many passes that brought nothing, one after another; it says how many photos failed."""
 
-_PASSES_WITH_LOSSES: Final = 10
-"""As many where workers were lost or stopped: their photos had no answer, unless one of them kills its worker."""
+_BARREN_WITH_LOSSES: Final = 5
+"""As many where workers were lost or stopped in them: their photos had no answer, unless one kills its worker."""
 
 _SEARCH_SECONDS: Final = 0.1
 
@@ -62,6 +62,7 @@ class Progress:
         after: the cursor, an attachment id.
         passes: passes begun.
         scored_before: verdicts written when this pass began.
+        barren: passes before this one that brought nothing, one after another.
         withdrawn: retake requests withdrawn, not sent yet, because their message passes now.
         good_to_bad, bad_to_good: photos whose verdict is another than that of the inbox.
     """
@@ -76,6 +77,7 @@ class Progress:
     after: str | None = None
     passes: int = 1
     scored_before: int = 0
+    barren: int = 0
     withdrawn: int = 0
     good_to_bad: int = 0
     bad_to_good: int = 0
@@ -89,6 +91,10 @@ class Progress:
     @property
     def in_flight(self) -> int:
         return sum(self.chunks.values())
+
+    @property
+    def barren_with_this(self) -> int:
+        return self.barren + 1 if self.scored == self.scored_before else 0
 
     def with_chunk(self, chunk_id: UUID, size: int, *, up_to: UUID) -> Self:
         """Once all up to an id was looked at, and a worker has taken so many of that; it may be none."""
@@ -111,6 +117,7 @@ class Progress:
             failed=0,
             lost=0,
             passes=self.passes + 1,
+            barren=self.barren_with_this,
             scored_before=self.scored,
         )
 
@@ -249,8 +256,7 @@ class PostgresRescoring:
         else:
             is_complete = not progress.found_any or (limit is not None and progress.scored >= limit)
             lost = progress.lost + progress.in_flight
-            enough_passes = _PASSES_WITH_LOSSES if lost else _PASSES
-            is_in_vain = progress.passes >= enough_passes and progress.scored == progress.scored_before
+            is_in_vain = progress.barren_with_this >= (_BARREN_WITH_LOSSES if lost else _BARREN)
             if is_complete or is_in_vain:
                 progress = replace(progress, chunks={}, lost=0, failed=progress.failed + lost, seconds_left=0.0)
                 runs.beat_shared(session, run.id, lease=self._lease, progress=asdict(progress))

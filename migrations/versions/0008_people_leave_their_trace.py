@@ -7,17 +7,14 @@ down_revision = "0007"
 branch_labels = None
 depends_on = None
 
-# Asked at the commit, of events of the same transaction (none of a savepoint's): one that was there before excuses
-# nothing, and each excuses one decision.
+# Asked at the commit: the event names the decision, and is of the same transaction. One of a savepoint is refused too.
 LEAVE_TRACE = """
 CREATE FUNCTION leave_trace() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
-    IF (SELECT count(*) FROM audit_event WHERE subject_id = NEW.message_id AND subject_kind = 'message'
-        AND action = 'message.overridden' AND actor = NEW.actor AND details ->> 'outcome' = NEW.outcome
-        AND audit_event.xmin = pg_current_xact_id()::xid)
-       >= (SELECT count(*) FROM decision WHERE message_id = NEW.message_id AND decided_by = 'person'
-           AND actor = NEW.actor AND outcome = NEW.outcome AND decision.xmin = pg_current_xact_id()::xid) THEN
+    IF EXISTS (SELECT FROM audit_event WHERE subject_id = NEW.message_id AND subject_kind = 'message'
+               AND action = 'message.overridden' AND actor = NEW.actor AND details ->> 'outcome' = NEW.outcome
+               AND details ->> 'decision' = NEW.id::text AND audit_event.xmin = pg_current_xact_id()::xid) THEN
         RETURN NULL;
     END IF;
     RAISE EXCEPTION 'a person''s decision needs its audit event' USING ERRCODE = 'restrict_violation';

@@ -29,6 +29,7 @@ from triage.retakes.override import override
 from triage.storage import archive as rows
 from triage.storage import audit, messages, outbox, runs
 from triage.storage.engine import create_database_engine, create_sessions
+from triage.storage.locks import try_lock
 from triage.storage.roles import MIGRATOR, WORKER
 from worker.embedded.state import EmbeddedState
 
@@ -356,7 +357,7 @@ def _lines(folder: Path) -> list[dict[str, Any]]:
 
 
 def _forget(clinic: Clinic, folder: Path, message: str = "m-1", source: str | None = None) -> list[Rewritten]:
-    return forget_archived(clinic.sessions, folder, message, source, by="op-1", reason="request-17")
+    return forget_archived(clinic.sessions.kw["bind"], folder, message, source, by="op-1", reason="request-17")
 
 
 def test_message_is_forgotten_in_its_file_as_in_the_tables(clinic: Clinic, archived: Path) -> None:
@@ -413,6 +414,29 @@ def test_old_file_goes_at_the_next_try_when_it_was_left(clinic: Clinic, archived
     assert "Erika" not in json.dumps(_lines(archived))
 
 
+def test_nothing_comes_back_when_another_message_is_forgotten_while_an_old_file_is_left(
+    clinic: Clinic, archived: Path
+) -> None:
+    [old] = archived.iterdir()
+    content = old.read_bytes()
+    _forget(clinic, archived, "m-1")
+    old.write_bytes(content)
+
+    [rewritten] = _forget(clinic, archived, "m-2")
+
+    assert list(archived.iterdir()) == [rewritten.file]
+    assert all(
+        row["forgotten_at"] for line in _lines(archived) for row in line["messages"] if len(line["messages"]) == 2
+    )
+
+
+def test_one_at_a_time_forgets_in_an_archive(clinic: Clinic, archived: Path) -> None:
+    with try_lock(clinic.sessions.kw["bind"], "the files of an archive") as lock:
+        assert lock is not None
+        with pytest.raises(UsageError, match="somebody else"):
+            _forget(clinic, archived)
+
+
 def test_old_file_stays_when_its_replacement_is_elsewhere(clinic: Clinic, archived: Path) -> None:
     """As in a second copy of an archive: it holds the other threads too."""
     [old] = archived.iterdir()
@@ -458,7 +482,9 @@ def test_event_of_a_worker_vouches_for_no_file(
 ) -> None:
     [file] = archived.iterdir()
     changed = gzip.compress(gzip.decompress(file.read_bytes()).replace(b'"en"', b'"fr"'))
-    engine = create_database_engine(embedded.database_url(database, role=WORKER))
+    clinic.execute("DROP ROLE IF EXISTS alice")
+    clinic.execute(f"CREATE ROLE alice LOGIN IN ROLE {WORKER}")  # a person's own login
+    engine = create_database_engine(embedded.database_url(database, role="alice"))
     forged = file.with_name(f"{new_id()}.jsonl.gz")
     file.unlink()
     forged.write_bytes(changed)

@@ -515,7 +515,7 @@ def test_run_outlasts_workers_that_are_lost_pass_after_pass(
     clinic.drain()
     model = make_other(0.3)
     run = _start(clinic, model)
-    for _ in range(5):
+    for _ in range(4):
         _lose_a_worker(clinic, model)
         _expire_leases(clinic)
 

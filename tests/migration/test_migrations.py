@@ -139,7 +139,13 @@ def make_history(sessions: Sessions) -> Callable[[], None]:
             )
             decisions.append_decisions(session, [decision])
             audit.record(
-                session, actor="nurse-1", action="message.overridden", subject_kind="message", subject_id=message
+                session,
+                actor="nurse-1",
+                action="message.overridden",
+                subject_kind="message",
+                subject_id=message,
+                outcome="pass",
+                decision=str(decision.id),
             )
 
     return make

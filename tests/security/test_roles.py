@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from pydantic import SecretStr
@@ -191,26 +192,28 @@ def test_person_decides_nothing_without_a_trace(connect: Callable[[str], Engine]
     [(message, before)] = clinic.query("SELECT id, current_decision_id FROM message")
     engine = connect(WORKER)
 
-    def event(actor: str = "nurse-1", subject: object = message, outcome: str = "pass") -> str:
+    def event(of: UUID, *, actor: str = "nurse-1", subject: object = message, outcome: str = "pass") -> str:
         return (
             "INSERT INTO audit_event (id, actor, action, subject_kind, subject_id, details) VALUES "
             f"('{new_id()}', '{actor}', 'message.overridden', 'message', '{subject}', "
-            f"jsonb_build_object('outcome', '{outcome}'));"
+            f"jsonb_build_object('outcome', '{outcome}', 'decision', '{of}'));"
         )
 
-    def decision(id_: object = None, supersedes: object = before) -> str:
+    def decision(id_: UUID, supersedes: object = before) -> str:
         return (
             "INSERT INTO decision (id, message_id, supersedes_id, outcome, reason, decided_by, actor) "
-            f"VALUES ('{id_ or new_id()}', '{message}', '{supersedes}', 'pass', 'override', 'person', 'nurse-1');"
+            f"VALUES ('{id_}', '{message}', '{supersedes}', 'pass', 'override', 'person', 'nurse-1');"
         )
 
-    assert _refused(engine, event()) is None
-    for other in ("", event(actor="nurse-2"), event(subject=new_id()), event(outcome="retake")):
-        assert _refused(engine, other + decision()) == "23001", other
-    first = new_id()
-    assert _refused(engine, event() + decision(first) + decision(supersedes=first)) == "23001"
+    first, second = new_id(), new_id()
+    assert _refused(engine, event(first)) is None
+    others = ("", event(first, actor="nurse-2"), event(first, subject=new_id()), event(first, outcome="retake"))
+    for other in (*others, event(second)):
+        assert _refused(engine, other + decision(first)) == "23001", other
+    assert _refused(engine, f"SAVEPOINT s; {decision(first)} RELEASE s") == "23001"
+    assert _refused(engine, event(first) + decision(first) + decision(second, supersedes=first)) == "23001"
     assert clinic.query("SELECT count(*) FROM decision WHERE decided_by = 'person'") == [(0,)]
-    assert _refused(engine, decision() + event()) is None
+    assert _refused(engine, decision(first) + event(first)) is None
 
 
 def test_event_of_another_shape_is_refused(connect: Callable[[str], Engine]) -> None:

@@ -55,6 +55,7 @@ def override(
         subject_kind="message",
         subject_id=message_id,
         outcome=outcome.value,
+        decision=str(decision.id),
     )
     return decision
 

@@ -78,7 +78,9 @@ def _attachment(path: str, group: str | None) -> IncomingAttachment:
 @click.command()
 @click.option("--message-id", help="Wait for one message only.")
 @click.option("--source", help="Its source, where several senders use the same id.")
-@click.option("--timeout", type=FiniteRange(0), default=600, show_default=True, help="Seconds to wait at the most.")
+@click.option(
+    "--timeout", type=FiniteRange(0, 604_800), default=600, show_default=True, help="Seconds to wait at the most."
+)
 def wait(message_id: str | None, source: str | None, timeout: float) -> None:
     """Wait until nothing is pending."""
     own = services()
