@@ -48,11 +48,11 @@ def test_name_in_metadata_is_found_nowhere_afterwards(
         eventually(lambda: not clinic.query("SELECT 1 FROM attachment WHERE finished_at IS NULL"))
 
         enqueue = ("enqueue", *_named_after_the_patient(photos, tmp_path), "--message-id", "m-all")
-        told = [_run(clinic, *command) for command in (enqueue, ("wait",))]
+        told = [_run(clinic, enqueue, ("wait",))]
         commands = _commands(clinic, folder, tmp_path, model_folder)
-        told += [_run(clinic, *command) for command in commands]
+        told.append(_run(clinic, *commands))
         wrong = _wrong(tmp_path)
-        told += [_run(clinic, *command, code=2) for command in wrong]
+        told.append(_run(clinic, *wrong, code=2))
         told.append(_metrics(clinic))
         statuses = {row.status for row in clinic.query("SELECT status FROM attachment")}
         assert statuses == {AttachmentStatus.SCORED, AttachmentStatus.NOT_ASSESSABLE}
@@ -62,7 +62,7 @@ def test_name_in_metadata_is_found_nowhere_afterwards(
             "SELECT m.external_id FROM message m JOIN retake_request r ON r.message_id = m.id WHERE r.status = 'sent'"
         )
         last = _last_commands(tmp_path, answered)
-        left += [_run(clinic, *command, database_url=owner) for command in last]
+        left.append(_run(clinic, *last, database_url=owner))
         left += [*_rows(clinic), *_redis(settings)]
     own = (folder, tmp_path / "named")
     files = [file for file in tmp_path.rglob("*") if file.is_file() and not set(file.parents) & set(own)]
@@ -90,7 +90,7 @@ ELSEWHERE = {
 def _commands(clinic: Deployment, folder: Path, tmp_path: Path, model_folder: Path) -> list[tuple[object, ...]]:
     """Whatever reads, writes or changes, but for what removes."""
     manifest, export, predictions = _tables(folder, tmp_path)
-    [request, *_] = json.loads(_run(clinic, "retakes", "claim", "--limit", "1", "--json"))
+    [request] = json.loads(_run(clinic, ("retakes", "claim", "--limit", "1", "--json")))
     flagged = clinic.query("SELECT id FROM retake_request WHERE status = 'flagged'")
     return [
         ("score", folder, "--model", model_folder, "--json"),
@@ -193,16 +193,34 @@ def _named_after_the_patient(photos: dict[str, bytes], tmp_path: Path) -> list[P
     return files
 
 
-def _run(clinic: Deployment, *command: object, code: int = 0, database_url: str | None = None) -> bytes:
-    """Stdout and stderr of a command that ended as it should."""
+_ONE_AFTER_ANOTHER = """
+import json, sys
+from pathlib import Path
+from worker.cli import main
+codes_file, codes = sys.argv[1], []
+for command in json.loads(sys.stdin.read()):
+    sys.argv = ["triage", *command]
+    try:
+        main()
+    except SystemExit as exit:
+        codes.append(exit.code)
+Path(codes_file).write_text(json.dumps(codes))
+"""
+
+
+def _run(clinic: Deployment, *commands: tuple[object, ...], code: int = 0, database_url: str | None = None) -> bytes:
+    """Stdout and stderr of commands that ended as they should, all of them in one process: each would import torch."""
     environment = clinic.environment | ({"TRIAGE_DATABASE__URL": database_url} if database_url else {})
+    codes = clinic.folder / "codes.json"
     done = subprocess.run(
-        [sys.executable, "-c", "from worker.cli import main; main()", *map(str, command)],
+        [sys.executable, "-c", _ONE_AFTER_ANOTHER, str(codes)],
+        input=json.dumps([[str(part) for part in command] for command in commands]).encode(),
         capture_output=True,
         env=environment,
         check=False,
     )
-    assert (command[0], done.returncode) in {(command[0], code), ("doctor", 1)}, done.stderr
+    ended = zip((command[0] for command in commands), json.loads(codes.read_bytes()), strict=True)
+    assert [each for each in ended if each[1] != code and each != ("doctor", 1)] == [], done.stderr
     return done.stdout + done.stderr
 
 
