@@ -123,8 +123,9 @@ def _rewrite_all(session: Session, paths: Sequence[Path], search: _Search, *, by
         found = [UUID(row["id"]) for row in search.rows(histories)]
         if (new_id := trail.replacement(old_id)) is not None:  # by an earlier command, killed before it removed this
             new = path.with_name(f"{new_id}.jsonl.gz")
-            if not new.is_file() or trail.check(new) != new_id:
+            if not new.is_file():
                 raise UsageError(f"{new.name} has replaced {path.name} and is not here: bring it back first")
+            trail.check(new)
             resumed.append(Rewritten(new, _read(new)[1], found))
         else:
             written[old_id] = _rewrite(path, old_id, histories, found)

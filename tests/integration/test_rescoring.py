@@ -165,8 +165,7 @@ def test_run_goes_on_when_a_worker_is_lost_between_taking_and_writing(
     clinic.drain()
     model = make_other(0.3)
     run = _start(clinic, model)
-    with clinic.sessions.begin() as session:
-        _rescoring(clinic, model)._take(session)  # and then its process is gone
+    _lose_a_worker(clinic, model)
 
     assert _finish(clinic, model, run).status is RunStatus.RUNNING  # the lost worker may still write
     _expire_leases(clinic)
@@ -188,7 +187,7 @@ def test_run_goes_on_at_its_cursor_when_it_was_stopped(
 
     finished = _finish(clinic, model, run)
 
-    assert (finished.status, finished.progress["scored"]) == (RunStatus.DONE, 5)
+    assert (finished.status, finished.progress["scored"], finished.progress["passes"]) == (RunStatus.DONE, 5, 2)
     assert model.seen == [row.id for row in clinic.query("SELECT id FROM attachment ORDER BY id")]
 
 
@@ -200,9 +199,7 @@ def test_flips_are_counted_once_when_a_lost_worker_writes_after_all(
     model = make_other(0.3)
     run = _start(clinic, model)
     lost, other = _rescoring(clinic, model), _rescoring(clinic, model)
-    with clinic.sessions.begin() as session:
-        chunk = lost._take(session)
-    assert chunk is not None
+    chunk = _lose_a_worker(clinic, model)
     assert step(other)  # the third photo
     _expire_leases(clinic)
     assert step(other)  # the first photo again, in a further pass
@@ -450,10 +447,8 @@ def test_no_photo_is_left_out_when_answers_of_the_database_are_lost(
     model = make_other(0.3)
     run = _start(clinic, model)
     lost = _lose_a_worker(clinic, model)
-    with clinic.sessions.begin() as session:
-        other = _rescoring(clinic, model)
-        chunk = other._take(session)
-    assert chunk is not None
+    other = _rescoring(clinic, model)
+    chunk = _lose_a_worker(clinic, model)
     for _ in range(3):
         other._write(chunk, model.assess(chunk.attachments))
         other._release(chunk)

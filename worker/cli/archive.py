@@ -9,11 +9,10 @@ import click
 from triage.archive import archive as archive_threads
 from triage.errors import TriageError
 from triage.storage.archive import count_closed
-from triage.storage.engine import Sessions, create_database_engine, create_sessions, database_errors
-from triage.storage.roles import MIGRATOR
+from triage.storage.engine import Sessions, create_sessions, database_errors
+from worker.cli.administration import administration_engine
 from worker.cli.options import DAYS, by_option
 from worker.cli.output import json_option, print_json
-from worker.settings import load_settings
 
 
 @click.command()
@@ -36,15 +35,12 @@ def archive(days: float, folder: Path | None, by: str, *, dry_run: bool, as_json
     if folder is None and not dry_run:
         raise click.UsageError("name the folder of the files: --to FOLDER")
     before = datetime.now(UTC) - timedelta(days=days)
-    engine = create_database_engine(load_settings().administration_url(MIGRATOR))
-    sessions = create_sessions(engine)
-    try:
+    with administration_engine() as engine:
+        sessions = create_sessions(engine)
         if folder is None or dry_run:
             _count(sessions, before, as_json=as_json)
         else:
             _move(sessions, folder, before, by=by, as_json=as_json)
-    finally:
-        engine.dispose()
 
 
 def _count(sessions: Sessions, before: datetime, *, as_json: bool) -> None:

@@ -6,8 +6,8 @@ from sqlalchemy.engine import make_url
 from triage.errors import TriageError
 from triage.storage import migrate
 from triage.storage import roles as database_roles
-from triage.storage.engine import create_database_engine
 from triage.storage.roles import MIGRATOR, REPORT, WORKER
+from worker.cli.administration import administration_engine
 from worker.settings import load_settings
 
 
@@ -25,8 +25,8 @@ def roles(*, only_print: bool) -> None:
     TRIAGE_ROLES__REPORT_PASSWORD. Run again, it mends what was changed by hand.
     """
     settings = load_settings()
-    url = settings.administration_url("postgres")
     if only_print:
+        url = settings.administration_url("postgres")
         click.echo("".join(f"{statement};\n" for statement in database_roles.creation(str(make_url(url).database))))
         return
     secrets = {
@@ -34,22 +34,16 @@ def roles(*, only_print: bool) -> None:
         WORKER: settings.roles.worker_password,
         REPORT: settings.roles.report_password,
     }
-    engine = create_database_engine(url)
-    try:
+    with administration_engine("postgres") as engine:
         database_roles.create(engine, {role: s.get_secret_value() for role, s in secrets.items() if s})
-    finally:
-        engine.dispose()
     click.echo(f"the roles are {', '.join(database_roles.ROLES)}")
 
 
 @db.command()
 def upgrade() -> None:
     """Apply the migrations that are missing, as the role that owns the tables."""
-    engine = create_database_engine(load_settings().administration_url(MIGRATOR))
-    try:
+    with administration_engine() as engine:
         migrate.upgrade(engine)
-    finally:
-        engine.dispose()
     click.echo("the database is up to date")
 
 
@@ -59,13 +53,11 @@ def check() -> None:
     from alembic import command
     from alembic.util.exc import CommandError
 
-    engine = create_database_engine(load_settings().administration_url(MIGRATOR))
     try:
-        if not migrate.is_current(engine):
-            raise TriageError("the database is not up to date: run `triage db upgrade`")
-        command.check(migrate.alembic_config(engine))
+        with administration_engine() as engine:
+            if not migrate.is_current(engine):
+                raise TriageError("the database is not up to date: run `triage db upgrade`")
+            command.check(migrate.alembic_config(engine))
     except CommandError as error:
         raise TriageError("the database's tables are not those of this release: restore or migrate them") from error
-    finally:
-        engine.dispose()
     click.echo("the database is up to date")

@@ -10,12 +10,10 @@ from triage.domain import MessageId
 from triage.retention import Retention
 from triage.retention import forget as forget_message
 from triage.storage import messages
-from triage.storage.engine import create_database_engine
-from triage.storage.roles import MIGRATOR
+from worker.cli.administration import administration_engine
 from worker.cli.options import DAYS, by_option
 from worker.cli.output import json_option, print_json
 from worker.process import services
-from worker.settings import load_settings
 
 
 @click.command()
@@ -91,11 +89,8 @@ def _forget(message_id: str, source: str | None, *, by: str, reason: str, as_jso
 
 
 def _forget_archived(message_id: str, source: str | None, folder: Path, *, by: str, reason: str, as_json: bool) -> None:
-    engine = create_database_engine(load_settings().administration_url(MIGRATOR))
-    try:
+    with administration_engine() as engine:
         written = forget_archived(engine, folder, message_id, source, by=by, reason=reason)
-    finally:
-        engine.dispose()
     if as_json:
         print_json([{"file": each.file, "sha256": each.sha256, "messages": each.messages} for each in written])
         return

@@ -21,7 +21,7 @@ from triage.storage import runs as rows
 from triage.training.config import INITIALISATIONS, TrainingConfig
 from triage.training.manifest import read_manifest
 from worker.bootstrap import Services
-from worker.cli.options import ROWS, by_option
+from worker.cli.options import ROWS, SHARE, by_option
 from worker.cli.output import error_console, json_option, print_json, print_table
 from worker.process import services
 
@@ -73,7 +73,7 @@ def rescore(name: str | None, since: datetime | None, limit: int | None, *, wait
 )
 @click.option(
     "--target-ppv",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=SHARE,
     help="Choose the threshold for this PPV, not by Youden's index.",
 )
 @click.option("--recalibrate/--no-recalibrate", default=_DEFAULTS.recalibrate, show_default=True)
