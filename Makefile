@@ -42,7 +42,7 @@ test: setup  ## run the tests (`alembic check` is one of them), with a real Post
 	@$(BIN)/python -m pytest $(ARGS)
 
 chaos: setup  ## every fault on real processes and 1,000 photos each, 25 minutes; ARGS="kills --json chaos.json" picks
-	@$(BIN)/python -m tests.chaos $(ARGS)
+	@$(BIN)/python -m tests.system.chaos $(ARGS)
 
 check: setup lint types contracts test  ## everything that must hold before a commit
 
@@ -71,7 +71,7 @@ bench: setup  ## measure speed and memory, as ratios in one run; an hour and 12 
 	@$(BIN)/python -m benchmarks.reports
 
 fuzz: setup  ## attack the decoders with 20,000 damaged photos; ARGS="--inputs 100000 --first 20000" for others
-	@$(BIN)/python -m tests.fuzz $(ARGS)
+	@$(BIN)/python -m tests.system.fuzz $(ARGS)
 
 lock: setup  ## pin all packages anew, with hashes
 	@requirements/lock

@@ -10,30 +10,24 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-from triage.domain import (
-    AssessedBatch,
-    ClaimedAttachment,
-    IncomingAttachment,
-    IncomingMessage,
-    ModelVersionId,
-    PhotoFacts,
-    PhotoScore,
-    Scored,
-    Stage,
-)
-from triage.imaging.drawing import draw_skin_photo
-from triage.inbox import PostgresInbox
+from triage.blobs.source import PhotoSource
+from triage.blobs.store import BlobStore
+from triage.blobs.uris import UriPolicy
+from triage.domain.card import Card
+from triage.domain.ids import ModelVersionId
+from triage.domain.messages import ClaimedAttachment, IncomingAttachment, IncomingMessage
+from triage.domain.photos import AssessedBatch, PhotoFacts, PhotoScore, Scored
+from triage.domain.states import Stage
 from triage.intake import Intake, IntakeLimits
-from triage.quality.card import Card
 from triage.retakes.policy import RetakePolicy
-from triage.storage import models
-from triage.storage.blobs import BlobStore, PhotoSource
-from triage.storage.engine import Sessions, create_database_engine, create_sessions
+from triage.samples.drawing import draw_skin_photo
+from triage.scoring.inbox import PostgresInbox
+from triage.storage import model_versions as models
+from triage.storage.database import Sessions, create_database_engine, create_sessions
 from triage.storage.inbox import RetryRules
-from triage.storage.uris import UriPolicy
 from worker.embedded.postgres import EmbeddedPostgres
 from worker.embedded.stack import migrate_database
-from worker.embedded.state import EmbeddedState
+from worker.state_folder import EmbeddedState
 
 BAD = PhotoScore(cumulative=(0.9, 0.2, 0.1, 0.05), patch_scores=(0.2,) * 5, score=0.2, grade=1)
 

@@ -18,21 +18,21 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from tests.replayed_engine import ReplayedEngine
-from triage.domain import PhotoScore
+from tests.support.replayed_engine import ReplayedEngine
+from triage.domain.card import Card
+from triage.domain.photos import PhotoScore
 from triage.imaging.decode import Decoder
-from triage.imaging.drawing import Degradation, SkinTone, degrade, draw_skin_photo
 from triage.imaging.photo import DecodedPhoto
-from triage.quality.artifact import read_artifact
-from triage.quality.card import Card
-from triage.quality.engines import Engine, EngineUnavailableError
-from triage.quality.engines.mnn import MnnEngine
-from triage.quality.engines.torch_cuda import TorchCudaEngine
-from triage.quality.engines.torch_exact import TorchEngine
-from triage.quality.network import OrdinalVGG16
-from triage.quality.patches import N_PATCHES, resize_photo
-from triage.quality.starter import STARTER_FOLDER
-from triage.quality.weights import load_network
+from triage.model.artifact import read_artifact
+from triage.model.engines.engine import Engine, EngineUnavailableError
+from triage.model.engines.mnn import MnnEngine
+from triage.model.engines.torch_cuda import TorchCudaEngine
+from triage.model.engines.torch_exact import TorchEngine
+from triage.model.network import OrdinalVGG16
+from triage.model.patches import N_PATCHES, resize_photo
+from triage.model.starter import STARTER_FOLDER
+from triage.model.weights import load_network
+from triage.samples.drawing import Degradation, SkinTone, degrade, draw_skin_photo
 
 REFERENCE = "torch"
 

@@ -19,11 +19,11 @@ from rich.table import Table
 from torchvision.io import decode_jpeg
 from torchvision.transforms.v2.functional import resize
 
-from tests.photo_files import MAKERS
+from tests.support.photo_files import MAKERS
+from triage.findings.rules import measure_findings
 from triage.imaging.decode import Decoder
-from triage.imaging.drawing import draw_skin_photo
-from triage.imaging.findings import measure_findings
-from triage.quality.patches import resize_photo
+from triage.model.patches import resize_photo
+from triage.samples.drawing import draw_skin_photo
 
 Value = TypeVar("Value")
 

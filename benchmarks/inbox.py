@@ -16,7 +16,7 @@ from rich.table import Table
 from sqlalchemy import text
 
 from benchmarks.clinic import Clinic, NothingAssessor, clinic
-from triage.pipeline import DrainLimits, drain
+from triage.scoring.drain import DrainLimits, drain
 
 BARE = "bare INSERT loop"
 PHOTOS_PER_MESSAGE = 4

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.clinic import Clinic, clinic, draw_jpegs
-from triage.assessor import Judge, PhotoAssessor
 from triage.imaging.decode import Decoder
-from triage.pipeline import DrainLimits, drain
-from triage.quality.engines.torch_exact import TorchEngine
-from triage.quality.patches import five_patches
-from triage.quality.scorer import Scorer
+from triage.model.engines.torch_exact import TorchEngine
+from triage.model.patches import five_patches
+from triage.model.scorer import Scorer
+from triage.scoring.assessor import Judge, PhotoAssessor
+from triage.scoring.drain import DrainLimits, drain
 
 
 class BrightnessNetwork(nn.Module):

@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 
 from benchmarks.clinic import clinic, draw_jpegs
-from triage.assessor import Judge, PhotoAssessor
 from triage.imaging.decode import Decoder
-from triage.pipeline import DrainLimits, drain
-from triage.quality.engines.choose import choose_device, choose_engine
-from triage.quality.network import draw_network
-from triage.quality.scorer import Scorer
+from triage.model.engines.choose import choose_device, choose_engine
+from triage.model.network import draw_network
+from triage.model.scorer import Scorer
+from triage.scoring.assessor import Judge, PhotoAssessor
+from triage.scoring.drain import DrainLimits, drain
 
 
 def main() -> None:

@@ -10,7 +10,8 @@ from uuid import UUID
 from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 
-from triage.domain import MessageId, ModelVersionId, RetakeStatus, first_id
+from triage.domain.ids import MessageId, ModelVersionId, first_id
+from triage.domain.states import RetakeStatus
 from triage.reports.explain import explain
 from triage.reports.summary import Dimension, Period, summarise
 from triage.storage import inbox, messages, outbox, retention, runs, verdicts

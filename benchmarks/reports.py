@@ -29,9 +29,11 @@ from benchmarks.clinic import Clinic, clinic, make_card
 from benchmarks.history import write_history
 from benchmarks.inbox import PHOTOS_PER_MESSAGE, drain_all, seconds
 from benchmarks.queries import LARGE_TABLES, Query, standard_queries, tables_scanned
-from triage.domain import MessageId, ModelVersionId, Stage
+from triage.domain.ids import MessageId, ModelVersionId
+from triage.domain.states import Stage
 from triage.reports.summary import Period, summarise
-from triage.storage import models, retention
+from triage.storage import model_versions as models
+from triage.storage import retention
 from triage.storage.archive import count_closed
 from triage.storage.tables import Message
 

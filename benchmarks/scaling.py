@@ -28,14 +28,16 @@ from sqlalchemy import text
 
 from benchmarks.clinic import NothingAssessor, draw_jpegs, make_card
 from benchmarks.contenders.simulated import VARIABLE
-from triage.domain import IncomingAttachment, IncomingMessage, Run
-from triage.pipeline import DrainLimits, drain
-from triage.quality.artifact import write_artifact
-from triage.rescoring import start_rescoring
-from triage.storage import models, runs
-from worker.bootstrap import Services
+from triage.domain.messages import IncomingAttachment, IncomingMessage
+from triage.domain.runs import Run
+from triage.model.artifact import write_artifact
+from triage.scoring.drain import DrainLimits, drain
+from triage.scoring.rescoring import start_rescoring
+from triage.storage import model_versions as models
+from triage.storage import runs
+from worker.commands import celery_command
 from worker.embedded.stack import EmbeddedStack
-from worker.embedded.workers import celery_command
+from worker.services import Services
 from worker.settings import IntakeSettings, Settings
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -30,13 +30,13 @@ from benchmarks.contenders.naive import Naive
 from benchmarks.contenders.product import Product
 from benchmarks.contenders.stages import measure_stages
 from triage.imaging.decode import Decoder
-from triage.quality.artifact import read_artifact
-from triage.quality.engines import Engine, EngineName, EngineUnavailableError
-from triage.quality.engines.mnn import MnnEngine
-from triage.quality.engines.torch_exact import TorchEngine
-from triage.quality.patches import resize_photo
-from triage.quality.starter import STARTER_FOLDER
-from triage.quality.weights import load_network
+from triage.model.artifact import read_artifact
+from triage.model.engines.engine import Engine, EngineName, EngineUnavailableError
+from triage.model.engines.mnn import MnnEngine
+from triage.model.engines.torch_exact import TorchEngine
+from triage.model.patches import resize_photo
+from triage.model.starter import STARTER_FOLDER
+from triage.model.weights import load_network
 
 
 class Contender(Protocol):

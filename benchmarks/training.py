@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 
 from benchmarks.clinic import draw_jpegs
+from triage.dataset.manifest import LabelledPhoto
 from triage.imaging.decode import Decoder
-from triage.quality.engines.choose import choose_device
-from triage.quality.network import OrdinalVGG16, draw_network
+from triage.model.engines.choose import choose_device
+from triage.model.network import OrdinalVGG16, draw_network
 from triage.training.checkpoint import TrainingState
 from triage.training.config import TrainingConfig
 from triage.training.loop import coral_loss, train
-from triage.training.manifest import LabelledPhoto
 from triage.training.photos import PhotoSet, load_photos
 
 

@@ -15,16 +15,16 @@ from PIL import Image
 from pydantic import SecretStr
 from sqlalchemy import Engine
 
-from triage.domain import Stage
-from triage.quality.card import Card
-from triage.storage import models, roles
-from triage.storage.engine import Sessions, create_database_engine, create_sessions
-from triage.storage.models import RegisteredModel
-from worker.bootstrap import Services
+from triage.domain.card import Card
+from triage.domain.states import Stage
+from triage.storage import model_versions as models
+from triage.storage import roles
+from triage.storage.database import Sessions, create_database_engine, create_sessions
+from triage.storage.model_versions import RegisteredModel
 from worker.embedded.postgres import EmbeddedPostgres
 from worker.embedded.redis import EmbeddedRedis
 from worker.embedded.stack import migrate_database
-from worker.embedded.state import EmbeddedState
+from worker.services import Services
 from worker.settings import (
     BlobSettings,
     DatabaseSettings,
@@ -34,6 +34,7 @@ from worker.settings import (
     RedisSettings,
     Settings,
 )
+from worker.state_folder import EmbeddedState
 
 _TEMPLATE = "migrated_template"
 _numbers = itertools.count(1)

@@ -1,6 +1,9 @@
 """One hierarchy of errors. A message is one line: what is wrong and what to do, and never patient data."""
 
+import traceback
 from enum import StrEnum
+from types import TracebackType
+from typing import Final
 
 
 class TriageError(Exception):
@@ -70,3 +73,12 @@ class TransientError(TriageError):
     def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+_FRAMES: Final = 4
+
+
+def where(trace: TracebackType | None) -> list[str]:
+    """The innermost frames of a traceback as `file:line`, without any value."""
+    frames = traceback.extract_tb(trace)[-_FRAMES:]
+    return [f"{'/'.join(frame.filename.rsplit('/', 3)[-2:])}:{frame.lineno}" for frame in frames]

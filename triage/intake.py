@@ -6,17 +6,19 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.orm import Session
 
-from triage.domain import Acceptance, AcceptedAttachment, IncomingAttachment, IncomingMessage, MessageId
+from triage.blobs.store import BlobStore
+from triage.blobs.uris import UriPolicy
+from triage.domain.ids import MessageId
+from triage.domain.messages import Acceptance, AcceptedAttachment, IncomingAttachment, IncomingMessage
 from triage.errors import AttachmentError, ErrorCode, UsageError
+from triage.files.hashing import sha256_of
 from triage.imaging.formats import normalise_declared, sniff
 from triage.retakes.decide import decide_messages
 from triage.retakes.policy import RetakePolicy
 from triage.storage import messages as rows
 from triage.storage import retention
-from triage.storage.blobs import BlobStore, sha256_of
-from triage.storage.engine import Sessions
+from triage.storage.database import Sessions
 from triage.storage.messages import NewAttachment, NewBlob, NewMessage
-from triage.storage.uris import UriPolicy
 
 _OPAQUE_ID = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
 _WORD = re.compile(r"[A-Za-z0-9_.-]{1,64}")

@@ -3,7 +3,7 @@
 Each setting below stands against a trap that was measured: see docs/decisions/0002-postgres-is-the-queue.md.
 """
 
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlsplit
 
 from celery import Celery
@@ -11,37 +11,19 @@ from celery.schedules import crontab
 from celery.signals import setup_logging
 from kombu.entity import Exchange, Queue
 
-from worker.broker import guard
+from worker.broker.beat import Interval
+from worker.broker.guard import guard
+from worker.broker.redis_client import tls_options
+from worker.broker.results import SCHEMES
+from worker.broker.signing import sign_messages
 from worker.logging import configure_logging
-from worker.results import SCHEMES
-from worker.schedule import MAINTENANCE, SWEEP, Interval
+from worker.queues import MAINTENANCE, ROUTES, SWEEP, WORKERS
 from worker.settings import Settings, load_settings
-from worker.transport import sign_messages, tls_options
-from worker.wakeups import DRAIN, TRAIN, TRAINING
-
-INBOX: Final = "inbox"
-INTAKE: Final = "intake"
-
-WORKERS: Final = {
-    "scoring": (INBOX,),
-    "intake": (INTAKE, MAINTENANCE),
-    "training": (TRAINING,),
-}
-"""Kinds of worker and the queues of each. Scoring and training have one child per device; intake needs no device."""
-
-_ROUTES: Final = {
-    DRAIN: INBOX,
-    "inbox.submit": INTAKE,
-    SWEEP: MAINTENANCE,
-    "rescoring.start": MAINTENANCE,
-    "retention.purge": MAINTENANCE,
-    TRAIN: TRAINING,
-}
 
 
 def create_app(settings: Settings) -> Celery:
     """A Celery app over the Redis of these settings; made anew wherever one is needed, it holds no global state."""
-    guard(_ROUTES)
+    guard(ROUTES)
     app = Celery("triage", set_as_current=False, include=["worker.tasks"])
     timeout, tls = settings.redis.socket_timeout_seconds, tls_options(settings) or None
     app.conf.update(
@@ -64,7 +46,7 @@ def create_app(settings: Settings) -> Celery:
         task_create_missing_queues=False,
         task_queues=[Queue(name, Exchange(name), name) for queues in WORKERS.values() for name in queues],
         task_default_queue=MAINTENANCE,
-        task_routes={task: {"queue": queue} for task, queue in _ROUTES.items()},
+        task_routes={task: {"queue": queue} for task, queue in ROUTES.items()},
         # a publish to a Redis that is down gives up at once: the sweeper will find the rows
         task_publish_retry=False,
         broker_connection_timeout=timeout,
@@ -95,11 +77,11 @@ def create_app(settings: Settings) -> Celery:
         worker_redirect_stdouts=False,
         worker_send_task_events=False,
         timezone="UTC",
-        beat_scheduler="worker.schedule:Scheduler",
+        beat_scheduler="worker.broker.beat:Scheduler",
         beat_schedule=_schedule(settings),
         beat_max_loop_interval=max(1.0, settings.inbox.sweep_seconds),
     )
-    app.loader.override_backends = dict.fromkeys(SCHEMES, "worker.results:TypesOfErrors")
+    app.loader.override_backends = dict.fromkeys(SCHEMES, "worker.broker.results:TypesOfErrors")
     sign_messages(app, settings)
     return app
 
@@ -132,7 +114,7 @@ def __getattr__(name: str) -> Celery:
         raise AttributeError(name)
     settings = load_settings()
     app = create_app(settings)
-    guard(_ROUTES, commands=True)
+    guard(ROUTES, commands=True)
     app.set_current()
     setup_logging.connect(
         lambda **_: configure_logging(settings.log.level, settings.log.format), weak=False, dispatch_uid="triage"

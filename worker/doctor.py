@@ -11,13 +11,14 @@ from redis.exceptions import RedisError
 from sqlalchemy import text
 
 from triage.errors import ModelError, ServiceUnavailableError, TriageError
-from triage.quality.artifact import check_weights
-from triage.storage import migrate, models
-from triage.storage.engine import database_errors
+from triage.model.artifact import check_weights
+from triage.storage import migrate
+from triage.storage import model_versions as models
+from triage.storage.database import database_errors
 from triage.storage.health import Part, stalled
-from worker.app import WORKERS
-from worker.bootstrap import Services
-from worker.pulse import Sign
+from worker.broker.liveness import Sign
+from worker.queues import WORKERS
+from worker.services import Services
 
 _MIN_POSTGRES: Final = 140000
 _MIN_FREE_BYTES: Final = 2**30

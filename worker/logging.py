@@ -6,12 +6,12 @@ or a row. An exception is shown as its type and where it was raised, without its
 
 import logging
 import sys
-import traceback
-from types import TracebackType
 from typing import Any, Final, TextIO
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
+
+from triage.errors import where
 
 ALLOWED_FIELDS: Final = frozenset(
     {
@@ -53,7 +53,6 @@ ALLOWED_FIELDS: Final = frozenset(
     }
 )
 _OWN_FIELDS: Final = frozenset({"event", "level", "timestamp", "logger"})
-_FRAMES: Final = 4
 
 
 def configure_logging(level: str = "INFO", fmt: str = "json", stream: TextIO | None = None) -> None:
@@ -119,9 +118,3 @@ def _describe_exception(_: WrappedLogger, __: str, event: EventDict) -> EventDic
         event["error_type"] = f"{info[0].__module__}.{info[0].__qualname__}"
         event["where"] = where(info[2])
     return event
-
-
-def where(trace: TracebackType | None) -> list[str]:
-    """The innermost frames of a traceback as `file:line`, without any value."""
-    frames = traceback.extract_tb(trace)[-_FRAMES:]
-    return [f"{'/'.join(frame.filename.rsplit('/', 3)[-2:])}:{frame.lineno}" for frame in frames]

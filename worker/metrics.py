@@ -16,11 +16,12 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector, CollectorRegistry
 from sqlalchemy import text
 
-from triage.domain import AssessedBatch, Claim, ClaimedAttachment, Recorded
+from triage.blobs.source import PhotoSource
+from triage.domain.messages import Claim, ClaimedAttachment, Recorded
+from triage.domain.photos import AssessedBatch
 from triage.errors import ServiceUnavailableError, UsageError
-from triage.inbox import PostgresInbox, Swept
-from triage.storage.blobs import PhotoSource
-from triage.storage.engine import Sessions, database_errors
+from triage.scoring.inbox import PostgresInbox, Swept
+from triage.storage.database import Sessions, database_errors
 from triage.storage.gauges import Gauges, read_gauges
 
 log = structlog.get_logger(__name__)

@@ -5,20 +5,21 @@ from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
-from triage.assessor import Judge, PhotoAssessor
-from triage.domain import ModelVersionId
+from triage.domain.ids import ModelVersionId
 from triage.errors import ModelError
 from triage.imaging.decode import Decoder
-from triage.pipeline import Drained, DrainLimits, drain
-from triage.quality.engines import Engine
-from triage.quality.engines.choose import choose_device
-from triage.quality.scorer import Scorer
-from triage.rescoring import PostgresRescoring
-from triage.storage import migrate, models
-from triage.storage.models import RegisteredModel
-from worker.bootstrap import Services
-from worker.engine import load_engine
+from triage.model.engines.choose import choose_device
+from triage.model.engines.engine import Engine
+from triage.model.scorer import Scorer
+from triage.scoring.assessor import Judge, PhotoAssessor
+from triage.scoring.drain import Drained, DrainLimits, drain
+from triage.scoring.rescoring import PostgresRescoring
+from triage.storage import migrate
+from triage.storage import model_versions as models
+from triage.storage.model_versions import RegisteredModel
+from worker.inference import load_engine
 from worker.metrics import MODEL_LOADED, timed
+from worker.services import Services
 
 log = structlog.get_logger(__name__)
 

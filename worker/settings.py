@@ -15,7 +15,7 @@ from triage.intake import IntakeLimits
 from triage.retakes.policy import RetakePolicy
 from triage.storage.inbox import RetryRules
 from triage.storage.roles import WORKER
-from worker.embedded.state import EmbeddedState, default_state_root
+from worker.state_folder import EmbeddedState, default_state_root
 
 
 class _Group(BaseModel):

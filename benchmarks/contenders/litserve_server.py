@@ -10,11 +10,11 @@ import torch
 
 from benchmarks.contenders.naive import read_patches
 from benchmarks.contenders.product import PHOTOS_PER_BATCH
-from triage.quality.artifact import read_artifact
-from triage.quality.network import pool_patches
-from triage.quality.patches import N_PATCHES
-from triage.quality.starter import STARTER_FOLDER
-from triage.quality.weights import load_network
+from triage.model.artifact import read_artifact
+from triage.model.network import pool_patches
+from triage.model.patches import N_PATCHES
+from triage.model.starter import STARTER_FOLDER
+from triage.model.weights import load_network
 
 
 class Scorer(litserve.LitAPI):  # type: ignore[misc, unused-ignore]

@@ -19,13 +19,13 @@ from PIL import Image, ImageOps
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 from benchmarks.contenders.product import peak_memory_mb
-from triage.quality.artifact import read_artifact
-from triage.quality.network import pool_patches
-from triage.quality.starter import STARTER_FOLDER
-from triage.quality.weights import load_network
+from triage.model.artifact import read_artifact
+from triage.model.network import pool_patches
+from triage.model.starter import STARTER_FOLDER
+from triage.model.weights import load_network
 from worker.embedded.postgres import EmbeddedPostgres
 from worker.embedded.redis import EmbeddedRedis
-from worker.embedded.state import EmbeddedState
+from worker.state_folder import EmbeddedState
 
 app = Celery("naive", broker=os.environ.get("NAIVE_BROKER"))
 

@@ -14,11 +14,11 @@ from typing import Self
 import psutil
 import psycopg
 
-from triage.domain import IncomingAttachment, IncomingMessage
-from triage.quality.engines import EngineName
-from triage.quality.starter import STARTER_FOLDER
-from worker.bootstrap import Services
+from triage.domain.messages import IncomingAttachment, IncomingMessage
+from triage.model.engines.engine import EngineName
+from triage.model.starter import STARTER_FOLDER
 from worker.embedded.stack import EmbeddedStack
+from worker.services import Services
 from worker.settings import BlobSettings, DatabaseSettings, ModelSettings, RedisSettings, Settings
 
 PHOTOS_PER_BATCH = 4

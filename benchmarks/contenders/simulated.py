@@ -9,13 +9,13 @@ import time
 from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
-from triage.quality.card import Card
+from triage.domain.card import Card
 from worker.settings import Settings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from triage.quality.engines import Engine
+    from triage.model.engines.engine import Engine
 
 VARIABLE: Final = "BENCHMARK_SECONDS_PER_PHOTO"
 
@@ -39,10 +39,10 @@ def load_engine(settings: Settings, card: Card, weights: bytes) -> "Engine":  # 
     return SleepingEngine()
 
 
-_stand_in = ModuleType("worker.engine")
+_stand_in = ModuleType("worker.inference")
 _stand_in.load_engine = load_engine  # type: ignore[attr-defined]
-sys.modules["worker.engine"] = _stand_in
+sys.modules["worker.inference"] = _stand_in
 
-from worker.app import app  # noqa: E402  # its tasks look for the engine
+from worker.app import app  # noqa: E402  # its tasks import the stand-in
 
 __all__ = ["app"]

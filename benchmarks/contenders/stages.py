@@ -8,11 +8,11 @@ from typing import Any
 
 from benchmarks.clinic import BAD, clinic
 from benchmarks.contenders.product import PHOTOS_PER_BATCH
-from triage.domain import AssessedBatch, PhotoFacts, Scored
+from triage.domain.photos import AssessedBatch, PhotoFacts, Scored
+from triage.findings.rules import measure_findings
 from triage.imaging.decode import Decoder
-from triage.imaging.findings import measure_findings
-from triage.quality.engines import Engine, EngineName
-from triage.quality.patches import resize_photo
+from triage.model.engines.engine import Engine, EngineName
+from triage.model.patches import resize_photo
 
 _ROUNDS = 5
 

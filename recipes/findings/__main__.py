@@ -1,4 +1,4 @@
-"""Fits the findings and writes `triage/imaging/findings.json` and the tables of `docs/findings.md`: ten minutes.
+"""Fits the findings and writes `triage/findings/findings.json` and the tables of `docs/findings.md`: ten minutes.
 
 python -m recipes.findings DATA
 
@@ -16,7 +16,7 @@ from recipes.findings.fitting import document_of, fit_findings
 from recipes.findings.measuring import fit_skin_colour, measure_all
 from recipes.findings.photos import read_originals
 from recipes.findings.report import Judged, tables, write_tables
-from triage.imaging.findings import parse_models
+from triage.findings.rules import parse_models
 
 _ROOT: Final = Path(__file__).parents[2]
 

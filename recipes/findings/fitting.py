@@ -12,8 +12,8 @@ from sklearn.metrics import precision_recall_curve
 
 from recipes.findings.measuring import Measured
 from recipes.findings.photos import GOOD_VOTES, Part
-from triage.domain import FindingKind
-from triage.imaging.findings import HIDE_SKIN, FindingModel
+from triage.domain.states import FindingKind
+from triage.findings.rules import HIDE_SKIN, FindingModel
 
 _BLUR: Final = (
     *("fine", "middle", "coarse", "across_fine", "across_middle", "along_fine", "along_middle", "along_coarse"),
@@ -119,7 +119,7 @@ def logits_of(model: FindingModel, rows: Sequence[Measured]) -> NDArray[np.float
 
 
 def document_of(skin_colour: Sequence[float], models: Mapping[FindingKind, FindingModel]) -> dict[str, Any]:
-    """What `triage.imaging.findings.parse_models` reads."""
+    """What `triage.findings.rules.parse_models` reads."""
 
     def short(value: float) -> float:
         return float(f"{value:.6g}")

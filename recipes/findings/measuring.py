@@ -20,11 +20,11 @@ from recipes.findings.photos import (
     relight,
     samples,
 )
-from triage.domain import FindingKind
-from triage.imaging.drawing import SkinTone
-from triage.imaging.light import colour_grid
-from triage.imaging.measures import Measures, measure_photo
-from triage.imaging.skin import SkinColour, colour_ratios
+from triage.domain.states import FindingKind
+from triage.findings.light import colour_grid
+from triage.findings.measures import Measures, measure_photo
+from triage.findings.skin import SkinColour, colour_ratios
+from triage.samples.drawing import SkinTone
 
 SMALL = (448, 448)
 

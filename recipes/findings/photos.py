@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 from scipy.signal import fftconvolve
 
-from triage.domain import FindingKind
+from triage.domain.states import FindingKind
 from triage.imaging.decode import Decoder
-from triage.imaging.drawing import TONES, Degradation, SkinTone, add_glare, degrade, draw_skin_photo, shake, tint
+from triage.samples.drawing import TONES, Degradation, SkinTone, add_glare, degrade, draw_skin_photo, shake, tint
 
 SPLIT_SEED: Final = 2024
 GOOD_VOTES: Final = 3

@@ -13,9 +13,10 @@ from sklearn.metrics import roc_auc_score
 from recipes.findings.fitting import CLEAN, IGNORED, is_flawed, logits_of, rows_for
 from recipes.findings.measuring import Measured, measure_image
 from recipes.findings.photos import Original, Part, read_image
-from triage.domain import Finding, FindingKind, FindingLevel
-from triage.imaging.drawing import Degradation, SkinTone, degrade, draw_skin_photo
-from triage.imaging.findings import FindingModels, judge_measures
+from triage.domain.photos import Finding
+from triage.domain.states import FindingKind, FindingLevel
+from triage.findings.rules import FindingModels, judge_measures
+from triage.samples.drawing import Degradation, SkinTone, degrade, draw_skin_photo
 
 _ABOUT_SKIN: Final = (FindingKind.BADLY_FRAMED, FindingKind.NO_SKIN)
 _TECHNICAL: Final = tuple(kind for kind in FindingKind if kind not in _ABOUT_SKIN)

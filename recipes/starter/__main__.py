@@ -31,18 +31,18 @@ from recipes.starter.photos import (
     series,
 )
 from recipes.starter.teacher import SqueezeNet
+from triage.dataset.manifest import Split
+from triage.domain.card import Card, Recalibration
 from triage.evaluation.calibration import fit_platt
 from triage.evaluation.evaluate import evaluate
 from triage.evaluation.operating_point import just_below, youden_threshold
 from triage.evaluation.predictions import Predictions
-from triage.imaging.drawing import Degradation
-from triage.quality.artifact import write_artifact
-from triage.quality.card import Card, Recalibration
-from triage.quality.engines.torch_exact import TorchEngine
-from triage.quality.network import OrdinalVGG16, draw_network
-from triage.quality.scorer import Scorer
-from triage.quality.weights import weights_of
-from triage.training.manifest import Split
+from triage.model.artifact import write_artifact
+from triage.model.engines.torch_exact import TorchEngine
+from triage.model.network import OrdinalVGG16, draw_network
+from triage.model.scorer import Scorer
+from triage.model.weights import weights_of
+from triage.samples.drawing import Degradation
 
 GOOD_VOTES: Final = 2
 CROPS: Final = 600

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recipes.starter.teacher import SqueezeNet
-from triage.quality.network import OrdinalVGG16
+from triage.model.network import OrdinalVGG16
 
 _BATCH: Final = 16
 _STEM_FILTERS: Final = 64

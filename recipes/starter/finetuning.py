@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recipes.starter.photos import RatedPhotos, draw_skin, series, vary_tones
-from triage.imaging.drawing import Degradation
-from triage.quality.network import OrdinalVGG16
-from triage.quality.patches import N_PATCHES, five_patches
-from triage.training.manifest import Split
+from triage.dataset.manifest import Split
+from triage.model.network import OrdinalVGG16
+from triage.model.patches import N_PATCHES, five_patches
+from triage.samples.drawing import Degradation
 
 _LOWER: Final = 24  # layers up to the fourth pooling
 _KINDS: Final = tuple(Degradation)

@@ -12,11 +12,11 @@ from PIL import Image
 from scipy.stats import norm
 from torch import Tensor
 
+from triage.dataset.manifest import Split
 from triage.imaging.decode import Decoder
-from triage.imaging.drawing import TONES, Degradation, SkinTone, degrade, draw_skin_photo
 from triage.imaging.photo import DecodedPhoto
-from triage.quality.patches import resize_photo
-from triage.training.manifest import Split
+from triage.model.patches import resize_photo
+from triage.samples.drawing import TONES, Degradation, SkinTone, degrade, draw_skin_photo
 
 SPLIT_SEED: Final = 2024
 _DECODER: Final = Decoder()

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike
 from scipy.special import expit, logit
 from scipy.stats import rankdata
 
-from triage.evaluation.arrays import Floats, Interval, checked
-from triage.evaluation.operating_point import wilson_interval
+from triage.statistics.arrays import Floats, Interval, checked
+from triage.statistics.proportions import wilson_interval
 
 _EPSILON: Final = 1e-12  # scores of exactly 0 and 1 stay this far from them, as in the scorer
 _MAX_STEPS: Final = 100

@@ -7,7 +7,9 @@ import numpy as np
 from scipy.stats import pearsonr, spearmanr
 
 from triage.evaluation.calibration import calibration_bins, calibration_line
-from triage.evaluation.discrimination import (
+from triage.evaluation.operating_point import RATES, Counts, count_at, ppv_threshold, youden_threshold
+from triage.evaluation.predictions import Predictions
+from triage.statistics.auc import (
     Comparison,
     Labels,
     auc,
@@ -16,9 +18,7 @@ from triage.evaluation.discrimination import (
     delong_interval,
     hanley_mcneil_interval,
 )
-from triage.evaluation.operating_point import RATES, Counts, count_at, ppv_threshold, youden_threshold
-from triage.evaluation.predictions import Predictions
-from triage.evaluation.prevalence import PAPER_GOOD_SHARE, at_prevalence, resampled
+from triage.statistics.prevalence import PAPER_GOOD_SHARE, at_prevalence, resampled
 
 MAX_GROUPS: Final = 50
 """A column with more values than this is an id, not a group."""

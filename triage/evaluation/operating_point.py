@@ -1,6 +1,5 @@
 """What a threshold does: the four counts, their rates with Wilson intervals, and how thresholds are chosen."""
 
-import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,28 +7,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from triage.errors import UsageError
-from triage.evaluation.arrays import Bools, Floats, Interval, Ints, Z, checked
+from triage.statistics.arrays import Bools, Floats, Ints, checked
+from triage.statistics.proportions import Share
 
 RATES: Final = ("sensitivity", "specificity", "ppv", "npv", "needless_retake_share")
 """The rates of `Counts`, by name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """k of n."""
-
-    k: int
-    n: int
-
-    @property
-    def value(self) -> float | None:
-        """0..1; None where n is 0."""
-        return self.k / self.n if self.n else None
-
-    @property
-    def interval(self) -> Interval | None:
-        """Wilson's 95 % interval; None where n is 0."""
-        return wilson_interval(self.k, self.n)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +54,6 @@ class Counts:
     def needless_retake_share(self) -> Share:
         """Of the photos that are caught, the good ones: the retake requests that bother people for nothing."""
         return Share(self.fn, self.fn + self.tn)
-
-
-def wilson_interval(k: int, n: int) -> Interval | None:
-    """The 95 % score interval of k of n; None where n is 0.
-
-    Wilson 1927, Probable inference, the law of succession, and statistical inference,
-    doi:10.1080/01621459.1927.10502953.
-    """
-    if n == 0:
-        return None
-    share = k / n
-    centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
-    half = Z * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2)) / (1 + Z**2 / n)
-    return (0.0 if k == 0 else centre - half), (1.0 if k == n else centre + half)
 
 
 def count_at(scores: ArrayLike, good: ArrayLike, threshold: float) -> Counts:

@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 
 from triage.errors import UsageError
-from triage.evaluation.discrimination import Labels, Scores
 from triage.evaluation.operating_point import just_below, ppv_threshold, youden_threshold
+from triage.statistics.auc import Labels, Scores
 
 FEWEST_GROUPS: Final = 20
 """Usable and unusable groups that a count of photos needs before a threshold is fitted for it."""

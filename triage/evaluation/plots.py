@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from triage.evaluation.discrimination import Labels, Scores, roc_band, roc_curve
 from triage.evaluation.predictions import Predictions
+from triage.statistics.auc import Labels, Scores, roc_band, roc_curve
 
 _BLUE: Final = "#1f5f99"
 _RED: Final = "#b3402a"

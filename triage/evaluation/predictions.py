@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from triage.errors import UsageError
-from triage.evaluation.discrimination import Labels, Scores
+from triage.statistics.auc import Labels, Scores
 
 _MAX_DEFECTS_SHOWN: Final = 5
 

@@ -12,12 +12,12 @@ from PIL import Image
 from simplejpeg import decode_jpeg
 
 from triage.errors import AttachmentError, ErrorCode
+from triage.imaging.decoder_pool import IsolatedDecoders
 from triage.imaging.formats import MediaType, sniff
-from triage.imaging.isolation import IsolatedDecoders
 from triage.imaging.limits import ImageLimits
 from triage.imaging.photo import DecodedPhoto
-from triage.imaging.plain import is_plain
 from triage.imaging.raster import damaged, decode_raster, open_raster, orientation_of
+from triage.imaging.structure import is_plain
 
 
 class Decoder:

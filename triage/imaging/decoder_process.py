@@ -1,6 +1,6 @@
 """What runs in a decoding process: photos in on stdin, pixels out on what was stdout, one after another.
 
-`python -m triage.imaging.decoder_process LIMITS`, started by `triage.imaging.isolation` alone.
+`python -m triage.imaging.decoder_process LIMITS`, started by `triage.imaging.decoder_pool` alone.
 """
 
 import json
@@ -15,9 +15,9 @@ from typing import IO
 import numpy as np
 
 from triage.errors import AttachmentError, ErrorCode
+from triage.imaging.decoder_pool import MAX_PROFILE_BYTES, READY, SIZE
 from triage.imaging.dicom import decode_dicom
 from triage.imaging.formats import MediaType, sniff
-from triage.imaging.isolation import MAX_PROFILE_BYTES, READY, SIZE
 from triage.imaging.limits import ImageLimits
 from triage.imaging.photo import DecodedPhoto
 from triage.imaging.raster import decode_raster

@@ -6,20 +6,12 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session, defer
 
-from triage.domain import Finding, MessageId
-from triage.quality.card import label_of
-from triage.retakes.tips import finding_json
+from triage.domain.card import label_of
+from triage.domain.ids import MessageId
+from triage.domain.photos import Finding
+from triage.replies.tips import finding_json
 from triage.storage import audit
-from triage.storage.tables import (
-    Attachment,
-    Blob,
-    Decision,
-    Message,
-    ModelVersion,
-    RetakeRequest,
-    Thread,
-    Verdict,
-)
+from triage.storage.tables import Attachment, Blob, Decision, Message, ModelVersion, RetakeRequest, Thread, Verdict
 
 
 def explain(session: Session, message_id: MessageId) -> dict[str, Any]:

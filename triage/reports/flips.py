@@ -5,7 +5,8 @@ from typing import Any
 from sqlalchemy import Date, cast, func, select
 from sqlalchemy.orm import Session, aliased
 
-from triage.domain import RunId, VerdictOrigin
+from triage.domain.ids import RunId
+from triage.domain.states import VerdictOrigin
 from triage.storage.tables import Attachment, Message, Verdict
 
 

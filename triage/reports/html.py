@@ -5,7 +5,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from triage.domain import Outcome
+from triage.domain.states import Outcome
 
 _ENVIRONMENT = Environment(
     loader=PackageLoader("triage.reports"),

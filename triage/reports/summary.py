@@ -9,8 +9,9 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Date, case, cast, func, literal, select, true
 from sqlalchemy.orm import Session, aliased
 
-from triage.domain import AttachmentStatus, DecidedBy, Outcome, RetakeStatus, VerdictOrigin, first_id
-from triage.quality.card import UNTRAINED, label_of
+from triage.domain.card import UNTRAINED, label_of
+from triage.domain.ids import first_id
+from triage.domain.states import AttachmentStatus, DecidedBy, Outcome, RetakeStatus, VerdictOrigin
 from triage.storage.tables import PURGED, Attachment, Blob, Decision, Message, ModelVersion, RetakeRequest, Verdict
 
 N_BINS: Final = 10

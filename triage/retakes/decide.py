@@ -6,7 +6,8 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from triage.domain import DecidedBy, DecisionId, Outcome, new_id
+from triage.domain.ids import DecisionId, new_id
+from triage.domain.states import DecidedBy, Outcome
 from triage.retakes.policy import RetakePolicy, Verdict, guard_against_loops, judge_photos
 from triage.storage import decisions, outbox
 from triage.storage.decisions import AssessedMessage, NewDecision

@@ -2,7 +2,8 @@
 
 from sqlalchemy.orm import Session
 
-from triage.domain import DecidedBy, DecisionId, MessageId, Outcome, Reason, ThreadId, new_id
+from triage.domain.ids import DecisionId, MessageId, ThreadId, new_id
+from triage.domain.states import DecidedBy, Outcome, Reason
 from triage.errors import UsageError
 from triage.retakes.policy import RetakePolicy
 from triage.storage import audit, decisions, messages, outbox

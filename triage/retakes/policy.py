@@ -5,30 +5,12 @@ photo of a group passes: asking when any photo fails would bother 43 % of the se
 cannot be read is never bad quality: it may be the good one, so staff look.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from triage.domain import Outcome, Reason
-
-
-@dataclass(frozen=True, slots=True)
-class AssessedPhoto:
-    """One photo of a message.
-
-    Attributes:
-        group: photos of one skin site share a group; None is the message as a whole.
-        score: P(votes >= good_votes), or None where the photo is not assessable.
-        threshold: the model's threshold for a single photo.
-        thresholds_by_photo_count: its thresholds for groups of n photos, where the card has them.
-        sha256: of the photo's bytes, where they could be read.
-    """
-
-    group: str | None
-    score: float | None
-    threshold: float
-    thresholds_by_photo_count: Mapping[int, float]
-    sha256: str | None
+from triage.domain.messages import AssessedPhoto, ThreadHistory
+from triage.domain.states import Outcome, Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +26,6 @@ class RetakePolicy:
     max_requests_per_thread: int = 2
     cooldown: timedelta = timedelta(hours=24)
     uncertain_margin: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class ThreadHistory:
-    """The retake requests that a thread has had, withdrawn ones left out.
-
-    Attributes:
-        requests: how many.
-        last_request_at: when the latest was flagged.
-        photos: SHA-256 of every photo in the messages that they answered.
-    """
-
-    requests: int = 0
-    last_request_at: datetime | None = None
-    photos: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, delete, exists, func, or_, select, text, tuple_, update
 from sqlalchemy.orm import Session
 
-from triage.domain import AttachmentStatus, ThreadId
+from triage.domain.ids import ThreadId
+from triage.domain.states import AttachmentStatus
 from triage.storage.tables import OPEN_REQUEST, Attachment, Decision, Message, RetakeRequest, Thread, Verdict
 
 _HISTORIES = text(

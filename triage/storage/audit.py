@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy import Text, cast, func, insert, select
 from sqlalchemy.orm import Session
 
-from triage.domain import new_id
+from triage.domain.ids import new_id
 from triage.errors import TriageError, UsageError
 from triage.storage.tables import AuditEvent, AuditHead
 

@@ -11,19 +11,10 @@ from sqlalchemy import func, insert, or_, select, true, update
 from sqlalchemy.orm import Session
 from sqlalchemy.types import Uuid
 
-from triage.domain import (
-    AttachmentStatus,
-    DecidedBy,
-    DecisionId,
-    MessageId,
-    Outcome,
-    Reason,
-    RetakeStatus,
-    ThreadId,
-    VerdictOrigin,
-)
-from triage.retakes.policy import AssessedPhoto, ThreadHistory
-from triage.storage.engine import recordset
+from triage.domain.ids import DecisionId, MessageId, ThreadId
+from triage.domain.messages import AssessedPhoto, ThreadHistory
+from triage.domain.states import AttachmentStatus, DecidedBy, Outcome, Reason, RetakeStatus, VerdictOrigin
+from triage.storage.database import recordset
 from triage.storage.tables import Attachment, Decision, Message, ModelVersion, RetakeRequest, Verdict
 
 

@@ -11,7 +11,8 @@ from typing import Final
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from triage.domain import RetakeStatus, RunKind, RunStatus, Stage, first_id
+from triage.domain.ids import first_id
+from triage.domain.states import RetakeStatus, RunKind, RunStatus, Stage
 from triage.storage.health import Part, stalled
 from triage.storage.tables import (
     FRESH,

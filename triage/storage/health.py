@@ -6,7 +6,7 @@ from enum import StrEnum
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from triage.domain import RunKind
+from triage.domain.states import RunKind
 from triage.storage.tables import FRESH, LEASED, OPEN_RUN, RETRY, Attachment, Run, Verdict
 
 

@@ -10,21 +10,12 @@ from sqlalchemy import Exists, Text, TextClause, case, exists, func, literal, nu
 from sqlalchemy.orm import Session
 from sqlalchemy.types import Uuid
 
-from triage.domain import (
-    Assessment,
-    AttachmentId,
-    AttachmentStatus,
-    Claim,
-    ClaimedAttachment,
-    Failed,
-    LeaseToken,
-    MessageId,
-    NotAssessable,
-    Scored,
-    new_id,
-)
+from triage.domain.ids import AttachmentId, LeaseToken, MessageId, new_id
+from triage.domain.messages import Claim, ClaimedAttachment
+from triage.domain.photos import Assessment, Failed, NotAssessable, Scored
+from triage.domain.states import AttachmentStatus
 from triage.errors import ErrorCode
-from triage.storage.engine import recordset
+from triage.storage.database import recordset
 from triage.storage.tables import FRESH, LEASED, RETRY, Attachment, Message, Thread
 
 

@@ -10,9 +10,10 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 from sqlalchemy.types import BigInteger, Boolean, Uuid
 
-from triage.domain import AttachmentId, AttachmentStatus, MessageId, ThreadId, new_id
+from triage.domain.ids import AttachmentId, MessageId, ThreadId, new_id
+from triage.domain.states import AttachmentStatus
 from triage.errors import ErrorCode, UsageError
-from triage.storage.engine import recordset
+from triage.storage.database import recordset
 from triage.storage.tables import Attachment, Blob, Message, Thread
 
 Key = tuple[str, str]

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from triage.storage import roles
-from triage.storage.engine import outdated_tables
+from triage.storage.database import outdated_tables
 
 _PACKAGE: Final = Path(__file__).resolve().parents[1]
 _INSTALLED: Final = _PACKAGE / "migrations"

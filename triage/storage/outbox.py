@@ -8,19 +8,10 @@ from uuid import UUID
 from sqlalchemy import Select, func, insert, null, or_, select, true, update
 from sqlalchemy.orm import Session
 
-from triage.domain import (
-    DecisionId,
-    LeaseToken,
-    MessageId,
-    RetakeRequestId,
-    RetakeStatus,
-    ThreadId,
-    new_id,
-)
-from triage.domain import (
-    RetakeRequest as Request,
-)
-from triage.quality.card import label_of
+from triage.domain.card import label_of
+from triage.domain.ids import DecisionId, LeaseToken, MessageId, RetakeRequestId, ThreadId, new_id
+from triage.domain.messages import RetakeRequest as Request
+from triage.domain.states import RetakeStatus
 from triage.storage.tables import OPEN_REQUEST, Decision, Message, ModelVersion, RetakeRequest, Thread
 
 _NOT_HELD = or_(

@@ -13,8 +13,9 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 from sqlalchemy.types import BigInteger
 
-from triage.domain import AttachmentStatus, MessageId, new_id
-from triage.storage.engine import recordset
+from triage.domain.ids import MessageId, new_id
+from triage.domain.states import AttachmentStatus
+from triage.storage.database import recordset
 from triage.storage.tables import TO_PURGE, UNMARKED, Attachment, Blob, ModelVersion
 
 _OPEN: Final = Attachment.status.in_([AttachmentStatus.PENDING, AttachmentStatus.IN_PROGRESS])

@@ -9,7 +9,9 @@ from sqlalchemy import func, null, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, defer
 
-from triage.domain import LeaseToken, Run, RunId, RunKind, RunStatus, new_id
+from triage.domain.ids import LeaseToken, RunId, new_id
+from triage.domain.runs import Run
+from triage.domain.states import RunKind, RunStatus
 from triage.errors import LeaseLostError, UsageError
 from triage.storage import tables
 from triage.storage.tables import OPEN_RUN

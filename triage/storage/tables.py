@@ -23,7 +23,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from triage.domain import (
+from triage.domain.ids import new_id
+from triage.domain.states import (
     AttachmentStatus,
     DecidedBy,
     Outcome,
@@ -33,7 +34,6 @@ from triage.domain import (
     RunStatus,
     Stage,
     VerdictOrigin,
-    new_id,
 )
 
 NAMING_CONVENTION: Final = {

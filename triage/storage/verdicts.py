@@ -11,18 +11,11 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.types import Boolean, Integer, Uuid
 
-from triage.domain import (
-    AttachmentId,
-    AttachmentStatus,
-    ClaimedAttachment,
-    ModelVersionId,
-    RunId,
-    Scored,
-    VerdictOrigin,
-    first_id,
-    new_id,
-)
-from triage.storage.engine import recordset
+from triage.domain.ids import AttachmentId, ModelVersionId, RunId, first_id, new_id
+from triage.domain.messages import ClaimedAttachment
+from triage.domain.photos import Scored
+from triage.domain.states import AttachmentStatus, VerdictOrigin
+from triage.storage.database import recordset
 from triage.storage.retention import bytes_are_there
 from triage.storage.tables import Attachment, Message, Verdict
 

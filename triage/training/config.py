@@ -4,7 +4,7 @@ from typing import Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from triage.quality.card import Head, Pooling
+from triage.domain.card import Head, Pooling
 
 INITIALISATIONS: Final = ("auto", "imagenet", "starter", "random")
 """What a training can start from by name; see `triage.training.initial`."""

@@ -11,10 +11,10 @@ import torch
 from torchvision.models import VGG16_Weights
 
 from triage.errors import ModelError, UsageError
-from triage.quality.artifact import read_artifact
-from triage.quality.network import OrdinalVGG16, draw_network
-from triage.quality.starter import STARTER_FOLDER
-from triage.quality.weights import load_network
+from triage.model.artifact import read_artifact
+from triage.model.network import OrdinalVGG16, draw_network
+from triage.model.starter import STARTER_FOLDER
+from triage.model.weights import load_network
 from triage.training.config import INITIALISATIONS, TrainingConfig
 
 # torchvision names its files after the start of their SHA-256

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from triage.evaluation.discrimination import auc
-from triage.quality.card import Pooling
-from triage.quality.network import OrdinalVGG16, pool_patches
+from triage.domain.card import Pooling
+from triage.model.network import OrdinalVGG16, pool_patches
+from triage.statistics.auc import auc
 from triage.training.checkpoint import Epoch, TrainingState
 from triage.training.config import TrainingConfig
 from triage.training.photos import PhotoSet

@@ -1,18 +1,18 @@
 """The photos of a training run: decoded once, kept on disk as they enter the network, read as tensors."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from triage.dataset.crop import crop
+from triage.dataset.manifest import LabelledPhoto
 from triage.errors import AttachmentError, TransientError
 from triage.imaging.decode import Decoder
-from triage.imaging.photo import UPRIGHT, DecodedPhoto
-from triage.quality.patches import PHOTO_SIDE, resize_photo
-from triage.training.manifest import Box, LabelledPhoto
+from triage.model.patches import PHOTO_SIDE, resize_photo
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +31,6 @@ class PhotoSet:
 
     def __len__(self) -> int:
         return len(self.labels)
-
-
-def crop(photo: DecodedPhoto, box: Box) -> DecodedPhoto | None:
-    """The part of a photo inside a box of upright pixels, or None where the box lies outside of it."""
-    region = np.ascontiguousarray(photo.upright[box.top : box.bottom, box.left : box.right])
-    return replace(photo, pixels=region, orientation=UPRIGHT) if region.size else None
 
 
 def load_photos(

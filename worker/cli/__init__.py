@@ -10,8 +10,7 @@ from typing import Final
 
 import click
 
-from triage.errors import ServiceUnavailableError, TriageError, UsageError
-from worker.logging import where
+from triage.errors import ServiceUnavailableError, TriageError, UsageError, where
 
 _COMMANDS: Final = {
     "demo": "worker.cli.demo:demo",
@@ -66,7 +65,7 @@ def cli() -> None:
 
 def main() -> None:
     """Runs a command; whatever goes wrong ends in one line on stderr and an exit code."""
-    from triage.storage.engine import database_errors
+    from triage.storage.database import database_errors
     from worker.cli.output import configure_from_settings, fail
 
     try:

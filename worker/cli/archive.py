@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from triage.archive import archive as archive_threads
 from triage.errors import TriageError
+from triage.retention.archive import archive as archive_threads
 from triage.storage.archive import count_closed
-from triage.storage.engine import Sessions, create_sessions, database_errors
-from worker.cli.administration import administration_engine
+from triage.storage.database import Sessions, create_sessions, database_errors
 from worker.cli.options import DAYS, by_option
 from worker.cli.output import json_option, print_json
+from worker.cli.owner import administration_engine
 
 
 @click.command()

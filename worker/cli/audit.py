@@ -8,7 +8,7 @@ from triage.errors import TriageError, UsageError
 from triage.storage import audit as trail
 from triage.storage.audit import Anchor
 from worker.cli.output import json_option, print_json, print_table
-from worker.process import services
+from worker.services import services
 
 
 @click.group()

@@ -5,12 +5,12 @@ from typing import Any
 
 import click
 
+from triage.dataset.manifest import Manifest, read_manifest, write_manifest
+from triage.dataset.redcap import import_redcap as read_export
+from triage.dataset.splits import split_photos
 from triage.errors import AttachmentError, TransientError
+from triage.evaluation.description import describe as describe_manifest
 from triage.imaging.limits import ImageLimits
-from triage.training.description import describe as describe_manifest
-from triage.training.manifest import Manifest, read_manifest, write_manifest
-from triage.training.redcap import import_redcap as read_export
-from triage.training.splits import split_photos
 from worker.cli.output import console, json_option, percent, print_json, print_table
 from worker.settings import load_settings
 

@@ -7,7 +7,7 @@ from triage.errors import TriageError
 from triage.storage import migrate
 from triage.storage import roles as database_roles
 from triage.storage.roles import MIGRATOR, REPORT, WORKER
-from worker.cli.administration import administration_engine
+from worker.cli.owner import administration_engine
 from worker.settings import load_settings
 
 

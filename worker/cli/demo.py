@@ -15,27 +15,23 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from triage.domain import IncomingAttachment, IncomingMessage, MessageId, Outcome, RetakeStatus
+from triage.domain.ids import MessageId
+from triage.domain.messages import IncomingAttachment, IncomingMessage
+from triage.domain.states import Outcome, RetakeStatus
 from triage.errors import TriageError, UsageError
-from triage.quality.starter import STARTER_FOLDER
+from triage.files.hashing import sha256_of
+from triage.model.starter import STARTER_FOLDER
 from triage.reports.explain import explain
 from triage.reports.html import render_html
 from triage.reports.summary import Period, summarise
 from triage.storage import outbox
-from triage.storage.blobs import sha256_of
-from triage.storage.engine import database_errors
-from worker.bootstrap import Services
+from triage.storage.database import database_errors
 from worker.cli.messages import wait_until_done
 from worker.cli.output import console, findings_text, outcome_text, percent
 from worker.embedded.stack import EmbeddedStack
-from worker.embedded.state import default_state_root
-from worker.settings import (
-    BlobSettings,
-    DatabaseSettings,
-    ModelSettings,
-    RedisSettings,
-    Settings,
-)
+from worker.services import Services
+from worker.settings import BlobSettings, DatabaseSettings, ModelSettings, RedisSettings, Settings
+from worker.state_folder import default_state_root
 
 _SAMPLE_PHOTOS = 24
 _MESSAGES_SHOWN = 40
@@ -168,7 +164,7 @@ def _read(path: Path) -> bytes:
 
 
 def _drawn_messages() -> dict[str, list[_Photo]]:
-    from triage.imaging.drawing import draw_sample_messages
+    from triage.samples.drawing import draw_sample_messages
 
     return {
         message.message_id: [_Photo(photo.name, _jpeg(photo.image)) for photo in message.photos]

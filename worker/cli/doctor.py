@@ -7,7 +7,7 @@ from rich.text import Text
 
 from worker.cli.output import json_option, print_json, print_table
 from worker.doctor import examine
-from worker.process import services
+from worker.services import services
 
 
 @click.command()

@@ -73,13 +73,13 @@ def evaluate(
     from triage.evaluation.evaluate import MAX_GROUPS, comparison_json
     from triage.evaluation.evaluate import evaluate as evaluate_predictions
     from triage.evaluation.predictions import read_predictions
-    from triage.evaluation.prevalence import PAPER_GOOD_SHARE
+    from triage.statistics.prevalence import PAPER_GOOD_SHARE
 
     card, mistakes = None, None
     if predictions is not None:
         rows, data = read_predictions(predictions), "Predictions from a file"
     else:
-        from worker.evaluation import predict_manifest
+        from triage.evaluation.predict import predict_manifest
 
         predicted = predict_manifest(str(model), Path(str(manifest)), split, to_record=record)
         rows, data, card = predicted.predictions, predicted.data, predicted.card
@@ -104,7 +104,7 @@ def evaluate(
             raise UsageError("--compare: good and bad photos are needed")
         document["comparison"] = comparison_json(rows, other, good_votes=document["good_votes"])
     if record:
-        from worker.evaluation import record_evaluation
+        from triage.evaluation.predict import record_evaluation
 
         record_evaluation(str(model), split or "all", document)
     if html is not None:
@@ -130,8 +130,8 @@ def _page(
     card: Any,
     mistakes: "Callable[[float], Sequence[Mistake]] | None",
 ) -> str:
+    from triage.domain.card import card_json
     from triage.evaluation.report import render_evaluation
-    from triage.quality.card import card_json
 
     return render_evaluation(
         document,

@@ -8,15 +8,16 @@ from pathlib import Path
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from triage.domain import Acceptance, IncomingAttachment, IncomingMessage, MessageId, Outcome, new_id
+from triage.domain.ids import MessageId, new_id
+from triage.domain.messages import Acceptance, IncomingAttachment, IncomingMessage
+from triage.domain.states import Outcome
 from triage.errors import TriageError, UsageError
 from triage.reports import explain as history
 from triage.retakes.override import override as decide_by_person
 from triage.storage import audit, inbox, messages
-from worker.bootstrap import Services
 from worker.cli.options import FiniteRange, by_option
 from worker.cli.output import error_console, findings_text, json_option, outcome_text, print_json, print_table
-from worker.process import services
+from worker.services import Services, services
 
 
 @click.command()

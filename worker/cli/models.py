@@ -4,14 +4,14 @@ from pathlib import Path
 
 import click
 
+from triage.domain.card import card_json
 from triage.errors import UsageError
-from triage.quality.card import card_json
-from triage.quality.starter import model_folder
-from triage.storage import models as rows
-from triage.storage.models import RegisteredModel
+from triage.model.starter import model_folder
+from triage.storage import model_versions as rows
+from triage.storage.model_versions import RegisteredModel
 from worker.cli.options import SHARE, by_option
 from worker.cli.output import json_option, print_json, print_table
-from worker.process import services
+from worker.services import services
 
 _by = by_option("Who does it")
 

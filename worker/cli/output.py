@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from triage.domain import Outcome, RetakeRequest
+from triage.domain.messages import RetakeRequest
+from triage.domain.states import Outcome
 from triage.errors import UsageError
 from worker.logging import configure_logging
 from worker.settings import load_settings

@@ -10,11 +10,11 @@ from typing import Any
 
 import click
 
-from triage.domain import Outcome
+from triage.domain.states import Outcome
 from triage.reports.html import render_html
 from triage.reports.summary import Dimension, Period, summarise
 from worker.cli.output import console, percent, print_table, write_text
-from worker.process import services
+from worker.services import services
 
 _TIMES = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
 _USUAL_SPAN = timedelta(days=30)

@@ -5,12 +5,13 @@ from uuid import UUID
 
 import click
 
-from triage.domain import LeaseToken, RetakeRequestId, RetakeStatus
+from triage.domain.ids import LeaseToken, RetakeRequestId
+from triage.domain.states import RetakeStatus
 from triage.errors import LeaseLostError, UsageError
 from triage.storage import audit, outbox
 from worker.cli.options import ROWS, SECONDS, by_option
 from worker.cli.output import json_option, print_json, print_table, request_json
-from worker.process import services
+from worker.services import services
 
 
 @click.group()

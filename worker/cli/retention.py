@@ -5,15 +5,15 @@ from pathlib import Path
 
 import click
 
-from triage.archived import forget_archived
-from triage.domain import MessageId
-from triage.retention import Retention
-from triage.retention import forget as forget_message
+from triage.domain.ids import MessageId
+from triage.retention.forget import forget as forget_message
+from triage.retention.forget_archived import forget_archived
+from triage.retention.purge import Retention
 from triage.storage import messages
-from worker.cli.administration import administration_engine
 from worker.cli.options import DAYS, by_option
 from worker.cli.output import json_option, print_json
-from worker.process import services
+from worker.cli.owner import administration_engine
+from worker.services import services
 
 
 @click.command()

@@ -10,20 +10,20 @@ import click
 from pydantic import TypeAdapter, ValidationError
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
-from triage.domain import Run, RunKind, RunStatus
+from triage.dataset.manifest import read_manifest
+from triage.domain.card import ModelName
+from triage.domain.runs import Run
+from triage.domain.states import RunKind, RunStatus
 from triage.errors import ModelError, TriageError, UsageError
-from triage.quality.card import ModelName
 from triage.reports.flips import flips_of
-from triage.rescoring import start_rescoring
+from triage.scoring.rescoring import start_rescoring
 from triage.storage import audit
-from triage.storage import models as registered
+from triage.storage import model_versions as registered
 from triage.storage import runs as rows
 from triage.training.config import INITIALISATIONS, TrainingConfig
-from triage.training.manifest import read_manifest
-from worker.bootstrap import Services
 from worker.cli.options import ROWS, SHARE, by_option
 from worker.cli.output import error_console, json_option, print_json, print_table
-from worker.process import services
+from worker.services import Services, services
 
 _DEFAULTS = TrainingConfig()
 _OPEN = {RunStatus.PENDING, RunStatus.RUNNING}

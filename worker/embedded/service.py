@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import psutil
 
-from worker.embedded.state import EmbeddedError, EmbeddedState
+from worker.state_folder import EmbeddedError, EmbeddedState
 
 MINIMAL_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 

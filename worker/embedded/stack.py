@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Self
 
 from triage.storage import migrate, roles
-from triage.storage.engine import create_database_engine
+from triage.storage.database import create_database_engine
 from worker.embedded.postgres import EmbeddedPostgres
 from worker.embedded.redis import EmbeddedRedis
-from worker.embedded.state import EmbeddedState
 from worker.embedded.workers import EmbeddedWorkers
+from worker.state_folder import EmbeddedState
 
 
 class EmbeddedStack:

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -13,39 +12,11 @@ from typing import Final
 
 import psutil
 
-from triage.errors import UsageError
-from worker.app import WORKERS
+from worker.commands import celery_command
 from worker.embedded.service import is_alive
-from worker.embedded.state import EmbeddedState
+from worker.state_folder import EmbeddedState
 
-_CELERY: Final = (sys.executable, "-m", "celery", "--quiet", "--app", "worker.app")
 _STOP_SECONDS: Final = 5.0
-
-
-def celery_command(kind: str, *, beat: bool = False) -> list[str]:
-    """The command of a worker: its queues, one child, and no chatter between workers.
-
-    Args:
-        kind: a key of `WORKERS`.
-        beat: runs beat inside this worker; for one machine only.
-
-    Raises:
-        UsageError: there is no such kind.
-    """
-    if kind not in WORKERS:
-        raise UsageError(f"no worker is called {kind!r}: choose {', '.join(WORKERS)}")
-    return [
-        *(*_CELERY, "worker"),
-        *("--hostname", f"{kind}@%h", "--queues", ",".join(WORKERS[kind])),
-        *("--pool", "prefork", "--concurrency", "1", "--loglevel", "WARNING"),
-        *("--without-gossip", "--without-mingle"),
-        *(["--beat"] if beat else []),
-    ]
-
-
-def beat_command() -> list[str]:
-    """The command of beat in a process of its own, of which there may be several."""
-    return [*_CELERY, "beat", "--loglevel", "WARNING", "--pidfile", ""]
 
 
 class EmbeddedWorkers:

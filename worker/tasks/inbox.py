@@ -4,16 +4,15 @@ import structlog
 from celery import current_app, shared_task
 from celery.signals import worker_process_init
 
-from triage.domain import RunKind
+from triage.domain.states import RunKind
 from triage.errors import ModelError, ServiceUnavailableError, TriageError, UsageError
 from triage.storage import runs
-from triage.storage.engine import database_errors
-from worker.app import INBOX
+from triage.storage.database import database_errors
+from worker.broker.liveness import Sign
+from worker.documents import parse_submission
 from worker.metrics import serve
-from worker.process import services
-from worker.pulse import Sign
-from worker.submission import parse_submission
-from worker.wakeups import DRAIN
+from worker.queues import DRAIN, INBOX
+from worker.services import services
 
 log = structlog.get_logger(__name__)
 
@@ -23,7 +22,7 @@ def submit(message: dict[str, object]) -> dict[str, object]:
     """Accepts a message whose photos are at allowed URIs. Redis carries ids and URIs, never photos.
 
     Args:
-        message: see `worker.submission.Submission`.
+        message: see `worker.documents.Submission`.
 
     Returns:
         `{message_id, attachments, created}`, or `{error: {code, message}}`. A sender that gets neither sends again:

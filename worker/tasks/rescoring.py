@@ -4,10 +4,11 @@ import structlog
 from celery import shared_task
 
 from triage.errors import ServiceUnavailableError
-from triage.rescoring import start_rescoring
-from triage.storage import models, runs
-from triage.storage.engine import database_errors
-from worker.process import services
+from triage.scoring.rescoring import start_rescoring
+from triage.storage import model_versions as models
+from triage.storage import runs
+from triage.storage.database import database_errors
+from worker.services import services
 
 log = structlog.get_logger(__name__)
 

@@ -5,8 +5,8 @@ from celery import shared_task
 
 from triage.errors import ServiceUnavailableError
 from triage.storage import audit
-from triage.storage.engine import database_errors
-from worker.process import services
+from triage.storage.database import database_errors
+from worker.services import services
 
 log = structlog.get_logger(__name__)
 

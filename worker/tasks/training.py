@@ -4,9 +4,9 @@ import structlog
 from celery import shared_task
 
 from triage.errors import ServiceUnavailableError
-from triage.storage.engine import database_errors
-from worker.process import services
-from worker.wakeups import TRAIN
+from triage.storage.database import database_errors
+from worker.queues import TRAIN
+from worker.services import services
 
 log = structlog.get_logger(__name__)
 
@@ -14,7 +14,7 @@ log = structlog.get_logger(__name__)
 @shared_task(name=TRAIN)
 def run() -> None:
     """Works off training runs, one at a time, until none waits."""
-    from worker.training import train_next  # torch is imported in the process that trains, and in no other
+    from triage.training.run import train_next  # torch is imported in the process that trains, and in no other
 
     own = services()
     try:

@@ -1,0 +1,153 @@
+"""An inbox over a real database, and an assessor that gives each photo the score that the test asks for."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from tests.support.assessor import SimpleAssessor
+from triage.blobs.store import BlobStore
+from triage.blobs.uris import UriPolicy
+from triage.domain.ids import AttachmentId, ModelVersionId
+from triage.domain.messages import Acceptance, ClaimedAttachment, IncomingAttachment, IncomingMessage
+from triage.domain.photos import AssessedBatch, Assessment, Failed, NotAssessable, PhotoFacts, PhotoScore, Scored
+from triage.errors import ErrorCode
+from triage.files.hashing import sha256_of
+from triage.intake import Intake, IntakeLimits
+from triage.retakes.policy import RetakePolicy
+from triage.scoring.drain import DrainLimits, drain
+from triage.scoring.inbox import PostgresInbox
+from triage.storage.database import Sessions
+from triage.storage.inbox import RetryRules
+from triage.storage.model_versions import RegisteredModel
+
+
+@dataclass
+class ScriptedAssessor(SimpleAssessor):
+    """Scores by the last part of a photo's URI: a number, `unreadable` or `fails`."""
+
+    model_version_id: ModelVersionId
+    seen: list[AttachmentId] = field(default_factory=list)
+
+    def assess(self, attachments: Sequence[ClaimedAttachment]) -> AssessedBatch:
+        self.seen += [attachment.id for attachment in attachments]
+        return AssessedBatch(self.model_version_id, 0.5, [self._one(attachment) for attachment in attachments])
+
+    @staticmethod
+    def _one(attachment: ClaimedAttachment) -> Assessment:
+        assert attachment.uri is not None
+        what = attachment.uri.rsplit("/", 1)[1]
+        sha256 = sha256_of(attachment.uri.encode())
+        if what == "unreadable":
+            return NotAssessable(attachment.id, ErrorCode.CORRUPT, sha256)
+        if what == "fails":
+            return Failed(attachment.id, ErrorCode.SCORING_FAILED)
+        return scored(attachment.id, float(what), sha256)
+
+
+def scored(attachment_id: AttachmentId, score: float, sha256: str = "a" * 64) -> Scored:
+    photo = PhotoScore((score, score, score, score), (score,) * 5, score, 4 if score > 0.5 else 0)
+    return Scored(attachment_id, PhotoFacts(sha256, 100, 100, "image/jpeg"), photo, acceptable=score >= 0.5)
+
+
+@dataclass
+class Clinic:
+    """A message system in front of an inbox: sends messages and lets a worker drain them."""
+
+    sessions: Sessions
+    intake: Intake
+    inbox: PostgresInbox
+    assessor: ScriptedAssessor
+    policy: RetakePolicy
+    wake_ups: list[int]
+
+    def send(
+        self,
+        message: str,
+        *photos: str,
+        source: str = "ehr",
+        thread: str | None = None,
+        group: str | None = None,
+        opted_out: bool = False,
+    ) -> Acceptance:
+        """Photos are what `ScriptedAssessor` reads, with a prefix where their bytes should differ: `a/0.3`."""
+        attachments = [
+            IncomingAttachment(uri=f"file:///in/{photo}", external_id=photo, group=group) for photo in photos
+        ]
+        [acceptance] = self.intake.enqueue(
+            [IncomingMessage(source, message, attachments, thread=thread, opted_out=opted_out)]
+        )
+        return acceptance
+
+    def drain(self) -> None:
+        drain(self.inbox, lambda: self.assessor, DrainLimits(photos_per_batch=4, seconds=60))
+
+    def decisions(self, message: str) -> list[tuple[str, str]]:
+        """(outcome, reason) of each decision, in the order in which they were made."""
+        return [
+            (row.outcome, row.reason)
+            for row in self.query(
+                "SELECT d.outcome, d.reason FROM decision d JOIN message m ON m.id = d.message_id "
+                "WHERE m.external_id = :message ORDER BY d.id",
+                message=message,
+            )
+        ]
+
+    def requests(self) -> list[tuple[str, str]]:
+        """(message, status) of each retake request, in the order in which they were flagged."""
+        return [
+            (row.external_id, row.status)
+            for row in self.query(
+                "SELECT m.external_id, r.status "
+                "FROM retake_request r JOIN message m ON m.id = r.message_id ORDER BY r.id"
+            )
+        ]
+
+    def query(self, sql: str, **parameters: object) -> Sequence[Any]:
+        with self.sessions() as session:
+            return session.execute(text(sql), parameters).all()
+
+    def execute(self, sql: str) -> None:
+        with self.sessions.begin() as session:
+            session.execute(text(sql))
+
+    def let_time_pass(self, hours: float) -> None:
+        """Makes every request so much older."""
+        with self.sessions.begin() as session:
+            session.execute(
+                text("UPDATE retake_request SET created_at = created_at - make_interval(secs => :seconds)"),
+                {"seconds": 3600 * hours},
+            )
+
+
+@pytest.fixture
+def make_clinic(
+    sessions: Sessions, live_model: RegisteredModel, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Clinic]:
+    def make(*, lease_seconds: float = 60, max_attempts: int = 3, max_attachments: int = 20) -> Clinic:
+        policy, wake_ups = RetakePolicy(), list[int]()
+        intake = Intake(
+            sessions,
+            BlobStore(str(tmp_path_factory.mktemp("blobs"))),
+            UriPolicy(["file:///in"], max_bytes=1000),
+            limits=IntakeLimits(max_attachments=max_attachments, max_bytes=1000),
+            policy=policy,
+            wake_up=lambda: wake_ups.append(1),
+        )
+        inbox = PostgresInbox(
+            sessions,
+            lease=timedelta(seconds=lease_seconds),
+            rules=RetryRules(max_attempts, timedelta(0)),
+            policy=policy,
+        )
+        return Clinic(sessions, intake, inbox, ScriptedAssessor(live_model.id), policy, wake_ups)
+
+    return make
+
+
+@pytest.fixture
+def clinic(make_clinic: Callable[..., Clinic]) -> Clinic:
+    return make_clinic()

@@ -1,0 +1,555 @@
+"""Threads leave the tables for files, whole and provably, and nothing else waits for it."""
+
+import errno
+import gzip
+import hashlib
+import json
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from tests.postgres.conftest import Clinic
+from tests.postgres.test_rescoring import LEASE, OtherModel, make_other
+from tests.unit.worker.cli.conftest import Result, environment, triage
+from triage.domain.ids import MessageId, new_id
+from triage.domain.states import Outcome, RunStatus
+from triage.errors import UsageError
+from triage.files.atomic import write_durably
+from triage.retakes.override import override
+from triage.retention import archive as archiving
+from triage.retention.archive import archive
+from triage.retention.forget_archived import Rewritten, forget_archived
+from triage.scoring.rescoring import PostgresRescoring, start_rescoring
+from triage.storage import archive as rows
+from triage.storage import audit, messages, outbox, runs
+from triage.storage.database import create_database_engine, create_sessions
+from triage.storage.locks import try_lock
+from triage.storage.roles import MIGRATOR, WORKER
+from worker.state_folder import EmbeddedState
+
+__all__ = ["environment", "make_other", "triage"]
+
+TABLES = ("thread", "message", "attachment", "verdict", "decision", "retake_request")
+
+
+def _archive(clinic: Clinic, folder: Path, before: datetime | None = None) -> list[dict[str, Any]]:
+    """Archives what is there, and returns the lines of the files that came of it."""
+    batches = list(archive(clinic.sessions, folder, before=before or datetime.now(UTC), actor="op-1"))
+    return [json.loads(line) for batch in batches for line in gzip.decompress(batch.file.read_bytes()).splitlines()]
+
+
+def _rows(clinic: Clinic, table: str) -> list[Any]:
+    return [row[0] for row in clinic.query(f"SELECT to_jsonb(t) FROM {table} t ORDER BY id")]
+
+
+def _send_retakes(clinic: Clinic) -> None:
+    """Acknowledges every request that is flagged."""
+    with clinic.sessions.begin() as session:
+        for request in outbox.claim(session, limit=100, lease=LEASE, by="sender"):
+            assert request.token
+            assert outbox.acknowledge(session, request.id, request.token)
+
+
+def test_thread_goes_with_every_row_and_each_is_in_the_file_as_it_was(clinic: Clinic, tmp_path: Path) -> None:
+    clinic.send("m-1", "0.2", thread="t")
+    clinic.send("m-2", "0.9", "unreadable", thread="t")
+    clinic.drain()
+    _send_retakes(clinic)
+    before = {table: _rows(clinic, table) for table in TABLES}
+    assert all(before.values())
+
+    [line] = _archive(clinic, tmp_path)
+
+    assert {table: _rows(clinic, table) for table in TABLES} == {table: [] for table in TABLES}
+    assert [line.pop("thread")] == [{k: v for k, v in row.items() if k != "archived_at"} for row in before["thread"]]
+    assert line == {f"{table}s": before[table] for table in TABLES if table != "thread"}
+
+
+def test_trail_has_the_hash_of_each_file_and_stays_whole(clinic: Clinic, tmp_path: Path) -> None:
+    clinic.send("m-1", "0.9")
+    clinic.drain()
+    [message_id] = [row.id for row in clinic.query("SELECT id FROM message")]
+    with clinic.sessions.begin() as session:
+        audit.record_view(session, message_id, actor="dr-1")
+    _archive(clinic, tmp_path)
+
+    [file] = tmp_path.iterdir()
+    assert file.stat().st_mode & 0o777 == 0o600
+    with clinic.sessions() as session:
+        assert audit.verify(session).flaws == []
+        assert [event.action for event in audit.events_of(session, message_id)] == ["message.seen"]
+        [event] = audit.events_of(session, UUID(file.name.partition(".")[0]))
+    assert (event.actor, event.action) == ("op-1", "threads.archived")
+    assert event.details == {
+        "role": "postgres",
+        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+        "threads": 1,
+        "messages": 1,
+        "attachments": 1,
+        "verdicts": 1,
+    }
+
+
+def test_thread_stays_whole_while_anything_may_happen_in_it(clinic: Clinic, tmp_path: Path) -> None:
+    clinic.send("old", "0.9", thread="done")
+    clinic.send("answered", "0.9", thread="alive")
+    clinic.send("asked", "0.2", thread="request waits")
+    clinic.drain()
+    clinic.send("waits", "0.9", thread="photo waits")
+    before = datetime.now(UTC)
+    clinic.send("young", "0.9", thread="alive")
+    claim = clinic.inbox.claim(1, retry=False)
+    assert claim is not None
+
+    lines = _archive(clinic, tmp_path, before)
+
+    assert [line["thread"]["external_id"] for line in lines] == ["done"]
+    left = {row.external_id for row in clinic.query("SELECT external_id FROM message")}
+    assert left == {"answered", "asked", "waits", "young"}
+    assert _archive(clinic, tmp_path, before) == []
+    assert len(list(tmp_path.iterdir())) == 1  # a run that finds nothing leaves no file
+
+
+def test_every_old_thread_goes_when_there_are_many_batches(
+    clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archiving, "MESSAGES_AT_ONCE", 2)
+    for number in range(7):
+        clinic.send(f"m-{number}", "0.9", thread=f"t-{number // 2}")
+    clinic.drain()
+
+    lines = _archive(clinic, tmp_path)
+
+    assert sorted(line["thread"]["external_id"] for line in lines) == [f"t-{n}" for n in range(4)]
+    assert len(list(tmp_path.iterdir())) > 1
+    assert _rows(clinic, "message") == []
+
+
+def test_nothing_is_lost_when_it_is_cut_off_between_the_file_and_the_rows(
+    clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clinic.send("m-1", "0.9")
+    clinic.drain()
+    with monkeypatch.context() as cut:
+        cut.setattr(audit, "record", _raise(InterruptedError()))
+        with pytest.raises(InterruptedError):
+            _archive(clinic, tmp_path)
+
+    [orphan] = tmp_path.iterdir()
+    assert len(_rows(clinic, "verdict")) == 1
+    assert _rows(clinic, "audit_event") == []
+
+    assert len(_archive(clinic, tmp_path)) == 1
+    assert len(list(tmp_path.iterdir())) == 2
+    assert orphan.name.partition(".")[0] not in {row["subject_id"] for row in _rows(clinic, "audit_event")}
+
+
+def test_nothing_is_removed_when_the_folder_cannot_be_written_to(clinic: Clinic, tmp_path: Path) -> None:
+    clinic.send("m-1", "0.9")
+    clinic.drain()
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+
+    with pytest.raises(UsageError, match="the archive cannot be written"):
+        _archive(clinic, tmp_path / "file")
+    assert len(_rows(clinic, "verdict")) == 1
+
+
+def test_messages_come_in_and_are_decided_while_an_archiving_stands_still(
+    clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All in the middle of its transaction: rows gone, nothing committed."""
+    clinic.send("old", "0.9", thread="old")
+    clinic.drain()
+    remove = rows.remove
+
+    def remove_slowly(*arguments: Any) -> dict[str, int]:
+        counts = remove(*arguments)
+        clinic.send("new", "0.2", thread="new")
+        clinic.drain()
+        return counts
+
+    monkeypatch.setattr(rows, "remove", remove_slowly)
+    _archive(clinic, tmp_path)
+
+    assert clinic.decisions("new") == [("retake", "no_photo_passed")]
+    assert clinic.decisions("old") == []
+
+
+def test_message_that_comes_into_a_thread_while_it_goes_begins_it_anew(
+    clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clinic.send("old", "0.9", thread="t")
+    clinic.drain()
+    remove = rows.remove
+    sender = threading.Thread(target=clinic.send, args=("new", "0.9"), kwargs={"thread": "t"})
+
+    def remove_while_one_comes(*arguments: Any) -> dict[str, int]:
+        sender.start()
+        sender.join(timeout=0.5)  # it waits for the thread's lock
+        assert sender.is_alive()
+        return remove(*arguments)
+
+    monkeypatch.setattr(rows, "remove", remove_while_one_comes)
+    _archive(clinic, tmp_path)
+    sender.join(timeout=30)
+
+    assert [row["external_id"] for row in _rows(clinic, "message")] == ["new"]
+    assert len(_rows(clinic, "thread")) == 1
+
+
+def test_rescoring_goes_on_when_photos_in_its_hands_were_archived(
+    clinic: Clinic, make_other: Callable[[float], OtherModel], tmp_path: Path
+) -> None:
+    clinic.send("old", "0.9")
+    clinic.drain()
+    before = datetime.now(UTC)
+    clinic.send("young", "0.9")
+    clinic.drain()
+    model = make_other(0.9)
+    with clinic.sessions.begin() as session:
+        run, _ = start_rescoring(session, model.model_version_id)
+    rescoring = PostgresRescoring(
+        clinic.sessions, lambda _: model, photos_per_batch=9, lease=LEASE, policy=clinic.policy
+    )
+    work = rescoring.take()
+    assert work is not None
+
+    _archive(clinic, tmp_path, before)
+    work.record(work.score())
+    while work := rescoring.take():
+        work.record(work.score())
+
+    with clinic.sessions() as session:
+        ended = runs.find(session, run.id)
+    assert (ended.status, ended.progress["scored"]) == (RunStatus.DONE, 1)
+
+
+def test_message_that_was_archived_meanwhile_is_unknown(clinic: Clinic, tmp_path: Path) -> None:
+    message = MessageId(clinic.send("old", "0.9").id)
+    clinic.drain()
+    with clinic.sessions.begin() as session:
+        messages.find_message(session, "old")
+        _archive(clinic, tmp_path)
+        with pytest.raises(UsageError, match="no message has this id"):
+            override(session, message, Outcome.PASS, by="nurse-1", reason="late", policy=clinic.policy)
+
+
+@pytest.mark.parametrize("unmark", ["UPDATE thread SET archived_at = NULL", "SELECT"])
+def test_mark_opens_no_way_to_delete_a_row_of_a_thread_that_stays(clinic: Clinic, unmark: str) -> None:
+    clinic.send("m-1", "0.9")
+    clinic.drain()
+
+    with clinic.sessions() as session:
+        for statement in ("UPDATE thread SET archived_at = now()", "DELETE FROM verdict", unmark):
+            session.execute(text(statement))
+        with pytest.raises(DBAPIError, match="a thread is archived whole or not at all"):
+            session.commit()
+
+    assert len(_rows(clinic, "verdict")) == 1
+
+
+def test_command_needs_the_role_that_owns_the_tables(
+    triage: Callable[..., Result],
+    environment: Callable[[str, str], None],
+    embedded: EmbeddedState,
+    database: str,
+    clinic: Clinic,
+    tmp_path: Path,
+) -> None:
+    clinic.send("old", "0.9")
+    clinic.drain()
+    command = ("archive", "--days", "1e-9", "--to", tmp_path / "archive")
+
+    refused = triage(*command)
+    assert (refused.code, refused.complaint()) == (
+        2,
+        "triage: this database role may not do that: docs/operations.md says which role each command needs",
+    )
+
+    assert len(_rows(clinic, "verdict")) == 1
+    environment("DATABASE__URL", embedded.database_url(database, role=MIGRATOR))
+    assert triage("archive", "--days", 1, "--dry-run", "--json").json["threads"] == 0
+    assert triage("archive", "--days", "1e-9", "--dry-run").out == "would go: 1 threads\n"
+    done = triage(*command, "--by", "op-1", "--json")
+
+    [file] = (tmp_path / "archive").iterdir()
+    files = [{"file": str(file), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}]
+    counts = {"threads": 1, "messages": 1, "attachments": 1, "verdicts": 1, "files": files}
+    assert done.json == {"before": done.json["before"], "dry_run": False} | counts
+    assert _rows(clinic, "verdict") == []
+
+
+def test_command_says_what_is_done_when_it_cannot_go_on(
+    triage: Callable[..., Result],
+    environment: Callable[[str, str], None],
+    embedded: EmbeddedState,
+    database: str,
+    clinic: Clinic,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(archiving, "MESSAGES_AT_ONCE", 1)
+    clinic.send("first", "0.9")
+    clinic.send("second", "0.9")
+    clinic.drain()
+    write = write_durably
+    written: list[Path] = []
+
+    def write_one(path: Path, data: bytes, *, mode: int) -> None:
+        if written:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, data, mode=mode)
+        written.append(path)
+
+    monkeypatch.setattr(archiving, "write_durably", write_one)
+    environment("DATABASE__URL", embedded.database_url(database, role=MIGRATOR))
+
+    result = triage("archive", "--days", "1e-9", "--to", tmp_path)
+
+    [file] = tmp_path.iterdir()
+    assert result.out == f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file}\n"
+    assert (result.code, "No space left" in result.complaint()) == (2, True)
+    assert "1 files are complete" in result.complaint()
+    assert len(_rows(clinic, "thread")) == 1
+
+
+def test_thread_goes_by_when_it_was_received_and_not_by_its_ids(clinic: Clinic, tmp_path: Path) -> None:
+    """Imported messages have ids of the day of the import."""
+    for name in ("new", "imported", "imported too"):
+        clinic.send(name, "0.9")
+    clinic.drain()
+    clinic.execute("UPDATE message SET received_at = '2020-01-02' WHERE external_id LIKE 'imported%'")
+
+    lines = _archive(clinic, tmp_path, datetime(2021, 1, 1, tzinfo=UTC))
+
+    assert {line["messages"][0]["external_id"] for line in lines} == {"imported", "imported too"}
+
+
+def _raise(error: Exception) -> Callable[..., Any]:
+    def call(*_: object, **__: object) -> None:
+        raise error
+
+    return call
+
+
+@pytest.fixture
+def archived(clinic: Clinic, tmp_path: Path) -> Path:
+    """A folder with a thread of two messages, one of them overridden, and a thread beside it."""
+    clinic.send("m-1", "0.9", "a/unreadable", thread="t")
+    clinic.send("m-2", "0.8", thread="t")
+    clinic.send("other", "0.9")
+    clinic.drain()
+    with clinic.sessions.begin() as session:
+        message = MessageId(messages.find_message(session, "m-1").id)
+        override(session, message, Outcome.PASS, by="n-1", reason="Erika's left arm", policy=clinic.policy)
+    _archive(clinic, tmp_path)
+    return tmp_path
+
+
+def _lines(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for file in folder.iterdir() for line in gzip.decompress(file.read_bytes()).splitlines()]
+
+
+def _forget(clinic: Clinic, folder: Path, message: str = "m-1", source: str | None = None) -> list[Rewritten]:
+    return forget_archived(clinic.sessions.kw["bind"], folder, message, source, by="op-1", reason="request-17")
+
+
+def test_message_is_forgotten_in_its_file_as_in_the_tables(clinic: Clinic, archived: Path) -> None:
+    before = _lines(archived)
+    [old] = archived.iterdir()
+
+    [rewritten] = _forget(clinic, archived)
+
+    [file] = archived.iterdir()
+    assert (file, hashlib.sha256(file.read_bytes()).hexdigest()) == (rewritten.file, rewritten.sha256)
+    after = _lines(archived)
+    [message_id] = map(str, rewritten.messages)
+    story = next(line for line in after if len(line["messages"]) == 2)
+    [forgotten] = [row for row in story["messages"] if row["forgotten_at"]]
+    assert (forgotten["id"], forgotten["external_id"]) == (message_id, f"forgotten:{message_id}")
+    photos = [row for row in story["attachments"] if row["message_id"] == message_id]
+    assert len(photos) == 2
+    assert {row[name] for row in photos for name in ("sha256", "uri", "photo_group", "declared_type")} == {None}
+    assert {row["note"] for row in story["decisions"]} == {None}
+    for trace in ("m-1", "Erika", "a/unreadable"):
+        assert trace in json.dumps(before)
+        assert trace not in json.dumps(after)
+    assert story["thread"]["external_id"] == "t"  # the thread has a message that is remembered
+    assert [line["verdicts"] for line in after] == [line["verdicts"] for line in before]
+    assert [line for line in after if line is not story] == [line for line in before if len(line["messages"]) == 1]
+    with clinic.sessions() as session:
+        assert audit.verify(session).flaws == []
+        assert audit.events_of(session, UUID(message_id))[-1].details["reason"] == "request-17"
+        [replaced] = audit.events_of(session, UUID(old.name.partition(".")[0]))[1:]
+        [written] = audit.events_of(session, UUID(file.name.partition(".")[0]))
+    assert (replaced.action, written.action) == ("archive.replaced", "archive.written")
+    assert written.details["sha256"] == rewritten.sha256
+
+
+def test_thread_is_forgotten_with_its_last_message(clinic: Clinic, archived: Path) -> None:
+    _forget(clinic, archived, "m-1")
+    _forget(clinic, archived, "m-2")
+
+    [story] = [line for line in _lines(archived) if len(line["messages"]) == 2]
+    assert story["thread"]["external_id"] == f"forgotten:{story['thread']['id']}"
+    with pytest.raises(UsageError, match="no message has this id"):
+        _forget(clinic, archived, "m-2")
+
+
+def test_old_file_goes_at_the_next_try_when_it_was_left(clinic: Clinic, archived: Path) -> None:
+    [old] = archived.iterdir()
+    content = old.read_bytes()
+    first = _forget(clinic, archived)
+    old.write_bytes(content)  # as if it had been killed before it removed the old file
+
+    assert _forget(clinic, archived) == first
+
+    [_] = archived.iterdir()
+    assert "Erika" not in json.dumps(_lines(archived))
+
+
+def test_nothing_comes_back_when_another_message_is_forgotten_while_an_old_file_is_left(
+    clinic: Clinic, archived: Path
+) -> None:
+    [old] = archived.iterdir()
+    content = old.read_bytes()
+    _forget(clinic, archived, "m-1")
+    old.write_bytes(content)
+
+    [rewritten] = _forget(clinic, archived, "m-2")
+
+    assert list(archived.iterdir()) == [rewritten.file]
+    assert all(
+        row["forgotten_at"] for line in _lines(archived) for row in line["messages"] if len(line["messages"]) == 2
+    )
+
+
+def test_one_at_a_time_forgets_in_an_archive(clinic: Clinic, archived: Path) -> None:
+    with try_lock(clinic.sessions.kw["bind"], "the files of an archive") as lock:
+        assert lock is not None
+        with pytest.raises(UsageError, match="somebody else"):
+            _forget(clinic, archived)
+
+
+def test_old_file_stays_when_its_replacement_is_elsewhere(clinic: Clinic, archived: Path) -> None:
+    """As in a second copy of an archive: it holds the other threads too."""
+    [old] = archived.iterdir()
+    content = old.read_bytes()
+    [rewritten] = _forget(clinic, archived)
+    rewritten.file.unlink()
+    old.write_bytes(content)
+
+    with pytest.raises(UsageError, match="is not here"):
+        _forget(clinic, archived)
+
+    assert [file.read_bytes() for file in archived.iterdir()] == [content]
+
+
+def test_file_of_a_killed_try_is_written_over(clinic: Clinic, archived: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as cut:
+        cut.setattr(audit, "record", _raise(InterruptedError()))
+        with pytest.raises(InterruptedError):
+            _forget(clinic, archived)
+    assert len(list(archived.iterdir())) == 2
+
+    [rewritten] = _forget(clinic, archived)
+
+    assert list(archived.iterdir()) == [rewritten.file]
+
+
+def test_nothing_is_forgotten_when_one_file_is_not_as_it_was(clinic: Clinic, archived: Path) -> None:
+    clinic.send("m-1", "0.9")  # the same id again
+    clinic.drain()
+    _archive(clinic, archived)
+    first, second = sorted(archived.iterdir())
+    second.write_bytes(gzip.compress(gzip.decompress(second.read_bytes())[:-1]))
+    before = [file.read_bytes() for file in (first, second)]
+
+    with pytest.raises(UsageError, match="not as the audit trail"):
+        _forget(clinic, archived)
+
+    assert [file.read_bytes() for file in sorted(archived.iterdir())] == before
+
+
+def test_event_of_a_worker_vouches_for_no_file(
+    clinic: Clinic, archived: Path, embedded: EmbeddedState, database: str
+) -> None:
+    [file] = archived.iterdir()
+    changed = gzip.compress(gzip.decompress(file.read_bytes()).replace(b'"en"', b'"fr"'))
+    clinic.execute("DROP ROLE IF EXISTS alice")
+    clinic.execute(f"CREATE ROLE alice LOGIN IN ROLE {WORKER}")  # a person's own login
+    engine = create_database_engine(embedded.database_url(database, role="alice"))
+    forged = file.with_name(f"{new_id()}.jsonl.gz")
+    file.unlink()
+    forged.write_bytes(changed)
+    with create_sessions(engine).begin() as session:
+        audit.record(
+            session,
+            actor="op-1",
+            action="threads.archived",
+            subject_kind="archive",
+            subject_id=UUID(forged.name.partition(".")[0]),
+            sha256=hashlib.sha256(changed).hexdigest(),
+        )
+    engine.dispose()
+
+    with pytest.raises(UsageError, match="not as the audit trail"):
+        _forget(clinic, archived)
+
+
+def test_file_that_the_trail_does_not_know_stays_as_it_is(clinic: Clinic, archived: Path) -> None:
+    [file] = archived.iterdir()
+    changed = gzip.compress(gzip.decompress(file.read_bytes()).replace(b'"en"', b'"fr"'))
+    file.write_bytes(changed)
+
+    with pytest.raises(UsageError, match="not as the audit trail"):
+        _forget(clinic, archived)
+
+    assert [each.read_bytes() for each in archived.iterdir()] == [changed]
+
+
+@pytest.mark.parametrize("data", [b"no gzip", gzip.compress(b"no json"), gzip.compress(b'{"messages": 1}')])
+def test_file_that_is_none_of_an_archive_is_named(clinic: Clinic, tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "x.jsonl.gz").write_bytes(data)
+
+    with pytest.raises(UsageError, match=r"x\.jsonl\.gz"):
+        _forget(clinic, tmp_path)
+
+
+def test_source_is_asked_for_when_several_sent_the_same_id(clinic: Clinic, tmp_path: Path) -> None:
+    for source in ("ehr", "portal"):
+        clinic.send("m-1", "0.9", source=source)
+    clinic.drain()
+    _archive(clinic, tmp_path)
+
+    with pytest.raises(UsageError, match="--source"):
+        _forget(clinic, tmp_path)
+    [rewritten] = _forget(clinic, tmp_path, source="portal")
+
+    assert len(rewritten.messages) == 1
+    assert sorted(row["source"] for line in _lines(tmp_path) for row in line["messages"] if row["forgotten_at"]) == [
+        "portal"
+    ]
+
+
+def test_command_forgets_in_files(
+    triage: Callable[..., Result],
+    environment: Callable[[str, str], None],
+    embedded: EmbeddedState,
+    database: str,
+    archived: Path,
+) -> None:
+    environment("DATABASE__URL", embedded.database_url(database, role=MIGRATOR))
+    command = ("forget", "m-1", "--archive", archived, "--by", "op-1", "--reason", "request-17", "--json")
+
+    [written] = triage(*command).json
+
+    assert [written["file"]] == [str(file) for file in archived.iterdir()]
+    assert (triage(*command).code, len(written["messages"])) == (2, 1)

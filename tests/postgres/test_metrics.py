@@ -1,0 +1,107 @@
+"""Metrics as Prometheus would scrape them, from a real process; and that alerts and dashboard name what there is."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+import yaml
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from triage.domain.messages import IncomingAttachment, IncomingMessage
+from triage.storage.model_versions import RegisteredModel
+from worker.services import Services
+from worker.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+PATIENT = "Erika-Mustermann"
+
+
+@pytest.fixture
+def exporter(settings: Settings) -> Iterator[str]:
+    """The URL of a running `triage metrics`."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TRIAGE_")} | {
+        "TRIAGE_HOME": str(settings.home),
+        "TRIAGE_DATABASE__URL": settings.database_url,
+        "TRIAGE_REDIS__KEY_PREFIX": settings.redis.key_prefix,
+    }
+    command = [sys.executable, "-c", "from worker.cli import main; main()", "metrics", "--port", "0"]
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        assert line.startswith("metrics: "), line
+        yield line.split()[1]
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+        process.stderr.close()  # type: ignore[union-attr]
+    assert process.returncode == 0
+
+
+def _scrape(url: str) -> tuple[str, dict[tuple[str, tuple[str, ...]], float]]:
+    with urlopen(url, timeout=30) as answer:
+        text = answer.read().decode()
+    return text, {
+        (sample.name, tuple(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_scrape_shows_what_stands_in_the_database(
+    exporter: str, services: Services, live_model: RegisteredModel
+) -> None:
+    photos = [IncomingAttachment(data=b"a"), IncomingAttachment(data=b"b")]
+    refused = IncomingAttachment(uri=f"file:///elsewhere/{PATIENT}.jpg")
+    services.intake.enqueue([IncomingMessage("ehr", PATIENT, [*photos, refused], thread=PATIENT)])
+
+    text, values = _scrape(exporter)
+
+    assert values["triage_postgres_up", ()] == values["triage_redis_up", ()] == 1
+    assert values["triage_pending_photos", ("fresh",)] == 2
+    assert values["triage_oldest_pending_seconds", ()] > 0
+    assert values["triage_parked_last_day", ("uri_not_allowed",)] == 1
+    assert values["triage_retake_requests", ("flagged",)] == 0
+    assert values["triage_model_info", ("fixture", "live", "0" * 12)] == 1
+    assert values["triage_stalled", ("scoring",)] == 0
+    assert PATIENT not in text
+
+
+def test_database_that_is_away_is_a_metric(exporter: str, services: Services, engine: Any) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE attachment RENAME TO gone")
+
+    _, values = _scrape(exporter)
+
+    assert values["triage_postgres_up", ()] == 0
+    assert ("triage_pending_photos", ("fresh",)) not in values
+
+
+def test_alerts_and_dashboard_name_metrics_that_exist(
+    exporter: str, services: Services, live_model: RegisteredModel
+) -> None:
+    known = set(re.findall(r"^# TYPE (\S+)", _scrape(exporter)[0] + generate_latest().decode(), re.MULTILINE))
+    rules = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text(encoding="utf-8"))["groups"][0]["rules"]
+    dashboard = json.loads((ROOT / "deploy/grafana/triage.json").read_text(encoding="utf-8"))
+    runbook = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    expressions = [rule["expr"] for rule in rules]
+    expressions += [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+
+    for expression in expressions:
+        for name in re.findall(r"triage_[a-z_]+", expression):
+            assert name.removesuffix("_bucket") in known, name
+        assert expression.count("(") == expression.count(")")
+    for rule in rules:
+        assert {"alert", "expr", "labels", "annotations"} <= set(rule)
+        assert rule["labels"]["severity"] in {"warning", "critical"}
+        assert f"| `{rule['alert']}` |" in runbook
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])

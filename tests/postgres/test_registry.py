@@ -1,0 +1,235 @@
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from triage.blobs.store import BlobStore
+from triage.domain.card import Card
+from triage.domain.states import Stage
+from triage.errors import ModelError, UsageError
+from triage.model.artifact import WEIGHTS_FILE, read_artifact, write_artifact
+from triage.registry import Registry
+from triage.storage import model_versions as models
+from triage.storage.database import Sessions
+
+
+@pytest.fixture
+def registry(sessions: Sessions, tmp_path: Path) -> Registry:
+    return Registry(sessions, BlobStore(str(tmp_path / "store")))
+
+
+@pytest.fixture
+def make_model(tmp_path: Path) -> Callable[..., Path]:
+    """Writes an artifact whose weights are its name: the registry never looks into them."""
+
+    def make(name: str, *, trained: bool = True, evaluated: bool = True) -> Path:
+        card = Card(
+            name=name,
+            trained=trained,
+            threshold=0.5,
+            threshold_chosen_by="fixture",
+            metrics={"test": {"auc": 0.9}} if evaluated else {},
+            created_at=datetime.now(UTC),
+        )
+        write_artifact(tmp_path / name, card, name.encode())
+        return tmp_path / name
+
+    return make
+
+
+@pytest.fixture
+def three_models(registry: Registry, make_model: Callable[..., Path]) -> Registry:
+    """A registry with the candidates `a`, `b` and `c`."""
+    for name in "abc":
+        registry.add(make_model(name), actor="test")
+    return registry
+
+
+def _stages(sessions: Sessions) -> dict[str, Stage]:
+    with sessions() as session:
+        return {model.card.name: model.stage for model in models.list_models(session)}
+
+
+def _audit(sessions: Sessions) -> list[tuple[str, str]]:
+    with sessions() as session:
+        rows = session.execute(text("SELECT actor, action FROM audit_event ORDER BY id"))
+        return [(row.actor, row.action) for row in rows]
+
+
+def test_model_is_a_candidate_with_its_weights_in_the_store_when_added(
+    registry: Registry, make_model: Callable[..., Path], sessions: Sessions
+) -> None:
+    model = registry.add(make_model("a"), actor="scientist-1")
+
+    assert model.stage is Stage.CANDIDATE
+    assert registry.weights(model.card) == b"a"
+    assert _audit(sessions) == [("scientist-1", "model.added")]
+
+
+def test_model_is_registered_once_when_the_same_weights_come_again(
+    registry: Registry, make_model: Callable[..., Path], sessions: Sessions
+) -> None:
+    first, again = (registry.add(make_model("a"), actor="test") for _ in range(2))
+
+    assert first.id == again.id
+    assert _stages(sessions) == {"a": Stage.CANDIDATE}
+    assert _audit(sessions) == [("test", "model.added")]
+
+
+def test_same_weights_are_refused_under_another_name(
+    registry: Registry, make_model: Callable[..., Path], sessions: Sessions
+) -> None:
+    registry.add(make_model("a"), actor="test")
+    folder = make_model("b")
+    card = read_artifact(folder)[0]
+    write_artifact(folder, card, b"a")
+
+    with pytest.raises(UsageError, match="registered already, as model 'a'"):
+        registry.add(folder, actor="test")
+    assert _audit(sessions) == [("test", "model.added")]
+
+
+def test_model_is_refused_in_one_line_when_its_weights_are_not_those_of_its_card(
+    registry: Registry, make_model: Callable[..., Path], sessions: Sessions, tmp_path: Path
+) -> None:
+    folder = make_model("a")
+    (folder / WEIGHTS_FILE).write_bytes(b"b")
+
+    with pytest.raises(ModelError, match="SHA-256") as raised:
+        registry.add(folder, actor="test")
+
+    assert len(str(raised.value).splitlines()) == 1
+    assert _stages(sessions) == {}
+    assert _audit(sessions) == []
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b"other"), Path.unlink], ids=["changed", "gone"])
+def test_weights_are_refused_when_the_store_lost_them(
+    registry: Registry, make_model: Callable[..., Path], tmp_path: Path, damage: Callable[[Path], object]
+) -> None:
+    card = registry.add(make_model("a"), actor="test").card
+    damage(tmp_path / "store" / card.weights_sha256[:2] / card.weights_sha256)
+
+    with pytest.raises(ModelError, match="cannot be read from the model store"):
+        registry.weights(card)
+
+
+def test_untrained_model_goes_live_only_when_that_is_allowed(
+    registry: Registry, make_model: Callable[..., Path], sessions: Sessions
+) -> None:
+    registry.add(make_model("random", trained=False), actor="test")
+
+    with pytest.raises(UsageError, match="never trained"):
+        registry.promote("random", actor="test")
+    assert _stages(sessions) == {"random": Stage.CANDIDATE}
+    assert _audit(sessions) == [("test", "model.added")]
+
+    assert registry.promote("random", actor="test", allow_untrained=True).card.label == "untrained"
+    assert _stages(sessions) == {"random": Stage.LIVE}
+
+
+def test_trained_model_goes_live_only_with_an_evaluation_on_its_card(
+    registry: Registry, make_model: Callable[..., Path], sessions: Sessions
+) -> None:
+    registry.add(make_model("a", evaluated=False), actor="test")
+
+    with pytest.raises(UsageError, match="triage evaluate --model NAME"):
+        registry.promote("a", actor="test")
+    registry.record_evaluation("a", "train", {"auc": 1.0}, actor="test")
+    with pytest.raises(UsageError, match="no evaluation"):  # one on the photos that it learned from is none
+        registry.promote("a", actor="test")
+    registry.record_evaluation("a", "test", {"auc": 0.9}, actor="scientist-1")
+
+    assert registry.promote("a", actor="test").card.metrics == {"train": {"auc": 1.0}, "test": {"auc": 0.9}}
+    assert _stages(sessions) == {"a": Stage.LIVE}
+    assert ("scientist-1", "model.evaluated") in _audit(sessions)
+
+
+def test_model_goes_into_the_shadow_and_out_again(three_models: Registry, sessions: Sessions) -> None:
+    three_models.promote("a", actor="test")
+    three_models.shadow("b", actor="scientist-1")
+    with pytest.raises(UsageError, match="is live"):
+        three_models.shadow("a", actor="test")
+
+    assert _stages(sessions) == {"a": Stage.LIVE, "b": Stage.SHADOW, "c": Stage.CANDIDATE}
+    assert _audit(sessions)[-1] == ("scientist-1", "model.shadowed")
+    three_models.promote("b", actor="test")
+    assert _stages(sessions) == {"a": Stage.RETIRED, "b": Stage.LIVE, "c": Stage.CANDIDATE}
+
+
+def test_thresholds_by_photo_count_are_on_the_card(three_models: Registry, sessions: Sessions) -> None:
+    three_models.set_photo_count_thresholds("a", {2: 0.6, 3: 0.7}, actor="scientist-1")
+
+    with sessions() as session:
+        card = models.find(session, "a").card
+    assert card.thresholds_by_photo_count == {2: 0.6, 3: 0.7}
+    assert card.weights_sha256 == hashlib.sha256(b"a").hexdigest()
+
+
+def test_live_model_retires_when_another_is_promoted(three_models: Registry, sessions: Sessions) -> None:
+    three_models.promote("a", actor="test")
+    three_models.promote("b", actor="test")
+
+    assert _stages(sessions) == {"a": Stage.RETIRED, "b": Stage.LIVE, "c": Stage.CANDIDATE}
+
+
+def test_one_model_is_live_when_many_are_promoted_at_once(three_models: Registry, sessions: Sessions) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        promoted = list(pool.map(lambda name: three_models.promote(name, actor="test"), "abcabcabcabc"))
+
+    assert {model.stage for model in promoted} == {Stage.LIVE}  # each was, for its moment
+    assert sorted(_stages(sessions).values()) == [Stage.LIVE, Stage.RETIRED, Stage.RETIRED]
+
+
+def test_database_refuses_a_second_live_model(three_models: Registry, sessions: Sessions) -> None:
+    three_models.promote("a", actor="test")
+
+    with pytest.raises(IntegrityError, match="uq_model_version__live"), sessions.begin() as session:
+        session.execute(text("UPDATE model_version SET stage = 'live' WHERE name = 'b'"))
+
+
+def test_rollback_returns_to_the_model_that_was_live_before(three_models: Registry, sessions: Sessions) -> None:
+    for name in "abc":
+        three_models.promote(name, actor="test")
+
+    assert three_models.rollback(actor="operator-1").card.name == "b"
+    assert _stages(sessions) == {"a": Stage.RETIRED, "b": Stage.LIVE, "c": Stage.RETIRED}
+    assert _audit(sessions)[-1] == ("operator-1", "model.rolled_back")
+
+
+def test_rollback_is_refused_when_no_model_was_live_before(three_models: Registry, sessions: Sessions) -> None:
+    three_models.promote("a", actor="test")
+
+    with pytest.raises(UsageError, match="no model was live before"):
+        three_models.rollback(actor="test")
+    assert _stages(sessions)["a"] is Stage.LIVE
+
+
+def test_live_model_is_not_retired(three_models: Registry, sessions: Sessions) -> None:
+    three_models.promote("a", actor="test")
+
+    with pytest.raises(UsageError, match="promote another one instead"):
+        three_models.retire("a", actor="test")
+    assert three_models.retire("b", actor="test").stage is Stage.RETIRED
+    assert _stages(sessions)["a"] is Stage.LIVE
+
+
+def test_rollback_passes_over_a_model_that_was_never_live(three_models: Registry) -> None:
+    three_models.promote("a", actor="test")
+    three_models.promote("b", actor="test")
+    three_models.retire("c", actor="test")
+
+    assert three_models.rollback(actor="test").card.name == "a"
+
+
+def test_model_is_found_by_the_start_of_its_hash_and_refused_when_unknown(three_models: Registry) -> None:
+    assert three_models.promote(hashlib.sha256(b"b").hexdigest()[:8], actor="test").card.name == "b"
+
+    with pytest.raises(UsageError, match="triage models list"):
+        three_models.promote("d", actor="test")

@@ -1,0 +1,115 @@
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import pytest
+
+from tests.postgres.conftest import Clinic, ScriptedAssessor, scored
+from tests.postgres.test_rescoring import step
+from tests.support.assessor import SimpleAssessor
+from triage.domain.card import Card, card_json
+from triage.domain.ids import ModelVersionId
+from triage.domain.messages import ClaimedAttachment
+from triage.domain.photos import AssessedBatch, Assessment, Scored
+from triage.reports.flips import flips_of
+from triage.reports.html import render_html
+from triage.reports.summary import Period, summarise
+from triage.scoring.drain import DrainLimits, drain
+from triage.scoring.rescoring import PostgresRescoring, start_rescoring
+from triage.storage import model_versions as models
+from triage.storage import runs
+from worker.cli.report import to_table
+
+
+@dataclass
+class WithShadow(SimpleAssessor):
+    """The scripted assessor, with a shadow that turns every score round."""
+
+    own: ScriptedAssessor
+    shadow: ModelVersionId
+
+    def assess(self, attachments: Sequence[ClaimedAttachment]) -> AssessedBatch:
+        batch = self.own.assess(attachments)
+        turned = [scored(item.id, 1 - item.score.score) for item in batch.assessments if isinstance(item, Scored)]
+        return replace(batch, shadows=[AssessedBatch(self.shadow, 0.5, turned)])
+
+
+@pytest.fixture
+def shadowed(clinic: Clinic) -> Clinic:
+    with clinic.sessions.begin() as session:
+        live = models.live(session)
+        assert live is not None
+        card = Card.model_validate(card_json(live.card) | {"name": "newer", "weights_sha256": "1" * 64})
+        shadow = models.add(session, card)[0].id
+    clinic.send("good", "a/0.9")
+    clinic.send("bad", "b/0.2")
+    clinic.send("middling", "c/0.5", "d/unreadable")
+    drain(clinic.inbox, lambda: WithShadow(clinic.assessor, shadow), DrainLimits(photos_per_batch=4, seconds=60))
+    return clinic
+
+
+def test_shadow_leaves_verdicts_and_decides_nothing(shadowed: Clinic) -> None:
+    assert shadowed.decisions("good") == [("pass", "photo_passed")]
+    assert shadowed.requests() == [("bad", "flagged")]
+    assert shadowed.query("SELECT origin, count(*) FROM verdict GROUP BY origin ORDER BY origin") == [
+        ("inbox", 3),
+        ("shadow", 3),
+    ]
+
+
+def test_report_says_where_the_shadow_disagrees(shadowed: Clinic) -> None:
+    with shadowed.sessions() as session:
+        report = summarise(session, Period())
+
+    [shadow] = report["shadows"]
+    assert (shadow["model"], shadow["n"], shadow["good_to_bad"], shadow["bad_to_good"]) == ("newer", 3, 1, 1)
+    assert shadow["disagreement"] == pytest.approx(2 / 3)
+    assert shadow["mean_score_difference"] == pytest.approx((0.8 + 0.6 + 0) / 3)
+    assert "in the shadow: newer disagrees on 66.7 % of 3 photos" in to_table(report)
+    assert "Models in the shadow" in render_html(report)
+
+
+def test_late_results_of_a_shadow_are_refused_with_those_they_came_with(clinic: Clinic) -> None:
+    accepted = clinic.send("m", "a/0.9")
+    claim = clinic.inbox.claim(1, retry=False)
+    assert claim is not None
+    clinic.inbox.release(claim)
+    shadow = AssessedBatch(clinic.assessor.model_version_id, 0.5, [scored(accepted.attachments[0].id, 0.1)])
+
+    clinic.inbox.record(claim, replace(clinic.assessor.assess(claim.attachments), shadows=[shadow]))
+
+    assert clinic.query("SELECT count(*) FROM verdict") == [(0,)]
+
+
+def test_photos_seen_in_the_shadow_are_rescored_once_the_model_is_live(shadowed: Clinic) -> None:
+    """What it said in the shadow decided nothing; now an unsent request is withdrawn where it passes."""
+    with shadowed.sessions.begin() as session:
+        shadow = models.find(session, "newer")
+        run, _ = start_rescoring(session, shadow.id, since=None, limit=None)
+
+    class Turned(ScriptedAssessor):
+        @staticmethod
+        def _one(attachment: ClaimedAttachment) -> Assessment:
+            found = ScriptedAssessor._one(attachment)
+            return scored(found.id, 1 - found.score.score) if isinstance(found, Scored) else found
+
+    rescoring = PostgresRescoring(
+        shadowed.sessions,
+        lambda _: Turned(shadow.id),
+        photos_per_batch=2,
+        lease=timedelta(seconds=60),
+        policy=shadowed.policy,
+    )
+    while step(rescoring):
+        pass
+
+    with shadowed.sessions() as session:
+        progress = runs.find(session, run.id).progress
+        [flips] = flips_of(session, run.id)
+    assert (progress["scored"], progress["good_to_bad"], progress["bad_to_good"]) == (3, 1, 1)
+    assert (flips["photos"], flips["good_to_bad"], flips["bad_to_good"]) == (3, 1, 1)
+    assert shadowed.requests() == [("bad", "withdrawn")]
+    assert shadowed.query("SELECT origin, count(*) FROM verdict GROUP BY origin ORDER BY origin") == [
+        ("inbox", 3),
+        ("rescoring", 3),
+    ]

@@ -1,0 +1,132 @@
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+from pydantic import SecretStr
+from redis import Redis
+from sqlalchemy import text
+
+from triage.domain.messages import IncomingAttachment, IncomingMessage
+from worker.queues import DRAIN, INBOX, TRAINING
+from worker.services import Services
+from worker.settings import RedisSettings, Settings
+
+
+def _waiting(services: Services, settings: Settings, queue: str) -> int:
+    redis: Redis = services.redis
+    length = redis.llen(f"{settings.redis.key_prefix}{queue}")
+    assert isinstance(length, int)
+    return length
+
+
+def test_many_messages_wake_a_worker_once(services: Services, settings: Settings) -> None:
+    for _ in range(100):
+        assert services.wake_ups.inbox()
+
+    assert _waiting(services, settings, INBOX) == 1
+
+
+def test_worker_is_woken_again_when_the_wake_up_was_taken(services: Services, settings: Settings) -> None:
+    services.wake_ups.inbox()
+    services.wake_ups.taken_up(DRAIN)
+    services.wake_ups.inbox()
+
+    assert _waiting(services, settings, INBOX) == 2
+
+
+def test_worker_is_woken_again_when_the_window_is_over(services: Services, settings: Settings) -> None:
+    services.wake_ups.inbox()
+    services.redis.delete(f"{settings.redis.key_prefix}wake-up:{DRAIN}")  # as Redis does at its end
+    services.wake_ups.inbox()
+
+    assert _waiting(services, settings, INBOX) == 2
+
+
+def test_window_ends_by_itself_when_no_worker_takes_the_wake_up(services: Services, settings: Settings) -> None:
+    services.wake_ups.inbox()
+    [key] = services.redis.keys(f"{settings.redis.key_prefix}wake-up:*")
+
+    left = services.redis.pttl(key)
+    assert isinstance(left, int)
+    assert 0 < left <= 1000 * settings.inbox.sweep_seconds
+
+
+def test_message_is_accepted_when_redis_is_down(without_redis: Services) -> None:
+    message = IncomingMessage("ehr", "m-1", [IncomingAttachment(data=b"photo")])
+
+    [acceptance] = without_redis.intake.enqueue([message])
+
+    assert acceptance.created
+    with without_redis.sessions() as session:
+        assert session.scalar(text("SELECT status FROM attachment")) == "pending"
+
+
+def test_wake_up_says_that_it_did_not_go_out_when_redis_is_down(without_redis: Services) -> None:
+    assert not without_redis.wake_ups.inbox()
+    assert not without_redis.wake_ups.training()
+    without_redis.wake_ups.taken_up(DRAIN)  # raises nothing
+
+
+def test_redis_that_failed_is_left_alone_for_a_window(settings: Settings) -> None:
+    """One that hangs costs a time-out for each try, and a scoring worker tries with each full batch."""
+    tried: list[int] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"redis://127.0.0.1:{server.getsockname()[1]}/0"
+        thread = threading.Thread(target=_hang_up, args=(server, tried))
+        thread.start()
+        redis = RedisSettings(url=SecretStr(address), socket_timeout_seconds=1)
+        own = Services(settings.model_copy(update={"redis": redis}))
+
+        assert not own.wake_ups.inbox()
+        n_tried = len(tried)
+        assert n_tried
+        assert [own.wake_ups.inbox() for _ in range(20)] == [False] * 20
+        assert len(tried) == n_tried
+
+        own.close()
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def _hang_up(server: socket.socket, tried: list[int]) -> None:
+    with suppress(OSError):  # the test is over
+        while True:
+            connection, _ = server.accept()
+            tried.append(1)
+            connection.close()
+
+
+@pytest.fixture
+def without_redis(settings: Settings) -> Iterator[Services]:
+    nowhere = RedisSettings(url=SecretStr("redis://127.0.0.1:1/0"), socket_timeout_seconds=1)
+    own = Services(settings.model_copy(update={"redis": nowhere}))
+    yield own
+    own.close()
+
+
+def test_training_has_a_queue_of_its_own(services: Services, settings: Settings) -> None:
+    services.wake_ups.inbox()
+    services.wake_ups.training()
+
+    assert (_waiting(services, settings, INBOX), _waiting(services, settings, TRAINING)) == (1, 1)
+
+
+def test_wake_up_is_one_small_json_document_without_ids(services: Services, settings: Settings) -> None:
+    services.wake_ups.inbox()
+
+    [message] = services.redis.lrange(f"{settings.redis.key_prefix}{INBOX}", 0, -1)
+    assert b'"content-type": "application/json"' in message
+    assert len(message) < 1500
+
+
+def test_training_is_woken_again_when_a_wake_up_was_taken_and_lost(services: Services, settings: Settings) -> None:
+    for _ in range(3):
+        assert services.wake_ups.training()
+    assert _waiting(services, settings, TRAINING) == 1
+
+    services.redis.delete(f"{settings.redis.key_prefix}{TRAINING}")  # a worker took it, and died of it at once
+    services.wake_ups.training()
+
+    assert _waiting(services, settings, TRAINING) == 1

@@ -1,0 +1,45 @@
+"""An engine that takes constant time, whatever the machine: a photo's brightness in place of VGG16."""
+
+import os
+import signal
+import time
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from tests.system.chaos.photos import COLOURS, Harm
+
+_SECONDS_PER_PHOTO: Final = 0.01
+_N_OUTPUTS: Final = 4
+
+
+class BrightnessEngine:
+    """Logits from brightness. Photos of certain colours harm whoever scores them, as a real network might be harmed."""
+
+    name: Final = "brightness"
+    logit_tolerance: Final = 0.0
+    device: Final = torch.device("cpu")
+
+    def logits(self, photos: Tensor) -> Tensor:
+        means = photos.float().mean(dim=(2, 3))  # (n, 3, 448, 448) -> (n, 3)
+        for harm, colour in COLOURS.items():
+            if bool(((means - torch.tensor(colour)).abs().amax(dim=1) < 20).any()):
+                _suffer(harm)
+        time.sleep(_SECONDS_PER_PHOTO * len(photos))
+        brightness = (means.mean(dim=1) / 255 - 0.5) * 8  # (n,)
+        steps = torch.linspace(1, -2, _N_OUTPUTS)  # the second output, P(votes >= 2), is the score
+        return (brightness[:, None, None] + steps).expand(-1, 5, -1)  # (n, 5, K)
+
+    def exact_logits(self, photos: Tensor) -> Tensor:
+        return self.logits(photos)
+
+
+def _suffer(harm: Harm) -> None:
+    match harm:
+        case Harm.KILLS:
+            os.kill(os.getpid(), signal.SIGKILL)
+        case Harm.RAISES:
+            raise ValueError("the network raises")
+        case Harm.EXHAUSTS_MEMORY:
+            torch.empty(2**50)  # more than any machine has: torch's own out-of-memory error

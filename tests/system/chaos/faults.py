@@ -1,0 +1,85 @@
+"""All faults, by name, and how one of them is inflicted and judged."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from tests.system.chaos import clocks, harm, kills, migrations, rescoring, services
+from tests.system.chaos.checks import Checked, check
+from tests.system.chaos.site import Scale, Site, open_site
+
+FULL: Final = Scale(messages=300, photos=1000, kills=50, times=5, seconds=60)
+SHORT: Final = Scale(messages=12, photos=40, kills=4, times=1, seconds=4)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """
+    Attributes:
+        title: of the table's row.
+        inflict: sends messages, does harm and settles; returns how often the fault struck.
+        variables: settings of the parts besides the usual ones.
+    """
+
+    title: str
+    inflict: Callable[[Site, Scale], int]
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+FAULTS: Final[Mapping[str, Fault]] = MappingProxyType(
+    {
+        "kills": Fault("SIGKILL of scorer, parents, beat, training, sweeper", kills.kill_at_random),
+        "redis-lost": Fault("Redis killed, back empty", services.lose_redis),
+        "redis-stopped": Fault("Redis stopped with SIGSTOP", services.stop_redis),
+        "redis-refuses": Fault("Redis refuses connections while messages come", services.refuse_redis),
+        "postgres-restarted": Fault("Postgres restarted in immediate mode", services.restart_postgres),
+        "connections-cut": Fault("connections to Postgres cut in transactions", services.cut_connections),
+        "postgres-lost": Fault("nobody can connect to Postgres", services.lose_postgres),
+        "postgres-full": Fault("every connection of Postgres is taken", services.fill_postgres),
+        "crowd": Fault("two sweepers, two beats, five scorers", kills.crowd),
+        "hang": Fault("scorer hangs beyond its lease", kills.hang),
+        "clocks": Fault("clocks step by hours", clocks.step_clocks),
+        "poison": Fault("photos that kill their scorer", harm.send_poison),
+        "raises": Fault("photos that raise in a batch", harm.raise_in_batch),
+        "memory": Fault("out of memory in the scorer", harm.exhaust_memory),
+        "blobs-full": Fault("disk full for blobs", harm.fill_disk_of_blobs),
+        "logs-full": Fault("disk full for logs", harm.fill_disk_of_logs),
+        "rolling": Fault("SIGTERM of one part after another", kills.roll),
+        "expand": Fault("next release's migration, and back", migrations.expand),
+        "downgrade": Fault("tables of an older release", migrations.downgrade),
+        "rescoring": Fault("rescoring: kills, Redis lost, Postgres restarted", rescoring.rescore),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the table says of one fault; the times are for people to read, and nothing is judged by them."""
+
+    fault: str
+    title: str
+    times: int
+    checked: Checked
+    seconds_to_recover: float | None
+    seconds: float
+
+    @property
+    def holds(self) -> bool:
+        return self.checked.lost == self.checked.doubled == 0
+
+
+def inflict(name: str, scale: Scale, *, seed: int) -> Row:
+    """
+    Raises:
+        AssertionError: something did not come to rest by itself, or a scenario's own promise was broken.
+    """
+    fault = FAULTS[name]
+    started = time.monotonic()
+    with open_site(seed, fault.variables) as site:
+        site.collector.start()
+        times = fault.inflict(site, scale)
+        site.collector.close()
+        checked = check(site.services, site.sender.sent, site.collector)
+        return Row(name, fault.title, times, checked, site.seconds_to_recover(), time.monotonic() - started)

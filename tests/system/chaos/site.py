@@ -1,0 +1,242 @@
+"""A clinic of its own: Postgres, Redis, parts as processes, a message system; and a clock of when it went on."""
+
+import os
+import random
+import shutil
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import kombu.pools
+from sqlalchemy import text
+
+from tests.system.chaos.parts import Parts
+from tests.system.chaos.photos import draw_photos
+from tests.system.chaos.sender import Collector, Sender
+from triage.domain.card import Card
+from triage.errors import ServiceUnavailableError
+from triage.model.artifact import write_artifact
+from triage.storage.database import database_errors
+from worker.embedded.postgres import EmbeddedPostgres
+from worker.embedded.redis import EmbeddedRedis
+from worker.embedded.stack import migrate_database
+from worker.services import Services
+from worker.settings import InboxSettings, RedisSettings, Settings
+from worker.state_folder import EmbeddedState
+
+Value = TypeVar("Value")
+
+LEASE_SECONDS: Final = 8.0
+_STALL_SECONDS: Final = 150.0
+_VARIABLES: Final = {
+    "INBOX__LEASE_SECONDS": f"{LEASE_SECONDS:g}",
+    "INBOX__SWEEP_SECONDS": "1",
+    "INBOX__RETRY_BACKOFF_SECONDS": "0",
+    "REDIS__SOCKET_TIMEOUT_SECONDS": "3",
+    "SCORER__PHOTOS_PER_BATCH": "8",
+    "SCORER__THREADS": "1",
+    "TRAINING__LEASE_SECONDS": "5",
+    "TRAINING__THREADS": "1",
+}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is sent, how often a fault strikes and how long it lasts.
+
+    Attributes:
+        kills: processes killed in the scenario that kills.
+        times: how often any other fault strikes.
+        seconds: of an outage; a Redis that is stopped takes half of it.
+    """
+
+    messages: int
+    photos: int
+    kills: int
+    times: int
+    seconds: float
+
+
+class Site:
+    """Made by `open_site`, with a live model and nothing else running than the two services."""
+
+    def __init__(self, folder: Path, dice: random.Random) -> None:
+        self.folder = folder
+        self.dice = dice
+        self.state = EmbeddedState(folder / "state")
+        self.postgres, self.redis = EmbeddedPostgres(self.state), EmbeddedRedis(self.state)
+        self.settings = Settings(
+            home=self.state.root,
+            redis=RedisSettings(socket_timeout_seconds=3),
+            inbox=InboxSettings(lease_seconds=LEASE_SECONDS, sweep_seconds=1, retry_backoff_seconds=0),
+        )
+        self.services = Services(self.settings)
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("TRIAGE_")}
+        variables = {"TRIAGE_HOME": str(self.state.root)} | {f"TRIAGE_{k}": v for k, v in _VARIABLES.items()}
+        (folder / "logs").mkdir()
+        self.parts = Parts(folder / "logs", inherited | variables)
+        self.photos = draw_photos(dice)
+        self.sender = Sender(self.services, self.photos, dice)
+        self.collector = Collector(self.services, random.Random(dice.random()))
+        self._faults_ended: list[datetime] = []
+
+    def start(self) -> None:
+        """Starts both services, with tables and a live model."""
+        self.postgres.start()
+        self.redis.start()
+        self.postgres.ensure_database("triage")
+        migrate_database(self.state)
+        self.add_model("first")
+        self.services.registry.promote("first", actor="chaos")
+
+    def close(self) -> None:
+        self.collector.close()
+        self.parts.close()
+        kombu.pools.reset()  # connections are pooled by URL, for the whole process
+        self.services.close()
+        self.redis.stop()
+        self.postgres.stop("immediate")
+
+    def add_model(self, name: str) -> None:
+        card = Card(
+            name=name,
+            trained=True,
+            threshold=0.5,
+            threshold_chosen_by="fixture",
+            metrics={"fixture": {}},
+            created_at=datetime.now(UTC),
+        )
+        write_artifact(self.folder / name, card, name.encode())
+        self.services.registry.add(self.folder / name, actor="chaos")
+
+    def query(self, sql: str, **parameters: object) -> list[Any]:
+        with database_errors(), self.services.sessions() as session:
+            return list(session.execute(text(sql), parameters))
+
+    def send(self, scale: Scale, share: float = 1.0) -> None:
+        """Sends that share of the messages, or one at least."""
+        n = max(1, int(scale.messages * share))
+        self.sender.send(n, max(3, int(scale.photos * share)))
+
+    def n_open(self) -> int:
+        """Photos without a result, and runs that have not ended."""
+        [(n,)] = self.query(
+            "SELECT (SELECT count(*) FROM attachment WHERE status IN ('pending', 'in_progress')) + "
+            "(SELECT count(*) FROM run WHERE status IN ('pending', 'running'))"
+        )
+        return int(n)
+
+    def _open_rows(self) -> list[Any]:
+        return self.query(
+            "SELECT 'attachment', status, attempts, lease_until, due_at FROM attachment "
+            "WHERE status IN ('pending', 'in_progress') UNION ALL "
+            "SELECT kind, status, attempts, lease_until, heartbeat_at FROM run WHERE status IN ('pending', 'running')"
+        )
+
+    def wait_for_work(self) -> None:
+        """Until a worker is in the middle of something."""
+        self.wait_until(lambda: self.query("SELECT FROM attachment WHERE status = 'in_progress' LIMIT 1"))
+
+    def wait_until(self, ask: Callable[[], Value]) -> Value:
+        """Asks until the answer is true; a service that does not answer is asked again."""
+        deadline = time.monotonic() + _STALL_SECONDS
+        while True:
+            try:
+                if answer := ask():
+                    return answer
+            except ServiceUnavailableError:
+                pass
+            if time.monotonic() > deadline:
+                raise AssertionError(f"nothing happened for {_STALL_SECONDS:.0f} s")
+            time.sleep(0.1)
+
+    def wait_until_up(self, name: str) -> None:
+        """Until a worker answers; beat answers nobody, so it is given the time that it takes to start."""
+        if name.startswith("beat"):
+            time.sleep(3)
+            return
+        host = f"{name}@{socket.gethostname()}"
+        ping = self.services.celery.control.ping
+        self.wait_until(lambda: ping(destination=[host], timeout=1))
+
+    def settle(self) -> None:
+        """Waits until nothing is open and every request is acked; nobody lends a hand."""
+        deadline, before = time.monotonic() + _STALL_SECONDS, -1
+        while left := self.wait_until(lambda: self.n_open() + 1) - 1:
+            if left != before:
+                deadline, before = time.monotonic() + _STALL_SECONDS, left
+            if time.monotonic() > deadline:
+                raise AssertionError(f"nothing moved for {_STALL_SECONDS:.0f} s; open: {self._open_rows()}")
+            time.sleep(0.2)
+        self.wait_until(lambda: not self.query("SELECT FROM retake_request WHERE status IN ('flagged', 'claimed')"))
+
+    def fault_ended(self) -> None:
+        """Notes that a fault is over: from now on the clock runs until a photo gets its result."""
+        self._faults_ended.append(datetime.now(UTC))
+
+    def seconds_to_recover(self) -> float | None:
+        """From the end of a fault to the next result, the longest of all; None where none was needed any more."""
+        moments = sorted(
+            row.at
+            for row in self.query(
+                "SELECT finished_at AS at FROM attachment WHERE finished_at IS NOT NULL "
+                "UNION ALL SELECT created_at FROM verdict"
+            )
+        )
+        waits = [
+            (following[0] - ended).total_seconds()
+            for ended in self._faults_ended
+            if (following := [moment for moment in moments if moment > ended][:1])
+        ]
+        return max(waits, default=None)
+
+    @contextmanager
+    def sending(self, scale: Scale, share: float) -> Iterator[None]:
+        """Messages come, one after another, while the block runs; it ends when all are accepted."""
+        thread = threading.Thread(target=self.send, args=(scale, share), name="sender", daemon=True)
+        thread.start()
+        yield
+        self.wait_until(lambda: not thread.is_alive())
+
+    @contextmanager
+    def trickle(self, n_messages: int, n_photos: int, *, seconds: float) -> Iterator[None]:
+        """So many messages, with so many photos in all, come one by one in about that time; it ends when all have."""
+
+        def send() -> None:
+            for number in range(n_messages):
+                photos = (number + 1) * n_photos // n_messages - number * n_photos // n_messages
+                self.sender.send(1, photos)
+                time.sleep(seconds / n_messages)
+
+        thread = threading.Thread(target=send, name="sender", daemon=True)
+        thread.start()
+        yield
+        thread.join()
+
+
+@contextmanager
+def open_site(seed: int, variables: Mapping[str, str] | None = None) -> Iterator[Site]:
+    """A site in a folder of its own, gone afterwards.
+
+    Args:
+        seed: of everything that is drawn.
+        variables: settings of the parts besides the usual ones, without `TRIAGE_`.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="triage-chaos-", dir="/var/tmp"))  # root's Postgres can enter it
+    folder.chmod(0o711)
+    site = Site(folder, random.Random(seed))
+    site.parts.environment |= {f"TRIAGE_{name}": value for name, value in (variables or {}).items()}
+    try:
+        site.start()
+        yield site
+    finally:
+        site.close()
+        if "TRIAGE_CHAOS_KEEP" not in os.environ:
+            shutil.rmtree(folder)

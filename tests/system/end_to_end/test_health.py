@@ -1,0 +1,54 @@
+"""Health by progress and a worker's own metrics, of a real worker that is stopped in the middle of its work."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TypeAlias
+from urllib.request import urlopen
+
+from tests.system.end_to_end.conftest import Deployment, eventually
+
+Deploy: TypeAlias = Callable[..., AbstractContextManager[Deployment]]
+
+
+def test_stopped_worker_is_unhealthy_under_its_lease_and_healthy_again_when_it_goes_on(
+    deploy: Deploy, jpeg: Callable[..., bytes]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with deploy("scoring", lease_seconds=3600, METRICS__WORKER_PORT=str(port)) as clinic:
+        clinic.send("m-1", *(jpeg(seed) for seed in range(12)))
+        eventually(lambda: clinic.query("SELECT 1 FROM attachment WHERE status = 'in_progress'"))
+        child = clinic.child("scoring")
+        assert child is not None
+        os.kill(child.pid, signal.SIGSTOP)
+        try:
+            assert "none is being scored" in eventually(lambda: _complaint(clinic))
+        finally:
+            os.kill(child.pid, signal.SIGCONT)
+
+        assert eventually(lambda: clinic.outcome("m-1")) == "retake"
+        assert _complaint(clinic) == ""
+        text = eventually(lambda: _scrape_with(port, 'triage_photos_total{outcome="scored"} 12.0'))
+        for stage in ("fetch", "decode", "findings", "forward", "write"):
+            assert f'triage_stage_seconds_count{{stage="{stage}"}}' in text
+            assert f'triage_stage_seconds_count{{stage="{stage}"}} 0.0' not in text
+        assert "triage_batch_fill_count" in text
+        assert "triage_model_loaded{engine=" in text
+
+
+def _complaint(clinic: Deployment) -> str:
+    command = [sys.executable, "-c", "from worker.cli import main; main()", "health", "scoring", "--stall-seconds", "2"]
+    done = subprocess.run(command, env=clinic.environment, capture_output=True, text=True)
+    assert done.returncode == (1 if done.stderr else 0)
+    return done.stderr
+
+
+def _scrape_with(port: int, line: str) -> str:
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+        text: str = answer.read().decode()
+    return text if line in text else ""

@@ -1,0 +1,37 @@
+"""The process that stands for a scorer: `python -m tests.system.fuzz.feeder FIRST LAST`, one JSON line a file."""
+
+import json
+import resource
+import sys
+import time
+import warnings
+
+from tests.system.fuzz.inputs import damaged_file
+from tests.system.fuzz.promises import BrokenPromiseError, outcome_of
+from triage.imaging.decode import Decoder
+from triage.imaging.limits import ImageLimits
+
+LIMITS = ImageLimits(min_side=16, decode_seconds=10)
+
+
+def main(first: int, last: int) -> None:
+    warnings.simplefilter("ignore")
+    with Decoder(LIMITS) as decoder:
+        for number in range(first, last):
+            started = time.monotonic()
+            try:
+                outcome, digest = outcome_of(decoder, LIMITS, damaged_file(number)[1])
+            except BrokenPromiseError as error:
+                outcome, digest = f"broken: {error}", ""
+            line = {
+                "number": number,
+                "outcome": outcome,
+                "digest": digest,
+                "seconds": time.monotonic() - started,
+                "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            }
+            print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))

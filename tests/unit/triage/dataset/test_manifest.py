@@ -1,0 +1,240 @@
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from triage.dataset.manifest import (
+    Box,
+    LabelledPhoto,
+    Manifest,
+    Split,
+    fitzpatrick_type,
+    read_manifest,
+    votes_of,
+    write_manifest,
+)
+from triage.errors import UsageError
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes a manifest of these lines beside four photos, a.png to d.png."""
+    for name in "abcd":
+        Image.new("RGB", (70, 70)).save(tmp_path / f"{name}.png")
+
+    def write_lines(*lines: str) -> Path:
+        path = tmp_path / "manifest.csv"
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return path
+
+    return write_lines
+
+
+def _defects(path: Path) -> str:
+    with pytest.raises(UsageError) as raised:
+        read_manifest(path)
+    return str(raised.value)
+
+
+def test_rows_become_photos_when_only_votes_are_known(write: Write) -> None:
+    path = write("votes,path,split,note", "4,a.png,train,x", "0,b.png,validation,")
+
+    manifest = read_manifest(path)
+
+    assert [(photo.path.name, photo.votes, photo.split) for photo in manifest.photos] == [
+        ("a.png", 4, Split.TRAIN),
+        ("b.png", 0, Split.VALIDATION),
+    ]
+    assert manifest.photos[0].path.is_file()
+    assert manifest.photos[0].others == {"note": "x"}
+    assert (manifest.n_reviewers, manifest.reviewers) == (4, ())
+
+
+def test_photos_are_found_by_their_split(write: Write) -> None:
+    manifest = read_manifest(write("path,votes,split", "a.png,1,test", "b.png,2,train", "c.png,3,test"))
+
+    assert [photo.votes for photo in manifest.of(Split.TEST)] == [1, 3]
+    assert [photo.votes for photo in manifest.of(Split.TRAIN)] == [2]
+    assert manifest.of(Split.VALIDATION) == []
+
+
+def test_reviews_make_the_votes_when_each_reviewer_has_a_column(write: Write) -> None:
+    path = write("path,reviewer_ann,reviewer_bo,reviewer_cy", "a.png,1,0,1", "b.png,,1,", "c.png,0,1,")
+
+    manifest = read_manifest(path)
+
+    assert manifest.reviewers == ("ann", "bo", "cy")
+    assert manifest.n_reviewers == 3
+    assert [photo.reviews for photo in manifest.photos] == [(1, 0, 1), (None, 1, None), (0, 1, None)]
+    assert [photo.votes for photo in manifest.photos] == [2, 3, 2]
+
+
+@pytest.mark.parametrize(
+    ("reviews", "votes"),
+    [((1, 1, 0, 0), 2), ((1, None, None, None), 4), ((1, 0, None), 2), ((1, 0, 0, None), 1), ((0, None), 0)],
+)
+def test_votes_are_scaled_half_up_when_reviews_are_missing(reviews: tuple[int | None, ...], votes: int) -> None:
+    assert votes_of(reviews) == votes
+
+
+def test_optional_columns_are_read_when_they_are_there(write: Write) -> None:
+    header = "image,votes,n_reviewers,source,fitzpatrick,patient,rating,box_left,box_top,box_right,box_bottom"
+    manifest = read_manifest(write(header, "a.png,5,5,patient,4,p-1,61.25,1,2,30,40", "b.png,0,5,,,,,,,,"))
+
+    full, bare = manifest.photos
+    assert manifest.n_reviewers == 5
+    assert (full.source, full.fitzpatrick, full.patient, full.rating) == ("patient", "IV", "p-1", 61.25)
+    assert full.box == Box(1, 2, 30, 40)
+    assert (bare.source, bare.fitzpatrick, bare.patient, bare.rating, bare.box) == (None,) * 5
+
+
+@pytest.mark.parametrize(("text", "skin_type"), [("", None), ("1", "I"), ("6", "VI"), ("iii", "III"), ("V", "V")])
+def test_skin_type_is_a_roman_numeral_when_it_is_known(text: str, skin_type: str | None) -> None:
+    assert fitzpatrick_type(text) == skin_type
+
+
+def test_byte_order_mark_is_no_part_of_a_column_when_a_spreadsheet_wrote_it(write: Write) -> None:
+    path = write("path,votes", "a.png,1")
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+
+    assert [photo.votes for photo in read_manifest(path).photos] == [1]
+
+
+def test_every_defect_is_told_with_its_line_when_rows_are_wrong(write: Write) -> None:
+    said = _defects(write("path,votes", "a.png,5", "gone.png,1", ",1", "b.png,x", "c.png,2"))
+
+    assert said.count("line ") == 4
+    for defect in ("line 2: votes", "line 3: there is no file", "line 4: no path", "line 5: votes"):
+        assert defect in said
+
+
+def test_the_rest_is_counted_when_more_than_twenty_rows_are_wrong(write: Write) -> None:
+    said = _defects(write("path,votes", *("a.png,9" for _ in range(23))))
+
+    assert said.count("line ") == 20
+    assert said.endswith("; and 3 more")
+
+
+@pytest.mark.parametrize(
+    ("lines", "defect"),
+    [
+        (["path,votes", "a.png,1", "a.png,1"], "line 3: the photo of line 2 again"),
+        (["path,votes,patient,split", "a.png,1,p,train", "b.png,1,p,test"], "line 3: its patient"),
+        (["path,votes,split", "a.png,1,train", "b.png,1,"], "line 3: no split"),
+        (["path,votes,split", "a.png,1,holdout"], "line 2: split must be one of train, validation, test"),
+        (["path,votes,fitzpatrick", "a.png,1,VII"], "line 2: fitzpatrick"),
+        (["path,votes,rating", "a.png,1,nan"], "line 2: rating"),
+        (["path,reviewer_1", "a.png,2"], "line 2: a reviewer's vote"),
+        (["path,reviewer_1,reviewer_2", "a.png,,"], "line 2: no reviewer has voted"),
+        (["path,votes,box_left,box_top,box_right,box_bottom", "a.png,1,5,0,5,9"], "line 2: a box"),
+        (["path,votes,box_left,box_top,box_right,box_bottom", "a.png,1,5,0,,9"], "line 2: a box needs four"),
+        (["path,votes,n_reviewers", "a.png,1,3", "b.png,1,4"], "n_reviewers"),
+        (["path,score", "a.png,1"], "needs a column path, and votes"),
+        (["file,votes", "a.png,1"], "needs a column path"),
+        (["path,votes"], "no rows"),
+    ],
+)
+def test_manifest_is_refused_when_it_has_a_defect(write: Write, lines: list[str], defect: str) -> None:
+    assert defect in _defects(write(*lines))
+
+
+def test_number_of_reviewers_bounds_the_votes_when_the_caller_states_it(write: Write) -> None:
+    path = write("path,votes", "a.png,5")
+
+    assert read_manifest(path, n_reviewers=5).photos[0].votes == 5
+    assert "from 0 to 4" in _defects(path)
+
+
+@pytest.mark.parametrize("lines", [["path,votes,n_reviewers", "a.png,1,3"], ["path,reviewer_1", "a.png,1"]])
+def test_manifest_is_refused_when_the_caller_states_another_number_of_reviewers(write: Write, lines: list[str]) -> None:
+    with pytest.raises(UsageError, match="reviewers, not 4"):
+        read_manifest(write(*lines), n_reviewers=4)
+
+
+@pytest.mark.parametrize("name", ["photo.csv", "missing.csv", "photo.parquet", "missing.parquet"])
+def test_file_is_refused_when_it_is_no_table(tmp_path: Path, name: str) -> None:
+    for suffix in ("csv", "parquet"):
+        (tmp_path / f"photo.{suffix}").write_bytes(b"\xff\xd8\xff\xe0\x00\x10")
+
+    with pytest.raises(UsageError, match="cannot be read as"):
+        read_manifest(tmp_path / name)
+
+
+def test_parquet_is_refused_by_the_name_of_its_extra_when_pyarrow_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+
+    with pytest.raises(UsageError, match=r"\[parquet\]"):
+        read_manifest(tmp_path / "manifest.parquet")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("with_reviews", [True, False])
+def test_written_manifest_reads_the_same_when_every_column_is_used(
+    write: Write, tmp_path: Path, suffix: str, with_reviews: bool
+) -> None:
+    write()
+    photos = (
+        LabelledPhoto(
+            tmp_path / "a.png",
+            1,
+            (1, 0, 0),
+            source="patient",
+            fitzpatrick="II",
+            patient="p-1",
+            box=Box(0, 1, 2, 3),
+            split=Split.TEST,
+            rating=1 / 3,
+            others={"site": 'arm, "left"\nupper', "device": "phone"},
+        ),
+        LabelledPhoto(tmp_path / "b.png", 3, (None, 1, None), split=Split.TRAIN, others={"site": "leg", "device": "x"}),
+    )
+    manifest = Manifest(photos, 3, ("ann", "bo", "cy"))
+    if not with_reviews:
+        manifest = Manifest(tuple(replace(photo, reviews=()) for photo in photos), 3)
+
+    write_manifest(manifest, tmp_path / f"out.{suffix}")
+
+    assert read_manifest(tmp_path / f"out.{suffix}") == manifest
+
+
+def test_paths_are_relative_when_the_photos_lie_beside_the_manifest(write: Write, tmp_path: Path) -> None:
+    manifest = read_manifest(write("path,votes", "a.png,1"))
+
+    write_manifest(manifest, tmp_path / "beside.csv")
+    (tmp_path / "far").mkdir()
+    write_manifest(manifest, tmp_path / "far" / "away.csv")
+
+    assert (tmp_path / "beside.csv").read_text().splitlines()[1].startswith("a.png,")
+    assert read_manifest(tmp_path / "far" / "away.csv") == manifest
+
+
+def test_old_file_stays_whole_when_writing_fails(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write("path,votes", "a.png,1")
+    manifest = read_manifest(path)
+    before = sorted(tmp_path.iterdir())
+
+    def fail(*_: object) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(UsageError, match="cannot be written"):
+        write_manifest(manifest, path)
+
+    assert path.read_text() == "path,votes\na.png,1\n"
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@given(st.lists(st.sampled_from([0, 1, None]), min_size=1, max_size=9).filter(lambda r: any(v is not None for v in r)))
+def test_votes_stay_within_half_a_vote_of_the_share_when_scaled(reviews: list[int | None]) -> None:
+    given_ = [review for review in reviews if review is not None]
+
+    assert abs(votes_of(reviews) - len(reviews) * sum(given_) / len(given_)) <= 0.5

@@ -1,0 +1,98 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from triage.dataset.manifest import LabelledPhoto, Manifest, Split
+from triage.evaluation.description import describe
+
+
+def _photo(*reviews: int | None, votes: int = 0) -> LabelledPhoto:
+    return LabelledPhoto(Path("x.png"), votes, reviews)
+
+
+def test_photos_are_counted_as_in_table_1_when_they_are_split() -> None:
+    photos = [
+        LabelledPhoto(Path("a"), 4, source="patient", fitzpatrick="II", split=Split.TRAIN),
+        LabelledPhoto(Path("b"), 1, source="PCP", fitzpatrick="III", split=Split.TRAIN),
+        LabelledPhoto(Path("c"), 4, source="patient", fitzpatrick="IV", split=Split.TRAIN),
+        LabelledPhoto(Path("d"), 2, split=Split.TEST),
+    ]
+
+    document = describe(Manifest(photos, 4))
+
+    assert (document["n"], document["n_reviewers"], document["n_good"]) == (4, 4, 3)
+    assert document["by_split"]["train"] == {
+        "n": 3,
+        "votes": [0, 1, 0, 0, 2],
+        "n_good": 2,
+        "fitzpatrick": {"I-III": 2, "IV-VI": 1, "not given": 0},
+        "sources": {"PCP": 1, "patient": 2},
+    }
+    assert document["by_split"]["test"]["votes"] == [0, 0, 1, 0, 0]
+    assert document["by_split"]["test"]["fitzpatrick"]["not given"] == 1
+    assert set(document["by_split"]) == {"train", "test"}
+
+
+@pytest.mark.parametrize(("good_votes", "n_good"), [(1, 4), (2, 3), (3, 2), (4, 1)])
+def test_cut_decides_how_many_are_good_when_it_is_moved(good_votes: int, n_good: int) -> None:
+    photos = [LabelledPhoto(Path(str(votes)), votes) for votes in range(5)]
+
+    document = describe(Manifest(photos, 4), good_votes=good_votes)
+
+    assert document["n_good"] == document["by_split"]["not split"]["n_good"] == n_good
+
+
+def test_reviewers_are_unknown_when_only_votes_are() -> None:
+    document = describe(Manifest([LabelledPhoto(Path("a"), 3)], 4))
+
+    assert document["reviewers"] is None
+    assert document["agreement"] is None
+
+
+def test_each_reviewer_is_described_as_in_table_3_when_reviews_are_known() -> None:
+    photos = [_photo(1, 1, 1), _photo(1, 0, 0), _photo(0, 0, None), _photo(1, None, 1)]
+
+    ann, bo, cy = describe(Manifest(photos, 3, ("ann", "bo", "cy")))["reviewers"]
+
+    assert ann == {"reviewer": "ann", "n": 4, "good": 3, "good_share": 0.75, "with_majority": 0.75}
+    assert (bo["n"], bo["good"], bo["good_share"]) == (3, 1, pytest.approx(1 / 3))
+    assert bo["with_majority"] == 1.0  # the other two are even on the second photo, which does not count
+    assert (cy["n"], cy["good"], cy["good_share"]) == (3, 2, pytest.approx(2 / 3))
+
+
+def test_reviewer_has_no_shares_when_nobody_else_voted() -> None:
+    [ann, bo] = describe(Manifest([_photo(1, None)], 2, ("ann", "bo")))["reviewers"]
+
+    assert (ann["good_share"], ann["with_majority"]) == (1.0, None)
+    assert (bo["n"], bo["good_share"], bo["with_majority"]) == (0, None, None)
+
+
+def test_agreement_is_perfect_when_all_reviews_are_alike() -> None:
+    photos = [_photo(1, 1), _photo(0, 0), _photo(1, 1)]
+
+    agreement = describe(Manifest(photos, 2, ("ann", "bo")))["agreement"]
+
+    assert agreement["krippendorff_alpha"] == pytest.approx(1)
+    assert agreement["unanimous_share"] == 1.0
+    assert agreement["kappa"] == [{"reviewers": ["ann", "bo"], "kappa": pytest.approx(1)}]
+
+
+def test_agreement_is_that_of_the_formulas_when_reviewers_differ() -> None:
+    photos = [_photo(1, 1), _photo(0, 0), _photo(1, 0), _photo(0, 0)]
+
+    agreement = describe(Manifest(photos, 2, ("ann", "bo")))["agreement"]
+
+    assert agreement["unanimous_share"] == 0.75
+    assert agreement["kappa"][0]["kappa"] == pytest.approx((0.75 - 0.5) / (1 - 0.5))
+    assert agreement["krippendorff_alpha"] == pytest.approx(1 - 7 * 2 / (2 * 3 * 5))
+
+
+def test_description_is_json_when_reviews_are_missing() -> None:
+    photos = [_photo(1, None), _photo(None, 0), _photo(None, None)]
+
+    document = describe(Manifest(photos, 2, ("ann", "bo")))
+
+    assert json.loads(json.dumps(document, allow_nan=False)) == document
+    assert document["agreement"]["unanimous_share"] is None
+    assert document["agreement"]["krippendorff_alpha"] is None

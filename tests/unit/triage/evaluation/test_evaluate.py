@@ -1,0 +1,127 @@
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from triage.errors import UsageError
+from triage.evaluation.evaluate import comparison_json, evaluate
+from triage.evaluation.operating_point import RATES
+from triage.evaluation.predictions import Predictions
+from triage.statistics.prevalence import PAPER_GOOD_SHARE
+
+
+def _table(tp: int, fn: int, tn: int, fp: int, columns: dict[str, Sequence[str]] | None = None) -> Predictions:
+    """Photos with the paper's counts at a threshold of 0.587; good ones have two votes, bad ones one."""
+    scores = np.repeat([0.7, 0.4, 0.3, 0.6], [tp, fn, tn, fp])
+    return Predictions(scores, np.repeat([2, 2, 1, 1], [tp, fn, tn, fp]), None, columns or {})
+
+
+def _random(n: int, seed: int = 0) -> Predictions:
+    random = np.random.default_rng(seed)
+    votes = random.integers(0, 5, n)
+    scores = 1 / (1 + np.exp(-random.normal(votes - 2.0, 1.5)))
+    return Predictions(scores, votes, scores + random.normal(0, 0.2, n), {"source": ["a", "b"] * (n // 2)})
+
+
+@pytest.mark.parametrize(
+    ("counts", "published"),
+    [((107, 22, 40, 11), (0.829, 0.784, 0.907, 0.645)), ((211, 44, 36, 9), (0.827, 0.800, 0.959, 0.450))],
+)
+def test_evaluation_prints_the_papers_table_when_its_counts_are_given(
+    counts: tuple[int, int, int, int], published: tuple[float, ...]
+) -> None:
+    found = evaluate(_table(*counts), threshold=0.587)
+
+    assert tuple(found[name] for name in ("tp", "fn", "tn", "fp")) == counts
+    assert tuple(round(found[name], 3) for name in RATES[:4]) == published
+    assert found["needless_retake_share"] == counts[1] / (counts[1] + counts[2])
+    assert (found["n"], found["n_good"], found["n_bad"]) == (sum(counts), counts[0] + counts[1], counts[2] + counts[3])
+    assert (found["threshold"], found["threshold_chosen_by"]) == (0.587, "given")
+    assert all(low < found[name] < high for name, (low, high) in found["intervals"].items())
+    assert list(found["intervals"]) == list(RATES)
+
+
+def test_document_has_the_named_keys_and_is_json_when_all_is_asked_for() -> None:
+    found = evaluate(_random(400), by=["source"])
+
+    named = "n n_good n_bad threshold auc auc_ci tp fn tn fp sensitivity specificity ppv npv intervals calibration"
+    assert {*named.split(), "prevalence_adjusted", "groups", "correlation", "needless_retake_share"} <= set(found)
+    assert list(found["auc_ci"]) == ["delong", "hanley_mcneil", "bootstrap"]
+    for low, high in found["auc_ci"].values():
+        assert 0 < low < found["auc"] < high < 1
+    assert {"slope", "intercept", "bins"} <= set(found["calibration"])
+    assert sum(b["n"] for b in found["calibration"]["bins"]) == 400
+    assert found["threshold_chosen_by"] == "Youden's index"
+    assert found["prevalence_adjusted"]["good_share"] == PAPER_GOOD_SHARE
+    bayes, resampled = (found["prevalence_adjusted"][name] for name in ("bayes", "resampled"))
+    assert {name: resampled[name]["mean"] for name in bayes} == pytest.approx(bayes, abs=0.01)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_groups_add_up_to_the_whole_when_split_by_a_column() -> None:
+    found = evaluate(_random(400), by=["source"])
+    groups = found["groups"]["source"]
+
+    assert list(groups) == ["a", "b"]
+    for name in ("n", "n_good", "tp", "fn", "tn", "fp"):
+        assert sum(group[name] for group in groups.values()) == found[name]
+    for group in groups.values():
+        assert group["auc_ci"]["delong"][0] < group["auc"] < group["auc_ci"]["delong"][1]
+        assert group["needless_retake_share"] == group["fn"] / (group["fn"] + group["tn"])
+        assert set(group["intervals"]) == set(RATES)
+
+
+def test_correlations_equal_those_of_scipy_when_there_are_ratings() -> None:
+    predictions = _random(300)
+    ratings = predictions.ratings
+    assert ratings is not None
+
+    assert evaluate(predictions)["correlation"] == pytest.approx(
+        {
+            "srcc": stats.spearmanr(predictions.scores, ratings).statistic,
+            "plcc": stats.pearsonr(predictions.scores, ratings).statistic,
+        }
+    )
+    assert evaluate(_table(3, 1, 2, 1))["correlation"] is None
+
+
+@pytest.mark.parametrize("votes", [0, 4])
+def test_auc_is_null_when_there_is_one_class(votes: int) -> None:
+    found = evaluate(Predictions(np.array([0.2, 0.9, 0.9]), np.array([votes] * 3)))
+
+    assert found["auc"] is None
+    assert set(found["auc_ci"].values()) == {None}
+    assert found["prevalence_adjusted"] is None
+    assert (found["sensitivity"] is None) == (votes == 0)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_threshold_reaches_the_target_when_a_ppv_is_asked_for() -> None:
+    found = evaluate(_random(400), target_ppv=0.95)
+
+    assert found["ppv"] >= 0.95
+    assert found["threshold_chosen_by"] == "PPV of at least 0.95"
+    with pytest.raises(UsageError, match="no threshold reaches"):
+        evaluate(_table(0, 3, 0, 5), target_ppv=0.95)
+
+
+def test_more_photos_are_bad_when_more_votes_make_a_good_one() -> None:
+    n_good = [evaluate(_random(200), good_votes=votes)["n_good"] for votes in (1, 2, 3, 4)]
+
+    assert n_good == sorted(n_good, reverse=True)
+    assert len(set(n_good)) == 4
+
+
+def test_comparison_favours_the_better_model_when_both_saw_the_same_photos() -> None:
+    better = _random(400)
+    noise = np.random.default_rng(9).random(400)
+    worse = Predictions(0.5 * better.scores + 0.5 * noise, better.votes)
+
+    found = comparison_json(better, worse)
+
+    assert 0 < found["interval"][0] < found["difference"] < found["interval"][1]
+    assert found["p_value"] < 0.01
+    assert found["auc"] - found["other_auc"] == pytest.approx(found["difference"])
+    assert json.loads(json.dumps(found, allow_nan=False)) == found

@@ -1,0 +1,124 @@
+import importlib
+import subprocess
+import sys
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from triage.errors import UsageError
+from triage.model.engines import mnn as mnn_engine
+from triage.model.engines.choose import choose_device, choose_engine
+from triage.model.engines.engine import EngineUnavailableError
+from triage.model.engines.torch_exact import CPU, TorchEngine
+from triage.model.network import OrdinalVGG16, draw_network
+
+
+@pytest.fixture(scope="module")
+def network() -> OrdinalVGG16:
+    return draw_network(seed=1)
+
+
+@pytest.fixture
+def without_mnn(monkeypatch: pytest.MonkeyPatch) -> None:
+    _import_mnn_as(monkeypatch, ModuleNotFoundError("No module named 'MNN'"))
+
+
+def _import_mnn_as(monkeypatch: pytest.MonkeyPatch, found: ModuleType | Exception) -> None:
+    real = importlib.import_module
+
+    def import_module(name: str, package: str | None = None) -> Any:
+        if name != "MNN":
+            return real(name, package)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr(importlib, "import_module", import_module)
+
+
+def test_device_is_a_card_only_where_there_is_one() -> None:
+    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert choose_device("cpu") == CPU
+
+
+def test_engines_keep_to_their_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+
+    assert choose_device("auto", "torch") == choose_device("auto", "cuda") == torch.device("cuda")
+    assert choose_device("cuda:1", "cuda") == torch.device("cuda:1")
+    assert choose_device("auto", "mnn") == CPU
+    for device, engine in (("cuda", "mnn"), ("cpu", "cuda")):
+        with pytest.raises(UsageError, match="TRIAGE_SCORER__DEVICE"):
+            choose_device(device, engine)  # type: ignore[arg-type]
+
+
+def test_missing_card_is_an_error_when_cuda_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+    with pytest.raises(UsageError, match="no card"):
+        choose_device("auto", "cuda")
+
+
+@pytest.mark.usefixtures("without_mnn")
+def test_pytorch_takes_over_without_a_word_when_nobody_asked_for_mnn(network: OrdinalVGG16) -> None:
+    told: list[EngineUnavailableError] = []
+
+    assert isinstance(choose_engine(network, on_unavailable=told.append), TorchEngine)
+    assert told == []
+
+
+@pytest.mark.usefixtures("without_mnn")
+def test_pytorch_takes_over_and_says_so_when_mnn_was_asked_for(network: OrdinalVGG16) -> None:
+    told: list[EngineUnavailableError] = []
+
+    assert isinstance(choose_engine(network, engine="mnn", on_unavailable=told.append), TorchEngine)
+    assert [(error.engine, error.reason) for error in told] == [("mnn", "missing")]
+
+
+def test_pytorch_takes_over_and_says_so_when_mnn_is_broken(
+    network: OrdinalVGG16, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _import_mnn_as(monkeypatch, ImportError("undefined symbol"))
+    told: list[EngineUnavailableError] = []
+
+    assert isinstance(choose_engine(network, on_unavailable=told.append), TorchEngine)
+    assert [(error.reason, type(error.__cause__)) for error in told] == [("broken", ImportError)]
+
+
+def test_pytorch_takes_over_and_says_so_when_mnn_is_too_far_off(
+    network: OrdinalVGG16, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("MNN")
+    monkeypatch.setattr(mnn_engine.MnnEngine, "logit_tolerance", 1e-9)
+    told: list[EngineUnavailableError] = []
+
+    assert isinstance(choose_engine(network, on_unavailable=told.append), TorchEngine)
+    assert [error.reason for error in told] == ["inexact"]
+
+
+def test_mnn_is_not_even_imported_when_pytorch_is_asked_for(
+    network: OrdinalVGG16, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _import_mnn_as(monkeypatch, AssertionError("imported"))
+
+    assert isinstance(choose_engine(network, engine="torch"), TorchEngine)
+
+
+QUIET = """
+import sys
+from triage.model.engines.mnn import MnnEngine
+from triage.model.network import draw_network
+MnnEngine(draw_network(0))
+sys.stderr.write(",".join(name for name in sys.modules if name.startswith(("MNN.tools", "_tools", "aliyun"))))
+"""
+
+
+def test_mnn_is_silent_and_its_tools_are_never_loaded() -> None:
+    """Stdout is for JSON; the tools of the wheel report their use to their makers."""
+    pytest.importorskip("MNN")
+
+    done = subprocess.run([sys.executable, "-c", QUIET], capture_output=True, check=True, text=True)
+
+    assert (done.stdout, done.stderr) == ("", "")

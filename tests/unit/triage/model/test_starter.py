@@ -1,0 +1,62 @@
+"""The model that ships: whole, small enough, described, and falling with what spoils a photo."""
+
+from pathlib import Path
+
+import pytest
+
+from triage.errors import ModelError
+from triage.imaging.photo import DecodedPhoto
+from triage.model.artifact import WEIGHTS_FILE, read_artifact
+from triage.model.engines.torch_exact import TorchEngine
+from triage.model.patches import resize_photo
+from triage.model.scorer import Scorer
+from triage.model.starter import STARTER_FOLDER, model_folder
+from triage.model.weights import load_network
+from triage.samples.drawing import Degradation, SkinTone, degrade, draw_skin_photo
+
+
+@pytest.fixture(scope="module")
+def scorer() -> Scorer:
+    card, weights = read_artifact(STARTER_FOLDER)
+    return Scorer.of(card, TorchEngine(load_network(card, weights)))
+
+
+def test_starter_is_found_by_its_name_and_any_other_model_by_its_folder() -> None:
+    assert model_folder("starter") == STARTER_FOLDER
+    assert model_folder("/models/mine") == Path("/models/mine")
+    with pytest.raises(ModelError):
+        read_artifact(model_folder("/models/mine"))
+
+
+def test_starter_fits_into_a_repository_and_says_what_it_is() -> None:
+    card, _ = read_artifact(STARTER_FOLDER)
+
+    assert (STARTER_FOLDER / WEIGHTS_FILE).stat().st_size <= 32 * 2**20
+    assert card.trained
+    assert card.is_evaluated
+    assert "not for care" in card.licence_notes
+    for owed in ("The University of Texas at Austin", "CC BY 4.0", "SqueezeNet"):
+        assert owed in card.licence_notes
+    assert card.metrics["test"]["auc"] > 0.842
+
+
+@pytest.mark.parametrize("degradation", list(Degradation))
+def test_score_of_a_drawn_photo_falls_when_it_is_spoiled(scorer: Scorer, degradation: Degradation) -> None:
+    photos = [draw_skin_photo(seed, tone=tone, size=(480, 480)) for seed, tone in ((1, SkinTone.II), (2, SkinTone.V))]
+    spoiled = [degrade(photo, degradation, 0.95, seed=3) for photo in photos]
+
+    before, after = (
+        [score.score for score in scorer.score([resize_photo(DecodedPhoto.of(photo)) for photo in pictures])]
+        for pictures in (photos, spoiled)
+    )
+
+    assert all(worse < better for worse, better in zip(after, before, strict=True))
+
+
+def test_sharp_drawings_of_every_skin_tone_pass(scorer: Scorer) -> None:
+    card, _ = read_artifact(STARTER_FOLDER)
+    photos = [draw_skin_photo(50 + seed, tone=tone, size=(600, 600)) for tone in SkinTone for seed in range(2)]
+
+    scores = [score.score for score in scorer.score([resize_photo(DecodedPhoto.of(photo)) for photo in photos])]
+
+    assert sum(score >= card.threshold for score in scores) >= 11  # of twelve

@@ -1,0 +1,110 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from triage.domain.messages import AssessedPhoto, ThreadHistory
+from triage.domain.states import Outcome, Reason
+from triage.retakes.policy import RetakePolicy, Verdict, guard_against_loops, judge_photos
+
+POLICY = RetakePolicy()
+NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
+RETAKE = Verdict(Outcome.RETAKE, Reason.NO_PHOTO_PASSED)
+
+
+def _photo(
+    score: float | None,
+    group: str | None = None,
+    *,
+    sha256: str | None = "a",
+    thresholds: dict[int, float] | None = None,
+) -> AssessedPhoto:
+    return AssessedPhoto(group, score, 0.5, thresholds or {}, sha256)
+
+
+@pytest.mark.parametrize(
+    ("scores", "outcome", "reason"),
+    [
+        ([0.5], Outcome.PASS, Reason.PHOTO_PASSED),
+        ([0.1, 0.9, 0.1], Outcome.PASS, Reason.PHOTO_PASSED),
+        ([None, 0.9], Outcome.PASS, Reason.PHOTO_PASSED),
+        ([0.49], Outcome.RETAKE, Reason.NO_PHOTO_PASSED),
+        ([0.1, 0.2], Outcome.RETAKE, Reason.NO_PHOTO_PASSED),
+        ([0.1, None], Outcome.UNCERTAIN, Reason.UNREADABLE_PHOTO),
+        ([None], Outcome.NOT_ASSESSABLE, Reason.NO_READABLE_PHOTO),
+        ([None, None], Outcome.NOT_ASSESSABLE, Reason.NO_READABLE_PHOTO),
+    ],
+)
+def test_group_is_judged_by_its_best_photo(scores: list[float | None], outcome: Outcome, reason: Reason) -> None:
+    assert judge_photos([_photo(score) for score in scores], POLICY) == Verdict(outcome, reason)
+
+
+@pytest.mark.parametrize(
+    ("groups", "outcome"),
+    [
+        ({"arm": [0.9], "leg": [0.9]}, Outcome.PASS),
+        ({"arm": [0.9, 0.1], "leg": [0.1]}, Outcome.RETAKE),
+        ({"arm": [None], "leg": [0.9]}, Outcome.NOT_ASSESSABLE),
+        ({"arm": [None], "leg": [0.1]}, Outcome.RETAKE),
+        ({"arm": [None, 0.1], "leg": [0.9]}, Outcome.UNCERTAIN),
+        ({"arm": [None, 0.1], "leg": [0.1]}, Outcome.RETAKE),
+    ],
+)
+def test_message_is_judged_by_its_worst_group(groups: dict[str, list[float | None]], outcome: Outcome) -> None:
+    photos = [_photo(score, group) for group, scores in groups.items() for score in scores]
+
+    assert judge_photos(photos, POLICY).outcome is outcome
+
+
+def test_threshold_is_that_of_the_photo_count_where_the_card_has_one() -> None:
+    thresholds = {2: 0.7}
+
+    assert judge_photos([_photo(0.6, thresholds=thresholds)], POLICY).outcome is Outcome.PASS
+    two = [_photo(0.6, thresholds=thresholds), _photo(0.6, thresholds=thresholds)]
+    assert judge_photos(two, POLICY).outcome is Outcome.RETAKE
+
+
+def test_best_score_near_the_threshold_goes_to_staff_when_the_policy_has_a_margin() -> None:
+    policy = RetakePolicy(uncertain_margin=0.05)
+
+    assert judge_photos([_photo(0.46)], policy) == Verdict(Outcome.UNCERTAIN, Reason.NEAR_THRESHOLD)
+    assert judge_photos([_photo(0.44)], policy).outcome is Outcome.RETAKE
+
+
+def _guard(history: ThreadHistory, *, opted_out: bool = False, photos: tuple[str, ...] = ("new",)) -> Verdict:
+    assessed = [_photo(0.1, sha256=sha256) for sha256 in photos]
+    return guard_against_loops(RETAKE, assessed, history, POLICY, opted_out=opted_out, now=NOW)
+
+
+def _asked(hours_ago: float, *, requests: int = 1, photos: tuple[str, ...] = ("old",)) -> ThreadHistory:
+    return ThreadHistory(requests, NOW - timedelta(hours=hours_ago), frozenset(photos))
+
+
+@pytest.mark.parametrize(
+    ("history", "reason"),
+    [
+        (ThreadHistory(), None),
+        (_asked(24), None),
+        (_asked(23.9), Reason.COOLDOWN),
+        (_asked(1000, requests=2), Reason.REQUEST_LIMIT),
+        (_asked(1000, photos=("new",)), Reason.IDENTICAL_RESEND),
+    ],
+)
+def test_patient_is_not_pestered(history: ThreadHistory, reason: Reason | None) -> None:
+    expected = RETAKE if reason is None else Verdict(Outcome.UNCERTAIN, reason)
+
+    assert _guard(history) == expected
+
+
+def test_new_photo_among_old_ones_is_no_identical_resend() -> None:
+    assert _guard(_asked(1000), photos=("old", "new")) == RETAKE
+    assert _guard(_asked(1000), photos=("old", "old")).reason is Reason.IDENTICAL_RESEND
+
+
+def test_opt_out_is_respected_whatever_else() -> None:
+    assert _guard(ThreadHistory(), opted_out=True) == Verdict(Outcome.UNCERTAIN, Reason.OPTED_OUT)
+
+
+def test_guard_leaves_all_but_retakes_alone() -> None:
+    passed = Verdict(Outcome.PASS, Reason.PHOTO_PASSED)
+
+    assert guard_against_loops(passed, [], _asked(0, requests=9), POLICY, opted_out=True, now=NOW) == passed

@@ -1,0 +1,192 @@
+import io
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from triage.blobs.source import PhotoSource
+from triage.blobs.store import BlobStore
+from triage.blobs.uris import UriPolicy
+from triage.domain.ids import AttachmentId, ModelVersionId, new_id
+from triage.domain.messages import ClaimedAttachment
+from triage.domain.photos import Failed, NotAssessable, Scored
+from triage.errors import ErrorCode, ModelError
+from triage.files.hashing import sha256_of
+from triage.imaging.decode import Decoder
+from triage.imaging.photo import DecodedPhoto
+from triage.model.engines.torch_exact import TorchEngine
+from triage.model.scorer import Scorer
+from triage.scoring.assessor import Judge, PhotoAssessor, map_or_bisect
+
+MODEL = ModelVersionId(new_id())
+
+
+def _double(poisonous: set[int]) -> tuple[Callable[[Sequence[int]], list[int]], list[int]]:
+    sizes: list[int] = []
+
+    def function(items: Sequence[int]) -> list[int]:
+        sizes.append(len(items))
+        if poisonous & set(items):
+            raise ValueError("one of these")
+        return [2 * item for item in items]
+
+    return function, sizes
+
+
+@pytest.mark.parametrize("poisonous", [set(), {0}, {5}, {7}, {2, 3}, set(range(8))])
+def test_only_items_that_fail_alone_have_no_result(poisonous: set[int]) -> None:
+    function, _ = _double(poisonous)
+
+    found = map_or_bisect(function, range(8))
+
+    assert found == [None if item in poisonous else 2 * item for item in range(8)]
+
+
+def test_one_bad_item_costs_a_few_calls_and_none_where_all_is_well() -> None:
+    function, sizes = _double(set())
+    map_or_bisect(function, range(64))
+    assert sizes == [64]
+
+    function, sizes = _double({17})
+    map_or_bisect(function, range(64))
+    assert len(sizes) == 13  # the whole, then two halves at each of six levels
+
+
+def test_broken_model_is_not_blamed_on_a_photo() -> None:
+    def function(items: Sequence[int]) -> list[int]:
+        raise ModelError("the weights are gone")
+
+    with pytest.raises(ModelError):
+        map_or_bisect(function, [1, 2])
+
+
+class FailsOnBlack(nn.Module):
+    """Raises for a batch with a black photo in it; else every logit is the same."""
+
+    def forward(self, photos: Tensor) -> Tensor:
+        if bool((photos.flatten(1).max(dim=1).values == 0).any()):
+            raise RuntimeError("a kernel gave up")
+        return torch.zeros(len(photos), 5, 4)
+
+
+def test_each_attachment_gets_what_it_deserves(tmp_path: Path, jpeg: Callable[..., bytes]) -> None:
+    blobs = BlobStore(str(tmp_path / "blobs"))
+    black = _black_jpeg()
+
+    def claimed(data: bytes | None = None, uri: str | None = None) -> ClaimedAttachment:
+        return ClaimedAttachment(AttachmentId(new_id()), blobs.put(data) if data else None, uri, 1)
+
+    good, truncated, poison, other = claimed(jpeg(1)), claimed(jpeg(2)[:800]), claimed(black), claimed(jpeg(3))
+    refused = claimed(uri="file:///etc/passwd")
+    with ThreadPoolExecutor(2) as decoders, Decoder() as decoder:
+        assessor = PhotoAssessor(
+            Judge(
+                MODEL,
+                threshold=0.5,
+                scorer=Scorer(TorchEngine(FailsOnBlack(), photos_per_call=8), good_votes=2),
+            ),
+            source=PhotoSource(blobs, UriPolicy([], max_bytes=1)),
+            decoder=decoder,
+            threads=decoders,
+        )
+        batch = assessor.prepare([good, truncated, poison, other, refused])()
+
+    found = {item.id: item for item in batch.assessments}
+    assert (batch.model_version_id, batch.threshold) == (MODEL, 0.5)
+    for scored, data in ((good, jpeg(1)), (other, jpeg(3))):
+        item = found[scored.id]
+        assert isinstance(item, Scored)
+        assert item.acceptable  # one half is at the threshold
+        assert (item.facts.sha256, item.facts.width, item.facts.height) == (sha256_of(data), 96, 96)
+    assert found[truncated.id] == NotAssessable(
+        truncated.id, ErrorCode.TRUNCATED, sha256_of(jpeg(2)[:800]), "image/jpeg"
+    )
+    assert found[poison.id] == Failed(poison.id, ErrorCode.SCORING_FAILED)
+    assert found[refused.id] == NotAssessable(refused.id, ErrorCode.URI_NOT_ALLOWED, None)
+
+
+class Constant(nn.Module):
+    """Gives every patch the same logit."""
+
+    def __init__(self, logit: float) -> None:
+        super().__init__()
+        self.logit = logit
+
+    def forward(self, photos: Tensor) -> Tensor:
+        return torch.full((len(photos), 5, 4), self.logit)
+
+
+def test_models_in_the_shadow_score_the_same_photos_at_their_own_threshold(
+    tmp_path: Path, jpeg: Callable[..., bytes]
+) -> None:
+    blobs = BlobStore(str(tmp_path / "blobs"))
+    photo = ClaimedAttachment(AttachmentId(new_id()), blobs.put(jpeg(1)), None, 1)
+    broken = ClaimedAttachment(AttachmentId(new_id()), blobs.put(jpeg(2)[:300]), None, 1)
+    other = ModelVersionId(new_id())
+
+    def judge(id_: ModelVersionId, logit: float, threshold: float) -> Judge:
+        scorer = Scorer(TorchEngine(Constant(logit)), good_votes=2)
+        return Judge(id_, threshold, scorer)
+
+    with ThreadPoolExecutor(2) as decoders, Decoder() as decoder:
+        assessor = PhotoAssessor(
+            judge(MODEL, 0.0, 0.4),
+            source=PhotoSource(blobs, UriPolicy([], max_bytes=1)),
+            decoder=decoder,
+            threads=decoders,
+            shadows=[judge(other, 2.0, 0.9)],
+        )
+        batch = assessor.prepare([photo, broken])()
+
+    [shadow] = batch.shadows
+    [scored] = [item for item in batch.assessments if isinstance(item, Scored)]
+    [shadowed] = shadow.assessments
+    assert isinstance(shadowed, Scored)
+    assert (shadow.model_version_id, shadow.threshold) == (other, 0.9)
+    assert (scored.id, scored.score.score, scored.acceptable) == (photo.id, 0.5, True)
+    assert (shadowed.id, shadowed.acceptable) == (photo.id, False)
+    assert shadowed.score.score == pytest.approx(1 / (1 + math.exp(-2)))
+
+
+def _black_jpeg() -> bytes:
+
+    file = io.BytesIO()
+    Image.new("RGB", (96, 96)).save(file, "JPEG")
+    return file.getvalue()
+
+
+class Crashing(Decoder):
+    """Raises what nobody foresaw, for one photo."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__()
+        self._data = data
+
+    def decode(self, data: bytes) -> DecodedPhoto:
+        if data == self._data:
+            raise ZeroDivisionError
+        return super().decode(data)
+
+
+def test_photo_alone_fails_when_preparing_it_raises_what_nobody_foresaw(
+    tmp_path: Path, jpeg: Callable[..., bytes]
+) -> None:
+    blobs = BlobStore(str(tmp_path / "blobs"))
+    good, bad = (ClaimedAttachment(AttachmentId(new_id()), blobs.put(jpeg(seed)), None, 1) for seed in (1, 2))
+    with ThreadPoolExecutor(2) as decoders:
+        assessor = PhotoAssessor(
+            Judge(MODEL, threshold=0.5, scorer=Scorer(TorchEngine(Constant(0.0)), good_votes=2)),
+            source=PhotoSource(blobs, UriPolicy([], max_bytes=1)),
+            decoder=Crashing(jpeg(2)),
+            threads=decoders,
+        )
+        batch = assessor.prepare([good, bad])()
+
+    found = {item.id: item for item in batch.assessments}
+    assert isinstance(found[good.id], Scored)
+    assert found[bad.id] == Failed(bad.id, ErrorCode.SCORING_FAILED)  # an attempt that counts, so it ends some day

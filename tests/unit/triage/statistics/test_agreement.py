@@ -1,0 +1,75 @@
+from itertools import combinations
+
+import numpy as np
+import pytest
+from sklearn.metrics import cohen_kappa_score
+
+from triage.statistics.agreement import Level, krippendorff_alpha, pairwise_kappa
+
+_ = np.nan
+KRIPPENDORFF_2011 = np.array(  # example C of Computing Krippendorff's alpha-reliability: 4 observers, 12 units
+    [
+        [1, 2, 3, 3, 2, 1, 4, 1, 2, _, _, _],
+        [1, 2, 3, 3, 2, 2, 4, 1, 2, 5, _, 3],
+        [_, 3, 3, 3, 2, 3, 4, 2, 2, 5, 1, _],
+        [1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, _],
+    ]
+).T
+
+
+@pytest.mark.parametrize(("level", "published"), [("nominal", 0.743), ("ordinal", 0.815), ("interval", 0.849)])
+def test_alpha_is_the_published_one_when_the_worked_example_is_given(level: Level, published: float) -> None:
+    assert krippendorff_alpha(KRIPPENDORFF_2011, level) == pytest.approx(published, abs=5e-4)
+
+
+def test_nominal_alpha_equals_its_definition_when_computed_pair_by_pair() -> None:
+    units = [[value for value in row if not np.isnan(value)] for row in KRIPPENDORFF_2011]
+    units = [unit for unit in units if len(unit) > 1]  # the last unit has a single rating and does not count
+    values = [value for unit in units for value in unit]
+    n = len(values)
+    assert (len(units), n) == (11, 40)
+    observed = sum(2 * sum(a != b for a, b in combinations(unit, 2)) / (len(unit) - 1) for unit in units) / n
+    expected = 2 * sum(a != b for a, b in combinations(values, 2)) / (n * (n - 1))
+
+    assert krippendorff_alpha(KRIPPENDORFF_2011) == pytest.approx(1 - observed / expected)
+
+
+@pytest.mark.parametrize("level", ["nominal", "ordinal", "interval"])
+def test_alpha_is_one_when_all_agree_and_about_zero_when_they_guess(level: Level) -> None:
+    guesses = np.random.default_rng(0).integers(0, 5, (5000, 4)).astype(float)
+
+    assert krippendorff_alpha([[0, 0], [1, 1], [3, 3]], level) == 1
+    assert krippendorff_alpha(guesses, level) == pytest.approx(0, abs=0.02)
+
+
+def test_alpha_is_none_when_nothing_can_be_compared() -> None:
+    assert krippendorff_alpha([[1, _], [_, 2]]) is None
+    assert krippendorff_alpha([[1, 1], [1, 1]]) is None
+
+
+def test_kappa_of_each_pair_equals_that_of_scikit_learn_when_ratings_are_missing() -> None:
+    random = np.random.default_rng(1)
+    truth = random.integers(0, 2, 200)
+    ratings = np.where(random.random((200, 3)) < 0.8, truth[:, np.newaxis], random.integers(0, 2, (200, 3))).astype(
+        float
+    )
+    ratings[random.random(ratings.shape) < 0.1] = _
+
+    kappas = pairwise_kappa(ratings)
+
+    assert list(kappas) == [(0, 1), (0, 2), (1, 2)]
+    for (a, b), kappa in kappas.items():
+        both = ~np.isnan(ratings[:, [a, b]]).any(axis=1)
+        assert 100 < both.sum() < 200
+        assert kappa == pytest.approx(cohen_kappa_score(ratings[both, a], ratings[both, b]))
+
+
+def test_kappa_is_none_when_two_reviewers_share_no_photo_or_say_one_thing() -> None:
+    assert pairwise_kappa([[1, _, 1], [_, 0, 1]]) == {(0, 1): None, (0, 2): None, (1, 2): pytest.approx(0)}
+
+
+def test_agreement_refuses_when_ratings_are_no_table() -> None:
+    with pytest.raises(ValueError, match="shape"):
+        krippendorff_alpha([1, 2, 3])
+    with pytest.raises(ValueError, match="shape"):
+        pairwise_kappa([[1, np.inf]])

@@ -1,0 +1,121 @@
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+import torch
+from torch import Tensor
+from torchvision.models import VGG16_Weights
+
+from triage.domain.card import Card
+from triage.errors import ModelError, UsageError
+from triage.model.artifact import write_artifact
+from triage.model.network import IndependentHead, OrdinalVGG16, draw_network
+from triage.model.weights import weights_of
+from triage.training.config import TrainingConfig
+from triage.training.initial import initial_network
+
+
+@pytest.fixture(scope="module")
+def imagenet_format() -> dict[str, Tensor]:
+    """Random weights under the names of torchvision's VGG16, its classifier in small."""
+    convolutions = draw_network(seed=7).features.state_dict()
+    return {f"features.{name}": weights for name, weights in convolutions.items()} | {
+        "classifier.0.weight": torch.zeros(2, 2)
+    }
+
+
+def _has(network: OrdinalVGG16, weights: dict[str, Tensor]) -> bool:
+    own = network.features.state_dict()
+    return all(torch.equal(own[name], weights[f"features.{name}"]) for name in own)
+
+
+def test_convolutions_are_those_of_the_file_and_the_head_is_new(
+    tmp_path: Path, imagenet_format: dict[str, Tensor]
+) -> None:
+    path = tmp_path / "vgg16.pth"
+    torch.save(imagenet_format, path)
+
+    network, started_from = initial_network(str(path), TrainingConfig(n_reviewers=3))
+
+    assert started_from == "file"
+    assert _has(network, imagenet_format)
+    assert network.head.bias.shape == (3,)
+
+
+def test_file_is_refused_when_its_hash_is_not_that_of_its_name(
+    tmp_path: Path, imagenet_format: dict[str, Tensor]
+) -> None:
+    torch.save(imagenet_format, tmp_path / "plain.pth")
+    digest = hashlib.sha256((tmp_path / "plain.pth").read_bytes()).hexdigest()
+    right, wrong = tmp_path / f"vgg16-{digest[:8]}.pth", tmp_path / "vgg16-397923af.pth"
+    for path in (right, wrong):
+        path.write_bytes((tmp_path / "plain.pth").read_bytes())
+
+    assert _has(initial_network(str(right), TrainingConfig())[0], imagenet_format)
+    with pytest.raises(ModelError, match="SHA-256"):
+        initial_network(str(wrong), TrainingConfig())
+
+
+class _RunsCode:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return Path.touch, (Path("/var/tmp/triage-unpickled"),)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("content", [{"features.0.weight": torch.zeros(1)}, [1, 2], {"features": _RunsCode()}])
+def test_file_is_refused_when_it_holds_anything_else(tmp_path: Path, content: object) -> None:
+    path = tmp_path / "other.pth"
+    torch.save(content, path)
+
+    with pytest.raises(ModelError):
+        initial_network(str(path), TrainingConfig())
+    assert not Path("/var/tmp/triage-unpickled").exists()
+
+
+def test_missing_file_is_named_with_the_choices() -> None:
+    with pytest.raises(UsageError, match="imagenet, starter, random"):
+        initial_network("/nonexistent", TrainingConfig())
+
+
+def test_imagenet_weights_come_through_torchvisions_api_with_progress_and_hash_check(
+    monkeypatch: pytest.MonkeyPatch, imagenet_format: dict[str, Tensor]
+) -> None:
+    asked: list[dict[str, object]] = []
+
+    def get_state_dict(_: object, **arguments: object) -> dict[str, Tensor]:
+        asked.append(arguments)
+        return imagenet_format
+
+    monkeypatch.setattr(VGG16_Weights, "get_state_dict", get_state_dict)
+
+    network, started_from = initial_network("imagenet", TrainingConfig())
+
+    assert asked == [{"progress": True, "check_hash": True, "weights_only": True}]
+    assert started_from == "imagenet"
+    assert _has(network, imagenet_format)
+
+
+def test_error_says_what_to_do_when_imagenet_weights_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    def get_state_dict(_: object, **arguments: object) -> None:
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(VGG16_Weights, "get_state_dict", get_state_dict)
+
+    with pytest.raises(ModelError, match="--init FILE"):
+        initial_network("imagenet", TrainingConfig())
+
+
+def test_training_goes_on_from_a_model_and_keeps_its_head_when_it_fits(tmp_path: Path) -> None:
+    card = Card(name="before", trained=True, threshold=0.5, threshold_chosen_by="t", created_at=datetime.now(UTC))
+    before = draw_network(seed=3)
+    write_artifact(tmp_path / "model", card, weights_of(before))
+
+    same, started_from = initial_network(str(tmp_path / "model"), TrainingConfig())
+    other, _ = initial_network(str(tmp_path / "model"), TrainingConfig(head="independent", n_reviewers=6))
+
+    assert started_from.startswith("model before ")
+    assert torch.equal(same.head.weight, before.head.weight)
+    assert isinstance(other.head, IndependentHead)
+    assert other.head.weight.shape == (6, 25088)
+    assert torch.equal(other.features[0].weight, before.features[0].weight)

@@ -1,0 +1,208 @@
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from triage.dataset.manifest import LabelledPhoto
+from triage.model.network import CoralHead
+from triage.model.patches import five_patches
+from triage.training.checkpoint import TrainingState, read_checkpoint, write_checkpoint
+from triage.training.config import TrainingConfig
+from triage.training.loop import coral_loss, count_rank_violations, predict, train
+from triage.training.photos import PhotoSet
+
+CPU = torch.device("cpu")
+
+
+class BrightnessNetwork(nn.Module):
+    """A real CORAL head over each patch's mean brightness: it trains in milliseconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.convolution = nn.Conv2d(1, 1, 1)  # stands in for the frozen ones
+        self.head = CoralHead(1, 4)
+
+    def forward(self, photos: Tensor) -> Tensor:
+        brightness = five_patches(photos).float().mean(dim=(2, 3, 4)) / 255  # (N, 5)
+        logits: Tensor = self.head(brightness.unsqueeze(-1))
+        return logits
+
+    def freeze_convolutions(self, n: int) -> None:
+        self.convolution.requires_grad_(n == 0)
+
+
+class Listener:
+    """Keeps what it hears."""
+
+    def __init__(self, on_batch: Callable[[int, float], None] = lambda *_: None) -> None:
+        self.epochs: list[int] = []
+        self._on_batch = on_batch
+
+    def on_batch(self, epoch: int, share: float) -> None:
+        self._on_batch(epoch, share)
+
+    def on_epoch(self, state: TrainingState) -> None:
+        self.epochs.append(state.epochs[-1].number)
+
+
+def _photos(brightness: Sequence[int], votes: Sequence[int]) -> PhotoSet:
+    photos = torch.stack([torch.full((3, 448, 448), value, dtype=torch.uint8) for value in brightness])
+    return PhotoSet(photos, torch.tensor(votes), [LabelledPhoto(Path(), vote) for vote in votes])
+
+
+TRAINING = _photos([0, 20, 60, 120, 130, 180, 220, 255], [0, 0, 1, 2, 2, 3, 4, 4])
+VALIDATION = _photos([10, 110, 140, 240], [0, 1, 3, 4])
+NOTHING = PhotoSet(torch.empty((0, 3, 448, 448), dtype=torch.uint8), torch.empty(0, dtype=torch.int64), [])
+
+
+def _config(**fields: object) -> TrainingConfig:
+    given: dict[str, object] = {"epochs": 15, "batch_photos": 4, "learning_rate": 0.5, "weight_decay": 0.0}
+    return TrainingConfig.model_validate(given | fields)
+
+
+def _train(
+    config: TrainingConfig,
+    network: BrightnessNetwork | None = None,
+    *,
+    validation: PhotoSet = VALIDATION,
+    observer: Listener | None = None,
+    resume: TrainingState | None = None,
+) -> tuple[BrightnessNetwork, TrainingState]:
+    network = network or BrightnessNetwork()
+    state = train(
+        network,  # type: ignore[arg-type]  # stands in for VGG16
+        TRAINING,
+        validation,
+        config,
+        device=CPU,
+        observer=observer or Listener(),
+        resume=resume,
+    )
+    return network, state
+
+
+def test_loss_is_the_one_worked_out_by_hand() -> None:
+    logits = torch.tensor([[2.0, 0.0, -1.0, -3.0]]).expand(5, 4)[None]  # every patch alike
+    p = [1 / (1 + math.exp(-x)) for x in (2.0, 0.0, -1.0, -3.0)]
+
+    loss = coral_loss(logits, torch.tensor([2]))
+
+    expected = -(math.log(p[0]) + math.log(p[1]) + math.log(1 - p[2]) + math.log(1 - p[3]))
+    assert loss.item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_loss_is_that_of_the_photo_and_not_of_its_patches() -> None:
+    logits = torch.tensor([4.0, -4.0, 4.0, -4.0, 0.0]).view(1, 5, 1).expand(1, 5, 4)
+
+    assert coral_loss(logits, torch.tensor([4])).item() == pytest.approx(4 * math.log(2), abs=1e-5)
+
+
+def test_loss_looks_at_the_worst_patch_when_pooling_takes_the_smallest() -> None:
+    logits = torch.tensor([4.0, -4.0, 4.0, 0.0, 4.0]).view(1, 5, 1).expand(1, 5, 4)
+
+    loss = coral_loss(logits, torch.tensor([0]), "min")
+
+    assert loss.item() == pytest.approx(-4 * math.log(1 - 1 / (1 + math.exp(4))), abs=1e-5)
+
+
+def test_training_learns_an_order_that_is_there() -> None:
+    listener = Listener()
+    network, state = _train(_config(), observer=listener)
+
+    assert listener.epochs == list(range(1, 16))
+    assert state.epochs[-1].train_loss < 0.8 * state.epochs[0].train_loss
+    assert state.epochs[-1].validation_auc == 1.0
+    scores = predict(network, VALIDATION, _config())[:, 1].tolist()  # type: ignore[arg-type]
+    assert scores == sorted(scores)
+    assert len(set(scores)) == 4
+
+
+def test_training_is_the_same_when_the_seed_is() -> None:
+    first, again, other = (_train(_config(seed=seed))[0].head.weight.item() for seed in (1, 1, 2))
+
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.parametrize("stopped_after", [1, 7, 14])
+def test_resumed_training_ends_in_the_very_same_weights(tmp_path: Path, stopped_after: int) -> None:
+    """Through a checkpoint on disk, as a new process would."""
+    config, path = _config(momentum=0.9, learning_rate=0.05), tmp_path / "checkpoint.safetensors"
+
+    class StoppedError(Exception):
+        pass
+
+    class Stops(Listener):
+        def on_epoch(self, state: TrainingState) -> None:
+            write_checkpoint(path, state, run="r")
+            if len(state.epochs) == stopped_after:
+                raise StoppedError
+
+    whole, whole_state = _train(config)
+    with pytest.raises(StoppedError):
+        _train(config, observer=Stops())
+    torch.rand(100)  # the process-wide generator must not matter
+    resumed, state = _train(config, resume=read_checkpoint(path, run="r"))
+
+    for name, weights in whole.state_dict().items():
+        assert torch.equal(weights, resumed.state_dict()[name]), name
+    for one, other in zip(whole_state.epochs, state.epochs, strict=True):
+        assert (one.train_loss, one.validation_loss, one.is_best) == (
+            other.train_loss,
+            other.validation_loss,
+            other.is_best,
+        )
+
+
+def test_biases_are_in_order_after_every_step() -> None:
+    network = BrightnessNetwork()
+    batches = 0
+
+    def check(epoch: int, share: float) -> None:
+        nonlocal batches
+        batches += 1
+        assert bool((network.head.bias.diff() <= 0).all())
+
+    _train(_config(learning_rate=5.0), network, validation=NOTHING, observer=Listener(check))
+    assert batches >= 16
+
+
+def test_training_stops_early_and_keeps_the_best_epoch() -> None:
+    misleading = _photos([0, 255], [4, 0])  # the more is learned, the worse it is for these
+
+    network, state = _train(_config(epochs=50, patience=3), validation=misleading)
+
+    best = min(state.epochs, key=lambda epoch: epoch.judged)
+    assert len(state.epochs) == best.number + 3 < 50
+    assert state.best_epoch == best
+    assert torch.equal(network.head.bias, state.best["head.bias"])
+
+
+def test_frozen_convolutions_stay_as_they_are() -> None:
+    before = BrightnessNetwork().convolution.weight.item()
+
+    network, _ = _train(_config(weight_decay=0.1))
+
+    assert network.convolution.weight.item() == before
+
+
+def test_observer_can_end_the_training() -> None:
+    class StopError(Exception):
+        pass
+
+    def stop(epoch: int, share: float) -> None:
+        if (epoch, share) == (2, 0.5):
+            raise StopError
+
+    with pytest.raises(StopError):
+        _train(_config(), observer=Listener(stop))
+
+
+def test_rank_violations_are_counted_by_photo() -> None:
+    cumulative = torch.tensor([[0.9, 0.5, 0.2], [0.5, 0.6, 0.1], [0.1, 0.2, 0.3], [0.4, 0.4, 0.4]])
+
+    assert count_rank_violations(cumulative) == 2

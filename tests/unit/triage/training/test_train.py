@@ -1,0 +1,179 @@
+"""A whole model from a handful of photos: the real VGG16, for one epoch."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from triage.dataset.manifest import Box, LabelledPhoto, Manifest, Split
+from triage.domain.card import read_card
+from triage.errors import UsageError
+from triage.imaging.decode import Decoder
+from triage.imaging.photo import DecodedPhoto
+from triage.model.artifact import check_weights, write_artifact
+from triage.model.engines.torch_exact import TorchEngine
+from triage.model.patches import resize_photo
+from triage.model.scorer import Scorer
+from triage.model.weights import load_network
+from triage.training.checkpoint import TrainingState
+from triage.training.config import TrainingConfig
+from triage.training.photos import load_photos
+from triage.training.train import TrainedModel, train_model
+
+CPU = torch.device("cpu")
+
+
+class Silent:
+    def __init__(self) -> None:
+        self.photos: list[tuple[int, int]] = []
+
+    def on_photos(self, done: int, total: int) -> None:
+        self.photos.append((done, total))
+
+    def on_batch(self, epoch: int, share: float) -> None: ...
+
+    def on_epoch(self, state: TrainingState) -> None: ...
+
+    def on_evaluation(self) -> None: ...
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Manifest:
+    """Sharp photos are good and flat ones are bad; one cannot be read."""
+    random = np.random.default_rng(0)
+    photos = []
+    for index, (votes, split) in enumerate(
+        [(4, "train"), (0, "train"), (4, "validation"), (0, "validation"), (3, "test"), (1, "test"), (2, "train")]
+    ):
+        path = tmp_path / f"{index}.png"
+        pixels = random.integers(0, 256 if votes > 1 else 8, (80, 100, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
+        photos.append(
+            LabelledPhoto(path, votes, split=Split(split), source="phone", fitzpatrick="V", rating=votes * 20)
+        )
+    photos[-1].path.write_bytes(b"no photo")
+    return Manifest(tuple(photos), 4)
+
+
+def _train(manifest: Manifest, folder: Path, **config: object) -> tuple[TrainedModel, Silent]:
+    observer = Silent()
+    trained = train_model(
+        manifest,
+        TrainingConfig.model_validate({"epochs": 1, "batch_photos": 2} | config),
+        name="small",
+        init="random",
+        folder=folder,
+        device=CPU,
+        decoder=Decoder(),
+        observer=observer,
+    )
+    return trained, observer
+
+
+def test_model_comes_with_a_card_that_says_how_it_was_made_and_how_good_it_is(
+    manifest: Manifest, tmp_path: Path
+) -> None:
+    trained, observer = _train(manifest, tmp_path / "run", seed=5)
+
+    card = trained.card
+    assert observer.photos[-1] == (7, 7)
+    assert trained.unreadable == 1
+    assert card.data_summary == {
+        "photos": {"train": 2, "validation": 2, "test": 2},
+        "votes": {"train": [1, 0, 0, 0, 1], "validation": [1, 0, 0, 0, 1], "test": [0, 1, 0, 1, 0]},
+        "unreadable": 1,
+    }
+    assert card.training_settings["seed"] == 5
+    assert card.training_settings["started_from"] == "random"
+    assert card.is_evaluated
+    assert set(card.metrics) == {"train", "validation", "test"}
+    test = card.metrics["test"]
+    assert (test["n"], test["n_good"], test["threshold"], test["rank_violations"]) == (2, 1, card.threshold, 0)
+    assert set(test["groups"]) == {"source", "fitzpatrick"}
+    assert set(test["groups"]["fitzpatrick"]) == {"IV-VI"}
+    assert card.recalibration is None or card.recalibration.slope > 0
+    assert len(card.learning_curve) == 1
+    written = write_artifact(tmp_path / "model", card, trained.weights)
+    check_weights(written, trained.weights)
+    assert read_card(written.model_dump_json()) == written
+
+
+def test_scorer_gives_the_scores_that_the_card_was_evaluated_with(manifest: Manifest, tmp_path: Path) -> None:
+    """Pooling and recalibration are applied in scoring as they were in the evaluation."""
+    trained, _ = _train(manifest, tmp_path / "run", pooling="min")
+    card = write_artifact(tmp_path / "model", trained.card, trained.weights)
+    scorer = Scorer.of(card, TorchEngine(load_network(card, trained.weights)))
+    photos = [label for label in manifest.photos if label.split is Split.TEST]
+
+    scores = [
+        scorer.score([resize_photo(DecodedPhoto.of(Image.open(label.path).convert("RGB")))])[0].score
+        for label in photos
+    ]
+
+    test = card.metrics["test"]
+    accepted = [score >= card.threshold for score in scores]
+    assert [accepted[0], accepted[1]] == [test["tp"] == 1, test["fp"] == 1]
+    predicted = [b["predicted"] for b in test["calibration"]["bins"]]
+    assert sorted(scores) == pytest.approx(sorted(predicted), abs=1e-5)
+
+
+def test_independent_heads_are_trained_and_their_violations_counted(manifest: Manifest, tmp_path: Path) -> None:
+    trained, _ = _train(manifest, tmp_path / "run", head="independent", recalibrate=False, threshold_from="train")
+
+    assert trained.card.head == "independent"
+    assert trained.card.recalibration is None
+    assert trained.card.threshold_chosen_by == "Youden's index on 2 train photos"
+    assert isinstance(trained.card.metrics["test"]["rank_violations"], int)
+
+
+def test_training_is_refused_when_no_photo_can_be_read(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"text")
+    manifest = Manifest((LabelledPhoto(tmp_path / "a.jpg", 2, split=Split.TRAIN),), 4)
+
+    with pytest.raises(UsageError, match="no photo of the training split"):
+        _train(manifest, tmp_path / "run")
+
+
+def test_photo_is_cropped_to_its_region_of_interest_when_that_is_asked_for(tmp_path: Path) -> None:
+    pixels = np.zeros((100, 100, 3), dtype=np.uint8)
+    pixels[50:, 50:] = 200
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    label = LabelledPhoto(tmp_path / "a.png", 2, box=Box(50, 50, 100, 100))
+
+    whole, _ = load_photos([label], tmp_path / "whole", Decoder())
+    cropped, _ = load_photos([label], tmp_path / "cropped", Decoder(), region_of_interest=True)
+
+    assert whole.photos.float().mean() == pytest.approx(50, abs=2)
+    assert bool((cropped.photos == 200).all())
+
+
+def test_region_of_interest_is_cut_off_at_the_photo_and_never_made_up(tmp_path: Path) -> None:
+    Image.new("RGB", (100, 80), (200, 200, 200)).save(tmp_path / "a.png")
+    boxes = [Box(10, 10, 10**9, 10**9), Box(100, 0, 120, 20)]
+    labels = [LabelledPhoto(tmp_path / "a.png", 2, box=box) for box in boxes]
+
+    with Decoder() as decoder:
+        photos, left_out = load_photos(labels, tmp_path / "photos", decoder, region_of_interest=True)
+
+    assert (len(photos), left_out) == (1, 1)
+    assert bool((photos.photos == 200).all())
+
+
+def test_model_is_made_of_its_checkpoint_when_what_it_began_with_is_gone(manifest: Manifest, tmp_path: Path) -> None:
+    first, _ = _train(manifest, tmp_path / "run")
+
+    again = train_model(
+        manifest,
+        TrainingConfig(epochs=1, batch_photos=2),
+        name="small",
+        init="/nonexistent",
+        folder=tmp_path / "run",
+        device=CPU,
+        decoder=Decoder(),
+        observer=Silent(),
+    )
+
+    assert again.weights == first.weights
+    assert again.card.training_settings["started_from"] == "random"

@@ -1,0 +1,175 @@
+"""The commands that others script against: names, options and JSON."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+
+from tests.unit.worker.cli.conftest import Result
+from triage.domain.card import Card
+from triage.model.artifact import write_artifact
+from triage.model.network import draw_network
+from triage.model.weights import weights_of
+from worker.cli import _COMMANDS, cli
+from worker.services import services
+
+Triage: TypeAlias = Callable[..., Result]
+
+KEYS = {
+    "enqueue": "message_id id attachments[] created",
+    "explain": """
+        message_id id source thread role locale opted_out received_at forgotten_at outcome reason decided_by
+        attachments[] decisions[] retake_requests[] audit[]
+    """,
+    "retakes": "id message_id source thread locale status created_at model",
+    "report": """
+        since until messages photos errors retention retake_requests overrides scores[] shadows[]
+        oldest_pending_seconds by[] groups[]
+    """,
+}
+
+
+@pytest.fixture
+def scored(triage: Triage, model_folder: Path, tmp_path: Path, jpeg: Callable[..., bytes]) -> str:
+    """A message with one photo that failed, scored in this process; its id."""
+    (tmp_path / "photo.jpg").write_bytes(jpeg(1))
+    assert triage("models", "add", model_folder).code == 0
+    assert triage("models", "promote", "strict").code == 0
+    assert triage("enqueue", tmp_path / "photo.jpg", "--message-id", "m-1", "--source", "ehr").code == 0
+    services().scoring.drain()
+    assert triage("wait", "--message-id", "m-1", "--timeout", "5").code == 0
+    return "m-1"
+
+
+def test_every_command_explains_itself() -> None:
+    for name in _COMMANDS:
+        command = cli.get_command(None, name)  # type: ignore[arg-type]  # the context is not used
+        assert command is not None
+        assert command.help
+
+
+def test_enqueue_changes_nothing_when_the_ids_are_known(
+    triage: Triage, tmp_path: Path, jpeg: Callable[..., bytes]
+) -> None:
+    (tmp_path / "photo.jpg").write_bytes(jpeg(1))
+    command = ("enqueue", tmp_path / "photo.jpg", "--message-id", "m-1", "--json")
+
+    first, again = triage(*command).json, triage(*command).json
+
+    assert {"message_id", "attachments", "created"} <= set(first)
+    assert (first["created"], again["created"]) == (True, False)
+    assert first["attachments"] == again["attachments"]
+
+
+def test_explain_tells_the_whole_history(triage: Triage, scored: str) -> None:
+    override = ["override", scored, "--decision", "pass", "--by", "nurse-7", "--reason", "sharp enough"]
+    assert triage(*override).code == 0
+
+    story = triage("explain", scored, "--json").json
+
+    assert (story["outcome"], story["decided_by"]) == ("pass", "person")
+    [attachment] = story["attachments"]
+    [verdict] = attachment["verdicts"]
+    assert verdict["model"] == "strict"
+    assert not verdict["acceptable"]
+    assert [decision["outcome"] for decision in story["decisions"]] == ["retake", "pass"]
+    assert story["decisions"][1]["note"] == "sharp enough"
+    assert [request["status"] for request in story["retake_requests"]] == ["withdrawn"]
+    assert "message.overridden" in [event["action"] for event in story["audit"]]
+    assert "nurse-7" in triage("explain", scored).out
+
+
+def test_retake_request_is_claimed_and_acknowledged_once(triage: Triage, scored: str) -> None:
+    [listed] = triage("retakes", "list", "--json").json
+    [claimed] = triage("retakes", "claim", "--by", "ehr", "--json").json
+
+    assert (listed["message_id"], listed["status"]) == (scored, "flagged")
+    assert claimed["id"] == listed["id"]
+    assert triage("retakes", "claim", "--by", "ehr", "--json").json == []
+    assert triage("retakes", "ack", claimed["id"], "--token", listed["id"]).code == 1  # not the token
+    assert triage("retakes", "ack", claimed["id"], "--token", claimed["token"]).code == 0
+    assert triage("retakes", "ack", claimed["id"], "--token", claimed["token"]).code == 0  # a repeated ack is harmless
+    [sent] = triage("retakes", "list", "--json").json
+    assert (sent["id"], sent["status"]) == (listed["id"], "sent")
+
+
+def test_report_says_the_same_in_every_format(triage: Triage, scored: str, tmp_path: Path) -> None:
+    document = triage("report", "--format", "json").json
+    rows = list(csv.DictReader(io.StringIO(triage("report", "--by", "source", "--format", "csv").out)))
+    table = triage("report", "--by", "source").out
+    page = tmp_path / "report.html"
+
+    assert document["messages"]["total"] == document["messages"]["retake"] == 1
+    assert document["messages"]["retake_rate"] == 1
+    assert rows[0]["source"] == "ehr"
+    assert float(rows[0]["retake_rate"]) == 1
+    assert "ehr" in table
+    assert "100.0 %" in table
+    assert triage("report", "--format", "html", "-o", page).code == 0
+    assert "100.0 %" in page.read_text(encoding="utf-8")
+
+
+def test_json_has_its_keys_and_no_others(triage: Triage, scored: str, tmp_path: Path) -> None:
+    documents = {
+        "enqueue": triage("enqueue", tmp_path / "photo.jpg", "--json").json,
+        "explain": triage("explain", scored, "--json").json,
+        "retakes": triage("retakes", "list", "--json").json[0],
+        "report": triage("report", "--by", "day", "--by", "model", "--format", "json").json,
+    }
+
+    found = {
+        name: [f"{key}[]" if isinstance(value, list) else key for key, value in document.items()]
+        for name, document in documents.items()
+    }
+    assert found == {name: keys.split() for name, keys in KEYS.items()}
+
+
+def test_json_is_one_document_and_logs_go_to_stderr(
+    triage: Triage, environment: Callable[[str, str], None], tmp_path: Path, jpeg: Callable[..., bytes]
+) -> None:
+    environment("REDIS__URL", "redis://127.0.0.1:1/0")
+    environment("REDIS__SOCKET_TIMEOUT_SECONDS", "1")
+    (tmp_path / "photo.jpg").write_bytes(jpeg(1))
+
+    result = triage("enqueue", tmp_path / "photo.jpg", "--json")
+
+    assert json.loads(result.out)["created"]
+    assert "redis.unavailable" in result.err
+
+
+def test_untrained_model_goes_live_only_by_an_explicit_flag(triage: Triage, model_folder: Path, tmp_path: Path) -> None:
+    card = json.loads((model_folder / "card.json").read_text(encoding="utf-8"))
+    (tmp_path / "card.json").write_text(json.dumps(card | {"name": "random", "trained": False}), encoding="utf-8")
+    (tmp_path / "weights.safetensors").write_bytes((model_folder / "weights.safetensors").read_bytes())
+    assert triage("models", "add", tmp_path).code == 0
+
+    refused = triage("models", "promote", "random")
+    allowed = triage("models", "promote", "random", "--allow-untrained", "--json")
+
+    assert refused.code == 2
+    assert "never trained" in refused.complaint()
+    assert (allowed.json["model"], allowed.json["stage"]) == ("untrained", "live")
+
+
+def test_rollback_returns_to_the_model_before(triage: Triage, model_folder: Path, tmp_path: Path) -> None:
+    card = Card(
+        name="second",
+        trained=True,
+        threshold=0.5,
+        threshold_chosen_by="t",
+        metrics={"test": {}},
+        created_at=datetime.now(UTC),
+    )
+    write_artifact(tmp_path / "second", card, weights_of(draw_network(seed=2)))
+    for folder, name in ((model_folder, "strict"), (tmp_path / "second", "second")):
+        assert triage("models", "add", folder).code == 0
+        assert triage("models", "promote", name).code == 0
+
+    assert triage("models", "rollback", "--json").json["name"] == "strict"
+    stages = {model["name"]: model["stage"] for model in triage("models", "list", "--json").json}
+    assert stages == {"strict": "live", "second": "retired"}

@@ -1,0 +1,157 @@
+"""`triage dataset` needs neither a database nor torch: it reads and writes tables."""
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.unit.worker.cli.conftest import Result
+from triage.dataset.manifest import Split, read_manifest
+from worker.cli import main
+
+Dataset = Callable[..., Result]
+DONE, USAGE = 0, 2
+
+
+@pytest.fixture
+def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Dataset:
+    monkeypatch.setenv("TRIAGE_HOME", str(tmp_path / "home"))
+
+    def run(*arguments: str | Path) -> Result:
+        monkeypatch.setattr(sys, "argv", ["triage", "dataset", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        out, err = capsys.readouterr()
+        return Result(int(exit_.value.code or 0), out, err)
+
+    return run
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    """Twenty photos that four reviewers voted on."""
+    lines = ["path,reviewer_ann,reviewer_bo,reviewer_cy,reviewer_di,fitzpatrick,source"]
+    for number in range(20):
+        Image.new("RGB", (70, 70)).save(tmp_path / f"{number}.png")
+        reviews = ",".join("1" if reviewer < number % 5 else "0" for reviewer in range(4))
+        lines.append(f"{number}.png,{reviews},{number % 6 + 1},patient")
+    path = tmp_path / "manifest.csv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def test_check_counts_the_photos_when_nothing_is_wrong(dataset: Dataset, manifest: Path) -> None:
+    result = dataset("check", manifest)
+
+    assert (result.code, result.err) == (DONE, "")
+    assert result.out == "20 photos, 4 reviewers: no defects\n"
+
+
+def test_check_names_every_defect_when_rows_are_wrong(dataset: Dataset, manifest: Path) -> None:
+    manifest.write_text("path,votes\n0.png,7\nmissing.png,1\n1.png,2\n", encoding="utf-8")
+
+    result = dataset("check", manifest)
+
+    assert (result.code, result.out) == (USAGE, "")
+    assert "line 2: votes" in result.complaint()
+    assert "line 3: there is no file" in result.complaint()
+    assert "line 4" not in result.complaint()
+
+
+def test_check_lists_unreadable_photos_by_their_number_when_it_reads_them(
+    dataset: Dataset, manifest: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "1.png").write_bytes(b"Dear doctor")
+    Image.new("RGB", (20, 20)).save(tmp_path / "4.png")
+
+    result = dataset("check", manifest, "--photos")
+
+    assert (result.code, result.err) == (DONE, "")
+    first, second, third = result.out.splitlines()
+    assert first.startswith("20 photos")
+    assert second.startswith("photo 2 cannot be read")
+    assert third.startswith("photo 5 cannot be read")
+    assert len(dataset("check", manifest).out.splitlines()) == 1
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_split_gives_each_photo_a_side_when_it_writes_a_manifest(
+    dataset: Dataset, manifest: Path, tmp_path: Path, suffix: str
+) -> None:
+    output = tmp_path / f"split.{suffix}"
+
+    result = dataset("split", manifest, "-o", output, "--seed", "1")
+
+    assert (result.code, result.err) == (DONE, "")
+    before, after = read_manifest(manifest), read_manifest(output)
+    assert [(photo.path, photo.reviews) for photo in after.photos] == [(p.path, p.reviews) for p in before.photos]
+    sizes = Counter(photo.split for photo in after.photos)
+    assert set(sizes) <= set(Split)
+    assert sizes[Split.TRAIN] >= 12
+    assert all(f"{side.value} {n}" in result.out for side, n in sizes.items() if side)
+
+
+def test_describe_prints_one_document_when_asked_for_json(dataset: Dataset, manifest: Path) -> None:
+    result = dataset("describe", manifest, "--json")
+
+    assert (result.code, result.err) == (DONE, "")
+    assert result.json["by_split"]["not split"]["votes"] == [4, 4, 4, 4, 4]
+    assert [reviewer["good"] for reviewer in result.json["reviewers"]] == [16, 12, 8, 4]
+
+
+def test_describe_shows_tables_when_people_read_it(dataset: Dataset, manifest: Path) -> None:
+    result = dataset("describe", manifest, "--good-votes", "3")
+
+    assert (result.code, result.err) == (DONE, "")
+    assert "20 photos, 8 good (3 or more votes)" in result.out
+    for shown in (
+        "votes 4",
+        "Fitzpatrick IV-VI",
+        "source patient",
+        "ann",
+        "80.0 %",
+        "Krippendorff",
+        "kappa of ann and bo",
+    ):
+        assert shown in result.out
+
+
+def test_redcap_export_becomes_a_manifest_when_it_is_imported(dataset: Dataset, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for record in ("1", "2"):
+        Image.new("RGB", (70, 70)).save(photos / f"{record}.jpg")
+    export = tmp_path / "export.csv"
+    export.write_text("record_id,who,quality\n1,ann,Yes\n1,bo,No\n2,ann,1\n2,bo,1\n", encoding="utf-8")
+
+    result = dataset("import-redcap", export, "--photos", photos, "--reviewer", "who", "-o", tmp_path / "made.csv")
+
+    assert (result.code, result.err) == (DONE, "")
+    assert "2 photos, 2 reviewers" in result.out
+    assert [(p.path.name, p.reviews) for p in read_manifest(tmp_path / "made.csv").photos] == [
+        ("1.jpg", (1, 0)),
+        ("2.jpg", (1, 1)),
+    ]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["check"], ["describe"], ["split", "-o", "out.csv"], ["import-redcap", "--photos", ".", "-o", "out.csv"]],
+)
+def test_command_ends_in_one_line_when_its_file_is_missing(dataset: Dataset, arguments: list[str]) -> None:
+    result = dataset(*arguments, "/nonexistent.csv")
+
+    assert (result.code, result.out) == (USAGE, "")
+    assert "cannot be read" in result.complaint()
+    assert not Path("out.csv").exists()
+
+
+def test_torch_stays_out_when_the_commands_are_imported() -> None:
+    check = "import sys, worker.cli.dataset; sys.exit('torch' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0

@@ -1,0 +1,126 @@
+"""A model's way through the registry, as a data scientist types it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+
+from tests.unit.worker.cli.conftest import Result
+
+Triage: TypeAlias = Callable[..., Result]
+
+
+@pytest.fixture
+def manifest(tmp_path: Path, jpeg: Callable[..., bytes]) -> Path:
+    rows = ["path,votes,split,source,patient"]
+    for seed, votes in enumerate([0, 4, 1, 3]):
+        (tmp_path / f"{seed}.jpg").write_bytes(jpeg(seed))
+        rows.append(f"{seed}.jpg,{votes},test,{'phone' if seed % 2 else 'tablet'},patient-{seed}")
+    (tmp_path / "broken.jpg").write_bytes(b"no photo")
+    path = tmp_path / "manifest.csv"
+    path.write_text("\n".join([*rows, "broken.jpg,2,test,phone,patient-9"]), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def candidate(triage: Triage, model_folder: Path, tmp_path: Path) -> str:
+    """A registered model without an evaluation."""
+    folder = tmp_path / "candidate"
+    folder.mkdir()
+    card = json.loads((model_folder / "card.json").read_text(encoding="utf-8"))
+    changed = card | {"name": "candidate", "metrics": {}, "threshold": 0.5}
+    (folder / "card.json").write_text(json.dumps(changed), encoding="utf-8")
+    (folder / "weights.safetensors").write_bytes((model_folder / "weights.safetensors").read_bytes())
+    assert triage("models", "add", folder).code == 0
+    return "candidate"
+
+
+def test_model_goes_live_once_its_evaluation_is_on_its_card(
+    triage: Triage, candidate: str, manifest: Path, tmp_path: Path
+) -> None:
+    refused = triage("models", "promote", candidate)
+    assert refused.code == 2
+    assert "triage evaluate --model NAME --manifest FILE --record" in refused.complaint()
+
+    page = tmp_path / "evaluation.html"
+    options = ("--manifest", manifest, "--split", "test", "--by", "source", "--record", "--html", page)
+    evaluation = triage("evaluate", "--model", candidate, *options, "--json").json
+
+    assert (evaluation["n"], evaluation["n_good"], evaluation["threshold"]) == (4, 2, 0.5)
+    assert set(evaluation["groups"]["source"]) == {"phone", "tablet"}
+    card = triage("models", "card", candidate).json
+    assert card["metrics"]["test"]["auc"] == evaluation["auc"]
+    shown = page.read_text(encoding="utf-8")
+    assert "Evaluation of model candidate" in shown
+    assert shown.count("data:image/jpeg;base64,") == evaluation["fn"] + evaluation["fp"] > 0
+    assert "patient-" not in shown
+    assert ".jpg" not in shown
+    assert triage("models", "promote", candidate, "--json").json["stage"] == "live"
+
+
+def test_model_in_the_shadow_is_listed_as_such(triage: Triage, candidate: str) -> None:
+    assert triage("models", "shadow", candidate, "--json").json["stage"] == "shadow"
+    assert [model["stage"] for model in triage("models", "list", "--json").json] == ["shadow"]
+
+
+def test_thresholds_for_several_photos_come_from_labelled_messages(
+    triage: Triage, candidate: str, tmp_path: Path
+) -> None:
+    rows = ["score,votes,message"]
+    for number in range(25):  # of two photos each: in a usable message the better one scores above .6
+        rows += [f"0.3,0,good-{number}", f"0.{60 + number},4,good-{number}"]
+        rows += [f"0.2,0,bad-{number}", f"0.{20 + number},1,bad-{number}"]
+    predictions = tmp_path / "predictions.csv"
+    predictions.write_text("\n".join(rows), encoding="utf-8")
+
+    refused = triage("models", "thresholds", candidate, predictions)
+    fitted = triage("models", "thresholds", candidate, predictions, "--group", "message", "--json")
+
+    assert refused.code == 2
+    assert "--group" in refused.complaint()
+    assert fitted.json["thresholds_by_photo_count"] == {"2": pytest.approx(0.6)}
+    assert triage("models", "card", candidate).json["thresholds_by_photo_count"] == {"2": pytest.approx(0.6)}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "give PREDICTIONS, or --model and --manifest"),
+        (["--model", "starter"], "give PREDICTIONS, or --model and --manifest"),
+        (["--model", "nobody", "--manifest", "MANIFEST"], "no model has"),
+        (["--model", "starter", "--manifest", "MANIFEST", "--split", "tests"], "--split must be one of"),
+        (["--model", "starter", "--manifest", "MANIFEST", "--record"], "no model has"),
+        (["--model", "starter", "--manifest", "MANIFEST", "--good-votes", "3"], "a model has its own"),
+        (["--model", "starter", "--manifest", "MANIFEST", "--split", "train"], "no photo of the split train"),
+    ],
+)
+def test_evaluation_of_a_model_is_refused_in_one_line(
+    triage: Triage, manifest: Path, arguments: list[str], says: str
+) -> None:
+    result = triage("evaluate", *(str(manifest) if argument == "MANIFEST" else argument for argument in arguments))
+
+    assert result.code == 2
+    assert says in result.complaint()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--learning-rate", "0"], "--learning-rate"),
+        (["--good-votes", "5"], "good_votes is larger"),
+        (["--target-ppv", "2"], "--target-ppv"),
+        (["--learning-rate", "inf"], "--learning-rate"),
+        (["--seed", "-1"], "--seed"),
+        (["--name", "clinic 1"], "--name"),
+    ],
+)
+def test_training_is_refused_when_a_setting_is_out_of_range(
+    triage: Triage, manifest: Path, options: list[str], says: str
+) -> None:
+    result = triage("train", "--manifest", manifest, *options)
+
+    assert result.code == 2
+    assert says in result.complaint()
+    assert triage("runs", "--json").json == []

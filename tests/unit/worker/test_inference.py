@@ -1,0 +1,19 @@
+import math
+from pathlib import Path
+
+import pytest
+
+from worker.inference import cores_given
+
+
+@pytest.mark.parametrize(
+    ("text", "cores"), [("200000 100000\n", 2), ("50000 100000\n", 0.5), ("max 100000\n", math.inf)]
+)
+def test_cores_are_those_of_the_container(tmp_path: Path, text: str, cores: float) -> None:
+    (tmp_path / "cpu.max").write_text(text)
+
+    assert cores_given(tmp_path / "cpu.max") == cores
+
+
+def test_cores_are_not_limited_where_nothing_says_so(tmp_path: Path) -> None:
+    assert cores_given(tmp_path / "cpu.max") == math.inf

@@ -1,0 +1,1 @@
+"""Photos' bytes: the blob store and the URIs of senders."""

@@ -1,0 +1,1 @@
+"""Labelled photos: manifests, imports, splits."""

@@ -1,0 +1,283 @@
+"""Labelled photos as a table, CSV or Parquet: one row a photo, its reviewers' votes and what is known of it.
+
+Columns: `path` (or `image`), relative to the manifest's folder; either one column for each reviewer, `reviewer_...`,
+with 1, 0 or nothing, or `votes`, with their number in `n_reviewers` (4 if not given); optionally `source`,
+`fitzpatrick` (I to VI), `patient`, `rating`, `box_left`, `box_top`, `box_right`, `box_bottom` in pixels of the upright
+photo, and `split`. Any other column is kept, to group by.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from triage.dataset.tables import Row, read_table, write_table
+from triage.errors import UsageError
+
+_MAX_DEFECTS_SHOWN: Final = 20
+_DEFAULT_REVIEWERS: Final = 4
+_REVIEWER: Final = "reviewer_"
+_BOX: Final = ("box_left", "box_top", "box_right", "box_bottom")
+_KNOWN: Final = frozenset(
+    {"path", "image", "votes", "n_reviewers", "source", "fitzpatrick", "patient", "rating", "split", *_BOX}
+)
+_ROMAN: Final = ("I", "II", "III", "IV", "V", "VI")
+
+
+class Split(StrEnum):
+    TRAIN = "train"
+    VALIDATION = "validation"
+    TEST = "test"
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A region of interest in pixels of the upright photo; `right` and `bottom` lie outside it."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledPhoto:
+    """A photo and how many of its reviewers found it good enough for the chart.
+
+    Attributes:
+        reviews: each reviewer's vote, None where one did not vote; empty where only their number is known.
+        fitzpatrick: skin type, I to VI.
+        patient: an opaque id; all photos of a patient are in one split.
+        rating: a continuous rating, such as a mean opinion score.
+        others: further columns of the manifest.
+    """
+
+    path: Path = field(repr=False)
+    votes: int
+    reviews: tuple[int | None, ...] = ()
+    source: str | None = None
+    fitzpatrick: str | None = None
+    patient: str | None = field(default=None, repr=False)
+    box: Box | None = None
+    split: Split | None = None
+    rating: float | None = None
+    others: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Labelled photos with the same number of reviewers, whose names are known where their votes are."""
+
+    photos: Sequence[LabelledPhoto]
+    n_reviewers: int
+    reviewers: Sequence[str] = ()
+
+    def of(self, split: Split) -> list[LabelledPhoto]:
+        return [photo for photo in self.photos if photo.split is split]
+
+
+def read_manifest(path: Path, *, n_reviewers: int | None = None) -> Manifest:
+    """Reads a manifest; `.parquet` by its suffix, anything else as CSV in UTF-8.
+
+    A photo that some reviewers did not vote on counts as if the others' share held for all: `votes` is that share of
+    the number of reviewers, rounded, a half up.
+
+    Args:
+        n_reviewers: stated by the caller; a manifest that states another number is refused.
+
+    Raises:
+        UsageError: the file cannot be read, or rows are wrong: each with its line, all at once.
+    """
+    columns, rows = read_table(path)
+    reviewers = [name for name in columns if name.startswith(_REVIEWER)]
+    if not {"path", "image"} & set(columns) or not (reviewers or "votes" in columns):
+        raise UsageError(f"{path}: the manifest needs a column path, and votes or a column reviewer_... for each")
+    if not rows:
+        raise UsageError(f"{path}: the manifest has no rows")
+    stated = _stated_reviewers(path, rows, reviewers)
+    if n_reviewers is not None and stated is not None and stated != n_reviewers:
+        raise UsageError(f"{path}: the manifest has {stated} reviewers, not {n_reviewers}")
+    k = stated or n_reviewers or _DEFAULT_REVIEWERS
+
+    photos: list[LabelledPhoto] = []
+    defects: list[str] = []
+    lines: list[int] = []
+    for row in rows:
+        try:
+            photos.append(_photo(path.parent, row, reviewers, k))
+            lines.append(row.line)
+        except ValueError as error:
+            defects.append(f"line {row.line}: {error}")
+    refuse(path, [*defects, *_defects_between(photos, lines)])
+    return Manifest(tuple(photos), k, tuple(name.removeprefix(_REVIEWER) for name in reviewers))
+
+
+def write_manifest(manifest: Manifest, path: Path) -> None:
+    """Writes a manifest that reads back the same; paths become relative to its folder where they lie in it.
+
+    Raises:
+        UsageError: nothing can be written there.
+    """
+    folder = path.parent.resolve()
+    write_table(path, [_row(photo, manifest, folder) for photo in manifest.photos])
+
+
+def refuse(path: Path, defects: Sequence[str]) -> None:
+    """
+    Raises:
+        UsageError: there are defects; the first twenty are named and the rest is counted.
+    """
+    if defects:
+        shown = "; ".join(defects[:_MAX_DEFECTS_SHOWN])
+        more = f"; and {len(defects) - _MAX_DEFECTS_SHOWN} more" if len(defects) > _MAX_DEFECTS_SHOWN else ""
+        raise UsageError(f"{path}: {shown}{more}")
+
+
+def fitzpatrick_type(text: str) -> str | None:
+    """A skin type as I to VI, or None for an empty text.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not text:
+        return None
+    if text in {"1", "2", "3", "4", "5", "6"}:
+        return _ROMAN[int(text) - 1]
+    if text.upper() in _ROMAN:
+        return text.upper()
+    raise ValueError("fitzpatrick must be I to VI")
+
+
+def bounding_box(row: Row) -> Box | None:
+    """The region of interest of a row, or None where it has none.
+
+    Raises:
+        ValueError: it is incomplete or empty.
+    """
+    texts = [row.text(name) for name in _BOX]
+    if not any(texts):
+        return None
+    try:
+        left, top, right, bottom = (round(float(text)) for text in texts)
+    except (ValueError, OverflowError) as error:
+        raise ValueError("a box needs four numbers: box_left, box_top, box_right, box_bottom") from error
+    if not (0 <= left < right and 0 <= top < bottom):
+        raise ValueError("a box must have its left before its right and its top above its bottom")
+    return Box(left, top, right, bottom)
+
+
+def votes_of(reviews: Sequence[int | None]) -> int:
+    """The votes of K reviewers, of whom some may not have voted: the others' share of K, a half rounded up.
+
+    Raises:
+        ValueError: none has voted.
+    """
+    given = [review for review in reviews if review is not None]
+    if not given:
+        raise ValueError("no reviewer has voted")
+    return (2 * len(reviews) * sum(given) + len(given)) // (2 * len(given))
+
+
+def _stated_reviewers(path: Path, rows: Sequence[Row], reviewers: Sequence[str]) -> int | None:
+    stated = {row.text("n_reviewers") for row in rows} - {""}
+    if reviewers:
+        stated.add(str(len(reviewers)))
+    if not stated:
+        return None
+    number = stated.pop()
+    if stated or number not in {str(n) for n in range(1, 33)}:
+        raise UsageError(f"{path}: n_reviewers must be one number from 1 to 32, that of the reviewers in all rows")
+    return int(number)
+
+
+def _photo(folder: Path, row: Row, reviewers: Sequence[str], k: int) -> LabelledPhoto:
+    name = row.text("path") or row.text("image")
+    if not name:
+        raise ValueError("no path")
+    if not _is_file(folder / name):
+        raise ValueError("there is no file at its path, or it may not be read")
+    reviews = tuple(_review(row.text(reviewer)) for reviewer in reviewers)
+    votes = votes_of(reviews) if reviewers else _votes(row.text("votes"), k)
+    if row.text("votes") not in {"", str(votes)}:
+        raise ValueError("votes are not those of the reviewers")
+    split = row.text("split")
+    if split not in {"", *Split}:
+        raise ValueError(f"split must be one of {', '.join(Split)}")
+    return LabelledPhoto(
+        path=folder / name,
+        votes=votes,
+        reviews=reviews,
+        source=row.text("source") or None,
+        fitzpatrick=fitzpatrick_type(row.text("fitzpatrick")),
+        patient=row.text("patient") or None,
+        box=bounding_box(row),
+        split=Split(split) if split else None,
+        rating=_rating(row.text("rating")),
+        others={key: value for key, value in row.values.items() if key not in _KNOWN and key not in reviewers},
+    )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _review(text: str) -> int | None:
+    if text not in {"", "0", "1"}:
+        raise ValueError("a reviewer's vote must be 0, 1 or nothing")
+    return int(text) if text else None
+
+
+def _votes(text: str, k: int) -> int:
+    if text not in {str(n) for n in range(k + 1)}:
+        raise ValueError(f"votes must be a whole number from 0 to {k}")
+    return int(text)
+
+
+def _rating(text: str) -> float | None:
+    try:
+        rating = float(text) if text else None
+    except ValueError:
+        raise ValueError("rating must be a number") from None
+    if rating is not None and not abs(rating) < float("inf"):
+        raise ValueError("rating must be a number")
+    return rating
+
+
+def _defects_between(photos: Sequence[LabelledPhoto], lines: Sequence[int]) -> list[str]:
+    """What is wrong with rows together: a photo twice, a patient on two sides, a split that only some rows have."""
+    defects: list[str] = []
+    seen: dict[Path, int] = {}
+    sides: dict[str, Split | None] = {}
+    some_split = any(photo.split for photo in photos)
+    for photo, line in zip(photos, lines, strict=True):
+        path = photo.path.resolve()
+        if path in seen:
+            defects.append(f"line {line}: the photo of line {seen[path]} again")
+        seen.setdefault(path, line)
+        if some_split and photo.split is None:
+            defects.append(f"line {line}: no split, though other rows have one")
+        if photo.patient is not None and sides.setdefault(photo.patient, photo.split) is not photo.split:
+            defects.append(f"line {line}: its patient is in another split too")
+    return defects
+
+
+def _row(photo: LabelledPhoto, manifest: Manifest, folder: Path) -> dict[str, str]:
+    path = photo.path.resolve()
+    row = {"path": str(path.relative_to(folder) if path.is_relative_to(folder) else path)}
+    if manifest.reviewers:
+        named = zip(manifest.reviewers, photo.reviews, strict=True)
+        row |= {f"{_REVIEWER}{name}": _text(review) for name, review in named}
+    else:
+        row |= {"votes": str(photo.votes), "n_reviewers": str(manifest.n_reviewers)}
+    row |= {name: _text(getattr(photo, name)) for name in ("source", "fitzpatrick", "patient", "rating", "split")}
+    box = photo.box
+    corners = (box.left, box.top, box.right, box.bottom) if box else (None,) * 4
+    return row | {name: _text(corner) for name, corner in zip(_BOX, corners, strict=True)} | dict(photo.others)
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)

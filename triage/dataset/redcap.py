@@ -1,0 +1,127 @@
+"""Reviewers' votes from a REDCap export in long format: one row for each reviewer and record.
+
+Source of the way of labelling: Jiang et al. 2022, restated in Jeong et al. 2024, doi:10.1016/j.xjidi.2024.100285.
+"""
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Final
+
+from triage.dataset.manifest import LabelledPhoto, Manifest, bounding_box, fitzpatrick_type, refuse, votes_of
+from triage.dataset.tables import Row, read_table
+from triage.errors import UsageError
+
+_YES: Final = frozenset({"1", "yes", "true", "checked", "sufficient"})
+_NO: Final = frozenset({"0", "no", "false", "unchecked", "insufficient"})
+
+
+def import_redcap(
+    export: Path,
+    *,
+    photos: Path,
+    record_column: str = "record_id",
+    reviewer_column: str = "reviewer",
+    vote_column: str = "quality",
+    photo_column: str | None = None,
+) -> Manifest:
+    """Joins the rows of each record into one labelled photo.
+
+    Args:
+        export: CSV in UTF-8, raw or labelled. Of each record, `source`, `fitzpatrick`, `patient` and `box_...` are
+            taken from the first row that has them.
+        photos: the folder of the photos.
+        vote_column: 1, yes or checked where the photo is good enough for the chart; 0, no or unchecked where it is not;
+            empty where the reviewer did not vote.
+        photo_column: the photo's file name; if not given, the file is named by its record, with any suffix.
+
+    Raises:
+        UsageError: the export cannot be read, or rows are wrong: each with its line, all at once.
+    """
+    columns, rows = read_table(export)
+    needed = [record_column, reviewer_column, vote_column, *([photo_column] if photo_column else [])]
+    if missing := [name for name in needed if name not in columns]:
+        raise UsageError(f"{export}: the export lacks the column {', '.join(missing)}; name yours by an option")
+    by_stem: dict[str, list[Path]] = defaultdict(list)
+    try:
+        for file in sorted(photos.iterdir()):
+            by_stem[file.stem].append(file)
+    except OSError as error:
+        raise UsageError(f"{photos}: no folder of photos is there") from error
+
+    records: dict[str, list[Row]] = defaultdict(list)
+    votes: dict[tuple[str, str], int] = {}
+    defects: list[str] = []
+    for row in rows:
+        record, reviewer = row.text(record_column), row.text(reviewer_column)
+        if not record:
+            defects.append(f"line {row.line}: no record")
+            continue
+        records[record].append(row)
+        try:
+            vote = _vote(row.text(vote_column))
+        except ValueError as error:
+            defects.append(f"line {row.line}: {error}")
+            continue
+        if vote is None:
+            continue
+        if not reviewer:
+            defects.append(f"line {row.line}: a vote without a reviewer")
+        elif votes.setdefault((record, reviewer), vote) != vote:
+            defects.append(f"line {row.line}: this reviewer voted otherwise on the same record before")
+    reviewers = sorted({reviewer for _, reviewer in votes})
+    labelled: list[LabelledPhoto] = []
+    seen: set[Path] = set()
+    for record, of_record in records.items():
+        try:
+            reviews = tuple(votes.get((record, reviewer)) for reviewer in reviewers)
+            path = _file(of_record, record, photos, photo_column, by_stem)
+            if path in seen:
+                raise ValueError("another record has the same file")
+            seen.add(path)
+            labelled.append(_photo(of_record, reviews, path))
+        except ValueError as error:
+            defects.append(f"line {of_record[0].line}: {error}")
+    refuse(export, defects)
+    if not labelled:
+        raise UsageError(f"{export}: the export has no rows")
+    return Manifest(tuple(labelled), len(reviewers), tuple(reviewers))
+
+
+def _vote(text: str) -> int | None:
+    word = text.casefold()
+    if not word:
+        return None
+    if word in _YES:
+        return 1
+    if word in _NO:
+        return 0
+    raise ValueError("a vote must be 1 or 0, yes or no, checked or unchecked")
+
+
+def _file(rows: list[Row], record: str, folder: Path, photo_column: str | None, by_stem: dict[str, list[Path]]) -> Path:
+    if photo_column is not None:
+        name = _first(rows, photo_column)
+        if not name or not (folder / name).is_file():
+            raise ValueError("there is no file of this name in the folder of photos")
+        return folder / name
+    found = by_stem.get(record, [])
+    if len(found) != 1:
+        raise ValueError(f"{'no file is' if not found else 'several files are'} named by this record in the folder")
+    return found[0]
+
+
+def _photo(rows: list[Row], reviews: tuple[int | None, ...], path: Path) -> LabelledPhoto:
+    boxes = [box for row in rows if (box := bounding_box(row)) is not None]
+    return LabelledPhoto(
+        path=path,
+        votes=votes_of(reviews),
+        reviews=reviews,
+        source=_first(rows, "source") or None,
+        fitzpatrick=fitzpatrick_type(_first(rows, "fitzpatrick")),
+        patient=_first(rows, "patient") or None,
+        box=boxes[0] if boxes else None,
+    )
+
+
+def _first(rows: list[Row], column: str) -> str:
+    return next((text for row in rows if (text := row.text(column))), "")

@@ -1,0 +1,93 @@
+"""States, outcomes and kinds, as they are stored and printed."""
+
+from enum import StrEnum
+
+
+class AttachmentStatus(StrEnum):
+    PENDING = "pending"
+    IN_PROGRESS = "in_progress"
+    SCORED = "scored"
+    NOT_ASSESSABLE = "not_assessable"
+
+
+class Outcome(StrEnum):
+    """What becomes of a message. `uncertain` and `not_assessable` go to staff; none holds a message back."""
+
+    PASS = "pass"  # noqa: S105  # an outcome, not a password
+    RETAKE = "retake"
+    UNCERTAIN = "uncertain"
+    NOT_ASSESSABLE = "not_assessable"
+
+
+class Reason(StrEnum):
+    """Why a message has its outcome. Stable: reports and message systems rely on these names."""
+
+    PHOTO_PASSED = "photo_passed"
+    NO_PHOTO_PASSED = "no_photo_passed"
+    NEAR_THRESHOLD = "near_threshold"
+    UNREADABLE_PHOTO = "unreadable_photo"
+    NO_READABLE_PHOTO = "no_readable_photo"
+    REQUEST_LIMIT = "request_limit"
+    COOLDOWN = "cooldown"
+    IDENTICAL_RESEND = "identical_resend"
+    OPTED_OUT = "opted_out"
+    OVERRIDE = "override"
+
+
+class DecidedBy(StrEnum):
+    MODEL = "model"
+    RESCORING = "rescoring"
+    PERSON = "person"
+
+
+class VerdictOrigin(StrEnum):
+    """What a verdict was made for. Only those of the inbox decide a message."""
+
+    INBOX = "inbox"
+    RESCORING = "rescoring"
+    SHADOW = "shadow"
+
+
+class RetakeStatus(StrEnum):
+    FLAGGED = "flagged"
+    CLAIMED = "claimed"
+    SENT = "sent"
+    WITHDRAWN = "withdrawn"
+
+
+class Stage(StrEnum):
+    CANDIDATE = "candidate"
+    SHADOW = "shadow"
+    LIVE = "live"
+    RETIRED = "retired"
+
+
+class RunKind(StrEnum):
+    TRAINING = "training"
+    RESCORING = "rescoring"
+
+
+class RunStatus(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class FindingKind(StrEnum):
+    """What is wrong with a photo, in terms that a patient can act on. Stable: reports rely on these names."""
+
+    DEFOCUS = "defocus"
+    MOTION = "motion"
+    TOO_DARK = "too_dark"
+    TOO_BRIGHT = "too_bright"
+    LOW_RESOLUTION = "low_resolution"
+    COLOUR_CAST = "colour_cast"
+    BADLY_FRAMED = "badly_framed"
+    NO_SKIN = "no_skin"
+
+
+class FindingLevel(StrEnum):
+    MILD = "mild"
+    SEVERE = "severe"

@@ -1,0 +1,96 @@
+"""A data set described as in the paper: photos by votes and skin type in each split, and how its reviewers voted."""
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any, Final
+
+import numpy as np
+
+from triage.dataset.manifest import LabelledPhoto, Manifest, Split
+from triage.statistics.agreement import krippendorff_alpha, pairwise_kappa
+
+_FITZPATRICK_GROUPS: Final = {"I-III": {"I", "II", "III"}, "IV-VI": {"IV", "V", "VI"}}
+_NOT_SPLIT: Final = "not split"
+
+
+def describe(manifest: Manifest, *, good_votes: int = 2) -> dict[str, Any]:
+    """Tables 1 and 3 of Jeong et al. 2024 (doi:10.1016/j.xjidi.2024.100285) for any data set, as JSON types.
+
+    Returns:
+        `{n, n_reviewers, good_votes, n_good, by_split{split: {n, votes[K+1], n_good, fitzpatrick{}, sources{}}},
+        reviewers, agreement}`; the last two are None where only the number of votes is known.
+    """
+    splits = {split.value: manifest.of(split) for split in Split} | {
+        _NOT_SPLIT: [photo for photo in manifest.photos if photo.split is None]
+    }
+    known = [photo for photo in manifest.photos if photo.reviews]
+    return {
+        "n": len(manifest.photos),
+        "n_reviewers": manifest.n_reviewers,
+        "good_votes": good_votes,
+        "n_good": sum(photo.votes >= good_votes for photo in manifest.photos),
+        "by_split": {
+            name: _table_1(photos, manifest.n_reviewers, good_votes) for name, photos in splits.items() if photos
+        },
+        "reviewers": _table_3(known, manifest.reviewers) if known else None,
+        "agreement": _agreement(known, manifest.reviewers) if known else None,
+    }
+
+
+def _table_1(photos: Sequence[LabelledPhoto], n_reviewers: int, good_votes: int) -> dict[str, Any]:
+    votes = Counter(photo.votes for photo in photos)
+    return {
+        "n": len(photos),
+        "votes": [votes[number] for number in range(n_reviewers + 1)],
+        "n_good": sum(photo.votes >= good_votes for photo in photos),
+        "fitzpatrick": {
+            name: sum(photo.fitzpatrick in types for photo in photos) for name, types in _FITZPATRICK_GROUPS.items()
+        }
+        | {"not given": sum(photo.fitzpatrick is None for photo in photos)},
+        "sources": dict(sorted(Counter(photo.source or "not given" for photo in photos).items())),
+    }
+
+
+def _table_3(photos: Sequence[LabelledPhoto], reviewers: Sequence[str]) -> list[dict[str, Any]]:
+    """How many photos each reviewer judged, how many of them as good, and how often as the majority of the others."""
+    table = []
+    for index, reviewer in enumerate(reviewers):
+        own = [(photo.reviews[index], photo) for photo in photos if photo.reviews[index] is not None]
+        good = sum(vote or 0 for vote, _ in own)
+        compared = [
+            (vote, others)
+            for vote, photo in own
+            if (others := _majority([r for i, r in enumerate(photo.reviews) if i != index])) is not None
+        ]
+        table.append(
+            {
+                "reviewer": reviewer,
+                "n": len(own),
+                "good": good,
+                "good_share": good / len(own) if own else None,
+                "with_majority": sum(vote == others for vote, others in compared) / len(compared) if compared else None,
+            }
+        )
+    return table
+
+
+def _majority(reviews: Sequence[int | None]) -> int | None:
+    """What most of them say; None where nobody voted or the votes are even."""
+    given = [review for review in reviews if review is not None]
+    balance = 2 * sum(given) - len(given)
+    return None if balance == 0 else int(balance > 0)
+
+
+def _agreement(photos: Sequence[LabelledPhoto], reviewers: Sequence[str]) -> dict[str, Any]:
+    ratings = np.array([[np.nan if r is None else r for r in photo.reviews] for photo in photos], dtype=float)
+    kappas = pairwise_kappa(ratings)
+    complete = ratings[~np.isnan(ratings).any(axis=1)]
+    return {
+        "krippendorff_alpha": krippendorff_alpha(ratings, "nominal"),
+        "unanimous_share": float((complete.min(axis=1) == complete.max(axis=1)).mean()) if len(complete) else None,
+        "kappa": [
+            {"reviewers": [reviewers[a], reviewers[b]], "kappa": kappas[a, b]}
+            for a, b in combinations(range(len(reviewers)), 2)
+        ],
+    }

@@ -1,0 +1,1 @@
+"""Measured reasons why a photo fails."""

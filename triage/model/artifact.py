@@ -1,0 +1,53 @@
+"""A model on disk: a folder with `weights.safetensors` and `card.json`, bound together by a hash. Needs no torch."""
+
+import hashlib
+from pathlib import Path
+from typing import Final
+
+from triage.domain.card import Card, read_card
+from triage.errors import ModelError
+
+WEIGHTS_FILE: Final = "weights.safetensors"
+CARD_FILE: Final = "card.json"
+
+
+def write_artifact(folder: Path, card: Card, weights: bytes) -> Card:
+    """Writes a model and returns its card with the hash of the weights in it.
+
+    Args:
+        folder: made if it is not there; a model in it is replaced.
+        card: its `weights_sha256` is ignored.
+        weights: a safetensors file, from `triage.model.weights.weights_of`.
+    """
+    bound = card.model_copy(update={"weights_sha256": hashlib.sha256(weights).hexdigest()})
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / WEIGHTS_FILE).write_bytes(weights)
+    (folder / CARD_FILE).write_text(bound.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return bound
+
+
+def read_artifact(folder: Path) -> tuple[Card, bytes]:
+    """Reads a model's card and the bytes of its weights, their hash checked.
+
+    Raises:
+        ModelError: a file is missing, the card is not valid, or the weights are not those of the card.
+    """
+    try:
+        card = read_card((folder / CARD_FILE).read_bytes())
+        weights = (folder / WEIGHTS_FILE).read_bytes()
+    except OSError as error:
+        raise ModelError(f"no model at {folder}: a folder with {WEIGHTS_FILE} and {CARD_FILE} is needed") from error
+    check_weights(card, weights)
+    return card, weights
+
+
+def check_weights(card: Card, weights: bytes) -> None:
+    """
+    Raises:
+        ModelError: the bytes are not those that the card was made for.
+    """
+    if hashlib.sha256(weights).hexdigest() != card.weights_sha256:
+        raise ModelError(
+            f"the weights of model {card.name!r} do not have the SHA-256 that its card states: "
+            "the file is damaged or was changed; copy the artifact again"
+        )

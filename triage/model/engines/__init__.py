@@ -1,0 +1,1 @@
+"""Engines: a loaded network behind one interface."""

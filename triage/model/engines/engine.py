@@ -1,0 +1,76 @@
+"""What runs the network: one interface, and an implementation for each kind of machine.
+
+An engine may trade exactness for speed. It says by how much at most, and can always give the exact logits too, so that
+a photo close to a boundary is scored exactly and no verdict depends on the engine.
+"""
+
+from typing import Final, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from triage.model.patches import PHOTO_SIDE
+
+EngineName = Literal["auto", "torch", "mnn", "cuda"]
+
+PROBE_SHARE: Final = 0.25
+"""An engine is used only if its error on the probe is within this share of its tolerance."""
+
+
+class Engine(Protocol):
+    """One network, loaded on one device. One thread may use it at a time."""
+
+    @property
+    def name(self) -> str:
+        """Constant, for logs and tables."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network runs. Results are on the CPU."""
+        ...
+
+    @property
+    def logit_tolerance(self) -> float:
+        """How far a finite logit may be from the exact one; 0 where `logits` are the exact ones."""
+        ...
+
+    def logits(self, photos: Tensor) -> Tensor:
+        """The logits of the patches, as fast as this engine can.
+
+        Args:
+            photos: uint8 (n, 3, 448, 448) on the CPU, RGB, upright; any n.
+
+        Returns:
+            float32 (n, 5, K) on the CPU: logits of P(votes >= 1) ... P(votes >= K).
+        """
+        ...
+
+    def exact_logits(self, photos: Tensor) -> Tensor:
+        """The same by PyTorch in float32."""
+        ...
+
+
+class EngineUnavailableError(Exception):
+    """An engine cannot be used here; another one takes its place."""
+
+    def __init__(self, engine: str, reason: Literal["missing", "broken", "inexact"]) -> None:
+        super().__init__(f"the engine {engine} is {reason}")
+        self.engine = engine
+        self.reason = reason
+
+
+def is_exact_enough(engine: Engine) -> bool:
+    """Whether the engine is well within its tolerance on a photo of fixed noise. Not a number is not."""
+    probe = _draw_probe()
+    error = (engine.logits(probe) - engine.exact_logits(probe)).abs().max()
+    return float(error) <= PROBE_SHARE * engine.logit_tolerance
+
+
+def _draw_probe() -> Tensor:
+    """Fine noise on the left, squares of 64 x 64 on the right: uint8 (1, 3, 448, 448)."""
+    random = torch.Generator().manual_seed(0)
+    probe = torch.randint(0, 256, (1, 3, PHOTO_SIDE, PHOTO_SIDE), dtype=torch.uint8, generator=random)
+    squares = probe[:, :, ::64, ::64].repeat_interleave(64, dim=2).repeat_interleave(64, dim=3)
+    probe[..., PHOTO_SIDE // 2 :] = squares[..., PHOTO_SIDE // 2 :]
+    return probe

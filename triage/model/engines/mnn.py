@@ -1,0 +1,122 @@
+"""MNN on the CPU: its Winograd convolutions need less than half of PyTorch's time.
+
+Source: Jiang et al. 2020, MNN: A Universal and Efficient Inference Engine, arXiv:2002.12418.
+"""
+
+import ctypes
+import importlib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from triage.model.engines.engine import EngineUnavailableError, is_exact_enough
+from triage.model.engines.mnn_model import model_file
+from triage.model.engines.torch_exact import CPU, TorchEngine
+from triage.model.network import OrdinalVGG16
+from triage.model.patches import N_PATCHES, PATCH_SIDE
+
+NAME: Final = "mnn"
+
+LOGIT_TOLERANCE: Final = 0.005
+"""More than ten times the largest error that was measured on real photos, .00036."""
+
+_INPUT_SHAPE: Final = (N_PATCHES, 3, PATCH_SIDE, PATCH_SIDE)
+_OUTPUT_SHAPE: Final = (N_PATCHES, 512, 7, 7)
+
+
+class MnnEngine:
+    """The convolutions in one MNN session, one photo a call, with as many threads as PyTorch; the head in PyTorch."""
+
+    name: Final = NAME
+    device: Final = CPU
+    logit_tolerance: Final = LOGIT_TOLERANCE
+
+    def __init__(self, network: OrdinalVGG16, *, cache: Path | None = None) -> None:
+        """
+        Args:
+            network: it stays as it is, for exact logits.
+            cache: folder for the convolutions in MNN's format; they are written anew at each load if not given.
+
+        Raises:
+            EngineUnavailableError: MNN is not installed, does not work here, or is too far from PyTorch.
+        """
+        self._exact = TorchEngine(network)
+        self._network = network
+        try:
+            self._session = _Session(network.features, cache)
+            exact_enough = is_exact_enough(self)
+        except ModuleNotFoundError as error:
+            raise EngineUnavailableError(NAME, "missing") from error
+        except Exception as error:  # a damaged wheel, a processor that it does not know, a full temporary folder
+            raise EngineUnavailableError(NAME, "broken") from error
+        if not exact_enough:
+            raise EngineUnavailableError(NAME, "inexact")
+
+    @torch.inference_mode()
+    def logits(self, photos: Tensor) -> Tensor:
+        """As `Engine.logits`."""
+        return torch.cat([self._logits_of_one(photo) for photo in photos.split(1)])  # (n, 5, K)
+
+    def exact_logits(self, photos: Tensor) -> Tensor:
+        """As `Engine.exact_logits`."""
+        return self._exact.logits(photos)
+
+    def _logits_of_one(self, photo: Tensor) -> Tensor:
+        patches = self._network.normalised_patches(photo)  # (1, 3, 448, 448) -> (5, 3, 224, 224)
+        features = self._session.run(patches.contiguous().numpy())  # (5, 512, 7, 7)
+        return self._network.logits_of(torch.from_numpy(features))  # (1, 5, K)
+
+
+class _Session:
+    """Convolutions that MNN holds, with memory for one photo."""
+
+    def __init__(self, features: nn.Sequential, cache: Path | None) -> None:
+        with _silenced():
+            self._mnn: Any = importlib.import_module("MNN")
+            with model_file(self._mnn, features, _INPUT_SHAPE, cache) as file:
+                self._interpreter = self._mnn.Interpreter(str(file))
+            # normal is float32 on every CPU; low would be half precision on some
+            config = {"numThread": torch.get_num_threads(), "precision": "normal"}
+            self._session = self._interpreter.createSession(config)
+        self._input = self._interpreter.getSessionInput(self._session)
+        self._output = self._interpreter.getSessionOutput(self._session)
+        if tuple(self._output.getShape()) != _OUTPUT_SHAPE:
+            raise RuntimeError("MNN read another network than was written")
+
+    def run(self, patches: NDArray[np.float32]) -> NDArray[np.float32]:
+        """From (5, 3, 224, 224) to (5, 512, 7, 7). Unlike MNN's modules, a session lets other threads run meanwhile."""
+        self._input.copyFrom(self._tensor(_INPUT_SHAPE, patches))
+        if self._interpreter.runSession(self._session) != 0:
+            raise RuntimeError("MNN could not run the convolutions")
+        found = self._tensor(_OUTPUT_SHAPE, np.empty(_OUTPUT_SHAPE, np.float32))
+        self._output.copyToHostTensor(found)
+        return np.array(found.getNumpyData(), np.float32).reshape(_OUTPUT_SHAPE)
+
+    def _tensor(self, shape: tuple[int, ...], values: NDArray[np.float32]) -> Any:
+        return self._mnn.Tensor(shape, self._mnn.Halide_Type_Float, values, self._mnn.Tensor_DimensionType_Caffe)
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """MNN greets on stdout, from C, where a command's JSON belongs; on stderr, logs are JSON too."""
+    libc = ctypes.CDLL(None)
+    sys.stdout.flush()
+    libc.fflush(None)
+    saved = os.dup(1)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+    try:
+        yield
+    finally:
+        libc.fflush(None)
+        os.dup2(saved, 1)
+        os.close(saved)

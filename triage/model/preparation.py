@@ -1,0 +1,52 @@
+"""From the bytes of a photo to what the network takes, and to what explains its verdict."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from torch import Tensor
+
+from triage.domain.photos import Finding, PhotoFacts
+from triage.files.hashing import sha256_of
+from triage.findings.rules import measure_findings
+from triage.imaging.decode import Decoder
+from triage.model.patches import resize_photo
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedPhoto:
+    """
+    Attributes:
+        facts: what decoding learned.
+        photo: uint8 (3, 448, 448), as `resize_photo` gives it.
+        findings: the strongest first.
+    """
+
+    facts: PhotoFacts
+    photo: Tensor
+    findings: tuple[Finding, ...]
+
+
+Timed: TypeAlias = Callable[[str], AbstractContextManager[None]]
+"""Gives a block in which a stage, `decode` or `findings`, takes place; for measuring it."""
+
+
+def untimed(_: str) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
+def prepare_photo(data: bytes, decoder: Decoder, timed: Timed = untimed) -> PreparedPhoto:
+    """Decodes, resizes and measures one photo.
+
+    Raises:
+        AttachmentError, TransientError: as `Decoder.decode`.
+    """
+    with timed("decode"):
+        decoded = decoder.decode(data)
+        photo = resize_photo(decoded)
+    width, height = decoded.size
+    facts = PhotoFacts(sha256_of(data), width, height, decoded.media_type, decoded.n_frames, decoded.frame)
+    with timed("findings"):
+        findings = measure_findings(decoded.upright, photo.permute(1, 2, 0).numpy())
+    return PreparedPhoto(facts, photo, findings)

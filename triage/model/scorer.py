@@ -1,0 +1,117 @@
+"""Photos in, scores out: an engine's logits, pooled and recalibrated; exact ones wherever a verdict hangs on them."""
+
+from collections.abc import Collection, Sequence
+
+import torch
+from torch import Tensor
+
+from triage.domain.card import Card, Pooling, Recalibration
+from triage.domain.photos import PhotoScore
+from triage.model.engines.engine import Engine
+from triage.model.network import pool_patches
+
+_GRADE_BOUNDARY = 0.5
+
+
+class Scorer:
+    """Scores resized photos with one engine. It keeps no state between calls; one thread may use it at a time.
+
+    A photo whose acceptance or grade could change within the engine's tolerance is scored again, exactly. So these are
+    those of PyTorch in float32, whatever the engine; a score is as close to it as the tolerance says.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        good_votes: int,
+        pooling: Pooling = "mean",
+        recalibration: Recalibration | None = None,
+        boundaries: Collection[float] = (),
+    ):
+        """
+        Args:
+            engine: what runs the network.
+            good_votes: a photo is good from so many votes on; the score is P(votes >= good_votes).
+            pooling: how the patches' probabilities become the photo's.
+            recalibration: applied to every probability, of photos and of patches.
+            boundaries: what scores will be compared with, such as thresholds.
+        """
+        self._engine = engine
+        self._good_votes = good_votes
+        self._pooling: Pooling = pooling
+        self._recalibration = recalibration
+        self._boundaries = torch.tensor(sorted(boundaries), dtype=torch.float64)
+
+    @classmethod
+    def of(cls, card: Card, engine: Engine, *, uncertain_margin: float = 0.0) -> "Scorer":
+        """The scorer that a model's card asks for.
+
+        Args:
+            card: of the network that the engine holds.
+            engine: what runs it.
+            uncertain_margin: of the retake policy: scores are also compared with what lies this far below a threshold.
+        """
+        thresholds = {card.threshold, *card.thresholds_by_photo_count.values()}
+        return cls(
+            engine,
+            good_votes=card.good_votes,
+            pooling=card.pooling,
+            recalibration=card.recalibration,
+            boundaries=thresholds | {threshold - uncertain_margin for threshold in thresholds},
+        )
+
+    @torch.inference_mode()
+    def score(self, photos: Sequence[Tensor]) -> list[PhotoScore]:
+        """Scores photos; each score is the same whatever other photos are in the batch, up to rounding.
+
+        Args:
+            photos: each uint8 (3, 448, 448), RGB, from `resize_photo`.
+
+        Returns:
+            One score for each photo, in order.
+        """
+        if not photos:
+            return []
+        batch = torch.stack(list(photos))  # (n, 3, 448, 448)
+        logits = self._engine.logits(batch)  # (n, 5, K)
+        open_to_doubt = self._are_open_to_doubt(logits)  # (n,)
+        if open_to_doubt.any():
+            logits = logits.clone()
+            logits[open_to_doubt] = self._engine.exact_logits(batch[open_to_doubt])
+        cumulative, patches = self._probabilities(logits)
+        patch_scores = patches[:, :, self._good_votes - 1]  # (n, 5)
+        return [self._to_score(*row) for row in zip(cumulative.tolist(), patch_scores.tolist(), strict=True)]
+
+    def _are_open_to_doubt(self, logits: Tensor) -> Tensor:
+        """Which photos could get another verdict within the tolerance. All is monotone, so that its two ends tell."""
+        tolerance = self._engine.logit_tolerance
+        if tolerance == 0:
+            return torch.zeros(len(logits), dtype=torch.bool)
+        low, high = (self._sides(logits + shift) for shift in (-tolerance, tolerance))
+        return (low != high).any(dim=1) | ~logits.isfinite().flatten(1).all(dim=1)
+
+    def _sides(self, logits: Tensor) -> Tensor:
+        """On which side of every boundary the photos are: bool (n, number of boundaries + K)."""
+        cumulative, _ = self._probabilities(logits)  # (n, K)
+        score = cumulative[:, self._good_votes - 1, None].double()  # (n, 1)
+        return torch.cat([score >= self._boundaries, cumulative > _GRADE_BOUNDARY], dim=1)
+
+    def _probabilities(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Of photos (n, K), never rising with K, and of patches (n, 5, K)."""
+        cumulative, patches = (self._recalibrate(p) for p in pool_patches(logits, self._pooling))
+        return cumulative.cummin(dim=1).values, patches  # equal levels may differ by a rounding
+
+    def _recalibrate(self, probabilities: Tensor) -> Tensor:
+        if self._recalibration is None:
+            return probabilities
+        logits = torch.logit(probabilities.double(), eps=1e-12)
+        return torch.sigmoid(self._recalibration.slope * logits + self._recalibration.intercept).float()
+
+    def _to_score(self, cumulative: list[float], patch_scores: list[float]) -> PhotoScore:
+        return PhotoScore(
+            cumulative=tuple(cumulative),
+            patch_scores=tuple(patch_scores),
+            score=cumulative[self._good_votes - 1],
+            grade=sum(probability > _GRADE_BOUNDARY for probability in cumulative),
+        )

@@ -1,0 +1,158 @@
+"""The registry's rules: candidate -> shadow -> live -> retired, and a rollback to the model that was live before."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from triage.blobs.store import BlobStore
+from triage.domain.card import Card, card_json
+from triage.domain.states import Stage
+from triage.errors import ModelError, UsageError
+from triage.model.artifact import read_artifact
+from triage.storage import audit
+from triage.storage import model_versions as models
+from triage.storage.database import Sessions
+from triage.storage.model_versions import RegisteredModel
+
+
+class Registry:
+    """Models by name, their weights in a store that every worker reads. Each method is one transaction."""
+
+    def __init__(self, sessions: Sessions, store: BlobStore) -> None:
+        self._sessions = sessions
+        self._store = store
+
+    def add(self, folder: Path, *, actor: str) -> RegisteredModel:
+        """Registers the model in a folder as a candidate and copies its weights into the store.
+
+        Raises:
+            ModelError: the folder holds no model, or its weights are not those of its card.
+            UsageError: the same weights are registered under another name.
+        """
+        card, weights = read_artifact(folder)
+        self._store.put(weights)
+        with self._sessions.begin() as session:
+            model, created = models.add(session, card)
+            if created:
+                audit.record(session, actor=actor, action="model.added", subject_kind="model", subject_id=model.id)
+            elif model.card.name != card.name:
+                raise UsageError(f"these very weights are registered already, as model {model.card.name!r}")
+        return model
+
+    def shadow(self, name: str, *, actor: str) -> RegisteredModel:
+        """Lets a model score what the live one scores, without deciding anything; workers notice between two batches.
+
+        Raises:
+            UsageError: no such model, or it is live.
+        """
+        return self._move(name, Stage.SHADOW, actor=actor, action="model.shadowed", unless_live="it scores everything")
+
+    def promote(self, name: str, *, actor: str, allow_untrained: bool = False) -> RegisteredModel:
+        """Makes a model live and retires the one that was; workers notice between two batches.
+
+        Raises:
+            UsageError: no such model, or it was never trained and that was not allowed, or its card has no evaluation.
+        """
+        with self._sessions.begin() as session:
+            models.lock_stages(session)
+            model = models.find(session, name)
+            if not model.card.trained and not allow_untrained:
+                raise UsageError(
+                    f"model {model.card.name!r} was never trained, its scores mean nothing: "
+                    "promote a trained one (--allow-untrained is for demonstrations)"
+                )
+            if model.card.trained and not model.card.is_evaluated:
+                raise UsageError(
+                    f"model {model.card.name!r} has no evaluation on its card: "
+                    "triage evaluate --model NAME --manifest FILE --record"
+                )
+            self._make_live(session, model, actor=actor, action="model.promoted")
+            return models.find(session, model.card.weights_sha256)
+
+    def rollback(self, *, actor: str) -> RegisteredModel:
+        """Makes the model live that was live before.
+
+        Raises:
+            UsageError: there is none.
+        """
+        with self._sessions.begin() as session:
+            models.lock_stages(session)
+            model = models.previously_live(session)
+            if model is None:
+                raise UsageError("no model was live before: `triage models list` shows what there is")
+            self._make_live(session, model, actor=actor, action="model.rolled_back")
+            return models.find(session, model.card.weights_sha256)
+
+    def retire(self, name: str, *, actor: str) -> RegisteredModel:
+        """Retires a model that is not live.
+
+        Raises:
+            UsageError: no such model, or it is live.
+        """
+        return self._move(
+            name, Stage.RETIRED, actor=actor, action="model.retired", unless_live="promote another one instead"
+        )
+
+    def record_evaluation(self, name: str, data: str, evaluation: Mapping[str, Any], *, actor: str) -> RegisteredModel:
+        """Puts an evaluation on a model's card, under the name of the photos that it is of.
+
+        Raises:
+            UsageError: no such model.
+        """
+        return self._amend(
+            name, lambda card: {"metrics": {**card.metrics, data: evaluation}}, actor=actor, action="model.evaluated"
+        )
+
+    def set_photo_count_thresholds(self, name: str, thresholds: Mapping[int, float], *, actor: str) -> RegisteredModel:
+        """Gives a model's card thresholds for messages of several photos, in place of those that it had.
+
+        Raises:
+            UsageError: no such model.
+        """
+        return self._amend(
+            name, lambda _: {"thresholds_by_photo_count": thresholds}, actor=actor, action="model.thresholds_set"
+        )
+
+    def weights(self, card: Card) -> bytes:
+        """
+        Raises:
+            ModelError: the store does not have the weights of the card.
+        """
+        try:
+            return self._store.get(card.weights_sha256)
+        except Exception as error:
+            raise ModelError(
+                f"the weights of model {card.name!r} cannot be read from the model store: check TRIAGE_MODELS__URL "
+                "or add the model again"
+            ) from error
+
+    def _move(self, name: str, stage: Stage, *, actor: str, action: str, unless_live: str) -> RegisteredModel:
+        with self._sessions.begin() as session:
+            models.lock_stages(session)
+            model = models.find(session, name)
+            if model.stage is Stage.LIVE:
+                raise UsageError(f"model {model.card.name!r} is live: {unless_live}")
+            models.set_stage(session, model.id, stage)
+            audit.record(session, actor=actor, action=action, subject_kind="model", subject_id=model.id)
+            return models.find(session, model.card.weights_sha256)
+
+    def _amend(
+        self, name: str, changes: Callable[[Card], Mapping[str, Any]], *, actor: str, action: str
+    ) -> RegisteredModel:
+        with self._sessions.begin() as session:
+            models.lock_stages(session)
+            model = models.find(session, name)
+            card = Card.model_validate(card_json(model.card) | dict(changes(model.card)))
+            models.set_card(session, model.id, card)
+            audit.record(session, actor=actor, action=action, subject_kind="model", subject_id=model.id)
+            return models.find(session, card.weights_sha256)
+
+    @staticmethod
+    def _make_live(session: Session, model: RegisteredModel, *, actor: str, action: str) -> None:
+        live = models.live(session)
+        if live is not None and live.id != model.id:
+            models.set_stage(session, live.id, Stage.RETIRED)
+        models.set_stage(session, model.id, Stage.LIVE)
+        audit.record(session, actor=actor, action=action, subject_kind="model", subject_id=model.id)

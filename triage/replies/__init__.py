@@ -1,0 +1,1 @@
+"""What a patient can do about each finding."""

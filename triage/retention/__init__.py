@@ -1,0 +1,1 @@
+"""Purging photos, archiving threads, forgetting messages."""

@@ -1,0 +1,1 @@
+"""Drawn photos for the demo, tests and recipes."""

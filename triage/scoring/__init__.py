@@ -1,0 +1,1 @@
+"""The drain: claim, prepare, score, record, decide; and rescoring in between."""

@@ -1,0 +1,132 @@
+"""One model's assessor: fetch and decode in threads, score together, and find the one that fails by halving."""
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from triage.blobs.source import PhotoSource
+from triage.domain.ids import AttachmentId, ModelVersionId
+from triage.domain.messages import ClaimedAttachment
+from triage.domain.photos import AssessedBatch, Assessment, Failed, NotAssessable, Scored
+from triage.errors import AttachmentError, ErrorCode, ModelError, TransientError
+from triage.files.hashing import sha256_of
+from triage.imaging.decode import Decoder
+from triage.imaging.formats import sniff
+from triage.model.preparation import PreparedPhoto, Timed, prepare_photo, untimed
+from triage.model.scorer import Scorer
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    id: AttachmentId
+    prepared: PreparedPhoto
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """A model in use: its scorer, and the threshold from which a photo is acceptable."""
+
+    model_version_id: ModelVersionId
+    threshold: float
+    scorer: Scorer
+
+
+class PhotoAssessor:
+    """Assesses attachments with one model: `threads` fetch and decode, and one thread may score at a time."""
+
+    def __init__(
+        self,
+        judge: Judge,
+        *,
+        source: PhotoSource,
+        decoder: Decoder,
+        threads: ThreadPoolExecutor,
+        shadows: Sequence[Judge] = (),
+        timed: Timed = untimed,
+    ) -> None:
+        """
+        Args:
+            judge: whose scores decide.
+            shadows: models that score the same photos, for comparison alone.
+            timed: around the stages of preparing a photo.
+        """
+        self._judge = judge
+        self._source = source
+        self._decoder = decoder
+        self._threads = threads
+        self._shadows = shadows
+        self._timed = timed
+
+    def prepare(self, attachments: Sequence[ClaimedAttachment]) -> Callable[[], AssessedBatch]:
+        """As `triage.scoring.ports.Assessor`; what it returns raises ModelError if the scorer itself is broken."""
+        return partial(self._score, list(self._threads.map(self._prepare, attachments)))
+
+    def _score(self, prepared: Sequence["_Ready | NotAssessable | Failed"]) -> AssessedBatch:
+        ready = [item for item in prepared if isinstance(item, _Ready)]
+        assessments: list[Assessment] = [item for item in prepared if not isinstance(item, _Ready)]
+        started = time.perf_counter()
+        assessments += _judge(self._judge, ready)
+        shadows = [
+            AssessedBatch(shadow.model_version_id, shadow.threshold, _judge(shadow, ready)) for shadow in self._shadows
+        ]
+        network_seconds = time.perf_counter() - started
+        judge = self._judge
+        return AssessedBatch(judge.model_version_id, judge.threshold, assessments, network_seconds, shadows)
+
+    def _prepare(self, attachment: ClaimedAttachment) -> "_Ready | NotAssessable | Failed":
+        data = None
+        try:
+            data = self._source.fetch(attachment)
+            return _Ready(attachment.id, prepare_photo(data, self._decoder, self._timed))
+        except AttachmentError as error:
+            if data is None:
+                return NotAssessable(attachment.id, error.code, attachment.sha256)
+            return NotAssessable(attachment.id, error.code, sha256_of(data), sniff(data))
+        except TransientError as error:
+            return Failed(attachment.id, error.code)
+        except Exception:  # memory, or whatever else one photo brings about: it counts as that photo's attempt
+            return Failed(attachment.id, ErrorCode.SCORING_FAILED)
+
+
+def _judge(judge: Judge, photos: Sequence[_Ready]) -> list[Assessment]:
+    scores = map_or_bisect(judge.scorer.score, [item.prepared.photo for item in photos])
+    return [
+        Failed(item.id, ErrorCode.SCORING_FAILED)
+        if score is None
+        else Scored(
+            item.id,
+            item.prepared.facts,
+            score,
+            acceptable=score.score >= judge.threshold,
+            findings=item.prepared.findings,
+        )
+        for item, score in zip(photos, scores, strict=True)
+    ]
+
+
+def map_or_bisect(function: Callable[[Sequence[Item]], list[Result]], items: Sequence[Item]) -> list[Result | None]:
+    """Applies a batch function; a batch that raises is halved until only the items that fail alone are left out.
+
+    Returns:
+        One result for each item, in order, None where the item failed alone.
+
+    Raises:
+        ModelError: passed on, as no item is to blame for it.
+    """
+    if not items:
+        return []
+    try:
+        return list(function(items))
+    except ModelError:
+        raise
+    except Exception:  # whatever one photo makes the network raise must not cost another photo its verdict
+        if len(items) == 1:
+            return [None]
+    middle = len(items) // 2
+    return map_or_bisect(function, items[:middle]) + map_or_bisect(function, items[middle:])

@@ -1,0 +1,106 @@
+"""How far the reviewers agree: no model can be judged more sharply than its labels allow.
+
+Axes: N photos, R reviewers, K distinct ratings.
+"""
+
+from collections.abc import Callable
+from itertools import combinations
+from typing import Final, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from triage.statistics.arrays import Floats
+
+Level: TypeAlias = Literal["nominal", "ordinal", "interval"]
+
+
+def krippendorff_alpha(ratings: ArrayLike, level: Level = "nominal") -> float | None:
+    """Krippendorff's alpha: 1 is perfect agreement, 0 what chance gives.
+
+    Krippendorff 2011, Computing Krippendorff's alpha-reliability. Photos with fewer than two ratings do not count.
+    Memory grows with N * K and K * K: ratings are a few grades, not measurements.
+
+    Args:
+        ratings: (N, R), NaN where a reviewer did not rate a photo.
+        level: nominal (equal or not), ordinal (grades), or interval (numbers).
+
+    Returns:
+        At most 1; None where nothing can be compared or all ratings are the same.
+
+    Raises:
+        ValueError: the ratings are not of two axes, or one is infinite.
+    """
+    table = _checked(ratings)
+    values = np.unique(table[~np.isnan(table)])
+    counts = (table[:, :, np.newaxis] == values).sum(axis=1).astype(np.float64)  # (N, R, K) -> (N, K)
+    counts = counts[counts.sum(axis=1) >= 2]
+    if not len(counts):
+        return None
+    per_photo = counts.sum(axis=1)  # (N,)
+    weighted = counts / (per_photo - 1)[:, np.newaxis]  # (N, K)
+    coincidences = counts.T @ weighted - np.diag(weighted.sum(axis=0))  # (K, K)
+    totals = coincidences.sum(axis=1)  # (K,)
+    distances = _DISTANCES[level](values, totals)  # (K, K)
+    expected = float(totals @ distances @ totals)
+    if expected == 0:
+        return None
+    return 1 - (float(totals.sum()) - 1) * float((coincidences * distances).sum()) / expected
+
+
+def pairwise_kappa(ratings: ArrayLike) -> dict[tuple[int, int], float | None]:
+    """Cohen's kappa of each pair of reviewers, on the photos that both rated.
+
+    Cohen 1960, A coefficient of agreement for nominal scales, doi:10.1177/001316446002000104.
+
+    Args:
+        ratings: (N, R), NaN where a reviewer did not rate a photo.
+
+    Returns:
+        Kappa by the columns of the two reviewers, the lower first. None where both rated no photo, or all the same.
+
+    Raises:
+        ValueError: the ratings are not of two axes, or one is infinite.
+    """
+    table = _checked(ratings)
+    return {(a, b): _kappa(table[:, a], table[:, b]) for a, b in combinations(range(table.shape[1]), 2)}
+
+
+def _checked(ratings: ArrayLike) -> Floats:
+    table = np.asarray(ratings, dtype=np.float64)
+    if table.ndim != 2 or np.isinf(table).any():
+        raise ValueError(f"ratings must be finite or NaN, and of shape (photos, reviewers), not {table.shape}")
+    return table
+
+
+def _kappa(a: Floats, b: Floats) -> float | None:
+    both = ~np.isnan(a) & ~np.isnan(b)
+    a, b = a[both], b[both]
+    values = np.unique(np.concatenate([a, b]))
+    if len(values) < 2:  # nothing, or one and the same thing: chance agrees as well as they do
+        return None
+    observed = float((a == b).mean())
+    expected = float(sum((a == value).mean() * (b == value).mean() for value in values))
+    return (observed - expected) / (1 - expected)
+
+
+def _nominal(values: Floats, totals: Floats) -> Floats:  # noqa: ARG001  # the distances share a signature
+    return 1 - np.eye(len(values))
+
+
+def _ordinal(values: Floats, totals: Floats) -> Floats:  # noqa: ARG001  # the distances share a signature
+    middle = np.cumsum(totals) - totals / 2  # a grade's place is the middle of its ratings
+    squared: Floats = (middle[:, np.newaxis] - middle) ** 2
+    return squared
+
+
+def _interval(values: Floats, totals: Floats) -> Floats:  # noqa: ARG001  # the distances share a signature
+    squared: Floats = (values[:, np.newaxis] - values) ** 2
+    return squared
+
+
+_DISTANCES: Final[dict[Level, Callable[[Floats, Floats], Floats]]] = {
+    "nominal": _nominal,
+    "ordinal": _ordinal,
+    "interval": _interval,
+}

@@ -1,0 +1,222 @@
+"""How well scores rank good photos above bad ones: ROC curve, area under it, intervals, comparison of two models.
+
+n photos, of them `n_good` good and `n_bad` bad; equal scores count one half throughout.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Final, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import ndtr
+from scipy.stats import rankdata
+
+from triage.statistics.arrays import CONFIDENCE, Bools, Floats, Interval, Z, checked_classes
+from triage.statistics.resampling import aucs, draw, group_scores
+
+Scores: TypeAlias = Floats
+Labels: TypeAlias = Bools
+
+_QUANTILES: Final = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RocCurve:
+    """A point for each distinct score, from (0, 0) at a threshold of infinity to (1, 1).
+
+    Attributes:
+        false_positive_rate: float64 (k,), rising.
+        sensitivity: float64 (k,), rising: the true positive rate.
+        thresholds: float64 (k,), falling.
+    """
+
+    false_positive_rate: Floats
+    sensitivity: Floats
+    thresholds: Floats
+
+
+class RocBand(NamedTuple):
+    """A pointwise band around a ROC curve: the interval of the sensitivity at each false positive rate, all (g,)."""
+
+    false_positive_rate: Floats
+    lower: Floats
+    upper: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """An AUC with its standard error, which is None where a class has a single photo, and its interval."""
+
+    auc: float
+    standard_error: float | None
+    interval: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two models on the same photos; `difference` is the first minus the other, `p_value` is two-sided."""
+
+    auc: float
+    other_auc: float
+    difference: float
+    interval: Interval
+    p_value: float
+
+
+def auc(scores: ArrayLike, good: ArrayLike) -> float:
+    """The area under the ROC curve: the chance that a good photo scores above a bad one. O(n log n).
+
+    Args:
+        scores: (n,), finite.
+        good: bool (n,).
+
+    Raises:
+        ValueError: the shapes differ, a score is not finite, or all photos are good or all bad.
+    """
+    values, labels = checked_classes(scores, good)
+    n_good = int(labels.sum())
+    rank_sum = float(rankdata(values)[labels].sum())
+    return (rank_sum - n_good * (n_good + 1) / 2) / (n_good * (len(labels) - n_good))
+
+
+def roc_curve(scores: ArrayLike, good: ArrayLike) -> RocCurve:
+    """The ROC curve with every distinct score as a threshold.
+
+    Raises:
+        ValueError: as `auc`.
+    """
+    values, labels = checked_classes(scores, good)
+    order = np.argsort(-values, kind="stable")
+    ordered = values[order]
+    last = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)  # of each run of equal scores
+    true_positives = np.cumsum(labels[order])[last]
+    false_positives = last + 1 - true_positives
+    return RocCurve(
+        np.concatenate(([0.0], false_positives / false_positives[-1])),
+        np.concatenate(([0.0], true_positives / true_positives[-1])),
+        np.concatenate(([np.inf], ordered[last])),
+    )
+
+
+def delong(scores: ArrayLike, good: ArrayLike) -> Area:
+    """The AUC with DeLong's standard error and 95 % interval, cut off at 0 and 1, in O(n log n).
+
+    A class of a single photo has no variance: the interval is then (0, 1). Where the scores separate the classes
+    perfectly, the standard error is 0 and the interval is a point, which claims too much.
+    Sun & Xu 2014, Fast implementation of DeLong's algorithm, doi:10.1109/LSP.2014.2337313.
+
+    Raises:
+        ValueError: as `auc`.
+    """
+    values, labels = checked_classes(scores, good)
+    of_good, of_bad = _placements(values, labels)
+    area = float(of_good.mean())
+    if min(len(of_good), len(of_bad)) < 2:
+        return Area(area, None, (0.0, 1.0))
+    error = math.sqrt(of_good.var(ddof=1) / len(of_good) + of_bad.var(ddof=1) / len(of_bad))
+    return Area(area, error, _clipped(area, error))
+
+
+def delong_interval(scores: ArrayLike, good: ArrayLike) -> Interval:
+    """The interval of `delong`."""
+    return delong(scores, good).interval
+
+
+def compare(scores: ArrayLike, other: ArrayLike, good: ArrayLike) -> Comparison:
+    """DeLong's paired test of two models that scored the same photos, with the 95 % interval of the difference.
+
+    A class of a single photo has no variance: the interval is then (-1, 1) and the p value 1. Where the variance is 0,
+    the interval is a point, and the p value 1 without a difference and 0 with one.
+    DeLong, DeLong, Clarke-Pearson 1988, doi:10.2307/2531595, in the form of doi:10.1109/LSP.2014.2337313.
+
+    Raises:
+        ValueError: as `auc`.
+    """
+    own_good, own_bad = _placements(*checked_classes(scores, good))
+    other_good, other_bad = _placements(*checked_classes(other, good))
+    area, other_area = float(own_good.mean()), float(other_good.mean())
+    difference = area - other_area
+    if min(len(own_good), len(own_bad)) < 2:
+        return Comparison(area, other_area, difference, (-1.0, 1.0), 1.0)
+    # the variance of the paired differences holds the covariance of the two models
+    variance = (own_good - other_good).var(ddof=1) / len(own_good) + (own_bad - other_bad).var(ddof=1) / len(own_bad)
+    error = math.sqrt(variance)
+    interval = (max(difference - Z * error, -1.0), min(difference + Z * error, 1.0))
+    if error == 0:
+        return Comparison(area, other_area, difference, interval, 1.0 if difference == 0 else 0.0)
+    return Comparison(area, other_area, difference, interval, float(2 * ndtr(-abs(difference) / error)))
+
+
+def hanley_mcneil_error(area: float, n_good: int, n_bad: int) -> float:
+    """The standard error of an AUC from its value and the class sizes alone, as published results give them.
+
+    Hanley & McNeil 1982, The meaning and use of the area under a ROC curve, doi:10.1148/radiology.143.1.7063747.
+    """
+    both_above = area / (2 - area)
+    both_below = 2 * area**2 / (1 + area)
+    variance = area * (1 - area) + (n_good - 1) * (both_above - area**2) + (n_bad - 1) * (both_below - area**2)
+    return math.sqrt(max(variance, 0.0) / (n_good * n_bad))
+
+
+def hanley_mcneil_interval(area: float, n_good: int, n_bad: int) -> Interval:
+    """The 95 % interval of `hanley_mcneil_error`, cut off at 0 and 1."""
+    return _clipped(area, hanley_mcneil_error(area, n_good, n_bad))
+
+
+def bootstrap_interval(scores: ArrayLike, good: ArrayLike, *, n_resamples: int = 2000, seed: int = 0) -> Interval:
+    """The stratified percentile bootstrap 95 % interval of the AUC; the same seed gives the same interval.
+
+    Above 1,000 distinct scores, neighbouring ranks are pooled into 1,000 groups and the interval is moved by what that
+    changes of the AUC itself, so that a million scores take no longer to resample than a thousand.
+
+    Raises:
+        ValueError: as `auc`.
+    """
+    values, labels = checked_classes(scores, good)
+    groups = group_scores(values, labels)
+    n_good, n_bad = int(groups.good.sum()), int(groups.bad.sum())
+    areas = np.concatenate([aucs(*counts) for counts in draw(groups, n_good, n_bad, n_resamples, seed)])
+    low, high = np.quantile(areas, _QUANTILES) + (auc(values, labels) - groups.auc)
+    return max(float(low), 0.0), min(float(high), 1.0)
+
+
+def roc_band(
+    scores: ArrayLike, good: ArrayLike, *, n_points: int = 101, n_resamples: int = 1000, seed: int = 0
+) -> RocBand:
+    """The pointwise 95 % band of the ROC curve, by stratified bootstrap on an even grid of false positive rates.
+
+    Neighbouring scores are pooled as in `bootstrap_interval`.
+
+    Raises:
+        ValueError: as `auc`.
+    """
+    values, labels = checked_classes(scores, good)
+    groups = group_scores(values, labels)
+    grid = np.linspace(0, 1, n_points)
+    curves = [
+        np.interp(grid, _rates(bad), _rates(good_))
+        for chunk in draw(groups, int(groups.good.sum()), int(groups.bad.sum()), n_resamples, seed)
+        for good_, bad in zip(*chunk, strict=True)
+    ]
+    lower, upper = np.quantile(curves, _QUANTILES, axis=0)
+    return RocBand(grid, lower, upper)
+
+
+def _placements(values: Floats, labels: Bools) -> tuple[Floats, Floats]:
+    """The share of bad photos below each good one (n_good,), and of good photos above each bad one (n_bad,)."""
+    ranks = rankdata(values)
+    good, bad = values[labels], values[~labels]
+    below_good: Floats = (ranks[labels] - rankdata(good)) / len(bad)
+    above_bad: Floats = 1 - (ranks[~labels] - rankdata(bad)) / len(good)
+    return below_good, above_bad
+
+
+def _clipped(area: float, error: float) -> Interval:
+    return max(area - Z * error, 0.0), min(area + Z * error, 1.0)
+
+
+def _rates(counts: Floats) -> Floats:
+    """Counts in rising order of score (k,) as the share at or above each threshold, from 0 to 1, (k + 1,)."""
+    rates: Floats = np.concatenate(([0], np.cumsum(counts[::-1]))) / counts.sum()
+    return rates

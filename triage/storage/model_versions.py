@@ -1,0 +1,135 @@
+"""Model versions as rows: their cards and stages. At most one is live, and the database holds that."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+from sqlalchemy import func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from triage.domain.card import Card, card_json
+from triage.domain.ids import ModelVersionId, new_id
+from triage.domain.states import Stage
+from triage.errors import ModelError, UsageError
+from triage.storage.tables import LIVE, ModelVersion
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredModel:
+    """A model as the registry knows it."""
+
+    id: ModelVersionId
+    card: Card
+    stage: Stage
+
+
+def add(session: Session, card: Card) -> tuple[RegisteredModel, bool]:
+    """Registers a model as a candidate; one with the same weights is left as it is.
+
+    Returns:
+        The model, and whether it is new.
+    """
+    created = session.scalar(
+        insert(ModelVersion)
+        .values(
+            id=new_id(),
+            name=card.name,
+            weights_sha256=card.weights_sha256,
+            card=card_json(card),
+            stage=Stage.CANDIDATE,
+        )
+        .on_conflict_do_nothing(index_elements=[ModelVersion.weights_sha256])
+        .returning(ModelVersion.id)
+    )
+    row = session.scalars(select(ModelVersion).where(ModelVersion.weights_sha256 == card.weights_sha256)).one()
+    return _registered(row), created is not None
+
+
+def live(session: Session) -> RegisteredModel | None:
+    """The live model, if there is one."""
+    row = session.scalars(select(ModelVersion).where(LIVE)).one_or_none()
+    return _registered(row) if row else None
+
+
+def get(session: Session, model_id: ModelVersionId) -> RegisteredModel:
+    """A model by its id.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    row = session.get(ModelVersion, model_id)
+    if row is None:
+        raise ModelError("the model is not registered: `triage models list` shows what there is")
+    return _registered(row)
+
+
+def find(session: Session, name: str) -> RegisteredModel:
+    """Finds a model by its name, or by at least eight leading digits of its weights' SHA-256.
+
+    Raises:
+        UsageError: none fits, or more than one.
+    """
+    condition = ModelVersion.name == name
+    if len(name) >= 8:
+        condition |= ModelVersion.weights_sha256.startswith(name, autoescape=True)
+    found = session.scalars(select(ModelVersion).where(condition).limit(2)).all()
+    if len(found) != 1:
+        problem = "no model has" if not found else "several models have"
+        raise UsageError(f"{problem} the name or SHA-256 {name!r}: `triage models list` shows them")
+    return _registered(found[0])
+
+
+def list_models(session: Session) -> list[RegisteredModel]:
+    """All models, newest first."""
+    return [_registered(row) for row in session.scalars(select(ModelVersion).order_by(ModelVersion.id.desc()))]
+
+
+def shadows(session: Session) -> list[RegisteredModel]:
+    """The models that score live traffic without deciding, oldest first."""
+    rows = session.scalars(select(ModelVersion).where(ModelVersion.stage == Stage.SHADOW).order_by(ModelVersion.id))
+    return [model for row in rows if (model := _registered_if_valid(row)) is not None]
+
+
+def previously_live(session: Session) -> RegisteredModel | None:
+    """The retired model that was promoted last: what a rollback returns to."""
+    row = session.scalars(
+        select(ModelVersion)
+        .where(ModelVersion.stage == Stage.RETIRED, ModelVersion.promoted_at.is_not(None))
+        .order_by(ModelVersion.promoted_at.desc())
+        .limit(1)
+    ).one_or_none()
+    return _registered(row) if row else None
+
+
+def lock_stages(session: Session) -> Sequence[RegisteredModel]:
+    """Locks every model's stage until the transaction ends, so that promotions happen one after another.
+
+    Verdicts that refer to a model are written meanwhile.
+    """
+    rows = session.scalars(select(ModelVersion).order_by(ModelVersion.id).with_for_update(key_share=True)).all()
+    return [_registered(row) for row in rows]
+
+
+def set_stage(session: Session, model_id: ModelVersionId, stage: Stage) -> None:
+    """Moves a model to a stage; the caller keeps the rules."""
+    values = {"stage": stage.value}
+    promoted_at = {"promoted_at": func.clock_timestamp()} if stage is Stage.LIVE else {}
+    session.execute(update(ModelVersion).where(ModelVersion.id == model_id).values(**values, **promoted_at))
+
+
+def set_card(session: Session, model_id: ModelVersionId, card: Card) -> None:
+    """Replaces what is known of a model; its weights and their hash stay."""
+    session.execute(update(ModelVersion).where(ModelVersion.id == model_id).values(card=card_json(card)))
+
+
+def _registered_if_valid(row: ModelVersion) -> RegisteredModel | None:
+    """None for a card that this release does not understand."""
+    try:
+        return _registered(row)
+    except ValidationError:
+        return None
+
+
+def _registered(row: ModelVersion) -> RegisteredModel:
+    return RegisteredModel(ModelVersionId(row.id), Card.model_validate(row.card), Stage(row.stage))

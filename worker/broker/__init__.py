@@ -1,0 +1,1 @@
+"""Redis as Celery's broker: guard, signing, results, wake-ups, beat, liveness."""
