@@ -15,7 +15,7 @@ from recipes.findings.measuring import Measured, measure_image
 from recipes.findings.photos import Original, Part, read_image
 from triage.domain.photos import Finding
 from triage.domain.states import FindingKind, FindingLevel
-from triage.findings.rules import FindingModels, judge_measures
+from triage.findings.rules import FindingModels, findings_of
 from triage.samples.drawing import Degradation, SkinTone, degrade, draw_skin_photo
 
 _ABOUT_SKIN: Final = (FindingKind.BADLY_FRAMED, FindingKind.NO_SKIN)
@@ -38,7 +38,7 @@ class Judged:
         self.rated_to_fit = [row for row in rated if row.part is Part.FIT]
         self.variants = {row.variant for row in self.rows}
         self.models = models
-        self.findings = [judge_measures(row.measures, models) for row in self.rows]
+        self.findings = [findings_of(row.measures, models) for row in self.rows]
 
     def where(
         self,
@@ -159,7 +159,7 @@ def _is_rejected(rows: Sequence[Measured]) -> NDArray[np.bool_]:
 
 
 def _level(models: FindingModels, row: Measured, kind: FindingKind) -> FindingLevel | None:
-    return next((f.level for f in judge_measures(row.measures, models) if f.kind is kind), None)
+    return next((f.level for f in findings_of(row.measures, models) if f.kind is kind), None)
 
 
 def _kinds_told(judged: Judged) -> str:
@@ -274,7 +274,7 @@ def _defocus_at(models: FindingModels, photos: Sequence[Image.Image], size: int 
         image = (
             photo if size is None or max(photo.size) <= size else photo.resize((size, size), Image.Resampling.BICUBIC)
         )
-        found.append(judge_measures(measure_image(image, models.skin_colour), models))
+        found.append(findings_of(measure_image(image, models.skin_colour), models))
     return _has(found, FindingKind.DEFOCUS)
 
 

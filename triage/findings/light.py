@@ -1,4 +1,4 @@
-"""Light and colour of a photo and of its patches, on a grid of 112 x 112 averages of the squashed photo."""
+"""Light and colour of a photo and its patches, measured on a 112 x 112 grid of averages of the resized photo."""
 
 from typing import Final
 
@@ -19,7 +19,7 @@ _WINDOWS: Final = ((0, 0), (0, 56), (56, 0), (56, 56), (28, 28))
 
 
 def colour_grid(small: NDArray[np.uint8]) -> Array:
-    """Averages of four pixels in each 4 x 4: (448, 448, 3) -> (112, 112, 3), sRGB, 0..255."""
+    """Averages four pixels of each 4 x 4 block: (448, 448, 3) -> (112, 112, 3), sRGB, 0..255."""
     total = small[::_EVERY, ::_EVERY].astype(np.uint16)
     for row, column in ((0, 2), (2, 0), (2, 2)):
         total += small[row::_EVERY, column::_EVERY]
@@ -27,21 +27,21 @@ def colour_grid(small: NDArray[np.uint8]) -> Array:
 
 
 def patch_windows(grid: Array) -> list[Array]:
-    """The five patches of a grid (112, 112, ...), each (56, 56, ...): views."""
+    """Returns the five patches of a (112, 112, ...) grid as (56, 56, ...) views."""
     return [grid[top : top + GRID // 2, left : left + GRID // 2] for top, left in _WINDOWS]
 
 
 def describe_light(colours: Array) -> dict[str, float]:
-    """Interpretable measures of brightness.
+    """Computes measures of brightness.
 
     Args:
         colours: (h, w, 3), sRGB, 0..255.
 
     Returns:
-        `median`, `shadows`, `lights`: log of the 50th, 10th and 95th percentile of the luminance (in sRGB values, plus
-        2); `warmth`: log of red to blue, which tells dark skin from light skin in the dark; `clipped`: square root of
-        the share of pixels with every channel at the top; `washed`: likewise for any channel; `spot`: the share with
-        every channel near the top in the window of a seventh of the photo's side that has most of them.
+        `median`, `shadows`, `lights`: log of (2 + the 50th, 10th and 95th percentile of the luminance in sRGB values);
+        `warmth`: log of the ratio of red to blue, which separates dark skin from underexposed light skin; `clipped`:
+        square root of the share of pixels with all channels saturated; `washed`: the same for any channel; `spot`: the
+        highest share of nearly saturated pixels in a window of 1/7 of the photo's side.
     """
     pixels = colours.reshape(-1, 3)
     luminance = np.sort(pixels @ _LUMINANCE)
@@ -62,17 +62,17 @@ def describe_light(colours: Array) -> dict[str, float]:
 
 
 def describe_colour(colours: Array) -> dict[str, float]:
-    """Interpretable measures of a photo's tint.
+    """Computes measures of colour cast.
 
     Args:
         colours: (h, w, 3), sRGB, 0..255.
 
     Returns:
-        `red`, `blue`: mean log of red to green and of blue to green; `light_red`, `light_blue`: the same of the tenth
-        of the pixels with the most light, where white objects and reflections are; `neutral`: log of the 10th
-        percentile of saturation, high where nothing is grey.
+        `red`, `blue`: mean log ratio of red to green and of blue to green; `light_red`, `light_blue`: the same for the
+        brightest tenth of the pixels, which includes white objects and reflections; `neutral`: log of the 10th
+        percentile of saturation, high if no pixel is grey.
     """
-    pixels = colours.reshape(-1, 3) + 8  # so that noise in the dark is no colour
+    pixels = colours.reshape(-1, 3) + 8  # keeps noise in dark areas from counting as colour
     luminance = pixels @ _LUMINANCE
     logs = np.log(pixels)
     red, blue = logs[:, 0] - logs[:, 1], logs[:, 2] - logs[:, 1]
@@ -89,7 +89,7 @@ def describe_colour(colours: Array) -> dict[str, float]:
 
 
 def _brightest_window(is_bright: NDArray[np.bool_]) -> float:
-    """The highest share of bright places in a window of 2 x 2 blocks of 8 x 8."""
+    """Returns the highest share of bright cells in a window of 2 x 2 blocks of 8 x 8 cells."""
     height, width = (side // _BLOCK for side in is_bright.shape)
     blocks = is_bright.reshape(height, _BLOCK, width, _BLOCK).mean(axis=(1, 3))
     windows = blocks[1:, 1:] + blocks[1:, :-1] + blocks[:-1, 1:] + blocks[:-1, :-1]

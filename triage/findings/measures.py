@@ -1,4 +1,4 @@
-"""All that is measured on a photo to explain its quality: named numbers, of the photo and of each of its patches."""
+"""The measures that findings are based on: named numbers of the photo and of each patch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ class Measures:
     """Named measures, as `describe_sharpness`, `describe_light`, `describe_colour` and `describe_skin` define them.
 
     Attributes:
-        photo: of the photo as a whole. `noise` is the log of its deviation in grey values, `size` log2 of the photo's
-            side in 512ths (at most 0), `worst_clipped` the highest `clipped` of a patch.
-        patches: of each patch (top left, top right, bottom left, bottom right, centre): blur and light are its own,
-            all else is the photo's.
+        photo: measures of the whole photo. `noise`: log standard deviation in grey values; `size`: log2 of the photo's
+            side / 512, at most 0; `worst_clipped`: the highest `clipped` of any patch.
+        patches: measures of each patch (top left, top right, bottom left, bottom right, centre): blur and light are
+            measured in the patch, the others are those of the photo.
     """
 
     photo: Mapping[str, float]
@@ -27,17 +27,17 @@ class Measures:
 
 
 def measure_photo(pixels: NDArray[np.uint8], small: NDArray[np.uint8], skin_colour: SkinColour) -> Measures:
-    """Measures a photo in some five milliseconds, whatever its size.
+    """Measures a photo in about 5 ms, independent of its size.
 
     Args:
         pixels: (H, W, 3), upright RGB at full resolution, any strides; only tiles of the green channel are read.
-        small: (448, 448, 3), the same photo squashed to a square, antialiased.
-        skin_colour: the fitted colour of skin.
+        small: (448, 448, 3), the photo resized to a square with antialiasing.
+        skin_colour: the fitted skin colour model.
     """
     sharpness = measure_sharpness(pixels[..., 1], small[..., 1])
-    of_all = {"noise": float(np.log(sharpness.noise + 0.1)), "size": sharpness.size}
+    shared = {"noise": float(np.log(sharpness.noise + 0.1)), "size": sharpness.size}
     grid = colour_grid(small)
-    photo = of_all | describe_sharpness(sharpness.tensors) | describe_light(grid) | describe_colour(grid)
+    photo = shared | describe_sharpness(sharpness.tensors) | describe_light(grid) | describe_colour(grid)
     photo |= describe_skin(grid, skin_colour)
     patches = []
     for index, window in enumerate(patch_windows(grid)):

@@ -1,8 +1,8 @@
-"""How sharp a photo is, and in which direction it is not, measured on a few tiles of its full resolution.
+"""Sharpness and direction of blur, measured on a few full-resolution tiles.
 
-Tiles are averaged down to the same share of every photo (1/512 of its side a step), so that what is found depends on
-the blur relative to the photo and not on its number of pixels. They lie where a photo has most fine detail: a soft
-background around a sharp subject is no blur. Noise is measured where a photo is flattest, and taken off.
+Each tile is averaged to steps of 1/512 of the photo's side, so the result depends on the blur relative to the photo and
+not on its pixel count. Tiles are taken where the photo has most fine detail: a blurred background behind a sharp
+subject does not count. Noise is estimated where the photo is flattest, and subtracted.
 """
 
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 Array = NDArray[np.float32]
 
 REFERENCE_SIDE: Final = 512
-"""Steps along the side of a (square) photo at which tiles are judged."""
+"""Steps along the side of a square photo."""
 
 SCALES: Final = (1, 2, 4, 8)
 """Widths of the averages between which gradients are taken, in steps."""
 
 _TILE: Final = 64  # steps along a tile's side
-_MIN_TILE: Final = 16  # below it, the widest average leaves nothing
-_CELLS: Final = 14  # along each side of the square photo: cells of 32 x 32 pixels among which tiles are chosen
+_MIN_TILE: Final = 16  # the widest average needs this many steps
+_CELLS: Final = 14  # cells of 32 x 32 pixels along each side of the resized photo; tiles are chosen among them
 _CELL: Final = 32
 _FLATTEST: Final = 2
 _SHARPEST: Final = 3
-_FLOOR: Final = 0.02  # grey values squared: what rounding to 8 bits leaves of a gradient
+_FLOOR: Final = 0.02  # grey values squared: the gradient energy of rounding to 8 bits
 
 # Rows and columns of cells of each patch, and how many of its most detailed cells get a tile
 _PATCHES: Final = ((0, 0, 7, 2), (0, 7, 7, 2), (7, 0, 7, 2), (7, 7, 7, 2), (4, 4, 6, 4))
@@ -34,13 +34,13 @@ _PATCHES: Final = ((0, 0, 7, 2), (0, 7, 7, 2), (7, 0, 7, 2), (7, 7, 7, 2), (4, 4
 
 @dataclass(frozen=True, slots=True)
 class Sharpness:
-    """Gradient tensors of tiles, noise taken off.
+    """Structure tensors of tiles, with the noise subtracted.
 
     Attributes:
-        tensors: (T, 4, 3), per tile and scale the means of gx^2, gy^2 and gx*gy in grey values squared.
-        patch_of: (T,), the patch that each tile was taken for, 0..4.
-        noise: standard deviation in grey values at one step's width.
-        size: log2 of the share of `REFERENCE_SIDE` that the photo has, at most 0.
+        tensors: (T, 4, 3), the means of gx^2, gy^2 and gx*gy per tile and scale, in grey values squared.
+        patch_of: (T,), the patch of each tile, 0..4.
+        noise: standard deviation in grey values at a width of one step.
+        size: log2 of the photo's side / `REFERENCE_SIDE`, at most 0.
     """
 
     tensors: Array
@@ -50,11 +50,11 @@ class Sharpness:
 
 
 def measure_sharpness(plane: NDArray[np.uint8], small: NDArray[np.uint8]) -> Sharpness:
-    """Samples a photo where its detail is.
+    """Samples tiles where the photo has most detail.
 
     Args:
         plane: (H, W), the green channel at full resolution, any strides.
-        small: (448, 448), the green channel of the photo squashed to a square.
+        small: (448, 448), the green channel of the photo resized to a square.
 
     Source: structure tensor, Bigun and Granlund 1987; noise, Immerkaer 1996, Fast Noise Variance Estimation,
     doi:10.1006/cviu.1996.0060.
@@ -75,15 +75,15 @@ def measure_sharpness(plane: NDArray[np.uint8], small: NDArray[np.uint8]) -> Sha
 
 
 def describe_sharpness(tensors: Array) -> dict[str, float]:
-    """Interpretable measures of some tiles.
+    """Computes measures of sharpness from structure tensors.
 
     Args:
         tensors: (T, 4, 3), T > 0.
 
     Returns:
-        `fine`, `middle`, `coarse`: log ratios of the gradients' energy from one scale to the next, of the three
-        sharpest tiles; `across_*` and `along_*`: the same in the direction with most and least of it, of all tiles;
-        `direction_*`: how much more energy one direction has (log, 0 is none); `contrast`: log energy at the widest.
+        `fine`, `middle`, `coarse`: log ratios of gradient energy between adjacent scales in the three sharpest tiles;
+        `across_*`, `along_*`: the same over all tiles in the directions of most and least energy; `direction_*`: log
+        ratio of the energies of these directions (0: isotropic); `contrast`: log energy at the widest scale.
     """
     energy = tensors[..., 0] + tensors[..., 1] + _FLOOR  # (T, 4)
     sharpest = np.argsort(-energy[:, 0] / (energy[:, 1] + 0.5), kind="stable")[:_SHARPEST]
@@ -112,8 +112,8 @@ def describe_sharpness(tensors: Array) -> dict[str, float]:
 
 
 def _detail(small: NDArray[np.uint8]) -> Array:
-    """How much fine detail each cell has: (14, 14), mean square of second differences."""
-    rows = small[::2].astype(np.int16)  # every other row tells enough
+    """Returns the fine detail of each cell, (14, 14): mean square of second differences."""
+    rows = small[::2].astype(np.int16)  # every other row is sufficient
     columns = small[:, ::2].astype(np.int16)
     horizontal = np.zeros(rows.shape, np.float32)
     vertical = np.zeros(columns.shape, np.float32)
@@ -134,7 +134,7 @@ def _strongest(detail: Array, top: int, left: int, side: int, count: int) -> NDA
 
 
 def _tile(plane: NDArray[np.uint8], cell: tuple[int, int], step: float) -> Array:
-    """The tile around a cell of the grid, each of its values the average over `step` x `step` pixels: (t, t)."""
+    """Returns the tile around a cell, (t, t); each value is the average of `step` x `step` pixels."""
     starts, sides = [], []
     whole = int(step)
     for length, index in zip(plane.shape, cell, strict=True):
@@ -158,9 +158,9 @@ def _tile(plane: NDArray[np.uint8], cell: tuple[int, int], step: float) -> Array
     return averaged[:_TILE, :_TILE]
 
 
-@lru_cache(maxsize=16)  # all tiles of a photo need the same
+@lru_cache(maxsize=16)  # all tiles of a photo share it
 def _averages(length: int, step: float) -> Array:
-    """The matrix that averages over windows of a fractional width: (floor(length / step), length)."""
+    """Returns the matrix that averages over windows of fractional width, (floor(length / step), length)."""
     starts = np.arange(int(length / step))[:, None] * step
     pixels = np.arange(length)[None]
     overlap = np.minimum(starts + step, pixels + 1) - np.maximum(starts, pixels)
@@ -169,7 +169,7 @@ def _averages(length: int, step: float) -> Array:
 
 
 def _noise_variance(tiles: Array) -> Array:
-    """Of each tile: (T,)."""
+    """Returns the noise variance of each tile, (T,)."""
     rows = tiles[:, :-2] - 2 * tiles[:, 1:-1] + tiles[:, 2:]
     both = rows[:, :, :-2] - 2 * rows[:, :, 1:-1] + rows[:, :, 2:]
     variance: Array = (both * both).mean(axis=(1, 2)) / 36
@@ -177,7 +177,7 @@ def _noise_variance(tiles: Array) -> Array:
 
 
 def _tensors(tiles: Array, noise: float) -> Array:
-    """(T, t, t) -> (T, 4, 3): at each scale, the means of gx^2, gy^2 and gx*gy, less what noise adds."""
+    """(T, t, t) -> (T, 4, 3): the means of gx^2, gy^2 and gx*gy at each scale, noise subtracted."""
     found = np.empty((len(tiles), len(SCALES), 3), np.float32)
     pooled = tiles
     for number, scale in enumerate(SCALES):
@@ -186,7 +186,7 @@ def _tensors(tiles: Array, noise: float) -> Array:
             pooled = np.multiply(pooled[:, :, ::2] + pooled[:, :, 1::2], 0.25, dtype=np.float32)  # 2 x 2 averages
         gx = pooled[:, :, 1:] - pooled[:, :, :-1]
         gy = pooled[:, 1:] - pooled[:, :-1]
-        gx = (gx[:, 1:] + gx[:, :-1]) / 2  # both at the corners between four values
+        gx = (gx[:, 1:] + gx[:, :-1]) / 2  # both at the corner between four values
         gy = (gy[:, :, 1:] + gy[:, :, :-1]) / 2
         floor = (noise / scale) ** 2
         found[:, number, 0] = ((gx * gx).mean(axis=(1, 2)) - floor).clip(0, None)

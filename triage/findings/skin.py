@@ -1,4 +1,4 @@
-"""Where a photo shows skin, by the ratios of its colours, which darker skin shares, and how that skin is framed."""
+"""Detects skin by colour ratios, which all skin tones share, and measures how it is framed."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -15,16 +15,16 @@ _EDGE: Final = 2  # blocks
 
 @dataclass(frozen=True, slots=True)
 class SkinColour:
-    """Logistic regression on log ratios of colours: it does not know how bright a pixel is.
+    """Logistic regression on log ratios of colours; independent of brightness.
 
     Attributes:
-        weights: of 1, r, b, r^2, b^2 and r*b, with r the log of red to green and b that of green to blue.
+        weights: coefficients of 1, r, b, r^2, b^2 and r*b, where r = log(red / green) and b = log(green / blue).
     """
 
     weights: tuple[float, ...]
 
     def probability(self, ratios: Array) -> Array:
-        """Of skin, 0..1, from `colour_ratios`: (2, ...) -> (...)."""
+        """Returns the probability of skin, 0..1, from `colour_ratios`: (2, ...) -> (...)."""
         red, blue = ratios
         w = [np.float32(weight) for weight in self.weights]
         logit = w[0] + (w[1] + w[3] * red) * red + (w[2] + w[4] * blue + w[5] * red) * blue
@@ -33,24 +33,24 @@ class SkinColour:
 
 
 def colour_ratios(colours: Array) -> Array:
-    """Log of red to green and of green to blue: (..., 3) -> (2, ...), within -1..1.5 each."""
-    red, green, blue = np.moveaxis(np.log(colours + 4), -1, 0)  # 4, so that noise in the dark is no colour
+    """Returns log(red / green) and log(green / blue), clipped to -1..1.5: (..., 3) -> (2, ...)."""
+    red, green, blue = np.moveaxis(np.log(colours + 4), -1, 0)  # + 4 keeps noise in dark areas from counting as colour
     return np.stack([red - green, green - blue]).clip(-1, 1.5)
 
 
 def describe_skin(colours: Array, skin_colour: SkinColour) -> dict[str, float]:
-    """Interpretable measures of how much skin there is, and where.
+    """Computes measures of the amount and position of skin.
 
     Args:
         colours: (112, 112, 3), sRGB, 0..255.
-        skin_colour: the fitted colour of skin.
+        skin_colour: the fitted skin colour model.
 
     Returns:
-        `skin`: mean probability; `skin_centre`: in the centre patch; `skin_fullest`, `skin_emptiest`: of the patch with
-        the most and the least; `skin_edge`: along the border; `skin_off_centre`: distance of the skin's centre of mass
-        from the photo's, in half sides; `skin_contrast`: how far blocks are apart in how much skin they have (standard
-        deviation); `skin_isolated`: the best window of a fifth of the side less all else; `diversity`: log spread of
-        colour ratios, small on skin of any tone in any light; `block_diversity`: the same between blocks.
+        `skin`: mean probability; `skin_centre`: mean in the centre patch; `skin_fullest`, `skin_emptiest`: mean in the
+        patches with most and least skin; `skin_edge`: mean along the border; `skin_off_centre`: distance between the
+        centroid of skin and the photo's centre, in half sides; `skin_contrast`: standard deviation between blocks;
+        `skin_isolated`: the window of 1/5 of the side with most skin minus the rest; `diversity`: log spread of colour
+        ratios, small on skin of any tone in any light; `block_diversity`: the same between blocks.
     """
     ratios = colour_ratios(colours)  # (2, 112, 112)
     probability = skin_colour.probability(ratios)
@@ -79,7 +79,7 @@ def describe_skin(colours: Array, skin_colour: SkinColour) -> dict[str, float]:
 
 
 def _isolated(blocks: NDArray[np.float32], side: int = 3) -> float:
-    """How much more skin the window with most of it has than all the rest."""
+    """Returns the mean of the window with most skin minus the mean of the rest."""
     sums = np.zeros((blocks.shape[0] + 1, blocks.shape[1] + 1), np.float64)
     sums[1:, 1:] = blocks.cumsum(axis=0).cumsum(axis=1)
     windows = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]

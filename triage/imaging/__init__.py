@@ -1,1 +1,1 @@
-"""Bytes of a photo to upright RGB: formats, limits, decoding; and the photos that the project draws itself."""
+"""From the bytes of a photo to upright RGB: formats, limits, decoding and colour."""

@@ -1,4 +1,4 @@
-"""Colours of every kind to 8-bit RGB, and from there to sRGB."""
+"""Converts images of any mode to 8-bit RGB, and RGB with an ICC profile to sRGB."""
 
 import io
 from functools import lru_cache
@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 _RELATIVE: Final = ImageCms.Intent.RELATIVE_COLORIMETRIC
-_MAX_PROFILE_BYTES: Final = 4 * 2**20  # the largest in use, of printers, have about 2 MB
+_MAX_PROFILE_BYTES: Final = 4 * 2**20  # printer profiles, the largest in use, have about 2 MB
 
 
 def to_rgb(image: Image.Image) -> tuple[Image.Image, bytes | None]:
-    """A loaded picture of any mode as mode RGB.
+    """Converts a loaded image of any mode to mode RGB.
 
     Returns:
-        The picture and the ICC profile that its colours are still in, None where they are sRGB. Transparency is laid
-        over white, deeper channels are scaled to 8 bits, CMYK goes through its own profile where it has one.
+        The image, and the ICC profile that still has to be applied (None means sRGB). Transparent pixels are
+        composited over white, deeper channels are scaled to 8 bits, CMYK is converted by its own profile if present.
     """
     profile = image.info.get("icc_profile") or None
     if not isinstance(profile, bytes) or len(profile) > _MAX_PROFILE_BYTES:
@@ -30,13 +30,15 @@ def to_rgb(image: Image.Image) -> tuple[Image.Image, bytes | None]:
         photo = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", photo.size, "white"), photo)
     if image.mode in ("1", "L", "LA", "CMYK", "LAB"):
-        profile = None  # it is none of RGB
+        profile = None  # the profile does not describe RGB
     return image.convert("RGB"), profile
 
 
 def scale_to_8_bits(grey: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Grey of any depth to 0..255: integers from their 16 bits, or from their largest value where that is more;
-    floats from 0..1, or from their own range where they leave it.
+    """Scales grey of any depth to 0..255.
+
+    Integers are scaled from 16 bits, or from their largest value if it exceeds 65535. Floats are scaled from 0..1, or
+    from their own range if it is larger.
     """
     if grey.dtype.kind in "bui":
         top = 65535.0 if grey.max(initial=0) <= 65535 else float(grey.max())
@@ -48,9 +50,9 @@ def scale_to_8_bits(grey: NDArray[np.generic]) -> NDArray[np.uint8]:
 
 
 def to_srgb(pixels: NDArray[np.uint8], profile: bytes | None) -> NDArray[np.uint8]:
-    """Converts contiguous (H, W, 3) RGB from the colours of an ICC profile, such as the Display P3 of phones, to sRGB.
+    """Converts contiguous (H, W, 3) RGB from an ICC profile, such as Display P3 of phones, to sRGB.
 
-    Without a profile, or with one that is damaged or of other colours, the pixels are taken as sRGB.
+    Without a usable RGB profile (absent, damaged or of another colour space) the pixels are taken as sRGB.
     """
     transform = _to_srgb_transform(profile, "RGB") if profile else None
     return pixels if transform is None else np.array(_apply(Image.fromarray(pixels), transform))
@@ -58,8 +60,8 @@ def to_srgb(pixels: NDArray[np.uint8], profile: bytes | None) -> NDArray[np.uint
 
 def _apply(image: Image.Image, transform: ImageCms.ImageCmsTransform) -> Image.Image:
     converted = ImageCms.applyTransform(image, transform)
-    if converted is None:  # only where it is asked to work in place
-        raise ValueError("no picture came out of the colour transform")
+    if converted is None:  # Pillow returns None only for an in-place transform
+        raise ValueError("the colour transform returned no image")
     return converted
 
 

@@ -1,6 +1,6 @@
-"""Bytes of a photo to RGB. Plain JPEG and PNG are decoded here, everything else in a process of its own.
+"""Decodes photos to RGB: simple JPEG and PNG files in this process, all other files in a decoder process.
 
-A decoder that crashes or hangs takes only its own photo with it: docs/decisions/0014-decoders-have-their-own-process.md
+A decoder that crashes or hangs fails one photo only: docs/decisions/0014-decoders-have-their-own-process.md
 """
 
 from types import TracebackType
@@ -17,18 +17,17 @@ from triage.imaging.formats import MediaType, sniff
 from triage.imaging.limits import ImageLimits
 from triage.imaging.photo import DecodedPhoto
 from triage.imaging.raster import damaged, decode_raster, open_raster, orientation_of
-from triage.imaging.structure import is_plain
+from triage.imaging.structure import is_simple
 
 
 class Decoder:
-    """Decodes photos of every format. Any number of threads may use it at once."""
+    """Decodes photos of every format. Thread-safe."""
 
     def __init__(self, limits: ImageLimits | None = None, *, processes: int = 1) -> None:
         """
         Args:
-            limits: checked on the size and the header, before pixels are decoded.
-            processes: how many photos that are neither JPEG nor PNG are decoded at once. A process is started when
-                it is first needed.
+            limits: checked on the file size and the header before pixels are decoded.
+            processes: number of decoder processes. Each starts on first use.
         """
         self._limits = limits or ImageLimits()
         self._isolated = IsolatedDecoders(self._limits, processes)
@@ -40,18 +39,18 @@ class Decoder:
         self.close()
 
     def close(self) -> None:
-        """Ends the processes."""
+        """Stops the decoder processes."""
         self._isolated.close()
 
     def decode(self, data: bytes) -> DecodedPhoto:
-        """Decodes one photo, whatever its name says: its primary picture, or the middle frame of a DICOM file.
+        """Decodes one photo: the primary image, or the middle frame of a DICOM file.
 
         Raises:
-            AttachmentError: the bytes cannot be assessed; `code` says why.
-            TransientError: the decoder crashed or took too long. No other photo was in its process.
+            AttachmentError: the photo cannot be assessed; `code` gives the reason.
+            TransientError: the decoder process crashed or exceeded its time limit.
         """
         media_type = recognise(data, self._limits)
-        if not is_plain(data, media_type):
+        if not is_simple(data, media_type):
             return self._isolated.decode(data)
         if media_type is MediaType.JPEG:
             with open_raster(data, media_type, self._limits) as image:
@@ -60,27 +59,28 @@ class Decoder:
 
 
 def recognise(data: bytes, limits: ImageLimits) -> MediaType:
-    """
+    """Detects the media type and checks the file size.
+
     Raises:
-        AttachmentError: there are no bytes, too many, or those of no photo.
+        AttachmentError: the file is empty, too large or of an unknown format.
     """
     if not data:
         raise AttachmentError(ErrorCode.EMPTY, "the file is empty: send it again")
     if len(data) > limits.max_bytes:
         raise AttachmentError(
             ErrorCode.TOO_LARGE,
-            f"the file has {len(data):,} bytes, {limits.max_bytes:,} are allowed: send a smaller one",
+            f"the file has {len(data):,} bytes, the limit is {limits.max_bytes:,}: send a smaller photo",
         )
     media_type = sniff(data)
     if media_type is None:
         raise AttachmentError(
-            ErrorCode.UNKNOWN_FORMAT, "the bytes are no photo of a known format: send it as JPEG, PNG, HEIC or DICOM"
+            ErrorCode.UNKNOWN_FORMAT, "unknown image format: send the photo as JPEG, PNG, HEIC or DICOM"
         )
     return media_type
 
 
 def _decode_jpeg(data: bytes, header: Image.Image) -> DecodedPhoto:
-    """By libjpeg-turbo like Pillow's, but straight into an array: it costs two thirds of the time."""
+    """Decodes with libjpeg-turbo into an array, in two thirds of the time that Pillow takes."""
     try:
         pixels = _decode_jpeg_pixels(data, header)
         orientation = orientation_of(header)
@@ -95,9 +95,9 @@ def _decode_jpeg(data: bytes, header: Image.Image) -> DecodedPhoto:
 
 
 def _decode_jpeg_pixels(data: bytes, header: Image.Image) -> NDArray[np.uint8]:
-    """(H, W, 3). What a decoder can mend, such as bytes too many before a marker, is no defect; missing data is.
+    """Returns (H, W, 3). Recoverable defects, such as extra bytes before a marker, are tolerated; missing data is not.
 
-    It decodes into zeros, of the size that was checked: what it leaves out shows nothing of another photo.
+    The buffer is zeroed, so pixels that the decoder skips cannot show another photo.
     """
     pixels = np.zeros((header.height, header.width, 3), np.uint8)
     try:

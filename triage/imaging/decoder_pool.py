@@ -1,7 +1,7 @@
-"""Decoding in processes of their own: a crash, a stall or a greed for memory ends one process and harms one photo.
+"""A pool of decoder processes: a crash, a stall or memory exhaustion ends one process and fails one photo.
 
-What comes back is plain bytes under a short JSON header, checked here and never unpickled, so that a decoder that was
-taken over by its photo has no way into the scorer. It has neither settings nor credentials in its environment.
+A process returns raw pixels after a short JSON header. Both are validated here and never unpickled, so a compromised
+decoder cannot execute code in the scoring process. Its environment holds no settings and no credentials.
 """
 
 import json
@@ -29,12 +29,12 @@ MAX_PROFILE_BYTES: Final = 4 * 2**20
 _MAX_HEADER_BYTES: Final = 4096
 _MAX_LINE: Final = 200
 _START_SECONDS: Final = 120.0
-_OVERWRITE: Final = "129"  # glibc fills memory that is freed with it: no photo is found in it by the next one
-_PHOTOS_EACH: Final = 500  # then a process is replaced: what a decoder leaks does not grow
+_OVERWRITE: Final = "129"  # glibc overwrites freed memory with it, so a photo cannot read an earlier one
+_PHOTOS_EACH: Final = 500  # a process is replaced after that, which bounds memory leaks of decoders
 
 
 class IsolatedDecoders:
-    """Up to so many decoding processes, each started when it is first needed. Any number of threads may use it."""
+    """Runs up to `processes` decoder processes, each started on first use. Thread-safe."""
 
     def __init__(self, limits: ImageLimits, processes: int) -> None:
         self._limits = limits
@@ -47,13 +47,13 @@ class IsolatedDecoders:
 
         Raises:
             AttachmentError: as `decode_raster` and `decode_dicom`.
-            TransientError: the process died or was ended because the time was up.
+            TransientError: the process crashed or exceeded its time limit.
         """
         with self._places, self._process() as process:
             return process.decode(data)
 
     def close(self) -> None:
-        """Ends the processes that are idle."""
+        """Stops the idle processes."""
         with self._lock:
             processes, self._idle = self._idle, []
         for process in processes:
@@ -83,7 +83,7 @@ class _Process:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for the one who reads the answers
+            start_new_session=True,  # Ctrl-C must reach the parent only
             env={"PATH": os.defpath, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
             | {"OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "MALLOC_PERTURB_": _OVERWRITE},
         )
@@ -91,13 +91,13 @@ class _Process:
 
     @property
     def is_fit(self) -> bool:
-        """Whether it can take another photo."""
+        """Whether the process can decode another photo."""
         return not self._is_lost and self._process.poll() is None and self._decoded < _PHOTOS_EACH
 
     def decode(self, data: bytes) -> DecodedPhoto:
         stdin, stdout = self._process.stdin, self._process.stdout
         if stdin is None or stdout is None:
-            raise ValueError("the process has no pipes")
+            raise ValueError("the decoder process has no pipes")
         if not self._is_ready:
             with deadline(_START_SECONDS, self._process.kill):
                 self._is_ready = stdout.read(len(READY)) == READY
@@ -110,16 +110,16 @@ class _Process:
                 return self._answer(stdout)
             except AttachmentError:
                 raise
-            except Exception as error:  # a broken pipe, or an answer that is none: what else is in the pipe is void
-                self._is_lost = True  # whether or not the kernel has ended it yet
+            except Exception as error:  # a broken pipe or an invalid answer
+                self._is_lost = True  # the kill takes effect later
                 self._process.kill()
                 if is_over.is_set():
                     raise TransientError(
                         ErrorCode.DECODING_TIMED_OUT,
-                        f"the photo was not decoded within {self._limits.decode_seconds:g} s: send another one",
+                        f"decoding took more than {self._limits.decode_seconds:g} s: send another photo",
                     ) from error
                 raise TransientError(
-                    ErrorCode.DECODER_CRASHED, "the photo crashed its decoder: send another one"
+                    ErrorCode.DECODER_CRASHED, "the photo crashed the decoder: send another photo"
                 ) from error
 
     def _answer(self, stdout: IO[bytes]) -> DecodedPhoto:
@@ -153,7 +153,7 @@ class _Process:
             if pipe is not None:
                 try:
                     pipe.close()
-                except OSError:  # what was not flushed is for nobody
+                except OSError:  # unflushed bytes of a dead process
                     continue
 
 
@@ -166,11 +166,11 @@ def _read(stdout: IO[bytes], n: int) -> bytes:
 
 def _one_line(text: str) -> str:
     if not (text.isascii() and text.isprintable() and len(text) <= _MAX_LINE):
-        raise ValueError("an error of more than one plain line")
+        raise ValueError("the error message is not one short line of ASCII")
     return text
 
 
 def _bounded(value: int, limit: int) -> int:
     if not 0 <= value <= limit:
-        raise ValueError("an answer out of bounds")
+        raise ValueError("a value of the answer is out of range")
     return value

@@ -1,6 +1,6 @@
-"""What runs in a decoding process: photos in on stdin, pixels out on what was stdout, one after another.
+"""The program of a decoder process: reads photos from stdin, writes pixels to stdout.
 
-`python -m triage.imaging.decoder_process LIMITS`, started by `triage.imaging.decoder_pool` alone.
+`python -m triage.imaging.decoder_process LIMITS`, started only by `triage.imaging.decoder_pool`.
 """
 
 import json
@@ -27,15 +27,15 @@ def main() -> None:
     limits = ImageLimits(**json.loads(sys.argv[1]))
     answers = os.fdopen(os.dup(1), "wb")
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)  # native decoders print what they think of a photo
+    os.dup2(nowhere, 1)  # native decoders print warnings to stdout
     warnings.simplefilter("ignore")
     logging.disable()
-    _restrain(limits)
+    _limit_resources(limits)
     answers.write(READY)
     answers.flush()
     while size := sys.stdin.buffer.read(SIZE.size):
         data = sys.stdin.buffer.read(SIZE.unpack(size)[0])
-        _allow_time(limits)
+        _extend_cpu_limit(limits)
         try:
             photo = _decode(data, limits)
         except AttachmentError as error:
@@ -52,7 +52,7 @@ def _decode(data: bytes, limits: ImageLimits) -> DecodedPhoto:
         return decode_raster(data, MediaType(media_type or ""), limits)
     except MemoryError:
         raise AttachmentError(
-            ErrorCode.TOO_MUCH_MEMORY, "decoding the photo takes more memory than is allowed: send a smaller one"
+            ErrorCode.TOO_MUCH_MEMORY, "decoding exceeds the memory limit: send a smaller photo"
         ) from None
 
 
@@ -81,19 +81,19 @@ def _send(answers: IO[bytes], header: dict[str, object], profile: bytes = b"") -
     answers.flush()
 
 
-def _restrain(limits: ImageLimits) -> None:
-    """No core file with a patient's photo in it, no file written at all, and so much memory and no more."""
+def _limit_resources(limits: ImageLimits) -> None:
+    """Forbids core files (they would hold a photo) and file writes, and limits memory."""
     for kind, limit in (
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_AS, limits.decode_memory_bytes),
     ):
-        with suppress(ValueError, OSError):  # macOS knows no bound of address space
+        with suppress(ValueError, OSError):  # macOS does not support RLIMIT_AS
             resource.setrlimit(kind, (limit, limit))
 
 
-def _allow_time(limits: ImageLimits) -> None:
-    """CPU seconds for one photo more. Whoever started this process ends it sooner, unless it was killed itself."""
+def _extend_cpu_limit(limits: ImageLimits) -> None:
+    """Extends the CPU limit by one photo. It only takes effect if the parent, which enforces wall time, is gone."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     cores = os.cpu_count() or 1
     soft = int(usage.ru_utime + usage.ru_stime + limits.decode_seconds * cores) + 5

@@ -1,7 +1,7 @@
-"""DICOM: VL Photographic, Secondary Capture and every other image of colour or grey pixels.
+"""Decodes DICOM images: VL Photographic, Secondary Capture and any other colour or grey image.
 
 Sources: DICOM PS3.3 C.7.6.3 (Image Pixel), C.11.1 (Modality LUT), C.11.2 (VOI LUT), PS3.5 (transfer syntaxes).
-Overlays are left alone.
+Overlays are ignored.
 """
 
 import io
@@ -23,7 +23,7 @@ from triage.imaging.limits import ImageLimits
 from triage.imaging.photo import DecodedPhoto
 from triage.imaging.raster import check_size, damaged, truncated
 
-# What pydicom would complain of are values of the data set, which nobody may read.
+# Validation messages of pydicom quote values of the data set, which must not reach a log.
 config.settings.reading_validation_mode = config.IGNORE
 
 _READ_BY_PILLOW: Final = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEG2000Lossless, JPEG2000)
@@ -31,26 +31,26 @@ _PIXEL_KEYWORDS: Final = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
 def decode_dicom(data: bytes, limits: ImageLimits) -> DecodedPhoto:
-    """Decodes one frame of a DICOM file: the middle one, where it has several.
+    """Decodes one frame of a DICOM file: the middle one of a multi-frame file.
 
     Args:
         data: a file in the DICOM File Format, with its preamble.
-        limits: checked on Rows, Columns and NumberOfFrames, before pixels are decoded.
+        limits: checked on Rows, Columns and NumberOfFrames before pixels are decoded.
 
     Returns:
-        Colour as RGB whatever PhotometricInterpretation it is stored in; grey after its modality and VOI
+        Colour as RGB for every supported PhotometricInterpretation; grey after the modality and VOI
         transformations, MONOCHROME1 inverted. More than 8 bits are scaled to 8.
 
     Raises:
-        AttachmentError: the file cannot be assessed; `code` says why.
+        AttachmentError: the file cannot be assessed; `code` gives the reason.
     """
     try:
-        with warnings.catch_warnings(record=True, action="always") as told:
+        with warnings.catch_warnings(record=True, action="always") as raised:
             dataset = dcmread(io.BytesIO(data))
         if not any(keyword in dataset for keyword in _PIXEL_KEYWORDS):
-            if any("end of file" in str(warning.message).lower() for warning in told):
+            if any("end of file" in str(warning.message).lower() for warning in raised):
                 raise truncated()
-            raise AttachmentError(ErrorCode.NO_PIXELS, "the DICOM file holds no picture: send the photo itself")
+            raise AttachmentError(ErrorCode.NO_PIXELS, "the DICOM file contains no image: send the photo itself")
         n_frames = max(1, int(dataset.get("NumberOfFrames") or 1))
         check_size(int(dataset.Columns), int(dataset.Rows), n_frames, limits)
         frame = n_frames // 2
@@ -58,8 +58,8 @@ def decode_dicom(data: bytes, limits: ImageLimits) -> DecodedPhoto:
     except (AttachmentError, MemoryError):
         raise
     except InvalidDicomError as error:
-        raise AttachmentError(ErrorCode.CORRUPT, "the DICOM file's header is damaged: send it again") from error
-    except Exception as error:  # a damaged data set makes pydicom raise anything
+        raise AttachmentError(ErrorCode.CORRUPT, "the DICOM header is damaged: send the photo again") from error
+    except Exception as error:  # pydicom raises many types on damaged data sets
         if "less than expected" in str(error):
             raise truncated() from error
         raise damaged(error) from error
@@ -76,7 +76,7 @@ def decode_dicom(data: bytes, limits: ImageLimits) -> DecodedPhoto:
 
 
 def _decode_frame(dataset: Dataset, frame: int) -> tuple[NDArray[np.generic], str]:
-    """The frame, (H, W) or (H, W, 3), and the PhotometricInterpretation that it is in."""
+    """Returns the frame, (H, W) or (H, W, 3), and its PhotometricInterpretation."""
     decoder = _decoder(dataset)
     pixels, facts = decoder.as_array(dataset, index=frame, raw=True, decoding_plugin=_plugin(dataset))
     return pixels, str(facts["photometric_interpretation"])
@@ -92,15 +92,15 @@ def _decoder(dataset: Dataset) -> Decoder:
     if decoder is None or not decoder.is_available or is_12_bit_jpeg:
         raise AttachmentError(
             ErrorCode.UNSUPPORTED_TRANSFER_SYNTAX,
-            "the DICOM file's transfer syntax cannot be read: export it as JPEG, JPEG 2000 or uncompressed",
+            "unsupported DICOM transfer syntax: export the photo as JPEG, JPEG 2000 or uncompressed",
         )
     return decoder
 
 
 def _plugin(dataset: Dataset) -> str:
-    """Pillow where it can, for GDCM ends its process when data is damaged; of many-bit colour Pillow keeps 8 bits."""
-    colour_of_many_bits = int(dataset.SamplesPerPixel) > 1 and int(dataset.BitsStored) > 8
-    return "pillow" if _transfer_syntax(dataset) in _READ_BY_PILLOW and not colour_of_many_bits else ""
+    """Prefers Pillow, since GDCM aborts on damaged data, except for deep colour, which Pillow reduces to 8 bits."""
+    is_deep_colour = int(dataset.SamplesPerPixel) > 1 and int(dataset.BitsStored) > 8
+    return "pillow" if _transfer_syntax(dataset) in _READ_BY_PILLOW and not is_deep_colour else ""
 
 
 def _transfer_syntax(dataset: Dataset) -> UID:
@@ -108,7 +108,7 @@ def _transfer_syntax(dataset: Dataset) -> UID:
 
 
 def _to_rgb(pixels: NDArray[Any], photometric: str, dataset: Dataset) -> NDArray[np.uint8]:
-    """(H, W, 3) or, where the picture is grey, (H, W)."""
+    """Returns (H, W, 3), or (H, W) for grey images."""
     if photometric == "PALETTE COLOR":
         colours = apply_color_lut(pixels, dataset)
         return _top_8_bits(colours, 8 * colours.dtype.itemsize)
@@ -126,7 +126,7 @@ def _top_8_bits(pixels: NDArray[Any], bits: int) -> NDArray[np.uint8]:
 
 
 def _grey(pixels: NDArray[np.generic], dataset: Dataset) -> NDArray[np.uint8]:
-    """Grey as it is to be shown: 8 bits keep their brightness, all else goes from its darkest to its brightest."""
+    """Applies the modality and VOI LUTs. Plain 8-bit grey keeps its levels, other depths are stretched to 0..255."""
     shown = np.nan_to_num(apply_voi_lut(apply_modality_lut(pixels, dataset), dataset).astype(np.float32))
     if pixels.dtype == np.uint8 and int(dataset.BitsStored) == 8 and not _is_rescaled(dataset):
         return shown.clip(0, 255).astype(np.uint8)
@@ -135,6 +135,6 @@ def _grey(pixels: NDArray[np.generic], dataset: Dataset) -> NDArray[np.uint8]:
 
 
 def _is_rescaled(dataset: Dataset) -> bool:
-    """Whether levels stand for something else than brightness."""
+    """Whether a rescale or a modality LUT maps the levels to other units."""
     rescale = float(dataset.get("RescaleSlope") or 1), float(dataset.get("RescaleIntercept") or 0)
     return rescale != (1, 0) or "ModalityLUTSequence" in dataset

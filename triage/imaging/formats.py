@@ -1,4 +1,4 @@
-"""What a file really is, told from its first bytes. The name and the declared type are never trusted."""
+"""Detects the media type from the first bytes of a file. File names and declared types are never trusted."""
 
 import re
 from enum import StrEnum
@@ -6,7 +6,7 @@ from typing import Final
 
 
 class MediaType(StrEnum):
-    """Every format that is read. `image/heic` stands for all of HEIF that is coded with HEVC."""
+    """Supported formats. `image/heic` covers every HEIF file coded with HEVC."""
 
     JPEG = "image/jpeg"
     PNG = "image/png"
@@ -20,14 +20,14 @@ class MediaType(StrEnum):
 
 
 _SIGNATURES: Final = (
-    # first, as the preamble before it may make the file a TIFF as well (PS3.10, 7.1)
+    # first, because the 128-byte preamble may itself be a TIFF header (PS3.10, 7.1)
     (re.compile(rb".{128}DICM", re.DOTALL), MediaType.DICOM),
     (re.compile(rb"\xff\xd8\xff"), MediaType.JPEG),
     (re.compile(rb"\x89PNG\r\n\x1a\n"), MediaType.PNG),
     (re.compile(rb"RIFF.{4}WEBP", re.DOTALL), MediaType.WEBP),
     (re.compile(rb"(II[*+]\0|MM\0[*+])"), MediaType.TIFF),
     (re.compile(rb"GIF8[79]a"), MediaType.GIF),
-    # "BM" alone is two letters of text: the size of the header that follows is one of those that exist
+    # "BM" alone could be text, so the size of the DIB header must be a known one
     (re.compile(rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", re.DOTALL), MediaType.BMP),
 )
 _HEIF_BRANDS: Final = frozenset(
@@ -37,14 +37,14 @@ _AVIF_BRANDS: Final = frozenset({b"avif", b"avis"})
 
 
 def sniff(data: bytes) -> MediaType | None:
-    """The media type that the leading bytes prove, or None for anything this product does not read."""
+    """Returns the media type that the leading bytes identify, or None for an unsupported format."""
     if data[4:8] == b"ftyp":
         return _iso_media(data)
     return next((media_type for signature, media_type in _SIGNATURES if signature.match(data)), None)
 
 
 def _iso_media(data: bytes) -> MediaType | None:
-    """ISO/IEC 14496-12: a file type box holds its size, a major brand, a version and the compatible brands."""
+    """Reads the brands of the file type box: size, major brand, version, compatible brands (ISO/IEC 14496-12)."""
     box = data[8 : min(int.from_bytes(data[:4]), 256)]
     brands = {box[:4], *(box[start : start + 4] for start in range(8, len(box), 4))}
     if brands & _AVIF_BRANDS:
@@ -56,6 +56,6 @@ _MEDIA_TYPE: Final = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,62}/[a-z0-9][a-z0-
 
 
 def normalise_declared(declared: str | None) -> str | None:
-    """A sender's media type without its parameters, in lower case; None where it is no media type (RFC 6838)."""
+    """Returns a declared media type in lower case without parameters, or None if it is malformed (RFC 6838)."""
     name = (declared or "").partition(";")[0].strip().lower()
     return name if _MEDIA_TYPE.fullmatch(name) else None

@@ -1,20 +1,20 @@
-"""What a photo may be at the most, and at the least."""
+"""Limits of size, pixels, frames, decoding time and memory."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """Checked before pixels are decoded; the last two bound a decoding that is under way.
+    """Limits checked before pixels are decoded; `decode_seconds` and `decode_memory_bytes` apply while decoding.
 
     Attributes:
-        max_bytes: size of the file.
-        max_pixels: width times height, as the header states them.
-        min_side: shorter side in pixels; below it there is nothing to judge.
-        max_side: longer side in pixels.
-        max_frames: pictures in one file.
-        decode_seconds: of wall time, wherever a photo is decoded in a process of its own.
-        decode_memory_bytes: address space of such a process.
+        max_bytes: largest file.
+        max_pixels: largest width x height stated in the header.
+        min_side: shortest allowed side in pixels.
+        max_side: longest allowed side in pixels.
+        max_frames: most images in one file.
+        decode_seconds: wall time for one photo in a decoder process.
+        decode_memory_bytes: address space of a decoder process.
     """
 
     max_bytes: int = 50 * 2**20

@@ -1,4 +1,4 @@
-"""A decoded photo: pixels as they are stored, and what turns them upright and into sRGB, each applied once."""
+"""A decoded photo: the stored pixels, their orientation and their ICC profile."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -11,22 +11,22 @@ from triage.imaging.colour import to_srgb
 from triage.imaging.formats import MediaType
 
 UPRIGHT: Final = 1
-"""The value of Exif's Orientation for pixels that are stored as they are to be seen."""
+"""Exif Orientation of pixels that are stored upright."""
 
 
 @dataclass(frozen=True, slots=True)
 class DecodedPhoto:
-    """One picture of a file.
+    """One image of a file.
 
-    Turning and colour conversion wait until the photo is small, where they cost nothing.
+    Orientation and colour conversion are applied after the photo is resized, where they are cheap.
 
     Attributes:
-        pixels: (H, W, 3), channels R, G, B, as stored; of any strides.
-        media_type: what the bytes are.
-        orientation: Exif's Orientation, 1 to 8: how the pixels have to be turned to be upright.
-        profile: the ICC profile of the pixels; None is sRGB.
-        n_frames: pictures in the file.
-        frame: which of them this is, from 0.
+        pixels: (H, W, 3), uint8, channels R, G, B, as stored; any strides.
+        media_type: detected from the bytes.
+        orientation: Exif Orientation, 1 to 8, still to be applied.
+        profile: ICC profile of the pixels; None means sRGB.
+        n_frames: images in the file.
+        frame: index of this image, from 0.
     """
 
     pixels: NDArray[np.uint8]
@@ -38,7 +38,7 @@ class DecodedPhoto:
 
     @property
     def upright(self) -> NDArray[np.uint8]:
-        """(H, W, 3), upright, a view of `pixels`."""
+        """(H, W, 3), upright; a view of `pixels`."""
         return turn_upright(self.pixels, self.orientation)
 
     @property
@@ -53,12 +53,12 @@ class DecodedPhoto:
 
     @classmethod
     def of(cls, image: Image.Image) -> "DecodedPhoto":
-        """A picture that was never a file: mode RGB, upright, sRGB."""
+        """Wraps an image that is already mode RGB, upright and sRGB."""
         return cls(np.array(image), MediaType.PNG)
 
 
 def turn_upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Turns an (H, W, 3) array as Exif's Orientation says; a view, nothing is copied. Source: Exif 2.32, tag 0x0112."""
+    """Applies an Exif Orientation to an (H, W, 3) array without a copy. Source: Exif 2.32, tag 0x0112."""
     if orientation >= 5:  # stored with rows and columns exchanged
         pixels = pixels.transpose(1, 0, 2)
     if orientation in (3, 4, 7, 8):

@@ -1,4 +1,4 @@
-"""Every format that Pillow reads, HEIC through libheif included. DICOM has a module of its own."""
+"""Formats that Pillow reads, including HEIC through libheif. See `dicom.py` for DICOM."""
 
 import io
 from typing import Final
@@ -13,7 +13,7 @@ from triage.imaging.formats import MediaType
 from triage.imaging.limits import ImageLimits
 from triage.imaging.photo import UPRIGHT, DecodedPhoto
 
-# Pillow warns of large pictures by a process-wide constant; here each call has its own limit, checked on the header.
+# Pillow's limit is process-wide; `check_size` applies the limit of each call to the header instead.
 Image.MAX_IMAGE_PIXELS = None
 pillow_heif.register_heif_opener(thumbnails=False)
 
@@ -31,34 +31,34 @@ _UNSUPPORTED: Final = ("unsupported", "not available", "not supported", "convers
 
 
 def open_raster(data: bytes, media_type: MediaType, limits: ImageLimits) -> Image.Image:
-    """Reads the header alone: no pixel is decoded.
+    """Opens an image and reads its header; no pixels are decoded.
 
     Raises:
-        AttachmentError: the header is damaged, or the picture outside of the limits.
+        AttachmentError: the header is damaged, or a limit is exceeded.
     """
     try:
         image = Image.open(io.BytesIO(data), formats=[_PILLOW_FORMATS[media_type]])
         n_frames = int(getattr(image, "n_frames", 1))
     except UnidentifiedImageError as error:
-        raise AttachmentError(ErrorCode.CORRUPT, "the photo's header is damaged: send it again") from error
+        raise AttachmentError(ErrorCode.CORRUPT, "the image header is damaged: send the photo again") from error
     except MemoryError:
         raise
-    except Exception as error:  # a decoder fed damaged bytes raises anything from OSError to IndexError
+    except Exception as error:  # decoders raise anything from OSError to IndexError on damaged bytes
         raise damaged(error) from error
     check_size(image.width, image.height, n_frames, limits)
     return image
 
 
 def decode_raster(data: bytes, media_type: MediaType, limits: ImageLimits) -> DecodedPhoto:
-    """Decodes the primary picture of a file, which is the first one of all that Pillow shows.
+    """Decodes the primary image of a file: the first one that Pillow shows.
 
     Args:
-        data: the bytes of the file.
-        media_type: as `sniff` told it.
-        limits: checked on the header, before pixels are decoded.
+        data: the whole file.
+        media_type: as `sniff` returned it.
+        limits: checked on the header before pixels are decoded.
 
     Raises:
-        AttachmentError: the bytes cannot be assessed; `code` says why.
+        AttachmentError: the photo cannot be assessed; `code` gives the reason.
     """
     with open_raster(data, media_type, limits) as image:
         n_frames, frame = int(getattr(image, "n_frames", 1)), image.tell()
@@ -74,28 +74,29 @@ def decode_raster(data: bytes, media_type: MediaType, limits: ImageLimits) -> De
 
 
 def orientation_of(image: Image.Image) -> int:
-    """How a picture that Pillow has loaded is yet to be turned.
+    """Returns the Exif Orientation that still has to be applied to a loaded image.
 
-    HEIF and TIFF are turned by their readers, which then say that nothing is left to be done.
+    Pillow's HEIF and TIFF readers apply it themselves and reset it to 1.
     """
     orientation = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
     return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else UPRIGHT
 
 
 def check_size(width: int, height: int, n_frames: int, limits: ImageLimits) -> None:
-    """
+    """Checks the size stated in a header.
+
     Raises:
         AttachmentError: a limit is exceeded.
     """
     if width * height > limits.max_pixels:
         raise AttachmentError(
             ErrorCode.TOO_MANY_PIXELS,
-            f"the photo has {width} x {height} pixels, {limits.max_pixels:,} are allowed: send a smaller one",
+            f"the photo has {width} x {height} pixels, the limit is {limits.max_pixels:,}: send a smaller photo",
         )
     if max(width, height) > limits.max_side:
         raise AttachmentError(
             ErrorCode.SIDE_TOO_LONG,
-            f"the photo has {width} x {height} pixels, no side may exceed {limits.max_side:,}: send a single photo",
+            f"the photo has {width} x {height} pixels, the limit per side is {limits.max_side:,}: send a single photo",
         )
     if min(width, height) < limits.min_side:
         raise AttachmentError(
@@ -105,21 +106,21 @@ def check_size(width: int, height: int, n_frames: int, limits: ImageLimits) -> N
     if n_frames > limits.max_frames:
         raise AttachmentError(
             ErrorCode.TOO_MANY_FRAMES,
-            f"the file holds {n_frames:,} pictures, {limits.max_frames:,} are allowed: send a single photo",
+            f"the file holds {n_frames:,} images, the limit is {limits.max_frames:,}: send a single photo",
         )
 
 
 def truncated() -> AttachmentError:
-    return AttachmentError(ErrorCode.TRUNCATED, "the file ends before the photo does: send it again")
+    return AttachmentError(ErrorCode.TRUNCATED, "the file is truncated: send the photo again")
 
 
 def damaged(error: Exception) -> AttachmentError:
-    """What a decoder's own error means for the one who sent the photo; its text is not passed on."""
+    """Maps a decoder's exception to an error for the sender. The exception's text is never passed on."""
     text = str(error).lower()
     if "truncated" in text or "premature" in text or "unexpected end" in text or isinstance(error, EOFError):
         return truncated()
     if isinstance(error, NotImplementedError) or any(word in text for word in _UNSUPPORTED):
         return AttachmentError(
-            ErrorCode.UNSUPPORTED_VARIANT, "this variant of the photo's format cannot be read: send it as JPEG or PNG"
+            ErrorCode.UNSUPPORTED_VARIANT, "unsupported variant of the image format: send the photo as JPEG or PNG"
         )
-    return AttachmentError(ErrorCode.CORRUPT, "the photo's data is damaged: send it again")
+    return AttachmentError(ErrorCode.CORRUPT, "the image data is damaged: send the photo again")

@@ -1,8 +1,7 @@
-"""Which photos may be decoded in the scorer's own process: their structure is walked before anything parses it.
+"""Checks the structure of JPEG and PNG files to decide whether the scoring process may decode them itself.
 
-Pillow reads a header segment by segment in Python, some of them at a cost that grows with their square; libjpeg goes
-over the whole picture for each scan. A file within the limits can thus take minutes. Such a file is no plain photo, and
-is decoded where a deadline ends it.
+Pillow parses headers in Python, some segments in quadratic time, and libjpeg visits the whole image once per scan. A
+file within the size limits can therefore take minutes. Such files are decoded in a decoder process with a time limit.
 """
 
 import struct
@@ -11,13 +10,13 @@ from typing import Final
 from triage.imaging.formats import MediaType
 
 _MAX_SEGMENTS: Final = 200  # a phone's JPEG has about 20
-_MAX_CHUNKS: Final = 20_000  # 50 MB in chunks of 8 kB are 6,000
+_MAX_CHUNKS: Final = 20_000  # a 50 MB file in chunks of 8 kB has 6,000
 _MAX_HEADER_BYTES: Final = 2 * 2**20
 _MAX_PIXELS: Final = 50_000_000
 _MAX_COSTLY_PIXELS: Final = 16_000_000
-"""Of PNGs whose decoding takes several times the memory of their RGB."""
+"""Limit for PNGs whose decoding takes several times the memory of their RGB pixels."""
 _MAX_WORK: Final = 500_000_000
-"""Pixels times scans of a JPEG: a few seconds."""
+"""Limit of pixels x scans of a JPEG: a few seconds of decoding."""
 
 _START_OF_SCAN: Final = b"\xff\xda"
 _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15 without DHT, JPG, DAC
@@ -25,18 +24,18 @@ _STAND_ALONE: Final = frozenset({0x01, *range(0xD0, 0xD9)})  # TEM, RST0 to RST7
 _PNG_GREY, _PNG_RGB = 0, 2
 
 
-def is_plain(data: bytes, media_type: MediaType) -> bool:
-    """Whether decoding takes seconds at the most, and not much more memory than its pixels. Never raises."""
+def is_simple(data: bytes, media_type: MediaType) -> bool:
+    """Returns whether decoding takes at most seconds and little more memory than the pixels. Never raises."""
     match media_type:
         case MediaType.JPEG:
-            return _is_plain_jpeg(data)
+            return _is_simple_jpeg(data)
         case MediaType.PNG:
-            return _is_plain_png(data)
+            return _is_simple_png(data)
     return False
 
 
-def _is_plain_jpeg(data: bytes) -> bool:
-    """Grey or of three components. Source: ITU-T T.81, B.1.1 and B.2."""
+def _is_simple_jpeg(data: bytes) -> bool:
+    """Accepts JPEGs of one or three components. Source: ITU-T T.81, B.1.1 and B.2."""
     position, pixels = 2, 0
     for _ in range(_MAX_SEGMENTS):
         if position > _MAX_HEADER_BYTES or position + 4 > len(data) or data[position] != 0xFF:
@@ -57,7 +56,7 @@ def _is_plain_jpeg(data: bytes) -> bool:
     return False
 
 
-def _is_plain_png(data: bytes) -> bool:
+def _is_simple_png(data: bytes) -> bool:
     """Source: PNG Specification (Third Edition), 5.3 and 11.2.1."""
     if len(data) < 33:
         return False

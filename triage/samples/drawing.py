@@ -1,6 +1,6 @@
-"""Photos that the project draws itself: close-ups of skin with a mole, sharp or degraded. No patient is in them.
+"""Drawn photos for the demo, tests and documentation: close-ups of skin with a mole, sharp or degraded.
 
-They serve the demonstration, the tests and the documentation. All randomness comes from the seed.
+They show no patient. All randomness comes from the seed.
 """
 
 import io
@@ -16,9 +16,9 @@ Array = NDArray[np.float32]
 
 
 class SkinTone(IntEnum):
-    """Six tones from light to dark, after Fitzpatrick's types."""
+    """Six skin tones from light to dark, after Fitzpatrick types."""
 
-    I = 1  # noqa: E741  # Fitzpatrick's own names
+    I = 1  # noqa: E741  # Fitzpatrick types are Roman numerals
     II = 2
     III = 3
     IV = 4
@@ -37,7 +37,7 @@ TONES: Final[dict[SkinTone, tuple[int, int, int]]] = {
 
 
 class Degradation(StrEnum):
-    """What goes wrong with photos, in the terms of image quality assessment."""
+    """Degradations, in the terms of image quality assessment."""
 
     DEFOCUS = "defocus"
     MOTION = "motion"
@@ -65,7 +65,7 @@ def draw_skin_photo(seed: int, *, tone: SkinTone = SkinTone.II, size: tuple[int,
     """Draws a sharp close-up of skin with one mole.
 
     Args:
-        seed: another seed gives another photo.
+        seed: determines the photo.
         tone: the skin's colour.
         size: (height, width) in pixels.
 
@@ -77,7 +77,7 @@ def draw_skin_photo(seed: int, *, tone: SkinTone = SkinTone.II, size: tuple[int,
     relief = _relief(random, size)  # (H, W), about -1..1
     photo = np.array(TONES[tone], np.float32) * np.ones((height, width, 1), np.float32)  # (H, W, 3)
     blotches = _noise(random, size, cells=5)[..., None]
-    photo *= 1 + blotches * np.array([0.05, 0.09, 0.10], np.float32)  # blood shows more in green and blue
+    photo *= 1 + blotches * np.array([0.05, 0.09, 0.10], np.float32)  # blood absorbs mostly green and blue
     photo *= 1 + 0.13 * relief[..., None]
     photo = _add_mole(photo, random, relief)
     photo *= _light(random, size)[..., None]
@@ -86,13 +86,13 @@ def draw_skin_photo(seed: int, *, tone: SkinTone = SkinTone.II, size: tuple[int,
 
 
 def degrade(photo: Image.Image, degradation: Degradation, strength: float, seed: int = 0) -> Image.Image:
-    """Spoils a photo in one way.
+    """Applies one degradation to a photo.
 
     Args:
         photo: mode RGB.
-        degradation: in which way.
-        strength: 0 (excluded) is hardly, 1 is badly.
-        seed: of the noise.
+        degradation: the kind of degradation.
+        strength: in (0, 1], from barely visible to severe.
+        seed: seed of the noise.
 
     Returns:
         A photo of the same size.
@@ -124,12 +124,12 @@ def degrade(photo: Image.Image, degradation: Degradation, strength: float, seed:
 
 
 def shake(photo: Image.Image, strength: float, angle: float) -> Image.Image:
-    """Moves the camera while the shutter is open, along a line.
+    """Applies motion blur along a line.
 
     Args:
         photo: mode RGB.
-        strength: 0 (excluded) to 1; the way is 5 % of the longer side at 1.
-        angle: of the way, in radians from the horizontal.
+        strength: in (0, 1]; at 1 the path is 5 % of the longer side.
+        angle: direction of the path in radians from the horizontal.
 
     Returns:
         A photo of the same size.
@@ -140,23 +140,23 @@ def shake(photo: Image.Image, strength: float, angle: float) -> Image.Image:
     _check_strength(strength)
     pixels = np.asarray(photo, np.float32)
     steps = max(2, round(strength * 0.05 * max(photo.size)))
-    way = np.arange(steps) - (steps - 1) / 2
+    path = np.arange(steps) - (steps - 1) / 2
     margin = steps // 2 + 1
     padded = np.pad(pixels, [(margin, margin), (margin, margin), (0, 0)], mode="edge")
     height, width, _ = pixels.shape
     total = np.zeros_like(pixels)
-    for y, x in zip(np.rint(way * np.sin(angle)).astype(int), np.rint(way * np.cos(angle)).astype(int), strict=True):
+    for y, x in zip(np.rint(path * np.sin(angle)).astype(int), np.rint(path * np.cos(angle)).astype(int), strict=True):
         total += padded[margin + y : margin + y + height, margin + x : margin + x + width]
     return _from_array(total / steps)
 
 
 def add_glare(photo: Image.Image, strength: float, centre: tuple[float, float]) -> Image.Image:
-    """Lays the reflection of a lamp over a photo.
+    """Adds the reflection of a lamp.
 
     Args:
         photo: mode RGB.
-        strength: 0 (excluded) to 1; the white spot and its halo grow with it.
-        centre: (y, x) as shares of the height and width.
+        strength: in (0, 1]; size of the white spot and its halo.
+        centre: (y, x) as fractions of height and width.
 
     Returns:
         A photo of the same size.
@@ -174,12 +174,12 @@ def add_glare(photo: Image.Image, strength: float, centre: tuple[float, float]) 
 
 
 def tint(photo: Image.Image, strength: float, light: tuple[float, float, float]) -> Image.Image:
-    """Puts a photo into coloured light that the camera did not correct.
+    """Applies a colour cast, as of coloured light without white balance.
 
     Args:
         photo: mode RGB.
-        strength: 0 (excluded) to 1, where the light has its full colour.
-        light: (red, green, blue), relative; only their ratios count.
+        strength: in (0, 1]; 1 applies the full colour of the light.
+        light: (red, green, blue); only the ratios matter.
 
     Returns:
         A photo of the same size and about the same brightness.
@@ -193,7 +193,7 @@ def tint(photo: Image.Image, strength: float, light: tuple[float, float, float])
 
 
 def draw_sample_messages(seed: int = 0) -> tuple[SampleMessage, ...]:
-    """A handful of messages as they come in: good photos, one good among bad ones, and none that can be used."""
+    """Draws five sample messages: with good photos only, with good and bad ones, and with bad ones only."""
     plan: tuple[tuple[tuple[SkinTone, Degradation | None, float], ...], ...] = (
         ((SkinTone.II, None, 0), (SkinTone.II, None, 0)),
         ((SkinTone.V, None, 0), (SkinTone.V, Degradation.DEFOCUS, 0.7)),
@@ -212,7 +212,7 @@ def draw_sample_messages(seed: int = 0) -> tuple[SampleMessage, ...]:
 
 def _check_strength(strength: float) -> None:
     if not 0 < strength <= 1:
-        raise ValueError(f"the strength must be above 0 and at most 1, not {strength}")
+        raise ValueError(f"invalid strength {strength}: use a number above 0 and at most 1")
 
 
 def _sample(seed: int, index: int, tone: SkinTone, degradation: Degradation | None, strength: float) -> SamplePhoto:
@@ -222,7 +222,7 @@ def _sample(seed: int, index: int, tone: SkinTone, degradation: Degradation | No
 
 
 def _noise(random: np.random.Generator, size: tuple[int, int], cells: int) -> Array:
-    """Smooth noise in about -1..1, with so many bumps along the shorter side."""
+    """Returns smooth noise in about -1..1, with `cells` bumps along the shorter side."""
     height, width = size
     unit = min(size) / cells
     grid = random.uniform(-1, 1, (max(2, round(height / unit)) + 1, max(2, round(width / unit)) + 1))
@@ -231,7 +231,7 @@ def _noise(random: np.random.Generator, size: tuple[int, int], cells: int) -> Ar
 
 
 def _relief(random: np.random.Generator, size: tuple[int, int]) -> Array:
-    """The skin's surface: furrows where two families of warped waves meet, and fine grain."""
+    """Returns the surface of skin: furrows from warped waves, and fine grain."""
     height, width = size
     y, x = np.mgrid[0:height, 0:width].astype(np.float32) / min(size)  # unit: the shorter side
     warp_x, warp_y = (_noise(random, size, 14) * 0.016 + _noise(random, size, 40) * 0.006 for _ in range(2))
@@ -261,7 +261,7 @@ def _add_mole(photo: Array, random: np.random.Generator, relief: Array) -> Array
 
 
 def _light(random: np.random.Generator, size: tuple[int, int]) -> Array:
-    """Light from one side, falling off towards the corners."""
+    """Returns light from one side that falls off towards the corners."""
     height, width = size
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
     angle = random.uniform(0, 2 * np.pi)
@@ -270,7 +270,7 @@ def _light(random: np.random.Generator, size: tuple[int, int]) -> Array:
 
 
 def _add_hairs(image: Image.Image, random: np.random.Generator, tone: SkinTone) -> Image.Image:
-    """A few curved hairs, drawn at twice the size so that they are smooth."""
+    """Adds a few curved hairs, drawn at twice the size for antialiasing."""
     width, height = image.size
     layer = Image.new("L", (2 * width, 2 * height))
     draw = ImageDraw.Draw(layer)

@@ -1,4 +1,4 @@
-"""What is measured on photos that the project draws, sharp and spoiled."""
+"""Findings on drawn photos, sharp and degraded."""
 
 from collections.abc import Sequence
 
@@ -46,12 +46,12 @@ def _find(image: Image.Image, kind: FindingKind) -> Finding | None:
 
 @pytest.fixture(scope="module")
 def drawn() -> dict[SkinTone, list[Image.Image]]:
-    """Of each tone, one photo of each size."""
+    """One photo of each size, by skin tone."""
     return {tone: [draw_skin_photo(10 + tone, tone=tone, size=size) for size in SIZES] for tone in SkinTone}
 
 
 @pytest.mark.parametrize("tone", SkinTone)
-def test_nothing_is_told_when_a_drawing_is_sharp(drawn: dict[SkinTone, list[Image.Image]], tone: SkinTone) -> None:
+def test_no_finding_when_a_drawing_is_sharp(drawn: dict[SkinTone, list[Image.Image]], tone: SkinTone) -> None:
     assert [_findings(photo) for photo in drawn[tone]] == [(), ()]
 
 
@@ -59,7 +59,7 @@ def test_nothing_is_told_when_a_drawing_is_sharp(drawn: dict[SkinTone, list[Imag
 @pytest.mark.parametrize(
     ("kind", "strength"), [(FindingKind.DEFOCUS, 0.4), (FindingKind.DEFOCUS, 1.0), (FindingKind.MOTION, 0.8)]
 )
-def test_blur_is_found_when_a_photo_is_blurred(
+def test_defocus_is_found_when_a_photo_is_blurred(
     drawn: dict[SkinTone, list[Image.Image]], tone: SkinTone, kind: FindingKind, strength: float
 ) -> None:
     for photo in drawn[tone]:
@@ -77,9 +77,7 @@ def test_motion_is_found_when_the_camera_moved_in_any_direction(
 
 
 @pytest.mark.parametrize("tone", SkinTone)
-def test_darkness_is_found_when_there_is_hardly_any_light(
-    drawn: dict[SkinTone, list[Image.Image]], tone: SkinTone
-) -> None:
+def test_too_dark_is_found_when_there_is_little_light(drawn: dict[SkinTone, list[Image.Image]], tone: SkinTone) -> None:
     for photo in drawn[tone]:
         found = _find(degrade(photo, Degradation.DARK, 0.93), FindingKind.TOO_DARK)
 
@@ -89,7 +87,7 @@ def test_darkness_is_found_when_there_is_hardly_any_light(
 
 
 @pytest.mark.parametrize("tone", [SkinTone.I, SkinTone.II, SkinTone.III])
-def test_brightness_is_found_when_a_photo_is_overexposed(
+def test_too_bright_is_found_when_a_photo_is_overexposed(
     drawn: dict[SkinTone, list[Image.Image]], tone: SkinTone
 ) -> None:
     for photo in drawn[tone]:
@@ -97,7 +95,7 @@ def test_brightness_is_found_when_a_photo_is_overexposed(
 
 
 @pytest.mark.parametrize(("patch", "centre"), [(0, (0.2, 0.2)), (1, (0.2, 0.8)), (2, (0.8, 0.2)), (3, (0.8, 0.8))])
-def test_glare_is_told_of_its_corner_when_it_lies_in_one(
+def test_glare_is_located_in_its_corner(
     drawn: dict[SkinTone, list[Image.Image]], patch: int, centre: tuple[float, float]
 ) -> None:
     for tone in (SkinTone.II, SkinTone.VI):
@@ -109,7 +107,7 @@ def test_glare_is_told_of_its_corner_when_it_lies_in_one(
 
 
 @pytest.mark.parametrize("tone", [SkinTone.I, SkinTone.III, SkinTone.VI])
-def test_low_resolution_is_found_when_there_are_few_pixels(
+def test_low_resolution_is_found_when_a_photo_has_few_pixels(
     drawn: dict[SkinTone, list[Image.Image]], tone: SkinTone
 ) -> None:
     tiny = drawn[tone][0].resize((100, 75), Image.Resampling.LANCZOS)
@@ -132,7 +130,7 @@ def test_colour_cast_is_found_when_the_light_is_coloured(
 
 
 def _scene(seed: int, size: int = 480) -> Image.Image:
-    """No skin: meadows, sky and grey walls in sharp blocks."""
+    """A photo without skin: sharp blocks of green, sky blue and grey."""
     random = np.random.default_rng(seed)
     colours = np.array([(90, 140, 60), (110, 150, 210), (140, 140, 145), (60, 90, 50), (225, 228, 235)])
     blocks = colours[random.integers(len(colours), size=(12, 12))].astype(np.float32)
@@ -140,11 +138,11 @@ def _scene(seed: int, size: int = 480) -> Image.Image:
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
-def test_missing_skin_is_found_when_there_is_none() -> None:
+def test_no_skin_is_found_when_a_photo_shows_none() -> None:
     assert all(FindingKind.NO_SKIN in _kinds(_findings(_scene(seed))) for seed in range(4))
 
 
-def test_skin_of_every_tone_is_seen_when_the_light_is_good_warm_cold_or_dim(
+def test_skin_of_every_tone_is_detected_in_good_warm_cold_and_dim_light(
     drawn: dict[SkinTone, list[Image.Image]],
 ) -> None:
     for photos in drawn.values():
@@ -165,7 +163,7 @@ def test_bad_framing_is_found_when_skin_is_small_and_off_centre(
     assert FindingKind.BADLY_FRAMED not in _kinds(_findings(drawn[tone][0]))
 
 
-def test_blur_is_not_told_when_the_centre_is_sharp(drawn: dict[SkinTone, list[Image.Image]]) -> None:
+def test_blur_is_not_reported_when_the_centre_is_sharp(drawn: dict[SkinTone, list[Image.Image]]) -> None:
     for tone, photos in drawn.items():
         sharp = photos[1]
         width, height = sharp.size
@@ -177,7 +175,7 @@ def test_blur_is_not_told_when_the_centre_is_sharp(drawn: dict[SkinTone, list[Im
         assert FindingKind.DEFOCUS in _kinds(_findings(degrade(sharp, Degradation.DEFOCUS, 0.9))), tone
 
 
-def test_noise_does_not_pass_for_sharpness_when_a_photo_is_dark(drawn: dict[SkinTone, list[Image.Image]]) -> None:
+def test_noise_does_not_hide_blur_when_a_photo_is_dark(drawn: dict[SkinTone, list[Image.Image]]) -> None:
     for tone in (SkinTone.II, SkinTone.V):
         dim = degrade(degrade(drawn[tone][0], Degradation.DEFOCUS, 0.8), Degradation.DARK, 0.5)
 
@@ -192,7 +190,7 @@ def test_noise_does_not_pass_for_sharpness_when_a_photo_is_dark(drawn: dict[Skin
         (FindingKind.TOO_BRIGHT, Degradation.OVEREXPOSED, (0.1, 0.3, 0.6, 0.9)),
     ],
 )
-def test_strength_grows_when_the_degradation_does(
+def test_strength_grows_with_the_degradation(
     drawn: dict[SkinTone, list[Image.Image]],
     kind: FindingKind,
     degradation: Degradation,
@@ -207,7 +205,7 @@ def test_strength_grows_when_the_degradation_does(
         assert grown[-1] - grown[0] > 0.5
 
 
-def test_same_kind_is_told_when_the_same_relative_blur_is_on_a_small_and_a_large_photo() -> None:
+def test_finding_is_independent_of_photo_size_when_relative_blur_is_equal() -> None:
     for tone in (SkinTone.II, SkinTone.VI):
         large = draw_skin_photo(5, tone=tone, size=(2000, 2000))
         for strength in (0.4, 0.8):
@@ -228,7 +226,7 @@ def test_strongest_finding_comes_first_when_there_are_several(drawn: dict[SkinTo
     assert [finding.strength for finding in found] == sorted((f.strength for f in found), reverse=True)
 
 
-def test_findings_are_the_same_when_the_pixels_are_a_view_of_planes(drawn: dict[SkinTone, list[Image.Image]]) -> None:
+def test_findings_are_equal_when_pixels_are_a_view_of_planes(drawn: dict[SkinTone, list[Image.Image]]) -> None:
     pixels = np.asarray(degrade(drawn[SkinTone.III][0], Degradation.DEFOCUS, 0.5))
     small = _small(Image.fromarray(pixels))
     expected = measure_findings(pixels, small)
@@ -244,7 +242,7 @@ def test_findings_are_the_same_when_the_pixels_are_a_view_of_planes(drawn: dict[
 @pytest.mark.parametrize(
     ("value", "expected"), [(0, FindingKind.TOO_DARK), (255, FindingKind.TOO_BRIGHT)], ids=["black", "white"]
 )
-def test_light_is_told_when_there_is_nothing_to_see(value: int, expected: FindingKind, shape: tuple[int, int]) -> None:
+def test_light_is_reported_when_a_photo_is_uniform(value: int, expected: FindingKind, shape: tuple[int, int]) -> None:
     found = measure_findings(np.full((*shape, 3), value, np.uint8), np.full((448, 448, 3), value, np.uint8))
 
     light = next(finding for finding in found if finding.kind is expected)
@@ -262,7 +260,7 @@ def test_light_is_told_when_there_is_nothing_to_see(value: int, expected: Findin
     seed=st.integers(0, 2**31),
     grain=st.sampled_from([1, 7, 64]),
 )
-def test_findings_keep_their_form_when_the_photo_is_anything(
+def test_findings_are_well_formed_for_arbitrary_pixels(
     height: int, width: int, low: int, high: int, seed: int, grain: int
 ) -> None:
     random = np.random.default_rng(seed)
@@ -279,7 +277,7 @@ def test_findings_keep_their_form_when_the_photo_is_anything(
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 5000), (5000, 1), (60, 60), (64, 30000), (10000, 10000), (65, 700)])
-def test_nothing_is_raised_when_the_shape_is_extreme(shape: tuple[int, int]) -> None:
+def test_no_error_when_the_shape_is_extreme(shape: tuple[int, int]) -> None:
     row = np.random.default_rng(0).integers(0, 256, (1, shape[1], 3), np.uint8)
     pixels = np.broadcast_to(row, (*shape, 3))
     small = np.random.default_rng(1).integers(0, 256, (448, 448, 3), np.uint8)
@@ -288,7 +286,7 @@ def test_nothing_is_raised_when_the_shape_is_extreme(shape: tuple[int, int]) -> 
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_findings_are_the_same_when_the_photo_is_stored_turned(
+def test_findings_are_equal_when_the_photo_is_stored_rotated(
     drawn: dict[SkinTone, list[Image.Image]], orientation: int
 ) -> None:
     pixels = np.asarray(degrade(drawn[SkinTone.IV][0], Degradation.MOTION, 0.8))

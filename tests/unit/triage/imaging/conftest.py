@@ -13,7 +13,7 @@ LIMITS = ImageLimits(max_bytes=10**6, max_pixels=10**6, min_side=32, max_side=20
 
 @pytest.fixture(scope="module")
 def decoder() -> Iterator[Decoder]:
-    """With limits that a small file can exceed."""
+    """A decoder with limits that a small file can exceed."""
     with Decoder(LIMITS) as own:
         yield own
 
@@ -30,7 +30,7 @@ def quarters() -> Image.Image:
 
 
 def code_of(decoder: Decoder, data: bytes) -> ErrorCode:
-    """The code under which these bytes are refused, in one line."""
+    """Returns the error code of refused bytes; the message must be one line."""
     with pytest.raises(AttachmentError) as raised:
         decoder.decode(data)
     assert "\n" not in str(raised.value)

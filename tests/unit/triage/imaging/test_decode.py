@@ -36,7 +36,7 @@ def _difference(photo: DecodedPhoto, upright: Image.Image) -> float:
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_photo_is_the_same_whatever_its_format(decoder: Decoder, name: str) -> None:
+def test_pixels_agree_for_every_format(decoder: Decoder, name: str) -> None:
     upright = draw_skin_photo(3, size=(300, 400))
 
     photo = decoder.decode(MAKERS[name](upright))
@@ -48,7 +48,7 @@ def test_photo_is_the_same_whatever_its_format(decoder: Decoder, name: str) -> N
 
 @pytest.mark.parametrize("fmt", ["JPEG", "PNG", "WEBP", "HEIF", "AVIF", "TIFF"])
 @pytest.mark.parametrize("orientation", STORED)
-def test_photo_is_turned_upright_exactly_once(
+def test_orientation_is_applied_exactly_once(
     decoder: Decoder, quarters: Image.Image, fmt: str, orientation: int
 ) -> None:
     data = encode(stored(quarters, orientation), fmt, exif=with_orientation(orientation), quality=95)
@@ -63,7 +63,7 @@ def test_photo_is_turned_upright_exactly_once(
     assert _difference(photo, quarters) < 12
 
 
-def test_first_picture_is_taken_when_a_file_holds_several(decoder: Decoder, quarters: Image.Image) -> None:
+def test_first_image_is_decoded_when_a_file_has_several(decoder: Decoder, quarters: Image.Image) -> None:
     other = Image.new("RGB", quarters.size, "black")
 
     for fmt in ("GIF", "TIFF", "WEBP", "MPO", "PNG", "AVIF"):
@@ -72,7 +72,7 @@ def test_first_picture_is_taken_when_a_file_holds_several(decoder: Decoder, quar
         assert _difference(photo, quarters) < 8
 
 
-def test_primary_picture_is_taken_when_it_is_not_the_first(decoder: Decoder, quarters: Image.Image) -> None:
+def test_primary_image_is_decoded_when_it_is_not_the_first(decoder: Decoder, quarters: Image.Image) -> None:
     other = Image.new("RGB", quarters.size, "black")
 
     photo = decoder.decode(encode(other, "HEIF", save_all=True, append_images=[quarters], primary_index=1))
@@ -82,14 +82,14 @@ def test_primary_picture_is_taken_when_it_is_not_the_first(decoder: Decoder, qua
 
 
 @pytest.mark.parametrize("fmt", ["PNG", "WEBP", "HEIF", "AVIF", "TIFF"])
-def test_transparency_lies_over_white(decoder: Decoder, fmt: str) -> None:
+def test_transparent_pixels_are_composited_over_white(decoder: Decoder, fmt: str) -> None:
     clear = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
 
     assert decoder.decode(encode(clear, fmt)).pixels.min() > 250
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "CMYK", "YCbCr", "LAB", "I;16", "F"])
-def test_every_mode_becomes_rgb(decoder: Decoder, mode: str) -> None:
+def test_every_mode_is_converted_to_rgb(decoder: Decoder, mode: str) -> None:
     image = Image.new("L", (64, 64), 255)
     match mode:
         case "I;16":
@@ -116,7 +116,7 @@ def test_sixteen_bit_grey_is_scaled(decoder: Decoder) -> None:
 
 
 def _display_p3() -> bytes:
-    """The profile of phones, as a matrix and the curve of sRGB: built here, as no file of others is kept."""
+    """A Display P3 profile (matrix and sRGB curve), built here so that no third-party file is committed."""
     srgb = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     columns = {b"rXYZ": (0.5151, 0.2412, -0.0011), b"gXYZ": (0.2919, 0.6922, 0.0419), b"bXYZ": (0.1572, 0.0666, 0.7841)}
     for tag, values in columns.items():
@@ -139,7 +139,7 @@ def test_display_p3_is_converted_to_srgb(decoder: Decoder, fmt: str) -> None:
     assert resize_photo(photo)[:, 200, 200].tolist() == pytest.approx([red, green, blue], abs=2)
 
 
-def test_photo_keeps_its_colours_when_its_profile_is_srgb_or_damaged(decoder: Decoder) -> None:
+def test_colours_are_unchanged_when_the_profile_is_srgb_or_damaged(decoder: Decoder) -> None:
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     image = Image.new("RGB", (64, 64), (200, 100, 100))
 
@@ -148,28 +148,28 @@ def test_photo_keeps_its_colours_when_its_profile_is_srgb_or_damaged(decoder: De
         assert resize_photo(photo)[:, 9, 9].tolist() == [200, 100, 100]
 
 
-def test_empty_file_is_empty(decoder: Decoder) -> None:
+def test_empty_file_has_its_own_code(decoder: Decoder) -> None:
     assert code_of(decoder, b"") is ErrorCode.EMPTY
 
 
 @pytest.mark.parametrize(
     "data", [b"a letter named .jpg", b"\xff\xd8", b"<svg/>", b"%PDF-1.7", b"BM is the beginning of a text", b"\0" * 99]
 )
-def test_other_bytes_are_an_unknown_format(decoder: Decoder, data: bytes) -> None:
+def test_other_bytes_have_unknown_format(decoder: Decoder, data: bytes) -> None:
     assert code_of(decoder, data) is ErrorCode.UNKNOWN_FORMAT
 
 
 @pytest.mark.parametrize(
     "name", ["jpeg", "jpeg-progressive", "jpeg-cmyk", "png", "webp", "heic", "avif", "bmp", "dicom"]
 )
-def test_file_that_ends_early_has_a_code_of_its_own(decoder: Decoder, name: str) -> None:
+def test_cut_file_is_truncated_or_corrupt(decoder: Decoder, name: str) -> None:
     data = MAKERS[name](draw_skin_photo(1, size=(200, 200)))
 
     assert code_of(decoder, data[: len(data) // 2]) in {ErrorCode.TRUNCATED, ErrorCode.CORRUPT}
 
 
 @pytest.mark.parametrize("name", ["jpeg", "png", "bmp", "dicom"])
-def test_file_that_ends_early_is_truncated_where_its_format_tells(decoder: Decoder, name: str) -> None:
+def test_cut_file_is_truncated_when_its_format_states_the_length(decoder: Decoder, name: str) -> None:
     data = MAKERS[name](draw_skin_photo(1, size=(200, 200)))
 
     assert code_of(decoder, data[: len(data) // 2]) is ErrorCode.TRUNCATED
@@ -196,7 +196,7 @@ def test_damaged_data_is_corrupt(decoder: Decoder, quarters: Image.Image) -> Non
     assert code_of(decoder, bytes(data)) is ErrorCode.CORRUPT
 
 
-def test_variant_that_cannot_be_read_says_so(decoder: Decoder, quarters: Image.Image) -> None:
+def test_unsupported_variant_has_its_own_code(decoder: Decoder, quarters: Image.Image) -> None:
     data = bytearray(encode(quarters, "TIFF"))
     compression = data.index(struct.pack("<HHI", 259, 3, 1)) + 8
     data[compression : compression + 2] = struct.pack("<H", 34712)  # JPEG 2000, which nobody sends as TIFF
@@ -217,7 +217,7 @@ def _huge_gif() -> bytes:
 
 
 @pytest.mark.parametrize("data", [_huge_png(), _huge_gif()], ids=["png", "gif"])
-def test_huge_photo_is_refused_by_its_header_alone(data: bytes) -> None:
+def test_huge_photo_is_refused_before_decoding(data: bytes) -> None:
     with Decoder(ImageLimits(decode_memory_bytes=2**30)) as decoder:
         assert code_of(decoder, data) is ErrorCode.TOO_MANY_PIXELS
 
@@ -238,14 +238,14 @@ def test_limits_are_inclusive(quarters: Image.Image, fmt: str) -> None:
     assert code(min_side=1, max_side=63) is ErrorCode.SIDE_TOO_LONG
 
 
-def test_file_of_too_many_pictures_is_refused(decoder: Decoder, quarters: Image.Image) -> None:
+def test_file_is_refused_when_it_has_too_many_images(decoder: Decoder, quarters: Image.Image) -> None:
     shades = [Image.new("RGB", quarters.size, (level, 0, 0)) for level in range(LIMITS.max_frames)]
 
     assert code_of(decoder, encode(quarters, "GIF", save_all=True, append_images=shades)) is ErrorCode.TOO_MANY_FRAMES
 
 
-def test_jpeg_of_endless_scans_is_decoded_elsewhere() -> None:
-    """A JPEG of many scans takes long, whatever its size: here it would hold up the scorer."""
+def test_jpeg_goes_to_decoder_process_when_it_has_many_scans() -> None:
+    """Each scan costs a pass over the image, which would stall the scoring process."""
     image = draw_skin_photo(1, size=(400, 400))
     data = encode(image, "JPEG", progressive=True)
     scan = data.rindex(b"\xff\xda")

@@ -1,4 +1,4 @@
-"""Real processes and real signals: what a crash, a stall, or a greed for memory costs."""
+"""Crashes, stalls and memory exhaustion of real decoder processes."""
 
 import os
 import signal
@@ -38,7 +38,7 @@ def _wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def test_photo_is_decoded_by_one_process_after_another_photo(webp: bytes) -> None:
+def test_process_is_reused_for_the_next_photo(webp: bytes) -> None:
     decoders = IsolatedDecoders(ImageLimits(), processes=2)
     try:
         for _ in range(3):
@@ -49,7 +49,7 @@ def test_photo_is_decoded_by_one_process_after_another_photo(webp: bytes) -> Non
     assert _decoding_processes() == []
 
 
-def test_stalled_decoder_costs_its_own_photo_a_try(webp: bytes) -> None:
+def test_only_its_own_photo_fails_when_a_decoder_stalls(webp: bytes) -> None:
     decoders = IsolatedDecoders(ImageLimits(decode_seconds=0.5), processes=1)
     try:
         decoders.decode(webp)
@@ -64,7 +64,7 @@ def test_stalled_decoder_costs_its_own_photo_a_try(webp: bytes) -> None:
         decoders.close()
 
 
-def test_crashed_decoder_costs_its_own_photo_a_try(webp: bytes) -> None:
+def test_only_its_own_photo_fails_when_a_decoder_crashes(webp: bytes) -> None:
     decoders = IsolatedDecoders(ImageLimits(), processes=1)
     codes: list[ErrorCode] = []
 
@@ -89,7 +89,7 @@ def test_crashed_decoder_costs_its_own_photo_a_try(webp: bytes) -> None:
         decoders.close()
 
 
-def test_photo_that_takes_too_much_memory_is_refused_and_the_process_lives_on(webp: bytes) -> None:
+def test_process_survives_when_a_photo_exceeds_the_memory_limit(webp: bytes) -> None:
     greedy = encode(Image.new("RGB", (9_000, 9_000)), "TIFF", compression="tiff_lzw")
     decoders = IsolatedDecoders(ImageLimits(decode_memory_bytes=600 * 2**20), processes=1)
     try:
@@ -104,7 +104,7 @@ def test_photo_that_takes_too_much_memory_is_refused_and_the_process_lives_on(we
         decoders.close()
 
 
-def test_threads_decode_at_once_and_each_gets_its_own_photo() -> None:
+def test_each_thread_gets_its_own_photo_when_threads_decode_concurrently() -> None:
     photos = {size: MAKERS["tiff"](draw_skin_photo(size, size=(size, size))) for size in range(64, 80)}
     decoders = IsolatedDecoders(ImageLimits(), processes=3)
     sizes: dict[int, tuple[int, int]] = {}
@@ -123,7 +123,7 @@ def test_threads_decode_at_once_and_each_gets_its_own_photo() -> None:
         decoders.close()
 
 
-def test_decoder_knows_no_settings(webp: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decoder_environment_has_no_settings(webp: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRIAGE_DATABASE__URL", "postgresql+psycopg://triage:secret@localhost/triage")
     decoders = IsolatedDecoders(ImageLimits(), processes=1)
     try:
@@ -134,7 +134,7 @@ def test_decoder_knows_no_settings(webp: bytes, monkeypatch: pytest.MonkeyPatch)
         decoders.close()
 
 
-def test_decoder_ends_when_the_one_who_reads_was_killed(webp: bytes) -> None:
+def test_decoder_exits_when_its_parent_is_killed(webp: bytes) -> None:
     script = (
         "import sys, time\n"
         "from triage.imaging.decoder_pool import IsolatedDecoders\n"
@@ -159,7 +159,7 @@ def test_decoder_ends_when_the_one_who_reads_was_killed(webp: bytes) -> None:
     "header",
     [b'{"height": Infinity, "width": 1}', b"[" * 4000, b'{"error": "corrupt", "message": "two\\nlines"}', b"\xff"],
 )
-def test_answer_that_makes_no_sense_ends_the_process(
+def test_process_is_killed_when_its_answer_is_invalid(
     webp: bytes, monkeypatch: pytest.MonkeyPatch, header: bytes
 ) -> None:
     decoders = IsolatedDecoders(ImageLimits(), processes=1)

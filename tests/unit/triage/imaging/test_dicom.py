@@ -46,7 +46,7 @@ COLOUR_CHART = [
 
 @pytest.fixture(scope="module")
 def tolerant() -> Decoder:
-    """Takes pictures of any size."""
+    """Accepts images of any size."""
     return Decoder(ImageLimits(min_side=1))
 
 
@@ -57,7 +57,7 @@ def _closed(tolerant: Decoder) -> object:
 
 
 @pytest.mark.parametrize("name", COLOUR_CHART)
-def test_colours_are_those_of_the_chart_whatever_the_transfer_syntax(tolerant: Decoder, name: str) -> None:
+def test_colours_match_the_chart_for_every_transfer_syntax(tolerant: Decoder, name: str) -> None:
     photo = tolerant.decode((FOLDER / name).read_bytes())
 
     # ten bars of ten rows each: red, its half, green, its half, blue, its half, black, two greys, white
@@ -81,14 +81,14 @@ def test_colours_are_those_of_the_chart_whatever_the_transfer_syntax(tolerant: D
         ("JPEGLSNearLossless_16.dcm", (10, 50)),
     ],
 )
-def test_picture_is_read_whatever_the_transfer_syntax(tolerant: Decoder, name: str, size: tuple[int, int]) -> None:
+def test_image_is_decoded_for_every_transfer_syntax(tolerant: Decoder, name: str, size: tuple[int, int]) -> None:
     photo = tolerant.decode((FOLDER / name).read_bytes())
 
     assert photo.size == size
     assert photo.pixels.max() > photo.pixels.min()
 
 
-def test_lossless_transfer_syntaxes_of_one_picture_agree(tolerant: Decoder) -> None:
+def test_lossless_transfer_syntaxes_give_equal_pixels(tolerant: Decoder) -> None:
     names = ("implicit", "bigendian", "RLE", "jp2klossless", "jpeg_ls_lossless")
     pictures = [tolerant.decode((FOLDER / f"MR_small_{name}.dcm").read_bytes()).pixels for name in names]
 
@@ -96,14 +96,14 @@ def test_lossless_transfer_syntaxes_of_one_picture_agree(tolerant: Decoder) -> N
         assert np.array_equal(picture, pictures[0])
 
 
-def test_palette_becomes_its_colours(tolerant: Decoder) -> None:
+def test_palette_is_applied(tolerant: Decoder) -> None:
     photo = tolerant.decode((FOLDER / "examples_palette.dcm").read_bytes())
 
     assert len(np.unique(photo.pixels.reshape(-1, 3), axis=0)) > 10
     assert not np.array_equal(photo.pixels[..., 0], photo.pixels[..., 1])
 
 
-def test_middle_frame_is_taken_when_there_are_several(tolerant: Decoder) -> None:
+def test_middle_frame_is_decoded_when_a_file_has_several(tolerant: Decoder) -> None:
     frames = np.stack([np.full((70, 80, 3), 40 * number, np.uint8) for number in range(5)])
 
     photo = tolerant.decode(dicom(frames, n_frames=5))
@@ -116,7 +116,7 @@ def _grey_ramp() -> np.ndarray[tuple[int, int], np.dtype[np.uint16]]:
     return np.tile(np.arange(100, dtype=np.uint16) * 10, (70, 1))
 
 
-def test_window_is_applied(tolerant: Decoder) -> None:
+def test_voi_window_is_applied(tolerant: Decoder) -> None:
     photo = tolerant.decode(
         dicom(_grey_ramp(), photometric="MONOCHROME2", bits_stored=12, WindowCenter=500, WindowWidth=200)
     )
@@ -135,7 +135,7 @@ def test_monochrome1_is_inverted(tolerant: Decoder) -> None:
     assert np.array_equal(bright, 255 - dark)
 
 
-def test_dark_grey_photo_of_8_bits_stays_dark(tolerant: Decoder) -> None:
+def test_8_bit_grey_keeps_its_levels(tolerant: Decoder) -> None:
     photo = tolerant.decode(dicom(np.full((70, 70), 20, np.uint8), photometric="MONOCHROME2"))
 
     assert (photo.pixels == 20).all()
@@ -148,11 +148,11 @@ def test_icc_profile_of_the_data_set_is_kept(tolerant: Decoder) -> None:
 
 
 @pytest.mark.parametrize("name", ["test-SR.dcm", "rtplan.dcm", "waveform_ecg.dcm", "reportsi.dcm"])
-def test_object_without_a_picture_has_no_pixels(tolerant: Decoder, name: str) -> None:
+def test_object_without_pixel_data_has_no_pixels(tolerant: Decoder, name: str) -> None:
     assert code_of(tolerant, (FOLDER / name).read_bytes()) is ErrorCode.NO_PIXELS
 
 
-def test_transfer_syntax_that_cannot_be_read_says_so(tolerant: Decoder) -> None:
+def test_unsupported_transfer_syntax_has_its_own_code(tolerant: Decoder) -> None:
     pixels = np.zeros((70, 70, 3), np.uint8)
     jpeg = [encode(Image.fromarray(pixels), "JPEG")]
 
@@ -163,7 +163,7 @@ def test_transfer_syntax_that_cannot_be_read_says_so(tolerant: Decoder) -> None:
     assert dcmread(FOLDER / "JPGExtended.dcm").file_meta.TransferSyntaxUID == JPEGExtended12Bit
 
 
-def test_missing_pixel_bytes_are_truncated(tolerant: Decoder) -> None:
+def test_file_is_truncated_when_pixel_bytes_are_missing(tolerant: Decoder) -> None:
     assert code_of(tolerant, (FOLDER / "MR_truncated.dcm").read_bytes()) is ErrorCode.TRUNCATED
 
 
@@ -191,7 +191,7 @@ def test_uncompressed_photo_is_exact_when_its_value_representations_are_implicit
     assert np.array_equal(tolerant.decode(file.getvalue()).pixels, np.asarray(image))
 
 
-def test_dicom_is_told_from_the_tiff_that_its_preamble_may_make_it(tolerant: Decoder) -> None:
+def test_dicom_is_detected_when_its_preamble_is_a_tiff_header(tolerant: Decoder) -> None:
     data = dicom(np.full((70, 80, 3), 9, np.uint8))
 
     assert tolerant.decode(b"II*\0" + data[4:]).media_type is MediaType.DICOM

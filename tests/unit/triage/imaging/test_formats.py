@@ -6,7 +6,7 @@ from triage.samples.drawing import draw_skin_photo
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_format_is_told_by_the_first_bytes(name: str) -> None:
+def test_format_is_detected_from_the_first_bytes(name: str) -> None:
     data = MAKERS[name](draw_skin_photo(1, size=(96, 96)))
 
     assert sniff(data[:512]) is MediaType[name.partition("-")[0].upper()]
@@ -24,7 +24,7 @@ def test_format_is_told_by_the_first_bytes(name: str) -> None:
     ],
     ids=["empty", "two-bytes", "text", "pdf", "mp4", "wave"],
 )
-def test_other_bytes_are_no_photo(data: bytes) -> None:
+def test_other_bytes_have_no_media_type(data: bytes) -> None:
     assert sniff(data) is None
 
 
@@ -42,5 +42,5 @@ def test_other_bytes_are_no_photo(data: bytes) -> None:
         ("image/" + "x" * 64, None),
     ],
 )
-def test_declared_type_is_a_media_type_or_nothing(declared: str | None, normal: str | None) -> None:
+def test_declared_type_is_normalised_or_dropped(declared: str | None, normal: str | None) -> None:
     assert normalise_declared(declared) == normal

@@ -12,7 +12,7 @@ from tests.unit.triage.imaging.conftest import code_of
 from triage.errors import ErrorCode
 from triage.imaging.decode import Decoder
 from triage.imaging.formats import MediaType
-from triage.imaging.structure import is_plain
+from triage.imaging.structure import is_simple
 from triage.samples.drawing import draw_skin_photo
 
 PHOTO = draw_skin_photo(1, size=(96, 128))
@@ -25,24 +25,24 @@ def decoder() -> Iterator[Decoder]:
 
 
 def _segments(marker: int, n: int, content: bytes) -> bytes:
-    """A JPEG with so many segments before its picture."""
+    """A JPEG with `count` segments before the scan."""
     jpeg = MAKERS["jpeg"](PHOTO)
     segment = bytes([0xFF, marker]) + struct.pack(">H", 2 + len(content)) + content
     return jpeg[:2] + segment * n + jpeg[2:]
 
 
 def _chunks(n: int) -> bytes:
-    """A PNG with so many private chunks before its picture."""
+    """A PNG with `count` private chunks before the image data."""
     png = MAKERS["png"](PHOTO)
     chunk = struct.pack(">I", 0) + b"prVt" + struct.pack(">I", zlib.crc32(b"prVt"))
     return png[:33] + chunk * n + png[33:]
 
 
 @pytest.mark.parametrize("name", ["jpeg", "jpeg-progressive", "jpeg-mpo", "png", "png-palette", "png-alpha"])
-def test_photos_of_cameras_are_plain(name: str) -> None:
-    assert is_plain(MAKERS[name](PHOTO), MediaType.PNG if name.startswith("png") else MediaType.JPEG)
+def test_camera_photo_is_simple(name: str) -> None:
+    assert is_simple(MAKERS[name](PHOTO), MediaType.PNG if name.startswith("png") else MediaType.JPEG)
     rich = encode(PHOTO, "JPEG", exif=with_orientation(6), icc_profile=b"x" * 300_000, comment=b"y" * 9)
-    assert is_plain(rich, MediaType.JPEG)
+    assert is_simple(rich, MediaType.JPEG)
 
 
 @pytest.mark.parametrize(
@@ -58,21 +58,21 @@ def test_photos_of_cameras_are_plain(name: str) -> None:
     ],
     ids=["exif", "segments", "fill", "chunks", "cmyk", "palette", "large"],
 )
-def test_photo_is_decoded_elsewhere_when_its_structure_costs_too_much(decoder: Decoder, data: bytes) -> None:
+def test_photo_goes_to_decoder_process_when_its_structure_is_costly(decoder: Decoder, data: bytes) -> None:
     media_type = MediaType.PNG if data.startswith(b"\x89PNG") else MediaType.JPEG
 
-    assert not is_plain(data, media_type)
+    assert not is_simple(data, media_type)
     assert decoder.decode(data).media_type is media_type
     assert len(decoder._isolated._idle) == 1
 
 
 @pytest.mark.parametrize("kept", range(0, 700, 7))
-def test_beginnings_are_judged_without_an_error(kept: int) -> None:
+def test_structure_check_never_raises_when_data_is_truncated(kept: int) -> None:
     for name, media_type in (("jpeg", MediaType.JPEG), ("png", MediaType.PNG)):
-        assert is_plain(MAKERS[name](PHOTO)[:kept], media_type) in {True, False}
+        assert is_simple(MAKERS[name](PHOTO)[:kept], media_type) in {True, False}
 
 
-def test_grey_is_scaled_when_its_levels_are_no_brightness(decoder: Decoder) -> None:
+def test_grey_is_scaled_when_levels_are_not_brightness(decoder: Decoder) -> None:
     ramp = np.tile(np.arange(0, 256, 2, dtype=np.uint8), (70, 1))
 
     for slope, intercept in ((4, -1024), (1 / 255, 0)):
@@ -81,20 +81,20 @@ def test_grey_is_scaled_when_its_levels_are_no_brightness(decoder: Decoder) -> N
         assert (shown.min(), shown.max()) == (0, 255)
 
 
-def test_colour_of_few_bits_is_as_bright_as_of_many(decoder: Decoder) -> None:
+def test_colour_keeps_its_brightness_when_bits_stored_differ(decoder: Decoder) -> None:
     pixels = np.full((70, 80, 3), 63, np.uint8)
 
     assert decoder.decode(dicom(pixels, bits_stored=6)).pixels.min() > 240
 
 
 @pytest.mark.parametrize("name", ["dicom-rle", "dicom-jpeg", "dicom-jpeg2000"])
-def test_dicom_that_ends_before_its_picture_is_truncated(decoder: Decoder, name: str) -> None:
+def test_dicom_is_truncated_when_it_ends_before_the_pixels(decoder: Decoder, name: str) -> None:
     data = MAKERS[name](PHOTO)
 
     assert code_of(decoder, data[: len(data) // 2]) is ErrorCode.TRUNCATED
 
 
-def test_plain_photo_is_decoded_here(decoder: Decoder) -> None:
+def test_simple_photo_is_decoded_in_this_process(decoder: Decoder) -> None:
     decoder.decode(io.BytesIO(MAKERS["jpeg"](PHOTO)).getvalue())
 
     assert decoder._isolated._idle == []

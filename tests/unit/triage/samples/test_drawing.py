@@ -17,12 +17,12 @@ def _brightness(photo: Image.Image) -> float:
     return float(np.asarray(photo.convert("L"), float).mean())
 
 
-def test_photo_is_the_same_when_the_seed_is() -> None:
+def test_photo_is_reproducible_when_the_seed_is_equal() -> None:
     assert draw_skin_photo(1, size=SIZE).tobytes() == draw_skin_photo(1, size=SIZE).tobytes()
     assert draw_skin_photo(1, size=SIZE).tobytes() != draw_skin_photo(2, size=SIZE).tobytes()
 
 
-def test_photo_has_the_size_and_the_order_of_tones_asked_for() -> None:
+def test_photo_has_the_requested_size_and_tone() -> None:
     photos = [draw_skin_photo(1, tone=tone, size=SIZE) for tone in SkinTone]
 
     assert {photo.size for photo in photos} == {(400, 300)}
@@ -40,7 +40,7 @@ def test_photo_is_further_from_the_original_when_the_degradation_is_stronger(deg
     assert 0 < np.abs(weak - original).mean() < np.abs(strong - original).mean()
 
 
-def test_degradations_do_what_they_are_called() -> None:
+def test_each_degradation_has_its_named_effect() -> None:
     photo = draw_skin_photo(1, size=SIZE)
 
     def spoiled(degradation: Degradation) -> Image.Image:
@@ -59,7 +59,7 @@ def test_strength_outside_its_range_is_refused(strength: float) -> None:
         degrade(draw_skin_photo(1, size=SIZE), Degradation.DARK, strength)
 
 
-def test_sample_messages_hold_sharp_and_spoiled_photos() -> None:
+def test_sample_messages_contain_sharp_and_degraded_photos() -> None:
     messages = draw_sample_messages()
 
     assert len({message.message_id for message in messages}) == len(messages) == 5
