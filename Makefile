@@ -8,6 +8,9 @@ STAMP  := $(VENV)/.installed
 TORCH  ?= default
 PHOTOS ?=
 
+# Without bytecode every command compiles the libraries that it imports again, in an environment that writes none
+export UV_COMPILE_BYTECODE := 1
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test chaos check format lint types contracts bench fuzz lock audit sbom clean
 
@@ -32,6 +35,7 @@ else
 endif
 	@echo "setup: installing the triage command"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m compileall -q triage worker migrations
 	@touch $@
 	@echo "setup: done; the command is $(BIN)/triage"
 
