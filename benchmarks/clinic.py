@@ -1,4 +1,4 @@
-"""What the benchmarks share: a database of their own, drawn photos, and a scorer that does nothing."""
+"""Shared by the benchmarks: a temporary database, drawn photos and a scorer that does nothing."""
 
 import io
 import shutil
@@ -44,13 +44,13 @@ class Clinic:
     model: ModelVersionId
 
     def send_uris(self, n_messages: int, photos_each: int, *, bulk: int, first: int = 0) -> None:
-        """Sends messages whose photos lie at URIs, so many in each call."""
+        """Sends messages with photos at URIs, in calls of equal size."""
         for start in range(first, first + n_messages, bulk):
             numbers = range(start, min(start + bulk, first + n_messages))
             self.intake.enqueue([self._message(number, photos_each) for number in numbers])
 
     def send_bytes(self, photos: Sequence[bytes], n_messages: int, *, first: int = 0) -> None:
-        """Sends messages of one photo each, these photos in turn."""
+        """Sends messages of one photo each, cycling through the given photos."""
         attachments = [IncomingAttachment(data=data) for data in photos]
         self.intake.enqueue(
             [
@@ -67,7 +67,7 @@ class Clinic:
 
 @dataclass(frozen=True)
 class NothingAssessor:
-    """Judges every photo bad without looking at it: the dearest path, as each message flags a retake request."""
+    """Scores every photo as bad without decoding: the most expensive path, as each message flags a retake request."""
 
     model: ModelVersionId
 
@@ -81,8 +81,10 @@ class NothingAssessor:
 
 @contextmanager
 def clinic() -> Iterator[Clinic]:
-    """A clinic over a Postgres of its own, as the embedded services run it; all of it is gone afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="triage-benchmark-", dir="/var/tmp"))  # root's Postgres can enter it
+    """Runs a clinic over a temporary embedded Postgres, which is deleted afterwards."""
+    folder = Path(
+        tempfile.mkdtemp(prefix="triage-benchmark-", dir="/var/tmp")
+    )  # readable by Postgres when started by root
     folder.chmod(0o711)
     state = EmbeddedState(folder / "state")
     postgres = EmbeddedPostgres(state)
@@ -119,7 +121,7 @@ def _clinic(sessions: Sessions, folder: Path) -> Clinic:
 
 
 def make_card(name: str, weights_sha256: str = "") -> Card:
-    """The card of a model that may go live; the hash is filled in where its weights are written."""
+    """The card of a model that can be promoted; the registry fills in the hash of its weights."""
     return Card(
         name=name,
         trained=True,
@@ -132,7 +134,7 @@ def make_card(name: str, weights_sha256: str = "") -> Card:
 
 
 def draw_jpegs(n: int, side: int = 500) -> list[bytes]:
-    """Drawn close-ups of side x side pixels as JPEGs of quality 92."""
+    """Drawn close-ups of `side` x `side` pixels as JPEGs of quality 92."""
     files = []
     for seed in range(n):
         file = io.BytesIO()

@@ -1,7 +1,7 @@
-"""Every engine that runs here, compared in one run with PyTorch in float32, channels_last, on the CPU.
+"""Compares every available engine with PyTorch in float32 (channels_last, CPU) in one run.
 
-Photos a second as a ratio, how far logits and scores are off, photos that are scored twice, verdicts that differ.
-On drawn photos, or with `--photos FOLDER` on JPEGs. Run it with
+Reports relative speed, errors of logits and scores, photos scored twice and verdicts that differ, on drawn photos or
+on the JPEGs of `--photos FOLDER`.
 
     python -m benchmarks.engines
 """
@@ -40,9 +40,9 @@ REFERENCE = "torch"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=Path, help="folder of JPEGs")
-    parser.add_argument("--max", type=int, default=24, help="how many photos")
-    parser.add_argument("--rounds", type=int, default=5, help="how often speed is measured")
-    parser.add_argument("--threads", type=int, help="torch's choice if not given")
+    parser.add_argument("--max", type=int, default=24, help="number of photos")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of the speed measurement")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's)")
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -59,7 +59,7 @@ def read_photos(folder: Path, most: int) -> Tensor:
 
 
 def draw_photos(n: int) -> Tensor:
-    """Half of them sharp."""
+    """Drawn photos, half of them sharp."""
     photos = [draw_skin_photo(seed, tone=tuple(SkinTone)[seed % len(SkinTone)], size=(480, 480)) for seed in range(n)]
     kinds = tuple(Degradation)
     spoiled = [
@@ -83,7 +83,7 @@ def load_engines() -> dict[str, Engine]:
 
 
 def speeds(engines: dict[str, Engine], photos: Tensor, rounds: int) -> dict[str, float]:
-    """Photos a second; the rounds are interleaved, for the machine is shared. A CPU gets one photo a round."""
+    """Photos per second. Rounds are interleaved because the machine is shared; a CPU gets one photo per round."""
     seconds: dict[str, list[float]] = {name: [] for name in engines}
     for round_ in range(-1, rounds):
         for name, engine in engines.items():
@@ -91,7 +91,7 @@ def speeds(engines: dict[str, Engine], photos: Tensor, rounds: int) -> dict[str,
             start = time.perf_counter()
             engine.logits(batch)
             seconds[name].append((time.perf_counter() - start) / len(batch))
-    return {name: 1 / statistics.median(times[1:]) for name, times in seconds.items()}  # the first sets kernels up
+    return {name: 1 / statistics.median(times[1:]) for name, times in seconds.items()}  # the first round warms up
 
 
 def show(engines: dict[str, Engine], speeds: dict[str, float], photos: Tensor) -> None:

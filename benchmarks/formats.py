@@ -1,6 +1,6 @@
-"""What a photo of each format costs from its bytes to what the network takes, as ratios to one measure in one run:
+"""Time to prepare a photo of each format (decode, resize, findings), relative to a reference in the same run.
 
-torchvision's `decode_jpeg` and antialiased uint8 resize of the same photo as JPEG, on one thread. Run it with
+The reference is torchvision's `decode_jpeg` and antialiased uint8 resize of the same photo as JPEG on one thread.
 
     python -m benchmarks.formats
 """
@@ -44,11 +44,11 @@ def main() -> None:
         show(measure(files, MAKERS["jpeg"](photo), decoder, arguments.rounds))
     with Decoder(processes=2) as decoder:
         in_turn, at_once = two_photos(MAKERS["heic"](photo), decoder)
-    print(f"heic: two photos at once, in two processes, take {at_once / in_turn:.2f} of the time of two in turn")
+    print(f"heic: two photos in two processes take {at_once / in_turn:.2f} of the time of two photos in sequence")
 
 
 def measure(files: dict[str, bytes], reference: bytes, decoder: Decoder, rounds: int) -> dict[str, list[float]]:
-    """Median seconds to decode, resize and find, by format; the rounds are interleaved, for the machine is shared."""
+    """Median seconds of decode, resize and findings by format. Rounds are interleaved because the machine is shared."""
     seconds: dict[str, list[list[float]]] = defaultdict(list)
     encoded = torch.frombuffer(bytearray(reference), dtype=torch.uint8)
     for _ in range(rounds + 1):
@@ -60,7 +60,7 @@ def measure(files: dict[str, bytes], reference: bytes, decoder: Decoder, rounds:
             resizing, small = timed(resize_photo, photo)
             finding, _ = timed(measure_findings, photo.upright, small.permute(1, 2, 0).numpy())
             seconds[name].append([decoding, resizing, finding])
-    # the first round starts the processes
+    # the first round starts the decoder processes
     return {name: [statistics.median(part) for part in zip(*times[1:], strict=True)] for name, times in seconds.items()}
 
 
@@ -71,7 +71,7 @@ def timed(work: Callable[..., Value], *arguments: Any) -> tuple[float, Value]:
 
 
 def two_photos(data: bytes, decoder: Decoder) -> tuple[float, float]:
-    """Seconds to decode a photo twice: one after the other, and both at once."""
+    """Seconds to decode a photo twice, sequentially and concurrently."""
     with ThreadPoolExecutor(2) as threads:
         list(threads.map(decoder.decode, [data, data]))  # starts both processes
         in_turn, _ = timed(lambda: list(map(decoder.decode, [data, data])))

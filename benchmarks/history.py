@@ -1,8 +1,7 @@
-"""Years of messages, written straight into the tables: what a clinic's database holds after a long time.
+"""Fills a database with years of messages, inserted directly into the tables.
 
-Every message has three photos, each with a verdict of the live model; those of the last tenth have one of a shadow too.
-Photos were purged when they were a year old.
-Ids are UUIDv7 of the times that they stand for, as if all had come in one after another.
+Every message has three photos with a verdict of the live model; the latest tenth has one of a shadow model too. Photos
+older than one year are purged. Ids are UUIDv7 of the time of receipt.
 """
 
 from collections.abc import Iterator
@@ -92,7 +91,7 @@ _ROWS = (
 def write_history(
     engine: Engine, n_verdicts: int, *, live: UUID, shadow: UUID, until: datetime, years: float = 3
 ) -> Iterator[tuple[int, int]]:
-    """Writes so many verdicts and all that belongs to them, and yields how many messages there are, of how many."""
+    """Writes `verdicts` verdicts with their rows; yields the messages written so far and in total."""
     n_messages = round(n_verdicts / (1 + SHADOWED) / (1 - UNREADABLE) / PHOTOS_PER_MESSAGE)
     span = timedelta(days=365.25 * years)
     values = {
@@ -106,7 +105,7 @@ def write_history(
     }
     with engine.connect() as connection:
         connection.execute(text(_UUID7))
-        connection.execute(text("SET session_replication_role = replica"))  # checks no key: these rows have theirs
+        connection.execute(text("SET session_replication_role = replica"))  # skips foreign keys and triggers
         connection.execute(text("SET synchronous_commit = off"))
         connection.commit()
         for first in range(0, n_messages, MESSAGES_AT_ONCE):
@@ -115,7 +114,7 @@ def write_history(
                 connection.execute(text(statement), values | {"first": first, "last": last})
             connection.commit()
             yield last + 1, n_messages
-        connection.invalidate()  # and leaves no other session with these settings
+        connection.invalidate()  # the connection must not be reused with these settings
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("SET statement_timeout = 0"))
         connection.execute(text("VACUUM (ANALYZE, FREEZE)"))

@@ -1,6 +1,6 @@
-"""How fast attachments pass through intake, and through claim, record and decide, next to a bare `INSERT` loop.
+"""Throughput of intake and of claim, record and decide, relative to a bare `INSERT` loop.
 
-The scorer does nothing, every photo is bad and every message flags a retake request. Run it with
+The scorer does nothing, every photo is bad and every message flags a retake request.
 
     python -m benchmarks.inbox
 """
@@ -26,7 +26,7 @@ PHOTOS_PER_BATCH = 512
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--messages", type=int, default=5_000, help="in each round, of four photos each")
+    parser.add_argument("--messages", type=int, default=5_000, help="messages of four photos in each round")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     rates: dict[str, list[float]] = {BARE: [], "intake": [], "claim, record, decide": []}
@@ -48,7 +48,7 @@ def prepare_bare_table(own: Clinic) -> None:
 
 
 def insert_rows(own: Clinic, n: int) -> None:
-    """The yardstick: one row a statement, one commit for as many rows as an intake call has."""
+    """The reference: one row per statement, one commit per intake call."""
     rows_per_commit = MESSAGES_PER_CALL * PHOTOS_PER_MESSAGE
     with own.sessions.kw["bind"].connect() as connection:
         cursor = connection.connection.cursor()

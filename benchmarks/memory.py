@@ -1,6 +1,6 @@
-"""The memory of a scoring process over many photos: fetch, decode, record and decide are real, the network is not.
+"""Memory of a scoring process over many photos.
 
-A network of one weight stands in for VGG16, whose own memory is the same for each batch. Run it with
+Fetch, decode, record and decide are real. A network of one weight replaces VGG16, whose memory is constant per batch.
 
     python -m benchmarks.memory
 """
@@ -22,7 +22,7 @@ from triage.scoring.drain import DrainLimits, drain
 
 
 class BrightnessNetwork(nn.Module):
-    """Logits from a patch's mean brightness."""
+    """Computes logits from the mean brightness of a patch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class BrightnessNetwork(nn.Module):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=int, default=10_000)
-    parser.add_argument("--points", type=int, default=10, help="how often the memory is read")
+    parser.add_argument("--points", type=int, default=10, help="number of memory readings")
     arguments = parser.parse_args()
     with clinic() as own, ThreadPoolExecutor(2) as decoders:
         scorer = Scorer(TorchEngine(BrightnessNetwork()), good_votes=2)

@@ -1,4 +1,4 @@
-"""The share of its wall time that a scoring worker spends inside the real network, on 500 x 500 JPEGs. Run it with
+"""Share of wall time that a scoring worker spends in the network, on 500 x 500 JPEGs.
 
 python -m benchmarks.network
 """
@@ -27,7 +27,7 @@ def main() -> None:
     photos_per_batch = 4 if device.type == "cpu" else 64
     engine = choose_engine(draw_network(seed=0), engine=arguments.engine, device=device)
     scorer = Scorer(engine, good_votes=2)
-    scorer.score([torch.zeros(3, 448, 448, dtype=torch.uint8)])  # the first pass sets up kernels
+    scorer.score([torch.zeros(3, 448, 448, dtype=torch.uint8)])  # warms up
     with clinic() as own, ThreadPoolExecutor(2) as decoders:
         own.send_bytes(draw_jpegs(arguments.photos), arguments.photos)
         assessor = PhotoAssessor(

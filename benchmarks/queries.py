@@ -1,4 +1,4 @@
-"""The queries that people and workers ask again and again, and which large tables each of them reads as a whole."""
+"""Frequent queries of people and workers, and the large tables that each one scans completely."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,7 +26,7 @@ Query = Callable[[Session], object]
 def standard_queries(
     now: datetime, message: MessageId, message_name: str, *, live: ModelVersionId, shadow: ModelVersionId
 ) -> Mapping[str, Query]:
-    """Named as in the printed table. The models are one that has judged every photo, and one that only looked on."""
+    """Queries by their name in the printed table. `live` has scored every photo, `shadow` only the latest."""
     month = Period(now - timedelta(days=30))
     minutes = timedelta(minutes=5)
     look = partial(verdicts.without_verdict, until=now, limit=32)
@@ -55,9 +55,9 @@ def standard_queries(
 
 
 def tables_scanned(session: Session, query: Query) -> set[str]:
-    """The large tables that any statement of a query reads from end to end, by the planner's word.
+    """Returns the large tables that any statement of a query scans completely, by the query plan.
 
-    To read an index without a condition is to read the table, unless the index holds few rows or a limit ends it.
+    An index scan without a condition counts as a full scan, unless the index is small or a limit stops it.
     """
     with _statements(session) as statements:
         query(session)

@@ -1,9 +1,9 @@
-"""Reports over years of messages, and intake and claims there beside an empty database and beside an archiving.
+"""Reports over years of messages; intake and claims there, in an empty database and during archiving.
 
     python -m benchmarks.reports --json reports.json
 
-Ten million verdicts need 13 GB below /var/tmp and a quarter of an hour. It fails if a query that is asked again and
-again reads a large table whole.
+Ten million verdicts need 13 GB in /var/tmp and 15 minutes. The benchmark fails if a frequent query scans a large table
+completely.
 """
 
 import argparse
@@ -45,7 +45,7 @@ TIMES = 5
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--verdicts", type=int, default=10_000_000)
-    parser.add_argument("--json", type=Path, help="where to write what was measured")
+    parser.add_argument("--json", type=Path, help="file for the results")
     arguments = parser.parse_args()
     with clinic() as own:
         shadow, first = add_shadow(own), count(step=MESSAGES)
@@ -56,7 +56,7 @@ def main() -> None:
             inbox["full, archiving"] = measure_inbox(own, first)
             if not still_archives():
                 del inbox["full, archiving"]
-                print("all was archived before the inbox was measured beside it: ask for more verdicts")
+                print("archiving ended before the inbox was measured: use more --verdicts")
         result: dict[str, Any] = {
             "rows": count_rows(own),
             "inbox": inbox,
@@ -86,7 +86,7 @@ def fill(own: Clinic, n_verdicts: int, shadow: ModelVersionId) -> None:
 
 
 def measure_inbox(own: Clinic, first: Iterator[int]) -> dict[str, float]:
-    """Attachments a second through intake, and through claim, record and decide."""
+    """Attachments per second through intake, and through claim, record and decide."""
     n = MESSAGES * PHOTOS_PER_MESSAGE
     rates: dict[str, list[float]] = {"intake": [], "claim, record, decide": []}
     for _ in range(ROUNDS):
@@ -98,7 +98,7 @@ def measure_inbox(own: Clinic, first: Iterator[int]) -> dict[str, float]:
 
 @contextmanager
 def archiving(own: Clinic) -> Iterator[Callable[[], bool]]:
-    """The command archives threads that ended two years ago in a process of its own; yields whether it still does."""
+    """Archives threads that ended two years ago in another process; yields a check whether it still runs."""
     command = [
         str(Path(sys.executable).with_name("triage")),
         "archive",
@@ -128,7 +128,7 @@ def queries_of(own: Clinic, shadow: ModelVersionId) -> dict[str, Query]:
 
 
 def rare_queries() -> dict[str, Query]:
-    """What has to look at everything, or at a year of it."""
+    """Queries that must read all rows, or a year of rows."""
     year = Period(datetime.now(UTC) - timedelta(days=365))
     return {
         "report of a year": lambda session: summarise(session, year),

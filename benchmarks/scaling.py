@@ -1,9 +1,9 @@
-"""How the worker scales: several on simulated devices, and the rescoring of a hundred thousand photos.
+"""Scaling of the worker: several workers on simulated devices, and a rescoring of 100,000 photos.
 
     python -m benchmarks.scaling --json scaling.json
 
-The device is a sleep, so that a machine of few cores can stand for one of several GPUs; intake, Redis, Postgres,
-Celery, fetching, decoding, findings and decisions are real.
+The device sleeps, so a machine of few cores can simulate several GPUs. Intake, Redis, Postgres, Celery, fetching,
+decoding, findings and decisions are real.
 """
 
 import argparse
@@ -46,7 +46,7 @@ SHOWN = 10
 
 
 class Site:
-    """The product over services of its own, with as many scoring workers as are asked for."""
+    """The product over temporary services, with any number of scoring workers."""
 
     def __init__(self, folder: Path) -> None:
         self._photos = folder / "photos"
@@ -95,13 +95,13 @@ class Site:
             return session.execute(text(sql)).one()
 
     def wait(self) -> None:
-        """Until all is decided; what it asks has an index, for it takes its time from the cores that score."""
+        """Waits until all messages are decided. The query uses an index, since it competes with scoring for cores."""
         while self.query("SELECT EXISTS (SELECT FROM message WHERE current_decision_id IS NULL)")[0]:
             time.sleep(0.05)
 
     @contextmanager
     def workers(self, n: int, seconds_per_photo: float, photos_per_batch: int = 4) -> Iterator[list[psutil.Process]]:
-        """So many scoring workers, and one that sweeps."""
+        """Starts scoring workers, and one that sweeps."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TRIAGE_")} | {
             "TRIAGE_HOME": str(self.stack.state.root),
             "TRIAGE_INTAKE__URI_ROOTS": json.dumps([self._photos.as_uri()]),
@@ -131,12 +131,14 @@ class Site:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
-    parser.add_argument("--photos", type=int, default=400, help="of 500 x 500 pixels, for each number of workers")
-    parser.add_argument("--seconds", type=float, default=0.1, help="that the simulated device takes for a photo")
-    parser.add_argument("--rescored", type=int, default=100_000, help="photos of 120 x 120 pixels, by two workers")
-    parser.add_argument("--json", type=Path, help="where to write what was measured")
+    parser.add_argument("--photos", type=int, default=400, help="photos of 500 x 500 pixels per number of workers")
+    parser.add_argument("--seconds", type=float, default=0.1, help="seconds per photo of the simulated device")
+    parser.add_argument("--rescored", type=int, default=100_000, help="photos of 120 x 120 pixels for two workers")
+    parser.add_argument("--json", type=Path, help="file for the results")
     arguments = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="triage-benchmark-", dir="/var/tmp"))  # root's Postgres can enter it
+    folder = Path(
+        tempfile.mkdtemp(prefix="triage-benchmark-", dir="/var/tmp")
+    )  # readable by Postgres when started by root
     folder.chmod(0o711)
     try:
         with Site(folder) as site:
@@ -150,10 +152,10 @@ def main() -> None:
 
 
 def scale(site: Site, n_workers: int, n_photos: int, seconds_per_photo: float) -> float:
-    """Photos a second, from the call that enqueues to the last decision."""
+    """Photos per second, from the enqueueing call to the last decision."""
     uris = site.write_photos(500)
     with site.workers(n_workers, seconds_per_photo):
-        site.send(uris, 4 * n_workers)  # until each worker has loaded its model
+        site.send(uris, 4 * n_workers)  # loads the model in each worker
         site.wait()
         started = time.perf_counter()
         site.send(uris, n_photos // PHOTOS_PER_MESSAGE)
@@ -162,7 +164,7 @@ def scale(site: Site, n_workers: int, n_photos: int, seconds_per_photo: float) -
 
 
 def rescore(site: Site, n_photos: int) -> dict[str, Any]:
-    """Two workers rescore so many photos, while a message comes every now and then."""
+    """Lets two workers rescore photos while single messages arrive."""
     uris = site.write_photos(120)
     site.send(uris, n_photos // PHOTOS_PER_MESSAGE)
     with site.services.sessions.begin() as session:
@@ -171,7 +173,7 @@ def rescore(site: Site, n_photos: int) -> dict[str, Any]:
     drain(site.services.inbox, lambda: NothingAssessor(live.id), DrainLimits(512, seconds=3600))
     site.add_model("second")
     with site.workers(2, 0, photos_per_batch=32) as workers:
-        site.send(uris, 50)  # until each worker has loaded its model
+        site.send(uris, 50)  # loads the model in each worker
         site.wait()
         with site.services.sessions.begin() as session:
             second = models.find(session, "second")
@@ -191,7 +193,7 @@ def rescore(site: Site, n_photos: int) -> dict[str, Any]:
 
 
 def look(run: Run, workers: Sequence[psutil.Process]) -> dict[str, Any]:
-    """How far a run is, and what its workers hold."""
+    """Progress of a run and memory of its workers."""
     assert run.started_at is not None
     return {
         "seconds": (datetime.now(UTC) - run.started_at).total_seconds(),
@@ -202,7 +204,7 @@ def look(run: Run, workers: Sequence[psutil.Process]) -> dict[str, Any]:
 
 
 def latency(site: Site, uris: Sequence[str]) -> float:
-    """Milliseconds from a message of one photo to its decision."""
+    """Milliseconds from enqueueing a message of one photo to its decision."""
     started = time.perf_counter()
     site.send(uris, 1, photos=1)
     site.wait()
@@ -221,7 +223,7 @@ def show(result: dict[str, Any], seconds_per_photo: float) -> None:
     console = Console()
     rates = result["photos_per_second"]
     least = min(rates)
-    table = Table("workers", f"of {least}", "of the devices' own pace", box=None, pad_edge=False)
+    table = Table("workers", f"of {least}", "of the devices' limit", box=None, pad_edge=False)
     for n, rate in rates.items():
         table.add_row(str(n), f"{rate / rates[least]:.2f}", f"{rate * seconds_per_photo / n:.2f}")
     console.print(table)
@@ -232,8 +234,8 @@ def show(result: dict[str, Any], seconds_per_photo: float) -> None:
     print(
         f"\nrescored {rescoring['progress']['scored']:,} of {rescoring['progress']['total']:,} photos by two workers,"
     )
-    print(f"whose cores worked {' and '.join(f'{seconds:.0f}' for seconds in rescoring['cpu_seconds'])} s")
-    table = Table("share done", "time left, told / true", "memory of each worker, MB", box=None, pad_edge=False)
+    print(f"CPU time {' and '.join(f'{seconds:.0f}' for seconds in rescoring['cpu_seconds'])} s")
+    table = Table("share done", "time left, estimate / actual", "memory of each worker, MB", box=None, pad_edge=False)
     for point in points[1 :: max(1, len(points) // SHOWN)]:
         left = took - point["seconds"]
         table.add_row(
@@ -243,7 +245,7 @@ def show(result: dict[str, Any], seconds_per_photo: float) -> None:
         )
     console.print(table)
     p50, p99 = statistics.median(waits), waits[int(0.99 * len(waits))]
-    print(f"a message meanwhile: {p50:.0f} ms (p50), {p99:.0f} ms (p99), n = {len(waits)}")
+    print(f"a message during rescoring: {p50:.0f} ms (p50), {p99:.0f} ms (p99), n = {len(waits)}")
 
 
 if __name__ == "__main__":

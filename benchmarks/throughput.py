@@ -1,13 +1,13 @@
-"""The whole way from an enqueued photo to a recorded decision, beside other ways to build it, in one run.
+"""End-to-end throughput from an enqueued photo to a recorded decision, compared with alternatives in one run.
 
     python -m benchmarks.throughput --side 500 --json throughput.json
 
-Compared, round by round, since the machine is shared:
+The contenders are interleaved round by round, because the machine is shared:
 
-- whole: this product, as it is deployed: intake, Postgres, Redis, a Celery worker, for each engine that runs here;
-- naive: the way most people write it: a Celery task a photo, Pillow, five crops, eager float32, a commit a photo;
-- litserve: a dynamic-batching server with the same network, if LitServe is installed (it is no dependency);
-- limit: the bare network on tensors that are ready.
+- whole: this product as deployed (intake, Postgres, Redis, a Celery worker) with each available engine;
+- naive: one Celery task per photo, Pillow, five crops, eager float32, one commit per photo;
+- litserve: a dynamic-batching server with the same network, if LitServe is installed;
+- limit: the bare network on prepared tensors.
 """
 
 import argparse
@@ -47,11 +47,11 @@ class Contender(Protocol):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--side", type=int, default=500, help="of the photos, in pixels")
-    parser.add_argument("--photos", type=int, default=24, help="in each round")
+    parser.add_argument("--side", type=int, default=500, help="side of the photos in pixels")
+    parser.add_argument("--photos", type=int, default=24, help="photos per round")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--alone", type=int, default=20, help="messages sent one by one, for the latency")
-    parser.add_argument("--json", type=Path, help="where to write what was measured")
+    parser.add_argument("--alone", type=int, default=20, help="messages sent one by one to measure latency")
+    parser.add_argument("--json", type=Path, help="file for the results")
     arguments = parser.parse_args()
     jpegs = draw_jpegs(8, arguments.side)
     engines = load_engines()
@@ -98,7 +98,7 @@ def load_engines() -> dict[EngineName, Engine]:
 
 
 def score_tensors(engine: Engine, tensors: torch.Tensor, n: int) -> float:
-    """Seconds for n photos in the engine alone."""
+    """Seconds for n photos in the bare engine."""
     started = time.perf_counter()
     for number in range(n):
         engine.logits(tensors[[number % len(tensors)]])
@@ -125,10 +125,10 @@ def show(result: dict[str, Any]) -> None:
     for stage in next(iter(result["stages"].values())):
         table.add_row(stage, *(f"{stages[stage]:.3f}" for stages in result["stages"].values()))
     console.print(table)
-    print("seconds a photo as shares of the engine's forward pass\n")
+    print("seconds per photo as a share of the engine's forward pass\n")
     for name, latency in result["latency"].items():
         print(
-            f"{name}: a message alone takes its forward pass + {latency['p50_ms']:.0f} ms (p50), "
+            f"{name}: latency of a single message = forward pass + {latency['p50_ms']:.0f} ms (p50), "
             f"{latency['p99_ms']:.0f} ms (p99), n = {latency['n']}"
         )
 

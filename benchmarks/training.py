@@ -1,4 +1,4 @@
-"""Photos a second of a training epoch, against the bare forward and backward pass on the same tensors. Run it with
+"""Throughput of a training epoch, relative to the bare forward and backward pass on the same tensors.
 
 python -m benchmarks.training
 """
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def _bare_seconds(network: OrdinalVGG16, photos: PhotoSet, config: TrainingConfig, device: torch.device) -> float:
-    """Forward and backward alone, on batches that are on the device already."""
+    """Forward and backward passes on batches that are already on the device."""
     network.to(device).to(memory_format=torch.channels_last).train()
     network.freeze_convolutions(config.frozen_convolutions)
     batches = [

@@ -1,1 +1,1 @@
-"""What `benchmarks.throughput` compares, each with `score(photos, n)`: seconds for n photos, whole way."""
+"""Contenders of `benchmarks.throughput`; `score(photos, n)` returns the end-to-end seconds for n photos."""

@@ -1,4 +1,4 @@
-"""A dynamic-batching server with the same network: LitServe, if it can be imported. It stores nothing."""
+"""A dynamic-batching LitServe server with the same network, if LitServe is installed. It stores nothing."""
 
 import base64
 import http.client
@@ -20,7 +20,7 @@ _WAITING = 16
 
 
 class LitServe:
-    """One server process with one worker, and clients that keep sixteen requests waiting."""
+    """One server process with one worker, and clients that keep sixteen requests in flight."""
 
     @staticmethod
     def is_installed() -> bool:
@@ -49,7 +49,7 @@ class LitServe:
         self._server.wait()
 
     def score(self, photos: Sequence[bytes], n: int) -> float:
-        """Seconds until all n answers are there."""
+        """Seconds until all n answers have arrived."""
         started = time.perf_counter()
         with ThreadPoolExecutor(_WAITING) as clients:
             bodies = [json.dumps({"photo": base64.b64encode(photo).decode()}).encode() for photo in photos]

@@ -5,7 +5,7 @@ import io
 import sys
 from typing import Any
 
-import litserve  # type: ignore[import-not-found, unused-ignore]  # no dependency of this project
+import litserve  # type: ignore[import-not-found, unused-ignore]  # not a dependency of this project
 import torch
 
 from benchmarks.contenders.naive import read_patches
@@ -18,7 +18,7 @@ from triage.model.weights import load_network
 
 
 class Scorer(litserve.LitAPI):  # type: ignore[misc, unused-ignore]
-    """Decodes as the naive worker does, and scores batches."""
+    """Decodes like the naive worker and scores batches."""
 
     def setup(self, device: str) -> None:  # noqa: ARG002 - LitServe's signature
         self.network = load_network(*read_artifact(STARTER_FOLDER)).eval()

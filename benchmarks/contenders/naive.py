@@ -1,4 +1,4 @@
-"""The way most people write it: a Celery task a photo, five crops by Pillow, eager float32, a commit a photo."""
+"""A naive worker: one Celery task per photo, five crops with Pillow, eager float32, one commit per photo."""
 
 import os
 import shutil
@@ -47,7 +47,7 @@ def score(path: str) -> None:
 
 
 def read_patches(file: str | BinaryIO) -> torch.Tensor:
-    """The four quarters and the centre of a photo, each resized: uint8 (5, 3, 224, 224)."""
+    """The four quarters and the centre of a photo, each resized: (5, 3, 224, 224), uint8."""
     with Image.open(file) as image:
         photo = ImageOps.exif_transpose(image).convert("RGB")
     width, height = photo.size[0] // 2, photo.size[1] // 2
@@ -57,7 +57,7 @@ def read_patches(file: str | BinaryIO) -> torch.Tensor:
 
 
 class Naive:
-    """One Celery worker with one child, over a Postgres and a Redis of its own."""
+    """One Celery worker with one child over a temporary Postgres and Redis."""
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="triage-benchmark-", dir="/var/tmp"))
@@ -91,7 +91,7 @@ class Naive:
         shutil.rmtree(self._folder)
 
     def score(self, photos: Sequence[bytes], n: int) -> float:
-        """Seconds from the first task sent to the last row committed."""
+        """Seconds from the first task to the last commit."""
         started = time.perf_counter()
         with psycopg.connect(self._database, autocommit=True) as connection:
             connection.execute("TRUNCATE score")

@@ -1,4 +1,4 @@
-"""This product as it is deployed: intake, Postgres, Redis and a Celery worker that scores."""
+"""This product as deployed: intake, Postgres, Redis and a scoring worker."""
 
 import json
 import os
@@ -27,10 +27,12 @@ _IS_OPEN = "SELECT EXISTS (SELECT FROM attachment WHERE status IN ('pending', 'i
 
 
 class Product:
-    """One scoring worker on the CPU, over services of its own."""
+    """One scoring worker on the CPU over temporary services."""
 
     def __init__(self, engine: EngineName) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="triage-benchmark-", dir="/var/tmp"))  # root's Postgres enters it
+        self._folder = Path(
+            tempfile.mkdtemp(prefix="triage-benchmark-", dir="/var/tmp")
+        )  # readable by Postgres when started by root
         self._folder.chmod(0o711)
         self._settings = Settings(
             home=self._folder / "state",
@@ -66,14 +68,14 @@ class Product:
         shutil.rmtree(self._folder)
 
     def score(self, photos: Sequence[bytes], n: int) -> float:
-        """Seconds from the call that enqueues n messages of one photo each to the last decision."""
+        """Seconds from enqueueing n messages of one photo to the last decision."""
         started = time.perf_counter()
         self._send(photos, n)
         self._wait()
         return time.perf_counter() - started
 
     def latency(self, photos: Sequence[bytes], n: int, forward_seconds: float) -> dict[str, float]:
-        """What a message into an idle system takes beyond its forward pass."""
+        """Latency of a message in an idle system beyond its forward pass."""
         beyond = []
         for _ in range(n):
             time.sleep(0.3)
@@ -85,11 +87,11 @@ class Product:
         return {"n": n, "p50_ms": statistics.median(beyond), "p99_ms": beyond[min(n - 1, round(0.99 * n))]}
 
     def memory_mb(self) -> float:
-        """The most that the worker and its children have held, together."""
+        """Peak memory of the worker and its children."""
         return peak_memory_mb(self._stack.running()["scoring"])
 
     def batch_fill(self) -> float:
-        """Photos in a batch as a share of its size, over all drains."""
+        """Mean fill of a batch over all drains, 0..1."""
         batches = photos = 0
         for line in (self._settings.embedded.logs / "scoring.log").read_text(encoding="utf-8").splitlines():
             event = json.loads(line) if line.startswith("{") else {}
@@ -109,13 +111,13 @@ class Product:
         )
 
     def _wait(self, every_seconds: float = 0.05) -> None:
-        """Until all is scored; it asks seldom and cheaply, for it takes its time from the cores that score."""
+        """Waits until all photos are scored. It polls rarely, since it competes with scoring for cores."""
         while self._connection.execute(_IS_OPEN, prepare=True).fetchone() == (True,):
             time.sleep(every_seconds)
 
 
 def peak_memory_mb(pid: int | None) -> float:
-    """The largest resident size of a process and of each of its descendants, added up."""
+    """Sum of the peak resident sizes of a process and its descendants."""
     if pid is None:
         return 0.0
     process = psutil.Process(pid)

@@ -1,4 +1,4 @@
-"""The product's Celery app with a device that sleeps in place of VGG16: `celery --app benchmarks.contenders.simulated`.
+"""The product's Celery app with a sleeping device instead of VGG16: `celery --app benchmarks.contenders.simulated`.
 
 Everything else is real. The network is looked up where a scoring child loads its model, after the fork, as ever.
 """
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 VARIABLE: Final = "BENCHMARK_SECONDS_PER_PHOTO"
 
 
-def load_engine(settings: Settings, card: Card, weights: bytes) -> "Engine":  # noqa: ARG001  # stands in for another
-    import torch  # in the process that scores, and in no other
+def load_engine(settings: Settings, card: Card, weights: bytes) -> "Engine":  # noqa: ARG001  # same signature as the original
+    import torch  # deferred: only the scoring process needs it
 
     class SleepingEngine:
-        """Takes its time and none of the cores'; every photo is good."""
+        """Sleeps without using a core; every photo is good."""
 
         name: Final = "sleeping"
         logit_tolerance: Final = 0.0

@@ -1,4 +1,4 @@
-"""What each stage of a photo costs alone, as a share of the engine's forward pass."""
+"""Cost of each stage alone, as a share of the engine's forward pass."""
 
 import statistics
 import time
@@ -18,7 +18,7 @@ _ROUNDS = 5
 
 
 def measure_stages(photos: Sequence[bytes], engines: Mapping[EngineName, Engine]) -> dict[EngineName, dict[str, float]]:
-    """Median seconds of fetch, decode, resize, findings and write, over those of the forward pass of each engine."""
+    """Median seconds of fetch, decode, resize, findings and write, relative to the forward pass of each engine."""
     seconds: dict[str, list[float]] = defaultdict(list)
 
     def timed(stage: str, work: Callable[..., Any], *arguments: Any) -> Any:
