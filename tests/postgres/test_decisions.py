@@ -145,7 +145,7 @@ def test_override_respects_the_thread_limit_and_the_opt_out(clinic: Clinic) -> N
 def test_override_needs_a_person_and_a_reason(clinic: Clinic) -> None:
     clinic.send("m", "a/0.9")
 
-    with pytest.raises(UsageError, match="opaque id"):
+    with pytest.raises(UsageError, match="invalid actor id"):
         _override(clinic, "m", Outcome.PASS, by=" ")
     with pytest.raises(UsageError, match="--reason"):
         _override(clinic, "m", Outcome.PASS, reason="")

@@ -2,6 +2,7 @@
 
 from sqlalchemy.orm import Session
 
+from triage.domain.actors import check_actor
 from triage.domain.ids import DecisionId, MessageId, ThreadId, new_id
 from triage.domain.states import DecidedBy, Outcome, Reason
 from triage.errors import UsageError
@@ -29,7 +30,7 @@ def override(
         raise UsageError("a person decides `pass` or `retake`")
     if not reason.strip():
         raise UsageError("an override needs why (--reason)")
-    audit.check_actor(by)
+    check_actor(by)
     message = messages.lock_with_thread(session, message_id)
     active = bool(outbox.active_among(session, [message_id]))
     if outcome is Outcome.RETAKE and not active:

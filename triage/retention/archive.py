@@ -8,6 +8,7 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
+from triage.domain.actors import check_actor
 from triage.domain.ids import ThreadId, new_id
 from triage.retention.archive_file import write_lines
 from triage.storage import archive as rows
@@ -40,10 +41,10 @@ def archive(sessions: Sessions, folder: Path, *, before: datetime, actor: str) -
         actor: for the audit trail.
 
     Raises:
-        UsageError: the actor is no opaque id, or the folder cannot be written to; nothing was removed since the last
+        UsageError: the actor id is malformed, or the folder cannot be written to; nothing was removed since the last
             file.
     """
-    audit.check_actor(actor)
+    check_actor(actor)
     after = None
     while True:
         with sessions.begin() as session:

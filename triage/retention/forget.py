@@ -6,11 +6,12 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
+from triage.domain.actors import check_actor
 from triage.domain.ids import MessageId
 from triage.errors import UsageError
 from triage.retakes.decide import decide_messages
 from triage.retakes.policy import RetakePolicy
-from triage.storage import audit, messages, outbox
+from triage.storage import messages, outbox
 from triage.storage import retention as rows
 
 _CODE: Final = re.compile(r"[A-Za-z0-9_.:/-]{1,64}")
@@ -56,7 +57,7 @@ def forget(session: Session, message_id: MessageId, *, by: str, reason: str, pol
     Raises:
         UsageError: `by` or `reason` is not such, or the message is forgotten already.
     """
-    audit.check_actor(by)
+    check_actor(by)
     check_reason(reason)
     message = messages.lock_with_thread(session, message_id)
     if message.forgotten_at is not None:

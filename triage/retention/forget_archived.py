@@ -14,6 +14,7 @@ from uuid import UUID, uuid5
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
+from triage.domain.actors import check_actor
 from triage.errors import UsageError
 from triage.files.atomic import sync_folder
 from triage.retention.archive_file import write_lines
@@ -72,7 +73,7 @@ def forget_archived(
             cannot be read, written or removed, or is not as the audit trail knows it; somebody else is at the files.
             What is not forgotten then is there still.
     """
-    audit.check_actor(by)
+    check_actor(by)
     check_reason(reason)
     search = _Search(message, source)
     with try_lock(engine, _LOCK) as lock:  # two at once would each write a file with what the other one forgets

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from triage.blobs.store import BlobStore
+from triage.domain.actors import check_actor
 from triage.domain.ids import new_id
 from triage.storage import audit
 from triage.storage import retention as rows
@@ -67,9 +68,9 @@ class Retention:
             seconds: begin nothing new after that.
 
         Raises:
-            UsageError: the actor is no opaque id; nothing was removed.
+            UsageError: the actor id is malformed; nothing was removed.
         """
-        audit.check_actor(actor)
+        check_actor(actor)
         begin = time.monotonic()
         deadline, half = (None, None) if seconds is None else (begin + seconds, begin + seconds / 2)
         self._mark()

@@ -5,7 +5,6 @@ hashes are computed a second time, from the rows alone.
 """
 
 import hashlib
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,25 +13,15 @@ from uuid import UUID
 from sqlalchemy import Text, cast, func, insert, select
 from sqlalchemy.orm import Session
 
+from triage.domain.actors import check_actor
 from triage.domain.ids import new_id
-from triage.errors import TriageError, UsageError
+from triage.errors import TriageError
 from triage.storage.tables import AuditEvent, AuditHead
 
 GENESIS: Final = "0" * 64
 """The hash before the first event."""
 
 _ROWS_AT_ONCE: Final = 1000
-_ACTOR: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@/+-]{0,63}")
-
-
-def check_actor(actor: str) -> str:
-    """
-    Raises:
-        UsageError: this is no opaque id. It stays for good, so it must not be a text.
-    """
-    if not _ACTOR.fullmatch(actor):
-        raise UsageError("who does it is an opaque id that stays for good: at most 64 letters, digits and ._:@/+-")
-    return actor
 
 
 def record(session: Session, *, actor: str, action: str, subject_kind: str, subject_id: UUID, **details: Any) -> None:
@@ -41,7 +30,7 @@ def record(session: Session, *, actor: str, action: str, subject_kind: str, subj
     It is the last thing that a transaction does: whoever appends next waits for its end. The database adds the role.
 
     Raises:
-        UsageError: the actor is no opaque id.
+        UsageError: the actor id is malformed.
     """
     session.execute(
         insert(AuditEvent).values(

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from triage.domain.actors import check_actor
 from triage.errors import UsageError
-from triage.storage.audit import check_actor
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
