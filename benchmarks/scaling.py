@@ -71,7 +71,7 @@ class Site:
 
     def add_model(self, name: str) -> None:
         write_artifact(self._folder / name, make_card(name), name.encode())
-        self.services.registry.add(self._folder / name, actor="benchmark")
+        self.services.registry.add_folder(self._folder / name, actor="benchmark")
 
     def write_photos(self, side: int) -> list[str]:
         uris = []

@@ -15,16 +15,9 @@ from triage.dataset.manifest import LabelledPhoto
 from triage.imaging.decode import Decoder
 from triage.model.engines.choose import choose_device
 from triage.model.network import OrdinalVGG16, draw_network
-from triage.training.checkpoint import TrainingState
 from triage.training.config import TrainingConfig
 from triage.training.loop import coral_loss, train
 from triage.training.photos import PhotoSet, load_photos
-
-
-class _Silent:
-    def on_batch(self, epoch: int, share: float) -> None: ...
-
-    def on_epoch(self, state: TrainingState) -> None: ...
 
 
 def main() -> None:
@@ -49,7 +42,6 @@ def main() -> None:
                 PhotoSet(photos.photos[:0], photos.votes[:0], []),
                 config,
                 device=device,
-                observer=_Silent(),
             )
             whole = time.perf_counter() - started
             shares.append(bare / whole)

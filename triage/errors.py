@@ -5,6 +5,8 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Final
 
+from pydantic import ValidationError
+
 
 class TriageError(Exception):
     """Base of every error that this product raises on purpose. `str(error)` is one line, fit to show to a user."""
@@ -82,3 +84,11 @@ def where(trace: TracebackType | None) -> list[str]:
     """The innermost frames of a traceback as `file:line`, without any value."""
     frames = traceback.extract_tb(trace)[-_FRAMES:]
     return [f"{'/'.join(frame.filename.rsplit('/', 3)[-2:])}:{frame.lineno}" for frame in frames]
+
+
+def validation_problems(error: ValidationError) -> str:
+    """One line with the field and the problem of each error, `field: problem; field: problem`. Never a value."""
+    return "; ".join(
+        ": ".join(filter(None, (".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, "))))
+        for problem in error.errors(include_url=False, include_input=False)
+    )

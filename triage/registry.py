@@ -10,7 +10,7 @@ from triage.blobs.store import BlobStore
 from triage.domain.card import Card, card_json
 from triage.domain.states import Stage
 from triage.errors import ModelError, UsageError
-from triage.model.artifact import read_artifact
+from triage.model.artifact import check_weights, read_artifact
 from triage.storage import audit
 from triage.storage import model_versions as models
 from triage.storage.database import Sessions
@@ -24,22 +24,49 @@ class Registry:
         self._sessions = sessions
         self._store = store
 
-    def add(self, folder: Path, *, actor: str) -> RegisteredModel:
-        """Registers the model in a folder as a candidate and copies its weights into the store.
+    def add(self, card: Card, weights: bytes, *, actor: str) -> RegisteredModel:
+        """Registers a model as a candidate and copies its weights into the store. Idempotent.
+
+        Args:
+            card: with the hash of the weights.
+            weights: a safetensors file.
 
         Raises:
-            ModelError: the folder holds no model, or its weights are not those of its card.
+            ModelError: the weights are not those of the card.
             UsageError: the same weights are registered under another name.
         """
-        card, weights = read_artifact(folder)
+        check_weights(card, weights)
         self._store.put(weights)
         with self._sessions.begin() as session:
             model, created = models.add(session, card)
             if created:
                 audit.record(session, actor=actor, action="model.added", subject_kind="model", subject_id=model.id)
             elif model.card.name != card.name:
-                raise UsageError(f"these very weights are registered already, as model {model.card.name!r}")
+                raise UsageError(f"the same weights are registered already, as model {model.card.name!r}")
         return model
+
+    def add_folder(self, folder: Path, *, actor: str) -> RegisteredModel:
+        """Registers the model in a folder, as `add`.
+
+        Raises:
+            ModelError: the folder holds no model, or its weights are not those of its card.
+            UsageError: as `add`.
+        """
+        return self.add(*read_artifact(folder), actor=actor)
+
+    def load(self, name: str) -> tuple[Card, bytes]:
+        """The card and the weights of a model.
+
+        Args:
+            name: its name, or the start of the SHA-256 of its weights.
+
+        Raises:
+            UsageError: no such model.
+            ModelError: the store does not have its weights.
+        """
+        with self._sessions() as session:
+            card = models.find(session, name).card
+        return card, self.weights(card)
 
     def shadow(self, name: str, *, actor: str) -> RegisteredModel:
         """Lets a model score what the live one scores, without deciding anything; workers notice between two batches.

@@ -54,7 +54,7 @@ class Product:
         self._stack.migrate()
         self._settings.embedded.prepare()
         registry = self._services.registry
-        model = registry.add(STARTER_FOLDER, actor="benchmark")
+        model = registry.add_folder(STARTER_FOLDER, actor="benchmark")
         registry.promote(model.card.weights_sha256, actor="benchmark")
         self._stack.start_workers(["scoring"])
         url = self._settings.embedded.database_url()

@@ -46,7 +46,7 @@ def make_model(tmp_path: Path) -> Callable[..., Path]:
 def three_models(registry: Registry, make_model: Callable[..., Path]) -> Registry:
     """A registry with the candidates `a`, `b` and `c`."""
     for name in "abc":
-        registry.add(make_model(name), actor="test")
+        registry.add_folder(make_model(name), actor="test")
     return registry
 
 
@@ -64,7 +64,7 @@ def _audit(sessions: Sessions) -> list[tuple[str, str]]:
 def test_model_is_a_candidate_with_its_weights_in_the_store_when_added(
     registry: Registry, make_model: Callable[..., Path], sessions: Sessions
 ) -> None:
-    model = registry.add(make_model("a"), actor="scientist-1")
+    model = registry.add_folder(make_model("a"), actor="scientist-1")
 
     assert model.stage is Stage.CANDIDATE
     assert registry.weights(model.card) == b"a"
@@ -74,7 +74,7 @@ def test_model_is_a_candidate_with_its_weights_in_the_store_when_added(
 def test_model_is_registered_once_when_the_same_weights_come_again(
     registry: Registry, make_model: Callable[..., Path], sessions: Sessions
 ) -> None:
-    first, again = (registry.add(make_model("a"), actor="test") for _ in range(2))
+    first, again = (registry.add_folder(make_model("a"), actor="test") for _ in range(2))
 
     assert first.id == again.id
     assert _stages(sessions) == {"a": Stage.CANDIDATE}
@@ -84,13 +84,13 @@ def test_model_is_registered_once_when_the_same_weights_come_again(
 def test_same_weights_are_refused_under_another_name(
     registry: Registry, make_model: Callable[..., Path], sessions: Sessions
 ) -> None:
-    registry.add(make_model("a"), actor="test")
+    registry.add_folder(make_model("a"), actor="test")
     folder = make_model("b")
     card = read_artifact(folder)[0]
     write_artifact(folder, card, b"a")
 
     with pytest.raises(UsageError, match="registered already, as model 'a'"):
-        registry.add(folder, actor="test")
+        registry.add_folder(folder, actor="test")
     assert _audit(sessions) == [("test", "model.added")]
 
 
@@ -101,7 +101,7 @@ def test_model_is_refused_in_one_line_when_its_weights_are_not_those_of_its_card
     (folder / WEIGHTS_FILE).write_bytes(b"b")
 
     with pytest.raises(ModelError, match="SHA-256") as raised:
-        registry.add(folder, actor="test")
+        registry.add_folder(folder, actor="test")
 
     assert len(str(raised.value).splitlines()) == 1
     assert _stages(sessions) == {}
@@ -113,7 +113,7 @@ def test_model_is_refused_in_one_line_when_its_weights_are_not_those_of_its_card
 def test_weights_are_refused_when_the_store_lost_them(
     registry: Registry, make_model: Callable[..., Path], tmp_path: Path, damage: Callable[[Path], object]
 ) -> None:
-    card = registry.add(make_model("a"), actor="test").card
+    card = registry.add_folder(make_model("a"), actor="test").card
     damage(tmp_path / "store" / card.weights_sha256[:2] / card.weights_sha256)
 
     with pytest.raises(ModelError, match="cannot be read from the model store"):
@@ -123,7 +123,7 @@ def test_weights_are_refused_when_the_store_lost_them(
 def test_untrained_model_goes_live_only_when_that_is_allowed(
     registry: Registry, make_model: Callable[..., Path], sessions: Sessions
 ) -> None:
-    registry.add(make_model("random", trained=False), actor="test")
+    registry.add_folder(make_model("random", trained=False), actor="test")
 
     with pytest.raises(UsageError, match="never trained"):
         registry.promote("random", actor="test")
@@ -137,7 +137,7 @@ def test_untrained_model_goes_live_only_when_that_is_allowed(
 def test_trained_model_goes_live_only_with_an_evaluation_on_its_card(
     registry: Registry, make_model: Callable[..., Path], sessions: Sessions
 ) -> None:
-    registry.add(make_model("a", evaluated=False), actor="test")
+    registry.add_folder(make_model("a", evaluated=False), actor="test")
 
     with pytest.raises(UsageError, match="triage evaluate --model NAME"):
         registry.promote("a", actor="test")

@@ -3,14 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
+from pydantic import BaseModel, ConfigDict
+
+from triage.domain.card import ModelName
 from triage.domain.ids import RunId
 from triage.domain.states import RunKind, RunStatus
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A training or rescoring run: a row with a lease and a heartbeat, so that any worker can go on with it."""
+    """A training or rescoring run: a row with a lease and a heartbeat, so that any worker can resume it."""
 
     id: RunId
     kind: RunKind
@@ -23,3 +27,21 @@ class Run:
     started_at: datetime | None
     heartbeat_at: datetime | None
     finished_at: datetime | None
+
+
+class TrainingParameters(BaseModel):
+    """The parameters of a training run, as stored.
+
+    Attributes:
+        manifest: absolute path of the labelled photos.
+        name: of the new model.
+        init: the weights to start from: a name of `triage.training.config.INITIALISATIONS` or an absolute path.
+        config: the fields of `triage.training.config.TrainingConfig`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    manifest: str
+    name: ModelName
+    init: str
+    config: Mapping[str, Any]

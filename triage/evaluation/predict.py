@@ -1,10 +1,10 @@
-"""A model on labelled photos: its predictions, its worst mistakes, and the record of them on its card."""
+"""A model's predictions for labelled photos, and its worst mistakes."""
 
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, TypeAlias
 
 import numpy as np
 import structlog
@@ -18,14 +18,9 @@ from triage.evaluation.predictions import Predictions
 from triage.evaluation.report import Mistake
 from triage.imaging.decode import Decoder
 from triage.imaging.limits import ImageLimits
-from triage.model.artifact import read_artifact
+from triage.model.engines.engine import Engine
 from triage.model.patches import resize_photo
 from triage.model.scorer import Scorer
-from triage.model.starter import model_folder
-from triage.storage import model_versions as models
-from worker.inference import load_engine
-from worker.services import services
-from worker.settings import load_settings
 
 log = structlog.get_logger(__name__)
 
@@ -33,9 +28,20 @@ _MISTAKES: Final = 12
 _THUMBNAIL_SIDE: Final = 240
 
 
+EngineLoader: TypeAlias = Callable[[Card, bytes], Engine]
+"""Loads a model, given as its card and a safetensors file, into an engine."""
+
+
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """What a model says of a manifest. `mistakes` gives the worst at a threshold."""
+    """A model's predictions for the photos of a manifest.
+
+    Attributes:
+        predictions: one row for each photo that could be read.
+        data: what the photos are, for a report's title.
+        card: the model's.
+        mistakes: gives the worst mistakes at a threshold, each with a thumbnail.
+    """
 
     predictions: Predictions
     data: str
@@ -43,30 +49,43 @@ class Predicted:
     mistakes: Callable[[float], Sequence[Mistake]]
 
 
-def predict_manifest(model: str, manifest: Path, split: str | None, *, to_record: bool = False) -> Predicted:
-    """Scores labelled photos with a registered model, or one in a folder. Photos that cannot be read are left out.
+def predict_manifest(
+    card: Card,
+    weights: bytes,
+    manifest: Path,
+    split: str | None,
+    *,
+    load_engine: EngineLoader,
+    limits: ImageLimits,
+    for_card: bool = False,
+) -> Predicted:
+    """Scores labelled photos. Photos that cannot be read are left out.
 
     Args:
-        to_record: the result is for a registered model's card, which photos that models learn from cannot fill.
+        card: of the model.
+        weights: a safetensors file.
+        manifest: the labelled photos.
+        split: the split to score; all photos if None.
+        load_engine: called once the manifest has been checked.
+        limits: for decoding photos.
+        for_card: the evaluation will be stored on the model's card, so training photos are refused.
 
     Raises:
-        UsageError: the manifest is wrong, there is no such model, or no photo is left.
+        UsageError: the manifest or the split is invalid, or no photo can be read.
         ModelError: the model cannot be loaded.
     """
-    card, weights = _load_registered(model) if to_record else _load(model)
     photos: Sequence[LabelledPhoto] = read_manifest(manifest, n_reviewers=card.n_outputs).photos
     if split is not None:
         if split not in {*Split}:
-            raise UsageError(f"--split must be one of {', '.join(Split)}")
+            raise UsageError(f"split must be one of {', '.join(Split)}")
         photos = [photo for photo in photos if photo.split == split]
-    if to_record and any(photo.split is Split.TRAIN for photo in photos):
-        raise UsageError("--record: the manifest holds training photos: give --split test")
-    settings = load_settings()
+    if for_card and any(photo.split is Split.TRAIN for photo in photos):
+        raise UsageError("an evaluation on training photos cannot be recorded: choose the split test")
     crops = bool(card.training_settings.get("region_of_interest"))
-    scorer = Scorer.of(card, load_engine(settings, card, weights))
+    scorer = Scorer.of(card, load_engine(card, weights))
     labels: list[LabelledPhoto] = []
     scores: list[float] = []
-    with Decoder(settings.image_limits) as decoder:
+    with Decoder(limits) as decoder:
         for label in photos:
             try:
                 photo = decoder.decode(label.path.read_bytes())
@@ -89,30 +108,8 @@ def predict_manifest(model: str, manifest: Path, split: str | None, *, to_record
         predictions,
         data,
         card,
-        lambda threshold: _mistakes(predictions, labels, card.good_votes, threshold, settings.image_limits),
+        lambda threshold: _mistakes(predictions, labels, card.good_votes, threshold, limits),
     )
-
-
-def record_evaluation(model: str, name: str, evaluation: dict[str, Any]) -> None:
-    """Puts an evaluation on a registered model's card, under the name of its data.
-
-    Raises:
-        UsageError: there is no such model.
-    """
-    services().registry.record_evaluation(model, name, evaluation, actor="evaluation")
-
-
-def _load(model: str) -> tuple[Card, bytes]:
-    if model_folder(model).is_dir():
-        return read_artifact(model_folder(model))
-    return _load_registered(model)
-
-
-def _load_registered(model: str) -> tuple[Card, bytes]:
-    own = services()
-    with own.sessions() as session:
-        card = models.find(session, model).card
-    return card, own.registry.weights(card)
 
 
 def _mistakes(
@@ -130,5 +127,5 @@ def _thumbnail(path: Path, decoder: Decoder) -> bytes:
     image = decoder.decode(path.read_bytes()).to_image()
     image.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))
     data = io.BytesIO()
-    image.save(data, "JPEG", quality=80)  # made anew from the pixels, so nothing else of the file comes along
+    image.save(data, "JPEG", quality=80)  # encoded from the pixels: no metadata of the photo is copied
     return data.getvalue()

@@ -1,14 +1,19 @@
 """A model on disk: a folder with `weights.safetensors` and `card.json`, bound together by a hash. Needs no torch."""
 
-import hashlib
 from pathlib import Path
 from typing import Final
 
 from triage.domain.card import Card, read_card
 from triage.errors import ModelError
+from triage.files.hashing import sha256_of
 
 WEIGHTS_FILE: Final = "weights.safetensors"
 CARD_FILE: Final = "card.json"
+
+
+def bind_card(card: Card, weights: bytes) -> Card:
+    """The card with the hash of these weights."""
+    return card.model_copy(update={"weights_sha256": sha256_of(weights)})
 
 
 def write_artifact(folder: Path, card: Card, weights: bytes) -> Card:
@@ -19,7 +24,7 @@ def write_artifact(folder: Path, card: Card, weights: bytes) -> Card:
         card: its `weights_sha256` is ignored.
         weights: a safetensors file, from `triage.model.weights.weights_of`.
     """
-    bound = card.model_copy(update={"weights_sha256": hashlib.sha256(weights).hexdigest()})
+    bound = bind_card(card, weights)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / WEIGHTS_FILE).write_bytes(weights)
     (folder / CARD_FILE).write_text(bound.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -46,7 +51,7 @@ def check_weights(card: Card, weights: bytes) -> None:
     Raises:
         ModelError: the bytes are not those that the card was made for.
     """
-    if hashlib.sha256(weights).hexdigest() != card.weights_sha256:
+    if sha256_of(weights) != card.weights_sha256:
         raise ModelError(
             f"the weights of model {card.name!r} do not have the SHA-256 that its card states: "
             "the file is damaged or was changed; copy the artifact again"

@@ -1,4 +1,4 @@
-"""The heart of a training run: keeps its lease from a thread of its own, and tells how far the run is."""
+"""The lease of a training run: extended by a background thread, which also stores the run's progress."""
 
 import threading
 from collections.abc import Mapping
@@ -15,21 +15,35 @@ from triage.errors import LeaseLostError, ServiceUnavailableError
 from triage.storage import runs
 from triage.storage.database import Sessions, database_errors
 from triage.storage.locks import HeldLock
-from triage.training.checkpoint import TrainingState
+from triage.training.progress import Progress
 
 log = structlog.get_logger(__name__)
 
 
-class Heart:
-    """Beats until the block ends. A training that lost its lease or its device hears of it at its next batch."""
+class TrainingLease:
+    """Keeps the lease of a claimed run while the block runs.
+
+    A background thread extends the lease five times within its duration and checks the lock on the device. Where
+    either is lost, the next call of `check` or `report` raises, which ends the training at its next batch.
+    """
 
     def __init__(
-        self, sessions: Sessions, run: Run, token: LeaseToken, lease: timedelta, *, device: HeldLock, epochs: int
+        self,
+        sessions: Sessions,
+        run: Run,
+        token: LeaseToken,
+        duration: timedelta,
+        *,
+        device_lock: HeldLock,
+        max_epochs: int,
     ) -> None:
         """
         Args:
-            device: the lock on the device; made sure of at every beat.
-            epochs: at most so many, for the time left.
+            run: as claimed; the progress of an earlier attempt is kept.
+            token: from the claim.
+            duration: how long the lease lasts without a heartbeat.
+            device_lock: held; taken again where its connection was cut.
+            max_epochs: for the estimate of the time left.
         """
         self.progress: dict[str, Any] = {"stage": "starting", "epoch": 0, "done": 0.0, "epochs": []} | dict(
             run.progress
@@ -37,13 +51,13 @@ class Heart:
         self._sessions = sessions
         self._run = run
         self._token = token
-        self._lease = lease
-        self._device = device
-        self._max_epochs = epochs
+        self._duration = duration
+        self._device_lock = device_lock
+        self._max_epochs = max_epochs
         self._n_epochs_before = self._n_epochs()
         self._stop = threading.Event()
         self._lost: LeaseLostError | None = None
-        self._thread = threading.Thread(target=self._keep_beating, name="heart", daemon=True)
+        self._thread = threading.Thread(target=self._keep_extending, name="training-lease", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -61,32 +75,34 @@ class Heart:
         if self._lost is not None:
             raise self._lost
 
-    def on_photos(self, done: int, total: int) -> None:
-        self._tell(stage="reading photos", photos=done, of_photos=total)
+    def report(self, progress: Progress) -> None:
+        """Keeps the progress for the next heartbeat, which stores it.
 
-    def on_batch(self, epoch: int, share: float) -> None:
-        self._tell(stage="training", epoch=epoch, done=share, seconds_left=self._seconds_left(share))
-
-    def on_epoch(self, state: TrainingState) -> None:
-        self._tell(epochs=[asdict(epoch) for epoch in state.epochs])
-
-    def on_evaluation(self) -> None:
-        self._tell(stage="evaluating", seconds_left=None)
+        Raises:
+            LeaseLostError: as `check`.
+        """
+        self.check()
+        changes = {name: value for name, value in asdict(progress).items() if value is not None}
+        if "epochs" in changes:
+            changes["epochs"] = list(changes["epochs"])
+        updated = self.progress | changes
+        if progress.stage == "training":
+            updated["seconds_left"] = self._seconds_left(updated)
+        elif progress.stage == "evaluating":
+            updated["seconds_left"] = None
+        self.progress = updated  # replaced, never changed: the other thread may be reading the old one
 
     def finish(self, status: RunStatus, *, error: str | None = None, **progress: object) -> None:
-        """
+        """Ends the run with these last fields of its progress.
+
         Raises:
             LeaseLostError: another worker holds the run, or it was cancelled.
         """
         with self._sessions.begin() as session:
             runs.finish(session, self._run.id, self._token, status, progress=self.progress | progress, error=error)
 
-    def _tell(self, **progress: object) -> None:
-        self.check()
-        self.progress = self.progress | progress  # a new one each time: the other thread may be reading the old one
-
-    def _keep_beating(self) -> None:
-        while not self._stop.wait(self._lease.total_seconds() / 5):
+    def _keep_extending(self) -> None:
+        while not self._stop.wait(self._duration.total_seconds() / 5):
             try:
                 with database_errors():
                     with self._sessions.begin() as session:
@@ -94,11 +110,11 @@ class Heart:
                             session,
                             self._run.id,
                             self._token,
-                            lease=self._lease,
+                            lease=self._duration,
                             progress=self.progress,
                             gets_on=self._n_epochs() > self._n_epochs_before,
                         )
-                    if not self._device.take_again():
+                    if not self._device_lock.take_again():
                         self._lost = LeaseLostError("another run trains on this device now: this one stops")
                         return
             except LeaseLostError as error:
@@ -110,10 +126,11 @@ class Heart:
     def _n_epochs(self) -> int:
         return len(self.progress["epochs"])
 
-    def _seconds_left(self, share: float) -> float | None:
-        """At most: early stopping may end the training sooner. None before the first epoch is done."""
-        epochs: list[Mapping[str, Any]] = self.progress["epochs"]
+    def _seconds_left(self, progress: Mapping[str, Any]) -> float | None:
+        """An upper bound: early stopping may end the training sooner. None before the first epoch is done."""
+        epochs: list[Mapping[str, Any]] = progress["epochs"]
         if not epochs:
             return None
         seconds = sum(float(epoch["seconds"]) for epoch in epochs) / len(epochs)
-        return seconds * (self._max_epochs - len(epochs) - share)
+        n_done: float = max(len(epochs), progress["epoch"] - 1 + progress["done"])
+        return max(seconds * (self._max_epochs - n_done), 0.0)

@@ -8,8 +8,7 @@ Axes: N photos, 5 patches, K cumulative outputs (one for each reviewer).
 
 import math
 import time
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -21,18 +20,7 @@ from triage.statistics.auc import auc
 from triage.training.checkpoint import Epoch, TrainingState
 from triage.training.config import TrainingConfig
 from triage.training.photos import PhotoSet
-
-
-class Observer(Protocol):
-    """Hears how a training goes. What it raises ends the training."""
-
-    def on_batch(self, epoch: int, share: float) -> None:
-        """After each batch: the epoch, from 1, and the share of it that is done, 0..1."""
-        ...
-
-    def on_epoch(self, state: TrainingState) -> None:
-        """After each epoch; the state's tensors change with the next one."""
-        ...
+from triage.training.progress import OnProgress, Progress, ignore_progress
 
 
 def train(
@@ -42,9 +30,10 @@ def train(
     config: TrainingConfig,
     *,
     device: torch.device,
-    observer: Observer,
     started_from: str = "random",
     resume: TrainingState | None = None,
+    save: Callable[[TrainingState], None] = lambda _: None,
+    on_progress: OnProgress = ignore_progress,
 ) -> TrainingState:
     """Trains a network, which is left as it was at its best epoch.
 
@@ -54,7 +43,9 @@ def train(
     Args:
         network: its weights are the start, unless there is a state to resume.
         started_from: what those weights are, for the state.
-        resume: the state after the last epoch that was finished.
+        resume: the state after the last finished epoch.
+        save: called after each epoch, before it is reported; the state's tensors change with the next epoch.
+        on_progress: called after each batch and each epoch.
     """
     network.to(device).to(memory_format=torch.channels_last)
     network.freeze_convolutions(config.frozen_convolutions)
@@ -70,7 +61,7 @@ def train(
     while not state.is_finished(epochs=config.epochs, patience=config.patience):
         started = time.monotonic()
         number = len(state.epochs) + 1
-        train_loss = _train_epoch(network, training, config, optimiser, number, observer)
+        train_loss = _train_epoch(network, training, config, optimiser, number, on_progress)
         validation_loss, validation_auc = _validate(network, validation, config)
         judged = train_loss if validation_loss is None else validation_loss
         is_best = judged < min((epoch.judged for epoch in state.epochs), default=math.inf)
@@ -83,7 +74,8 @@ def train(
             momentum={name: optimiser.state[weight]["momentum_buffer"] for name, weight in trained.items()},
             epochs=(*state.epochs, epoch),
         )
-        observer.on_epoch(state)
+        save(state)
+        on_progress(Progress("training", epoch=number, done=1.0, epochs=state.epochs))
     network.load_state_dict(state.best)
     return state
 
@@ -129,7 +121,7 @@ def _train_epoch(
     config: TrainingConfig,
     optimiser: torch.optim.Optimizer,
     number: int,
-    observer: Observer,
+    on_progress: OnProgress,
 ) -> float:
     network.train()
     device = _device(network)
@@ -149,7 +141,7 @@ def _train_epoch(
         optimiser.step()
         network.head.order_biases()
         total += loss.detach() * len(chosen)
-        observer.on_batch(number, index / len(order))
+        on_progress(Progress("training", epoch=number, done=index / len(order)))
     return float(total) / len(training)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import torch
 
@@ -16,32 +16,28 @@ from triage.evaluation.evaluate import evaluate
 from triage.evaluation.labelled import SUBGROUPS, predictions_of
 from triage.evaluation.operating_point import just_below, ppv_threshold, youden_threshold
 from triage.imaging.decode import Decoder
+from triage.model.artifact import bind_card
 from triage.model.network import OrdinalVGG16
 from triage.model.weights import weights_of
 from triage.training.checkpoint import TrainingState, read_checkpoint, write_checkpoint
 from triage.training.config import TrainingConfig
 from triage.training.initial import initial_network
-from triage.training.loop import Observer, count_rank_violations, predict, train
+from triage.training.loop import count_rank_violations, predict, train
 from triage.training.photos import PhotoSet, load_photos
+from triage.training.progress import OnProgress, Progress, ignore_progress
 
 CHECKPOINT: Final = "checkpoint.safetensors"
 
 
-class ModelObserver(Observer, Protocol):
-    """Hears how the making of a model goes. What it raises ends it."""
-
-    def on_photos(self, done: int, total: int) -> None:
-        """After each photo that was decoded."""
-        ...
-
-    def on_evaluation(self) -> None:
-        """After the last epoch, before the model is evaluated."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class TrainedModel:
-    """A model and what is known of it; `weights` is a safetensors file, and `unreadable` counts photos left out."""
+    """A model.
+
+    Attributes:
+        card: with the hash of the weights.
+        weights: a safetensors file.
+        unreadable: the number of photos that were left out.
+    """
 
     card: Card
     weights: bytes
@@ -57,7 +53,7 @@ def train_model(
     folder: Path,
     device: torch.device,
     decoder: Decoder,
-    observer: ModelObserver,
+    on_progress: OnProgress = ignore_progress,
 ) -> TrainedModel:
     """Trains, evaluates and describes a model. Started again with the same folder, it goes on after the last epoch.
 
@@ -70,11 +66,12 @@ def train_model(
         ModelError: the weights to start from, or the checkpoint, are damaged.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    sets, unreadable = _load(manifest, config, folder, decoder, observer)
+    sets, unreadable = _load(manifest, config, folder, decoder, on_progress)
     if not len(sets[Split.TRAIN]):
         raise UsageError("no photo of the training split can be read: check the manifest's files")
     checkpoint = folder / CHECKPOINT
-    resume = read_checkpoint(checkpoint, run=config.model_dump_json())
+    checkpoint_of = config.model_dump_json()
+    resume = read_checkpoint(checkpoint, run=checkpoint_of)
     if resume is None:
         network, started_from = initial_network(init, config)
     else:  # what the run began with need not be there any more
@@ -85,35 +82,21 @@ def train_model(
         sets[Split.VALIDATION],
         config,
         device=device,
-        observer=_Checkpoints(observer, checkpoint, config),
         started_from=started_from,
         resume=resume,
+        save=lambda state: write_checkpoint(checkpoint, state, run=checkpoint_of),
+        on_progress=on_progress,
     )
-    observer.on_evaluation()
+    on_progress(Progress("evaluating"))
     card = _card(
         network, sets, state, config, name=name, started_from=started_from, unreadable=unreadable, device=device
     )
-    return TrainedModel(card, weights_of(network, made_as=f"{name} {config.model_dump_json()}"), unreadable)
-
-
-class _Checkpoints:
-    """Writes a checkpoint after each epoch, before anyone hears of the epoch."""
-
-    def __init__(self, observer: Observer, path: Path, config: TrainingConfig) -> None:
-        self._observer = observer
-        self._path = path
-        self._run = config.model_dump_json()
-
-    def on_batch(self, epoch: int, share: float) -> None:
-        self._observer.on_batch(epoch, share)
-
-    def on_epoch(self, state: TrainingState) -> None:
-        write_checkpoint(self._path, state, run=self._run)
-        self._observer.on_epoch(state)
+    weights = weights_of(network, made_as=f"{name} {config.model_dump_json()}")
+    return TrainedModel(bind_card(card, weights), weights, unreadable)
 
 
 def _load(
-    manifest: Manifest, config: TrainingConfig, folder: Path, decoder: Decoder, observer: ModelObserver
+    manifest: Manifest, config: TrainingConfig, folder: Path, decoder: Decoder, on_progress: OnProgress
 ) -> tuple[dict[Split, PhotoSet], int]:
     labels = {split: manifest.of(split) for split in Split}
     total = sum(map(len, labels.values()))
@@ -126,7 +109,9 @@ def _load(
             folder / f"{split.value}.photos",
             decoder,
             region_of_interest=config.region_of_interest,
-            on_photo=lambda number, before=before: observer.on_photos(before + number, total),  # type: ignore[misc]
+            on_photo=lambda number, before=before: on_progress(  # type: ignore[misc]
+                Progress("reading photos", photos=before + number, of_photos=total)
+            ),
         )
         done += len(labels[split])
         unreadable += lost

@@ -136,7 +136,7 @@ def _incoming(name: str, photos: Sequence[_Photo]) -> IncomingMessage:
 
 
 def _live_model(own: Services) -> str:
-    model = own.registry.add(STARTER_FOLDER, actor="demo")
+    model = own.registry.add_folder(STARTER_FOLDER, actor="demo")
     own.registry.promote(model.card.weights_sha256, actor="demo")
     return model.card.label
 

@@ -2,16 +2,22 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from triage.errors import UsageError
+from triage.model.artifact import read_artifact
+from triage.model.starter import model_folder
 from worker.cli.options import SHARE
 from worker.cli.output import console, json_option, percent, print_json, print_table, write_text
+from worker.services import services
+from worker.settings import load_settings
 
 if TYPE_CHECKING:
+    from triage.evaluation.predict import Predicted
     from triage.evaluation.predictions import Predictions
     from triage.evaluation.report import Mistake
 
@@ -79,9 +85,7 @@ def evaluate(
     if predictions is not None:
         rows, data = read_predictions(predictions), "Predictions from a file"
     else:
-        from triage.evaluation.predict import predict_manifest
-
-        predicted = predict_manifest(str(model), Path(str(manifest)), split, to_record=record)
+        predicted = _predict(str(model), Path(str(manifest)), split, for_card=record)
         rows, data, card = predicted.predictions, predicted.data, predicted.card
         mistakes = predicted.mistakes
         good_votes = predicted.card.good_votes
@@ -104,15 +108,31 @@ def evaluate(
             raise UsageError("--compare: good and bad photos are needed")
         document["comparison"] = comparison_json(rows, other, good_votes=document["good_votes"])
     if record:
-        from triage.evaluation.predict import record_evaluation
-
-        record_evaluation(str(model), split or "all", document)
+        services().registry.record_evaluation(str(model), split or "all", document, actor="evaluation")
     if html is not None:
         write_text(html, _page(document, rows, data, card, mistakes))
     if as_json:
         print_json(document)
     else:
         _print(document)
+
+
+def _predict(model: str, manifest: Path, split: str | None, *, for_card: bool) -> "Predicted":
+    from triage.evaluation.predict import predict_manifest  # deferred: imports torch
+    from worker.inference import load_engine  # deferred: imports torch
+
+    folder = model_folder(model)
+    card, weights = services().registry.load(model) if for_card or not folder.is_dir() else read_artifact(folder)
+    settings = load_settings()
+    return predict_manifest(
+        card,
+        weights,
+        manifest,
+        split,
+        load_engine=partial(load_engine, settings),
+        limits=settings.image_limits,
+        for_card=for_card,
+    )
 
 
 def _check_columns(rows: "Predictions", by: Sequence[str], most: int) -> None:

@@ -51,7 +51,7 @@ def list_(*, as_json: bool) -> None:
 @json_option
 def add(folder: str, by: str, *, as_json: bool) -> None:
     """Register the model in FOLDER (weights.safetensors and card.json), or `starter`, as a candidate."""
-    _show(services().registry.add(model_folder(folder), actor=by), as_json=as_json)
+    _show(services().registry.add_folder(model_folder(folder), actor=by), as_json=as_json)
 
 
 @models.command()

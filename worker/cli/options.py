@@ -26,6 +26,7 @@ class FiniteRange(click.FloatRange):
 
 DAYS = FiniteRange(0, 36_500, min_open=True)
 SECONDS = FiniteRange(1, 86_400)
+POSITIVE = FiniteRange(0, min_open=True)
 SHARE = FiniteRange(0, 1, min_open=True)
 ROWS = click.IntRange(1, 1_000_000)
 

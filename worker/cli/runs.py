@@ -7,11 +7,8 @@ from typing import Any
 from uuid import UUID
 
 import click
-from pydantic import TypeAdapter, ValidationError
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
-from triage.dataset.manifest import read_manifest
-from triage.domain.card import ModelName
 from triage.domain.runs import Run
 from triage.domain.states import RunKind, RunStatus
 from triage.errors import ModelError, TriageError, UsageError
@@ -20,8 +17,9 @@ from triage.scoring.rescoring import start_rescoring
 from triage.storage import audit
 from triage.storage import model_versions as registered
 from triage.storage import runs as rows
-from triage.training.config import INITIALISATIONS, TrainingConfig
-from worker.cli.options import ROWS, SHARE, by_option
+from triage.training.config import TrainingConfig
+from triage.training.start import start_training
+from worker.cli.options import POSITIVE, ROWS, SHARE, by_option
 from worker.cli.output import error_console, json_option, print_json, print_table
 from worker.services import Services, services
 
@@ -60,7 +58,7 @@ def rescore(name: str | None, since: datetime | None, limit: int | None, *, wait
 @click.option("--epochs", type=click.IntRange(1), default=_DEFAULTS.epochs, show_default=True)
 @click.option("--patience", type=click.IntRange(1), default=_DEFAULTS.patience, show_default=True)
 @click.option("--batch-photos", type=click.IntRange(1), default=_DEFAULTS.batch_photos, show_default=True)
-@click.option("--learning-rate", type=float, default=_DEFAULTS.learning_rate, show_default=True)
+@click.option("--learning-rate", type=POSITIVE, default=_DEFAULTS.learning_rate, show_default=True)
 @click.option(
     "--frozen-convolutions", type=click.IntRange(0, 13), default=_DEFAULTS.frozen_convolutions, show_default=True
 )
@@ -77,23 +75,14 @@ def rescore(name: str | None, since: datetime | None, limit: int | None, *, wait
     help="Choose the threshold for this PPV, not by Youden's index.",
 )
 @click.option("--recalibrate/--no-recalibrate", default=_DEFAULTS.recalibrate, show_default=True)
-@click.option("--seed", type=int, default=_DEFAULTS.seed, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=_DEFAULTS.seed, show_default=True)
 @click.option("--wait", is_flag=True, help="Wait for the end of the run.")
+@by_option("Who starts it")
 @json_option
-def train(manifest: Path, name: str, init: str, *, wait: bool, as_json: bool, **config: Any) -> None:
+def train(manifest: Path, name: str, init: str, by: str, *, wait: bool, as_json: bool, **settings: Any) -> None:
     """Train a model on reviewers' votes; it becomes a candidate. A manifest without splits is split 75/10/15."""
-    read = read_manifest(manifest)  # every defect is told now, not an hour later
-    settings = _training_config(n_reviewers=read.n_reviewers, **config)
-    _check_name(name)
     own = services()
-    parameters = {
-        "manifest": str(manifest.resolve()),
-        "name": name,
-        "init": init if init in INITIALISATIONS else str(Path(init).resolve()),
-        "config": settings.model_dump(),
-    }
-    with own.sessions.begin() as session:
-        run, _ = rows.start(session, RunKind.TRAINING, parameters)
+    run, _ = start_training(own.sessions, manifest=manifest, name=name, init=init, settings=settings, actor=by)
     own.wake_ups.training()
     _show(own, run, wait=wait, as_json=as_json)
 
@@ -201,22 +190,6 @@ def _follow(own: Services, run: Run) -> Run:
             if run.status not in _OPEN:
                 return run
             time.sleep(0.5)
-
-
-def _check_name(name: str) -> None:
-    try:
-        TypeAdapter(ModelName).validate_python(name)
-    except ValidationError as error:
-        raise UsageError("--name: letters, digits, dots, underscores and hyphens, at most 100") from error
-
-
-def _training_config(**config: Any) -> TrainingConfig:
-    try:
-        return TrainingConfig(**config)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        option = "--" + "-".join(str(part) for part in problem["loc"]).replace("_", "-") if problem["loc"] else ""
-        raise UsageError(f"{option} {problem['msg']}".strip()) from error
 
 
 def _share(run: Run) -> float:

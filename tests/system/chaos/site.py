@@ -114,7 +114,7 @@ class Site:
             created_at=datetime.now(UTC),
         )
         write_artifact(self.folder / name, card, name.encode())
-        self.services.registry.add(self.folder / name, actor="chaos")
+        self.services.registry.add_folder(self.folder / name, actor="chaos")
 
     def query(self, sql: str, **parameters: object) -> list[Any]:
         with database_errors(), self.services.sessions() as session:

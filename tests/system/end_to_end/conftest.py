@@ -120,7 +120,7 @@ def deploy(settings: Settings, services: Services, model_folder: Path, tmp_path:
 
     @contextmanager
     def start(*kinds: str, lease_seconds: float = 60, **more: str) -> Iterator[Deployment]:
-        services.registry.add(model_folder, actor="test")
+        services.registry.add_folder(model_folder, actor="test")
         services.registry.promote("strict", actor="test")
         variables = {
             "HOME": str(settings.home),

@@ -215,12 +215,12 @@ def test_run_fails_in_one_line_and_leaves_nothing_behind_when_it_cannot_be_done(
     (left / "train.photos").write_bytes(b"a photo")
     with deploy("training") as clinic:
         misnamed = start_training(clinic, "not a name", epochs=1)
-        assert "settings are wrong" in str(eventually(lambda: _ended(clinic, misnamed)))
+        assert "invalid training parameters: name" in str(eventually(lambda: _ended(clinic, misnamed)))
         (tmp_path / "manifest.csv").write_text(f"path,votes\n{PATIENT}.jpg,1\n", encoding="utf-8")
         broken = start_training(clinic, "broken", epochs=1, rewrite=False)
         error = str(eventually(lambda: _ended(clinic, broken)))
 
-        assert "triage dataset check" in error
+        assert "the manifest is invalid" in error
         assert PATIENT not in error
         assert _find(clinic, broken).status is RunStatus.FAILED
         assert eventually(lambda: not list((tmp_path / "runs").iterdir()))

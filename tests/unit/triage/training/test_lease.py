@@ -1,4 +1,4 @@
-"""What a training run tells of itself while it goes on."""
+"""The lease and the stored progress of a training run."""
 
 import time
 from datetime import timedelta
@@ -10,18 +10,21 @@ from triage.domain.ids import RunId
 from triage.domain.states import RunKind
 from triage.storage import runs
 from triage.storage.locks import try_lock
-from triage.training.checkpoint import Epoch, TrainingState
-from triage.training.lease import Heart
+from triage.training.checkpoint import Epoch
+from triage.training.lease import TrainingLease
+from triage.training.progress import Progress
 from worker.services import Services
 
 LEASE = timedelta(seconds=0.5)
 
 
-@pytest.mark.parametrize("gets_on", [True, False])
-def test_earlier_attempts_count_no_more_once_an_epoch_is_done(services: Services, gets_on: bool) -> None:
+@pytest.mark.parametrize("finishes_epoch", [True, False])
+def test_attempts_are_counted_again_from_one_when_an_epoch_is_finished(
+    services: Services, finishes_epoch: bool
+) -> None:
     with services.sessions.begin() as session:
         run, _ = runs.start(session, RunKind.TRAINING, {})
-    for _ in range(3):  # two workers died of it
+    for _ in range(3):  # two workers died
         _expire_leases(services)
         with services.sessions.begin() as session:
             claimed = runs.claim(session, RunKind.TRAINING, lease=LEASE)
@@ -30,17 +33,17 @@ def test_earlier_attempts_count_no_more_once_an_epoch_is_done(services: Services
 
     with (
         try_lock(services.engine, "a device") as lock,
-        Heart(services.sessions, *claimed, LEASE, device=lock, epochs=3) as heart,  # type: ignore[arg-type]  # it is free
+        TrainingLease(services.sessions, *claimed, LEASE, device_lock=lock, max_epochs=3) as lease,  # type: ignore[arg-type]  # it is free
     ):
-        if gets_on:
-            heart.on_epoch(TrainingState({}, {}, "random", epochs=(Epoch(1, 0.5, None, None, 1.0, is_best=True),)))
-        for _ in range(2):  # the first may have begun before
-            _wait_for_a_beat(services, run.id)
+        if finishes_epoch:
+            lease.report(Progress("training", epochs=[Epoch(1, 0.5, None, None, 1.0, is_best=True)]))
+        for _ in range(2):  # the first may have started before the report
+            _wait_for_heartbeat(services, run.id)
 
     with services.sessions() as session:
         now = runs.find(session, run.id)
-    assert now.attempts == (1 if gets_on else 3)
-    assert len(now.progress["epochs"]) == gets_on  # type: ignore[arg-type]  # a list
+    assert now.attempts == (1 if finishes_epoch else 3)
+    assert len(now.progress["epochs"]) == finishes_epoch  # type: ignore[arg-type]  # a list
 
 
 def _expire_leases(services: Services) -> None:
@@ -48,13 +51,13 @@ def _expire_leases(services: Services) -> None:
         session.execute(text("UPDATE run SET lease_until = now() WHERE lease_until IS NOT NULL"))
 
 
-def _wait_for_a_beat(services: Services, run_id: RunId) -> None:
+def _wait_for_heartbeat(services: Services, run_id: RunId) -> None:
     with services.sessions() as session:
         begin = session.scalars(text("SELECT clock_timestamp()")).one()
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         with services.sessions() as session:
-            if (beaten_at := runs.find(session, run_id).heartbeat_at) and beaten_at > begin:
+            if (heartbeat_at := runs.find(session, run_id).heartbeat_at) and heartbeat_at > begin:
                 return
         time.sleep(0.05)
-    pytest.fail("the heart does not beat")
+    pytest.fail("no heartbeat")

@@ -13,6 +13,7 @@ from triage.training.checkpoint import TrainingState, read_checkpoint, write_che
 from triage.training.config import TrainingConfig
 from triage.training.loop import coral_loss, count_rank_violations, predict, train
 from triage.training.photos import PhotoSet
+from triage.training.progress import OnProgress, Progress, ignore_progress
 
 CPU = torch.device("cpu")
 
@@ -35,20 +36,6 @@ class BrightnessNetwork(nn.Module):
         self.convolution.requires_grad_(n == 0)
 
 
-class Listener:
-    """Keeps what it hears."""
-
-    def __init__(self, on_batch: Callable[[int, float], None] = lambda *_: None) -> None:
-        self.epochs: list[int] = []
-        self._on_batch = on_batch
-
-    def on_batch(self, epoch: int, share: float) -> None:
-        self._on_batch(epoch, share)
-
-    def on_epoch(self, state: TrainingState) -> None:
-        self.epochs.append(state.epochs[-1].number)
-
-
 def _photos(brightness: Sequence[int], votes: Sequence[int]) -> PhotoSet:
     photos = torch.stack([torch.full((3, 448, 448), value, dtype=torch.uint8) for value in brightness])
     return PhotoSet(photos, torch.tensor(votes), [LabelledPhoto(Path(), vote) for vote in votes])
@@ -69,8 +56,9 @@ def _train(
     network: BrightnessNetwork | None = None,
     *,
     validation: PhotoSet = VALIDATION,
-    observer: Listener | None = None,
     resume: TrainingState | None = None,
+    save: Callable[[TrainingState], None] = lambda _: None,
+    on_progress: OnProgress = ignore_progress,
 ) -> tuple[BrightnessNetwork, TrainingState]:
     network = network or BrightnessNetwork()
     state = train(
@@ -79,8 +67,9 @@ def _train(
         validation,
         config,
         device=CPU,
-        observer=observer or Listener(),
         resume=resume,
+        save=save,
+        on_progress=on_progress,
     )
     return network, state
 
@@ -110,10 +99,11 @@ def test_loss_looks_at_the_worst_patch_when_pooling_takes_the_smallest() -> None
 
 
 def test_training_learns_an_order_that_is_there() -> None:
-    listener = Listener()
-    network, state = _train(_config(), observer=listener)
+    reports: list[Progress] = []
+    network, state = _train(_config(), on_progress=reports.append)
 
-    assert listener.epochs == list(range(1, 16))
+    assert [len(report.epochs) for report in reports if report.epochs] == list(range(1, 16))
+    assert [(report.epoch, report.done) for report in reports[:4]] == [(1, 0.5), (1, 1.0), (1, 1.0), (2, 0.5)]
     assert state.epochs[-1].train_loss < 0.8 * state.epochs[0].train_loss
     assert state.epochs[-1].validation_auc == 1.0
     scores = predict(network, VALIDATION, _config())[:, 1].tolist()  # type: ignore[arg-type]
@@ -136,15 +126,14 @@ def test_resumed_training_ends_in_the_very_same_weights(tmp_path: Path, stopped_
     class StoppedError(Exception):
         pass
 
-    class Stops(Listener):
-        def on_epoch(self, state: TrainingState) -> None:
-            write_checkpoint(path, state, run="r")
-            if len(state.epochs) == stopped_after:
-                raise StoppedError
+    def save_and_stop(state: TrainingState) -> None:
+        write_checkpoint(path, state, run="r")
+        if len(state.epochs) == stopped_after:
+            raise StoppedError
 
     whole, whole_state = _train(config)
     with pytest.raises(StoppedError):
-        _train(config, observer=Stops())
+        _train(config, save=save_and_stop)
     torch.rand(100)  # the process-wide generator must not matter
     resumed, state = _train(config, resume=read_checkpoint(path, run="r"))
 
@@ -162,12 +151,12 @@ def test_biases_are_in_order_after_every_step() -> None:
     network = BrightnessNetwork()
     batches = 0
 
-    def check(epoch: int, share: float) -> None:
+    def check(_: Progress) -> None:
         nonlocal batches
         batches += 1
         assert bool((network.head.bias.diff() <= 0).all())
 
-    _train(_config(learning_rate=5.0), network, validation=NOTHING, observer=Listener(check))
+    _train(_config(learning_rate=5.0), network, validation=NOTHING, on_progress=check)
     assert batches >= 16
 
 
@@ -190,16 +179,16 @@ def test_frozen_convolutions_stay_as_they_are() -> None:
     assert network.convolution.weight.item() == before
 
 
-def test_observer_can_end_the_training() -> None:
+def test_training_ends_when_the_progress_callback_raises() -> None:
     class StopError(Exception):
         pass
 
-    def stop(epoch: int, share: float) -> None:
-        if (epoch, share) == (2, 0.5):
+    def stop(progress: Progress) -> None:
+        if (progress.epoch, progress.done) == (2, 0.5):
             raise StopError
 
     with pytest.raises(StopError):
-        _train(_config(), observer=Listener(stop))
+        _train(_config(), on_progress=stop)
 
 
 def test_rank_violations_are_counted_by_photo() -> None:

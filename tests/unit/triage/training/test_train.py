@@ -17,26 +17,12 @@ from triage.model.engines.torch_exact import TorchEngine
 from triage.model.patches import resize_photo
 from triage.model.scorer import Scorer
 from triage.model.weights import load_network
-from triage.training.checkpoint import TrainingState
 from triage.training.config import TrainingConfig
 from triage.training.photos import load_photos
+from triage.training.progress import Progress
 from triage.training.train import TrainedModel, train_model
 
 CPU = torch.device("cpu")
-
-
-class Silent:
-    def __init__(self) -> None:
-        self.photos: list[tuple[int, int]] = []
-
-    def on_photos(self, done: int, total: int) -> None:
-        self.photos.append((done, total))
-
-    def on_batch(self, epoch: int, share: float) -> None: ...
-
-    def on_epoch(self, state: TrainingState) -> None: ...
-
-    def on_evaluation(self) -> None: ...
 
 
 @pytest.fixture
@@ -57,8 +43,8 @@ def manifest(tmp_path: Path) -> Manifest:
     return Manifest(tuple(photos), 4)
 
 
-def _train(manifest: Manifest, folder: Path, **config: object) -> tuple[TrainedModel, Silent]:
-    observer = Silent()
+def _train(manifest: Manifest, folder: Path, **config: object) -> tuple[TrainedModel, list[Progress]]:
+    reports: list[Progress] = []
     trained = train_model(
         manifest,
         TrainingConfig.model_validate({"epochs": 1, "batch_photos": 2} | config),
@@ -67,18 +53,20 @@ def _train(manifest: Manifest, folder: Path, **config: object) -> tuple[TrainedM
         folder=folder,
         device=CPU,
         decoder=Decoder(),
-        observer=observer,
+        on_progress=reports.append,
     )
-    return trained, observer
+    return trained, reports
 
 
 def test_model_comes_with_a_card_that_says_how_it_was_made_and_how_good_it_is(
     manifest: Manifest, tmp_path: Path
 ) -> None:
-    trained, observer = _train(manifest, tmp_path / "run", seed=5)
+    trained, reports = _train(manifest, tmp_path / "run", seed=5)
 
     card = trained.card
-    assert observer.photos[-1] == (7, 7)
+    assert [(r.photos, r.of_photos) for r in reports if r.stage == "reading photos"] == [(n, 7) for n in range(1, 8)]
+    assert [r.done for r in reports if r.stage == "training"] == [1.0, 1.0]  # its batch, then its epoch
+    assert reports[-1].stage == "evaluating"
     assert trained.unreadable == 1
     assert card.data_summary == {
         "photos": {"train": 2, "validation": 2, "test": 2},
@@ -172,7 +160,6 @@ def test_model_is_made_of_its_checkpoint_when_what_it_began_with_is_gone(manifes
         folder=tmp_path / "run",
         device=CPU,
         decoder=Decoder(),
-        observer=Silent(),
     )
 
     assert again.weights == first.weights

@@ -90,7 +90,7 @@ def test_thresholds_for_several_photos_come_from_labelled_messages(
         ([], "give PREDICTIONS, or --model and --manifest"),
         (["--model", "starter"], "give PREDICTIONS, or --model and --manifest"),
         (["--model", "nobody", "--manifest", "MANIFEST"], "no model has"),
-        (["--model", "starter", "--manifest", "MANIFEST", "--split", "tests"], "--split must be one of"),
+        (["--model", "starter", "--manifest", "MANIFEST", "--split", "tests"], "split must be one of"),
         (["--model", "starter", "--manifest", "MANIFEST", "--record"], "no model has"),
         (["--model", "starter", "--manifest", "MANIFEST", "--good-votes", "3"], "a model has its own"),
         (["--model", "starter", "--manifest", "MANIFEST", "--split", "train"], "no photo of the split train"),
@@ -113,7 +113,7 @@ def test_evaluation_of_a_model_is_refused_in_one_line(
         (["--target-ppv", "2"], "--target-ppv"),
         (["--learning-rate", "inf"], "--learning-rate"),
         (["--seed", "-1"], "--seed"),
-        (["--name", "clinic 1"], "--name"),
+        (["--name", "clinic 1"], "name: "),
     ],
 )
 def test_training_is_refused_when_a_setting_is_out_of_range(
