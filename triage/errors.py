@@ -1,4 +1,8 @@
-"""One hierarchy of errors. A message is one line: what is wrong and what to do, and never patient data."""
+"""The error hierarchy.
+
+A message is one line: what is wrong, a colon, what to do. It holds opaque ids but no patient data, and names neither an
+environment variable nor a command: the interface that shows the error adds those.
+"""
 
 import traceback
 from enum import StrEnum
@@ -9,31 +13,51 @@ from pydantic import ValidationError
 
 
 class TriageError(Exception):
-    """Base of every error that this product raises on purpose. `str(error)` is one line, fit to show to a user."""
+    """Base of all errors that this product raises deliberately. `str(error)` is one line that can be shown to users."""
 
 
 class UsageError(TriageError):
-    """What the caller asked for is wrong: an unknown message, a malformed manifest, a limit exceeded."""
+    """The request is invalid, for example an unknown message, a malformed manifest or an exceeded limit."""
+
+
+class InsufficientPrivilegeError(UsageError):
+    """The database role lacks a privilege that the operation requires."""
+
+
+class InvalidUriRootError(UsageError):
+    """An allowed root for photo URIs is malformed."""
 
 
 class ServiceUnavailableError(TriageError):
-    """Postgres, Redis or the blob store does not answer. Trying again later may help."""
+    """A service that this product depends on is unavailable. Retrying later may succeed."""
+
+
+class DatabaseUnavailableError(ServiceUnavailableError):
+    """Postgres does not respond, or closed the connection."""
 
 
 class TablesOutdatedError(ServiceUnavailableError):
-    """The database has the tables of an older release. Nothing is begun until `triage db upgrade` was run."""
+    """The database schema is older than this release requires. No work starts until the schema is upgraded."""
+
+
+class BlobStoreUnavailableError(ServiceUnavailableError):
+    """The blob store cannot be read or written, or its URL has no driver."""
 
 
 class ModelError(TriageError):
-    """A model artifact is missing, damaged or of another version. The worker stops: no photo can be scored."""
+    """A model artifact is missing, damaged or incompatible. The worker stops, because it cannot score photos."""
+
+
+class NoLiveModelError(ModelError):
+    """No registered model is live."""
 
 
 class LeaseLostError(TriageError):
-    """The lease ran out and someone else holds the work now, so that this late result was refused."""
+    """The lease expired and another worker holds the work, so the late result was rejected."""
 
 
 class ErrorCode(StrEnum):
-    """Why an attachment is `not_assessable`. Stable: staff, reports and other systems rely on these names."""
+    """Why an attachment is `not_assessable`. The names are stable, because reports and other systems depend on them."""
 
     EMPTY = "empty"
     UNKNOWN_FORMAT = "unknown_format"
@@ -59,7 +83,7 @@ class ErrorCode(StrEnum):
 
 
 class AttachmentError(TriageError):
-    """One attachment cannot be assessed, now or ever. It is recorded for that attachment and never fails its batch."""
+    """A permanent failure of one attachment. It is recorded for that attachment and never fails the batch."""
 
     def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(message)
@@ -67,9 +91,9 @@ class AttachmentError(TriageError):
 
 
 class TransientError(TriageError):
-    """One attachment could not be read this time (a blob store that stalls, a decoder that crashes).
+    """A temporary failure of one attachment, for example a stalled blob store or a crashed decoder.
 
-    It is tried again, alone, up to the cap.
+    The attachment is retried alone, up to the maximum number of attempts.
     """
 
     def __init__(self, code: ErrorCode, message: str) -> None:
@@ -81,7 +105,7 @@ _FRAMES: Final = 4
 
 
 def where(trace: TracebackType | None) -> list[str]:
-    """The innermost frames of a traceback as `file:line`, without any value."""
+    """The innermost frames of a traceback as `file:line`, without source text or values."""
     frames = traceback.extract_tb(trace)[-_FRAMES:]
     return [f"{'/'.join(frame.filename.rsplit('/', 3)[-2:])}:{frame.lineno}" for frame in frames]
 

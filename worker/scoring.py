@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import structlog
 
 from triage.domain.ids import ModelVersionId
-from triage.errors import ModelError
+from triage.errors import NoLiveModelError
 from triage.imaging.decode import Decoder
 from triage.model.engines.choose import choose_device
 from triage.model.engines.engine import Engine
@@ -67,7 +67,8 @@ class Scoring:
         """The assessor of the model that is live right now, with those in the shadow.
 
         Raises:
-            ModelError: there is none, or it cannot be loaded.
+            NoLiveModelError: no model is live.
+            ModelError: the live model cannot be loaded.
             TablesOutdatedError: what is scored could not be recorded.
         """
         with self._services.sessions() as session:
@@ -75,7 +76,7 @@ class Scoring:
             model = models.live(session)
             shadows = models.shadows(session)
         if model is None:
-            raise ModelError("no model is live: add and promote one with `triage models`")
+            raise NoLiveModelError("no model is live: add a model and promote it")
         in_use = {model.id, self._rescores_with, *(shadow.id for shadow in shadows)}
         self._engines = {id_: engine for id_, engine in self._engines.items() if id_ in in_use}
         return self._assessor(self._judge(model), shadows=self._in_shadow(shadows))

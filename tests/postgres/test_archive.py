@@ -24,6 +24,7 @@ from triage.errors import UsageError
 from triage.files.atomic import write_durably
 from triage.retakes.override import override
 from triage.retention import archive as archiving
+from triage.retention import archive_file
 from triage.retention.archive import archive
 from triage.retention.forget_archived import Rewritten, forget_archived
 from triage.scoring.rescoring import PostgresRescoring, start_rescoring
@@ -270,7 +271,7 @@ def test_command_needs_the_role_that_owns_the_tables(
     refused = triage(*command)
     assert (refused.code, refused.complaint()) == (
         2,
-        "triage: this database role may not do that: docs/operations.md says which role each command needs",
+        "triage: permission denied for this database role: connect as the role that this operation requires",
     )
 
     assert len(_rows(clinic, "verdict")) == 1
@@ -308,7 +309,7 @@ def test_command_says_what_is_done_when_it_cannot_go_on(
         write(path, data, mode=mode)
         written.append(path)
 
-    monkeypatch.setattr(archiving, "write_durably", write_one)
+    monkeypatch.setattr(archive_file, "write_durably", write_one)
     environment("DATABASE__URL", embedded.database_url(database, role=MIGRATOR))
 
     result = triage("archive", "--days", "1e-9", "--to", tmp_path)

@@ -113,7 +113,7 @@ def test_chain_without_its_head_is_told_and_nothing_is_appended_to_it(
     tamper("DELETE FROM audit_head")
 
     assert _verify(sessions) == [(3, "headless")]
-    with sessions() as session, pytest.raises(TriageError, match="lost its head"):
+    with sessions() as session, pytest.raises(TriageError, match="head of the audit trail is missing"):
         audit.head(session)
     with pytest.raises(DBAPIError):
         _append(sessions)

@@ -5,7 +5,7 @@ from sqlalchemy import Engine, text
 
 from tests.postgres.conftest import Clinic, scored
 from triage.domain.photos import AssessedBatch
-from triage.errors import ServiceUnavailableError, TablesOutdatedError
+from triage.errors import DatabaseUnavailableError, TablesOutdatedError
 from triage.scoring.drain import DrainLimits, drain
 from triage.storage import migrate
 from triage.storage.database import Sessions, persist
@@ -38,7 +38,7 @@ def test_database_that_stays_away_is_told(clinic: Clinic) -> None:
         with clinic.sessions.begin() as session:
             session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
 
-    with pytest.raises(ServiceUnavailableError):
+    with pytest.raises(DatabaseUnavailableError):
         persist(fail, patience_seconds=0)
 
 

@@ -231,5 +231,5 @@ def test_rollback_passes_over_a_model_that_was_never_live(three_models: Registry
 def test_model_is_found_by_the_start_of_its_hash_and_refused_when_unknown(three_models: Registry) -> None:
     assert three_models.promote(hashlib.sha256(b"b").hexdigest()[:8], actor="test").card.name == "b"
 
-    with pytest.raises(UsageError, match="triage models list"):
+    with pytest.raises(UsageError, match="list the registered models"):
         three_models.promote("d", actor="test")

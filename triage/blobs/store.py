@@ -10,7 +10,7 @@ from uuid import uuid4
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from triage.errors import AttachmentError, ErrorCode, ServiceUnavailableError, TransientError
+from triage.errors import AttachmentError, BlobStoreUnavailableError, ErrorCode, TransientError
 from triage.files.atomic import write_durably
 from triage.files.hashing import sha256_of
 
@@ -25,7 +25,7 @@ class BlobStore:
         """Stores the bytes, whole or not at all, and returns their SHA-256.
 
         Raises:
-            ServiceUnavailableError: the store cannot be written to.
+            BlobStoreUnavailableError: the store cannot be written to.
         """
         sha256 = sha256_of(data)
         path = self._path(sha256)
@@ -37,8 +37,8 @@ class BlobStore:
             else:
                 self._fs.pipe_file(path, data)
         except OSError as error:
-            raise ServiceUnavailableError(
-                "the blob store cannot be written to: check its free space and rights, or TRIAGE_BLOBS__URL"
+            raise BlobStoreUnavailableError(
+                "the blob store cannot be written: check its free space and permissions, and the blob store's URL"
             ) from error
         return sha256
 
@@ -65,7 +65,7 @@ class BlobStore:
         """Removes a file of the store, bytes by their SHA-256; one that is gone already is no error.
 
         Raises:
-            ServiceUnavailableError: the store does not let go of it.
+            BlobStoreUnavailableError: the store does not let go of it.
         """
         with self._may_fail(), suppress(FileNotFoundError):
             self._fs.rm_file(self._path(name))
@@ -74,7 +74,7 @@ class BlobStore:
         """The files of one of the store's folders, which are called 00 to ff.
 
         Raises:
-            ServiceUnavailableError: the store cannot be read.
+            BlobStoreUnavailableError: the store cannot be read.
         """
         with self._may_fail(), suppress(FileNotFoundError):
             return [path.rsplit("/", 1)[-1] for path in self._fs.ls(f"{self._root}/{folder}", detail=False)]
@@ -97,7 +97,7 @@ class BlobStore:
         """Writes and removes a probe.
 
         Raises:
-            ServiceUnavailableError: the store cannot be written to.
+            BlobStoreUnavailableError: the store cannot be written to.
         """
         probe = f"{self._root}/probe-{uuid4().hex}"
         try:
@@ -105,8 +105,8 @@ class BlobStore:
             self._fs.pipe_file(probe, b"probe")
             self._fs.rm_file(probe)
         except OSError as error:
-            raise ServiceUnavailableError(
-                "the blob store cannot be written to: check its free space and rights, or TRIAGE_BLOBS__URL"
+            raise BlobStoreUnavailableError(
+                "the blob store cannot be written: check its free space and permissions, and the blob store's URL"
             ) from error
 
     @contextmanager
@@ -116,8 +116,8 @@ class BlobStore:
         except FileNotFoundError:
             raise
         except OSError as error:
-            raise ServiceUnavailableError(
-                "the blob store cannot be read or changed: check its rights, or TRIAGE_BLOBS__URL"
+            raise BlobStoreUnavailableError(
+                "the blob store cannot be read or changed: check its permissions and URL"
             ) from error
 
     def _path(self, sha256: str) -> str:
@@ -128,7 +128,7 @@ def _filesystem(url: str) -> tuple[Any, str]:
     try:
         fs, path = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:
-        raise ServiceUnavailableError(
+        raise BlobStoreUnavailableError(
             "the URL's scheme has no fsspec driver here: install it (s3fs, gcsfs, adlfs) or use another URL"
         ) from error
     return fs, path.rstrip("/")

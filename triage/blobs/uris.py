@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 import fsspec
 
 from triage.blobs.web import Network, open_on_web
-from triage.errors import AttachmentError, ErrorCode, TransientError, UsageError
+from triage.errors import AttachmentError, ErrorCode, InvalidUriRootError, TransientError
 from triage.files.beneath import open_below
 
 _WEB: Final = frozenset({"http", "https"})
@@ -51,7 +51,7 @@ class UriPolicy:
             fetch_seconds: for one photo from a web server.
 
         Raises:
-            UsageError: a root is malformed.
+            InvalidUriRootError: a root is malformed.
         """
         self._roots = tuple(_root(root) for root in roots)
         self._max_bytes = max_bytes
@@ -127,8 +127,8 @@ class UriPolicy:
 def _root(text: str) -> _Place:
     root = _parse(text)
     if root is None or root == _Place("file", "", PurePosixPath("/")) or (root.scheme != "file" and not root.host):
-        raise UsageError(
-            "TRIAGE_INTAKE__URI_ROOTS: a root is a folder such as file:///srv/inbox, https://photos.example.org/in or "
+        raise InvalidUriRootError(
+            "invalid URI root: use a folder such as file:///srv/inbox, https://photos.example.org/in or "
             "s3://bucket/in, without a user, a query or '..'"
         )
     return root
@@ -163,5 +163,5 @@ def _decoded_to_the_end(path: str) -> str:
 def _refuse() -> NoReturn:
     raise AttachmentError(
         ErrorCode.URI_NOT_ALLOWED,
-        "the photo's URI is not below an allowed root: set TRIAGE_INTAKE__URI_ROOTS or send bytes",
+        "the photo's URI is not below an allowed root: allow its folder, or send the photo's bytes",
     )

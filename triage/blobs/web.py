@@ -86,7 +86,7 @@ def _checked_address(name: str, port: int, local_networks: Sequence[Network]) ->
         if not is_public(address) and not any(address in network for network in local_networks):
             raise AttachmentError(
                 ErrorCode.URI_NOT_ALLOWED,
-                "the photo's URI leads into a local network: set TRIAGE_INTAKE__LOCAL_NETWORKS or send bytes",
+                "the photo's URI resolves to a local address: allow its network, or send the photo's bytes",
             )
     return found[0], port
 

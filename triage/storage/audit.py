@@ -89,7 +89,7 @@ def head(session: Session) -> Anchor:
     """The end of the chain, to be noted where nobody who can write to this database can write."""
     noted = _noted(session)
     if noted is None:
-        raise TriageError("the audit trail has lost its head: `triage audit verify`, then restore the backup")
+        raise TriageError("the head of the audit trail is missing: verify the trail, then restore it from a backup")
     return noted
 
 

@@ -13,7 +13,11 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session, sessionmaker
 
-from triage.errors import ServiceUnavailableError, TablesOutdatedError, UsageError
+from triage.errors import (
+    DatabaseUnavailableError,
+    InsufficientPrivilegeError,
+    TablesOutdatedError,
+)
 
 Result = TypeVar("Result")
 Sessions = sessionmaker[Session]
@@ -57,51 +61,53 @@ def create_sessions(engine: Engine) -> Sessions:
 
 @contextmanager
 def database_errors() -> Iterator[None]:
-    """Turns a database that does not answer into one line that says so."""
+    """Translates driver errors into one-line errors of this product.
+
+    Raises:
+        DatabaseUnavailableError: Postgres does not respond, or closed the connection.
+        TablesOutdatedError: a table or column that this release requires does not exist.
+        InsufficientPrivilegeError: the database role may not run the statement.
+    """
     try:
         yield
     except (OperationalError, InterfaceError, PoolTimeoutError) as error:
-        raise ServiceUnavailableError(
-            "Postgres does not answer: start it (`triage up` for the embedded one) or set TRIAGE_DATABASE__URL; "
-            "`triage doctor` says more"
-        ) from error
+        raise DatabaseUnavailableError("Postgres does not respond: start it or correct the database URL") from error
     except DBAPIError as error:
         if error.connection_invalidated:
-            raise ServiceUnavailableError("the connection to Postgres was cut: try again") from error
+            raise DatabaseUnavailableError("Postgres closed the connection: retry") from error
         if getattr(error.orig, "sqlstate", None) in {"42P01", "42703"}:  # undefined table or column
             raise outdated_tables() from error
         if getattr(error.orig, "sqlstate", None) == "42501":  # insufficient privilege
-            raise UsageError(
-                "this database role may not do that: docs/operations.md says which role each command needs"
+            raise InsufficientPrivilegeError(
+                "permission denied for this database role: connect as the role that this operation requires"
             ) from error
         raise
 
 
 def persist(transaction: Callable[[], Result], *, patience_seconds: float) -> Result:
-    """Runs a transaction again for as long as the database does not answer, so that work in hand outlives an outage.
+    """Runs a transaction, and retries it while the database is unavailable, so that finished work survives an outage.
 
     Args:
-        transaction: harmless if an attempt before it was committed and nobody heard of it.
-        patience_seconds: after which it is not tried again.
+        transaction: must be idempotent, because an attempt may have committed before its connection was lost.
+        patience_seconds: no attempt starts later than this.
 
     Raises:
-        ServiceUnavailableError: the database did not answer in that time, or (at once) its tables are outdated.
+        DatabaseUnavailableError: the database stayed unavailable for that long.
+        TablesOutdatedError: the database schema is outdated; raised without a retry.
     """
     deadline = time.monotonic() + patience_seconds
     while True:
         try:
             with database_errors():
                 return transaction()
-        except TablesOutdatedError:
-            raise
-        except ServiceUnavailableError:
+        except DatabaseUnavailableError:
             if time.monotonic() + _PAUSE_SECONDS > deadline:
                 raise
         time.sleep(_PAUSE_SECONDS)
 
 
 def outdated_tables() -> TablesOutdatedError:
-    return TablesOutdatedError("the database's tables are not up to date: run `triage db upgrade`")
+    return TablesOutdatedError("the database schema is outdated: upgrade it")
 
 
 def recordset(name: str, rows: list[dict[str, Any]], **columns: Any) -> TableValuedAlias:

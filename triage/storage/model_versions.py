@@ -60,7 +60,7 @@ def get(session: Session, model_id: ModelVersionId) -> RegisteredModel:
     """
     row = session.get(ModelVersion, model_id)
     if row is None:
-        raise ModelError("the model is not registered: `triage models list` shows what there is")
+        raise ModelError("the model is not registered: add it to the registry")
     return _registered(row)
 
 
@@ -76,7 +76,7 @@ def find(session: Session, name: str) -> RegisteredModel:
     found = session.scalars(select(ModelVersion).where(condition).limit(2)).all()
     if len(found) != 1:
         problem = "no model has" if not found else "several models have"
-        raise UsageError(f"{problem} the name or SHA-256 {name!r}: `triage models list` shows them")
+        raise UsageError(f"{problem} the name or SHA-256 {name!r}: list the registered models and choose one")
     return _registered(found[0])
 
 

@@ -197,7 +197,7 @@ def find(session: Session, run_id: UUID) -> Run:
     """
     row = session.scalars(_SHOWN.where(tables.Run.id == run_id)).one_or_none()
     if row is None:
-        raise UsageError("no run has this id: `triage runs` shows them")
+        raise UsageError("unknown run id: list the runs and choose one")
     return _run(row)
 
 

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeR
 
 from triage.domain.runs import Run
 from triage.domain.states import RunKind, RunStatus
-from triage.errors import ModelError, TriageError, UsageError
+from triage.errors import NoLiveModelError, TriageError, UsageError
 from triage.reports.flips import flips_of
 from triage.scoring.rescoring import start_rescoring
 from triage.storage import audit
@@ -39,7 +39,7 @@ def rescore(name: str | None, since: datetime | None, limit: int | None, *, wait
     with own.sessions.begin() as session:
         model = registered.find(session, name) if name else registered.live(session)
         if model is None:
-            raise ModelError("no model is live: promote one, or name one with --model")
+            raise NoLiveModelError("no model is live: promote one, or name one with --model")
         run, _ = start_rescoring(session, model.id, since=since.replace(tzinfo=UTC) if since else None, limit=limit)
     own.wake_ups.inbox()
     _show(own, run, wait=wait, as_json=as_json)

@@ -9,7 +9,7 @@ from triage.blobs.store import BlobStore
 from triage.blobs.uris import UriPolicy
 from triage.domain.ids import AttachmentId, new_id
 from triage.domain.messages import ClaimedAttachment
-from triage.errors import AttachmentError, ErrorCode, ServiceUnavailableError
+from triage.errors import AttachmentError, BlobStoreUnavailableError, ErrorCode
 from triage.files.hashing import sha256_of
 
 DATA = b"the bytes of a photo"
@@ -63,14 +63,14 @@ def test_store_that_cannot_be_written_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     store = BlobStore(str(tmp_path / "file"))
 
-    with pytest.raises(ServiceUnavailableError, match="TRIAGE_BLOBS__URL"):
+    with pytest.raises(BlobStoreUnavailableError, match="permissions"):
         store.put(DATA)
-    with pytest.raises(ServiceUnavailableError, match="TRIAGE_BLOBS__URL"):
+    with pytest.raises(BlobStoreUnavailableError, match="permissions"):
         store.check()
 
 
 def test_store_of_an_unknown_scheme_names_the_remedy() -> None:
-    with pytest.raises(ServiceUnavailableError, match="fsspec driver"):
+    with pytest.raises(BlobStoreUnavailableError, match="fsspec driver"):
         BlobStore("nonsense://bucket")
 
 

@@ -15,7 +15,7 @@ import pytest
 from tests.support.certificates import make_certificate
 from triage.blobs.uris import UriPolicy
 from triage.blobs.web import is_public
-from triage.errors import AttachmentError, ErrorCode, TransientError, UsageError
+from triage.errors import AttachmentError, ErrorCode, InvalidUriRootError, TransientError
 
 DATA = b"the bytes of a photo"
 ROOTS = ["file:///srv/inbox", "s3://photos/in", "https://images.example.org/in"]
@@ -184,7 +184,7 @@ def test_photo_is_tried_again_when_the_driver_of_its_store_is_missing() -> None:
     ["/srv/inbox", "file:///", "https:///in", "https://user:secret@host/in", "ftp://host/in", "s3://b/in/../..", "[x"],
 )
 def test_malformed_root_is_refused_without_being_shown(root: str) -> None:
-    with pytest.raises(UsageError, match="TRIAGE_INTAKE__URI_ROOTS") as raised:
+    with pytest.raises(InvalidUriRootError, match="invalid URI root") as raised:
         UriPolicy([root], max_bytes=1)
     assert "secret" not in str(raised.value)
 
