@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from triage.domain.ids import MessageId, ModelVersionId, first_id
 from triage.domain.states import RetakeStatus
-from triage.reports.explain import explain
+from triage.reports.explain import history
 from triage.reports.summary import Dimension, Period, summarise
 from triage.storage import inbox, messages, outbox, retention, runs, verdicts
 from triage.storage.gauges import read_gauges
@@ -38,7 +38,7 @@ def standard_queries(
             for dimension in Dimension
         },
         "find a message by its sender's id": lambda session: messages.find_message(session, message_name),
-        "explain a message": lambda session: explain(session, message),
+        "explain a message": lambda session: history(session, message),
         "metrics and health": lambda session: read_gauges(session, lease=minutes, stalled_after=minutes),
         "retakes list": lambda session: outbox.list_requests(session, status=None, limit=20),
         "retakes list --status withdrawn": lambda session: outbox.list_requests(

@@ -10,12 +10,13 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 from sqlalchemy import text
 
+from triage.domain.states import Part
 from triage.errors import ModelError, ServiceUnavailableError, TriageError
 from triage.model.artifact import check_weights
+from triage.monitoring.health import stalled
 from triage.storage import migrate
 from triage.storage import model_versions as models
 from triage.storage.database import database_errors
-from triage.storage.health import Part, stalled
 from worker.broker.liveness import Sign
 from worker.queues import WORKERS
 from worker.services import Services
@@ -172,10 +173,9 @@ def _progress(services: Services) -> str:
     for sign in Sign:
         if problem := services.pulse.missing(sign, _STALLED_AFTER.total_seconds()):
             raise _ProblemError(problem, f"look at the log of {sign.value} and restart it")
-    with services.sessions() as session:
-        for part in Part:
-            if problem := stalled(session, part, _STALLED_AFTER, lease=services.settings.lease):
-                raise _ProblemError(problem, f"look at the log of the {part.value} worker and restart it")
+    for part in Part:
+        if problem := stalled(services.sessions, part, _STALLED_AFTER, lease=services.settings.lease):
+            raise _ProblemError(problem, f"look at the log of the {part.value} worker and restart it")
     return "nothing stands still"
 
 

@@ -239,7 +239,7 @@ def test_message_that_was_archived_meanwhile_is_unknown(clinic: Clinic, tmp_path
         messages.find_message(session, "old")
         _archive(clinic, tmp_path)
         with pytest.raises(UsageError, match="no message has this id"):
-            override(session, message, Outcome.PASS, by="nurse-1", reason="late", policy=clinic.policy)
+            messages.lock_with_thread(session, message)
 
 
 @pytest.mark.parametrize("unmark", ["UPDATE thread SET archived_at = NULL", "SELECT"])
@@ -347,9 +347,7 @@ def archived(clinic: Clinic, tmp_path: Path) -> Path:
     clinic.send("m-2", "0.8", thread="t")
     clinic.send("other", "0.9")
     clinic.drain()
-    with clinic.sessions.begin() as session:
-        message = MessageId(messages.find_message(session, "m-1").id)
-        override(session, message, Outcome.PASS, by="n-1", reason="Erika's left arm", policy=clinic.policy)
+    override(clinic.sessions, "m-1", Outcome.PASS, by="n-1", reason="Erika's left arm", policy=clinic.policy)
     _archive(clinic, tmp_path)
     return tmp_path
 

@@ -8,10 +8,11 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from tests.unit.worker.cli.conftest import Result, environment, triage
+from triage.domain.audit import Anchor
 from triage.domain.ids import new_id
 from triage.errors import TriageError
 from triage.storage import audit, migrate
-from triage.storage.audit import GENESIS, Anchor
+from triage.storage.audit import GENESIS
 from triage.storage.database import Sessions
 
 __all__ = ["environment", "triage"]
@@ -234,5 +235,5 @@ def test_audit_verify_prints_the_head_and_exits_1_when_something_is_wrong(
     broken = triage("audit", "verify", "--json")
     assert (broken.code, broken.json["ok"]) == (1, False)
     assert broken.json["flaws"] == [{"position": 2, "kind": "missing", "event_id": None}]
-    assert "not whole" in broken.complaint()
+    assert "damaged (1 flaws)" in broken.complaint()
     assert triage("audit", "verify", "--anchor", "7").code == 2

@@ -7,7 +7,7 @@ from triage.domain.card import Card
 from triage.domain.ids import MessageId
 from triage.domain.messages import IncomingAttachment, IncomingMessage
 from triage.domain.states import Outcome, VerdictOrigin
-from triage.reports.explain import explain
+from triage.reports.explain import history
 from triage.retakes.override import override
 from triage.storage import messages, verdicts
 from triage.storage import model_versions as models
@@ -16,15 +16,13 @@ from triage.storage import model_versions as models
 def _explain(clinic: Clinic, message: str) -> Any:
     """The history after a way through JSON, which it must survive unchanged."""
     with clinic.sessions() as session:
-        story = explain(session, MessageId(messages.find_message(session, message).id))
+        story = history(session, MessageId(messages.find_message(session, message).id))
     assert json.loads(json.dumps(story)) == story
     return story
 
 
 def _override(clinic: Clinic, message: str, outcome: Outcome, *, by: str, reason: str) -> None:
-    with clinic.sessions.begin() as session:
-        found = messages.find_message(session, message)
-        override(session, MessageId(found.id), outcome, by=by, reason=reason, policy=clinic.policy)
+    override(clinic.sessions, message, outcome, by=by, reason=reason, policy=clinic.policy)
 
 
 def test_history_is_whole_and_in_order_when_models_and_people_changed_their_minds(clinic: Clinic) -> None:

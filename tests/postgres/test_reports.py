@@ -7,13 +7,11 @@ import pytest
 from sqlalchemy import text
 
 from tests.postgres.conftest import Clinic
-from triage.domain.ids import MessageId
 from triage.domain.messages import IncomingAttachment, IncomingMessage
 from triage.domain.states import Outcome
 from triage.reports.html import render_html
 from triage.reports.summary import Dimension, Period, summarise
 from triage.retakes.override import override
-from triage.storage import messages
 from worker.cli.report import to_csv, to_table
 
 
@@ -122,9 +120,8 @@ def test_oldest_pending_message_is_found_whatever_the_period(busy: Clinic) -> No
 
 
 def test_override_counts_as_a_decision_of_no_model(busy: Clinic) -> None:
-    with busy.sessions.begin() as session:
-        message = MessageId(messages.find_message(session, "retake").id)
-        override(session, message, Outcome.PASS, by="nurse-1", reason="sharp enough", policy=busy.policy)
+    override(busy.sessions, "retake", Outcome.PASS, by="nurse-1", reason="sharp enough", policy=busy.policy)
+    with busy.sessions() as session:
         report = summarise(session, Period(), [Dimension.MODEL])
 
     assert (report["overrides"], report["messages"]["pass"], report["messages"]["retake"]) == (1, 3, 0)

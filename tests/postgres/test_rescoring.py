@@ -9,7 +9,7 @@ from sqlalchemy import text
 from tests.postgres.conftest import Clinic, ScriptedAssessor, scored
 from tests.support.assessor import SimpleAssessor
 from triage.domain.card import Card
-from triage.domain.ids import MessageId, ModelVersionId
+from triage.domain.ids import ModelVersionId
 from triage.domain.messages import ClaimedAttachment
 from triage.domain.photos import AssessedBatch, Failed
 from triage.domain.runs import Run
@@ -20,8 +20,8 @@ from triage.retakes.override import override
 from triage.scoring import rescoring as rescoring_module
 from triage.scoring.drain import DrainLimits, drain
 from triage.scoring.rescoring import PostgresRescoring, _Chunk, start_rescoring
-from triage.storage import messages, outbox, runs, verdicts
 from triage.storage import model_versions as models
+from triage.storage import outbox, runs, verdicts
 from triage.storage.verdicts import Found
 
 LEASE = timedelta(seconds=60)
@@ -132,11 +132,10 @@ def test_flips_are_told_by_day_and_source(
     again = _finish(clinic, model, _start(clinic, model))
 
     places = [("2026-01-02", "ehr", 2), ("2026-01-03", "ehr", 1), ("2026-01-03", "portal", 1)]
-    with clinic.sessions() as session:
-        assert [tuple(row.values()) for row in flips_of(session, run.id)] == [
-            (*place, bad, good) for place, bad, good in zip(places, to_bad, to_good, strict=True)
-        ]
-        assert flips_of(session, again.id) == []  # it has judged nothing
+    assert [tuple(row.values()) for row in flips_of(clinic.sessions, run.id)] == [
+        (*place, bad, good) for place, bad, good in zip(places, to_bad, to_good, strict=True)
+    ]
+    assert flips_of(clinic.sessions, again.id) == []  # it has scored nothing
 
 
 def test_photo_is_scored_once_when_the_run_is_started_again(
@@ -387,9 +386,7 @@ def test_request_stands_when_its_sender_holds_it(clinic: Clinic, make_other: Cal
 def test_request_stands_when_a_person_asked_for_it(clinic: Clinic, make_other: Callable[[float], OtherModel]) -> None:
     clinic.send("m1", "a/0.1")
     clinic.drain()
-    with clinic.sessions.begin() as session:
-        message = MessageId(messages.find_message(session, "m1").id)
-        override(session, message, Outcome.RETAKE, by="nurse-1", reason="another angle", policy=clinic.policy)
+    override(clinic.sessions, "m1", Outcome.RETAKE, by="nurse-1", reason="another angle", policy=clinic.policy)
     model = make_other(0.9)
 
     _finish(clinic, model, _start(clinic, model))

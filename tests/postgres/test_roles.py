@@ -12,10 +12,10 @@ from sqlalchemy.exc import DBAPIError
 
 from tests.postgres.conftest import Clinic, clinic, make_clinic
 from tests.unit.worker.cli.conftest import Result, environment, triage
-from triage.domain.ids import MessageId, new_id
+from triage.domain.ids import new_id
 from triage.domain.states import Outcome
 from triage.retakes.override import override
-from triage.storage import audit, messages, outbox, roles
+from triage.storage import audit, outbox, roles
 from triage.storage.database import Sessions, create_database_engine, create_sessions
 from triage.storage.roles import MIGRATOR, REPORT, WORKER, WORKER_MAY
 from triage.storage.tables import Base
@@ -180,8 +180,7 @@ def test_worker_cannot_undo_what_is_done(connect: Callable[[str], Engine], clini
         [request] = outbox.claim(session, limit=9, lease=timedelta(minutes=1), by="ehr")
         assert request.token
         assert outbox.acknowledge(session, request.id, request.token)
-        message = MessageId(messages.find_message(session, "overridden").id)
-        override(session, message, Outcome.RETAKE, by="nurse-1", reason="another angle", policy=clinic.policy)
+    override(clinic.sessions, "overridden", Outcome.RETAKE, by="nurse-1", reason="another angle", policy=clinic.policy)
 
     assert _refused(connect(WORKER), statement) == "23001"
 

@@ -105,7 +105,7 @@ def test_photos_seen_in_the_shadow_are_rescored_once_the_model_is_live(shadowed:
 
     with shadowed.sessions() as session:
         progress = runs.find(session, run.id).progress
-        [flips] = flips_of(session, run.id)
+    [flips] = flips_of(shadowed.sessions, run.id)
     assert (progress["scored"], progress["good_to_bad"], progress["bad_to_good"]) == (3, 1, 1)
     assert (flips["photos"], flips["good_to_bad"], flips["bad_to_good"]) == (3, 1, 1)
     assert shadowed.requests() == [("bad", "withdrawn")]

@@ -75,6 +75,14 @@ class RunStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+class Part(StrEnum):
+    """A part of the deployment whose progress is monitored."""
+
+    SCORING = "scoring"
+    INTAKE = "intake"
+    TRAINING = "training"
+
+
 class FindingKind(StrEnum):
     """What is wrong with a photo, in terms that a patient can act on. Stable: reports rely on these names."""
 

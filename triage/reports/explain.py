@@ -1,4 +1,4 @@
-"""The whole history of one message: what came, what each model said, who decided what, and what was sent."""
+"""The history of one message: its photos, every model's verdicts, all decisions and all retake requests."""
 
 from datetime import datetime
 from typing import Any
@@ -6,16 +6,41 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session, defer
 
+from triage.domain.actors import check_actor
 from triage.domain.card import label_of
 from triage.domain.ids import MessageId
 from triage.domain.photos import Finding
 from triage.replies.tips import finding_json
-from triage.storage import audit
+from triage.storage import audit, messages
+from triage.storage.database import Sessions
 from triage.storage.tables import Attachment, Blob, Decision, Message, ModelVersion, RetakeRequest, Thread, Verdict
 
 
-def explain(session: Session, message_id: MessageId) -> dict[str, Any]:
-    """The history of a message as JSON types. URIs are left out: they may say more than an id.
+def explain(sessions: Sessions, message: str, source: str | None = None, *, by: str) -> dict[str, Any]:
+    """Returns the history of a message and records in the audit trail that it was viewed.
+
+    Args:
+        sessions: of the worker role or the report role, which may append this one kind of audit event.
+        message: the sender's id of the message, or its own id.
+        source: the sender, required if several senders use the same id.
+        by: actor id of the person who views it.
+
+    Returns:
+        As `history`; this view is not part of it.
+
+    Raises:
+        UsageError: the message is unknown or ambiguous, or `by` is malformed.
+    """
+    check_actor(by)
+    with sessions.begin() as session:
+        message_id = MessageId(messages.find_message(session, message, source).id)
+        story = history(session, message_id)
+        audit.record_view(session, message_id, actor=by)
+    return story
+
+
+def history(session: Session, message_id: MessageId) -> dict[str, Any]:
+    """Returns the history of a message as JSON types. URIs are omitted because they may identify a patient.
 
     Returns:
         `{message_id, id, source, thread, role, locale, opted_out, received_at, forgotten_at, outcome, reason,
@@ -27,7 +52,7 @@ def explain(session: Session, message_id: MessageId) -> dict[str, Any]:
     decisions = _chain(session, message_id)
     requests = session.scalars(
         select(RetakeRequest)
-        .options(defer(RetakeRequest.lease_token, raiseload=True))  # whoever only reads may not see it
+        .options(defer(RetakeRequest.lease_token, raiseload=True))  # the report role may not read it
         .where(RetakeRequest.message_id == message_id)
         .order_by(RetakeRequest.id)
     ).all()
@@ -56,7 +81,7 @@ def explain(session: Session, message_id: MessageId) -> dict[str, Any]:
 
 
 def _chain(session: Session, message_id: MessageId) -> list[Decision]:
-    """The decisions of a message in the order in which each superseded the one before."""
+    """Returns the decisions of a message in the order in which each superseded the previous one."""
     decisions = session.scalars(select(Decision).where(Decision.message_id == message_id)).all()
     successor = {decision.supersedes_id: decision for decision in decisions}
     chain: list[Decision] = []

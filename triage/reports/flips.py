@@ -1,4 +1,4 @@
-"""What a rescoring run would have decided otherwise: photos by the day and source of their message."""
+"""Flips: photos whose verdict differs between a rescoring run and the inbox, by day and source."""
 
 from typing import Any
 
@@ -6,16 +6,30 @@ from sqlalchemy import Date, cast, func, select
 from sqlalchemy.orm import Session, aliased
 
 from triage.domain.ids import RunId
-from triage.domain.states import VerdictOrigin
+from triage.domain.states import RunKind, VerdictOrigin
+from triage.errors import UsageError
+from triage.storage import runs
+from triage.storage.database import Sessions
 from triage.storage.tables import Attachment, Message, Verdict
 
 
-def flips_of(session: Session, run_id: RunId) -> list[dict[str, Any]]:
-    """The verdicts of a rescoring run beside those of the inbox, for each day and source, oldest first.
+def flips_of(sessions: Sessions, run_id: RunId) -> list[dict[str, Any]]:
+    """Compares the verdicts of a rescoring run with those of the inbox, by day and source, oldest first.
 
     Returns:
-        `{day, source, photos, good_to_bad, bad_to_good}`; the day is that on which messages were received (UTC).
+        `{day, source, photos, good_to_bad, bad_to_good}` for each day on which messages were received (UTC).
+
+    Raises:
+        UsageError: no run has this id, or it is a training run.
     """
+    with sessions() as session:
+        run = runs.find(session, run_id)
+        if run.kind is not RunKind.RESCORING:
+            raise UsageError("a training run has no flips: name a rescoring run")
+        return _flips(session, run.id)
+
+
+def _flips(session: Session, run_id: RunId) -> list[dict[str, Any]]:
     new, old = aliased(Verdict), aliased(Verdict)
     day = cast(func.timezone("UTC", Message.received_at), Date).label("day")
     rows = session.execute(

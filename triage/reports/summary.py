@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, aliased
 from triage.domain.card import UNTRAINED, label_of
 from triage.domain.ids import first_id
 from triage.domain.states import AttachmentStatus, DecidedBy, Outcome, RetakeStatus, VerdictOrigin
+from triage.storage.database import Sessions
 from triage.storage.tables import PURGED, Attachment, Blob, Decision, Message, ModelVersion, RetakeRequest, Verdict
 
 N_BINS: Final = 10
@@ -46,6 +47,12 @@ class Period:
         looked at.
         """
         return id_column >= first_id(self.since) if self.since else true()
+
+
+def report(sessions: Sessions, period: Period, by: Sequence[Dimension] = ()) -> dict[str, Any]:
+    """Returns the report of a period, as `summarise` does, in a session of its own."""
+    with sessions() as session:
+        return summarise(session, period, by)
 
 
 def summarise(session: Session, period: Period, by: Sequence[Dimension] = ()) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""A person's decision. It outranks every model, now and later."""
+"""Overrides: decisions by a person, which outrank every model from then on."""
+
+from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
@@ -8,29 +10,65 @@ from triage.domain.states import DecidedBy, Outcome, Reason
 from triage.errors import UsageError
 from triage.retakes.policy import RetakePolicy
 from triage.storage import audit, decisions, messages, outbox
+from triage.storage.database import Sessions
 from triage.storage.decisions import NewDecision
 
 
+@dataclass(frozen=True, slots=True)
+class Override:
+    """A person's decision on a message.
+
+    Attributes:
+        message_id: the sender's id of the message.
+    """
+
+    id: DecisionId
+    message_id: str
+    source: str
+    outcome: Outcome
+    actor: str
+
+
 def override(
-    session: Session, message_id: MessageId, outcome: Outcome, *, by: str, reason: str, policy: RetakePolicy
-) -> NewDecision:
-    """Decides a message as a person says, and flags or withdraws its retake request to match.
+    sessions: Sessions,
+    message: str,
+    outcome: Outcome,
+    *,
+    source: str | None = None,
+    by: str,
+    reason: str,
+    policy: RetakePolicy,
+) -> Override:
+    """Decides a message for a person, and flags or withdraws its retake request accordingly.
 
     Args:
-        outcome: `pass` or `retake`. A retake is bound by the patient's opt-out and by the thread's limit of requests;
-            the cooldown is for models and does not bind a person.
-        by: who decides; an opaque staff id.
-        reason: why, in words, kept with the decision and nowhere else.
+        sessions: of the worker role.
+        message: the sender's id of the message, or its own id.
+        outcome: `pass` or `retake`. The patient's opt-out and the limit of requests per thread also bind a person; the
+            cooldown does not.
+        source: the sender, required if several senders use the same id.
+        by: actor id of the person who decides.
+        reason: free text, stored with the decision and nowhere else.
+        policy: holds the limit of requests per thread.
 
     Raises:
-        UsageError: the outcome is another one, `by` is no such id, `reason` is empty, or a retake may
-            not be asked for.
+        UsageError: the message is unknown or ambiguous, the outcome is neither `pass` nor `retake`, `by` is malformed,
+            `reason` is empty, or no retake may be requested.
     """
     if outcome not in {Outcome.PASS, Outcome.RETAKE}:
-        raise UsageError("a person decides `pass` or `retake`")
+        raise UsageError("invalid override: decide `pass` or `retake`")
     if not reason.strip():
-        raise UsageError("an override needs why (--reason)")
+        raise UsageError("an override requires a reason")
     check_actor(by)
+    with sessions.begin() as session:
+        found = messages.find_message(session, message, source)
+        decision = _override(session, MessageId(found.id), outcome, by=by, reason=reason, policy=policy)
+        return Override(decision.id, found.external_id, found.source, outcome, by)
+
+
+def _override(
+    session: Session, message_id: MessageId, outcome: Outcome, *, by: str, reason: str, policy: RetakePolicy
+) -> NewDecision:
     message = messages.lock_with_thread(session, message_id)
     active = bool(outbox.active_among(session, [message_id]))
     if outcome is Outcome.RETAKE and not active:
@@ -68,5 +106,6 @@ def _check_allowed(session: Session, thread_id: ThreadId, policy: RetakePolicy, 
     requests = decisions.load_threads(session, [thread_id]).requests[thread_id]
     if len(requests) >= policy.max_requests_per_thread:
         raise UsageError(
-            f"this thread has had its {policy.max_requests_per_thread} retake requests: contact the patient another way"
+            f"this thread has reached the limit of {policy.max_requests_per_thread} retake requests: "
+            "contact the patient another way"
         )

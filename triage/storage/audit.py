@@ -5,8 +5,7 @@ hashes are computed a second time, from the rows alone.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any, Final
 from uuid import UUID
 
@@ -14,6 +13,7 @@ from sqlalchemy import Text, cast, func, insert, select
 from sqlalchemy.orm import Session
 
 from triage.domain.actors import check_actor
+from triage.domain.audit import Anchor, Flaw, Verification
 from triage.domain.ids import new_id
 from triage.errors import TriageError
 from triage.storage.tables import AuditEvent, AuditHead
@@ -54,35 +54,6 @@ def events_of(session: Session, *subject_ids: UUID) -> list[AuditEvent]:
     return list(
         session.scalars(select(AuditEvent).where(AuditEvent.subject_id.in_(subject_ids)).order_by(AuditEvent.position))
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Anchor:
-    """A place in the chain, as it was noted somewhere else: the hash of the event at a position."""
-
-    position: int
-    hash: str
-
-
-@dataclass(frozen=True, slots=True)
-class Flaw:
-    """What is wrong with the chain at a position.
-
-    Its `kind` is `changed`, `missing`, `reordered`, `cut_off` or `replaced`; `headless` where the head itself is gone.
-    """
-
-    position: int
-    kind: str
-    event_id: UUID | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """What became of a verification: how many events were read, the last of them, and what is wrong."""
-
-    events: int
-    head: Anchor
-    flaws: Sequence[Flaw]
 
 
 def head(session: Session) -> Anchor:

@@ -12,8 +12,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from triage.domain.ids import first_id
-from triage.domain.states import RetakeStatus, RunKind, RunStatus, Stage
-from triage.storage.health import Part, stalled
+from triage.domain.states import Part, RetakeStatus, RunKind, RunStatus, Stage
+from triage.storage.health import stalled
 from triage.storage.tables import (
     FRESH,
     LEASED,

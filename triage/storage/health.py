@@ -1,19 +1,12 @@
 """Health by progress: a worker that does nothing while rows wait is not healthy, however alive its process is."""
 
 from datetime import timedelta
-from enum import StrEnum
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from triage.domain.states import RunKind
+from triage.domain.states import Part, RunKind
 from triage.storage.tables import FRESH, LEASED, OPEN_RUN, RETRY, Attachment, Run, Verdict
-
-
-class Part(StrEnum):
-    SCORING = "scoring"
-    INTAKE = "intake"
-    TRAINING = "training"
 
 
 def stalled(session: Session, part: Part, after: timedelta, *, lease: timedelta) -> str | None:

@@ -21,10 +21,10 @@ from triage.domain.states import Outcome, RetakeStatus
 from triage.errors import TriageError, UsageError
 from triage.files.hashing import sha256_of
 from triage.model.starter import STARTER_FOLDER
-from triage.reports.explain import explain
+from triage.reports.explain import history
 from triage.reports.html import render_html
-from triage.reports.summary import Period, summarise
-from triage.storage import outbox
+from triage.reports.summary import Period, report
+from triage.retakes.requests import list_requests
 from triage.storage.database import database_errors
 from worker.cli.messages import wait_until_done
 from worker.cli.output import console, findings_text, outcome_text, percent
@@ -82,9 +82,9 @@ def _run(own: Services, messages: dict[str, list[_Photo]], out: Console) -> None
     if remaining := wait_until_done(own, None, timeout=60 + 30 * n_photos):
         raise TriageError(f"{remaining} photos are still pending: see the logs in {own.settings.embedded.logs}")
     with own.sessions() as session:
-        stories = [explain(session, MessageId(acceptance.id)) for acceptance in accepted]
-        requests = outbox.list_requests(session, status=RetakeStatus.FLAGGED, limit=len(accepted))
-        summary = summarise(session, Period())
+        stories = [history(session, MessageId(acceptance.id)) for acceptance in accepted]
+    requests = list_requests(own.sessions, status=RetakeStatus.FLAGGED, limit=len(accepted))
+    summary = report(own.sessions, Period())
     _show_messages(out, stories[:_MESSAGES_SHOWN], messages)
     if len(stories) > _MESSAGES_SHOWN:
         out.print(f"... and {len(stories) - _MESSAGES_SHOWN} more")
@@ -96,9 +96,9 @@ def _run(own: Services, messages: dict[str, list[_Photo]], out: Console) -> None
     flagged = f"{len(requests)} retake request{'' if len(requests) == 1 else 's'} flagged"
     out.print(flagged + (f": {names}" if requests else ""))
     out.print("the starter model is for trying the product, not for care")
-    report = own.settings.embedded.root / "report.html"
-    report.write_text(render_html(summary), encoding="utf-8")
-    out.print(f"report: {report}")
+    page = own.settings.embedded.root / "report.html"
+    page.write_text(render_html(summary), encoding="utf-8")
+    out.print(f"report: {page}")
 
 
 def _show_messages(out: Console, stories: Sequence[dict[str, Any]], messages: dict[str, list[_Photo]]) -> None:

@@ -12,9 +12,9 @@ from triage.domain.ids import MessageId, new_id
 from triage.domain.messages import Acceptance, IncomingAttachment, IncomingMessage
 from triage.domain.states import Outcome
 from triage.errors import TriageError, UsageError
-from triage.reports import explain as history
-from triage.retakes.override import override as decide_by_person
-from triage.storage import audit, inbox, messages
+from triage.reports.explain import explain as explain_message
+from triage.reports.waiting import count_open_photos, find_message
+from triage.retakes.override import override as override_message
 from worker.cli.options import FiniteRange, by_option
 from worker.cli.output import error_console, findings_text, json_option, outcome_text, print_json, print_table
 from worker.services import Services, services
@@ -85,10 +85,7 @@ def _attachment(path: str, group: str | None) -> IncomingAttachment:
 def wait(message_id: str | None, source: str | None, timeout: float) -> None:
     """Wait until nothing is pending."""
     own = services()
-    message = None
-    if message_id is not None:
-        with own.sessions() as session:
-            message = MessageId(messages.find_message(session, message_id, source).id)
+    message = None if message_id is None else find_message(own.sessions, message_id, source)
     remaining = wait_until_done(own, message, timeout)
     if remaining:
         raise TriageError(f"{remaining} photos are still pending: is a scoring worker up? `triage doctor` says more")
@@ -110,8 +107,7 @@ def wait_until_done(own: Services, message: MessageId | None, timeout: float) ->
     with bar:
         task = bar.add_task("scoring", total=None)
         while True:
-            with own.sessions() as session:
-                remaining = inbox.count_open(session, message)
+            remaining = count_open_photos(own.sessions, message)
             total = max(total or 0, remaining)
             bar.update(task, total=total, completed=total - remaining)
             if not remaining or time.monotonic() > deadline:
@@ -126,10 +122,7 @@ def wait_until_done(own: Services, message: MessageId | None, timeout: float) ->
 @json_option
 def explain(message_id: str, source: str | None, by: str, *, as_json: bool) -> None:
     """Show the whole history of a message; the audit trail notes who has seen it."""
-    with services().sessions.begin() as session:
-        message = messages.find_message(session, message_id, source)
-        story = history.explain(session, MessageId(message.id))
-        audit.record_view(session, message.id, actor=by)
+    story = explain_message(services().sessions, message_id, source, by=by)
     if as_json:
         print_json(story)
         return
@@ -178,18 +171,23 @@ def explain(message_id: str, source: str | None, by: str, *, as_json: bool) -> N
 def override(message_id: str, source: str | None, decision: str, by: str, reason: str, *, as_json: bool) -> None:
     """Decide a message as a person; no model changes that later."""
     own = services()
-    with own.sessions.begin() as session:
-        message = messages.find_message(session, message_id, source)
-        made = decide_by_person(
-            session,
-            MessageId(message.id),
-            Outcome(decision),
-            by=by,
-            reason=reason,
-            policy=own.settings.retake_policy,
-        )
-        name = message.external_id
+    made = override_message(
+        own.sessions,
+        message_id,
+        Outcome(decision),
+        source=source,
+        by=by,
+        reason=reason,
+        policy=own.settings.retake_policy,
+    )
     if as_json:
-        print_json({"message_id": name, "outcome": made.outcome.value, "decided_by": "person", "actor": by})
+        print_json(
+            {
+                "message_id": made.message_id,
+                "outcome": made.outcome.value,
+                "decided_by": "person",
+                "actor": made.actor,
+            }
+        )
     else:
-        click.echo(f"message {name}: {made.outcome.value}, decided by {by}")
+        click.echo(f"message {made.message_id}: {made.outcome.value}, decided by {made.actor}")

@@ -12,7 +12,8 @@ import click
 
 from triage.domain.states import Outcome
 from triage.reports.html import render_html
-from triage.reports.summary import Dimension, Period, summarise
+from triage.reports.summary import Dimension, Period
+from triage.reports.summary import report as report_period
 from worker.cli.output import console, percent, print_table, write_text
 from worker.services import services
 
@@ -37,8 +38,7 @@ _COUNTS = ("total", *(outcome.value for outcome in Outcome), "pending")
 def report(since: datetime | None, until: datetime | None, by: tuple[str, ...], fmt: str, output: Path | None) -> None:
     """Report messages by outcome, the retake rate, scores and what waits."""
     period = _period(since, until)
-    with services().sessions() as session:
-        summary = summarise(session, period, [Dimension(name) for name in by])
+    summary = report_period(services().sessions, period, [Dimension(name) for name in by])
     text = _RENDERERS[fmt](summary)
     if output is None:
         click.echo(text, nl=False)

@@ -9,14 +9,14 @@ from uuid import UUID
 import click
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
+from triage.domain.ids import RunId
 from triage.domain.runs import Run
 from triage.domain.states import RunKind, RunStatus
-from triage.errors import NoLiveModelError, TriageError, UsageError
+from triage.errors import NoLiveModelError, TriageError
 from triage.reports.flips import flips_of
+from triage.runs import cancel_run, find_run, list_runs
 from triage.scoring.rescoring import start_rescoring
-from triage.storage import audit
 from triage.storage import model_versions as registered
-from triage.storage import runs as rows
 from triage.training.config import TrainingConfig
 from triage.training.start import start_training
 from worker.cli.options import POSITIVE, ROWS, SHARE, by_option
@@ -111,20 +111,13 @@ def runs(
         _show_flips(own, run_to_compare, as_json=as_json)
         return
     if run_to_follow is not None:
-        with own.sessions() as session:
-            run = rows.find(session, run_to_follow)
-        _show(own, run, wait=True, as_json=as_json)
+        _show(own, find_run(own.sessions, RunId(run_to_follow)), wait=True, as_json=as_json)
         return
     if run_to_cancel is not None:
-        with own.sessions.begin() as session:
-            run = rows.find(session, run_to_cancel)
-            if not rows.cancel(session, run.id):
-                raise UsageError(f"the run has ended already: it is {run.status.value}")
-            audit.record(session, actor=by, action="run.cancelled", subject_kind="run", subject_id=run.id)
+        run = cancel_run(own.sessions, RunId(run_to_cancel), by=by)
         click.echo(f"run {run.id}: cancelled")
         return
-    with own.sessions() as session:
-        found = rows.list_runs(session, kind=RunKind(kind) if kind else None, limit=limit)
+    found = list_runs(own.sessions, kind=RunKind(kind) if kind else None, limit=limit)
     if as_json:
         print_json([run_json(run) for run in found])
         return
@@ -135,11 +128,7 @@ def runs(
 
 
 def _show_flips(own: Services, run_id: UUID, *, as_json: bool) -> None:
-    with own.sessions() as session:
-        run = rows.find(session, run_id)
-        if run.kind is not RunKind.RESCORING:
-            raise UsageError("a training run has no flips: name a rescoring run")
-        flips = flips_of(session, run.id)
+    flips = flips_of(own.sessions, RunId(run_id))
     if as_json:
         print_json(flips)
         return
@@ -184,8 +173,7 @@ def _follow(own: Services, run: Run) -> Run:
     with Progress(*columns, console=error_console(), transient=True) as bar:
         task = bar.add_task(run.kind.value, total=1.0)
         while True:
-            with own.sessions() as session:
-                run = rows.find(session, run.id)
+            run = find_run(own.sessions, run.id)
             bar.update(task, completed=_share(run), description=f"{run.kind.value} {_describe(run)}")
             if run.status not in _OPEN:
                 return run

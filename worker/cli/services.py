@@ -9,8 +9,9 @@ from typing import NoReturn
 
 import click
 
+from triage.domain.states import Part
 from triage.errors import TriageError, UsageError
-from triage.storage.health import Part, stalled
+from triage.monitoring.health import stalled
 from worker.broker.liveness import Sign
 from worker.cli.options import SECONDS
 from worker.cli.output import json_option, print_json, print_table
@@ -86,8 +87,7 @@ def health(part: str, stall_seconds: float) -> None:
     if part in set(Sign):
         problem = own.pulse.missing(Sign(part), stall_seconds)
     if part in set(Part) and not problem:
-        with own.sessions() as session:
-            problem = stalled(session, Part(part), timedelta(seconds=stall_seconds), lease=own.settings.lease)
+        problem = stalled(own.sessions, Part(part), timedelta(seconds=stall_seconds), lease=own.settings.lease)
     if problem:
         raise TriageError(problem)
     click.echo("healthy")

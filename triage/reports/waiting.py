@@ -1,0 +1,26 @@
+"""How many photos still wait for a result, of one message or of all."""
+
+from triage.domain.ids import MessageId
+from triage.storage import inbox, messages
+from triage.storage.database import Sessions
+
+
+def find_message(sessions: Sessions, message: str, source: str | None = None) -> MessageId:
+    """Returns the id of a message.
+
+    Args:
+        sessions: of any role.
+        message: the sender's id of the message, or its own id.
+        source: the sender, required if several senders use the same id.
+
+    Raises:
+        UsageError: the message is unknown or ambiguous.
+    """
+    with sessions() as session:
+        return MessageId(messages.find_message(session, message, source).id)
+
+
+def count_open_photos(sessions: Sessions, message: MessageId | None = None) -> int:
+    """Returns the number of photos that are pending or in progress."""
+    with sessions() as session:
+        return inbox.count_open(session, message)

@@ -1,0 +1,85 @@
+"""Retake requests as a message system handles them: list, claim, acknowledge, withdraw.
+
+Each function is one transaction and, where it changes a request, records an audit event in it.
+"""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from sqlalchemy.orm import Session
+
+from triage.domain.actors import check_actor
+from triage.domain.ids import LeaseToken, RetakeRequestId
+from triage.domain.messages import RetakeRequest
+from triage.domain.states import RetakeStatus
+from triage.errors import LeaseLostError, UsageError
+from triage.storage import audit, outbox
+from triage.storage.database import Sessions
+
+
+def list_requests(sessions: Sessions, *, status: RetakeStatus | None = None, limit: int) -> list[RetakeRequest]:
+    """Returns retake requests, newest first, optionally of one status only."""
+    with sessions() as session:
+        return outbox.list_requests(session, status=status, limit=limit)
+
+
+def claim(sessions: Sessions, *, limit: int, lease: timedelta, by: str) -> list[RetakeRequest]:
+    """Claims unsent requests, oldest first, for a sender that acknowledges each within the lease.
+
+    A request whose lease has expired can be claimed again by any sender.
+
+    Args:
+        sessions: of the worker role.
+        limit: maximum number of requests.
+        lease: how long the sender holds them.
+        by: id of the sender.
+
+    Returns:
+        The claimed requests with their lease tokens.
+
+    Raises:
+        UsageError: `by` is malformed.
+    """
+    check_actor(by)
+    with sessions.begin() as session:
+        requests = outbox.claim(session, limit=limit, lease=lease, by=by)
+        for request in requests:
+            audit.record(session, actor=by, action="retake.claimed", subject_kind="retake", subject_id=request.id)
+    return requests
+
+
+def acknowledge(sessions: Sessions, request_id: RetakeRequestId, token: LeaseToken, *, by: str) -> RetakeRequest:
+    """Records that a claimed request was sent. Idempotent for the same token.
+
+    Raises:
+        UsageError: `by` is malformed.
+        LeaseLostError: the request was withdrawn or claimed by another sender, or the token or id is wrong.
+    """
+    with sessions.begin() as session:
+        if not outbox.acknowledge(session, request_id, token):
+            raise LeaseLostError(
+                "the token does not hold this request (withdrawn, or claimed by another sender): do not send it"
+            )
+        audit.record(session, actor=by, action="retake.acked", subject_kind="retake", subject_id=request_id)
+        return _find(session, request_id)
+
+
+def withdraw(sessions: Sessions, request_id: RetakeRequestId, *, by: str) -> RetakeRequest:
+    """Withdraws a request that is neither sent nor held by a sender.
+
+    Raises:
+        UsageError: no request has this id, it cannot be withdrawn any more, or `by` is malformed.
+    """
+    with sessions.begin() as session:
+        request = _find(session, request_id)
+        if request_id not in outbox.withdraw(session, [request.message_id], reason="withdrawn_by_person"):
+            raise UsageError(f"the request cannot be withdrawn: it is {request.status.value}")
+        audit.record(session, actor=by, action="retake.withdrawn", subject_kind="retake", subject_id=request_id)
+    return replace(request, status=RetakeStatus.WITHDRAWN, lease_until=None)
+
+
+def _find(session: Session, request_id: RetakeRequestId) -> RetakeRequest:
+    request = outbox.find(session, request_id)
+    if request is None:
+        raise UsageError("no retake request has this id: list the requests and check the id")
+    return request
