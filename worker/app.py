@@ -1,6 +1,6 @@
 """The Celery app. `celery -A worker.app` finds it here; `triage worker` starts it with the right queues.
 
-Each setting below stands against a trap that was measured: see docs/decisions/0002-postgres-is-the-queue.md.
+Each setting below stands against a trap that was measured: see docs/decisions/0002-keep-the-queue-in-postgres.md.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
-"""Prometheus metrics, on a port that is opened only where it is asked for. Labels are states, codes and model names.
+"""Prometheus metrics, on a port that is closed by default. Labels are states, codes and model names.
 
-Two sources (docs/decisions/0041-where-metrics-come-from.md): what stands in the database is read by one exporter,
-`triage metrics`; what a worker measures, such as the seconds of a stage, its one child tells on a port of its own.
+Two sources: the exporter `triage metrics` reads the state in the database, and the child process of a worker serves what
+it measures, such as the seconds per stage. Reasons: docs/decisions/0019-read-metrics-from-the-database.md
 """
 
 import time

@@ -33,7 +33,7 @@ def main() -> None:
     print(f"{len(rows)} samples of {len(originals)} photos are measured", flush=True)
     document = document_of(skin_colour.weights, fit_findings(rows))
     text = json.dumps(document, indent=1)
-    (_ROOT / "triage" / "imaging" / "findings.json").write_text(text + "\n", encoding="utf-8")
+    (_ROOT / "triage" / "findings" / "findings.json").write_text(text + "\n", encoding="utf-8")
     found = tables(Judged(rows, parse_models(document)), originals)
     for name, table in found.items():
         print(f"\n{name}\n{table}")

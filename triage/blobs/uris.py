@@ -1,7 +1,7 @@
 """URIs that a sender passes instead of bytes: which are allowed, and what they point to.
 
 What is read is put together from the parts that were checked, never from the text that came. The traps, each with a
-test: docs/decisions/0040-what-a-uri-may-reach.md
+test: docs/decisions/0018-restrict-uris-to-configured-roots.md
 """
 
 from collections.abc import Iterator, Sequence

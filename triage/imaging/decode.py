@@ -1,6 +1,6 @@
 """Decodes photos to RGB: simple JPEG and PNG files in this process, all other files in a decoder process.
 
-A decoder that crashes or hangs fails one photo only: docs/decisions/0014-decoders-have-their-own-process.md
+A decoder that crashes or hangs fails one photo only: docs/decisions/0014-decode-in-separate-processes.md
 """
 
 from types import TracebackType
