@@ -1,7 +1,7 @@
 """Prometheus metrics, on a port that is closed by default. Labels are states, codes and model names.
 
-Two sources: the exporter `triage metrics` reads the state in the database, and the child process of a worker serves what
-it measures, such as the seconds per stage. Reasons: docs/decisions/0019-read-metrics-from-the-database.md
+Two sources: the exporter `triage metrics` reads the state in the database, and the child process of a worker serves
+what it measures, such as the seconds per stage. Reasons: docs/decisions/0019-read-metrics-from-the-database.md
 """
 
 import time
