@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import kombu.pools
 import numpy as np
 import pytest
 from PIL import Image
@@ -114,10 +113,8 @@ def settings(embedded: EmbeddedState, database: str, tmp_path: Path) -> Settings
 
 @pytest.fixture
 def services(settings: Settings) -> Iterator[Services]:
-    own = Services(settings)
-    yield own
-    kombu.pools.reset()  # connections are pooled by URL, for the whole process
-    own.close()
+    with Services(settings) as services:
+        yield services
 
 
 @pytest.fixture

@@ -1,10 +1,12 @@
 """The Python way in: `enqueue_message(...)`, for message systems that run in the same environment."""
 
 from collections.abc import Sequence
+from functools import cache
 
 from triage.domain.messages import Acceptance, IncomingAttachment, IncomingMessage
 from triage.storage.database import database_errors
-from worker.services import services
+from worker.services import Services
+from worker.settings import load_settings
 
 
 def enqueue_message(
@@ -37,5 +39,11 @@ def enqueue_message(
     """
     message = IncomingMessage(source, message_id, attachments, thread, role, locale, opted_out)
     with database_errors():
-        [acceptance] = services().intake.enqueue([message])
+        [acceptance] = _services().intake.enqueue([message])
     return acceptance
+
+
+@cache
+def _services() -> Services:
+    """Opened by the first call and kept for the caller's process, which calls for each message."""
+    return Services(load_settings())

@@ -1,8 +1,11 @@
-"""The composition root: settings in, services out. One per process, made after the fork and never before."""
+"""The composition root: makes the services of a process or a command from its settings, and closes them."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import cache, cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
+import kombu.pools
 from celery import Celery
 from redis import Redis
 from redis.exceptions import RedisError
@@ -28,14 +31,30 @@ if TYPE_CHECKING:
 
 
 class Services:
-    """Everything that a process needs, each part made when it is first asked for."""
+    """The parts of a process or command, each made on first use. Not safe to share across a fork.
+
+    As a context manager, it closes on exit every part that was made.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes connections and child processes, in the reverse order of their making."""
+        self._stack.close()
 
     @cached_property
     def engine(self) -> Engine:
-        return create_database_engine(self.settings.database_url, pool_size=self.settings.database.pool_size)
+        engine = create_database_engine(self.settings.database_url, pool_size=self.settings.database.pool_size)
+        self._stack.callback(engine.dispose)
+        return engine
 
     @cached_property
     def sessions(self) -> Sessions:
@@ -43,11 +62,15 @@ class Services:
 
     @cached_property
     def celery(self) -> Celery:
-        return create_app(self.settings)
+        celery = create_app(self.settings)
+        self._stack.callback(_close_celery, celery)
+        return celery
 
     @cached_property
     def redis(self) -> Redis:
-        return connect_redis(self.settings)
+        redis = connect_redis(self.settings)
+        self._stack.callback(redis.close)
+        return redis
 
     def redis_answers(self) -> bool:
         """Whether Redis answers a ping."""
@@ -115,19 +138,28 @@ class Services:
 
     @cached_property
     def scoring(self) -> "Scoring":
-        from worker.scoring import Scoring  # torch is imported in the process that scores, and in no other
+        from worker.scoring import Scoring  # deferred: imports torch
 
-        return Scoring(self)
+        scoring = Scoring(self)
+        self._stack.callback(scoring.close)
+        return scoring
 
-    def close(self) -> None:
-        """Gives back what was made: processes and connections. What is asked for later is not made anew."""
-        made = self.__dict__
-        if "scoring" in made:
-            self.scoring.close()
-        if "redis" in made:
-            self.redis.close()
-        if "engine" in made:
-            self.engine.dispose()
+
+@contextmanager
+def open_services() -> Iterator[Services]:
+    """Opens services from the environment's settings for one command, and closes them.
+
+    Raises:
+        UsageError: a setting is malformed.
+    """
+    with Services(load_settings()) as services:
+        yield services
+
+
+def _close_celery(celery: Celery) -> None:
+    """Also closes the connections: kombu pools them for the whole process, so closing the app is not enough."""
+    kombu.pools.reset()
+    celery.close()
 
 
 @cache

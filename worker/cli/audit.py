@@ -6,7 +6,7 @@ from triage.domain.audit import Anchor
 from triage.errors import TriageError
 from triage.monitoring.audit_trail import verify_audit_trail
 from worker.cli.output import json_option, print_json, print_table
-from worker.services import services
+from worker.services import open_services
 
 
 @click.group()
@@ -19,7 +19,8 @@ def audit() -> None:
 @json_option
 def verify(anchor: str | None, *, as_json: bool) -> None:
     """Exit 1 if an event was changed, removed, reordered or cut off. Prints the head: record it elsewhere."""
-    verification = verify_audit_trail(services().sessions, Anchor.parse(anchor) if anchor else None)
+    with open_services() as services:
+        verification = verify_audit_trail(services.sessions, Anchor.parse(anchor) if anchor else None)
     flaws = verification.flaws
     if as_json:
         print_json(

@@ -63,28 +63,27 @@ def demo(photos: Path | None, *, take_all: bool) -> None:
             shutil.rmtree(settings.embedded.blobs, ignore_errors=True)
             settings.embedded.prepare()
         out.print("[green]up[/]  Postgres, Redis, tables")
-        own = Services(settings)
-        with out.status("preparing the model"):
-            label = _live_model(own)
-        out.print(f"[green]up[/]  model: {label}")
-        stack.start_workers(["scoring", "intake"])
-        out.print("[green]up[/]  scoring worker, intake worker with beat")
-        with database_errors():
-            _run(own, messages, out)
-        own.close()
+        with Services(settings) as services:
+            with out.status("preparing the model"):
+                label = _live_model(services)
+            out.print(f"[green]up[/]  model: {label}")
+            stack.start_workers(["scoring", "intake"])
+            out.print("[green]up[/]  scoring worker, intake worker with beat")
+            with database_errors():
+                _run(services, messages, out)
     out.print("\neverything stopped")
 
 
-def _run(own: Services, messages: dict[str, list[_Photo]], out: Console) -> None:
-    accepted = own.intake.enqueue([_incoming(name, photos) for name, photos in messages.items()])
+def _run(services: Services, messages: dict[str, list[_Photo]], out: Console) -> None:
+    accepted = services.intake.enqueue([_incoming(name, photos) for name, photos in messages.items()])
     n_photos = sum(map(len, messages.values()))
     out.print(f"\n{len(accepted)} messages with {n_photos} photos enqueued; waiting for the worker\n")
-    if remaining := wait_until_done(own, None, timeout=60 + 30 * n_photos):
-        raise TriageError(f"{remaining} photos are still pending: see the logs in {own.settings.embedded.logs}")
-    with own.sessions() as session:
+    if remaining := wait_until_done(services, None, timeout=60 + 30 * n_photos):
+        raise TriageError(f"{remaining} photos are still pending: see the logs in {services.settings.embedded.logs}")
+    with services.sessions() as session:
         stories = [history(session, MessageId(acceptance.id)) for acceptance in accepted]
-    requests = list_requests(own.sessions, status=RetakeStatus.FLAGGED, limit=len(accepted))
-    summary = report(own.sessions, Period())
+    requests = list_requests(services.sessions, status=RetakeStatus.FLAGGED, limit=len(accepted))
+    summary = report(services.sessions, Period())
     _show_messages(out, stories[:_MESSAGES_SHOWN], messages)
     if len(stories) > _MESSAGES_SHOWN:
         out.print(f"... and {len(stories) - _MESSAGES_SHOWN} more")
@@ -96,7 +95,7 @@ def _run(own: Services, messages: dict[str, list[_Photo]], out: Console) -> None
     flagged = f"{len(requests)} retake request{'' if len(requests) == 1 else 's'} flagged"
     out.print(flagged + (f": {names}" if requests else ""))
     out.print("the starter model is for trying the product, not for care")
-    page = own.settings.embedded.root / "report.html"
+    page = services.settings.embedded.root / "report.html"
     page.write_text(render_html(summary), encoding="utf-8")
     out.print(f"report: {page}")
 
@@ -135,9 +134,9 @@ def _incoming(name: str, photos: Sequence[_Photo]) -> IncomingMessage:
     return IncomingMessage("demo", name, [IncomingAttachment(data=photo.data) for photo in photos])
 
 
-def _live_model(own: Services) -> str:
-    model = own.registry.add_folder(STARTER_FOLDER, actor="demo")
-    own.registry.promote(model.card.weights_sha256, actor="demo")
+def _live_model(services: Services) -> str:
+    model = services.registry.add_folder(STARTER_FOLDER, actor="demo")
+    services.registry.promote(model.card.weights_sha256, actor="demo")
     return model.card.label
 
 

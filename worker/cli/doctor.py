@@ -7,14 +7,15 @@ from rich.text import Text
 
 from worker.cli.output import json_option, print_json, print_table
 from worker.doctor import examine
-from worker.services import services
+from worker.services import open_services
 
 
 @click.command()
 @json_option
 def doctor(*, as_json: bool) -> None:
     """Check every part of the deployment; exit 1 if something is wrong, 3 if a service does not answer."""
-    checks = examine(services())
+    with open_services() as services:
+        checks = examine(services)
     if as_json:
         print_json([{"name": c.name, "ok": c.ok, "detail": c.detail, "remedy": c.remedy or None} for c in checks])
     else:

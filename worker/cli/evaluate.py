@@ -13,10 +13,11 @@ from triage.model.artifact import read_artifact
 from triage.model.starter import model_folder
 from worker.cli.options import SHARE
 from worker.cli.output import console, json_option, percent, print_json, print_table, write_text
-from worker.services import services
+from worker.services import open_services
 from worker.settings import load_settings
 
 if TYPE_CHECKING:
+    from triage.domain.card import Card
     from triage.evaluation.predict import Predicted
     from triage.evaluation.predictions import Predictions
     from triage.evaluation.report import Mistake
@@ -108,7 +109,8 @@ def evaluate(
             raise UsageError("--compare: good and bad photos are needed")
         document["comparison"] = comparison_json(rows, other, good_votes=document["good_votes"])
     if record:
-        services().registry.record_evaluation(str(model), split or "all", document, actor="evaluation")
+        with open_services() as services:
+            services.registry.record_evaluation(str(model), split or "all", document, actor="evaluation")
     if html is not None:
         write_text(html, _page(document, rows, data, card, mistakes))
     if as_json:
@@ -117,12 +119,17 @@ def evaluate(
         _print(document)
 
 
+def _load_registered(model: str) -> "tuple[Card, bytes]":
+    with open_services() as services:
+        return services.registry.load(model)
+
+
 def _predict(model: str, manifest: Path, split: str | None, *, for_card: bool) -> "Predicted":
     from triage.evaluation.predict import predict_manifest  # deferred: imports torch
     from worker.inference import load_engine  # deferred: imports torch
 
     folder = model_folder(model)
-    card, weights = services().registry.load(model) if for_card or not folder.is_dir() else read_artifact(folder)
+    card, weights = _load_registered(model) if for_card or not folder.is_dir() else read_artifact(folder)
     settings = load_settings()
     return predict_manifest(
         card,

@@ -17,7 +17,7 @@ from triage.reports.waiting import count_open_photos, find_message
 from triage.retakes.override import override as override_message
 from worker.cli.options import FiniteRange, by_option
 from worker.cli.output import error_console, findings_text, json_option, outcome_text, print_json, print_table
-from worker.services import Services, services
+from worker.services import Services, open_services
 
 
 @click.command()
@@ -42,7 +42,8 @@ def enqueue(paths: tuple[str, ...], message_id: str | None, *, as_json: bool, gr
         locale=sender["locale"],
         opted_out=bool(sender["opted_out"]),
     )
-    [acceptance] = services().intake.enqueue([message])
+    with open_services() as services:
+        [acceptance] = services.intake.enqueue([message])
     if as_json:
         print_json(acceptance_json(acceptance))
         return
@@ -84,14 +85,14 @@ def _attachment(path: str, group: str | None) -> IncomingAttachment:
 )
 def wait(message_id: str | None, source: str | None, timeout: float) -> None:
     """Wait until nothing is pending."""
-    own = services()
-    message = None if message_id is None else find_message(own.sessions, message_id, source)
-    remaining = wait_until_done(own, message, timeout)
+    with open_services() as services:
+        message = None if message_id is None else find_message(services.sessions, message_id, source)
+        remaining = wait_until_done(services, message, timeout)
     if remaining:
         raise TriageError(f"{remaining} photos are still pending: is a scoring worker up? `triage doctor` says more")
 
 
-def wait_until_done(own: Services, message: MessageId | None, timeout: float) -> int:
+def wait_until_done(services: Services, message: MessageId | None, timeout: float) -> int:
     """Shows progress on stderr until no photo is pending, or the time is up; returns how many still are."""
     deadline = time.monotonic() + timeout
     total = None
@@ -107,7 +108,7 @@ def wait_until_done(own: Services, message: MessageId | None, timeout: float) ->
     with bar:
         task = bar.add_task("scoring", total=None)
         while True:
-            remaining = count_open_photos(own.sessions, message)
+            remaining = count_open_photos(services.sessions, message)
             total = max(total or 0, remaining)
             bar.update(task, total=total, completed=total - remaining)
             if not remaining or time.monotonic() > deadline:
@@ -122,7 +123,8 @@ def wait_until_done(own: Services, message: MessageId | None, timeout: float) ->
 @json_option
 def explain(message_id: str, source: str | None, by: str, *, as_json: bool) -> None:
     """Show the whole history of a message; the audit trail notes who has seen it."""
-    story = explain_message(services().sessions, message_id, source, by=by)
+    with open_services() as services:
+        story = explain_message(services.sessions, message_id, source, by=by)
     if as_json:
         print_json(story)
         return
@@ -170,16 +172,16 @@ def explain(message_id: str, source: str | None, by: str, *, as_json: bool) -> N
 @json_option
 def override(message_id: str, source: str | None, decision: str, by: str, reason: str, *, as_json: bool) -> None:
     """Decide a message as a person; no model changes that later."""
-    own = services()
-    made = override_message(
-        own.sessions,
-        message_id,
-        Outcome(decision),
-        source=source,
-        by=by,
-        reason=reason,
-        policy=own.settings.retake_policy,
-    )
+    with open_services() as services:
+        made = override_message(
+            services.sessions,
+            message_id,
+            Outcome(decision),
+            source=source,
+            by=by,
+            reason=reason,
+            policy=services.settings.retake_policy,
+        )
     if as_json:
         print_json(
             {

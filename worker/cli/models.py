@@ -11,7 +11,7 @@ from triage.storage import model_versions as rows
 from triage.storage.model_versions import RegisteredModel
 from worker.cli.options import SHARE, by_option
 from worker.cli.output import json_option, print_json, print_table
-from worker.services import services
+from worker.services import open_services
 
 _by = by_option("Who does it")
 
@@ -25,7 +25,7 @@ def models() -> None:
 @json_option
 def list_(*, as_json: bool) -> None:
     """Show all models, newest first."""
-    with services().sessions() as session:
+    with open_services() as services, services.sessions() as session:
         found = rows.list_models(session)
     if as_json:
         print_json([_document(model) for model in found])
@@ -51,7 +51,8 @@ def list_(*, as_json: bool) -> None:
 @json_option
 def add(folder: str, by: str, *, as_json: bool) -> None:
     """Register the model in FOLDER (weights.safetensors and card.json), or `starter`, as a candidate."""
-    _show(services().registry.add_folder(model_folder(folder), actor=by), as_json=as_json)
+    with open_services() as services:
+        _show(services.registry.add_folder(model_folder(folder), actor=by), as_json=as_json)
 
 
 @models.command()
@@ -61,7 +62,8 @@ def add(folder: str, by: str, *, as_json: bool) -> None:
 @json_option
 def promote(name: str, by: str, *, allow_untrained: bool, as_json: bool) -> None:
     """Make a model live, by its NAME or the start of its SHA-256."""
-    _show(services().registry.promote(name, actor=by, allow_untrained=allow_untrained), as_json=as_json)
+    with open_services() as services:
+        _show(services.registry.promote(name, actor=by, allow_untrained=allow_untrained), as_json=as_json)
 
 
 @models.command()
@@ -70,7 +72,8 @@ def promote(name: str, by: str, *, allow_untrained: bool, as_json: bool) -> None
 @json_option
 def shadow(name: str, by: str, *, as_json: bool) -> None:
     """Let a model score live traffic without deciding; `triage report` shows where it disagrees."""
-    _show(services().registry.shadow(name, actor=by), as_json=as_json)
+    with open_services() as services:
+        _show(services.registry.shadow(name, actor=by), as_json=as_json)
 
 
 @models.command()
@@ -78,7 +81,8 @@ def shadow(name: str, by: str, *, as_json: bool) -> None:
 @json_option
 def rollback(by: str, *, as_json: bool) -> None:
     """Make the model live that was live before."""
-    _show(services().registry.rollback(actor=by), as_json=as_json)
+    with open_services() as services:
+        _show(services.registry.rollback(actor=by), as_json=as_json)
 
 
 @models.command()
@@ -87,7 +91,8 @@ def rollback(by: str, *, as_json: bool) -> None:
 @json_option
 def retire(name: str, by: str, *, as_json: bool) -> None:
     """Retire a model that is not live."""
-    _show(services().registry.retire(name, actor=by), as_json=as_json)
+    with open_services() as services:
+        _show(services.registry.retire(name, actor=by), as_json=as_json)
 
 
 @models.command()
@@ -102,23 +107,23 @@ def thresholds(name: str, predictions: Path, column: str, target_ppv: float | No
     from triage.evaluation.photo_counts import FEWEST_GROUPS, thresholds_by_photo_count
     from triage.evaluation.predictions import read_predictions
 
-    own = services()
-    with own.sessions() as session:
-        found = rows.find(session, name)
-    labelled = read_predictions(predictions)
-    if column not in labelled.columns:
-        raise UsageError(f"{predictions}: there is no column {column!r}; name yours with --group")
-    fitted = thresholds_by_photo_count(
-        labelled.scores,
-        labelled.good(found.card.good_votes),
-        labelled.columns[column],
-        target_ppv=target_ppv,
-    )
-    if not fitted:
-        raise UsageError(
-            f"{predictions}: no number of photos has {FEWEST_GROUPS} usable and {FEWEST_GROUPS} unusable messages"
+    with open_services() as services:
+        with services.sessions() as session:
+            found = rows.find(session, name)
+        labelled = read_predictions(predictions)
+        if column not in labelled.columns:
+            raise UsageError(f"{predictions}: there is no column {column!r}; name yours with --group")
+        fitted = thresholds_by_photo_count(
+            labelled.scores,
+            labelled.good(found.card.good_votes),
+            labelled.columns[column],
+            target_ppv=target_ppv,
         )
-    model = own.registry.set_photo_count_thresholds(name, fitted, actor=by)
+        if not fitted:
+            raise UsageError(
+                f"{predictions}: no number of photos has {FEWEST_GROUPS} usable and {FEWEST_GROUPS} unusable messages"
+            )
+        model = services.registry.set_photo_count_thresholds(name, fitted, actor=by)
     if as_json:
         print_json(_document(model) | {"thresholds_by_photo_count": fitted})
     else:
@@ -129,7 +134,7 @@ def thresholds(name: str, predictions: Path, column: str, target_ppv: float | No
 @click.argument("name")
 def card(name: str) -> None:
     """Print a model's card as JSON."""
-    with services().sessions() as session:
+    with open_services() as services, services.sessions() as session:
         print_json(card_json(rows.find(session, name).card))
 
 

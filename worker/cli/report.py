@@ -15,7 +15,7 @@ from triage.reports.html import render_html
 from triage.reports.summary import Dimension, Period
 from triage.reports.summary import report as report_period
 from worker.cli.output import console, percent, print_table, write_text
-from worker.services import services
+from worker.services import open_services
 
 _TIMES = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
 _USUAL_SPAN = timedelta(days=30)
@@ -38,7 +38,8 @@ _COUNTS = ("total", *(outcome.value for outcome in Outcome), "pending")
 def report(since: datetime | None, until: datetime | None, by: tuple[str, ...], fmt: str, output: Path | None) -> None:
     """Report messages by outcome, the retake rate, scores and what waits."""
     period = _period(since, until)
-    summary = report_period(services().sessions, period, [Dimension(name) for name in by])
+    with open_services() as services:
+        summary = report_period(services.sessions, period, [Dimension(name) for name in by])
     text = _RENDERERS[fmt](summary)
     if output is None:
         click.echo(text, nl=False)

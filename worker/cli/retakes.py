@@ -11,7 +11,7 @@ from triage.domain.states import RetakeStatus
 from triage.retakes import requests
 from worker.cli.options import ROWS, SECONDS, by_option
 from worker.cli.output import json_option, print_json, print_table, request_json
-from worker.services import services
+from worker.services import open_services
 
 
 @click.group()
@@ -25,7 +25,8 @@ def retakes() -> None:
 @json_option
 def list_(status: str | None, limit: int, *, as_json: bool) -> None:
     """Show retake requests, newest first."""
-    found = requests.list_requests(services().sessions, status=RetakeStatus(status) if status else None, limit=limit)
+    with open_services() as services:
+        found = requests.list_requests(services.sessions, status=RetakeStatus(status) if status else None, limit=limit)
     if as_json:
         print_json([request_json(request, with_token=False) for request in found])
         return
@@ -42,7 +43,8 @@ def list_(status: str | None, limit: int, *, as_json: bool) -> None:
 @json_option
 def claim(limit: int, lease_seconds: float, by: str, *, as_json: bool) -> None:
     """Claim requests to send, oldest first; acknowledge each with its token before the lease expires."""
-    claimed = requests.claim(services().sessions, limit=limit, lease=timedelta(seconds=lease_seconds), by=by)
+    with open_services() as services:
+        claimed = requests.claim(services.sessions, limit=limit, lease=timedelta(seconds=lease_seconds), by=by)
     if as_json:
         print_json([request_json(request, with_token=True) for request in claimed])
         return
@@ -56,7 +58,8 @@ def claim(limit: int, lease_seconds: float, by: str, *, as_json: bool) -> None:
 @json_option
 def ack(request_id: UUID, token: UUID, by: str, *, as_json: bool) -> None:
     """Acknowledge that a claimed request was sent."""
-    request = requests.acknowledge(services().sessions, RetakeRequestId(request_id), LeaseToken(token), by=by)
+    with open_services() as services:
+        request = requests.acknowledge(services.sessions, RetakeRequestId(request_id), LeaseToken(token), by=by)
     _show(request, as_json=as_json)
 
 
@@ -66,7 +69,8 @@ def ack(request_id: UUID, token: UUID, by: str, *, as_json: bool) -> None:
 @json_option
 def withdraw(request_id: UUID, by: str, *, as_json: bool) -> None:
     """Withdraw a request that is neither sent nor claimed."""
-    _show(requests.withdraw(services().sessions, RetakeRequestId(request_id), by=by), as_json=as_json)
+    with open_services() as services:
+        _show(requests.withdraw(services.sessions, RetakeRequestId(request_id), by=by), as_json=as_json)
 
 
 def _show(request: RetakeRequest, *, as_json: bool) -> None:

@@ -13,7 +13,7 @@ from triage.storage import messages
 from worker.cli.options import DAYS, by_option
 from worker.cli.output import json_option, print_json
 from worker.cli.owner import administration_engine
-from worker.services import services
+from worker.services import open_services
 
 
 @click.command()
@@ -27,16 +27,16 @@ def purge(days: float | None, by: str, *, dry_run: bool, as_json: bool) -> None:
     A photo that waits to be scored is never removed. Without a number of days, only what was forgotten goes, and files
     of the store that no row speaks of. A purge that was killed is taken up by the next.
     """
-    own = services()
-    keep = timedelta(days=days) if days else own.settings.keep_photos
-    retention = Retention(own.sessions, own.blobs, keep=keep)
-    document: dict[str, object] = {"days": keep / timedelta(days=1) if keep else None, "dry_run": dry_run}
-    if dry_run:
-        photos, size = retention.count_due()
-        strays = 0
-    else:
-        purged = retention.purge(actor=by)
-        photos, size, strays = purged.photos, purged.bytes, purged.strays
+    with open_services() as services:
+        keep = timedelta(days=days) if days else services.settings.keep_photos
+        retention = Retention(services.sessions, services.blobs, keep=keep)
+        document: dict[str, object] = {"days": keep / timedelta(days=1) if keep else None, "dry_run": dry_run}
+        if dry_run:
+            photos, size = retention.count_due()
+            strays = 0
+        else:
+            purged = retention.purge(actor=by)
+            photos, size, strays = purged.photos, purged.bytes, purged.strays
     if as_json:
         print_json(document | {"photos": photos, "bytes": size, "strays": strays})
         return
@@ -65,12 +65,13 @@ def forget(message_id: str, source: str | None, by: str, reason: str, folder: Pa
 
 
 def _forget(message_id: str, source: str | None, *, by: str, reason: str, as_json: bool) -> None:
-    own = services()
-    with own.sessions.begin() as session:
-        message = messages.find_message(session, message_id, source)
-        key = message.id
-        forgotten = forget_message(session, MessageId(key), by=by, reason=reason, policy=own.settings.retake_policy)
-    removed = own.retention.remove(actor=by, among=forgotten.blobs) if forgotten.blobs else None
+    with open_services() as services:
+        policy = services.settings.retake_policy
+        with services.sessions.begin() as session:
+            message = messages.find_message(session, message_id, source)
+            key = message.id
+            forgotten = forget_message(session, MessageId(key), by=by, reason=reason, policy=policy)
+        removed = services.retention.remove(actor=by, among=forgotten.blobs) if forgotten.blobs else None
     if as_json:
         print_json(
             {

@@ -21,7 +21,7 @@ from triage.training.config import TrainingConfig
 from triage.training.start import start_training
 from worker.cli.options import POSITIVE, ROWS, SHARE, by_option
 from worker.cli.output import error_console, json_option, print_json, print_table
-from worker.services import Services, services
+from worker.services import Services, open_services
 
 _DEFAULTS = TrainingConfig()
 _OPEN = {RunStatus.PENDING, RunStatus.RUNNING}
@@ -35,14 +35,14 @@ _OPEN = {RunStatus.PENDING, RunStatus.RUNNING}
 @json_option
 def rescore(name: str | None, since: datetime | None, limit: int | None, *, wait: bool, as_json: bool) -> None:
     """Score what a model has not scored yet. It decides and sends nothing; the inbox goes first."""
-    own = services()
-    with own.sessions.begin() as session:
-        model = registered.find(session, name) if name else registered.live(session)
-        if model is None:
-            raise NoLiveModelError("no model is live: promote one, or name one with --model")
-        run, _ = start_rescoring(session, model.id, since=since.replace(tzinfo=UTC) if since else None, limit=limit)
-    own.wake_ups.inbox()
-    _show(own, run, wait=wait, as_json=as_json)
+    with open_services() as services:
+        with services.sessions.begin() as session:
+            model = registered.find(session, name) if name else registered.live(session)
+            if model is None:
+                raise NoLiveModelError("no model is live: promote one, or name one with --model")
+            run, _ = start_rescoring(session, model.id, since=since.replace(tzinfo=UTC) if since else None, limit=limit)
+        services.wake_ups.inbox()
+        _show(services, run, wait=wait, as_json=as_json)
 
 
 @click.command()
@@ -81,10 +81,10 @@ def rescore(name: str | None, since: datetime | None, limit: int | None, *, wait
 @json_option
 def train(manifest: Path, name: str, init: str, by: str, *, wait: bool, as_json: bool, **settings: Any) -> None:
     """Train a model on reviewers' votes; it becomes a candidate. A manifest without splits is split 75/10/15."""
-    own = services()
-    run, _ = start_training(own.sessions, manifest=manifest, name=name, init=init, settings=settings, actor=by)
-    own.wake_ups.training()
-    _show(own, run, wait=wait, as_json=as_json)
+    with open_services() as services:
+        run, _ = start_training(services.sessions, manifest=manifest, name=name, init=init, settings=settings, actor=by)
+        services.wake_ups.training()
+        _show(services, run, wait=wait, as_json=as_json)
 
 
 @click.command()
@@ -106,29 +106,29 @@ def runs(
     as_json: bool,
 ) -> None:
     """Show training and rescoring runs, newest first."""
-    own = services()
-    if run_to_compare is not None:
-        _show_flips(own, run_to_compare, as_json=as_json)
-        return
-    if run_to_follow is not None:
-        _show(own, find_run(own.sessions, RunId(run_to_follow)), wait=True, as_json=as_json)
-        return
-    if run_to_cancel is not None:
-        run = cancel_run(own.sessions, RunId(run_to_cancel), by=by)
-        click.echo(f"run {run.id}: cancelled")
-        return
-    found = list_runs(own.sessions, kind=RunKind(kind) if kind else None, limit=limit)
-    if as_json:
-        print_json([run_json(run) for run in found])
-        return
-    print_table(
-        ("run", "kind", "status", "progress", "created"),
-        ((r.id, r.kind, r.status, _describe(r), f"{r.created_at:%Y-%m-%d %H:%M}") for r in found),
-    )
+    with open_services() as services:
+        if run_to_compare is not None:
+            _show_flips(services, run_to_compare, as_json=as_json)
+            return
+        if run_to_follow is not None:
+            _show(services, find_run(services.sessions, RunId(run_to_follow)), wait=True, as_json=as_json)
+            return
+        if run_to_cancel is not None:
+            run = cancel_run(services.sessions, RunId(run_to_cancel), by=by)
+            click.echo(f"run {run.id}: cancelled")
+            return
+        found = list_runs(services.sessions, kind=RunKind(kind) if kind else None, limit=limit)
+        if as_json:
+            print_json([run_json(run) for run in found])
+            return
+        print_table(
+            ("run", "kind", "status", "progress", "created"),
+            ((r.id, r.kind, r.status, _describe(r), f"{r.created_at:%Y-%m-%d %H:%M}") for r in found),
+        )
 
 
-def _show_flips(own: Services, run_id: UUID, *, as_json: bool) -> None:
-    flips = flips_of(own.sessions, RunId(run_id))
+def _show_flips(services: Services, run_id: UUID, *, as_json: bool) -> None:
+    flips = flips_of(services.sessions, RunId(run_id))
     if as_json:
         print_json(flips)
         return
@@ -153,9 +153,9 @@ def run_json(run: Run) -> dict[str, Any]:
     }
 
 
-def _show(own: Services, run: Run, *, wait: bool, as_json: bool) -> None:
+def _show(services: Services, run: Run, *, wait: bool, as_json: bool) -> None:
     if wait:
-        run = _follow(own, run)
+        run = _follow(services, run)
     if as_json:
         print_json(run_json(run))
     else:
@@ -166,14 +166,14 @@ def _show(own: Services, run: Run, *, wait: bool, as_json: bool) -> None:
         raise TriageError("the run was cancelled")
 
 
-def _follow(own: Services, run: Run) -> Run:
+def _follow(services: Services, run: Run) -> Run:
     columns: list[ProgressColumn] = [TextColumn("{task.description}"), BarColumn()]
     if run.kind is RunKind.RESCORING:
         columns.append(TimeRemainingColumn())
     with Progress(*columns, console=error_console(), transient=True) as bar:
         task = bar.add_task(run.kind.value, total=1.0)
         while True:
-            run = find_run(own.sessions, run.id)
+            run = find_run(services.sessions, run.id)
             bar.update(task, completed=_share(run), description=f"{run.kind.value} {_describe(run)}")
             if run.status not in _OPEN:
                 return run

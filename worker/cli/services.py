@@ -18,7 +18,7 @@ from worker.cli.output import json_option, print_json, print_table
 from worker.commands import beat_command, celery_command
 from worker.embedded.stack import EmbeddedStack
 from worker.queues import WORKERS
-from worker.services import services
+from worker.services import open_services
 from worker.settings import Settings, load_settings
 
 
@@ -82,12 +82,14 @@ def beat() -> NoReturn:
 @click.option("--stall-seconds", type=SECONDS, default=120, show_default=True)
 def health(part: str, stall_seconds: float) -> None:
     """Exit 1 if a part stands still while there is work for it."""
-    own = services()
-    problem = None
-    if part in set(Sign):
-        problem = own.pulse.missing(Sign(part), stall_seconds)
-    if part in set(Part) and not problem:
-        problem = stalled(own.sessions, Part(part), timedelta(seconds=stall_seconds), lease=own.settings.lease)
+    with open_services() as services:
+        problem = None
+        if part in set(Sign):
+            problem = services.pulse.missing(Sign(part), stall_seconds)
+        if part in set(Part) and not problem:
+            problem = stalled(
+                services.sessions, Part(part), timedelta(seconds=stall_seconds), lease=services.settings.lease
+            )
     if problem:
         raise TriageError(problem)
     click.echo("healthy")
@@ -103,12 +105,15 @@ def metrics(host: str, port: int, stall_seconds: float) -> None:
 
     ending = {signal.SIGINT, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, ending)  # before any thread: whoever is not blocked would be ended by it
-    own = services()
-    collector = DatabaseCollector(
-        own.sessions, own.redis_answers, lease=own.settings.lease, stall=timedelta(seconds=stall_seconds)
-    )
-    click.echo(f"metrics: http://{host}:{serve(host, port, collector)}/metrics", err=True)
-    signal.sigwait(ending)
+    with open_services() as services:
+        collector = DatabaseCollector(
+            services.sessions,
+            services.redis_answers,
+            lease=services.settings.lease,
+            stall=timedelta(seconds=stall_seconds),
+        )
+        click.echo(f"metrics: http://{host}:{serve(host, port, collector)}/metrics", err=True)
+        signal.sigwait(ending)
 
 
 def _embedded_settings() -> Settings:

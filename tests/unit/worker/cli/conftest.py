@@ -2,16 +2,14 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import kombu.pools
 import pytest
 
 from tests.system.end_to_end.conftest import model_folder
-from worker import services as process
 from worker.cli import main
 from worker.settings import Settings
 
@@ -54,25 +52,15 @@ def environment(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable
 @pytest.fixture
 def triage(
     environment: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Callable[..., Result]]:
-    """Runs a command; services are made anew for each."""
+) -> Callable[..., Result]:
+    """Runs a command in this process."""
 
     def run(*arguments: str | Path) -> Result:
         monkeypatch.setattr(sys, "argv", ["triage", *map(str, arguments)])
-        _forget_services()
         capsys.readouterr()
         with pytest.raises(SystemExit) as exit_:
             main()
         out, err = capsys.readouterr()
         return Result(int(exit_.value.code or 0), out, err)
 
-    yield run
-    _forget_services()
-
-
-def _forget_services() -> None:
-    if process.services.cache_info().currsize:
-        own = process.services()
-        kombu.pools.reset()  # connections are pooled by URL, for the whole process
-        own.close()
-    process.services.cache_clear()
+    return run

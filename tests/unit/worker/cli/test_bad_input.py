@@ -18,7 +18,7 @@ from tests.unit.worker.cli.conftest import Result
 from triage.storage.database import Sessions
 from triage.storage.roles import MIGRATOR
 from worker import doctor
-from worker.services import services
+from worker.services import open_services
 from worker.state_folder import EmbeddedState
 
 Triage: TypeAlias = Callable[..., Result]
@@ -83,7 +83,8 @@ def test_bad_photos_get_their_codes_and_the_good_one_its_score_when_one_message_
     assert triage("models", "promote", "strict").code == DONE
 
     assert triage("enqueue", *paths, "--message-id", "m-1").code == DONE
-    services().scoring.drain()
+    with open_services() as services:
+        services.scoring.drain()
 
     attachments = triage("explain", "m-1", "--json").json["attachments"]
     codes = [code for code, path in bad_files.items() if path.exists()]

@@ -16,7 +16,7 @@ from triage.model.artifact import write_artifact
 from triage.model.network import draw_network
 from triage.model.weights import weights_of
 from worker.cli import _COMMANDS, cli
-from worker.services import services
+from worker.services import open_services
 
 Triage: TypeAlias = Callable[..., Result]
 
@@ -41,7 +41,8 @@ def scored(triage: Triage, model_folder: Path, tmp_path: Path, jpeg: Callable[..
     assert triage("models", "add", model_folder).code == 0
     assert triage("models", "promote", "strict").code == 0
     assert triage("enqueue", tmp_path / "photo.jpg", "--message-id", "m-1", "--source", "ehr").code == 0
-    services().scoring.drain()
+    with open_services() as services:
+        services.scoring.drain()
     assert triage("wait", "--message-id", "m-1", "--timeout", "5").code == 0
     return "m-1"
 

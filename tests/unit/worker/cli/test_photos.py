@@ -10,7 +10,7 @@ import pytest
 from tests.support.photo_files import MAKERS, dicom, encode
 from tests.unit.worker.cli.conftest import Result
 from triage.samples.drawing import Degradation, degrade, draw_skin_photo
-from worker.services import services
+from worker.services import open_services
 
 Triage: TypeAlias = Callable[..., Result]
 
@@ -50,7 +50,8 @@ def test_findings_are_the_same_in_score_and_explain(triage: Triage, model_folder
 
     [row] = triage("score", photo, "--model", model_folder, "--json").json
     triage("enqueue", photo, "--message-id", "m-1")
-    services().scoring.drain()
+    with open_services() as services:
+        services.scoring.drain()
     [attachment] = triage("explain", "m-1", "--json").json["attachments"]
 
     assert (attachment["declared_type"], attachment["media_type"]) == ("image/jpeg", "image/heic")
