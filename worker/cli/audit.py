@@ -5,7 +5,8 @@ import click
 from triage.domain.audit import Anchor
 from triage.errors import TriageError
 from triage.monitoring.audit_trail import verify_audit_trail
-from worker.cli.output import json_option, print_json, print_table
+from worker.cli.output import json_option, print_json
+from worker.cli.tables import print_table
 from worker.services import open_services
 
 

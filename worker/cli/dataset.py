@@ -11,7 +11,8 @@ from triage.dataset.splits import split_photos
 from triage.errors import AttachmentError, TransientError
 from triage.evaluation.description import describe as describe_manifest
 from triage.imaging.limits import ImageLimits
-from worker.cli.output import console, json_option, percent, print_json, print_table
+from worker.cli.output import json_option, percent, print_json
+from worker.cli.tables import print_table
 from worker.settings import load_settings
 
 _output = click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True)
@@ -90,8 +91,7 @@ def _unreadable(manifest: Manifest, limits: ImageLimits) -> list[tuple[int, str]
 
 
 def _print(document: dict[str, Any]) -> None:
-    out = console()
-    out.print(f"{document['n']} photos, {document['n_good']} good ({document['good_votes']} or more votes)\n")
+    click.echo(f"{document['n']} photos, {document['n_good']} good ({document['good_votes']} or more votes)\n")
     splits = document["by_split"]
     rows: list[tuple[object, ...]] = [
         (f"votes {number}", *(table["votes"][number] for table in splits.values()))
@@ -105,7 +105,7 @@ def _print(document: dict[str, Any]) -> None:
     rows += [(f"source {name}", *(table["sources"].get(name, 0) for table in splits.values())) for name in sources]
     print_table(("", *splits), rows)
     if document["reviewers"]:
-        out.print()
+        click.echo()
         print_table(
             ("reviewer", "photos", "good", "share", "with the others' majority"),
             (
@@ -114,10 +114,10 @@ def _print(document: dict[str, Any]) -> None:
             ),
         )
         agreement = document["agreement"]
-        out.print(f"\nKrippendorff's alpha {_number(agreement['krippendorff_alpha'])}")
-        out.print(f"unanimous {percent(agreement['unanimous_share'])}")
+        click.echo(f"\nKrippendorff's alpha {_number(agreement['krippendorff_alpha'])}")
+        click.echo(f"unanimous {percent(agreement['unanimous_share'])}")
         for pair in agreement["kappa"]:
-            out.print(f"kappa of {' and '.join(pair['reviewers'])} {_number(pair['kappa'])}")
+            click.echo(f"kappa of {' and '.join(pair['reviewers'])} {_number(pair['kappa'])}")
 
 
 def _number(value: float | None) -> str:

@@ -11,9 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from triage.domain.ids import MessageId
 from triage.domain.messages import IncomingAttachment, IncomingMessage
@@ -27,7 +24,8 @@ from triage.reports.summary import Period, report
 from triage.retakes.requests import list_requests
 from triage.storage.database import database_errors
 from worker.cli.messages import wait_until_done
-from worker.cli.output import console, findings_text, outcome_text, percent
+from worker.cli.output import findings_text, outcome_text, percent
+from worker.cli.tables import Column, Screen, Styled, print_table
 from worker.embedded.stack import EmbeddedStack
 from worker.services import Services
 from worker.settings import BlobSettings, DatabaseSettings, ModelSettings, RedisSettings, Settings
@@ -53,81 +51,81 @@ def demo(photos: Path | None, *, take_all: bool) -> None:
     """
     messages = _own_messages(photos, take_all=take_all) if photos else _drawn_messages()
     settings = _demo_settings()
-    out = console()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped from outside as by Ctrl-C: in order
     with EmbeddedStack(settings.embedded, _worker_environment()) as stack:
-        with out.status("starting Postgres and Redis"):
-            stack.start_services()
-            stack.recreate_database()
-            stack.migrate()
-            shutil.rmtree(settings.embedded.blobs, ignore_errors=True)
-            settings.embedded.prepare()
-        out.print("[green]up[/]  Postgres, Redis, tables")
+        stack.start_services()
+        stack.recreate_database()
+        stack.migrate()
+        shutil.rmtree(settings.embedded.blobs, ignore_errors=True)
+        settings.embedded.prepare()
+        _print_up("Postgres, Redis, tables")
         with Services(settings) as services:
-            with out.status("preparing the model"):
-                label = _live_model(services)
-            out.print(f"[green]up[/]  model: {label}")
+            _print_up(f"model: {_live_model(services)}")
             stack.start_workers(["scoring", "intake"])
-            out.print("[green]up[/]  scoring worker, intake worker with beat")
+            _print_up("scoring worker, intake worker with beat")
             with database_errors():
-                _run(services, messages, out)
-    out.print("\neverything stopped")
+                _run(services, messages)
+    click.echo("\neverything stopped")
 
 
-def _run(services: Services, messages: dict[str, list[_Photo]], out: Console) -> None:
+def _run(services: Services, messages: dict[str, list[_Photo]]) -> None:
     accepted = services.intake.enqueue([_incoming(name, photos) for name, photos in messages.items()])
     n_photos = sum(map(len, messages.values()))
-    out.print(f"\n{len(accepted)} messages with {n_photos} photos enqueued; waiting for the worker\n")
+    click.echo(f"\n{len(accepted)} messages with {n_photos} photos enqueued; waiting for the worker\n")
     if remaining := wait_until_done(services, None, timeout=60 + 30 * n_photos):
         raise TriageError(f"{remaining} photos are still pending: see the logs in {services.settings.embedded.logs}")
     with services.sessions() as session:
         stories = [history(session, MessageId(acceptance.id)) for acceptance in accepted]
     requests = list_requests(services.sessions, status=RetakeStatus.FLAGGED, limit=len(accepted))
     summary = report(services.sessions, Period())
-    _show_messages(out, stories[:_MESSAGES_SHOWN], messages)
+    _show_messages(stories[:_MESSAGES_SHOWN], messages)
     if len(stories) > _MESSAGES_SHOWN:
-        out.print(f"... and {len(stories) - _MESSAGES_SHOWN} more")
+        click.echo(f"... and {len(stories) - _MESSAGES_SHOWN} more")
     counts = summary["messages"]
     by_outcome = ", ".join(f"{outcome.replace('_', ' ')} {counts[outcome]}" for outcome in Outcome)
-    out.print(f"\n{counts['total']} messages: {by_outcome}; retake rate {percent(counts['retake_rate'])}")
+    click.echo(f"\n{counts['total']} messages: {by_outcome}; retake rate {percent(counts['retake_rate'])}")
     asked = {request.message for request in requests}
     names = ", ".join([name for name in messages if name in asked][:_MESSAGES_SHOWN])
     flagged = f"{len(requests)} retake request{'' if len(requests) == 1 else 's'} flagged"
-    out.print(flagged + (f": {names}" if requests else ""))
-    out.print("the starter model is for trying the product, not for care")
+    click.echo(flagged + (f": {names}" if requests else ""))
+    click.echo("the starter model is for trying the product, not for care")
     page = services.settings.embedded.root / "report.html"
     page.write_text(render_html(summary), encoding="utf-8")
-    out.print(f"report: {page}")
+    click.echo(f"report: {page}")
 
 
-def _show_messages(out: Console, stories: Sequence[dict[str, Any]], messages: dict[str, list[_Photo]]) -> None:
-    table = Table(
-        "message",
-        "outcome",
-        "photo",
-        "score",
-        "grade",
-        "findings",
-        "model",
-        box=None,
-        header_style="bold",
-        pad_edge=False,
-    )
+def _print_up(part: str) -> None:
+    click.echo(f"{Screen.of_stdout().paint(Styled('up', 'green'))}  {part}")
+
+
+def _show_messages(stories: Sequence[dict[str, Any]], messages: dict[str, list[_Photo]]) -> None:
+    rows: list[Sequence[object]] = []
     for story in stories:
         names = {sha256_of(photo.data): photo.name for photo in messages[story["message_id"]]}
         for index, attachment in enumerate(story["attachments"]):
             verdict = next(iter(attachment["verdicts"]), None)
-            score = Text(f"{verdict['score']:.3f}", "green" if verdict["acceptable"] else "red") if verdict else None
-            table.add_row(
-                Text(story["message_id"]) if index == 0 else None,
-                outcome_text(story["outcome"]) if index == 0 else None,
-                Text(names[attachment["sha256"]]),
-                score or Text(attachment["error_code"] or attachment["status"], "magenta"),
-                str(verdict["grade"]) if verdict else None,
-                findings_text(verdict["findings"], acceptable=verdict["acceptable"]) if verdict else None,
-                verdict["model"] if verdict else None,
+            score = Styled(f"{verdict['score']:.3f}", "green" if verdict["acceptable"] else "red") if verdict else None
+            rows.append(
+                (
+                    story["message_id"] if index == 0 else None,
+                    outcome_text(story["outcome"]) if index == 0 else None,
+                    names[attachment["sha256"]],
+                    score or Styled(attachment["error_code"] or attachment["status"], "magenta"),
+                    verdict["grade"] if verdict else None,
+                    findings_text(verdict["findings"], acceptable=verdict["acceptable"]) if verdict else None,
+                    verdict["model"] if verdict else None,
+                )
             )
-    out.print(table)
+    columns = (
+        "message",
+        "outcome",
+        "photo",
+        "score",
+        Column("grade", 2),
+        Column("findings", 1, wrap=True),
+        Column("model", 3),
+    )
+    print_table(columns, rows)
 
 
 def _incoming(name: str, photos: Sequence[_Photo]) -> IncomingMessage:

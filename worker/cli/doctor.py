@@ -3,9 +3,9 @@
 import sys
 
 import click
-from rich.text import Text
 
-from worker.cli.output import json_option, print_json, print_table
+from worker.cli.output import json_option, print_json
+from worker.cli.tables import Column, Styled, print_table
 from worker.doctor import examine
 from worker.services import open_services
 
@@ -20,8 +20,11 @@ def doctor(*, as_json: bool) -> None:
         print_json([{"name": c.name, "ok": c.ok, "detail": c.detail, "remedy": c.remedy or None} for c in checks])
     else:
         print_table(
-            ("check", "", "detail", "what to do"),
-            ((c.name, Text("ok", "green") if c.ok else Text("WRONG", "bold red"), c.detail, c.remedy) for c in checks),
+            ("check", "", Column("detail", wrap=True), Column("what to do", wrap=True)),
+            (
+                (c.name, Styled("ok", "green") if c.ok else Styled("WRONG", "red", bold=True), c.detail, c.remedy)
+                for c in checks
+            ),
         )
     if any(check.unreachable for check in checks):
         sys.exit(3)

@@ -12,7 +12,8 @@ from triage.errors import UsageError
 from triage.model.artifact import read_artifact
 from triage.model.starter import model_folder
 from worker.cli.options import SHARE
-from worker.cli.output import console, json_option, percent, print_json, print_table, write_text
+from worker.cli.output import json_option, percent, print_json, write_text
+from worker.cli.tables import Column, print_table
 from worker.services import open_services
 from worker.settings import load_settings
 
@@ -171,16 +172,15 @@ def _page(
 
 
 def _print(document: dict[str, Any]) -> None:
-    out = console()
-    out.print(f"{document['n']} photos, {document['n_good']} good, {document['n_bad']} bad")
+    click.echo(f"{document['n']} photos, {document['n_good']} good, {document['n_bad']} bad")
     if document["auc"] is not None:
         intervals = ", ".join(
             f"{name.replace('_', '-')} {low:.3f} to {high:.3f}" for name, (low, high) in document["auc_ci"].items()
         )
-        out.print(f"AUC {document['auc']:.3f} ({intervals})")
-    out.print(f"threshold {document['threshold']:.4f}, {document['threshold_chosen_by']}\n")
+        click.echo(f"AUC {document['auc']:.3f} ({intervals})")
+    click.echo(f"threshold {document['threshold']:.4f}, {document['threshold_chosen_by']}\n")
     print_table(
-        ("", "value", "95 % interval", ""),
+        ("", "value", "95 % interval", Column("of", wrap=True)),
         (
             (name.replace("_", " "), percent(document[name]), _span(document["intervals"][name]), meaning)
             for name, meaning in _RATES.items()
@@ -188,23 +188,32 @@ def _print(document: dict[str, Any]) -> None:
     )
     calibration = document["calibration"]
     if calibration["slope"] is not None:
-        out.print(f"\ncalibration slope {calibration['slope']:.2f}, intercept {calibration['intercept']:.2f}")
+        click.echo(f"\ncalibration slope {calibration['slope']:.2f}, intercept {calibration['intercept']:.2f}")
     if adjusted := document["prevalence_adjusted"]:
         bayes = adjusted["bayes"]
-        out.print(
+        click.echo(
             f"were {percent(adjusted['good_share'])} good: PPV {percent(bayes['ppv'])}, NPV {percent(bayes['npv'])}"
         )
     if correlation := document["correlation"]:
-        out.print(f"SRCC {correlation['srcc']:.3f}, PLCC {correlation['plcc']:.3f}")
+        click.echo(f"SRCC {correlation['srcc']:.3f}, PLCC {correlation['plcc']:.3f}")
     if comparison := document.get("comparison"):
-        out.print(
+        click.echo(
             f"the other model: AUC {comparison['other_auc']:.3f}, difference {comparison['difference']:+.3f} "
             f"({comparison['interval'][0]:+.3f} to {comparison['interval'][1]:+.3f}), p = {comparison['p_value']:.2g}"
         )
     for column, groups in document["groups"].items():
-        out.print()
+        click.echo()
         print_table(
-            (column, "photos", "good", "AUC", "sensitivity", "specificity", "PPV", "needless"),
+            (
+                column,
+                "photos",
+                Column("good", 2),
+                "AUC",
+                "sensitivity",
+                "specificity",
+                Column("PPV", 1),
+                Column("needless", 3),
+            ),
             (
                 (
                     value or "not given",

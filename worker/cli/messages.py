@@ -1,12 +1,10 @@
 """Commands about messages: `enqueue`, `wait`, `explain`, `override`."""
 
-import sys
 import time
 from mimetypes import guess_type
 from pathlib import Path
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from triage.domain.ids import MessageId, new_id
 from triage.domain.messages import Acceptance, IncomingAttachment, IncomingMessage
@@ -16,7 +14,9 @@ from triage.reports.explain import explain as explain_message
 from triage.reports.waiting import count_open_photos, find_message
 from triage.retakes.override import override as override_message
 from worker.cli.options import FiniteRange, by_option
-from worker.cli.output import error_console, findings_text, json_option, outcome_text, print_json, print_table
+from worker.cli.output import findings_text, json_option, local_time, outcome_text, print_json
+from worker.cli.progress import ProgressLine
+from worker.cli.tables import Column, print_table
 from worker.services import Services, open_services
 
 
@@ -95,22 +95,12 @@ def wait(message_id: str | None, source: str | None, timeout: float) -> None:
 def wait_until_done(services: Services, message: MessageId | None, timeout: float) -> int:
     """Shows progress on stderr until no photo is pending, or the time is up; returns how many still are."""
     deadline = time.monotonic() + timeout
-    total = None
-    bar = Progress(
-        TextColumn("scoring"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=error_console(),
-        transient=True,
-        disable=not sys.stderr.isatty(),
-    )
-    with bar:
-        task = bar.add_task("scoring", total=None)
+    total = 0
+    with ProgressLine() as line:
         while True:
             remaining = count_open_photos(services.sessions, message)
-            total = max(total or 0, remaining)
-            bar.update(task, total=total, completed=total - remaining)
+            total = max(total, remaining)
+            line.show(f"{total - remaining} of {total} photos scored", 1 - remaining / max(1, total))
             if not remaining or time.monotonic() > deadline:
                 return remaining
             time.sleep(0.2)
@@ -128,10 +118,19 @@ def explain(message_id: str, source: str | None, by: str, *, as_json: bool) -> N
     if as_json:
         print_json(story)
         return
-    forgotten = f", forgotten {story['forgotten_at']}" if story["forgotten_at"] else ""
-    click.echo(f"message {story['message_id']} from {story['source']}, received {story['received_at']}{forgotten}")
+    forgotten = f", forgotten {local_time(story['forgotten_at'])}" if story["forgotten_at"] else ""
+    received = local_time(story["received_at"], "seconds")
+    click.echo(f"message {story['message_id']} from {story['source']}, received {received}{forgotten}")
     print_table(
-        ("photo", "status", "score", "threshold", "grade", "findings", "model"),
+        (
+            "photo",
+            "status",
+            "score",
+            Column("threshold", 1),
+            Column("grade", 3),
+            Column("findings", 2, wrap=True),
+            Column("model", 4),
+        ),
         (
             (
                 attachment["attachment_id"],
@@ -147,10 +146,10 @@ def explain(message_id: str, source: str | None, by: str, *, as_json: bool) -> N
         ),
     )
     print_table(
-        ("decided", "outcome", "reason", "by", "note"),
+        ("decided", "outcome", "reason", Column("by", 1), Column("note", 2, wrap=True)),
         (
             (
-                decision["created_at"],
+                local_time(decision["created_at"], "seconds"),
                 outcome_text(decision["outcome"]),
                 decision["reason"],
                 decision["actor"] or decision["model"] or decision["decided_by"],

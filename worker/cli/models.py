@@ -10,7 +10,8 @@ from triage.model.starter import model_folder
 from triage.storage import model_versions as rows
 from triage.storage.model_versions import RegisteredModel
 from worker.cli.options import SHARE, by_option
-from worker.cli.output import json_option, print_json, print_table
+from worker.cli.output import json_option, local_time, print_json
+from worker.cli.tables import Column, print_table
 from worker.services import open_services
 
 _by = by_option("Who does it")
@@ -31,14 +32,14 @@ def list_(*, as_json: bool) -> None:
         print_json([_document(model) for model in found])
         return
     print_table(
-        ("model", "stage", "threshold", "sha256", "created"),
+        ("model", "stage", "threshold", Column("sha256", 1), Column("created", 2)),
         (
             (
                 m.card.label,
                 m.stage,
                 f"{m.card.threshold:.3f}",
                 m.card.weights_sha256[:12],
-                f"{m.card.created_at:%Y-%m-%d}",
+                local_time(m.card.created_at),
             )
             for m in found
         ),

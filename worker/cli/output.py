@@ -1,27 +1,24 @@
-"""How results are shown: one JSON document, or tables for people."""
+"""How results are shown: one JSON document, or text for people. Tables are in `worker.cli.tables`."""
 
 import json
-import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, Final, NoReturn
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from triage.domain.messages import RetakeRequest
 from triage.domain.states import Outcome
 from triage.errors import UsageError
+from worker.cli.tables import Styled
 from worker.logging import configure_logging
 from worker.settings import load_settings
 
-OUTCOME_STYLES = {
+_OUTCOME_COLOURS: Final = {
     Outcome.PASS: "green",
-    Outcome.RETAKE: "bold red",
+    Outcome.RETAKE: "red",
     Outcome.UNCERTAIN: "yellow",
     Outcome.NOT_ASSESSABLE: "magenta",
 }
@@ -29,36 +26,15 @@ OUTCOME_STYLES = {
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
-def console(file: TextIO | None = None) -> Console:
-    return Console(file=file, highlight=False, width=max(100, shutil.get_terminal_size().columns) if file else None)
-
-
-def error_console() -> Console:
-    """For progress, which is not a result."""
-    return Console(stderr=True, highlight=False)
-
-
 def print_json(document: object) -> None:
     click.echo(json.dumps(document, default=_plain, indent=2, ensure_ascii=False))
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, to: Console | None = None) -> None:
-    """Prints a table. A cell that is a `rich.text.Text` keeps its style; in any other, markup is plain text."""
-    to = to or console()
-    table = Table(*columns, box=None, header_style="bold", pad_edge=False)
-    for row in rows:
-        table.add_row(*(cell if isinstance(cell, Text) else Text("" if cell is None else str(cell)) for cell in row))
-    first = table.columns[0]
-    first.overflow = "fold"
-    # an id stays in one piece, to be copied; a long path leaves room for the rest
-    first.no_wrap = max((len(str(cell)) for cell in first.cells), default=0) <= to.width // 2
-    to.print(table)
-
-
 def write_text(path: Path, text: str) -> None:
-    """
+    """Writes a file.
+
     Raises:
-        UsageError: nothing can be written there.
+        UsageError: the path is not writable.
     """
     try:
         path.write_text(text, encoding="utf-8")
@@ -66,27 +42,38 @@ def write_text(path: Path, text: str) -> None:
         raise UsageError(f"{path}: cannot be written to") from error
 
 
-def outcome_text(outcome: str | None) -> Text:
+def outcome_text(outcome: str | None) -> Styled:
     """An outcome in its colour."""
     if outcome is None:
-        return Text("pending", style="dim")
-    return Text(outcome, style=OUTCOME_STYLES[Outcome(outcome)])
+        return Styled("pending", dim=True)
+    return Styled(outcome, _OUTCOME_COLOURS[Outcome(outcome)], bold=outcome == Outcome.RETAKE)
 
 
-def findings_text(findings: Sequence[Mapping[str, Any]], *, acceptable: bool) -> Text:
-    """Why a photo fails, in a few words; for one that passes the same is advice, and dimmed."""
+def findings_text(findings: Sequence[Mapping[str, Any]], *, acceptable: bool) -> Styled:
+    """Why a photo fails, in a few words. The findings of an acceptable photo are advice, and dimmed."""
     words = ", ".join(f"{finding['kind'].replace('_', ' ')} ({finding['level']})" for finding in findings)
     if acceptable:
-        return Text(words, style="dim")
-    return Text(words or "no single cause measured")
+        return Styled(words, dim=True)
+    return Styled(words or "no single cause measured")
 
 
 def percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f} %"
 
 
+def local_time(value: datetime | str, timespec: str = "minutes") -> str:
+    """A time for people: in the local time zone, with the zone's name. JSON has UTC instead.
+
+    Args:
+        value: an aware time, or one in ISO format.
+        timespec: `minutes` or `seconds`.
+    """
+    local = (datetime.fromisoformat(value) if isinstance(value, str) else value).astimezone()
+    return f"{local.replace(tzinfo=None).isoformat(' ', timespec)} {local:%Z}"
+
+
 def request_json(request: RetakeRequest, *, with_token: bool) -> dict[str, Any]:
-    """A retake request as JSON types; the lease token only for the one who claimed it."""
+    """A retake request as JSON types; the lease token only for the sender that claimed the request."""
     document: dict[str, Any] = {
         "id": str(request.id),
         "message_id": request.message,
@@ -104,7 +91,11 @@ def request_json(request: RetakeRequest, *, with_token: bool) -> dict[str, Any]:
 
 
 def configure_from_settings() -> None:
-    """Logs as the settings say. A malformed environment is reported by whoever needs the settings."""
+    """Configures logging from the settings.
+
+    Raises:
+        UsageError: a setting is malformed.
+    """
     settings = load_settings()
     configure_logging(settings.log.level, settings.log.format)
 
@@ -117,6 +108,4 @@ def fail(message: str, code: int) -> NoReturn:
 def _plain(value: object) -> object:
     if isinstance(value, datetime):
         return value.isoformat()
-    if isinstance(value, Path):
-        return str(value)
     return str(value)

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,22 @@ from triage.domain.states import Outcome
 from triage.reports.html import render_html
 from triage.reports.summary import Dimension, Period
 from triage.reports.summary import report as report_period
-from worker.cli.output import console, percent, print_table, write_text
+from worker.cli.output import percent, write_text
+from worker.cli.tables import Column, Screen, format_table
 from worker.services import open_services
 
 _TIMES = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
 _USUAL_SPAN = timedelta(days=30)
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 _COUNTS = ("total", *(outcome.value for outcome in Outcome), "pending")
+_COUNT_COLUMNS: tuple[Column | str, ...] = (
+    "messages",
+    Outcome.PASS.value,
+    Outcome.RETAKE.value,
+    *(Column(name, 1) for name in (Outcome.UNCERTAIN.value, Outcome.NOT_ASSESSABLE.value)),
+    "pending",
+    "retake rate",
+)
 
 
 @click.command()
@@ -40,53 +49,96 @@ def report(since: datetime | None, until: datetime | None, by: tuple[str, ...], 
     period = _period(since, until)
     with open_services() as services:
         summary = report_period(services.sessions, period, [Dimension(name) for name in by])
-    text = _RENDERERS[fmt](summary)
-    if output is None:
-        click.echo(text, nl=False)
-        return
-    write_text(output, text)
+    if output is not None:
+        write_text(output, _RENDERERS[fmt](summary))
+    elif fmt == "table":
+        click.echo(to_table(summary, Screen.of_stdout()), nl=False)
+    else:
+        click.echo(_RENDERERS[fmt](summary), nl=False)
 
 
-def to_table(summary: dict[str, Any]) -> str:
-    """The summary as tables for people."""
-    text = io.StringIO()
-    out = console(text)
-    messages = summary["messages"]
-    ends = [f"{word} {summary[end][:16]} UTC" for word, end in (("from", "since"), ("before", "until")) if summary[end]]
-    out.print(f"messages received {', '.join(ends) or 'at any time'}\n")
-    print_table(
-        ("messages", *_COUNTS[1:], "retake rate"),
-        [(*(messages[name] for name in _COUNTS), percent(messages["retake_rate"]))],
-        to=out,
+def to_table(summary: dict[str, Any], screen: Screen | None = None) -> str:
+    """The summary as tables and sentences for people.
+
+    Args:
+        summary: what `triage.reports.summary.summarise` returns.
+        screen: the terminal; without one, nothing is wrapped or left out.
+    """
+    screen = screen or Screen()
+    return "\n".join(
+        part
+        for part in (
+            _sentence(_period_text(summary), screen),
+            _messages_table(summary, screen),
+            _groups_table(summary, screen),
+            _scores_table(summary, screen),
+            "".join(_sentence(text, screen) for text in _closing_sentences(summary)),
+        )
+        if part
     )
-    if summary["groups"]:
-        out.print()
-        print_table(
-            (*summary["by"], "messages", *_COUNTS[1:], "retake rate"),
-            (
-                (*(g[k] for k in summary["by"]), *(g[name] for name in _COUNTS), percent(g["retake_rate"]))
-                for g in summary["groups"]
-            ),
-            to=out,
+
+
+def _sentence(text: str, screen: Screen) -> str:
+    return "".join(f"{line}\n" for line in screen.lines(text))
+
+
+def _period_text(summary: dict[str, Any]) -> str:
+    ends = [f"{word} {summary[end][:16]} UTC" for word, end in (("from", "since"), ("before", "until")) if summary[end]]
+    return f"messages received {', '.join(ends) or 'at any time'}"
+
+
+def _messages_table(summary: dict[str, Any], screen: Screen) -> str:
+    messages = summary["messages"]
+    row = (*(messages[name] for name in _COUNTS), percent(messages["retake_rate"]))
+    return format_table(_COUNT_COLUMNS, [row], screen)
+
+
+def _groups_table(summary: dict[str, Any], screen: Screen) -> str:
+    if not summary["groups"]:
+        return ""
+    keys = summary["by"]
+    rows = [
+        (*(group[key] for key in keys), *(group[name] for name in _COUNTS), percent(group["retake_rate"]))
+        for group in summary["groups"]
+    ]
+    return format_table((*keys, *_COUNT_COLUMNS), rows, screen)
+
+
+def _scores_table(summary: dict[str, Any], screen: Screen) -> str:
+    rows = [
+        (
+            scores["model"],
+            scores["n"],
+            f"{scores['mean']:.3f}",
+            f"{scores['threshold']:.3f}",
+            percent(scores["acceptable"] / scores["n"]),
+            "".join(_bar(count, max(scores["histogram"])) for count in scores["histogram"]),
         )
-    for scores in summary["scores"]:
-        bars = "".join(_bar(count, max(scores["histogram"])) for count in scores["histogram"])
-        out.print(
-            f"\nscores, model: {scores['model']}   0 {bars} 1   n {scores['n']}, mean {scores['mean']:.3f}, "
-            f"threshold {scores['threshold']:.3f}, acceptable {percent(scores['acceptable'] / scores['n'])}"
-        )
+        for scores in summary["scores"]
+    ]
+    columns: tuple[Column | str, ...] = (
+        "model",
+        "photos",
+        "mean score",
+        "threshold",
+        "acceptable",
+        Column("0 to 1", 1),
+    )
+    return format_table(columns, rows, screen) if rows else ""
+
+
+def _closing_sentences(summary: dict[str, Any]) -> Iterator[str]:
     for shadow in summary["shadows"]:
-        out.print(
+        yield (
             f"in the shadow: {shadow['model']} disagrees on {percent(shadow['disagreement'])} of {shadow['n']} photos "
             f"(good to bad {shadow['good_to_bad']}, bad to good {shadow['bad_to_good']})"
         )
     requests = ", ".join(f"{name} {count}" for name, count in summary["retake_requests"].items())
-    out.print(f"\nretake requests: {requests}")
+    yield f"retake requests: {requests}"
     if summary["errors"]:
-        out.print("not assessable: " + ", ".join(f"{code} {count}" for code, count in summary["errors"].items()))
+        yield "not assessable: " + ", ".join(f"{code} {count}" for code, count in summary["errors"].items())
     if summary["oldest_pending_seconds"] is not None:
-        out.print(f"oldest pending message: {summary['oldest_pending_seconds']:.0f} s")
-    return text.getvalue()
+        yield f"oldest pending message: {summary['oldest_pending_seconds']:.0f} s"
 
 
 def to_csv(summary: dict[str, Any]) -> str:

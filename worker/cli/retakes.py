@@ -10,7 +10,8 @@ from triage.domain.messages import RetakeRequest
 from triage.domain.states import RetakeStatus
 from triage.retakes import requests
 from worker.cli.options import ROWS, SECONDS, by_option
-from worker.cli.output import json_option, print_json, print_table, request_json
+from worker.cli.output import json_option, local_time, print_json, request_json
+from worker.cli.tables import Column, print_table
 from worker.services import open_services
 
 
@@ -31,8 +32,8 @@ def list_(status: str | None, limit: int, *, as_json: bool) -> None:
         print_json([request_json(request, with_token=False) for request in found])
         return
     print_table(
-        ("request", "message", "source", "status", "flagged", "model"),
-        ((r.id, r.message, r.source, r.status, f"{r.created_at:%Y-%m-%d %H:%M}", r.model) for r in found),
+        ("request", "message", "status", Column("flagged", 1), Column("source", 2), Column("model", 3)),
+        ((r.id, r.message, r.status, local_time(r.created_at), r.source, r.model) for r in found),
     )
 
 

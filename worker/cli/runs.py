@@ -7,7 +7,6 @@ from typing import Any
 from uuid import UUID
 
 import click
-from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
 from triage.domain.ids import RunId
 from triage.domain.runs import Run
@@ -20,7 +19,9 @@ from triage.storage import model_versions as registered
 from triage.training.config import TrainingConfig
 from triage.training.start import start_training
 from worker.cli.options import POSITIVE, ROWS, SHARE, by_option
-from worker.cli.output import error_console, json_option, print_json, print_table
+from worker.cli.output import json_option, local_time, print_json
+from worker.cli.progress import ProgressLine
+from worker.cli.tables import Column, print_table
 from worker.services import Services, open_services
 
 _DEFAULTS = TrainingConfig()
@@ -122,8 +123,8 @@ def runs(
             print_json([run_json(run) for run in found])
             return
         print_table(
-            ("run", "kind", "status", "progress", "created"),
-            ((r.id, r.kind, r.status, _describe(r), f"{r.created_at:%Y-%m-%d %H:%M}") for r in found),
+            ("run", "kind", "status", Column("created", 1), Column("progress", 2, wrap=True)),
+            ((r.id, r.kind, r.status, local_time(r.created_at), _describe(r)) for r in found),
         )
 
 
@@ -167,14 +168,10 @@ def _show(services: Services, run: Run, *, wait: bool, as_json: bool) -> None:
 
 
 def _follow(services: Services, run: Run) -> Run:
-    columns: list[ProgressColumn] = [TextColumn("{task.description}"), BarColumn()]
-    if run.kind is RunKind.RESCORING:
-        columns.append(TimeRemainingColumn())
-    with Progress(*columns, console=error_console(), transient=True) as bar:
-        task = bar.add_task(run.kind.value, total=1.0)
+    with ProgressLine() as line:
         while True:
             run = find_run(services.sessions, run.id)
-            bar.update(task, completed=_share(run), description=f"{run.kind.value} {_describe(run)}")
+            line.show(f"{run.kind.value} {_describe(run)}", _share(run))
             if run.status not in _OPEN:
                 return run
             time.sleep(0.5)

@@ -9,7 +9,8 @@ import click
 from triage.errors import AttachmentError, ErrorCode, TransientError
 from triage.model.starter import STARTER, model_folder
 from triage.replies.tips import finding_json
-from worker.cli.output import findings_text, json_option, print_json, print_table
+from worker.cli.output import findings_text, json_option, print_json
+from worker.cli.tables import Column, print_table
 from worker.settings import Settings, load_settings
 
 
@@ -24,7 +25,15 @@ def score(paths: tuple[str, ...], model: str, *, as_json: bool) -> None:
         print_json(rows)
         return
     print_table(
-        ("photo", "outcome", "score", "grade", "acceptable", "findings", "model"),
+        (
+            "photo",
+            Column("outcome", wrap=True),
+            "score",
+            Column("grade", 2),
+            "acceptable",
+            Column("findings", 1, wrap=True),
+            Column("model", 3),
+        ),
         (
             (
                 row["path"],

@@ -14,7 +14,8 @@ from triage.errors import TriageError, UsageError
 from triage.monitoring.health import stalled
 from worker.broker.liveness import Sign
 from worker.cli.options import SECONDS
-from worker.cli.output import json_option, print_json, print_table
+from worker.cli.output import json_option, print_json
+from worker.cli.tables import print_table
 from worker.commands import beat_command, celery_command
 from worker.embedded.stack import EmbeddedStack
 from worker.queues import WORKERS
