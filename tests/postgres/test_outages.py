@@ -1,15 +1,29 @@
-"""What a database does that is away for a moment, or has the tables of another release."""
+"""A database that is unavailable for a moment, or has the schema of another release."""
+
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, text
 
 from tests.postgres.conftest import Clinic, scored
+from tests.support.schema_versions import config_with_next, make_older
 from triage.domain.photos import AssessedBatch
 from triage.errors import DatabaseUnavailableError, TablesOutdatedError
 from triage.scoring.drain import DrainLimits, drain
 from triage.storage import migrate
 from triage.storage.database import Sessions, persist
 from worker.services import Services
+
+
+@pytest.fixture
+def next_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """This process is of the next release, with one migration more than the database has."""
+    config = config_with_next(tmp_path / "next")
+    monkeypatch.setattr(migrate, "alembic_config", lambda engine=None: config)
+    migrate._older_revisions.cache_clear()
+    yield
+    migrate._older_revisions.cache_clear()
 
 
 def test_batch_is_recorded_when_its_connection_was_cut(clinic: Clinic) -> None:
@@ -33,7 +47,7 @@ def test_batch_is_recorded_when_its_connection_was_cut(clinic: Clinic) -> None:
     assert clinic.decisions("m1") == [("pass", "photo_passed")]
 
 
-def test_database_that_stays_away_is_told(clinic: Clinic) -> None:
+def test_error_is_raised_when_the_database_stays_unavailable(clinic: Clinic) -> None:
     def fail() -> None:
         with clinic.sessions.begin() as session:
             session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
@@ -42,9 +56,9 @@ def test_database_that_stays_away_is_told(clinic: Clinic) -> None:
         persist(fail, patience_seconds=0)
 
 
-def test_photos_keep_their_attempts_when_the_tables_are_older_than_the_worker(clinic: Clinic) -> None:
+def test_photos_keep_their_attempts_when_the_schema_is_older_than_the_worker(clinic: Clinic) -> None:
     clinic.send("m1", "a/0.9", "b/0.9")
-    migrate.downgrade(clinic.sessions.kw["bind"], "0001")
+    make_older(clinic.sessions.kw["bind"])
 
     with pytest.raises(TablesOutdatedError):
         drain(clinic.inbox, lambda: clinic.assessor, DrainLimits(photos_per_batch=4, seconds=60))
@@ -52,14 +66,23 @@ def test_photos_keep_their_attempts_when_the_tables_are_older_than_the_worker(cl
     assert clinic.query("SELECT DISTINCT status, attempts FROM attachment") == [("pending", 0)]
 
 
-def test_nothing_is_claimed_when_the_tables_are_older_than_the_worker(services: Services, engine: Engine) -> None:
-    migrate.downgrade(engine, "0001")
+def test_nothing_is_claimed_when_the_schema_has_no_revision(services: Services, engine: Engine) -> None:
+    make_older(engine)
 
     with pytest.raises(TablesOutdatedError):
         services.scoring.drain()
 
 
-def test_tables_of_a_newer_release_will_do(sessions: Sessions) -> None:
+def test_nothing_is_claimed_when_the_worker_has_a_newer_revision_than_the_schema(
+    services: Services, next_release: None
+) -> None:
+    assert not migrate.is_current(services.engine)
+
+    with pytest.raises(TablesOutdatedError):
+        services.scoring.drain()
+
+
+def test_schema_of_a_newer_release_is_accepted(sessions: Sessions) -> None:
     with sessions.begin() as session:
         session.execute(text("UPDATE alembic_version SET version_num = 'newer'"))
         migrate.check_not_behind(session)

@@ -359,9 +359,9 @@ def test_passwords_are_hashed_before_they_leave(
     assert "hunter" not in json.dumps(stored)
 
 
-def test_worker_is_told_when_it_may_not_migrate(triage: Callable[..., Result], engine: Engine) -> None:
+def test_upgrade_is_refused_when_the_worker_role_runs_it(triage: Callable[..., Result], engine: Engine) -> None:
     with engine.begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '0003'"))
+        connection.execute(text("DELETE FROM alembic_version"))
 
     refused = triage("db", "upgrade")
 

@@ -1,4 +1,4 @@
-"""Migrations from code: upgrade, and whether the database is what this release expects."""
+"""Schema migrations from code, and checks of a database against the schema of this release."""
 
 from functools import cache
 from pathlib import Path
@@ -17,11 +17,11 @@ from triage.storage.database import outdated_tables
 _PACKAGE: Final = Path(__file__).resolve().parents[1]
 _INSTALLED: Final = _PACKAGE / "migrations"
 MIGRATIONS: Final = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent / "migrations"
-"""Inside the package where it was installed from a wheel, beside it in a checkout."""
+"""Inside the package when installed from a wheel, next to it in a checkout."""
 
 
 def alembic_config(engine: Engine | None = None) -> Config:
-    """Alembic over this engine, with no file of its own; without one it can read the migrations alone."""
+    """An Alembic configuration without an ini file. Without an engine it can only read the migration scripts."""
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["engine"] = engine
@@ -29,28 +29,33 @@ def alembic_config(engine: Engine | None = None) -> Config:
 
 
 def upgrade(engine: Engine, revision: str = "head") -> None:
-    """Brings the tables to a revision, and each role's rights with them. Two at once wait for each other."""
+    """Upgrades the schema to a revision; at the head, also grants each role its privileges.
+
+    Concurrent upgrades run one after another.
+    """
     command.upgrade(alembic_config(engine), revision)
     if is_current(engine):
         roles.grant(engine)
 
 
 def downgrade(engine: Engine, revision: str) -> None:
-    """Takes the tables back to a revision."""
+    """Downgrades the schema to a revision."""
     command.downgrade(alembic_config(engine), revision)
 
 
 def is_current(engine: Engine) -> bool:
-    """Whether the database has this release's tables."""
+    """Whether the database schema is exactly that of this release."""
     with engine.connect() as connection:
         return MigrationContext.configure(connection).get_current_revision() == head()
 
 
 def check_not_behind(session: Session) -> None:
-    """Refuses tables of an older release. Those of a newer one will do: it only adds to what this one uses.
+    """Rejects the schema of an older release.
+
+    The schema of a newer release is accepted, because its migrations stay compatible with this release.
 
     Raises:
-        TablesOutdatedError: the tables lack what this release needs.
+        TablesOutdatedError: the schema is older than this release requires.
     """
     if session.scalar(text("SELECT version_num FROM alembic_version")) in _older_revisions():
         raise outdated_tables()
@@ -58,7 +63,7 @@ def check_not_behind(session: Session) -> None:
 
 @cache
 def _older_revisions() -> frozenset[str | None]:
-    """Those before this release's; None is a database without any."""
+    """The revisions before the head; None stands for a database without a revision."""
     script = ScriptDirectory.from_config(alembic_config())
     revisions = {revision.revision for revision in script.walk_revisions()}
     return frozenset({None, *revisions} - {script.get_current_head()})

@@ -1,0 +1,539 @@
+"""Initial schema: tables, indexes, functions and triggers.
+
+Privileges are not part of a migration: every upgrade ends by granting them (`triage.storage.roles`).
+"""
+
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+# Tables, in the order in which foreign keys allow creating them. `triage.storage.tables` documents them.
+
+TABLES = {
+    "thread": """
+        id          uuid NOT NULL,
+        source      text NOT NULL,
+        external_id text NOT NULL,
+        archived_at timestamptz,
+        CONSTRAINT pk_thread PRIMARY KEY (id),
+        CONSTRAINT uq_thread__source_external_id UNIQUE (source, external_id)
+    """,
+    "message": """
+        id                  uuid NOT NULL,
+        source              text NOT NULL,
+        external_id         text NOT NULL,
+        thread_id           uuid NOT NULL,
+        role                text NOT NULL,
+        locale              text NOT NULL,
+        opted_out           boolean NOT NULL,
+        received_at         timestamptz NOT NULL DEFAULT clock_timestamp(),
+        current_decision_id uuid,
+        forgotten_at        timestamptz,
+        CONSTRAINT pk_message PRIMARY KEY (id),
+        CONSTRAINT fk_message__thread_id FOREIGN KEY (thread_id) REFERENCES thread (id),
+        CONSTRAINT uq_message__source_external_id UNIQUE (source, external_id)
+    """,
+    "blob": """
+        sha256      text NOT NULL,
+        media_type  text,
+        size_bytes  bigint NOT NULL,
+        created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+        purge_after timestamptz,
+        purged_at   timestamptz,
+        CONSTRAINT pk_blob PRIMARY KEY (sha256)
+    """,
+    "attachment": """
+        id            uuid NOT NULL,
+        message_id    uuid NOT NULL,
+        external_id   text NOT NULL,
+        photo_group   text,
+        declared_type text,
+        media_type    text,
+        sha256        text,
+        uri           text,
+        status        text NOT NULL,
+        attempts      smallint NOT NULL DEFAULT '0',
+        due_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
+        lease_token   uuid,
+        lease_until   timestamptz,
+        error_code    text,
+        created_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+        finished_at   timestamptz,
+        CONSTRAINT pk_attachment PRIMARY KEY (id),
+        CONSTRAINT fk_attachment__message_id FOREIGN KEY (message_id) REFERENCES message (id),
+        CONSTRAINT uq_attachment__message_id_external_id UNIQUE (message_id, external_id),
+        CONSTRAINT ck_attachment__status CHECK (status IN ('pending', 'in_progress', 'scored', 'not_assessable')),
+        CONSTRAINT ck_attachment__has_content CHECK (
+            sha256 IS NOT NULL OR uri IS NOT NULL OR error_code IS NOT NULL OR finished_at IS NOT NULL
+        ),
+        CONSTRAINT ck_attachment__lease CHECK ((status = 'in_progress') = (lease_token IS NOT NULL)),
+        CONSTRAINT ck_attachment__error_code CHECK ((status = 'not_assessable') = (error_code IS NOT NULL))
+    """,
+    "model_version": """
+        id             uuid NOT NULL,
+        name           text NOT NULL,
+        weights_sha256 text NOT NULL,
+        card           jsonb NOT NULL,
+        stage          text NOT NULL,
+        created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+        promoted_at    timestamptz,
+        CONSTRAINT pk_model_version PRIMARY KEY (id),
+        CONSTRAINT uq_model_version__weights_sha256 UNIQUE (weights_sha256),
+        CONSTRAINT ck_model_version__stage CHECK (stage IN ('candidate', 'shadow', 'live', 'retired'))
+    """,
+    "run": """
+        id           uuid NOT NULL,
+        kind         text NOT NULL,
+        status       text NOT NULL,
+        parameters   jsonb NOT NULL,
+        progress     jsonb NOT NULL DEFAULT '{}'::jsonb,
+        dedupe_key   text,
+        attempts     smallint NOT NULL DEFAULT '0',
+        lease_token  uuid,
+        lease_until  timestamptz,
+        heartbeat_at timestamptz,
+        error        text,
+        created_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+        started_at   timestamptz,
+        finished_at  timestamptz,
+        CONSTRAINT pk_run PRIMARY KEY (id),
+        CONSTRAINT uq_run__dedupe_key UNIQUE (dedupe_key),
+        CONSTRAINT ck_run__kind CHECK (kind IN ('training', 'rescoring')),
+        CONSTRAINT ck_run__status CHECK (status IN ('pending', 'running', 'done', 'failed', 'cancelled'))
+    """,
+    "verdict": """
+        id               uuid NOT NULL,
+        attachment_id    uuid NOT NULL,
+        model_version_id uuid NOT NULL,
+        run_id           uuid,
+        origin           text NOT NULL,
+        score            double precision NOT NULL,
+        threshold        double precision NOT NULL,
+        acceptable       boolean NOT NULL,
+        grade            smallint NOT NULL,
+        cumulative       double precision[] NOT NULL,
+        patch_scores     double precision[] NOT NULL,
+        findings         jsonb NOT NULL DEFAULT '[]'::jsonb,
+        width            integer NOT NULL,
+        height           integer NOT NULL,
+        n_frames         integer NOT NULL DEFAULT '1',
+        frame            integer NOT NULL DEFAULT '0',
+        created_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+        CONSTRAINT pk_verdict PRIMARY KEY (id),
+        CONSTRAINT fk_verdict__attachment_id FOREIGN KEY (attachment_id) REFERENCES attachment (id),
+        CONSTRAINT fk_verdict__model_version_id FOREIGN KEY (model_version_id) REFERENCES model_version (id),
+        CONSTRAINT fk_verdict__run_id FOREIGN KEY (run_id) REFERENCES run (id),
+        CONSTRAINT uq_verdict__attachment_id_model_version_id UNIQUE (attachment_id, model_version_id),
+        CONSTRAINT ck_verdict__origin CHECK (origin IN ('inbox', 'rescoring', 'shadow'))
+    """,
+    "decision": """
+        id               uuid NOT NULL,
+        message_id       uuid NOT NULL,
+        supersedes_id    uuid,
+        outcome          text NOT NULL,
+        reason           text NOT NULL,
+        decided_by       text NOT NULL,
+        model_version_id uuid,
+        actor            text,
+        note             text,
+        created_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+        CONSTRAINT pk_decision PRIMARY KEY (id),
+        CONSTRAINT fk_decision__message_id FOREIGN KEY (message_id) REFERENCES message (id),
+        CONSTRAINT fk_decision__supersedes_id FOREIGN KEY (supersedes_id) REFERENCES decision (id),
+        CONSTRAINT fk_decision__model_version_id FOREIGN KEY (model_version_id) REFERENCES model_version (id),
+        CONSTRAINT uq_decision__supersedes_id UNIQUE (supersedes_id),
+        CONSTRAINT ck_decision__outcome CHECK (outcome IN ('pass', 'retake', 'uncertain', 'not_assessable')),
+        CONSTRAINT ck_decision__reason CHECK (
+            reason IN (
+                'photo_passed', 'no_photo_passed', 'near_threshold', 'unreadable_photo', 'no_readable_photo',
+                'request_limit', 'cooldown', 'identical_resend', 'opted_out', 'override'
+            )
+        ),
+        CONSTRAINT ck_decision__decided_by CHECK (decided_by IN ('model', 'rescoring', 'person')),
+        CONSTRAINT ck_decision__actor CHECK ((decided_by = 'person') = (actor IS NOT NULL))
+    """,
+    "retake_request": """
+        id               uuid NOT NULL,
+        message_id       uuid NOT NULL,
+        thread_id        uuid NOT NULL,
+        decision_id      uuid NOT NULL,
+        status           text NOT NULL,
+        claimed_by       text,
+        lease_token      uuid,
+        lease_until      timestamptz,
+        created_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+        sent_at          timestamptz,
+        withdrawn_at     timestamptz,
+        withdrawn_reason text,
+        CONSTRAINT pk_retake_request PRIMARY KEY (id),
+        CONSTRAINT fk_retake_request__message_id FOREIGN KEY (message_id) REFERENCES message (id),
+        CONSTRAINT fk_retake_request__thread_id FOREIGN KEY (thread_id) REFERENCES thread (id),
+        CONSTRAINT fk_retake_request__decision_id FOREIGN KEY (decision_id) REFERENCES decision (id),
+        CONSTRAINT uq_retake_request__decision_id UNIQUE (decision_id),
+        CONSTRAINT ck_retake_request__status CHECK (status IN ('flagged', 'claimed', 'sent', 'withdrawn')),
+        CONSTRAINT ck_retake_request__lease CHECK ((status = 'claimed') = (lease_until IS NOT NULL))
+    """,
+    "audit_event": """
+        id            uuid NOT NULL,
+        at            timestamptz NOT NULL DEFAULT clock_timestamp(),
+        actor         text NOT NULL,
+        action        text NOT NULL,
+        subject_kind  text NOT NULL,
+        subject_id    uuid NOT NULL,
+        details       jsonb NOT NULL DEFAULT '{}'::jsonb,
+        position      bigint NOT NULL,
+        previous_hash text NOT NULL,
+        hash          text NOT NULL,
+        CONSTRAINT pk_audit_event PRIMARY KEY (id),
+        CONSTRAINT uq_audit_event__position UNIQUE (position)
+    """,
+    "audit_head": """
+        id       smallint NOT NULL DEFAULT '1',
+        position bigint NOT NULL,
+        hash     text NOT NULL,
+        CONSTRAINT pk_audit_head PRIMARY KEY (id),
+        CONSTRAINT ck_audit_head__one_row CHECK (id = 1)
+    """,
+}
+
+# message and decision refer to each other, so one foreign key has to be added after both tables exist.
+CURRENT_DECISION = "fk_message__current_decision_id"
+
+# The hash before the first audit event.
+FIRST_AUDIT_HEAD = "INSERT INTO audit_head (position, hash) VALUES (0, repeat('0', 64))"
+
+# Indexes: name -> (table, columns and predicate, the query that the index serves). The query becomes its comment.
+
+INDEXES = {
+    "ix_message__received_at": ("message", "(received_at)", "reports: messages since a time"),
+    "ix_message__thread_id": ("message", "(thread_id)", "decisions: a thread's earlier photos"),
+    "ix_message__undecided": (
+        "message",
+        "(received_at) WHERE current_decision_id IS NULL",
+        "reports: oldest pending message",
+    ),
+    "ix_message__external_id": ("message", "(external_id)", "commands: a message by its sender's id alone"),
+    "ix_message__current_decision_id": (
+        "message",
+        "(current_decision_id)",
+        "archive: the message whose decision goes",
+    ),
+    "ix_message__forgotten_at": (
+        "message",
+        "(forgotten_at) WHERE forgotten_at IS NOT NULL",
+        "reports: messages forgotten",
+    ),
+    "ix_blob__to_purge": (
+        "blob",
+        "(purge_after) WHERE purge_after IS NOT NULL AND purged_at IS NULL",
+        "retention: blobs whose time is over and whose bytes are there",
+    ),
+    "ix_blob__unmarked": (
+        "blob",
+        "(created_at) WHERE purge_after IS NULL",
+        "retention: the oldest blobs that are kept",
+    ),
+    "ix_blob__purged_at": ("blob", "(purged_at) WHERE purged_at IS NOT NULL", "reports: photos purged"),
+    "ix_attachment__fresh": (
+        "attachment",
+        "(due_at, id) WHERE status = 'pending' AND attempts = 0",
+        "inbox: claim of photos never tried",
+    ),
+    "ix_attachment__retry": (
+        "attachment",
+        "(due_at, id) WHERE status = 'pending' AND attempts > 0",
+        "inbox: claim of one photo that failed before",
+    ),
+    "ix_attachment__lease_until": (
+        "attachment",
+        "(lease_until) WHERE status = 'in_progress'",
+        "inbox: sweep of expired leases",
+    ),
+    "ix_attachment__sha256": ("attachment", "(sha256)", "retention: the attachments that a blob belongs to"),
+    "uq_model_version__live": (
+        "model_version",
+        "(stage) WHERE stage = 'live'",
+        "models: the one live model, and never two",
+    ),
+    "ix_run__open": (
+        "run",
+        "(kind, created_at) WHERE status IN ('pending', 'running')",
+        "runs: the next run to go on with",
+    ),
+    "ix_verdict__created_at": ("verdict", "(created_at)", "reports: scores since a time; health by progress"),
+    "ix_verdict__run_id": ("verdict", "(run_id) WHERE run_id IS NOT NULL", "runs: what a rescoring has judged"),
+    "uq_decision__first": (
+        "decision",
+        "(message_id) WHERE supersedes_id IS NULL",
+        "decisions: a message has one first decision, so one chain and one current decision",
+    ),
+    "ix_decision__message_id": ("decision", "(message_id)", "explain: a message's decisions"),
+    "uq_retake_request__active": (
+        "retake_request",
+        "(message_id) WHERE status <> 'withdrawn'",
+        "outbox: at most one request for a message",
+    ),
+    "ix_retake_request__open": (
+        "retake_request",
+        "(created_at) WHERE status IN ('flagged', 'claimed')",
+        "outbox: claim of requests not yet sent",
+    ),
+    "ix_retake_request__message_id": ("retake_request", "(message_id)", "explain: a message's requests"),
+    "ix_retake_request__thread_id": ("retake_request", "(thread_id)", "decisions: a thread's earlier requests"),
+    "ix_retake_request__status": ("retake_request", "(status, created_at)", "retakes: the newest in a state"),
+    "ix_retake_request__created_at": ("retake_request", "(created_at)", "reports: requests since a time"),
+    "ix_audit_event__subject_id": ("audit_event", "(subject_id)", "explain: what people did to a message"),
+}
+
+# Functions: signature -> definition. The fixed search path keeps objects of other schemas out of them.
+
+FUNCTIONS = {
+    "refuse_change()": """
+RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '% is append-only: a change of mind is a new row', TG_TABLE_NAME
+        USING ERRCODE = 'restrict_violation';
+END
+$$
+""",
+    # A shadow verdict may become one that counts. A verdict may be deleted only by archiving its thread.
+    "keep_verdict()": """
+RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
+DECLARE
+    in_earnest CONSTANT text[] := ARRAY['origin', 'run_id', 'threshold', 'acceptable'];
+BEGIN
+    IF TG_OP = 'UPDATE' AND OLD.origin = 'shadow' AND NEW.origin <> 'shadow'
+       AND to_jsonb(NEW) - in_earnest = to_jsonb(OLD) - in_earnest THEN
+        RETURN NEW;
+    END IF;
+    IF TG_OP = 'DELETE' AND EXISTS (
+        SELECT FROM attachment JOIN message ON message.id = message_id JOIN thread ON thread.id = thread_id
+        WHERE attachment.id = OLD.attachment_id AND archived_at IS NOT NULL
+    ) THEN
+        RETURN OLD;
+    END IF;
+    RAISE EXCEPTION 'verdict is append-only: another verdict is another model''s'
+        USING ERRCODE = 'restrict_violation';
+END
+$$
+""",
+    # Forgetting a message may remove the note of its decisions. Only archiving its thread may delete a decision.
+    "keep_decision()": """
+RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    IF TG_OP = 'UPDATE' AND NEW.note IS NULL AND to_jsonb(NEW) - 'note' = to_jsonb(OLD) - 'note'
+       AND EXISTS (SELECT FROM message WHERE id = OLD.message_id AND forgotten_at IS NOT NULL) THEN
+        RETURN NEW;
+    END IF;
+    IF TG_OP = 'DELETE' AND EXISTS (
+        SELECT FROM message JOIN thread ON thread.id = thread_id
+        WHERE message.id = OLD.message_id AND archived_at IS NOT NULL
+    ) THEN
+        RETURN OLD;
+    END IF;
+    RAISE EXCEPTION 'decision is append-only: a change of mind is a new row'
+        USING ERRCODE = 'restrict_violation';
+END
+$$
+""",
+    # A committed `archived_at` would allow deleting single rows of a live thread, so the commit is rejected.
+    "let_go_whole()": """
+RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM thread WHERE id = NEW.id) THEN
+        RAISE EXCEPTION 'a thread is archived whole or not at all' USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN NULL;
+END
+$$
+""",
+    # A message moves to the next decision of its chain. Only archiving its thread may clear the current decision.
+    "follow_decisions()": """
+RETURNS trigger LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    IF NEW.current_decision_id IS NOT DISTINCT FROM OLD.current_decision_id
+       OR EXISTS (SELECT FROM decision WHERE id = NEW.current_decision_id AND message_id = NEW.id
+                  AND supersedes_id IS NOT DISTINCT FROM OLD.current_decision_id)
+       OR NEW.current_decision_id IS NULL
+          AND EXISTS (SELECT FROM thread WHERE id = NEW.thread_id AND archived_at IS NOT NULL) THEN
+        RETURN NEW;
+    END IF;
+    RAISE EXCEPTION 'a message''s decision is the last of its chain' USING ERRCODE = 'restrict_violation';
+END
+$$
+""",
+    "keep_result()": """
+RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM message WHERE id = NEW.message_id AND forgotten_at IS NOT NULL) THEN
+        RETURN NEW;
+    END IF;
+    RAISE EXCEPTION 'a photo has its result once' USING ERRCODE = 'restrict_violation';
+END
+$$
+""",
+    "keep_request()": """
+RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION 'a retake request is sent or withdrawn for good' USING ERRCODE = 'restrict_violation';
+END
+$$
+""",
+    # Runs at commit. The event must name the decision and belong to the same transaction, not to a savepoint.
+    "leave_trace()": """
+RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM audit_event WHERE subject_id = NEW.message_id AND subject_kind = 'message'
+               AND action = 'message.overridden' AND actor = NEW.actor AND details ->> 'outcome' = NEW.outcome
+               AND details ->> 'decision' = NEW.id::text AND audit_event.xmin = pg_current_xact_id()::xid) THEN
+        RETURN NULL;
+    END IF;
+    RAISE EXCEPTION 'a person''s decision needs its audit event' USING ERRCODE = 'restrict_violation';
+END
+$$
+""",
+    # Each field is encoded as `length:bytes,`, so two different events never have the same encoding.
+    # `triage.storage.audit` computes the same hash in Python.
+    "audit_hash(event audit_event)": """
+RETURNS text LANGUAGE sql STABLE
+SET search_path = pg_catalog, public, pg_temp AS $$
+    SELECT encode(sha256(convert_to(string_agg(octet_length(field) || ':' || field || ',', '' ORDER BY n), 'UTF8')),
+                  'hex')
+    FROM unnest(ARRAY[
+        event.previous_hash, event.position::text, event.id::text,
+        to_char(event.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+        event.actor, event.action, event.subject_kind, event.subject_id::text, event.details::text
+    ]) WITH ORDINALITY AS fields (field, n)
+$$
+""",
+    # The row lock on the head serialises writers until they commit, so the chain never forks.
+    "chain_audit_event()": """
+RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp AS $$
+DECLARE
+    head audit_head;
+BEGIN
+    SELECT * INTO STRICT head FROM audit_head FOR UPDATE;
+    NEW.at := clock_timestamp();
+    IF jsonb_typeof(NEW.details) <> 'object' THEN
+        RAISE EXCEPTION 'an event''s details are an object' USING ERRCODE = 'check_violation';
+    END IF;
+    NEW.details := NEW.details || jsonb_build_object('role', session_user);
+    NEW.position := head.position + 1;
+    NEW.previous_hash := head.hash;
+    NEW.hash := audit_hash(NEW);
+    UPDATE audit_head SET position = NEW.position, hash = NEW.hash;
+    RETURN NEW;
+END
+$$
+""",
+    # SECURITY DEFINER lets a role without INSERT on audit_event record a view, and nothing else.
+    "record_view(event uuid, seen uuid, by_whom text)": """
+RETURNS void LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, public, pg_temp AS $$
+    INSERT INTO audit_event (id, actor, action, subject_kind, subject_id)
+    SELECT event, by_whom, 'message.seen', 'message', id FROM message WHERE id = seen
+$$
+""",
+    # SECURITY DEFINER gives callers this one change, complete and with its audit event.
+    "forget_message(event uuid, forgotten uuid, by_whom text, why text)": """
+RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+DECLARE
+    conversation uuid;
+    photos integer;
+BEGIN
+    UPDATE message SET external_id = 'forgotten:' || id, locale = 'und', forgotten_at = clock_timestamp()
+    WHERE id = forgotten AND forgotten_at IS NULL
+    RETURNING thread_id INTO conversation;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    UPDATE thread SET external_id = 'forgotten:' || id
+    WHERE id = conversation
+      AND NOT EXISTS (SELECT FROM message WHERE thread_id = conversation AND forgotten_at IS NULL);
+    UPDATE attachment
+    SET external_id = 'forgotten:' || id, photo_group = NULL, declared_type = NULL, sha256 = NULL, uri = NULL,
+        status = CASE WHEN status = 'scored' THEN status ELSE 'not_assessable' END,
+        error_code = CASE WHEN status = 'scored' THEN NULL ELSE coalesce(error_code, 'forgotten') END,
+        finished_at = coalesce(finished_at, clock_timestamp()),
+        lease_token = NULL, lease_until = NULL
+    WHERE message_id = forgotten;
+    GET DIAGNOSTICS photos = ROW_COUNT;
+    UPDATE decision SET note = NULL WHERE message_id = forgotten AND note IS NOT NULL;
+    INSERT INTO audit_event (id, actor, action, subject_kind, subject_id, details)
+    VALUES (event, by_whom, 'message.forgotten', 'message', forgotten,
+            jsonb_build_object('reason', why, 'photos', photos));
+END
+$$
+""",
+}
+
+TRIGGERS = """
+-- History is append-only.
+CREATE TRIGGER verdict_append_only BEFORE UPDATE OR DELETE ON verdict
+    FOR EACH ROW EXECUTE FUNCTION keep_verdict();
+CREATE TRIGGER verdict_no_truncate BEFORE TRUNCATE ON verdict
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER decision_append_only BEFORE UPDATE OR DELETE ON decision
+    FOR EACH ROW EXECUTE FUNCTION keep_decision();
+CREATE TRIGGER decision_no_truncate BEFORE TRUNCATE ON decision
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER audit_event_append_only BEFORE UPDATE OR DELETE ON audit_event
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER audit_event_no_truncate BEFORE TRUNCATE ON audit_event
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER audit_head_stays BEFORE DELETE OR TRUNCATE ON audit_head
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+-- Results are final.
+CREATE TRIGGER message_follows_decisions BEFORE UPDATE OF current_decision_id ON message
+    FOR EACH ROW EXECUTE FUNCTION follow_decisions();
+CREATE TRIGGER attachment_keeps_result BEFORE UPDATE OF status, error_code, sha256, finished_at ON attachment
+    FOR EACH ROW WHEN (OLD.status IN ('scored', 'not_assessable')) EXECUTE FUNCTION keep_result();
+CREATE TRIGGER retake_request_is_final BEFORE UPDATE OF status, sent_at, withdrawn_at ON retake_request
+    FOR EACH ROW WHEN (
+        OLD.status IN ('sent', 'withdrawn')
+        AND (NEW.status <> OLD.status
+             OR NEW.sent_at IS DISTINCT FROM OLD.sent_at
+             OR NEW.withdrawn_at IS DISTINCT FROM OLD.withdrawn_at)
+    ) EXECUTE FUNCTION keep_request();
+
+-- Audit events form a chain of hashes, and a person's decision requires one.
+CREATE TRIGGER audit_event_chained BEFORE INSERT ON audit_event
+    FOR EACH ROW EXECUTE FUNCTION chain_audit_event();
+CREATE CONSTRAINT TRIGGER decision_leaves_trace AFTER INSERT ON decision DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW WHEN (NEW.decided_by = 'person') EXECUTE FUNCTION leave_trace();
+
+-- Archiving removes a whole thread.
+CREATE CONSTRAINT TRIGGER thread_let_go_whole AFTER INSERT OR UPDATE OF archived_at ON thread
+    DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW WHEN (NEW.archived_at IS NOT NULL) EXECUTE FUNCTION let_go_whole();
+"""
+
+
+def upgrade() -> None:
+    for table, columns in TABLES.items():
+        op.execute(f"CREATE TABLE {table} ({columns})")
+    op.create_foreign_key(CURRENT_DECISION, "message", "decision", ["current_decision_id"], ["id"])
+    op.execute(FIRST_AUDIT_HEAD)
+    for index, (table, definition, query) in INDEXES.items():
+        unique = "UNIQUE" if index.startswith("uq_") else ""
+        op.execute(f"CREATE {unique} INDEX {index} ON {table} {definition}")
+        op.execute(f"COMMENT ON INDEX {index} IS '{query.replace(chr(39), chr(39) * 2)}'")
+    for signature, definition in FUNCTIONS.items():
+        op.execute(f"CREATE FUNCTION {signature} {definition}")
+    op.execute(TRIGGERS)
+
+
+def downgrade() -> None:
+    for signature in FUNCTIONS:
+        op.execute(f"DROP FUNCTION {signature} CASCADE")  # with its triggers
+    op.drop_constraint(CURRENT_DECISION, "message", type_="foreignkey")
+    for table in reversed(TABLES):
+        op.drop_table(table)
