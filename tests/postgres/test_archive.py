@@ -15,9 +15,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from tests.postgres.conftest import Clinic
-from tests.postgres.test_rescoring import LEASE, OtherModel, make_other
-from tests.unit.worker.cli.conftest import Result, environment, triage
+from tests.support.clinic import Clinic
+from tests.support.command_line import Result
+from tests.support.rescoring import LEASE, OtherModel
 from triage.domain.ids import MessageId, new_id
 from triage.domain.states import Outcome, RunStatus
 from triage.errors import UsageError
@@ -34,8 +34,6 @@ from triage.storage.database import create_database_engine, create_sessions
 from triage.storage.locks import try_lock
 from triage.storage.roles import MIGRATOR, WORKER
 from worker.state_folder import EmbeddedState
-
-__all__ = ["environment", "make_other", "triage"]
 
 TABLES = ("thread", "message", "attachment", "verdict", "decision", "retake_request")
 

@@ -7,15 +7,13 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from tests.unit.worker.cli.conftest import Result, environment, triage
+from tests.support.command_line import Result
 from triage.domain.audit import Anchor
 from triage.domain.ids import new_id
 from triage.errors import TriageError
 from triage.storage import audit, migrate
 from triage.storage.audit import GENESIS
 from triage.storage.database import Sessions
-
-__all__ = ["environment", "triage"]
 
 
 def _append(sessions: Sessions, n: int = 1, **details: object) -> None:

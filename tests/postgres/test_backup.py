@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
-from tests.postgres.conftest import Clinic, clinic, make_clinic
-from tests.system.end_to_end.conftest import eventually
+from tests.support.clinic import Clinic
+from tests.support.deployment import eventually
 from triage.scoring.drain import DrainLimits, drain
 from triage.scoring.inbox import PostgresInbox
 from triage.storage import audit, migrate, roles
@@ -21,8 +21,6 @@ from triage.storage.inbox import RetryRules
 from worker.embedded.postgres import EmbeddedPostgres
 from worker.embedded.service import find_package
 from worker.state_folder import EmbeddedState
-
-__all__ = ["clinic", "make_clinic"]
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from tests.postgres.conftest import Clinic
+from tests.support.clinic import Clinic
 from triage.domain.states import Outcome
 from triage.errors import UsageError
 from triage.retakes.override import override

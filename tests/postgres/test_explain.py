@@ -2,7 +2,7 @@ import json
 from itertools import pairwise
 from typing import Any
 
-from tests.postgres.conftest import Clinic, scored
+from tests.support.clinic import Clinic, scored
 from triage.domain.card import Card
 from triage.domain.ids import MessageId
 from triage.domain.messages import IncomingAttachment, IncomingMessage

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from tests.postgres.conftest import Clinic, scored
+from tests.support.clinic import Clinic, scored
 from triage.domain.ids import AttachmentId, LeaseToken, new_id
 from triage.domain.messages import Claim
 from triage.domain.photos import AssessedBatch, Failed

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.postgres.conftest import Clinic
+from tests.support.clinic import Clinic
 from triage.blobs.store import BlobStore
 from triage.blobs.uris import UriPolicy
 from triage.domain.messages import IncomingAttachment, IncomingMessage

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
-from tests.postgres.conftest import Clinic, scored
+from tests.support.clinic import Clinic, scored
 from tests.support.schema_versions import config_with_next, make_older
 from triage.domain.photos import AssessedBatch
 from triage.errors import DatabaseUnavailableError, TablesOutdatedError

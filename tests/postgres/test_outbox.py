@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.postgres.conftest import Clinic
+from tests.support.clinic import Clinic
 from triage.domain.ids import LeaseToken, RetakeRequestId, new_id
 from triage.domain.messages import RetakeRequest
 from triage.storage import outbox

@@ -8,7 +8,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from benchmarks.queries import LARGE_TABLES, standard_queries, tables_scanned
-from tests.postgres.conftest import Clinic
+from tests.support.clinic import Clinic
 from triage.domain.ids import MessageId, ModelVersionId, new_id
 from triage.storage.tables import Message
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import text
 
-from tests.postgres.conftest import Clinic
+from tests.support.clinic import Clinic
 from triage.domain.messages import IncomingAttachment, IncomingMessage
 from triage.domain.states import Outcome
 from triage.reports.html import render_html

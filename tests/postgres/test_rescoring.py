@@ -1,65 +1,24 @@
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
-from tests.postgres.conftest import Clinic, ScriptedAssessor, scored
-from tests.support.assessor import SimpleAssessor
-from triage.domain.card import Card
-from triage.domain.ids import ModelVersionId
+from tests.support.clinic import Clinic, ScriptedAssessor, scored
+from tests.support.rescoring import LEASE, OtherModel, step
 from triage.domain.messages import ClaimedAttachment
 from triage.domain.photos import AssessedBatch, Failed
 from triage.domain.runs import Run
 from triage.domain.states import Outcome, RunStatus, VerdictOrigin
-from triage.errors import ErrorCode, ModelError
+from triage.errors import ErrorCode
 from triage.reports.flips import flips_of
 from triage.retakes.override import override
 from triage.scoring import rescoring as rescoring_module
 from triage.scoring.drain import DrainLimits, drain
 from triage.scoring.rescoring import PostgresRescoring, _Chunk, start_rescoring
-from triage.storage import model_versions as models
 from triage.storage import outbox, runs, verdicts
 from triage.storage.verdicts import Found
-
-LEASE = timedelta(seconds=60)
-
-
-class OtherModel(SimpleAssessor):
-    """Gives every photo the same score, and fails as a model would when told to."""
-
-    def __init__(self, model_version_id: ModelVersionId, score: float) -> None:
-        self.model_version_id = model_version_id
-        self.score = score
-        self.seen: list[object] = []
-        self.broken = False
-
-    def assess(self, attachments: Sequence[ClaimedAttachment]) -> AssessedBatch:
-        if self.broken:
-            raise ModelError("the weights are gone: add the model again")
-        self.seen += [attachment.id for attachment in attachments]
-        return AssessedBatch(
-            self.model_version_id, 0.5, [scored(attachment.id, self.score) for attachment in attachments]
-        )
-
-
-@pytest.fixture
-def make_other(clinic: Clinic) -> Callable[[float], OtherModel]:
-    def make(score: float) -> OtherModel:
-        card = Card(
-            name="other",
-            trained=True,
-            threshold=0.5,
-            threshold_chosen_by="fixture",
-            created_at=datetime.now(UTC),
-            weights_sha256="1" * 64,
-        )
-        with clinic.sessions.begin() as session:
-            return OtherModel(models.add(session, card)[0].id, score)
-
-    return make
 
 
 def _start(clinic: Clinic, model: OtherModel, *, limit: int | None = None) -> Run:
@@ -70,14 +29,6 @@ def _start(clinic: Clinic, model: OtherModel, *, limit: int | None = None) -> Ru
 
 def _rescoring(clinic: Clinic, model: OtherModel) -> PostgresRescoring:
     return PostgresRescoring(clinic.sessions, lambda _: model, photos_per_batch=2, lease=LEASE, policy=clinic.policy)
-
-
-def step(rescoring: PostgresRescoring) -> bool:
-    """Takes, scores and writes one chunk."""
-    if work := rescoring.take():
-        with suppress(ModelError):
-            work.record(work.score())
-    return work is not None
 
 
 def _expire_leases(clinic: Clinic) -> None:

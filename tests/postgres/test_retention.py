@@ -14,7 +14,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Engine, text
 
-from tests.unit.worker.cli.conftest import Result, environment, model_folder, triage
+from tests.support.command_line import Result
 from triage.blobs.store import BlobStore
 from triage.domain.ids import MessageId
 from triage.domain.messages import IncomingAttachment, IncomingMessage
@@ -24,8 +24,6 @@ from triage.retention.purge import Purged, Retention
 from triage.storage import audit, messages, verdicts
 from worker.services import Services
 from worker.tasks.retention import purge as nightly_purge
-
-__all__ = ["environment", "model_folder", "triage"]
 
 PATIENT = "Erika-Mustermann"
 KEEP = timedelta(days=30)

@@ -10,8 +10,8 @@ from pydantic import SecretStr
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from tests.postgres.conftest import Clinic, clinic, make_clinic
-from tests.unit.worker.cli.conftest import Result, environment, triage
+from tests.support.clinic import Clinic
+from tests.support.command_line import Result
 from triage.domain.ids import new_id
 from triage.domain.states import Outcome
 from triage.retakes.override import override
@@ -20,8 +20,6 @@ from triage.storage.database import Sessions, create_database_engine, create_ses
 from triage.storage.roles import MIGRATOR, REPORT, WORKER, WORKER_MAY
 from triage.storage.tables import Base
 from worker.state_folder import EmbeddedState
-
-__all__ = ["clinic", "environment", "make_clinic", "triage"]
 
 TABLES = [*Base.metadata.tables, "alembic_version"]
 HISTORY = ["verdict", "decision", "audit_event"]

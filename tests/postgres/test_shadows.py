@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from tests.postgres.conftest import Clinic, ScriptedAssessor, scored
-from tests.postgres.test_rescoring import step
 from tests.support.assessor import SimpleAssessor
+from tests.support.clinic import Clinic, ScriptedAssessor, scored
+from tests.support.rescoring import step
 from triage.domain.card import Card, card_json
 from triage.domain.ids import ModelVersionId
 from triage.domain.messages import ClaimedAttachment

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.system.end_to_end.conftest import eventually
+from tests.support.deployment import eventually
 from worker.embedded.redis import EmbeddedRedis
 from worker.embedded.workers import EmbeddedWorkers
 from worker.state_folder import EmbeddedState

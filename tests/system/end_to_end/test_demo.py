@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.system.end_to_end.conftest import eventually
+from tests.support.deployment import eventually
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from uuid import uuid4
 
-from tests.system.end_to_end.conftest import WAIT_SECONDS, Deployment, eventually
+from tests.support.deployment import WAIT_SECONDS, Deployment, eventually
 from worker.queues import INTAKE
 from worker.services import Services
 

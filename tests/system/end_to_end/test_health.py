@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from typing import TypeAlias
 from urllib.request import urlopen
 
-from tests.system.end_to_end.conftest import Deployment, eventually
+from tests.support.deployment import Deployment, eventually
 
 Deploy: TypeAlias = Callable[..., AbstractContextManager[Deployment]]
 

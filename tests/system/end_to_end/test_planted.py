@@ -14,8 +14,8 @@ import click
 import pytest
 from redis import Redis
 
+from tests.support.deployment import Deployment, eventually
 from tests.support.planted import PATIENT, PLANTED, damaged
-from tests.system.end_to_end.conftest import Deployment, eventually
 from triage.domain.states import AttachmentStatus
 from triage.samples.drawing import draw_skin_photo
 from triage.storage.roles import MIGRATOR

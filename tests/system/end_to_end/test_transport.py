@@ -18,7 +18,7 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tests.support.certificates import make_certificate
-from tests.system.end_to_end.conftest import WAIT_SECONDS, Deployment, eventually
+from tests.support.deployment import WAIT_SECONDS, Deployment, eventually
 from triage.domain.messages import IncomingAttachment, IncomingMessage
 from worker.broker.redis_client import connect_redis
 from worker.embedded.redis import find_redis_binary

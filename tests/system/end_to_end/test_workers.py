@@ -15,7 +15,7 @@ from PIL import Image
 from pydantic import SecretStr
 from safetensors.torch import load
 
-from tests.system.end_to_end.conftest import Deployment, eventually
+from tests.support.deployment import Deployment, eventually
 from triage.domain.ids import new_id
 from triage.domain.runs import Run
 from triage.domain.states import RunKind, RunStatus

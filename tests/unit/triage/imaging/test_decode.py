@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from tests.support.decoder import LIMITS, code_of
 from tests.support.photo_files import MAKERS, STORED, encode, stored, with_orientation
-from tests.unit.triage.imaging.conftest import LIMITS, code_of
 from triage.errors import ErrorCode
 from triage.imaging.decode import Decoder
 from triage.imaging.formats import MediaType

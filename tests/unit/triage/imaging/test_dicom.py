@@ -13,8 +13,8 @@ from pydicom.uid import (
     JPEGExtended12Bit,
 )
 
+from tests.support.decoder import code_of
 from tests.support.photo_files import dicom, encode
-from tests.unit.triage.imaging.conftest import code_of
 from triage.errors import ErrorCode
 from triage.imaging.decode import Decoder
 from triage.imaging.formats import MediaType

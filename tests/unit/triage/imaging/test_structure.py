@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.support.decoder import code_of
 from tests.support.photo_files import MAKERS, dicom, encode, with_orientation
-from tests.unit.triage.imaging.conftest import code_of
 from triage.errors import ErrorCode
 from triage.imaging.decode import Decoder
 from triage.imaging.formats import MediaType

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.unit.worker.cli.conftest import Result
+from tests.support.command_line import Result
 from triage.dataset.manifest import Split, read_manifest
 from worker.cli import main
 

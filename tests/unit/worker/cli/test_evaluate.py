@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.worker.cli.conftest import Result
+from tests.support.command_line import Result
 from worker.cli import main
 
 

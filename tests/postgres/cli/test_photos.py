@@ -7,8 +7,8 @@ from typing import TypeAlias
 import numpy as np
 import pytest
 
+from tests.support.command_line import Result
 from tests.support.photo_files import MAKERS, dicom, encode
-from tests.unit.worker.cli.conftest import Result
 from triage.samples.drawing import Degradation, degrade, draw_skin_photo
 from worker.services import open_services
 

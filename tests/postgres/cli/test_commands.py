@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import pytest
 
-from tests.unit.worker.cli.conftest import Result
+from tests.support.command_line import Result
 from triage.domain.card import Card
 from triage.model.artifact import write_artifact
 from triage.model.network import draw_network

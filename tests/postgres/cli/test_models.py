@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import pytest
 
-from tests.unit.worker.cli.conftest import Result
+from tests.support.command_line import Result
 
 Triage: TypeAlias = Callable[..., Result]
 

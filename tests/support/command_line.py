@@ -9,11 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.system.end_to_end.conftest import model_folder
 from worker.cli import main
 from worker.settings import Settings
-
-__all__ = ["model_folder"]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any, Self, TypeAlias
 import pytest
 from sqlalchemy import text
 
-from tests.unit.worker.cli.conftest import Result
+from tests.support.command_line import Result
 from triage.storage.database import Sessions
 from triage.storage.roles import MIGRATOR
 from worker import doctor

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,11 +14,7 @@ import psutil
 import pytest
 from sqlalchemy import text
 
-from triage.domain.card import Card
 from triage.domain.messages import Acceptance, IncomingAttachment, IncomingMessage
-from triage.model.artifact import write_artifact
-from triage.model.network import draw_network
-from triage.model.weights import weights_of
 from worker.commands import celery_command
 from worker.services import Services
 from worker.settings import Settings
@@ -37,22 +32,6 @@ def eventually(ask: Callable[[], Value], *, wait_seconds: float = WAIT_SECONDS) 
             raise AssertionError(f"still {answer!r} after {wait_seconds:.0f} s")
         time.sleep(0.1)
     return answer
-
-
-@pytest.fixture(scope="session")
-def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that no photo passes: its threshold is one."""
-    folder = tmp_path_factory.mktemp("model")
-    card = Card(
-        name="strict",
-        trained=True,
-        threshold=1.0,
-        threshold_chosen_by="fixture",
-        metrics={"fixture": {}},
-        created_at=datetime.now(UTC),
-    )
-    write_artifact(folder, card, weights_of(draw_network(seed=1)))
-    return folder
 
 
 @dataclass

@@ -1,0 +1,62 @@
+"""A second model for rescoring, and one step of a rescoring run."""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.support.assessor import SimpleAssessor
+from tests.support.clinic import Clinic, scored
+from triage.domain.card import Card
+from triage.domain.ids import ModelVersionId
+from triage.domain.messages import ClaimedAttachment
+from triage.domain.photos import AssessedBatch
+from triage.errors import ModelError
+from triage.scoring.rescoring import PostgresRescoring
+from triage.storage import model_versions as models
+
+LEASE = timedelta(seconds=60)
+
+
+class OtherModel(SimpleAssessor):
+    """Gives every photo the same score, and fails as a model would when told to."""
+
+    def __init__(self, model_version_id: ModelVersionId, score: float) -> None:
+        self.model_version_id = model_version_id
+        self.score = score
+        self.seen: list[object] = []
+        self.broken = False
+
+    def assess(self, attachments: Sequence[ClaimedAttachment]) -> AssessedBatch:
+        if self.broken:
+            raise ModelError("the weights are gone: add the model again")
+        self.seen += [attachment.id for attachment in attachments]
+        return AssessedBatch(
+            self.model_version_id, 0.5, [scored(attachment.id, self.score) for attachment in attachments]
+        )
+
+
+@pytest.fixture
+def make_other(clinic: Clinic) -> Callable[[float], OtherModel]:
+    def make(score: float) -> OtherModel:
+        card = Card(
+            name="other",
+            trained=True,
+            threshold=0.5,
+            threshold_chosen_by="fixture",
+            created_at=datetime.now(UTC),
+            weights_sha256="1" * 64,
+        )
+        with clinic.sessions.begin() as session:
+            return OtherModel(models.add(session, card)[0].id, score)
+
+    return make
+
+
+def step(rescoring: PostgresRescoring) -> bool:
+    """Takes, scores and writes one chunk."""
+    if work := rescoring.take():
+        with suppress(ModelError):
+            work.record(work.score())
+    return work is not None

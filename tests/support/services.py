@@ -1,0 +1,63 @@
+"""The product's settings and services over this test's database, with a live model."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from triage.domain.card import Card
+from triage.domain.states import Stage
+from triage.storage import model_versions as models
+from triage.storage import roles
+from triage.storage.database import Sessions
+from triage.storage.model_versions import RegisteredModel
+from worker.services import Services
+from worker.settings import (
+    BlobSettings,
+    DatabaseSettings,
+    InboxSettings,
+    IntakeSettings,
+    ModelSettings,
+    RedisSettings,
+    Settings,
+)
+from worker.state_folder import EmbeddedState
+
+
+@pytest.fixture
+def settings(embedded: EmbeddedState, database: str, tmp_path: Path) -> Settings:
+    """Settings of this test's own: its database, its folders, its keys in Redis. As in production, a worker's role."""
+    return Settings(
+        home=embedded.root,
+        database=DatabaseSettings(url=SecretStr(embedded.database_url(database, role=roles.WORKER))),
+        redis=RedisSettings(key_prefix=f"{tmp_path.name}:"),
+        blobs=BlobSettings(url=str(tmp_path / "blobs")),
+        models=ModelSettings(url=str(tmp_path / "models")),
+        intake=IntakeSettings(max_bytes=2**20, uri_roots=((tmp_path / "incoming").as_uri(),)),
+        inbox=InboxSettings(retry_backoff_seconds=0, sweep_seconds=1),
+    )
+
+
+@pytest.fixture
+def services(settings: Settings) -> Iterator[Services]:
+    with Services(settings) as services:
+        yield services
+
+
+@pytest.fixture
+def live_model(sessions: Sessions) -> RegisteredModel:
+    """A trained model's row, live, with a threshold of one half; it has no weights."""
+    card = Card(
+        name="fixture",
+        trained=True,
+        threshold=0.5,
+        threshold_chosen_by="fixture",
+        created_at=datetime.now(UTC),
+        weights_sha256="0" * 64,
+    )
+    with sessions.begin() as session:
+        model, _ = models.add(session, card)
+        models.set_stage(session, model.id, Stage.LIVE)
+        return models.find(session, model.card.weights_sha256)
