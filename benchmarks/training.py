@@ -13,10 +13,11 @@ import torch
 from benchmarks.clinic import draw_jpegs
 from triage.dataset.manifest import LabelledPhoto
 from triage.imaging.decode import Decoder
+from triage.model.coral import coral_loss
 from triage.model.engines.choose import choose_device
-from triage.model.network import OrdinalVGG16, draw_network
+from triage.model.network import OrdinalVGG16, draw_network, pool_patches
 from triage.training.config import TrainingConfig
-from triage.training.loop import coral_loss, train
+from triage.training.loop import train
 from triage.training.photos import PhotoSet, load_photos
 
 
@@ -65,7 +66,8 @@ def _bare_seconds(network: OrdinalVGG16, photos: PhotoSet, config: TrainingConfi
     for batch, votes in batches:
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             logits = network(batch)
-        coral_loss(logits, votes).backward()
+        cumulative, _ = pool_patches(logits.float())
+        coral_loss(cumulative, votes).backward()
         network.zero_grad(set_to_none=True)
     if device.type == "cuda":
         torch.cuda.synchronize()

@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from triage.errors import ModelError
-
-ARCHITECTURE: Final = "vgg16-five-patch"
+from triage.domain.architecture import VGG16, layers_of
+from triage.errors import ModelError, validation_problems
 
 PREPROCESSING: Final = "five-windows-448-bilinear/1"
 """Version of what happens between upright RGB and the network. A model works only with the version of its card."""
@@ -43,7 +42,7 @@ class Card(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: ModelName
-    architecture: Literal["vgg16-five-patch"] = ARCHITECTURE
+    architecture: str = VGG16
     head: Head = "coral"
     preprocessing: str = PREPROCESSING
     n_outputs: int = Field(default=4, ge=1, le=32)
@@ -61,6 +60,12 @@ class Card(BaseModel):
     licence_notes: str = ""
     created_at: datetime
     weights_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+
+    @field_validator("architecture")
+    @classmethod
+    def _architecture_known(cls, name: str) -> str:
+        layers_of(name)
+        return name
 
     @model_validator(mode="after")
     def _good_votes_within_outputs(self) -> Self:
@@ -88,8 +93,7 @@ def read_card(text: str | bytes) -> Card:
     try:
         card = Card.model_validate_json(text)
     except ValidationError as error:
-        fields = ", ".join(sorted({".".join(map(str, e["loc"])) or "card" for e in error.errors()}))
-        raise ModelError(f"the model's card.json is not valid ({fields}): export the model again") from error
+        raise ModelError(f"invalid card.json ({validation_problems(error)}): export the model again") from error
     check_preprocessing(card)
     return card
 

@@ -7,10 +7,9 @@ from torch import Tensor
 
 from triage.domain.card import Card, Pooling, Recalibration
 from triage.domain.photos import PhotoScore
+from triage.model.coral import GRADE_BOUNDARY, grades_of
 from triage.model.engines.engine import Engine
 from triage.model.network import pool_patches
-
-_GRADE_BOUNDARY = 0.5
 
 
 class Scorer:
@@ -81,7 +80,8 @@ class Scorer:
             logits[open_to_doubt] = self._engine.exact_logits(batch[open_to_doubt])
         cumulative, patches = self._probabilities(logits)
         patch_scores = patches[:, :, self._good_votes - 1]  # (n, 5)
-        return [self._to_score(*row) for row in zip(cumulative.tolist(), patch_scores.tolist(), strict=True)]
+        rows = zip(cumulative.tolist(), patch_scores.tolist(), grades_of(cumulative).tolist(), strict=True)
+        return [self._to_score(*row) for row in rows]
 
     def _are_open_to_doubt(self, logits: Tensor) -> Tensor:
         """Which photos could get another verdict within the tolerance. All is monotone, so that its two ends tell."""
@@ -95,7 +95,7 @@ class Scorer:
         """On which side of every boundary the photos are: bool (n, number of boundaries + K)."""
         cumulative, _ = self._probabilities(logits)  # (n, K)
         score = cumulative[:, self._good_votes - 1, None].double()  # (n, 1)
-        return torch.cat([score >= self._boundaries, cumulative > _GRADE_BOUNDARY], dim=1)
+        return torch.cat([score >= self._boundaries, cumulative > GRADE_BOUNDARY], dim=1)
 
     def _probabilities(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Of photos (n, K), never rising with K, and of patches (n, 5, K)."""
@@ -108,10 +108,10 @@ class Scorer:
         logits = torch.logit(probabilities.double(), eps=1e-12)
         return torch.sigmoid(self._recalibration.slope * logits + self._recalibration.intercept).float()
 
-    def _to_score(self, cumulative: list[float], patch_scores: list[float]) -> PhotoScore:
+    def _to_score(self, cumulative: list[float], patch_scores: list[float], grade: int) -> PhotoScore:
         return PhotoScore(
             cumulative=tuple(cumulative),
             patch_scores=tuple(patch_scores),
             score=cumulative[self._good_votes - 1],
-            grade=sum(probability > _GRADE_BOUNDARY for probability in cumulative),
+            grade=grade,
         )

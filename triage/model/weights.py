@@ -3,6 +3,7 @@
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from triage.domain.architecture import layers_of
 from triage.domain.card import Card, check_preprocessing
 from triage.errors import ModelError
 from triage.model.artifact import check_weights
@@ -28,7 +29,7 @@ def load_network(card: Card, weights: bytes) -> OrdinalVGG16:
     """
     check_preprocessing(card)
     check_weights(card, weights)
-    network = OrdinalVGG16(card.n_outputs, card.head)
+    network = OrdinalVGG16(card.n_outputs, card.head, layers_of(card.architecture))
     try:
         network.load_state_dict(load(weights))
     except (SafetensorError, RuntimeError) as error:

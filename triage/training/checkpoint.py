@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from triage.domain.architecture import VGG16
 from triage.errors import ModelError
 
 
@@ -40,6 +41,7 @@ class TrainingState:
     network: Mapping[str, Tensor]
     best: Mapping[str, Tensor]
     started_from: str
+    architecture: str = VGG16
     momentum: Mapping[str, Tensor] = field(default_factory=dict)
     epochs: tuple[Epoch, ...] = ()
 
@@ -70,6 +72,7 @@ def write_checkpoint(path: Path, state: TrainingState, *, run: str) -> None:
     metadata = {
         "run": run,
         "started_from": state.started_from,
+        "architecture": state.architecture,
         "epochs": json.dumps([asdict(epoch) for epoch in state.epochs]),
     }
     partial = path.with_suffix(".partial")
@@ -97,8 +100,8 @@ def read_checkpoint(path: Path, *, run: str) -> TrainingState | None:
             for key in file.keys():  # noqa: SIM118  # a file of tensors is no mapping
                 group, name = key.split("/", 1)
                 groups[group][name] = file.get_tensor(key)
-            started_from = metadata["started_from"]
+            started_from, architecture = metadata["started_from"], metadata["architecture"]
             epochs = tuple(Epoch(**epoch) for epoch in json.loads(metadata["epochs"]))
     except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
         raise ModelError("the run's checkpoint is damaged: cancel the run and start it again") from error
-    return TrainingState(groups["network"], groups["best"], started_from, groups["momentum"], epochs)
+    return TrainingState(groups["network"], groups["best"], started_from, architecture, groups["momentum"], epochs)

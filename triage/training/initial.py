@@ -99,6 +99,6 @@ def _from_model(folder: Path, config: TrainingConfig) -> tuple[OrdinalVGG16, str
     network = load_network(card, weights)
     if card.n_outputs == config.n_reviewers and card.head == config.head:
         return network, f"model {card.name} {card.weights_sha256[:12]}"
-    started = draw_network(config.seed, config.n_reviewers, config.head)
+    started = draw_network(config.seed, config.n_reviewers, config.head, network.layers)
     started.features.load_state_dict(network.features.state_dict())
     return started, f"convolutions of model {card.name} {card.weights_sha256[:12]}"

@@ -1,9 +1,8 @@
 """The training loop: CORAL loss on the pooled patches of a photo, SGD, the first five convolutions frozen.
 
-Jeong et al. 2024, doi:10.1016/j.xjidi.2024.100285. The loss: Cao, Mirjalili, Raschka 2020, Rank consistent ordinal
-regression for neural networks, doi:10.1016/j.patrec.2020.11.008.
+Jeong et al. 2024, doi:10.1016/j.xjidi.2024.100285. The loss: `triage.model.coral`.
 
-Axes: N photos, 5 patches, K cumulative outputs (one for each reviewer).
+Axes: N photos of a set, n photos of a batch, 5 patches, K outputs (one for each reviewer).
 """
 
 import math
@@ -12,9 +11,8 @@ from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from triage.domain.card import Pooling
+from triage.model.coral import coral_loss
 from triage.model.network import OrdinalVGG16, pool_patches
 from triage.statistics.auc import auc
 from triage.training.checkpoint import Epoch, TrainingState
@@ -53,7 +51,9 @@ def train(
     optimiser = torch.optim.SGD(
         trained.values(), lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
     )
-    state = resume or TrainingState(network.state_dict(), _copy(network.state_dict()), started_from)
+    state = resume or TrainingState(
+        network.state_dict(), _copy(network.state_dict()), started_from, network.architecture
+    )
     if resume:
         network.load_state_dict(resume.network)
         for name, buffer in resume.momentum.items():
@@ -71,6 +71,7 @@ def train(
             network=weights,
             best=_copy(weights) if is_best else state.best,
             started_from=state.started_from,
+            architecture=state.architecture,
             momentum={name: optimiser.state[weight]["momentum_buffer"] for name, weight in trained.items()},
             epochs=(*state.epochs, epoch),
         )
@@ -78,19 +79,6 @@ def train(
         on_progress(Progress("training", epoch=number, done=1.0, epochs=state.epochs))
     network.load_state_dict(state.best)
     return state
-
-
-def coral_loss(logits: Tensor, votes: Tensor, pooling: Pooling = "mean") -> Tensor:
-    """The ordinal loss of the pooled cumulative probabilities: cross-entropy of each level, summed, mean over photos.
-
-    Args:
-        logits: (N, 5, K), of the patches.
-        votes: int64 (N,), 0..K. Votes v become the levels [1]*v + [0]*(K-v).
-    """
-    cumulative, _ = pool_patches(logits.float(), pooling)  # (N, K)
-    n_levels = cumulative.shape[1]
-    levels = (torch.arange(n_levels, device=votes.device) < votes.unsqueeze(1)).to(cumulative.dtype)  # (N, K)
-    return F.binary_cross_entropy(cumulative, levels, reduction="none").sum(dim=1).mean()
 
 
 @torch.inference_mode()
@@ -104,15 +92,6 @@ def predict(network: OrdinalVGG16, photos: PhotoSet, config: TrainingConfig) -> 
         if len(batch)
     ]
     return torch.cat(rows) if rows else torch.empty((0, config.n_reviewers))
-
-
-def count_rank_violations(cumulative: Tensor) -> int:
-    """How many photos have a cumulative probability that rises with the level. CORAL's never do.
-
-    Args:
-        cumulative: (N, K).
-    """
-    return int((cumulative.diff(dim=1) > 1e-6).any(dim=1).sum())
 
 
 def _train_epoch(
@@ -134,7 +113,9 @@ def _train_epoch(
         votes = training.votes[chosen].to(device, non_blocking=True)
         if config.flips:
             photos = _flip(photos, random)
-        loss = coral_loss(_forward(network, photos, config), votes, config.pooling)
+        logits = _forward(network, photos, config).float()  # (n, 5, K)
+        cumulative, _ = pool_patches(logits, config.pooling)  # (n, K)
+        loss = coral_loss(cumulative, votes)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, config.max_gradient_norm)
@@ -150,8 +131,7 @@ def _validate(network: OrdinalVGG16, validation: PhotoSet, config: TrainingConfi
     if not len(validation):
         return None, None
     cumulative = predict(network, validation, config)
-    levels = (torch.arange(config.n_reviewers) < validation.votes.unsqueeze(1)).float()  # (N, K)
-    loss = F.binary_cross_entropy(cumulative, levels, reduction="none").sum(dim=1).mean()
+    loss = coral_loss(cumulative, validation.votes)
     good = (validation.votes >= config.good_votes).numpy()
     area = auc(cumulative[:, config.good_votes - 1].double().numpy(), good) if 0 < good.sum() < len(good) else None
     return float(loss), area

@@ -9,6 +9,7 @@ from typing import Any, Final
 import torch
 
 from triage.dataset.manifest import Manifest, Split
+from triage.domain.architecture import layers_of
 from triage.domain.card import Card, Recalibration
 from triage.errors import UsageError
 from triage.evaluation.calibration import fit_platt
@@ -17,12 +18,13 @@ from triage.evaluation.labelled import SUBGROUPS, predictions_of
 from triage.evaluation.operating_point import just_below, ppv_threshold, youden_threshold
 from triage.imaging.decode import Decoder
 from triage.model.artifact import bind_card
+from triage.model.coral import count_rank_violations
 from triage.model.network import OrdinalVGG16
 from triage.model.weights import weights_of
 from triage.training.checkpoint import TrainingState, read_checkpoint, write_checkpoint
 from triage.training.config import TrainingConfig
 from triage.training.initial import initial_network
-from triage.training.loop import count_rank_violations, predict, train
+from triage.training.loop import predict, train
 from triage.training.photos import PhotoSet, load_photos
 from triage.training.progress import OnProgress, Progress, ignore_progress
 
@@ -75,7 +77,8 @@ def train_model(
     if resume is None:
         network, started_from = initial_network(init, config)
     else:  # what the run began with need not be there any more
-        network, started_from = OrdinalVGG16(config.n_reviewers, config.head), resume.started_from
+        layers = layers_of(resume.architecture)
+        network, started_from = OrdinalVGG16(config.n_reviewers, config.head, layers), resume.started_from
     state = train(
         network,
         sets[Split.TRAIN],
@@ -158,6 +161,7 @@ def _card(
             metrics[split.value]["calibration_before"] = before["calibration"]
     return Card(
         name=name,
+        architecture=network.architecture,
         trained=True,
         head=config.head,
         n_outputs=config.n_reviewers,

@@ -15,12 +15,12 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from triage.model.engines.engine import EngineUnavailableError, is_exact_enough
 from triage.model.engines.mnn_model import model_file
 from triage.model.engines.torch_exact import CPU, TorchEngine
-from triage.model.network import OrdinalVGG16
+from triage.model.network import FEATURE_SIDE, OrdinalVGG16
 from triage.model.patches import N_PATCHES, PATCH_SIDE
 
 NAME: Final = "mnn"
@@ -29,7 +29,6 @@ LOGIT_TOLERANCE: Final = 0.005
 """More than ten times the largest error that was measured on real photos, .00036."""
 
 _INPUT_SHAPE: Final = (N_PATCHES, 3, PATCH_SIDE, PATCH_SIDE)
-_OUTPUT_SHAPE: Final = (N_PATCHES, 512, 7, 7)
 
 
 class MnnEngine:
@@ -51,7 +50,7 @@ class MnnEngine:
         self._exact = TorchEngine(network)
         self._network = network
         try:
-            self._session = _Session(network.features, cache)
+            self._session = _Session(network, cache)
             exact_enough = is_exact_enough(self)
         except ModuleNotFoundError as error:
             raise EngineUnavailableError(NAME, "missing") from error
@@ -78,27 +77,28 @@ class MnnEngine:
 class _Session:
     """Convolutions that MNN holds, with memory for one photo."""
 
-    def __init__(self, features: nn.Sequential, cache: Path | None) -> None:
+    def __init__(self, network: OrdinalVGG16, cache: Path | None) -> None:
+        self._output_shape = (N_PATCHES, network.n_channels, FEATURE_SIDE, FEATURE_SIDE)
         with _silenced():
             self._mnn: Any = importlib.import_module("MNN")
-            with model_file(self._mnn, features, _INPUT_SHAPE, cache) as file:
+            with model_file(self._mnn, network.features, _INPUT_SHAPE, cache) as file:
                 self._interpreter = self._mnn.Interpreter(str(file))
             # normal is float32 on every CPU; low would be half precision on some
             config = {"numThread": torch.get_num_threads(), "precision": "normal"}
             self._session = self._interpreter.createSession(config)
         self._input = self._interpreter.getSessionInput(self._session)
         self._output = self._interpreter.getSessionOutput(self._session)
-        if tuple(self._output.getShape()) != _OUTPUT_SHAPE:
+        if tuple(self._output.getShape()) != self._output_shape:
             raise RuntimeError("MNN read another network than was written")
 
     def run(self, patches: NDArray[np.float32]) -> NDArray[np.float32]:
-        """From (5, 3, 224, 224) to (5, 512, 7, 7). Unlike MNN's modules, a session lets other threads run meanwhile."""
+        """From (5, 3, 224, 224) to (5, C, 7, 7). Unlike MNN's modules, a session lets other threads run meanwhile."""
         self._input.copyFrom(self._tensor(_INPUT_SHAPE, patches))
         if self._interpreter.runSession(self._session) != 0:
             raise RuntimeError("MNN could not run the convolutions")
-        found = self._tensor(_OUTPUT_SHAPE, np.empty(_OUTPUT_SHAPE, np.float32))
+        found = self._tensor(self._output_shape, np.empty(self._output_shape, np.float32))
         self._output.copyToHostTensor(found)
-        return np.array(found.getNumpyData(), np.float32).reshape(_OUTPUT_SHAPE)
+        return np.array(found.getNumpyData(), np.float32).reshape(self._output_shape)
 
     def _tensor(self, shape: tuple[int, ...], values: NDArray[np.float32]) -> Any:
         return self._mnn.Tensor(shape, self._mnn.Halide_Type_Float, values, self._mnn.Tensor_DimensionType_Caffe)

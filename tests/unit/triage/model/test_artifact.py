@@ -1,59 +1,43 @@
-from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save
+from torch import Tensor
 
-from triage.domain.card import UNTRAINED, Card, read_card
+from tests.support.narrow_model import NARROW, draw_narrow_network, make_narrow_model, write_narrow_model
+from triage.domain.architecture import VGG16, VGG16_LAYERS, Layers
+from triage.domain.card import UNTRAINED, read_card
 from triage.errors import ModelError
-from triage.model.artifact import read_artifact, write_artifact
+from triage.model.artifact import bind_card, read_artifact
 from triage.model.network import OrdinalVGG16, draw_network
-from triage.model.weights import load_network, weights_of
+from triage.model.weights import load_network
 
 
 @pytest.fixture(scope="module")
 def network() -> OrdinalVGG16:
-    return draw_network(seed=1)
+    return draw_narrow_network()
 
 
-@pytest.fixture(scope="module")
-def weights(network: OrdinalVGG16) -> bytes:
-    return weights_of(network)
+@pytest.mark.parametrize("layers", [VGG16_LAYERS, NARROW])
+def test_artifact_reads_back_the_same(tmp_path: Path, layers: Layers) -> None:
+    network = draw_network(seed=1, layers=layers)
+    written = write_narrow_model(tmp_path / "model", network, metrics={"auc": 0.885})
 
-
-@pytest.fixture
-def make_card() -> Callable[..., Card]:
-    def make(**fields: object) -> Card:
-        given = {
-            "name": "first",
-            "trained": True,
-            "threshold": 0.5,
-            "threshold_chosen_by": "fixture",
-            "created_at": datetime.now(UTC),
-        }
-        return Card.model_validate(given | fields)
-
-    return make
-
-
-def test_artifact_comes_back_as_it_was(
-    tmp_path: Path, network: OrdinalVGG16, weights: bytes, make_card: Callable[..., Card]
-) -> None:
-    written = write_artifact(tmp_path / "model", make_card(metrics={"auc": 0.885}), weights)
-
-    card, found = read_artifact(tmp_path / "model")
-    loaded = load_network(card, found)
+    card, weights = read_artifact(tmp_path / "model")
+    loaded = load_network(card, weights)
 
     assert card == written
+    assert card.architecture == network.architecture
     assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["card.json", "weights.safetensors"]
+    assert loaded.state_dict().keys() == network.state_dict().keys()
     for name, tensor in network.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor)
 
 
-def test_altered_weights_are_refused(tmp_path: Path, weights: bytes, make_card: Callable[..., Card]) -> None:
-    write_artifact(tmp_path, make_card(), weights)
+def test_artifact_is_refused_when_its_weights_are_altered(tmp_path: Path) -> None:
+    write_narrow_model(tmp_path)
+    weights = (tmp_path / "weights.safetensors").read_bytes()
     (tmp_path / "weights.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
 
     with pytest.raises(ModelError, match="SHA-256"):
@@ -61,8 +45,8 @@ def test_altered_weights_are_refused(tmp_path: Path, weights: bytes, make_card: 
 
 
 @pytest.mark.parametrize("missing", ["card.json", "weights.safetensors"])
-def test_missing_file_is_named(tmp_path: Path, weights: bytes, make_card: Callable[..., Card], missing: str) -> None:
-    write_artifact(tmp_path, make_card(), weights)
+def test_error_names_the_file_that_is_missing(tmp_path: Path, missing: str) -> None:
+    write_narrow_model(tmp_path)
     (tmp_path / missing).unlink()
 
     with pytest.raises(ModelError, match=missing):
@@ -77,50 +61,67 @@ def test_missing_file_is_named(tmp_path: Path, weights: bytes, make_card: Callab
         (b'{"pickle": "cos\\nsystem"}', "pickle"),
     ],
 )
-def test_malformed_card_names_its_fields(text: bytes, says: str) -> None:
+def test_error_names_the_invalid_fields_of_a_card(text: bytes, says: str) -> None:
     with pytest.raises(ModelError, match=says):
         read_card(text)
 
 
-def test_model_of_another_preprocessing_is_refused(make_card: Callable[..., Card]) -> None:
-    card = make_card(preprocessing="five-crops-224/1")
+def test_card_is_refused_when_it_asks_for_another_preprocessing() -> None:
+    card, _ = make_narrow_model(preprocessing="five-crops-224/1")
 
     with pytest.raises(ModelError, match="five-crops-224/1"):
         read_card(card.model_dump_json())
 
 
-def test_good_votes_must_be_among_the_outputs(make_card: Callable[..., Card]) -> None:
+def test_card_is_refused_when_it_names_another_network() -> None:
+    card, _ = make_narrow_model()
+    text = card.model_dump_json().replace(card.architecture, "resnet50")
+
+    with pytest.raises(ModelError, match="architecture: this release does not have the network 'resnet50'"):
+        read_card(text)
+
+
+def test_card_is_refused_when_good_votes_exceed_the_outputs() -> None:
     with pytest.raises(ValueError, match="good_votes"):
-        make_card(n_outputs=3, good_votes=4)
+        make_narrow_model(draw_narrow_network(n_outputs=3), good_votes=4)
 
 
-def test_label_is_untrained_whatever_the_name(make_card: Callable[..., Card]) -> None:
-    assert make_card(name="looks-fine", trained=False).label == UNTRAINED
-    assert make_card(name="looks-fine").label == "looks-fine"
+def test_label_is_untrained_whatever_the_name() -> None:
+    assert make_narrow_model(name="looks-fine", trained=False)[0].label == UNTRAINED
+    assert make_narrow_model(name="looks-fine")[0].label == "looks-fine"
 
 
-def test_half_precision_is_loaded_as_single(
-    tmp_path: Path, network: OrdinalVGG16, make_card: Callable[..., Card]
-) -> None:
-    halves = {name: tensor.half() for name, tensor in network.state_dict().items()}
-    write_artifact(tmp_path, make_card(), save(halves))
+def test_half_precision_is_loaded_as_single(network: OrdinalVGG16) -> None:
+    halves = save({name: tensor.half() for name, tensor in network.state_dict().items()})
 
-    loaded = load_network(*read_artifact(tmp_path))
+    loaded = load_network(bind_card(make_narrow_model()[0], halves), halves)
 
     assert {tensor.dtype for tensor in loaded.state_dict().values()} == {torch.float32}
 
 
-def test_weights_of_another_network_are_refused(tmp_path: Path, make_card: Callable[..., Card]) -> None:
-    write_artifact(tmp_path, make_card(), save({"features.0.weight": torch.zeros(64, 3, 3, 3)}))
+@pytest.mark.parametrize("tensors", [{"features.0.weight": torch.zeros(64, 3, 3, 3)}, {}])
+def test_weights_are_refused_when_they_are_incomplete(tensors: dict[str, Tensor]) -> None:
+    weights = save(tensors)
+    card = bind_card(make_narrow_model(architecture=VGG16)[0], weights)
 
-    with pytest.raises(ModelError, match="do not fit"):
-        load_network(*read_artifact(tmp_path))
+    with pytest.raises(ModelError, match="do not fit vgg16-five-patch"):
+        load_network(card, weights)
 
 
-def test_biases_that_rise_are_refused(tmp_path: Path, network: OrdinalVGG16, make_card: Callable[..., Card]) -> None:
+@pytest.mark.parametrize("architecture", [VGG16, "vgg-4-8-8-8-16-five-patch", "vgg-4.4-8-8-8-8-five-patch"])
+def test_weights_are_refused_when_they_are_of_another_network_than_the_card_says(
+    network: OrdinalVGG16, architecture: str
+) -> None:
+    card, weights = make_narrow_model(network, architecture=architecture)
+
+    with pytest.raises(ModelError, match=f"do not fit {architecture}"):
+        load_network(card, weights)
+
+
+def test_weights_are_refused_when_the_biases_rise(network: OrdinalVGG16) -> None:
     tensors = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     tensors["head.bias"] = torch.tensor([0.0, 1.0, -1.0, -2.0])
-    write_artifact(tmp_path, make_card(), save(tensors))
+    weights = save(tensors)
 
     with pytest.raises(ModelError, match="could cross"):
-        load_network(*read_artifact(tmp_path))
+        load_network(bind_card(make_narrow_model()[0], weights), weights)

@@ -16,6 +16,7 @@ def _state() -> TrainingState:
         network={"a": torch.arange(6.0).view(2, 3)},
         best={"a": torch.zeros(2, 3)},
         started_from="imagenet",
+        architecture="vgg-4-8-8-8-8-five-patch",
         momentum={"a": torch.ones(2, 3)},
         epochs=(_epoch(1, is_best=True), _epoch(2, is_best=False)),
     )
@@ -29,6 +30,7 @@ def test_checkpoint_reads_back_the_same(tmp_path: Path) -> None:
 
     assert found is not None
     assert (found.epochs, found.started_from) == (_state().epochs, "imagenet")
+    assert found.architecture == "vgg-4-8-8-8-8-five-patch"
     for group in ("network", "best", "momentum"):
         assert torch.equal(getattr(found, group)["a"], getattr(_state(), group)["a"])
     assert list(tmp_path.iterdir()) == [path]

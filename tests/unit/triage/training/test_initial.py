@@ -1,5 +1,4 @@
 import hashlib
-from datetime import UTC, datetime
 from pathlib import Path
 from urllib.error import URLError
 
@@ -8,11 +7,10 @@ import torch
 from torch import Tensor
 from torchvision.models import VGG16_Weights
 
-from triage.domain.card import Card
+from tests.support.narrow_model import draw_narrow_network, write_narrow_model
 from triage.errors import ModelError, UsageError
-from triage.model.artifact import write_artifact
-from triage.model.network import IndependentHead, OrdinalVGG16, draw_network
-from triage.model.weights import weights_of
+from triage.model.coral import IndependentHead
+from triage.model.network import OrdinalVGG16, draw_network
 from triage.training.config import TrainingConfig
 from triage.training.initial import initial_network
 
@@ -106,16 +104,17 @@ def test_error_says_what_to_do_when_imagenet_weights_cannot_be_fetched(monkeypat
         initial_network("imagenet", TrainingConfig())
 
 
-def test_training_goes_on_from_a_model_and_keeps_its_head_when_it_fits(tmp_path: Path) -> None:
-    card = Card(name="before", trained=True, threshold=0.5, threshold_chosen_by="t", created_at=datetime.now(UTC))
-    before = draw_network(seed=3)
-    write_artifact(tmp_path / "model", card, weights_of(before))
+def test_model_is_the_start_with_its_head_when_that_fits(tmp_path: Path) -> None:
+    before = draw_narrow_network(seed=3)
+    write_narrow_model(tmp_path / "model", before, name="before")
 
     same, started_from = initial_network(str(tmp_path / "model"), TrainingConfig())
-    other, _ = initial_network(str(tmp_path / "model"), TrainingConfig(head="independent", n_reviewers=6))
+    other, other_from = initial_network(str(tmp_path / "model"), TrainingConfig(head="independent", n_reviewers=6))
 
     assert started_from.startswith("model before ")
     assert torch.equal(same.head.weight, before.head.weight)
+    assert other_from.startswith("convolutions of model before ")
     assert isinstance(other.head, IndependentHead)
-    assert other.head.weight.shape == (6, 25088)
+    assert other.head.weight.shape == (6, 8 * 7 * 7)
+    assert same.architecture == other.architecture == before.architecture
     assert torch.equal(other.features[0].weight, before.features[0].weight)

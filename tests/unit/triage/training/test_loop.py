@@ -1,4 +1,3 @@
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -7,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from triage.dataset.manifest import LabelledPhoto
-from triage.model.network import CoralHead
+from triage.model.coral import CoralHead
 from triage.model.patches import five_patches
 from triage.training.checkpoint import TrainingState, read_checkpoint, write_checkpoint
 from triage.training.config import TrainingConfig
-from triage.training.loop import coral_loss, count_rank_violations, predict, train
+from triage.training.loop import predict, train
 from triage.training.photos import PhotoSet
 from triage.training.progress import OnProgress, Progress, ignore_progress
 
@@ -20,6 +19,8 @@ CPU = torch.device("cpu")
 
 class BrightnessNetwork(nn.Module):
     """A real CORAL head over each patch's mean brightness: it trains in milliseconds."""
+
+    architecture = "brightness"
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,30 +73,6 @@ def _train(
         on_progress=on_progress,
     )
     return network, state
-
-
-def test_loss_is_the_one_worked_out_by_hand() -> None:
-    logits = torch.tensor([[2.0, 0.0, -1.0, -3.0]]).expand(5, 4)[None]  # every patch alike
-    p = [1 / (1 + math.exp(-x)) for x in (2.0, 0.0, -1.0, -3.0)]
-
-    loss = coral_loss(logits, torch.tensor([2]))
-
-    expected = -(math.log(p[0]) + math.log(p[1]) + math.log(1 - p[2]) + math.log(1 - p[3]))
-    assert loss.item() == pytest.approx(expected, abs=1e-6)
-
-
-def test_loss_is_that_of_the_photo_and_not_of_its_patches() -> None:
-    logits = torch.tensor([4.0, -4.0, 4.0, -4.0, 0.0]).view(1, 5, 1).expand(1, 5, 4)
-
-    assert coral_loss(logits, torch.tensor([4])).item() == pytest.approx(4 * math.log(2), abs=1e-5)
-
-
-def test_loss_looks_at_the_worst_patch_when_pooling_takes_the_smallest() -> None:
-    logits = torch.tensor([4.0, -4.0, 4.0, 0.0, 4.0]).view(1, 5, 1).expand(1, 5, 4)
-
-    loss = coral_loss(logits, torch.tensor([0]), "min")
-
-    assert loss.item() == pytest.approx(-4 * math.log(1 - 1 / (1 + math.exp(4))), abs=1e-5)
 
 
 def test_training_learns_an_order_that_is_there() -> None:
@@ -189,9 +166,3 @@ def test_training_ends_when_the_progress_callback_raises() -> None:
 
     with pytest.raises(StopError):
         _train(_config(), on_progress=stop)
-
-
-def test_rank_violations_are_counted_by_photo() -> None:
-    cumulative = torch.tensor([[0.9, 0.5, 0.2], [0.5, 0.6, 0.1], [0.1, 0.2, 0.3], [0.4, 0.4, 0.4]])
-
-    assert count_rank_violations(cumulative) == 2

@@ -1,4 +1,4 @@
-"""A whole model from a handful of photos: the real VGG16, for one epoch."""
+"""A model from a few photos, in one epoch: the real VGG16 once, a narrow network in all other tests."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.support.narrow_model import write_narrow_model
 from triage.dataset.manifest import Box, LabelledPhoto, Manifest, Split
 from triage.domain.card import read_card
 from triage.errors import UsageError
@@ -43,13 +44,20 @@ def manifest(tmp_path: Path) -> Manifest:
     return Manifest(tuple(photos), 4)
 
 
-def _train(manifest: Manifest, folder: Path, **config: object) -> tuple[TrainedModel, list[Progress]]:
+@pytest.fixture
+def narrow(tmp_path: Path) -> str:
+    """The start of a training of a narrow network."""
+    write_narrow_model(tmp_path / "narrow")
+    return str(tmp_path / "narrow")
+
+
+def _train(manifest: Manifest, folder: Path, init: str, **config: object) -> tuple[TrainedModel, list[Progress]]:
     reports: list[Progress] = []
     trained = train_model(
         manifest,
         TrainingConfig.model_validate({"epochs": 1, "batch_photos": 2} | config),
         name="small",
-        init="random",
+        init=init,
         folder=folder,
         device=CPU,
         decoder=Decoder(),
@@ -61,13 +69,14 @@ def _train(manifest: Manifest, folder: Path, **config: object) -> tuple[TrainedM
 def test_model_comes_with_a_card_that_says_how_it_was_made_and_how_good_it_is(
     manifest: Manifest, tmp_path: Path
 ) -> None:
-    trained, reports = _train(manifest, tmp_path / "run", seed=5)
+    trained, reports = _train(manifest, tmp_path / "run", "random", seed=5)
 
     card = trained.card
     assert [(r.photos, r.of_photos) for r in reports if r.stage == "reading photos"] == [(n, 7) for n in range(1, 8)]
     assert [r.done for r in reports if r.stage == "training"] == [1.0, 1.0]  # its batch, then its epoch
     assert reports[-1].stage == "evaluating"
     assert trained.unreadable == 1
+    assert card.architecture == "vgg16-five-patch"
     assert card.data_summary == {
         "photos": {"train": 2, "validation": 2, "test": 2},
         "votes": {"train": [1, 0, 0, 0, 1], "validation": [1, 0, 0, 0, 1], "test": [0, 1, 0, 1, 0]},
@@ -88,9 +97,9 @@ def test_model_comes_with_a_card_that_says_how_it_was_made_and_how_good_it_is(
     assert read_card(written.model_dump_json()) == written
 
 
-def test_scorer_gives_the_scores_that_the_card_was_evaluated_with(manifest: Manifest, tmp_path: Path) -> None:
+def test_scorer_gives_the_scores_of_the_evaluation(manifest: Manifest, tmp_path: Path, narrow: str) -> None:
     """Pooling and recalibration are applied in scoring as they were in the evaluation."""
-    trained, _ = _train(manifest, tmp_path / "run", pooling="min")
+    trained, _ = _train(manifest, tmp_path / "run", narrow, pooling="min")
     card = write_artifact(tmp_path / "model", trained.card, trained.weights)
     scorer = Scorer.of(card, TorchEngine(load_network(card, trained.weights)))
     photos = [label for label in manifest.photos if label.split is Split.TEST]
@@ -107,8 +116,12 @@ def test_scorer_gives_the_scores_that_the_card_was_evaluated_with(manifest: Mani
     assert sorted(scores) == pytest.approx(sorted(predicted), abs=1e-5)
 
 
-def test_independent_heads_are_trained_and_their_violations_counted(manifest: Manifest, tmp_path: Path) -> None:
-    trained, _ = _train(manifest, tmp_path / "run", head="independent", recalibrate=False, threshold_from="train")
+def test_rank_violations_are_counted_when_the_heads_are_independent(
+    manifest: Manifest, tmp_path: Path, narrow: str
+) -> None:
+    trained, _ = _train(
+        manifest, tmp_path / "run", narrow, head="independent", recalibrate=False, threshold_from="train"
+    )
 
     assert trained.card.head == "independent"
     assert trained.card.recalibration is None
@@ -121,7 +134,7 @@ def test_training_is_refused_when_no_photo_can_be_read(tmp_path: Path) -> None:
     manifest = Manifest((LabelledPhoto(tmp_path / "a.jpg", 2, split=Split.TRAIN),), 4)
 
     with pytest.raises(UsageError, match="no photo of the training split"):
-        _train(manifest, tmp_path / "run")
+        _train(manifest, tmp_path / "run", "random")
 
 
 def test_photo_is_cropped_to_its_region_of_interest_when_that_is_asked_for(tmp_path: Path) -> None:
@@ -149,8 +162,10 @@ def test_region_of_interest_is_cut_off_at_the_photo_and_never_made_up(tmp_path: 
     assert bool((photos.photos == 200).all())
 
 
-def test_model_is_made_of_its_checkpoint_when_what_it_began_with_is_gone(manifest: Manifest, tmp_path: Path) -> None:
-    first, _ = _train(manifest, tmp_path / "run")
+def test_training_resumes_from_its_checkpoint_when_the_initial_weights_are_gone(
+    manifest: Manifest, tmp_path: Path, narrow: str
+) -> None:
+    first, _ = _train(manifest, tmp_path / "run", narrow)
 
     again = train_model(
         manifest,
@@ -163,4 +178,5 @@ def test_model_is_made_of_its_checkpoint_when_what_it_began_with_is_gone(manifes
     )
 
     assert again.weights == first.weights
-    assert again.card.training_settings["started_from"] == "random"
+    assert again.card.architecture == first.card.architecture == "vgg-4-8-8-8-8-five-patch"
+    assert again.card.training_settings["started_from"] == first.card.training_settings["started_from"]

@@ -7,17 +7,18 @@ from typing import Any
 import pytest
 import torch
 
+from tests.support.narrow_model import draw_narrow_network
 from triage.errors import UsageError
 from triage.model.engines import mnn as mnn_engine
 from triage.model.engines.choose import choose_device, choose_engine
 from triage.model.engines.engine import EngineUnavailableError
 from triage.model.engines.torch_exact import CPU, TorchEngine
-from triage.model.network import OrdinalVGG16, draw_network
+from triage.model.network import OrdinalVGG16
 
 
 @pytest.fixture(scope="module")
 def network() -> OrdinalVGG16:
-    return draw_network(seed=1)
+    return draw_narrow_network()
 
 
 @pytest.fixture
@@ -109,8 +110,8 @@ def test_mnn_is_not_even_imported_when_pytorch_is_asked_for(
 QUIET = """
 import sys
 from triage.model.engines.mnn import MnnEngine
-from triage.model.network import draw_network
-MnnEngine(draw_network(0))
+from tests.support.narrow_model import draw_narrow_network
+MnnEngine(draw_narrow_network())
 sys.stderr.write(",".join(name for name in sys.modules if name.startswith(("MNN.tools", "_tools", "aliyun"))))
 """
 
