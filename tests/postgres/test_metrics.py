@@ -92,7 +92,7 @@ def test_alerts_and_dashboard_name_metrics_that_exist(
     known = set(re.findall(r"^# TYPE (\S+)", _scrape(exporter)[0] + generate_latest().decode(), re.MULTILINE))
     rules = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text(encoding="utf-8"))["groups"][0]["rules"]
     dashboard = json.loads((ROOT / "deploy/grafana/triage.json").read_text(encoding="utf-8"))
-    runbook = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    runbook = (ROOT / "docs/operations/monitoring.md").read_text(encoding="utf-8")
     expressions = [rule["expr"] for rule in rules]
     expressions += [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
 

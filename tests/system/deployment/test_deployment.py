@@ -16,7 +16,10 @@ from worker.queues import WORKERS
 from worker.settings import Settings
 
 ROOT = Path(__file__).parents[3]
-DOCUMENTS = [ROOT / "docker-compose.yml", ROOT / "README.md", ROOT / "deploy" / "env.example", *ROOT.glob("docs/*.md")]
+DOCUMENTS = [
+    *(ROOT / name for name in ("docker-compose.yml", "README.md", "CONTRIBUTING.md", "deploy/env.example")),
+    *ROOT.glob("docs/**/*.md"),
+]
 PARTS = {
     *("scoring", "scoring-gpu", "intake", "training", "training-gpu", "beat"),
     *("metrics", "roles", "migrate", "cli", "reader"),
@@ -42,7 +45,7 @@ def _variables() -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_only_settings_that_exist_are_named(document: Path) -> None:
     named = set(re.findall(r"TRIAGE_[A-Z]+__[A-Z_]*[A-Z]|TRIAGE_HOME", document.read_text(encoding="utf-8")))
 
@@ -50,7 +53,7 @@ def test_only_settings_that_exist_are_named(document: Path) -> None:
 
 
 def test_every_setting_is_documented_with_its_default() -> None:
-    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "operations" / "settings.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `(TRIAGE_[A-Z_]+)` \| (?:`([^`]*)`)? *\|", text, re.MULTILINE))
     defaults = {
         name: "" if default is None else "[]" if default == () else str(default)
