@@ -16,11 +16,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector, CollectorRegistry
 from sqlalchemy import text
 
-from triage.blobs.source import PhotoSource
-from triage.domain.messages import Claim, ClaimedAttachment, Recorded
-from triage.domain.photos import AssessedBatch
 from triage.errors import ServiceUnavailableError, UsageError
-from triage.scoring.inbox import PostgresInbox, Swept
 from triage.storage.database import Sessions, database_errors
 from triage.storage.gauges import Gauges, read_gauges
 
@@ -54,38 +50,6 @@ def timed(stage: str) -> Iterator[None]:
     """Observes how long a block takes, also one that raises."""
     with STAGE_SECONDS.labels(stage).time():
         yield
-
-
-class MeasuredInbox(PostgresInbox):
-    """The inbox, with its batches and writes observed."""
-
-    def claim(self, limit: int, *, retry: bool) -> Claim | None:
-        claim = super().claim(limit, retry=retry)
-        if claim is not None and not retry:
-            BATCH_FILL.observe(len(claim.attachments) / limit)
-        return claim
-
-    def record(self, claim: Claim, batch: AssessedBatch) -> Recorded:
-        STAGE_SECONDS.labels("forward").observe(batch.network_seconds)
-        with timed("write"):
-            recorded = super().record(claim, batch)
-        for outcome in ("scored", "not_assessable", "failed", "stale"):
-            PHOTOS.labels(outcome).inc(getattr(recorded, outcome))
-        return recorded
-
-    def sweep(self) -> Swept:
-        swept = super().sweep()
-        LEASES_EXPIRED.labels("requeued").inc(swept.requeued)
-        LEASES_EXPIRED.labels("parked").inc(swept.parked)
-        return swept
-
-
-class MeasuredSource(PhotoSource):
-    """Where photos are, with their fetching observed."""
-
-    def fetch(self, attachment: ClaimedAttachment) -> bytes:
-        with timed("fetch"):
-            return super().fetch(attachment)
 
 
 class DatabaseCollector(Collector):

@@ -18,7 +18,7 @@ from triage.storage import migrate
 from triage.storage import model_versions as models
 from triage.storage.model_versions import RegisteredModel
 from worker.inference import load_engine
-from worker.metrics import MODEL_LOADED, timed
+from worker.metrics import BATCH_FILL, MODEL_LOADED, PHOTOS, timed
 from worker.services import Services
 
 log = structlog.get_logger(__name__)
@@ -55,13 +55,21 @@ class Scoring:
         Raises:
             ModelError: there is no live model, or it cannot be loaded.
         """
-        return drain(
+        drained = drain(
             self._services.inbox,
             self.live_assessor,
             DrainLimits(self._photos_per_batch, self._services.settings.inbox.drain_seconds),
             background=self._rescoring,
-            on_full_batch=self._services.wake_ups.inbox,
+            on_batch=self._on_batch,
         )
+        for outcome in ("scored", "not_assessable", "failed", "stale"):
+            PHOTOS.labels(outcome).inc(getattr(drained.recorded, outcome))
+        return drained
+
+    def _on_batch(self, photos: int) -> None:
+        BATCH_FILL.observe(photos / self._photos_per_batch)
+        if photos == self._photos_per_batch:
+            self._services.wake_ups.inbox()  # more photos may wait than this worker can score
 
     def live_assessor(self) -> PhotoAssessor:
         """The assessor of the model that is live right now, with those in the shadow.

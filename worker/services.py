@@ -23,7 +23,7 @@ from worker.app import create_app
 from worker.broker.liveness import Pulse
 from worker.broker.redis_client import connect_redis
 from worker.broker.wakeups import WakeUps
-from worker.metrics import MeasuredInbox, MeasuredSource
+from worker.metrics import timed
 from worker.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Services:
 
     @cached_property
     def source(self) -> PhotoSource:
-        return MeasuredSource(self.blobs, self.uris)
+        return PhotoSource(self.blobs, self.uris)
 
     @cached_property
     def registry(self) -> Registry:
@@ -117,8 +117,12 @@ class Services:
     @cached_property
     def inbox(self) -> PostgresInbox:
         settings = self.settings
-        return MeasuredInbox(
-            self.sessions, lease=settings.lease, rules=settings.retry_rules, policy=settings.retake_policy
+        return PostgresInbox(
+            self.sessions,
+            lease=settings.lease,
+            rules=settings.retry_rules,
+            policy=settings.retake_policy,
+            timed=timed,
         )
 
     @cached_property

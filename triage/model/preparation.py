@@ -1,9 +1,6 @@
 """From the bytes of a photo to what the network takes, and to what explains its verdict."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from torch import Tensor
 
@@ -12,6 +9,7 @@ from triage.files.hashing import sha256_of
 from triage.findings.rules import measure_findings
 from triage.imaging.decode import Decoder
 from triage.model.patches import resize_photo
+from triage.timing import Timed, untimed
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +24,6 @@ class PreparedPhoto:
     facts: PhotoFacts
     photo: Tensor
     findings: tuple[Finding, ...]
-
-
-Timed: TypeAlias = Callable[[str], AbstractContextManager[None]]
-"""Gives a block in which a stage, `decode` or `findings`, takes place; for measuring it."""
-
-
-def untimed(_: str) -> AbstractContextManager[None]:
-    return nullcontext()
 
 
 def prepare_photo(data: bytes, decoder: Decoder, timed: Timed = untimed) -> PreparedPhoto:

@@ -15,8 +15,9 @@ from triage.errors import AttachmentError, ErrorCode, ModelError, TransientError
 from triage.files.hashing import sha256_of
 from triage.imaging.decode import Decoder
 from triage.imaging.formats import sniff
-from triage.model.preparation import PreparedPhoto, Timed, prepare_photo, untimed
+from triage.model.preparation import PreparedPhoto, prepare_photo
 from triage.model.scorer import Scorer
+from triage.timing import Timed, untimed
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -54,7 +55,7 @@ class PhotoAssessor:
         Args:
             judge: whose scores decide.
             shadows: models that score the same photos, for comparison alone.
-            timed: around the stages of preparing a photo.
+            timed: measures the stages `fetch`, `decode`, `findings` and `forward`.
         """
         self._judge = judge
         self._source = source
@@ -71,10 +72,12 @@ class PhotoAssessor:
         ready = [item for item in prepared if isinstance(item, _Ready)]
         assessments: list[Assessment] = [item for item in prepared if not isinstance(item, _Ready)]
         started = time.perf_counter()
-        assessments += _judge(self._judge, ready)
-        shadows = [
-            AssessedBatch(shadow.model_version_id, shadow.threshold, _judge(shadow, ready)) for shadow in self._shadows
-        ]
+        with self._timed("forward"):
+            assessments += _judge(self._judge, ready)
+            shadows = [
+                AssessedBatch(shadow.model_version_id, shadow.threshold, _judge(shadow, ready))
+                for shadow in self._shadows
+            ]
         network_seconds = time.perf_counter() - started
         judge = self._judge
         return AssessedBatch(judge.model_version_id, judge.threshold, assessments, network_seconds, shadows)
@@ -82,7 +85,8 @@ class PhotoAssessor:
     def _prepare(self, attachment: ClaimedAttachment) -> "_Ready | NotAssessable | Failed":
         data = None
         try:
-            data = self._source.fetch(attachment)
+            with self._timed("fetch"):
+                data = self._source.fetch(attachment)
             return _Ready(attachment.id, prepare_photo(data, self._decoder, self._timed))
         except AttachmentError as error:
             if data is None:

@@ -57,19 +57,19 @@ def drain(
     limits: DrainLimits,
     *,
     background: Background | None = None,
-    on_full_batch: Callable[[], object] = lambda: None,
+    on_batch: Callable[[int], object] = lambda _: None,
 ) -> Drained:
     """Works off the inbox, then background work, for which no message waits longer than one batch.
 
     Args:
         live_assessor: gives the assessor of the live model; asked before each claim, in another thread, so that a
             promotion is noticed between batches and nothing is claimed while no model can score it.
-        on_full_batch: called when a claim came back full, so that a further worker can be woken for the rest.
+        on_batch: called with the number of photos of each claim that holds no retry, from the thread that claims.
 
     Raises:
         ModelError: there is no live model, or it cannot be loaded. Nothing stays claimed.
     """
-    return _Drain(inbox, live_assessor, limits, background, on_full_batch).run()
+    return _Drain(inbox, live_assessor, limits, background, on_batch).run()
 
 
 class _Turn(Enum):
@@ -85,13 +85,13 @@ class _Drain:
         live_assessor: Callable[[], Assessor],
         limits: DrainLimits,
         background: Background | None,
-        on_full_batch: Callable[[], object],
+        on_batch: Callable[[int], object],
     ) -> None:
         self._inbox = inbox
         self._live_assessor = live_assessor
         self._limits = limits
         self._background = background
-        self._on_full_batch = on_full_batch
+        self._on_batch = on_batch
         self._started = time.monotonic()
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="ahead")
         self._behind = ThreadPoolExecutor(1, thread_name_prefix="behind")
@@ -163,8 +163,8 @@ class _Drain:
         claim = self._inbox.claim(limit, retry=retry)
         if claim is None:
             return None
-        if len(claim.attachments) == self._limits.photos_per_batch and not retry:
-            self._on_full_batch()
+        if not retry:
+            self._on_batch(len(claim.attachments))
         release = partial(self._inbox.release, claim)
         try:
             score = assessor.prepare(claim.attachments)

@@ -14,6 +14,7 @@ from triage.storage import inbox as queue
 from triage.storage import verdicts
 from triage.storage.database import Sessions, persist
 from triage.storage.inbox import RetryRules
+from triage.timing import Timed, untimed
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +29,24 @@ class Swept:
 class PostgresInbox:
     """As `triage.scoring.ports.Inbox`, with the sweep that gives every lost piece of work back."""
 
-    def __init__(self, sessions: Sessions, *, lease: timedelta, rules: RetryRules, policy: RetakePolicy) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        *,
+        lease: timedelta,
+        rules: RetryRules,
+        policy: RetakePolicy,
+        timed: Timed = untimed,
+    ) -> None:
+        """
+        Args:
+            timed: measures the stage `write`.
+        """
         self._sessions = sessions
         self._lease = lease
         self._rules = rules
         self._policy = policy
+        self._timed = timed
 
     def claim(self, limit: int, *, retry: bool) -> Claim | None:
         """The attempt is committed before any work is done, so that a photo that kills its worker is counted."""
@@ -52,7 +66,8 @@ class PostgresInbox:
         Raises:
             ServiceUnavailableError: it did not answer in that time, or its tables are not those of this release.
         """
-        return persist(partial(self._record, claim, batch), patience_seconds=self._lease.total_seconds())
+        with self._timed("write"):
+            return persist(partial(self._record, claim, batch), patience_seconds=self._lease.total_seconds())
 
     def _record(self, claim: Claim, batch: AssessedBatch) -> Recorded:
         with self._sessions.begin() as session:

@@ -10,7 +10,7 @@ from triage.storage import runs
 from triage.storage.database import database_errors
 from worker.broker.liveness import Sign
 from worker.documents import parse_submission
-from worker.metrics import serve
+from worker.metrics import LEASES_EXPIRED, serve
 from worker.queues import DRAIN, INBOX
 from worker.services import services
 
@@ -89,6 +89,8 @@ def sweep() -> None:
     except ServiceUnavailableError as error:
         log.warning("postgres.unavailable", error_type=type(error).__name__)
         return
+    LEASES_EXPIRED.labels("requeued").inc(swept.requeued)
+    LEASES_EXPIRED.labels("parked").inc(swept.parked)
     if swept.requeued or swept.parked:
         log.warning("lease.expired", requeued=swept.requeued, parked=swept.parked)
     own.pulse.give(Sign.INTAKE)

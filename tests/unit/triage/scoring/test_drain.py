@@ -129,12 +129,12 @@ def test_promotion_is_noticed_between_two_batches() -> None:
     assert {0, 1, 2} <= set(asked)
 
 
-def test_further_worker_is_woken_when_a_batch_is_full() -> None:
-    woken: list[int] = []
+def test_size_of_each_batch_is_reported() -> None:
+    sizes: list[int] = []
 
-    drain(MemoryInbox(_attachments(7)), Refuser, LIMITS, on_full_batch=lambda: woken.append(1))
+    drain(MemoryInbox(_attachments(7)), Refuser, LIMITS, on_batch=sizes.append)
 
-    assert len(woken) == 2
+    assert sizes == [3, 3, 1]
 
 
 @dataclass
