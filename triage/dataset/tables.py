@@ -1,24 +1,25 @@
-"""Tables on disk, CSV or Parquet, as rows of text."""
+"""Tables on disk, CSV or Parquet, as rows of strings."""
 
 import csv
-import os
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from triage.errors import UsageError
+from triage.files.atomic import write_durably
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row's texts by column. `line` is its line in a CSV, its number from 1 in a Parquet file."""
+    """A row's values by column. `line` is its line in a CSV, or its number from 1 in a Parquet file."""
 
     line: int
     values: Mapping[str, str]
 
     def text(self, column: str) -> str:
-        """The text of a column without blanks around it; empty where there is none."""
+        """The stripped value of a column; empty where the row has none."""
         return self.values.get(column, "")
 
 
@@ -26,7 +27,7 @@ def read_table(path: Path) -> tuple[list[str], list[Row]]:
     """Reads `.parquet` by its suffix, anything else as CSV in UTF-8.
 
     Raises:
-        UsageError: the file cannot be read.
+        UsageError: the file cannot be read, or two columns have one name.
     """
     if path.suffix == ".parquet":
         return _read_parquet(path)
@@ -35,7 +36,7 @@ def read_table(path: Path) -> tuple[list[str], list[Row]]:
             reader = csv.DictReader(file)
             columns = [name.strip() for name in reader.fieldnames or ()]
             if len(set(columns)) < len(columns):
-                raise UsageError(f"{path}: a column is there twice")
+                raise UsageError(f"{path}: two columns have the same name: rename one")
             reader.fieldnames = columns
             rows = [
                 Row(reader.line_num, {key: (value or "").strip() for key, value in row.items() if key in columns})
@@ -47,25 +48,17 @@ def read_table(path: Path) -> tuple[list[str], list[Row]]:
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
-    """Writes rows; whoever reads the path sees the old file or the new one, whole.
+    """Writes rows, as Parquet or CSV by the path's suffix. A reader sees the old file or the new one, never a part.
 
     Raises:
-        UsageError: nothing can be written there.
+        UsageError: the file cannot be written.
     """
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    encoded = (_parquet if path.suffix == ".parquet" else _csv)(columns, rows)
     try:
-        if path.suffix == ".parquet":
-            _write_parquet(partial, columns, rows)
-        else:
-            with partial.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, columns, restval="")
-                writer.writeheader()
-                writer.writerows(rows)
-        partial.replace(path)
+        write_durably(path, encoded)
     except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UsageError(f"{path}: cannot be written to") from error
+        raise UsageError(f"{path}: cannot be written: check the folder, its free space and permissions") from error
 
 
 def _read_parquet(path: Path) -> tuple[list[str], list[Row]]:
@@ -82,18 +75,28 @@ def _read_parquet(path: Path) -> tuple[list[str], list[Row]]:
     return columns, rows
 
 
-def _write_parquet(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:
+def _csv(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, restval="")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def _parquet(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> bytes:
     pyarrow, parquet = _pyarrow()
-    parquet.write_table(pyarrow.table({name: [row.get(name, "") for row in rows] for name in columns}), path)
+    data = io.BytesIO()
+    parquet.write_table(pyarrow.table({name: [row.get(name, "") for row in rows] for name in columns}), data)
+    return data.getvalue()
 
 
 def _pyarrow() -> tuple[Any, Any]:
     try:
-        import pyarrow as pa
+        import pyarrow as pa  # deferred: an optional dependency
         from pyarrow import parquet
     except ImportError as error:
         raise UsageError(
-            "Parquet needs the package pyarrow: pip install 'skin-photo-triage[parquet]', or give a CSV"
+            "reading or writing Parquet needs pyarrow: pip install 'skin-photo-triage[parquet]', or use CSV"
         ) from error
     return pa, parquet
 

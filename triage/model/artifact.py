@@ -1,10 +1,11 @@
-"""A model on disk: a folder with `weights.safetensors` and `card.json`, bound together by a hash. Needs no torch."""
+"""A model on disk: a folder with `weights.safetensors` and `card.json`, which states their hash. Needs no torch."""
 
 from pathlib import Path
 from typing import Final
 
 from triage.domain.card import Card, read_card
 from triage.errors import ModelError
+from triage.files.atomic import write_durably
 from triage.files.hashing import sha256_of
 
 WEIGHTS_FILE: Final = "weights.safetensors"
@@ -17,31 +18,30 @@ def bind_card(card: Card, weights: bytes) -> Card:
 
 
 def write_artifact(folder: Path, card: Card, weights: bytes) -> Card:
-    """Writes a model and returns its card with the hash of the weights in it.
+    """Writes a model and returns its card, with the hash of the weights.
 
     Args:
-        folder: made if it is not there; a model in it is replaced.
+        folder: created if missing; a model in it is replaced.
         card: its `weights_sha256` is ignored.
         weights: a safetensors file, from `triage.model.weights.weights_of`.
     """
     bound = bind_card(card, weights)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / WEIGHTS_FILE).write_bytes(weights)
-    (folder / CARD_FILE).write_text(bound.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_durably(folder / WEIGHTS_FILE, weights)
+    write_durably(folder / CARD_FILE, f"{bound.model_dump_json(indent=2)}\n".encode())
     return bound
 
 
 def read_artifact(folder: Path) -> tuple[Card, bytes]:
-    """Reads a model's card and the bytes of its weights, their hash checked.
+    """Reads a model's card and the bytes of its weights, and checks their hash.
 
     Raises:
-        ModelError: a file is missing, the card is not valid, or the weights are not those of the card.
+        ModelError: a file is missing, the card is invalid, or the weights do not have the hash of the card.
     """
     try:
         card = read_card((folder / CARD_FILE).read_bytes())
         weights = (folder / WEIGHTS_FILE).read_bytes()
     except OSError as error:
-        raise ModelError(f"no model at {folder}: a folder with {WEIGHTS_FILE} and {CARD_FILE} is needed") from error
+        raise ModelError(f"no model at {folder}: give a folder with {WEIGHTS_FILE} and {CARD_FILE}") from error
     check_weights(card, weights)
     return card, weights
 
@@ -49,10 +49,10 @@ def read_artifact(folder: Path) -> tuple[Card, bytes]:
 def check_weights(card: Card, weights: bytes) -> None:
     """
     Raises:
-        ModelError: the bytes are not those that the card was made for.
+        ModelError: the weights do not have the hash that the card states.
     """
     if sha256_of(weights) != card.weights_sha256:
         raise ModelError(
             f"the weights of model {card.name!r} do not have the SHA-256 that its card states: "
-            "the file is damaged or was changed; copy the artifact again"
+            "the file is damaged or was changed: copy the model again"
         )

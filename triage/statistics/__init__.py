@@ -1,1 +1,1 @@
-"""Pure functions from arrays to numbers."""
+"""Pure functions from arrays to numbers. All but `auc` need numpy alone, so that reports start fast."""

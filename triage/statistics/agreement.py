@@ -1,4 +1,4 @@
-"""How far the reviewers agree: no model can be judged more sharply than its labels allow.
+"""How far reviewers agree. Their disagreement limits how well any model can do on their labels.
 
 Axes: N photos, R reviewers, K distinct ratings.
 """
@@ -16,25 +16,25 @@ Level: TypeAlias = Literal["nominal", "ordinal", "interval"]
 
 
 def krippendorff_alpha(ratings: ArrayLike, level: Level = "nominal") -> float | None:
-    """Krippendorff's alpha: 1 is perfect agreement, 0 what chance gives.
+    """Krippendorff's alpha: 1 for perfect agreement, 0 for agreement by chance.
 
-    Krippendorff 2011, Computing Krippendorff's alpha-reliability. Photos with fewer than two ratings do not count.
-    Memory grows with N * K and K * K: ratings are a few grades, not measurements.
+    Krippendorff 2011, Computing Krippendorff's alpha-reliability. Photos with fewer than two ratings are left out.
+    Memory grows with N * K and K * K, so ratings should be a few grades, not measurements.
 
     Args:
         ratings: (N, R), NaN where a reviewer did not rate a photo.
-        level: nominal (equal or not), ordinal (grades), or interval (numbers).
+        level: of measurement: nominal (equal or not), ordinal (grades) or interval (numbers).
 
     Returns:
-        At most 1; None where nothing can be compared or all ratings are the same.
+        At most 1; None where no photo has two ratings, or all ratings are equal.
 
     Raises:
-        ValueError: the ratings are not of two axes, or one is infinite.
+        ValueError: the ratings do not have two axes, or one is infinite.
     """
     table = _checked(ratings)
     values = np.unique(table[~np.isnan(table)])
     counts = (table[:, :, np.newaxis] == values).sum(axis=1).astype(np.float64)  # (N, R, K) -> (N, K)
-    counts = counts[counts.sum(axis=1) >= 2]
+    counts = counts[counts.sum(axis=1) >= 2]  # (N, K) of the photos with at least two ratings
     if not len(counts):
         return None
     per_photo = counts.sum(axis=1)  # (N,)
@@ -49,7 +49,7 @@ def krippendorff_alpha(ratings: ArrayLike, level: Level = "nominal") -> float | 
 
 
 def pairwise_kappa(ratings: ArrayLike) -> dict[tuple[int, int], float | None]:
-    """Cohen's kappa of each pair of reviewers, on the photos that both rated.
+    """Cohen's kappa of each pair of reviewers, over the photos that both rated.
 
     Cohen 1960, A coefficient of agreement for nominal scales, doi:10.1177/001316446002000104.
 
@@ -57,10 +57,10 @@ def pairwise_kappa(ratings: ArrayLike) -> dict[tuple[int, int], float | None]:
         ratings: (N, R), NaN where a reviewer did not rate a photo.
 
     Returns:
-        Kappa by the columns of the two reviewers, the lower first. None where both rated no photo, or all the same.
+        Kappa by the two reviewers' columns, the lower first. None where they share no photo, or rated all photos alike.
 
     Raises:
-        ValueError: the ratings are not of two axes, or one is infinite.
+        ValueError: the ratings do not have two axes, or one is infinite.
     """
     table = _checked(ratings)
     return {(a, b): _kappa(table[:, a], table[:, b]) for a, b in combinations(range(table.shape[1]), 2)}
@@ -69,7 +69,7 @@ def pairwise_kappa(ratings: ArrayLike) -> dict[tuple[int, int], float | None]:
 def _checked(ratings: ArrayLike) -> Floats:
     table = np.asarray(ratings, dtype=np.float64)
     if table.ndim != 2 or np.isinf(table).any():
-        raise ValueError(f"ratings must be finite or NaN, and of shape (photos, reviewers), not {table.shape}")
+        raise ValueError(f"ratings must be finite or NaN and have the shape (photos, reviewers), not {table.shape}")
     return table
 
 
@@ -77,7 +77,7 @@ def _kappa(a: Floats, b: Floats) -> float | None:
     both = ~np.isnan(a) & ~np.isnan(b)
     a, b = a[both], b[both]
     values = np.unique(np.concatenate([a, b]))
-    if len(values) < 2:  # nothing, or one and the same thing: chance agrees as well as they do
+    if len(values) < 2:  # no photo, or a single rating: chance agreement is 1 and kappa is not defined
         return None
     observed = float((a == b).mean())
     expected = float(sum((a == value).mean() * (b == value).mean() for value in values))
@@ -89,7 +89,7 @@ def _nominal(values: Floats, totals: Floats) -> Floats:  # noqa: ARG001  # the d
 
 
 def _ordinal(values: Floats, totals: Floats) -> Floats:  # noqa: ARG001  # the distances share a signature
-    middle = np.cumsum(totals) - totals / 2  # a grade's place is the middle of its ratings
+    middle = np.cumsum(totals) - totals / 2  # the mean rank of each grade's ratings
     squared: Floats = (middle[:, np.newaxis] - middle) ** 2
     return squared
 

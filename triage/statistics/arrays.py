@@ -1,10 +1,13 @@
-"""What every measure takes: a score for each photo, and whether the reviewers found it good."""
+"""The arguments of every measure: a score for each photo, and whether the photo is good.
 
+Axes: n photos.
+"""
+
+from statistics import NormalDist
 from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtri
 
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
@@ -12,11 +15,14 @@ Bools: TypeAlias = NDArray[np.bool_]
 Interval: TypeAlias = tuple[float, float]
 
 CONFIDENCE: Final = 0.95
-Z: Final = float(ndtri(0.5 + CONFIDENCE / 2))
+"""Of every interval."""
+
+Z: Final = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
+"""Half the width of a 95 % interval, in standard errors: 1.96."""
 
 
 def checked(scores: ArrayLike, good: ArrayLike) -> tuple[Floats, Bools]:
-    """Scores as float64 (n,) and labels as bool (n,).
+    """Converts scores to float64 (n,) and labels to bool (n,).
 
     Raises:
         ValueError: the shapes differ or are not (n,), or a score is not finite.
@@ -33,7 +39,7 @@ def checked_classes(scores: ArrayLike, good: ArrayLike) -> tuple[Floats, Bools]:
     """Like `checked`, with at least one good and one bad photo.
 
     Raises:
-        ValueError: also where all photos are good, or all are bad.
+        ValueError: as `checked`; or all photos are good, or all are bad.
     """
     values, labels = checked(scores, good)
     if labels.all() or not labels.any():

@@ -1,6 +1,8 @@
 """How well scores rank good photos above bad ones: ROC curve, area under it, intervals, comparison of two models.
 
-n photos, of them `n_good` good and `n_bad` bad; equal scores count one half throughout.
+Equal scores count one half throughout. Imports scipy.stats.
+
+Axes: n photos, `n_good` of them good and `n_bad` bad; k distinct scores; g points of a grid.
 """
 
 import math
@@ -26,9 +28,9 @@ class RocCurve:
     """A point for each distinct score, from (0, 0) at a threshold of infinity to (1, 1).
 
     Attributes:
-        false_positive_rate: float64 (k,), rising.
-        sensitivity: float64 (k,), rising: the true positive rate.
-        thresholds: float64 (k,), falling.
+        false_positive_rate: float64 (k + 1,), ascending.
+        sensitivity: float64 (k + 1,), ascending: the true positive rate.
+        thresholds: float64 (k + 1,), descending.
     """
 
     false_positive_rate: Floats
@@ -65,7 +67,7 @@ class Comparison:
 
 
 def auc(scores: ArrayLike, good: ArrayLike) -> float:
-    """The area under the ROC curve: the chance that a good photo scores above a bad one. O(n log n).
+    """The area under the ROC curve: the probability that a good photo scores above a bad one. O(n log n).
 
     Args:
         scores: (n,), finite.
@@ -89,8 +91,8 @@ def roc_curve(scores: ArrayLike, good: ArrayLike) -> RocCurve:
     values, labels = checked_classes(scores, good)
     order = np.argsort(-values, kind="stable")
     ordered = values[order]
-    last = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)  # of each run of equal scores
-    true_positives = np.cumsum(labels[order])[last]
+    last = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)  # (k,) of each run of equal scores
+    true_positives = np.cumsum(labels[order])[last]  # (n,) -> (k,)
     false_positives = last + 1 - true_positives
     return RocCurve(
         np.concatenate(([0.0], false_positives / false_positives[-1])),
@@ -100,10 +102,10 @@ def roc_curve(scores: ArrayLike, good: ArrayLike) -> RocCurve:
 
 
 def delong(scores: ArrayLike, good: ArrayLike) -> Area:
-    """The AUC with DeLong's standard error and 95 % interval, cut off at 0 and 1, in O(n log n).
+    """The AUC with DeLong's standard error and 95 % interval, clipped to 0..1, in O(n log n).
 
     A class of a single photo has no variance: the interval is then (0, 1). Where the scores separate the classes
-    perfectly, the standard error is 0 and the interval is a point, which claims too much.
+    perfectly, the standard error is 0 and the interval is a point, which is too narrow.
     Sun & Xu 2014, Fast implementation of DeLong's algorithm, doi:10.1109/LSP.2014.2337313.
 
     Raises:
@@ -139,7 +141,7 @@ def compare(scores: ArrayLike, other: ArrayLike, good: ArrayLike) -> Comparison:
     difference = area - other_area
     if min(len(own_good), len(own_bad)) < 2:
         return Comparison(area, other_area, difference, (-1.0, 1.0), 1.0)
-    # the variance of the paired differences holds the covariance of the two models
+    # the variance of the paired differences contains the covariance of the two AUCs
     variance = (own_good - other_good).var(ddof=1) / len(own_good) + (own_bad - other_bad).var(ddof=1) / len(own_bad)
     error = math.sqrt(variance)
     interval = (max(difference - Z * error, -1.0), min(difference + Z * error, 1.0))
@@ -149,7 +151,7 @@ def compare(scores: ArrayLike, other: ArrayLike, good: ArrayLike) -> Comparison:
 
 
 def hanley_mcneil_error(area: float, n_good: int, n_bad: int) -> float:
-    """The standard error of an AUC from its value and the class sizes alone, as published results give them.
+    """The standard error of an AUC from its value and the class sizes alone, which publications state.
 
     Hanley & McNeil 1982, The meaning and use of the area under a ROC curve, doi:10.1148/radiology.143.1.7063747.
     """
@@ -160,15 +162,15 @@ def hanley_mcneil_error(area: float, n_good: int, n_bad: int) -> float:
 
 
 def hanley_mcneil_interval(area: float, n_good: int, n_bad: int) -> Interval:
-    """The 95 % interval of `hanley_mcneil_error`, cut off at 0 and 1."""
+    """The 95 % interval by `hanley_mcneil_error`, clipped to 0..1."""
     return _clipped(area, hanley_mcneil_error(area, n_good, n_bad))
 
 
 def bootstrap_interval(scores: ArrayLike, good: ArrayLike, *, n_resamples: int = 2000, seed: int = 0) -> Interval:
     """The stratified percentile bootstrap 95 % interval of the AUC; the same seed gives the same interval.
 
-    Above 1,000 distinct scores, neighbouring ranks are pooled into 1,000 groups and the interval is moved by what that
-    changes of the AUC itself, so that a million scores take no longer to resample than a thousand.
+    Above 1,000 distinct scores, neighbouring ranks are pooled into 1,000 groups, so that a million scores take no
+    longer to resample than a thousand; the interval is shifted by the difference that the pooling makes to the AUC.
 
     Raises:
         ValueError: as `auc`.
@@ -188,6 +190,9 @@ def roc_band(
 
     Neighbouring scores are pooled as in `bootstrap_interval`.
 
+    Args:
+        n_points: g, the points of the grid.
+
     Raises:
         ValueError: as `auc`.
     """
@@ -204,7 +209,7 @@ def roc_band(
 
 
 def _placements(values: Floats, labels: Bools) -> tuple[Floats, Floats]:
-    """The share of bad photos below each good one (n_good,), and of good photos above each bad one (n_bad,)."""
+    """The share of bad photos below each good photo (n_good,), and of good photos above each bad one (n_bad,)."""
     ranks = rankdata(values)
     good, bad = values[labels], values[~labels]
     below_good: Floats = (ranks[labels] - rankdata(good)) / len(bad)
@@ -217,6 +222,6 @@ def _clipped(area: float, error: float) -> Interval:
 
 
 def _rates(counts: Floats) -> Floats:
-    """Counts in rising order of score (k,) as the share at or above each threshold, from 0 to 1, (k + 1,)."""
+    """From counts in ascending order of score (k,) to the shares at or above each threshold (k + 1,), 0 to 1."""
     rates: Floats = np.concatenate(([0], np.cumsum(counts[::-1]))) / counts.sum()
     return rates

@@ -1,4 +1,4 @@
-"""What the rates would be where good photos are more or less common than among the photos at hand."""
+"""Rates at another prevalence: where good photos are more or less common than in the data."""
 
 from typing import Final
 
@@ -9,11 +9,11 @@ from triage.statistics.arrays import Floats, checked_classes
 from triage.statistics.resampling import aucs, draw, group_scores
 
 PAPER_GOOD_SHARE: Final = 0.73
-"""Of the training set of doi:10.1016/j.xjidi.2024.100285: 660 of 900 photos had at least two votes."""
+"""In the training set of doi:10.1016/j.xjidi.2024.100285, where 660 of 900 photos had at least two votes."""
 
 
 def at_prevalence(sensitivity: float, specificity: float, good_share: float) -> dict[str, float | None]:
-    """PPV and NPV at another share of good photos, by Bayes' rule.
+    """PPV and NPV at another share of good photos, by Bayes' theorem.
 
     Args:
         sensitivity: 0..1.
@@ -21,7 +21,7 @@ def at_prevalence(sensitivity: float, specificity: float, good_share: float) -> 
         good_share: 0..1.
 
     Returns:
-        `{ppv, npv}`, None where nothing would pass, or everything.
+        `{ppv, npv}`; PPV is None where no photo passes, NPV where all do.
     """
     tp, fn = good_share * sensitivity, good_share * (1 - sensitivity)
     tn, fp = (1 - good_share) * specificity, (1 - good_share) * (1 - specificity)
@@ -37,21 +37,21 @@ def resampled(
     n_resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, dict[str, float] | None]:
-    """Resamples good and bad photos apart, with replacement, as many as there are in all, in the wanted ratio.
+    """Rates of stratified resamples, with replacement, of n photos at the wanted share of good ones.
 
-    So did doi:10.1016/j.xjidi.2024.100285. Above 1,000 distinct scores, neighbours are pooled for the AUC (see
-    `triage.statistics.resampling`), but never across the threshold: the rates stay exact.
+    As in doi:10.1016/j.xjidi.2024.100285. Above 1,000 distinct scores, neighbouring scores are pooled for the AUC (see
+    `triage.statistics.resampling`), but never across the threshold, so the rates stay exact.
 
     Args:
         scores: (n,), finite.
         good: bool (n,).
         threshold: a score at or above it is accepted.
-        good_share: between 0 and 1; each class gets at least one photo.
-        n_resamples: how often.
+        good_share: above 0 and below 1; each class has at least one photo.
+        n_resamples: number of resamples.
         seed: the same seed gives the same result.
 
     Returns:
-        `{auc, ppv, sensitivity, npv, specificity}`, each `{mean, sd}` over the resamples that define it, else None.
+        `{auc, ppv, sensitivity, npv, specificity}`, each `{mean, sd}` over the resamples where it is defined, or None.
 
     Raises:
         ValueError: the shapes differ, a score is not finite, or all photos are good or all bad.
@@ -62,9 +62,10 @@ def resampled(
     n_bad = len(values) - n_good
     parts: list[tuple[Floats, Floats, Floats]] = []
     for drawn_good, drawn_bad in draw(groups, n_good, n_bad, n_resamples, seed):
-        tp, fp = drawn_good[:, groups.accepted].sum(axis=1), drawn_bad[:, groups.accepted].sum(axis=1)
+        tp = drawn_good[:, groups.accepted].sum(axis=1)  # (r, k) -> (r,)
+        fp = drawn_bad[:, groups.accepted].sum(axis=1)
         parts.append((aucs(drawn_good, drawn_bad), tp.astype(np.float64), fp.astype(np.float64)))
-    areas, tp, fp = (np.concatenate(part) for part in zip(*parts, strict=True))
+    areas, tp, fp = (np.concatenate(part) for part in zip(*parts, strict=True))  # (n_resamples,) each
     fn, tn = n_good - tp, n_bad - fp
     return {
         "auc": _spread(areas),

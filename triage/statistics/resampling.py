@@ -1,8 +1,10 @@
 """Stratified resampling, with replacement within the good and within the bad photos, in bounded memory.
 
-Scores are pooled into groups of equal score, and a resample is how often each group was drawn: what rests on the order
-of scores alone needs no more. Where there are more than `MAX_GROUPS` distinct scores, neighbours share a group, so that
-the work no longer grows with n.
+Photos of equal score form a group, and a resample is the number of times that each group was drawn, which suffices for
+statistics of the order of scores. With more than `MAX_GROUPS` distinct scores, neighbouring scores share a group, so
+that the cost no longer grows with the number of photos.
+
+Axes: n photos, k groups, r resamples.
 """
 
 from collections.abc import Iterator
@@ -14,17 +16,17 @@ import numpy as np
 from triage.statistics.arrays import Bools, Floats, Ints
 
 MAX_GROUPS: Final = 1000
-_CHUNK: Final = 200  # resamples held at a time: with 1,000 groups a few MB
+_CHUNK: Final = 200  # resamples in memory at a time: a few MB with 1,000 groups
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Groups:
-    """How many good and bad photos have each score, in rising order of score; k groups.
+    """The numbers of good and bad photos in each group, in ascending order of score.
 
     Attributes:
         good: int64 (k,).
         bad: int64 (k,).
-        accepted: bool (k,), whether the group's scores are at or above the threshold.
+        accepted: bool (k,), true where the group's scores are at or above the threshold.
     """
 
     good: Ints
@@ -37,7 +39,7 @@ class Groups:
 
 
 def group_scores(scores: Floats, good: Bools, threshold: float = np.inf) -> Groups:
-    """Pools equal scores, and neighbouring ones where there are many, but never across the threshold.
+    """Groups equal scores, and neighbouring scores where there are many, but never across the threshold.
 
     Args:
         scores: float64 (n,), finite, n >= 1.
@@ -49,17 +51,17 @@ def group_scores(scores: Floats, good: Bools, threshold: float = np.inf) -> Grou
     accepted = values >= threshold
     if len(values) > MAX_GROUPS:
         n_below = np.cumsum(sizes) - sizes
-        group = n_below * (MAX_GROUPS - 1) // len(scores) + accepted  # one more where accepted: the cut is kept
+        group = n_below * (MAX_GROUPS - 1) // len(scores) + accepted  # + 1 where accepted: no group spans the threshold
         starts = np.flatnonzero(np.diff(group, prepend=-1))
         n_good, sizes, accepted = np.add.reduceat(n_good, starts), np.add.reduceat(sizes, starts), accepted[starts]
     return Groups(n_good, sizes - n_good, accepted)
 
 
 def draw(groups: Groups, n_good: int, n_bad: int, n_resamples: int, seed: int) -> Iterator[tuple[Ints, Ints]]:
-    """Draws resamples of so many good and bad photos.
+    """Draws resamples of `n_good` good and `n_bad` bad photos.
 
     Yields:
-        int64 (r, k) and (r, k): how often the good and the bad photos of each group were drawn in r resamples.
+        int64 (r, k) and (r, k): how often the good and the bad photos of each group were drawn.
     """
     random = np.random.default_rng(seed)
     share_good, share_bad = (counts / counts.sum() for counts in (groups.good, groups.bad))
@@ -72,13 +74,13 @@ def aucs(good: Ints, bad: Ints) -> Floats:
     """The AUC of each resample; equal scores count one half.
 
     Args:
-        good: int64 (r, k), in rising order of score.
+        good: int64 (r, k), in ascending order of score.
         bad: int64 (r, k).
 
     Returns:
         float64 (r,).
     """
     n_lower = bad.cumsum(axis=1) - 0.5 * bad  # (r, k)
-    wins: Floats = (good * n_lower).sum(axis=1)
-    areas: Floats = wins / (good.sum(axis=1) * bad.sum(axis=1))
+    wins: Floats = (good * n_lower).sum(axis=1)  # (r, k) -> (r,)
+    areas: Floats = wins / (good.sum(axis=1) * bad.sum(axis=1))  # (r,)
     return areas

@@ -1,7 +1,6 @@
-"""A training run's state after an epoch, as one safetensors file that is replaced in one step."""
+"""The state of a training run after an epoch, as one safetensors file that is replaced atomically."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,11 +11,21 @@ from torch import Tensor
 
 from triage.domain.architecture import VGG16
 from triage.errors import ModelError
+from triage.files.atomic import write_durably
 
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """What an epoch came to. Losses are means over photos; None where there are no validation photos of both kinds."""
+    """The results of one epoch.
+
+    Attributes:
+        number: from 1.
+        train_loss: mean over the training photos, while the weights changed.
+        validation_loss: mean over the validation photos; None without any.
+        validation_auc: None unless there are good and bad validation photos.
+        seconds: wall time.
+        is_best: whether its watched loss was the lowest so far.
+    """
 
     number: int
     train_loss: float
@@ -26,16 +35,24 @@ class Epoch:
     is_best: bool
 
     @property
-    def judged(self) -> float:
-        """The loss that early stopping watches."""
+    def watched_loss(self) -> float:
+        """The loss that early stopping compares: of validation, or of training without validation photos."""
         return self.train_loss if self.validation_loss is None else self.validation_loss
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingState:
-    """All that the next epoch needs: weights, momentum, the best weights so far and the epochs behind.
+    """Everything that the next epoch needs.
 
-    The order of photos and their flips come from the seed and the epoch's number, so no generator is kept.
+    The order of the photos and their flips follow from the seed and the epoch's number, so no generator is stored.
+
+    Attributes:
+        network: the weights after the last epoch, by name.
+        best: the weights after the best epoch.
+        started_from: the initial weights, in a few words.
+        architecture: of the network, as on a card.
+        momentum: SGD's buffer of each trained weight.
+        epochs: the finished epochs, oldest first.
     """
 
     network: Mapping[str, Tensor]
@@ -50,7 +67,7 @@ class TrainingState:
         return next((epoch for epoch in reversed(self.epochs) if epoch.is_best), None)
 
     def is_finished(self, *, epochs: int, patience: int) -> bool:
-        """Whether all epochs are done, or so many have passed without a better one."""
+        """Whether all epochs are done, or `patience` epochs have passed since the best one."""
         if not self.epochs:
             return False
         best = self.best_epoch
@@ -58,10 +75,10 @@ class TrainingState:
 
 
 def write_checkpoint(path: Path, state: TrainingState, *, run: str) -> None:
-    """Writes a checkpoint; whoever reads the path sees the old one or the new one, whole.
+    """Writes a checkpoint. A reader sees the old file or the new one, never a part.
 
     Args:
-        run: what the checkpoint belongs to; reading asks for the same.
+        run: identifies the run; `read_checkpoint` compares it.
     """
     groups = {"network": state.network, "best": state.best, "momentum": state.momentum}
     tensors = {
@@ -75,16 +92,14 @@ def write_checkpoint(path: Path, state: TrainingState, *, run: str) -> None:
         "architecture": state.architecture,
         "epochs": json.dumps([asdict(epoch) for epoch in state.epochs]),
     }
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        file.write(save(tensors, metadata))
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    write_durably(path, save(tensors, metadata))
 
 
 def read_checkpoint(path: Path, *, run: str) -> TrainingState | None:
-    """Reads a checkpoint, or returns None where there is none of this run.
+    """Reads a checkpoint.
+
+    Returns:
+        None where there is no file, or one of another run.
 
     Raises:
         ModelError: the file is damaged.
@@ -97,7 +112,7 @@ def read_checkpoint(path: Path, *, run: str) -> TrainingState | None:
             metadata = file.metadata() or {}
             if metadata.get("run") != run:
                 return None
-            for key in file.keys():  # noqa: SIM118  # a file of tensors is no mapping
+            for key in file.keys():  # noqa: SIM118  # safe_open returns no mapping
                 group, name = key.split("/", 1)
                 groups[group][name] = file.get_tensor(key)
             started_from, architecture = metadata["started_from"], metadata["architecture"]

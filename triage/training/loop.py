@@ -64,7 +64,7 @@ def train(
         train_loss = _train_epoch(network, training, config, optimiser, number, on_progress)
         validation_loss, validation_auc = _validate(network, validation, config)
         judged = train_loss if validation_loss is None else validation_loss
-        is_best = judged < min((epoch.judged for epoch in state.epochs), default=math.inf)
+        is_best = judged < min((epoch.watched_loss for epoch in state.epochs), default=math.inf)
         epoch = Epoch(number, train_loss, validation_loss, validation_auc, time.monotonic() - started, is_best)
         weights = network.state_dict()
         state = TrainingState(

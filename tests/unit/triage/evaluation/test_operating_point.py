@@ -2,11 +2,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
 
 from triage.errors import UsageError
 from triage.evaluation.operating_point import RATES, Counts, count_at, ppv_threshold, youden_threshold
-from triage.statistics.proportions import wilson_interval
 
 ROWS = st.lists(st.tuples(st.integers(0, 12), st.booleans()), min_size=1, max_size=40)
 
@@ -30,13 +28,6 @@ def test_needless_requests_are_counted_when_good_photos_fail() -> None:
     needless = Counts(tp=211, fn=44, tn=36, fp=9).needless_retake_share
 
     assert (needless.k, needless.n, needless.value) == (44, 80, 0.55)
-
-
-@pytest.mark.parametrize(("k", "n"), [(0, 7), (7, 7), (1, 3), (107, 129), (500_000, 1_000_000)])
-def test_wilson_interval_equals_that_of_scipy_when_k_of_n(k: int, n: int) -> None:
-    expected = binomtest(k, n).proportion_ci(method="wilson")
-
-    assert wilson_interval(k, n) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
 def test_rates_are_none_when_nothing_is_there_to_count() -> None:

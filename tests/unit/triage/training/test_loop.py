@@ -142,7 +142,7 @@ def test_training_stops_early_and_keeps_the_best_epoch() -> None:
 
     network, state = _train(_config(epochs=50, patience=3), validation=misleading)
 
-    best = min(state.epochs, key=lambda epoch: epoch.judged)
+    best = min(state.epochs, key=lambda epoch: epoch.watched_loss)
     assert len(state.epochs) == best.number + 3 < 50
     assert state.best_epoch == best
     assert torch.equal(network.head.bias, state.best["head.bias"])
