@@ -12,8 +12,9 @@ from sqlalchemy.orm import Session
 
 from triage.domain.ids import MessageId, ModelVersionId, first_id
 from triage.domain.states import RetakeStatus
+from triage.reports.dimensions import Dimension
 from triage.reports.explain import history
-from triage.reports.summary import Dimension, Period, summarise
+from triage.reports.summary import Period, summarise
 from triage.storage import inbox, messages, outbox, retention, runs, verdicts
 from triage.storage.gauges import read_gauges
 from triage.storage.tables import Base

@@ -7,9 +7,10 @@ environment variable nor a command: the interface that shows the error adds thos
 import traceback
 from enum import StrEnum
 from types import TracebackType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from pydantic import ValidationError
+if TYPE_CHECKING:
+    from pydantic import ValidationError  # not imported at run time: every command starts with this module
 
 
 class TriageError(Exception):
@@ -110,7 +111,7 @@ def where(trace: TracebackType | None) -> list[str]:
     return [f"{'/'.join(frame.filename.rsplit('/', 3)[-2:])}:{frame.lineno}" for frame in frames]
 
 
-def validation_problems(error: ValidationError) -> str:
+def validation_problems(error: "ValidationError") -> str:
     """One line with the field and the problem of each error, `field: problem; field: problem`. Never a value."""
     return "; ".join(
         ": ".join(filter(None, (".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, "))))

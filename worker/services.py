@@ -1,10 +1,14 @@
-"""The composition root: makes the services of a process or a command from its settings, and closes them."""
+"""The composition root: makes the services of a process or a command from its settings, and closes them.
+
+Each part imports its libraries when it is made, so that a command pays only for the parts that it uses.
+"""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Self
 
+<<<<<<< HEAD
 import kombu.pools
 from celery import Celery
 from redis import Redis
@@ -26,8 +30,25 @@ from worker.broker.wakeups import WakeUps
 from worker.metrics import timed
 from worker.settings import Settings, load_settings
 
+=======
+>>>>>>> c17a8ad (Import what a command needs only when it runs)
 if TYPE_CHECKING:
+    from celery import Celery
+    from redis import Redis
+    from sqlalchemy import Engine
+
+    from triage.blobs.source import PhotoSource
+    from triage.blobs.store import BlobStore
+    from triage.blobs.uris import UriPolicy
+    from triage.intake import Intake
+    from triage.registry import Registry
+    from triage.retention.purge import Retention
+    from triage.scoring.inbox import PostgresInbox
+    from triage.storage.database import Sessions
+    from worker.broker.liveness import Pulse
+    from worker.broker.wakeups import WakeUps
     from worker.scoring import Scoring
+    from worker.settings import Settings
 
 
 class Services:
@@ -36,7 +57,7 @@ class Services:
     As a context manager, it closes on exit every part that was made.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: "Settings") -> None:
         self.settings = settings
         self._stack = ExitStack()
 
@@ -51,36 +72,48 @@ class Services:
         self._stack.close()
 
     @cached_property
-    def engine(self) -> Engine:
+    def engine(self) -> "Engine":
+        from triage.storage.database import create_database_engine  # deferred: imports SQLAlchemy
+
         engine = create_database_engine(self.settings.database_url, pool_size=self.settings.database.pool_size)
         self._stack.callback(engine.dispose)
         return engine
 
     @cached_property
-    def sessions(self) -> Sessions:
+    def sessions(self) -> "Sessions":
+        from triage.storage.database import create_sessions  # deferred: imports SQLAlchemy
+
         return create_sessions(self.engine)
 
     @cached_property
-    def celery(self) -> Celery:
+    def celery(self) -> "Celery":
+        from worker.app import create_app  # deferred: imports Celery
+
         celery = create_app(self.settings)
         self._stack.callback(_close_celery, celery)
         return celery
 
     @cached_property
-    def redis(self) -> Redis:
+    def redis(self) -> "Redis":
+        from worker.broker.redis_client import connect_redis  # deferred: imports redis
+
         redis = connect_redis(self.settings)
         self._stack.callback(redis.close)
         return redis
 
     def redis_answers(self) -> bool:
         """Whether Redis answers a ping."""
+        from redis.exceptions import RedisError  # deferred: imports redis
+
         try:
             return bool(self.redis.ping())
         except RedisError:
             return False
 
     @cached_property
-    def wake_ups(self) -> WakeUps:
+    def wake_ups(self) -> "WakeUps":
+        from worker.broker.wakeups import WakeUps  # deferred: imports Celery
+
         return WakeUps(
             self.celery,
             self.redis,
@@ -89,15 +122,21 @@ class Services:
         )
 
     @cached_property
-    def pulse(self) -> Pulse:
+    def pulse(self) -> "Pulse":
+        from worker.broker.liveness import Pulse  # deferred: imports redis
+
         return Pulse(self.redis, self.settings.redis.key_prefix, interval_seconds=self.settings.inbox.sweep_seconds)
 
     @cached_property
-    def blobs(self) -> BlobStore:
+    def blobs(self) -> "BlobStore":
+        from triage.blobs.store import BlobStore  # deferred: imports fsspec
+
         return BlobStore(self.settings.blobs_url)
 
     @cached_property
-    def uris(self) -> UriPolicy:
+    def uris(self) -> "UriPolicy":
+        from triage.blobs.uris import UriPolicy  # deferred: imports fsspec
+
         intake = self.settings.intake
         return UriPolicy(
             intake.uri_roots,
@@ -107,15 +146,27 @@ class Services:
         )
 
     @cached_property
+<<<<<<< HEAD
     def source(self) -> PhotoSource:
         return PhotoSource(self.blobs, self.uris)
+=======
+    def source(self) -> "PhotoSource":
+        from worker.metrics import MeasuredSource  # deferred: imports prometheus_client
+
+        return MeasuredSource(self.blobs, self.uris)
+>>>>>>> c17a8ad (Import what a command needs only when it runs)
 
     @cached_property
-    def registry(self) -> Registry:
+    def registry(self) -> "Registry":
+        from triage.blobs.store import BlobStore  # deferred: imports fsspec
+        from triage.registry import Registry  # deferred: imports SQLAlchemy
+
         return Registry(self.sessions, BlobStore(self.settings.models_url))
 
     @cached_property
-    def inbox(self) -> PostgresInbox:
+    def inbox(self) -> "PostgresInbox":
+        from worker.metrics import MeasuredInbox  # deferred: imports prometheus_client
+
         settings = self.settings
         return PostgresInbox(
             self.sessions,
@@ -126,7 +177,9 @@ class Services:
         )
 
     @cached_property
-    def intake(self) -> Intake:
+    def intake(self) -> "Intake":
+        from triage.intake import Intake  # deferred: imports fsspec and SQLAlchemy
+
         return Intake(
             self.sessions,
             self.blobs,
@@ -137,7 +190,9 @@ class Services:
         )
 
     @cached_property
-    def retention(self) -> Retention:
+    def retention(self) -> "Retention":
+        from triage.retention.purge import Retention  # deferred: imports fsspec and SQLAlchemy
+
         return Retention(self.sessions, self.blobs, keep=self.settings.keep_photos)
 
     @cached_property
@@ -150,18 +205,27 @@ class Services:
 
 
 @contextmanager
-def open_services() -> Iterator[Services]:
-    """Opens services from the environment's settings for one command, and closes them.
+def open_services(settings: "Settings | None" = None) -> Iterator[Services]:
+    """Opens services for one command, and closes them.
+
+    Args:
+        settings: those of the environment if None.
 
     Raises:
         UsageError: a setting is malformed.
+        DatabaseUnavailableError: the command lost Postgres; see `triage.storage.database.database_errors`.
     """
-    with Services(load_settings()) as services:
+    from triage.storage.database import database_errors  # deferred: imports SQLAlchemy
+    from worker.settings import load_settings  # deferred: imports pydantic-settings
+
+    with database_errors(), Services(settings or load_settings()) as services:
         yield services
 
 
-def _close_celery(celery: Celery) -> None:
+def _close_celery(celery: "Celery") -> None:
     """Also closes the connections: kombu pools them for the whole process, so closing the app is not enough."""
+    import kombu.pools  # deferred: imports kombu
+
     kombu.pools.reset()
     celery.close()
 
@@ -169,4 +233,6 @@ def _close_celery(celery: Celery) -> None:
 @cache
 def services() -> Services:
     """Made on first use, which in a worker is after the fork."""
+    from worker.settings import load_settings  # deferred: imports pydantic-settings
+
     return Services(load_settings())

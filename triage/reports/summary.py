@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Date, case, cast, func, literal, select, true
@@ -12,19 +11,11 @@ from sqlalchemy.orm import Session, aliased
 from triage.domain.card import UNTRAINED, label_of
 from triage.domain.ids import first_id
 from triage.domain.states import AttachmentStatus, DecidedBy, Outcome, RetakeStatus, VerdictOrigin
+from triage.reports.dimensions import Dimension
 from triage.storage.database import Sessions
 from triage.storage.tables import PURGED, Attachment, Blob, Decision, Message, ModelVersion, RetakeRequest, Verdict
 
 N_BINS: Final = 10
-
-
-class Dimension(StrEnum):
-    """What a report can be broken down by. A message's model is that of its current decision."""
-
-    DAY = "day"
-    SOURCE = "source"
-    ROLE = "role"
-    MODEL = "model"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,45 +6,54 @@ Exit codes: 0 done, 1 the work failed, 2 wrong usage, 3 a service is not reachab
 import importlib
 import os
 import sys
-from typing import Final
+from typing import Final, NamedTuple, NoReturn
 
 import click
 
 from triage.errors import ServiceUnavailableError, TriageError, UsageError, where
+from worker.hints import with_hint
+
+
+class _Entry(NamedTuple):
+    """Where a command is declared, and its line in `triage --help`."""
+
+    path: str
+    help: str
+
 
 _COMMANDS: Final = {
-    "demo": "worker.cli.demo:demo",
-    "up": "worker.cli.services:up",
-    "down": "worker.cli.services:down",
-    "status": "worker.cli.services:status",
-    "worker": "worker.cli.services:worker",
-    "beat": "worker.cli.services:beat",
-    "health": "worker.cli.services:health",
-    "metrics": "worker.cli.services:metrics",
-    "score": "worker.cli.score:score",
-    "enqueue": "worker.cli.messages:enqueue",
-    "wait": "worker.cli.messages:wait",
-    "explain": "worker.cli.messages:explain",
-    "override": "worker.cli.messages:override",
-    "retakes": "worker.cli.retakes:retakes",
-    "report": "worker.cli.report:report",
-    "rescore": "worker.cli.runs:rescore",
-    "dataset": "worker.cli.dataset:dataset",
-    "train": "worker.cli.runs:train",
-    "evaluate": "worker.cli.evaluate:evaluate",
-    "runs": "worker.cli.runs:runs",
-    "models": "worker.cli.models:models",
-    "purge": "worker.cli.retention:purge",
-    "forget": "worker.cli.retention:forget",
-    "archive": "worker.cli.archive:archive",
-    "audit": "worker.cli.audit:audit",
-    "db": "worker.cli.db:db",
-    "doctor": "worker.cli.doctor:doctor",
+    "demo": _Entry("worker.cli.demo:demo", "Run the whole product on this machine with sample photos."),
+    "up": _Entry("worker.cli.services:up", "Run Postgres, Redis and workers on this machine."),
+    "down": _Entry("worker.cli.services:down", "Stop what `triage up` started."),
+    "status": _Entry("worker.cli.services:status", "Show which parts run on this machine."),
+    "worker": _Entry("worker.cli.services:worker", "Run one worker in the foreground."),
+    "beat": _Entry("worker.cli.services:beat", "Run beat in the foreground."),
+    "health": _Entry("worker.cli.services:health", "Exit 1 if a part is stalled."),
+    "metrics": _Entry("worker.cli.services:metrics", "Serve metrics of the database to Prometheus."),
+    "score": _Entry("worker.cli.score:score", "Score photos without a queue or a database."),
+    "enqueue": _Entry("worker.cli.messages:enqueue", "Enqueue photos as one message."),
+    "wait": _Entry("worker.cli.messages:wait", "Wait until no photo is pending."),
+    "explain": _Entry("worker.cli.messages:explain", "Show the whole history of a message."),
+    "override": _Entry("worker.cli.messages:override", "Decide a message as a person."),
+    "retakes": _Entry("worker.cli.retakes:retakes", "Collect retake requests: list, claim, acknowledge, withdraw."),
+    "report": _Entry("worker.cli.report:report", "Report messages by outcome, the retake rate and scores."),
+    "rescore": _Entry("worker.cli.runs:rescore", "Score photos again with another model."),
+    "dataset": _Entry("worker.cli.dataset:dataset", "Check, split, describe and import labelled photos."),
+    "train": _Entry("worker.cli.runs:train", "Train a model on reviewers' votes."),
+    "evaluate": _Entry("worker.cli.evaluate:evaluate", "Evaluate predictions, or a model on labelled photos."),
+    "runs": _Entry("worker.cli.runs:runs", "Show, follow and cancel training and rescoring runs."),
+    "models": _Entry("worker.cli.models:models", "Add, promote, roll back and retire models."),
+    "purge": _Entry("worker.cli.retention:purge", "Remove the bytes of old photos."),
+    "forget": _Entry("worker.cli.retention:forget", "Forget a message: its sender's ids, texts, URIs and photos."),
+    "archive": _Entry("worker.cli.archive:archive", "Move old threads from the database into files."),
+    "audit": _Entry("worker.cli.audit:audit", "Verify the audit trail."),
+    "db": _Entry("worker.cli.db:db", "Create the database's roles and tables, and check them."),
+    "doctor": _Entry("worker.cli.doctor:doctor", "Check every part of the deployment."),
 }
 
 
 class _LazyGroup(click.Group):
-    """Imports a command's module only when it is used, so that `triage --help` does not wait for torch."""
+    """Imports a command's module only when the command is used; `triage --help` imports none."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
         return list(_COMMANDS)
@@ -52,9 +61,13 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # click's signature
         if cmd_name not in _COMMANDS:
             return None
-        module, attribute = _COMMANDS[cmd_name].split(":")
+        module, attribute = _COMMANDS[cmd_name].path.split(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # click's signature
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.help) for name, entry in _COMMANDS.items()])
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -64,17 +77,12 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Runs a command; whatever goes wrong ends in one line on stderr and an exit code."""
-    from triage.storage.database import database_errors
-    from worker.cli.output import configure_from_settings, fail
-
+    """Runs a command. Every failure ends in one line on stderr and an exit code."""
     try:
-        configure_from_settings()
-        with database_errors():
-            result = cli.main(standalone_mode=False)
+        result = cli.main(standalone_mode=False)
         sys.exit(result if isinstance(result, int) else 0)
     except click.Abort:
-        fail("interrupted", 1)
+        _fail("interrupted", 1)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         sys.exit(2)
@@ -84,17 +92,22 @@ def main() -> None:
             if isinstance(error, click.UsageError) and error.ctx and not sys.argv[1:]
             else ""
         )
-        fail(f"{hint}{error.format_message()}", error.exit_code)
+        _fail(f"{hint}{error.format_message()}", error.exit_code)
     except UsageError as error:
-        fail(str(error), 2)
+        _fail(with_hint(error), 2)
     except ServiceUnavailableError as error:
-        fail(str(error), 3)
+        _fail(with_hint(error), 3)
     except TriageError as error:
-        fail(str(error), 1)
+        _fail(with_hint(error), 1)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader closed the pipe
         sys.exit(0)
     except KeyboardInterrupt:
-        fail("interrupted", 1)
-    except Exception as error:  # a defect of ours: where, but never the text, which may hold a patient's data
-        fail(f"internal error: {type(error).__name__} at {' < '.join(reversed(where(error.__traceback__)))}", 1)
+        _fail("interrupted", 1)
+    except Exception as error:  # a defect: print where, but never the text, which may contain patient data
+        _fail(f"internal error: {type(error).__name__} at {' < '.join(reversed(where(error.__traceback__)))}", 1)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    click.echo(f"triage: {message}", err=True)
+    sys.exit(code)

@@ -3,19 +3,21 @@
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from triage.errors import TriageError
-from triage.retention.archive import archive as archive_threads
-from triage.storage.archive import count_closed
-from triage.storage.database import Sessions, create_sessions, database_errors
+from worker.cli.commands import command
 from worker.cli.options import DAYS, by_option
 from worker.cli.output import json_option, print_json
 from worker.cli.owner import administration_engine
 
+if TYPE_CHECKING:
+    from triage.storage.database import Sessions
 
-@click.command()
+
+@command()
 @click.option(
     "--days",
     type=DAYS,
@@ -32,6 +34,8 @@ def archive(days: float, folder: Path | None, by: str, *, dry_run: bool, as_json
     Their photos go with the next purge. Reports count them no more, and rescoring leaves them alone. The files hold
     senders' ids: keep them as you keep the database.
     """
+    from triage.storage.database import create_sessions  # deferred: imports SQLAlchemy
+
     if folder is None and not dry_run:
         raise click.UsageError("name the folder of the files: --to FOLDER")
     before = datetime.now(UTC) - timedelta(days=days)
@@ -43,7 +47,9 @@ def archive(days: float, folder: Path | None, by: str, *, dry_run: bool, as_json
             _move(sessions, folder, before, by=by, as_json=as_json)
 
 
-def _count(sessions: Sessions, before: datetime, *, as_json: bool) -> None:
+def _count(sessions: "Sessions", before: datetime, *, as_json: bool) -> None:
+    from triage.storage.archive import count_closed  # deferred: imports SQLAlchemy
+
     with sessions() as session:
         threads = count_closed(session, before=before)
     if as_json:
@@ -52,7 +58,10 @@ def _count(sessions: Sessions, before: datetime, *, as_json: bool) -> None:
         click.echo(f"would go: {threads} threads")
 
 
-def _move(sessions: Sessions, folder: Path, before: datetime, *, by: str, as_json: bool) -> None:
+def _move(sessions: "Sessions", folder: Path, before: datetime, *, by: str, as_json: bool) -> None:
+    from triage.retention.archive import archive as archive_threads  # deferred: imports SQLAlchemy
+    from triage.storage.database import database_errors  # deferred: imports SQLAlchemy
+
     gone: Counter[str] = Counter(dict.fromkeys(("threads", "messages", "attachments", "verdicts"), 0))
     files = []
     try:

@@ -4,13 +4,13 @@ import click
 
 from triage.domain.audit import Anchor
 from triage.errors import TriageError
-from triage.monitoring.audit_trail import verify_audit_trail
+from worker.cli.commands import group
 from worker.cli.output import json_option, print_json
 from worker.cli.tables import print_table
 from worker.services import open_services
 
 
-@click.group()
+@group()
 def audit() -> None:
     """Verify the audit trail: a chain of hashes over views, overrides, promotions, claims, purges and erasures."""
 
@@ -20,6 +20,8 @@ def audit() -> None:
 @json_option
 def verify(anchor: str | None, *, as_json: bool) -> None:
     """Exit 1 if an event was changed, removed, reordered or cut off. Prints the head: record it elsewhere."""
+    from triage.monitoring.audit_trail import verify_audit_trail  # deferred: imports SQLAlchemy
+
     with open_services() as services:
         verification = verify_audit_trail(services.sessions, Anchor.parse(anchor) if anchor else None)
     flaws = verification.flaws

@@ -7,18 +7,16 @@ import click
 
 from triage.dataset.manifest import Manifest, read_manifest, write_manifest
 from triage.dataset.redcap import import_redcap as read_export
-from triage.dataset.splits import split_photos
 from triage.errors import AttachmentError, TransientError
-from triage.evaluation.description import describe as describe_manifest
 from triage.imaging.limits import ImageLimits
+from worker.cli.commands import group
 from worker.cli.output import json_option, percent, print_json
 from worker.cli.tables import print_table
-from worker.settings import load_settings
 
 _output = click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True)
 
 
-@click.group()
+@group()
 def dataset() -> None:
     """Check, split, describe and import labelled photos."""
 
@@ -28,6 +26,8 @@ def dataset() -> None:
 @click.option("--photos", "read_photos", is_flag=True, help="Read every photo too.")
 def check(manifest: Path, *, read_photos: bool) -> None:
     """Name every defect of MANIFEST at once."""
+    from worker.settings import load_settings  # deferred: imports pydantic-settings
+
     found = read_manifest(manifest)
     unreadable = _unreadable(found, load_settings().image_limits) if read_photos else []
     click.echo(f"{len(found.photos)} photos, {found.n_reviewers} reviewers: no defects")
@@ -41,6 +41,9 @@ def check(manifest: Path, *, read_photos: bool) -> None:
 @click.option("--seed", type=int, default=0, show_default=True)
 def split(manifest: Path, output: Path, seed: int) -> None:
     """Write MANIFEST with 75 % training, 10 % validation and 15 % test photos; no patient is split."""
+    from triage.dataset.splits import split_photos  # deferred: imports numpy
+    from triage.evaluation.description import describe as describe_manifest  # deferred: imports scipy
+
     made = split_photos(read_manifest(manifest), seed=seed)
     write_manifest(made, output)
     sizes = describe_manifest(made)["by_split"]
@@ -53,6 +56,8 @@ def split(manifest: Path, output: Path, seed: int) -> None:
 @json_option
 def describe(manifest: Path, good_votes: int, *, as_json: bool) -> None:
     """Photos by votes, skin type and source in each split, and how far the reviewers agree."""
+    from triage.evaluation.description import describe as describe_manifest  # deferred: imports scipy
+
     document = describe_manifest(read_manifest(manifest), good_votes=good_votes)
     if as_json:
         print_json(document)
@@ -76,7 +81,7 @@ def import_redcap(export: Path, photos: Path, output: Path, **columns: Any) -> N
 
 
 def _unreadable(manifest: Manifest, limits: ImageLimits) -> list[tuple[int, str]]:
-    from triage.imaging.decode import Decoder
+    from triage.imaging.decode import Decoder  # deferred: imports pillow and pydicom
 
     found = []
     with Decoder(limits) as decoder:

@@ -1,17 +1,13 @@
 """`triage db`: the database's tables."""
 
 import click
-from sqlalchemy.engine import make_url
 
 from triage.errors import TriageError
-from triage.storage import migrate
-from triage.storage import roles as database_roles
-from triage.storage.roles import MIGRATOR, REPORT, WORKER
+from worker.cli.commands import group
 from worker.cli.owner import administration_engine
-from worker.settings import load_settings
 
 
-@click.group()
+@group()
 def db() -> None:
     """Make the database's roles, bring its tables up to date, and check that they are."""
 
@@ -24,6 +20,12 @@ def roles(*, only_print: bool) -> None:
     Passwords come from TRIAGE_ROLES__MIGRATOR_PASSWORD, TRIAGE_ROLES__WORKER_PASSWORD and
     TRIAGE_ROLES__REPORT_PASSWORD. Run again, it mends what was changed by hand.
     """
+    from sqlalchemy.engine import make_url  # deferred: SQLAlchemy
+
+    from triage.storage import roles as database_roles  # deferred: imports SQLAlchemy
+    from triage.storage.roles import MIGRATOR, REPORT, WORKER  # deferred: imports SQLAlchemy
+    from worker.settings import load_settings  # deferred: imports pydantic-settings
+
     settings = load_settings()
     if only_print:
         url = settings.administration_url("postgres")
@@ -42,6 +44,8 @@ def roles(*, only_print: bool) -> None:
 @db.command()
 def upgrade() -> None:
     """Apply the migrations that are missing, as the role that owns the tables."""
+    from triage.storage import migrate  # deferred: imports Alembic
+
     with administration_engine() as engine:
         migrate.upgrade(engine)
     click.echo("the database is up to date")
@@ -50,14 +54,16 @@ def upgrade() -> None:
 @db.command()
 def check() -> None:
     """Exit 1 unless the database has exactly the tables that this release declares."""
-    from alembic import command
-    from alembic.util.exc import CommandError
+    from alembic import command as alembic_command  # deferred: Alembic
+    from alembic.util.exc import CommandError  # deferred: Alembic
+
+    from triage.storage import migrate  # deferred: imports Alembic
 
     try:
         with administration_engine() as engine:
             if not migrate.is_current(engine):
                 raise TriageError("the database is not up to date: run `triage db upgrade`")
-            command.check(migrate.alembic_config(engine))
+            alembic_command.check(migrate.alembic_config(engine))
     except CommandError as error:
         raise TriageError("the database's tables are not those of this release: restore or migrate them") from error
     click.echo("the database is up to date")

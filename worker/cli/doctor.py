@@ -2,18 +2,18 @@
 
 import sys
 
-import click
-
+from worker.cli.commands import command
 from worker.cli.output import json_option, print_json
 from worker.cli.tables import Column, Styled, print_table
-from worker.doctor import examine
 from worker.services import open_services
 
 
-@click.command()
+@command()
 @json_option
 def doctor(*, as_json: bool) -> None:
     """Check every part of the deployment; exit 1 if something is wrong, 3 if a service does not answer."""
+    from worker.doctor import examine  # deferred: imports SQLAlchemy and redis
+
     with open_services() as services:
         checks = examine(services)
     if as_json:

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from triage.errors import UsageError
-from triage.model.artifact import read_artifact
 from triage.model.starter import model_folder
+from worker.cli.commands import command
 from worker.cli.options import SHARE
 from worker.cli.output import json_option, percent, print_json, write_text
 from worker.cli.tables import Column, print_table
 from worker.services import open_services
-from worker.settings import load_settings
 
 if TYPE_CHECKING:
     from triage.domain.card import Card
@@ -32,7 +31,7 @@ _RATES = {
 }
 
 
-@click.command()
+@command()
 @click.argument("predictions", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--model", "model", help="Evaluate this model (registered name, SHA-256 or folder) on --manifest instead."
@@ -78,10 +77,10 @@ def evaluate(
     if model is not None and good_votes is not None:
         raise UsageError("--good-votes is for PREDICTIONS: a model has its own")
 
-    from triage.evaluation.evaluate import MAX_GROUPS, comparison_json
-    from triage.evaluation.evaluate import evaluate as evaluate_predictions
-    from triage.evaluation.predictions import read_predictions
-    from triage.statistics.prevalence import PAPER_GOOD_SHARE
+    from triage.evaluation.evaluate import MAX_GROUPS, comparison_json  # deferred: imports scipy
+    from triage.evaluation.evaluate import evaluate as evaluate_predictions  # deferred: imports scipy
+    from triage.evaluation.predictions import read_predictions  # deferred: imports numpy
+    from triage.statistics.prevalence import PAPER_GOOD_SHARE  # deferred: imports numpy
 
     card, mistakes = None, None
     if predictions is not None:
@@ -127,7 +126,9 @@ def _load_registered(model: str) -> "tuple[Card, bytes]":
 
 def _predict(model: str, manifest: Path, split: str | None, *, for_card: bool) -> "Predicted":
     from triage.evaluation.predict import predict_manifest  # deferred: imports torch
+    from triage.model.artifact import read_artifact  # deferred: imports pydantic
     from worker.inference import load_engine  # deferred: imports torch
+    from worker.settings import load_settings  # deferred: imports pydantic-settings
 
     folder = model_folder(model)
     card, weights = _load_registered(model) if for_card or not folder.is_dir() else read_artifact(folder)
@@ -158,8 +159,8 @@ def _page(
     card: Any,
     mistakes: "Callable[[float], Sequence[Mistake]] | None",
 ) -> str:
-    from triage.domain.card import card_json
-    from triage.evaluation.report import render_evaluation
+    from triage.domain.card import card_json  # deferred: imports pydantic
+    from triage.evaluation.report import render_evaluation  # deferred: imports matplotlib
 
     return render_evaluation(
         document,

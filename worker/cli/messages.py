@@ -10,9 +10,7 @@ from triage.domain.ids import MessageId, new_id
 from triage.domain.messages import Acceptance, IncomingAttachment, IncomingMessage
 from triage.domain.states import Outcome
 from triage.errors import TriageError, UsageError
-from triage.reports.explain import explain as explain_message
-from triage.reports.waiting import count_open_photos, find_message
-from triage.retakes.override import override as override_message
+from worker.cli.commands import command
 from worker.cli.options import FiniteRange, by_option
 from worker.cli.output import findings_text, json_option, local_time, outcome_text, print_json
 from worker.cli.progress import ProgressLine
@@ -20,7 +18,7 @@ from worker.cli.tables import Column, print_table
 from worker.services import Services, open_services
 
 
-@click.command()
+@command()
 @click.argument("paths", nargs=-1, required=True)
 @click.option("--message-id", help="The sender's id of the message; made up if not given.")
 @click.option("--source", default="cli", show_default=True, help="The system that sends.")
@@ -77,7 +75,7 @@ def _attachment(path: str, group: str | None) -> IncomingAttachment:
         raise UsageError(f"{path}: no readable file is there; nothing was enqueued") from error
 
 
-@click.command()
+@command()
 @click.option("--message-id", help="Wait for one message only.")
 @click.option("--source", help="Its source, where several senders use the same id.")
 @click.option(
@@ -85,6 +83,8 @@ def _attachment(path: str, group: str | None) -> IncomingAttachment:
 )
 def wait(message_id: str | None, source: str | None, timeout: float) -> None:
     """Wait until nothing is pending."""
+    from triage.reports.waiting import find_message  # deferred: imports SQLAlchemy
+
     with open_services() as services:
         message = None if message_id is None else find_message(services.sessions, message_id, source)
         remaining = wait_until_done(services, message, timeout)
@@ -94,6 +94,8 @@ def wait(message_id: str | None, source: str | None, timeout: float) -> None:
 
 def wait_until_done(services: Services, message: MessageId | None, timeout: float) -> int:
     """Shows progress on stderr until no photo is pending, or the time is up; returns how many still are."""
+    from triage.reports.waiting import count_open_photos  # deferred: imports SQLAlchemy
+
     deadline = time.monotonic() + timeout
     total = 0
     with ProgressLine() as line:
@@ -106,13 +108,15 @@ def wait_until_done(services: Services, message: MessageId | None, timeout: floa
             time.sleep(0.2)
 
 
-@click.command()
+@command()
 @click.argument("message_id")
 @click.option("--source", help="Its source, where several senders use the same id.")
 @by_option("Who looks")
 @json_option
 def explain(message_id: str, source: str | None, by: str, *, as_json: bool) -> None:
     """Show the whole history of a message; the audit trail notes who has seen it."""
+    from triage.reports.explain import explain as explain_message  # deferred: imports SQLAlchemy
+
     with open_services() as services:
         story = explain_message(services.sessions, message_id, source, by=by)
     if as_json:
@@ -162,7 +166,7 @@ def explain(message_id: str, source: str | None, by: str, *, as_json: bool) -> N
         click.echo(f"retake request {request['id']}: {request['status']}")
 
 
-@click.command()
+@command()
 @click.argument("message_id")
 @click.option("--source", help="Its source, where several senders use the same id.")
 @click.option("--decision", type=click.Choice([Outcome.PASS.value, Outcome.RETAKE.value]), required=True)
@@ -171,6 +175,8 @@ def explain(message_id: str, source: str | None, by: str, *, as_json: bool) -> N
 @json_option
 def override(message_id: str, source: str | None, decision: str, by: str, reason: str, *, as_json: bool) -> None:
     """Decide a message as a person; no model changes that later."""
+    from triage.retakes.override import override as override_message  # deferred: imports SQLAlchemy
+
     with open_services() as services:
         made = override_message(
             services.sessions,

@@ -1,23 +1,25 @@
 """`triage models`: the registry."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from triage.domain.card import card_json
 from triage.errors import UsageError
 from triage.model.starter import model_folder
-from triage.storage import model_versions as rows
-from triage.storage.model_versions import RegisteredModel
+from worker.cli.commands import group
 from worker.cli.options import SHARE, by_option
 from worker.cli.output import json_option, local_time, print_json
 from worker.cli.tables import Column, print_table
 from worker.services import open_services
 
+if TYPE_CHECKING:
+    from triage.storage.model_versions import RegisteredModel
+
 _by = by_option("Who does it")
 
 
-@click.group()
+@group()
 def models() -> None:
     """Add, promote, roll back and retire models."""
 
@@ -26,6 +28,8 @@ def models() -> None:
 @json_option
 def list_(*, as_json: bool) -> None:
     """Show all models, newest first."""
+    from triage.storage import model_versions as rows  # deferred: imports SQLAlchemy
+
     with open_services() as services, services.sessions() as session:
         found = rows.list_models(session)
     if as_json:
@@ -105,8 +109,12 @@ def retire(name: str, by: str, *, as_json: bool) -> None:
 @json_option
 def thresholds(name: str, predictions: Path, column: str, target_ppv: float | None, by: str, *, as_json: bool) -> None:
     """Fit thresholds for messages of n photos from PREDICTIONS (score, votes, group) and put them on the card."""
-    from triage.evaluation.photo_counts import FEWEST_GROUPS, thresholds_by_photo_count
-    from triage.evaluation.predictions import read_predictions
+    from triage.evaluation.photo_counts import (  # deferred: imports numpy
+        FEWEST_GROUPS,
+        thresholds_by_photo_count,
+    )
+    from triage.evaluation.predictions import read_predictions  # deferred: imports numpy
+    from triage.storage import model_versions as rows  # deferred: imports SQLAlchemy
 
     with open_services() as services:
         with services.sessions() as session:
@@ -135,18 +143,21 @@ def thresholds(name: str, predictions: Path, column: str, target_ppv: float | No
 @click.argument("name")
 def card(name: str) -> None:
     """Print a model's card as JSON."""
+    from triage.domain.card import card_json  # deferred: imports pydantic
+    from triage.storage import model_versions as rows  # deferred: imports SQLAlchemy
+
     with open_services() as services, services.sessions() as session:
         print_json(card_json(rows.find(session, name).card))
 
 
-def _show(model: RegisteredModel, *, as_json: bool) -> None:
+def _show(model: "RegisteredModel", *, as_json: bool) -> None:
     if as_json:
         print_json(_document(model))
     else:
         click.echo(f"model {model.card.label} ({model.card.weights_sha256[:12]}): {model.stage.value}")
 
 
-def _document(model: RegisteredModel) -> dict[str, object]:
+def _document(model: "RegisteredModel") -> dict[str, object]:
     return {
         "id": str(model.id),
         "name": model.card.name,

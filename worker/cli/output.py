@@ -1,11 +1,10 @@
 """How results are shown: one JSON document, or text for people. Tables are in `worker.cli.tables`."""
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import click
 
@@ -13,8 +12,6 @@ from triage.domain.messages import RetakeRequest
 from triage.domain.states import Outcome
 from triage.errors import UsageError
 from worker.cli.tables import Styled
-from worker.logging import configure_logging
-from worker.settings import load_settings
 
 _OUTCOME_COLOURS: Final = {
     Outcome.PASS: "green",
@@ -88,21 +85,6 @@ def request_json(request: RetakeRequest, *, with_token: bool) -> dict[str, Any]:
         document["token"] = str(request.token)
         document["lease_until"] = request.lease_until.isoformat() if request.lease_until else None
     return document
-
-
-def configure_from_settings() -> None:
-    """Configures logging from the settings.
-
-    Raises:
-        UsageError: a setting is malformed.
-    """
-    settings = load_settings()
-    configure_logging(settings.log.level, settings.log.format)
-
-
-def fail(message: str, code: int) -> NoReturn:
-    click.echo(f"triage: {message}", err=True)
-    sys.exit(code)
 
 
 def _plain(value: object) -> object:

@@ -6,17 +6,19 @@ import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from triage.domain.states import Outcome
-from triage.reports.html import render_html
-from triage.reports.summary import Dimension, Period
-from triage.reports.summary import report as report_period
+from triage.reports.dimensions import Dimension
+from worker.cli.commands import command
 from worker.cli.output import percent, write_text
 from worker.cli.tables import Column, Screen, format_table
 from worker.services import open_services
+
+if TYPE_CHECKING:
+    from triage.reports.summary import Period
 
 _TIMES = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
 _USUAL_SPAN = timedelta(days=30)
@@ -32,7 +34,7 @@ _COUNT_COLUMNS: tuple[Column | str, ...] = (
 )
 
 
-@click.command()
+@command()
 @click.option(
     "--since",
     type=_TIMES,
@@ -46,6 +48,8 @@ _COUNT_COLUMNS: tuple[Column | str, ...] = (
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file.")
 def report(since: datetime | None, until: datetime | None, by: tuple[str, ...], fmt: str, output: Path | None) -> None:
     """Report messages by outcome, the retake rate, scores and what waits."""
+    from triage.reports.summary import report as report_period  # deferred: imports SQLAlchemy
+
     period = _period(since, until)
     with open_services() as services:
         summary = report_period(services.sessions, period, [Dimension(name) for name in by])
@@ -155,12 +159,20 @@ def _json(summary: dict[str, Any]) -> str:
     return json.dumps(summary, indent=2) + "\n"
 
 
+def _html(summary: dict[str, Any]) -> str:
+    from triage.reports.html import render_html  # deferred: imports Jinja
+
+    return render_html(summary)
+
+
 def _bar(count: int, largest: int) -> str:
     return " ▁▂▃▄▅▆▇█"[-(-8 * count // largest)] if largest else " "
 
 
-def _period(since: datetime | None, until: datetime | None) -> Period:
+def _period(since: datetime | None, until: datetime | None) -> "Period":
     """All of a clinic's years would keep a busy database busy for seconds, so they must be asked for."""
+    from triage.reports.summary import Period  # deferred: imports SQLAlchemy
+
     end = until.replace(tzinfo=UTC) if until else None
     if since:
         return Period(since.replace(tzinfo=UTC), end)
@@ -172,5 +184,5 @@ _RENDERERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "table": to_table,
     "json": _json,
     "csv": to_csv,
-    "html": render_html,
+    "html": _html,
 }

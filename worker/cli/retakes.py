@@ -8,14 +8,14 @@ import click
 from triage.domain.ids import LeaseToken, RetakeRequestId
 from triage.domain.messages import RetakeRequest
 from triage.domain.states import RetakeStatus
-from triage.retakes import requests
+from worker.cli.commands import group
 from worker.cli.options import ROWS, SECONDS, by_option
 from worker.cli.output import json_option, local_time, print_json, request_json
 from worker.cli.tables import Column, print_table
 from worker.services import open_services
 
 
-@click.group()
+@group()
 def retakes() -> None:
     """Collect retake requests: list, claim, acknowledge, withdraw."""
 
@@ -26,6 +26,8 @@ def retakes() -> None:
 @json_option
 def list_(status: str | None, limit: int, *, as_json: bool) -> None:
     """Show retake requests, newest first."""
+    from triage.retakes import requests  # deferred: imports SQLAlchemy
+
     with open_services() as services:
         found = requests.list_requests(services.sessions, status=RetakeStatus(status) if status else None, limit=limit)
     if as_json:
@@ -44,6 +46,8 @@ def list_(status: str | None, limit: int, *, as_json: bool) -> None:
 @json_option
 def claim(limit: int, lease_seconds: float, by: str, *, as_json: bool) -> None:
     """Claim requests to send, oldest first; acknowledge each with its token before the lease expires."""
+    from triage.retakes import requests  # deferred: imports SQLAlchemy
+
     with open_services() as services:
         claimed = requests.claim(services.sessions, limit=limit, lease=timedelta(seconds=lease_seconds), by=by)
     if as_json:
@@ -59,6 +63,8 @@ def claim(limit: int, lease_seconds: float, by: str, *, as_json: bool) -> None:
 @json_option
 def ack(request_id: UUID, token: UUID, by: str, *, as_json: bool) -> None:
     """Acknowledge that a claimed request was sent."""
+    from triage.retakes import requests  # deferred: imports SQLAlchemy
+
     with open_services() as services:
         request = requests.acknowledge(services.sessions, RetakeRequestId(request_id), LeaseToken(token), by=by)
     _show(request, as_json=as_json)
@@ -70,6 +76,8 @@ def ack(request_id: UUID, token: UUID, by: str, *, as_json: bool) -> None:
 @json_option
 def withdraw(request_id: UUID, by: str, *, as_json: bool) -> None:
     """Withdraw a request that is neither sent nor claimed."""
+    from triage.retakes import requests  # deferred: imports SQLAlchemy
+
     with open_services() as services:
         _show(requests.withdraw(services.sessions, RetakeRequestId(request_id), by=by), as_json=as_json)
 

@@ -6,17 +6,14 @@ from pathlib import Path
 import click
 
 from triage.domain.ids import MessageId
-from triage.retention.forget import forget as forget_message
-from triage.retention.forget_archived import forget_archived
-from triage.retention.purge import Retention
-from triage.storage import messages
+from worker.cli.commands import command
 from worker.cli.options import DAYS, by_option
 from worker.cli.output import json_option, print_json
 from worker.cli.owner import administration_engine
 from worker.services import open_services
 
 
-@click.command()
+@command()
 @click.option("--days", type=DAYS, help="In place of TRIAGE_RETENTION__PHOTO_DAYS.")
 @by_option("Who purges")
 @click.option("--dry-run", is_flag=True, help="Only count what would go.")
@@ -27,6 +24,8 @@ def purge(days: float | None, by: str, *, dry_run: bool, as_json: bool) -> None:
     A photo that waits to be scored is never removed. Without a number of days, only what was forgotten goes, and files
     of the store that no row speaks of. A purge that was killed is taken up by the next.
     """
+    from triage.retention.purge import Retention  # deferred: imports SQLAlchemy
+
     with open_services() as services:
         keep = timedelta(days=days) if days else services.settings.keep_photos
         retention = Retention(services.sessions, services.blobs, keep=keep)
@@ -44,7 +43,7 @@ def purge(days: float | None, by: str, *, dry_run: bool, as_json: bool) -> None:
     click.echo(f"{verb}: {photos} photos, {size / 2**20:.1f} MiB; files without a row: {strays}")
 
 
-@click.command()
+@command()
 @click.argument("message_id")
 @click.option("--source", help="Its source, where several senders use the same id.")
 @by_option("Who forgets", required=True)
@@ -65,6 +64,9 @@ def forget(message_id: str, source: str | None, by: str, reason: str, folder: Pa
 
 
 def _forget(message_id: str, source: str | None, *, by: str, reason: str, as_json: bool) -> None:
+    from triage.retention.forget import forget as forget_message  # deferred: imports SQLAlchemy
+    from triage.storage import messages  # deferred: imports SQLAlchemy
+
     with open_services() as services:
         policy = services.settings.retake_policy
         with services.sessions.begin() as session:
@@ -90,6 +92,8 @@ def _forget(message_id: str, source: str | None, *, by: str, reason: str, as_jso
 
 
 def _forget_archived(message_id: str, source: str | None, folder: Path, *, by: str, reason: str, as_json: bool) -> None:
+    from triage.retention.forget_archived import forget_archived  # deferred: imports SQLAlchemy
+
     with administration_engine() as engine:
         written = forget_archived(engine, folder, message_id, source, by=by, reason=reason)
     if as_json:

@@ -12,12 +12,8 @@ from triage.domain.ids import RunId
 from triage.domain.runs import Run
 from triage.domain.states import RunKind, RunStatus
 from triage.errors import NoLiveModelError, TriageError
-from triage.reports.flips import flips_of
-from triage.runs import cancel_run, find_run, list_runs
-from triage.scoring.rescoring import start_rescoring
-from triage.storage import model_versions as registered
 from triage.training.config import TrainingConfig
-from triage.training.start import start_training
+from worker.cli.commands import command
 from worker.cli.options import POSITIVE, ROWS, SHARE, by_option
 from worker.cli.output import json_option, local_time, print_json
 from worker.cli.progress import ProgressLine
@@ -28,7 +24,7 @@ _DEFAULTS = TrainingConfig()
 _OPEN = {RunStatus.PENDING, RunStatus.RUNNING}
 
 
-@click.command()
+@command()
 @click.option("--model", "name", help="Name or SHA-256; the live model if not given.")
 @click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="Messages received from then on (UTC).")
 @click.option("--limit", type=ROWS, help="At most so many photos.")
@@ -36,6 +32,9 @@ _OPEN = {RunStatus.PENDING, RunStatus.RUNNING}
 @json_option
 def rescore(name: str | None, since: datetime | None, limit: int | None, *, wait: bool, as_json: bool) -> None:
     """Score what a model has not scored yet. It decides and sends nothing; the inbox goes first."""
+    from triage.scoring.rescoring import start_rescoring  # deferred: imports SQLAlchemy
+    from triage.storage import model_versions as registered  # deferred: imports SQLAlchemy
+
     with open_services() as services:
         with services.sessions.begin() as session:
             model = registered.find(session, name) if name else registered.live(session)
@@ -46,7 +45,7 @@ def rescore(name: str | None, since: datetime | None, limit: int | None, *, wait
         _show(services, run, wait=wait, as_json=as_json)
 
 
-@click.command()
+@command()
 @click.option("--manifest", type=click.Path(path_type=Path), required=True, help="Labelled photos, CSV or Parquet.")
 @click.option("--name", default="trained", show_default=True, help="Name of the new model.")
 @click.option(
@@ -82,13 +81,15 @@ def rescore(name: str | None, since: datetime | None, limit: int | None, *, wait
 @json_option
 def train(manifest: Path, name: str, init: str, by: str, *, wait: bool, as_json: bool, **settings: Any) -> None:
     """Train a model on reviewers' votes; it becomes a candidate. A manifest without splits is split 75/10/15."""
+    from triage.training.start import start_training  # deferred: imports SQLAlchemy
+
     with open_services() as services:
         run, _ = start_training(services.sessions, manifest=manifest, name=name, init=init, settings=settings, actor=by)
         services.wake_ups.training()
         _show(services, run, wait=wait, as_json=as_json)
 
 
-@click.command()
+@command()
 @click.option("--kind", type=click.Choice([kind.value for kind in RunKind]))
 @click.option("--limit", type=ROWS, default=20, show_default=True)
 @click.option("--follow", "run_to_follow", type=click.UUID, help="Show the progress of this run until it ends.")
@@ -107,6 +108,8 @@ def runs(
     as_json: bool,
 ) -> None:
     """Show training and rescoring runs, newest first."""
+    from triage.runs import cancel_run, find_run, list_runs  # deferred: imports SQLAlchemy
+
     with open_services() as services:
         if run_to_compare is not None:
             _show_flips(services, run_to_compare, as_json=as_json)
@@ -129,6 +132,8 @@ def runs(
 
 
 def _show_flips(services: Services, run_id: UUID, *, as_json: bool) -> None:
+    from triage.reports.flips import flips_of  # deferred: imports SQLAlchemy
+
     flips = flips_of(services.sessions, RunId(run_id))
     if as_json:
         print_json(flips)
@@ -168,6 +173,8 @@ def _show(services: Services, run: Run, *, wait: bool, as_json: bool) -> None:
 
 
 def _follow(services: Services, run: Run) -> Run:
+    from triage.runs import find_run  # deferred: imports SQLAlchemy
+
     with ProgressLine() as line:
         while True:
             run = find_run(services.sessions, run.id)

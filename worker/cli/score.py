@@ -2,24 +2,29 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from triage.errors import AttachmentError, ErrorCode, TransientError
 from triage.model.starter import STARTER, model_folder
 from triage.replies.tips import finding_json
+from worker.cli.commands import command
 from worker.cli.output import findings_text, json_option, print_json
 from worker.cli.tables import Column, print_table
-from worker.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from worker.settings import Settings
 
 
-@click.command()
+@command()
 @click.argument("paths", nargs=-1, required=True)
 @click.option("--model", default=STARTER, show_default=True, help="Folder of a model, or starter.")
 @json_option
 def score(paths: tuple[str, ...], model: str, *, as_json: bool) -> None:
     """Score photos, without a queue or a database. PATHS are files, or folders of files."""
+    from worker.settings import load_settings  # deferred: imports pydantic-settings
+
     rows = score_files(load_settings(), files_of(paths), model_folder(model))
     if as_json:
         print_json(rows)
@@ -64,7 +69,7 @@ def files_of(paths: Sequence[str]) -> list[str]:
     return files
 
 
-def score_files(settings: Settings, paths: Sequence[str], folder: Path) -> list[dict[str, Any]]:
+def score_files(settings: "Settings", paths: Sequence[str], folder: Path) -> list[dict[str, Any]]:
     """Scores files one after another, so that any number of them needs the memory of one.
 
     Returns:
@@ -74,10 +79,10 @@ def score_files(settings: Settings, paths: Sequence[str], folder: Path) -> list[
     Raises:
         ModelError: the model cannot be loaded.
     """
-    from triage.imaging.decode import Decoder
-    from triage.model.artifact import read_artifact
-    from triage.model.scorer import Scorer
-    from worker.inference import load_engine
+    from triage.imaging.decode import Decoder  # deferred: imports pillow and pydicom
+    from triage.model.artifact import read_artifact  # deferred: imports pydantic
+    from triage.model.scorer import Scorer  # deferred: imports numpy
+    from worker.inference import load_engine  # deferred: imports torch
 
     card, weights = read_artifact(folder)
     scorer = Scorer.of(card, load_engine(settings, card, weights))
@@ -86,7 +91,7 @@ def score_files(settings: Settings, paths: Sequence[str], folder: Path) -> list[
 
 
 def _score_file(path: str, decoder: Any, scorer: Any, *, threshold: float, model: str) -> dict[str, Any]:
-    from triage.model.preparation import prepare_photo
+    from triage.model.preparation import prepare_photo  # deferred: imports numpy
 
     row: dict[str, Any] = {
         "path": path,

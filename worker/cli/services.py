@@ -5,29 +5,32 @@ import signal
 import sys
 import time
 from datetime import timedelta
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from triage.domain.states import Part
 from triage.errors import TriageError, UsageError
-from triage.monitoring.health import stalled
-from worker.broker.liveness import Sign
+from worker.cli.commands import command
 from worker.cli.options import SECONDS
 from worker.cli.output import json_option, print_json
 from worker.cli.tables import print_table
 from worker.commands import beat_command, celery_command
-from worker.embedded.stack import EmbeddedStack
 from worker.queues import WORKERS
 from worker.services import open_services
-from worker.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from worker.embedded.stack import EmbeddedStack
+    from worker.settings import Settings
 
 
-@click.command()
+@command()
 @click.option("--detach", "-d", is_flag=True, help="Return once everything runs; stop it with `triage down`.")
 @click.option("--training", is_flag=True, help="Run a training worker too.")
 def up(*, detach: bool, training: bool) -> None:
     """Run Postgres, Redis and workers on this machine, in the foreground or detached."""
+    from worker.embedded.stack import EmbeddedStack  # deferred: imports SQLAlchemy and redis
+
     stack = EmbeddedStack(_embedded_settings().embedded)
     kinds = [kind for kind in WORKERS if training or kind != "training"]
     try:
@@ -45,17 +48,21 @@ def up(*, detach: bool, training: bool) -> None:
     stack.stop()
 
 
-@click.command()
+@command()
 def down() -> None:
     """Stop what `triage up` started."""
+    from worker.embedded.stack import EmbeddedStack  # deferred: imports SQLAlchemy and redis
+
     EmbeddedStack(_embedded_settings().embedded).stop()
     click.echo("down")
 
 
-@click.command()
+@command()
 @json_option
 def status(*, as_json: bool) -> None:
     """Show which parts run on this machine."""
+    from worker.embedded.stack import EmbeddedStack  # deferred: imports SQLAlchemy and redis
+
     running = EmbeddedStack(_embedded_settings().embedded).running()
     if as_json:
         print_json({name: {"running": pid is not None, "pid": pid} for name, pid in running.items()})
@@ -63,26 +70,33 @@ def status(*, as_json: bool) -> None:
         print_table(("part", "state"), ((name, f"up, pid {pid}" if pid else "down") for name, pid in running.items()))
 
 
-@click.command()
+@command()
 @click.argument("kind", type=click.Choice(list(WORKERS)))
 def worker(kind: str) -> NoReturn:
     """Run one worker in the foreground, for containers and service managers."""
+    from worker.settings import load_settings  # deferred: imports pydantic-settings
+
     load_settings()  # a malformed environment is reported here, in one line
     os.execv(sys.executable, celery_command(kind))
 
 
-@click.command()
+@command()
 def beat() -> NoReturn:
     """Run beat in the foreground: the sweeps and the nightly rescoring. Two at once do no harm."""
+    from worker.settings import load_settings  # deferred: imports pydantic-settings
+
     load_settings()
     os.execv(sys.executable, beat_command())
 
 
-@click.command()
+@command()
 @click.argument("part", type=click.Choice([*(part.value for part in Part), "beat"]))
 @click.option("--stall-seconds", type=SECONDS, default=120, show_default=True)
 def health(part: str, stall_seconds: float) -> None:
     """Exit 1 if a part stands still while there is work for it."""
+    from triage.monitoring.health import stalled  # deferred: imports SQLAlchemy
+    from worker.broker.liveness import Sign  # deferred: imports redis
+
     with open_services() as services:
         problem = None
         if part in set(Sign):
@@ -96,13 +110,13 @@ def health(part: str, stall_seconds: float) -> None:
     click.echo("healthy")
 
 
-@click.command()
+@command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=9464, show_default=True)
 @click.option("--stall-seconds", type=SECONDS, default=120, show_default=True)
 def metrics(host: str, port: int, stall_seconds: float) -> None:
     """Serve what stands in the database to Prometheus, until stopped. A read-only database role is enough."""
-    from worker.metrics import DatabaseCollector, serve
+    from worker.metrics import DatabaseCollector, serve  # deferred: imports prometheus_client
 
     ending = {signal.SIGINT, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, ending)  # before any thread: whoever is not blocked would be ended by it
@@ -117,7 +131,9 @@ def metrics(host: str, port: int, stall_seconds: float) -> None:
         signal.sigwait(ending)
 
 
-def _embedded_settings() -> Settings:
+def _embedded_settings() -> "Settings":
+    from worker.settings import load_settings  # deferred: imports pydantic-settings
+
     settings = load_settings()
     if settings.database.url or settings.redis.url:
         raise UsageError(
@@ -127,7 +143,7 @@ def _embedded_settings() -> Settings:
     return settings
 
 
-def _wait_for_signal(stack: EmbeddedStack) -> None:
+def _wait_for_signal(stack: "EmbeddedStack") -> None:
     """Returns on Ctrl-C or SIGTERM; raises when a worker has ended by itself."""
     asked: list[int] = []
     previous = {

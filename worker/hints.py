@@ -1,0 +1,35 @@
+"""The variable or command that fixes an error, for the interfaces that show it.
+
+Errors of `triage` say what to do in general words; this is the one place that knows how this installation does it.
+"""
+
+from typing import Final
+
+from triage.errors import (
+    BlobStoreUnavailableError,
+    DatabaseUnavailableError,
+    InsufficientPrivilegeError,
+    InvalidUriRootError,
+    NoLiveModelError,
+    TablesOutdatedError,
+)
+
+_HINTS: Final[dict[type[Exception], str]] = {
+    DatabaseUnavailableError: "set TRIAGE_DATABASE__URL or run `triage up`",
+    TablesOutdatedError: "run `triage db upgrade`",
+    InsufficientPrivilegeError: "set TRIAGE_DATABASE__URL; `triage db roles` creates the roles",
+    BlobStoreUnavailableError: "set TRIAGE_BLOBS__URL",
+    InvalidUriRootError: "set TRIAGE_INTAKE__URI_ROOTS",
+    NoLiveModelError: "run `triage models add FOLDER`, then `triage models promote NAME`",
+}
+
+
+def hint(error: Exception) -> str | None:
+    """What to set or run, or None if the error's own text is all there is to say."""
+    return next((_HINTS[kind] for kind in type(error).__mro__ if kind in _HINTS), None)
+
+
+def with_hint(error: Exception) -> str:
+    """The error's line, followed by the hint in parentheses."""
+    text = hint(error)
+    return f"{error} ({text})" if text else str(error)
