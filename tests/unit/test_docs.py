@@ -44,7 +44,7 @@ def test_every_named_path_of_the_repository_exists(page: Path) -> None:
         assert (ROOT / path).exists(), path
 
 
-@pytest.mark.parametrize("page", PAGES, ids=_name)
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=_name)
 def test_every_named_module_and_its_attribute_exist(page: Path) -> None:
     packages = "|".join(name for name in CODE if name != "deploy")
     for name in re.findall(rf"(?<![\w./-])(?:{packages})(?:\.\w+)+", page.read_text(encoding="utf-8")):
