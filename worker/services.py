@@ -8,30 +8,6 @@ from contextlib import ExitStack, contextmanager
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Self
 
-<<<<<<< HEAD
-import kombu.pools
-from celery import Celery
-from redis import Redis
-from redis.exceptions import RedisError
-from sqlalchemy import Engine
-
-from triage.blobs.source import PhotoSource
-from triage.blobs.store import BlobStore
-from triage.blobs.uris import UriPolicy
-from triage.intake import Intake
-from triage.registry import Registry
-from triage.retention.purge import Retention
-from triage.scoring.inbox import PostgresInbox
-from triage.storage.database import Sessions, create_database_engine, create_sessions
-from worker.app import create_app
-from worker.broker.liveness import Pulse
-from worker.broker.redis_client import connect_redis
-from worker.broker.wakeups import WakeUps
-from worker.metrics import timed
-from worker.settings import Settings, load_settings
-
-=======
->>>>>>> c17a8ad (Import what a command needs only when it runs)
 if TYPE_CHECKING:
     from celery import Celery
     from redis import Redis
@@ -146,15 +122,10 @@ class Services:
         )
 
     @cached_property
-<<<<<<< HEAD
-    def source(self) -> PhotoSource:
-        return PhotoSource(self.blobs, self.uris)
-=======
     def source(self) -> "PhotoSource":
-        from worker.metrics import MeasuredSource  # deferred: imports prometheus_client
+        from triage.blobs.source import PhotoSource  # deferred: imports fsspec
 
-        return MeasuredSource(self.blobs, self.uris)
->>>>>>> c17a8ad (Import what a command needs only when it runs)
+        return PhotoSource(self.blobs, self.uris)
 
     @cached_property
     def registry(self) -> "Registry":
@@ -165,7 +136,8 @@ class Services:
 
     @cached_property
     def inbox(self) -> "PostgresInbox":
-        from worker.metrics import MeasuredInbox  # deferred: imports prometheus_client
+        from triage.scoring.inbox import PostgresInbox  # deferred: imports SQLAlchemy
+        from worker.metrics import timed  # deferred: imports prometheus_client
 
         settings = self.settings
         return PostgresInbox(
