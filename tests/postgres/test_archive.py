@@ -25,8 +25,8 @@ from triage.files.atomic import write_durably
 from triage.retakes.override import override
 from triage.retention import archive as archiving
 from triage.retention import archive_file
-from triage.retention.archive import archive
-from triage.retention.forget_archived import Rewritten, forget_archived
+from triage.retention.archive import archive_threads
+from triage.retention.forget_archived import LOCK, Rewritten, forget_archived
 from triage.scoring.rescoring import PostgresRescoring, start_rescoring
 from triage.storage import archive as rows
 from triage.storage import audit, messages, outbox, runs
@@ -40,7 +40,7 @@ TABLES = ("thread", "message", "attachment", "verdict", "decision", "retake_requ
 
 def _archive(clinic: Clinic, folder: Path, before: datetime | None = None) -> list[dict[str, Any]]:
     """Archives what is there, and returns the lines of the files that came of it."""
-    batches = list(archive(clinic.sessions, folder, before=before or datetime.now(UTC), actor="op-1"))
+    batches = list(archive_threads(clinic.sessions, folder, before=before or datetime.now(UTC), actor="op-1"))
     return [json.loads(line) for batch in batches for line in gzip.decompress(batch.file.read_bytes()).splitlines()]
 
 
@@ -119,7 +119,7 @@ def test_thread_stays_whole_while_anything_may_happen_in_it(clinic: Clinic, tmp_
 def test_every_old_thread_goes_when_there_are_many_batches(
     clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archiving, "MESSAGES_AT_ONCE", 2)
+    monkeypatch.setattr(archiving, "MESSAGES_PER_BATCH", 2)
     for number in range(7):
         clinic.send(f"m-{number}", "0.9", thread=f"t-{number // 2}")
     clinic.drain()
@@ -294,7 +294,7 @@ def test_command_says_what_is_done_when_it_cannot_go_on(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(archiving, "MESSAGES_AT_ONCE", 1)
+    monkeypatch.setattr(archiving, "MESSAGES_PER_BATCH", 1)
     clinic.send("first", "0.9")
     clinic.send("second", "0.9")
     clinic.drain()
@@ -355,7 +355,7 @@ def _lines(folder: Path) -> list[dict[str, Any]]:
 
 
 def _forget(clinic: Clinic, folder: Path, message: str = "m-1", source: str | None = None) -> list[Rewritten]:
-    return forget_archived(clinic.sessions.kw["bind"], folder, message, source, by="op-1", reason="request-17")
+    return forget_archived(clinic.sessions, folder, message, source, by="op-1", reason="request-17")
 
 
 def test_message_is_forgotten_in_its_file_as_in_the_tables(clinic: Clinic, archived: Path) -> None:
@@ -396,7 +396,7 @@ def test_thread_is_forgotten_with_its_last_message(clinic: Clinic, archived: Pat
 
     [story] = [line for line in _lines(archived) if len(line["messages"]) == 2]
     assert story["thread"]["external_id"] == f"forgotten:{story['thread']['id']}"
-    with pytest.raises(UsageError, match="no message has this id"):
+    with pytest.raises(UsageError, match="no archive file of this folder holds the message"):
         _forget(clinic, archived, "m-2")
 
 
@@ -429,9 +429,9 @@ def test_nothing_comes_back_when_another_message_is_forgotten_while_an_old_file_
 
 
 def test_one_at_a_time_forgets_in_an_archive(clinic: Clinic, archived: Path) -> None:
-    with try_lock(clinic.sessions.kw["bind"], "the files of an archive") as lock:
+    with try_lock(clinic.sessions.kw["bind"], LOCK) as lock:
         assert lock is not None
-        with pytest.raises(UsageError, match="somebody else"):
+        with pytest.raises(UsageError, match="another process"):
             _forget(clinic, archived)
 
 
@@ -443,7 +443,7 @@ def test_old_file_stays_when_its_replacement_is_elsewhere(clinic: Clinic, archiv
     rewritten.file.unlink()
     old.write_bytes(content)
 
-    with pytest.raises(UsageError, match="is not here"):
+    with pytest.raises(UsageError, match="is missing"):
         _forget(clinic, archived)
 
     assert [file.read_bytes() for file in archived.iterdir()] == [content]
@@ -469,7 +469,7 @@ def test_nothing_is_forgotten_when_one_file_is_not_as_it_was(clinic: Clinic, arc
     second.write_bytes(gzip.compress(gzip.decompress(second.read_bytes())[:-1]))
     before = [file.read_bytes() for file in (first, second)]
 
-    with pytest.raises(UsageError, match="not as the audit trail"):
+    with pytest.raises(UsageError, match="differs from its record"):
         _forget(clinic, archived)
 
     assert [file.read_bytes() for file in sorted(archived.iterdir())] == before
@@ -497,7 +497,7 @@ def test_event_of_a_worker_vouches_for_no_file(
         )
     engine.dispose()
 
-    with pytest.raises(UsageError, match="not as the audit trail"):
+    with pytest.raises(UsageError, match="differs from its record"):
         _forget(clinic, archived)
 
 
@@ -506,7 +506,7 @@ def test_file_that_the_trail_does_not_know_stays_as_it_is(clinic: Clinic, archiv
     changed = gzip.compress(gzip.decompress(file.read_bytes()).replace(b'"en"', b'"fr"'))
     file.write_bytes(changed)
 
-    with pytest.raises(UsageError, match="not as the audit trail"):
+    with pytest.raises(UsageError, match="differs from its record"):
         _forget(clinic, archived)
 
     assert [each.read_bytes() for each in archived.iterdir()] == [changed]
@@ -526,7 +526,7 @@ def test_source_is_asked_for_when_several_sent_the_same_id(clinic: Clinic, tmp_p
     clinic.drain()
     _archive(clinic, tmp_path)
 
-    with pytest.raises(UsageError, match="--source"):
+    with pytest.raises(UsageError, match="several sources"):
         _forget(clinic, tmp_path)
     [rewritten] = _forget(clinic, tmp_path, source="portal")
 

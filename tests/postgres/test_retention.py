@@ -22,8 +22,8 @@ from triage.errors import ServiceUnavailableError
 from triage.files.hashing import sha256_of
 from triage.retention.purge import Purged, Retention
 from triage.storage import audit, messages, verdicts
-from worker.services import Services
-from worker.tasks.retention import purge as nightly_purge
+from worker.services import Services, open_services
+from worker.tasks import retention as retention_task
 
 PATIENT = "Erika-Mustermann"
 KEEP = timedelta(days=30)
@@ -152,24 +152,29 @@ def test_nothing_is_lost_or_counted_twice_when_a_purge_is_killed(
 
 
 def test_nightly_purge_asks_for_another_turn_when_its_time_is_over(
-    clinic: Clinic, triage: Callable[..., Result], environment: Callable[[str, str], None], jpeg: Callable[..., bytes]
+    clinic: Clinic,
+    environment: Callable[[str, str], None],
+    jpeg: Callable[..., bytes],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    def run_task(*, sweep_seconds: str) -> None:
+        environment("INBOX__SWEEP_SECONDS", sweep_seconds)
+        with open_services() as services:
+            monkeypatch.setattr(retention_task, "services", lambda: services)
+            retention_task.purge()
+
     clinic.send("m-1", jpeg(1))
     clinic.finish()
     clinic.grow_older()
     environment("RETENTION__PHOTO_DAYS", "30")
-    environment("INBOX__SWEEP_SECONDS", "0.000001")
-    triage("audit", "verify")  # what it leaves is of these settings
     redis, queue = clinic.services.redis, f"{clinic.services.settings.redis.key_prefix}maintenance"
     clinic.services.celery.set_current()  # as in a worker
 
-    nightly_purge()
+    run_task(sweep_seconds="0.000001")
     assert clinic.has(jpeg(1))
     assert redis.llen(queue) == 1
 
-    environment("INBOX__SWEEP_SECONDS", "5")
-    triage("audit", "verify")
-    nightly_purge()
+    run_task(sweep_seconds="5")
     assert not clinic.has(jpeg(1))
     assert redis.llen(queue) == 1
 
@@ -375,7 +380,7 @@ def test_forget_refuses_a_reason_that_could_be_a_text(
     refused = triage("forget", "m-1", "--by", "op-1", "--reason", reason)
 
     assert refused.code == 2
-    assert "--reason" in refused.complaint()
+    assert "invalid reason" in refused.complaint()
     assert clinic.has(jpeg(1))
 
 

@@ -1,1 +1,1 @@
-"""Purging photos, archiving threads, forgetting messages."""
+"""Retention: purging photos, archiving threads, forgetting messages."""

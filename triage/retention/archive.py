@@ -1,4 +1,4 @@
-"""Archiving: old threads leave the tables for files, a batch in a transaction, while everything else goes on."""
+"""Online archiving of old threads: batches of threads move from the tables into files while workers continue."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,47 +11,63 @@ from sqlalchemy.orm import Session
 from triage.domain.actors import check_actor
 from triage.domain.ids import ThreadId, new_id
 from triage.retention.archive_file import write_lines
-from triage.storage import archive as rows
+from triage.storage import archive as archive_rows
 from triage.storage import audit, retention
-from triage.storage.database import Sessions
+from triage.storage.database import Sessions, database_errors
 
-MESSAGES_AT_ONCE: Final = 1000
+MESSAGES_PER_BATCH: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One file of an archive, its hash, and how many threads, messages, attachments and verdicts went into it."""
+    """One archive file.
+
+    Attributes:
+        file: its path.
+        sha256: hash of its bytes.
+        counts: number of threads, messages, attachments and verdicts in it.
+    """
 
     file: Path
     sha256: str
     counts: dict[str, int]
 
 
-def archive(sessions: Sessions, folder: Path, *, before: datetime, actor: str) -> Iterator[Batch]:
-    """Writes threads that ended before a time into files and removes their rows; yields each file once it is done.
+def count_archivable(sessions: Sessions, *, before: datetime) -> int:
+    """Returns how many threads `archive_threads` would archive now."""
+    with sessions() as session:
+        return archive_rows.count_closed(session, before=before)
 
-    A thread goes whole, once its every message is that old, so that the limit of its retake requests holds as long as
-    it lives. A file is on the disk before the removal of its rows is committed; the audit trail notes its hash. Killed
-    in between, a file without an event is left, whose threads are still in the tables.
+
+def archive_threads(sessions: Sessions, folder: Path, *, before: datetime, actor: str) -> Iterator[Batch]:
+    """Writes threads that ended before a time into files and deletes their rows, one file per transaction.
+
+    A thread is archived whole, after all its messages reached that age, so the limit of its retake requests applies
+    as long as it is in use. Each file is durable before the deletion of its rows is committed, and an audit event
+    records its hash. A process killed in between leaves a file without an event, whose threads are still in the tables.
 
     Args:
-        sessions: of the role that owns the tables; no other may remove history.
-        folder: made if it is not there.
-        before: of the threads' last messages.
-        actor: for the audit trail.
+        sessions: of the role that owns the tables, the only one that may delete history.
+        folder: created if it does not exist.
+        before: upper limit for the receipt of a thread's last message.
+        actor: id for the audit trail.
+
+    Yields:
+        Each file, after its transaction committed.
 
     Raises:
-        UsageError: the actor id is malformed, or the folder cannot be written to; nothing was removed since the last
-            file.
+        UsageError: the actor id is malformed, or the folder cannot be written. Files yielded before are complete;
+            nothing else was deleted.
+        DatabaseUnavailableError: Postgres does not respond; likewise.
     """
     check_actor(actor)
     after = None
     while True:
-        with sessions.begin() as session:
-            threads, last = rows.next_messages(session, after=after, before=before, limit=MESSAGES_AT_ONCE)
+        with database_errors(), sessions.begin() as session:
+            threads, last = archive_rows.next_messages(session, after=after, before=before, limit=MESSAGES_PER_BATCH)
             if not threads:
                 return
-            closed = rows.lock_closed(session, threads, before=before)
+            closed = archive_rows.lock_closed(session, threads, before=before)
             batch = _archive(session, folder, closed, actor=actor) if closed else None
         if batch is not None:
             yield batch
@@ -59,10 +75,10 @@ def archive(sessions: Sessions, folder: Path, *, before: datetime, actor: str) -
 
 
 def _archive(session: Session, folder: Path, threads: Sequence[ThreadId], *, actor: str) -> Batch:
-    lines = rows.histories(session, threads)
-    photos = retention.lock_blobs(session, rows.photos_of(session, threads))
-    counts = {"threads": len(threads)} | rows.remove(session, threads)
-    retention.mark_unreferenced(session, photos)  # their bytes go with the next purge
+    lines = archive_rows.histories(session, threads)
+    photos = retention.lock_blobs(session, archive_rows.photos_of(session, threads))
+    counts = {"threads": len(threads)} | archive_rows.remove(session, threads)
+    retention.mark_unreferenced(session, photos)  # the next purge deletes their bytes
     file_id = new_id()
     file, sha256 = write_lines(folder, file_id, lines)
     audit.record(

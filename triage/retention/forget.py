@@ -1,6 +1,7 @@
 """Forgetting a message on request."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,63 +12,104 @@ from triage.domain.ids import MessageId
 from triage.errors import UsageError
 from triage.retakes.decide import decide_messages
 from triage.retakes.policy import RetakePolicy
+from triage.retention.purge import Retention
 from triage.storage import messages, outbox
-from triage.storage import retention as rows
+from triage.storage import retention as retention_rows
+from triage.storage.database import Sessions
 
-_CODE: Final = re.compile(r"[A-Za-z0-9_.:/-]{1,64}")
+_REASON: Final = re.compile(r"[A-Za-z0-9_.:/-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What was forgotten of a message.
+    """The result of forgetting a message.
 
     Attributes:
-        photos: attachments.
-        blobs: hashes of the bytes that nobody needs any more; `Retention.remove` removes them.
-        shared: photos whose bytes stay, since another message brought the same.
-        withdrawn: retake requests.
+        message_id: the product's id of the message.
+        photos: number of its attachments.
+        photos_removed: photos whose bytes were deleted.
+        photos_shared: photos whose bytes were kept, because another message has the same photo.
+        requests_withdrawn: number of retake requests withdrawn.
     """
 
+    message_id: MessageId
     photos: int
-    blobs: list[str]
-    shared: int
-    withdrawn: int
+    photos_removed: int
+    photos_shared: int
+    requests_withdrawn: int
 
 
 def check_reason(reason: str) -> str:
-    """
+    """Checks the reason for forgetting, which is stored in the audit trail permanently and so must not be free text.
+
+    Returns:
+        The reason, unchanged.
+
     Raises:
-        UsageError: this is no code or number. It stays in the audit trail for good, so it must not be a text.
+        UsageError: the reason is not a short code.
     """
-    if not _CODE.fullmatch(reason):
-        raise UsageError("--reason stays for good: give a code or a request's number, at most 64 letters and digits")
+    if not _REASON.fullmatch(reason):
+        raise UsageError(
+            "invalid reason: use a code or request number of 1 to 64 letters, digits or `_.:/-` (stored permanently)"
+        )
     return reason
 
 
-def forget(session: Session, message_id: MessageId, *, by: str, reason: str, policy: RetakePolicy) -> Forgotten:
-    """Forgets a message: ids of its sender, texts, URIs and hashes; photos not scored yet never will be.
+def forget(
+    sessions: Sessions,
+    retention: Retention,
+    message: str,
+    source: str | None = None,
+    *,
+    by: str,
+    reason: str,
+    policy: RetakePolicy,
+) -> Forgotten:
+    """Forgets a message: deletes its sender's ids, its texts, URIs, hashes and photos.
 
-    What its models and staff decided stays, without a word of text, and so do the counts of reports. An unsent retake
-    request is withdrawn, even from a sender who holds it. Only the same ids sent again would make a new message.
+    Verdicts, decisions without their notes, and the counts of reports are kept. Photos that are not scored yet become
+    `not_assessable`. An unsent retake request is withdrawn, even if a sender holds it. Resubmitting the same ids
+    creates a new message.
+
+    The rows change in one transaction with an audit event; the bytes are deleted after it. If that is interrupted, the
+    next purge deletes them.
 
     Args:
-        by: who asks; an opaque staff id.
-        reason: a code or the number of a request.
+        sessions: of the worker role.
+        retention: deletes the bytes of photos that no other message has.
+        message: the sender's id of the message, or its own id.
+        source: the sender, required if several senders use the same id.
+        by: opaque id of the person who forgets.
+        reason: code, or number of the request.
+        policy: decides messages that had no decision yet.
 
     Raises:
-        UsageError: `by` or `reason` is not such, or the message is forgotten already.
+        UsageError: the message is unknown, ambiguous or already forgotten, or `by` or `reason` is malformed.
+        BlobStoreUnavailableError: the message is forgotten, but the store did not delete the bytes; the next purge
+            will.
     """
     check_actor(by)
     check_reason(reason)
+    with sessions.begin() as session:
+        message_id = MessageId(messages.find_message(session, message, source).id)
+        hashes, marked, withdrawn = _forget_rows(session, message_id, by=by, reason=reason, policy=policy)
+        photos = len(messages.list_attachments(session, [message_id]))
+    removed = retention.remove(actor=by, among=marked).photos if marked else 0
+    return Forgotten(message_id, photos, removed, len(hashes) - len(marked), withdrawn)
+
+
+def _forget_rows(
+    session: Session, message_id: MessageId, *, by: str, reason: str, policy: RetakePolicy
+) -> tuple[Sequence[str], Sequence[str], int]:
+    """Returns the hashes of the photos, those that no attachment has any more, and the number of withdrawn requests."""
     message = messages.lock_with_thread(session, message_id)
     if message.forgotten_at is not None:
-        raise UsageError("this message is forgotten already")
+        raise UsageError("the message is already forgotten")
     undecided = message.current_decision_id is None
-    hashes = rows.lock_blobs_of(session, message_id)
+    hashes = retention_rows.lock_blobs_of(session, message_id)
     withdrawn = outbox.withdraw(session, [message_id], reason="forgotten", held_too=True)
-    rows.forget_message(session, message_id, actor=by, reason=reason)
-    marked = rows.mark_unreferenced(session, hashes)
+    retention_rows.forget_message(session, message_id, actor=by, reason=reason)
+    marked = retention_rows.mark_unreferenced(session, hashes)
     if undecided:
         decide_messages(session, [message_id], policy)
-    photos = len(messages.list_attachments(session, [message_id]))
-    return Forgotten(photos, marked, len(hashes) - len(marked), len(withdrawn))
+    return hashes, marked, len(withdrawn)

@@ -1,7 +1,7 @@
-"""Retention: photos go after a set time, a message on request; rows, verdicts and the audit trail stay.
+"""Purging photos: bytes are deleted after the retention time; rows, verdicts and the audit trail are kept.
 
-Removing is a list of things to do that is kept in the rows: first a blob is marked, then its bytes go, then the row
-says so. Whatever is killed in between is taken up by the next purge.
+A purge marks a blob, deletes its bytes, then records the deletion in the blob's row. The next purge completes whatever
+an interrupted one left.
 """
 
 import random
@@ -16,25 +16,25 @@ from triage.blobs.store import BlobStore
 from triage.domain.actors import check_actor
 from triage.domain.ids import new_id
 from triage.storage import audit
-from triage.storage import retention as rows
+from triage.storage import retention as retention_rows
 from triage.storage.database import Sessions
 
-_BLOBS_AT_ONCE: Final = 100
-_MARKED_AT_ONCE: Final = 5000
-_STRAY_AFTER: Final = timedelta(days=1)
+_BLOBS_PER_TRANSACTION: Final = 100
+_MARKED_PER_TRANSACTION: Final = 5000
+_ORPHANED_AFTER: Final = timedelta(days=1)
 _FOLDERS: Final = [f"{number:02x}" for number in range(256)]
-_HASH: Final = re.compile(r"[0-9a-f]{64}")
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
 class Purged:
-    """What a purge removed.
+    """The result of a purge.
 
     Attributes:
-        photos: blobs whose bytes are gone now.
-        bytes: how many bytes those were.
-        strays: files of the store that no row spoke of, such as those of an intake that was killed.
-        unfinished: whether the time was over before all was done.
+        photos: number of blobs whose bytes were deleted.
+        bytes: their size.
+        strays: orphaned files of the store (without a row), such as those of an interrupted submission.
+        unfinished: the time limit was reached before all work was done.
     """
 
     photos: int = 0
@@ -44,62 +44,69 @@ class Purged:
 
 
 class Retention:
-    """Purges a blob store. Two at once share the work."""
+    """Purges a blob store. Concurrent purges share the work."""
 
     def __init__(self, sessions: Sessions, blobs: BlobStore, *, keep: timedelta | None) -> None:
         """
         Args:
-            keep: how long photos are kept after their last receipt; None keeps all but what was forgotten.
+            sessions: of the worker role.
+            blobs: the store to purge.
+            keep: retention time, counted from the last receipt of a photo. None keeps all photos except those of
+                forgotten messages.
         """
         self._sessions = sessions
         self._blobs = blobs
         self._keep = keep
 
     def count_due(self) -> tuple[int, int]:
-        """How many photos, and bytes, a purge would remove now."""
+        """Returns the number of photos, and their bytes, that a purge would delete now."""
         with self._sessions() as session:
-            return rows.count_older_than(session, self._keep) if self._keep else rows.count_marked(session)
+            if self._keep is None:
+                return retention_rows.count_marked(session)
+            return retention_rows.count_older_than(session, self._keep)
 
     def purge(self, *, actor: str, seconds: float | None = None) -> Purged:
-        """Removes the photos whose time is over, and files that no row speaks of.
+        """Deletes expired photos and orphaned files.
 
         Args:
-            actor: for the audit trail.
-            seconds: begin nothing new after that.
+            actor: id for the audit trail.
+            seconds: time limit, after which no new batch starts.
 
         Raises:
-            UsageError: the actor id is malformed; nothing was removed.
+            UsageError: the actor id is malformed; nothing was deleted.
+            BlobStoreUnavailableError: the store did not delete a file; the next purge continues.
         """
         check_actor(actor)
         begin = time.monotonic()
         deadline, half = (None, None) if seconds is None else (begin + seconds, begin + seconds / 2)
         self._mark()
-        strays = self._adopt_strays(half)
+        strays = self._adopt_orphans(half)
         purged = self.remove(actor=actor, deadline=deadline)
-        if not purged.unfinished:  # it looks at each photo that was ever purged, so once a night is enough
+        if not purged.unfinished:  # examines every photo ever purged, so it runs once after the last batch
             with self._sessions.begin() as session:
-                rows.forget_unreferenced(session)
+                retention_rows.forget_unreferenced(session)
         return replace(purged, strays=strays)
 
     def remove(self, *, actor: str, among: Collection[str] | None = None, deadline: float | None = None) -> Purged:
-        """Removes the bytes of blobs that are marked, a batch in a transaction.
+        """Deletes the bytes of marked blobs, one batch per transaction.
 
         Args:
-            among: only these.
-            deadline: of `time.monotonic`.
+            actor: id for the audit trail.
+            among: only blobs with these hashes.
+            deadline: time of `time.monotonic` after which no new batch starts.
 
         Raises:
-            ServiceUnavailableError: the store does not let go of them; what is left is taken up by the next purge.
+            BlobStoreUnavailableError: the store did not delete a file; the next purge continues.
         """
         purged = Purged()
         while deadline is None or time.monotonic() < deadline:
             with self._sessions.begin() as session:
-                due = rows.take_due(session, limit=_BLOBS_AT_ONCE, among=among)
+                due = retention_rows.take_due(session, limit=_BLOBS_PER_TRANSACTION, among=among)
                 if not due:
                     return purged
                 for blob in due:
                     self._blobs.remove(blob.sha256)
-                rows.purged(session, [blob.sha256 for blob in due])
+                retention_rows.purged(session, [blob.sha256 for blob in due])
                 size = sum(blob.size_bytes for blob in due)
                 audit.record(
                     session,
@@ -116,28 +123,31 @@ class Retention:
     def _mark(self) -> None:
         if self._keep is None:
             return
-        marked = _MARKED_AT_ONCE
-        while marked == _MARKED_AT_ONCE:
+        marked = _MARKED_PER_TRANSACTION
+        while marked == _MARKED_PER_TRANSACTION:
             with self._sessions.begin() as session:
-                marked = rows.mark_older_than(session, self._keep, limit=_MARKED_AT_ONCE)
+                marked = retention_rows.mark_older_than(session, self._keep, limit=_MARKED_PER_TRANSACTION)
 
-    def _adopt_strays(self, deadline: float | None) -> int:
-        """Begins at any folder, so that short purges come by all of them in time."""
-        first, before, found = random.randrange(len(_FOLDERS)), datetime.now(UTC) - _STRAY_AFTER, 0  # noqa: S311  # no secret
+    def _adopt_orphans(self, deadline: float | None) -> int:
+        """Starts at a random folder, so that time-limited purges reach all folders over time."""
+        first = random.randrange(len(_FOLDERS))  # noqa: S311  # not a secret
+        before, found = datetime.now(UTC) - _ORPHANED_AFTER, 0
         for folder in _FOLDERS[first:] + _FOLDERS[:first]:
             if deadline is not None and time.monotonic() > deadline:
                 break
-            found += self._adopt_strays_of(folder, before)
+            found += self._adopt_orphans_of(folder, before)
         return found
 
-    def _adopt_strays_of(self, folder: str, before: datetime) -> int:
+    def _adopt_orphans_of(self, folder: str, before: datetime) -> int:
         names = self._blobs.names(folder)
         if not names:
             return 0
         parts = [name for name in names if name.endswith(".part") and self._blobs.is_older(name, before)]
         for name in parts:
             self._blobs.remove(name)
-        hashes = [name for name in names if _HASH.fullmatch(name)]
+        hashes = [name for name in names if _SHA256.fullmatch(name)]
         with self._sessions.begin() as session:
-            unknown = [name for name in rows.unknown_among(session, hashes) if self._blobs.is_older(name, before)]
-            return len(parts) + rows.adopt(session, {name: self._blobs.size(name) for name in unknown})
+            orphans = [
+                name for name in retention_rows.unknown_among(session, hashes) if self._blobs.is_older(name, before)
+            ]
+            return len(parts) + retention_rows.adopt(session, {name: self._blobs.size(name) for name in orphans})

@@ -1,7 +1,7 @@
-"""The audit trail: who did what to which row. Append-only, ids and codes only, a chain of hashes.
+"""The audit trail: who did what to which row. It is append-only, holds ids and codes only, and is a chain of hashes.
 
-The database gives each event its place: a position, the hash of the event before, and a hash over all of it. Here the
-hashes are computed a second time, from the rows alone.
+A trigger gives each event its position, the hash of the preceding event, and a hash of the whole event. Verification
+computes the hashes again from the rows.
 """
 
 import hashlib
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Text, cast, func, insert, select
+from sqlalchemy import Text, cast, func, insert, select, text
 from sqlalchemy.orm import Session
 
 from triage.domain.actors import check_actor
@@ -19,15 +19,15 @@ from triage.errors import TriageError
 from triage.storage.tables import AuditEvent, AuditHead
 
 GENESIS: Final = "0" * 64
-"""The hash before the first event."""
+"""The hash that precedes the first event."""
 
-_ROWS_AT_ONCE: Final = 1000
+_ROWS_PER_FETCH: Final = 1000
 
 
 def record(session: Session, *, actor: str, action: str, subject_kind: str, subject_id: UUID, **details: Any) -> None:
-    """Appends an event to the transaction that does the deed, so that neither is there without the other.
+    """Appends an event in the transaction of the recorded change, so that neither is committed without the other.
 
-    It is the last thing that a transaction does: whoever appends next waits for its end. The database adds the role.
+    Call it last in a transaction: it blocks other writers of the trail until the commit. The database adds the role.
 
     Raises:
         UsageError: the actor id is malformed.
@@ -45,36 +45,56 @@ def record(session: Session, *, actor: str, action: str, subject_kind: str, subj
 
 
 def record_view(session: Session, message_id: UUID, *, actor: str) -> None:
-    """Appends that somebody looked at a message. The one thing that a role which only reads may write."""
+    """Appends the event that a person viewed a message. Read-only roles can write nothing else."""
     session.execute(select(func.record_view(new_id(), message_id, check_actor(actor))))
 
 
 def events_of(session: Session, *subject_ids: UUID) -> list[AuditEvent]:
-    """What was done to these rows, oldest first."""
+    """The events of these subjects, oldest first."""
     return list(
         session.scalars(select(AuditEvent).where(AuditEvent.subject_id.in_(subject_ids)).order_by(AuditEvent.position))
     )
 
 
+def owner_events(session: Session, subject_id: UUID, *actions: str) -> list[AuditEvent]:
+    """The events of a subject that the owner of the tables recorded, oldest first.
+
+    Other roles can append events too, but the database records the role in each event.
+    """
+    owners = set(session.scalars(_OWNERS))
+    events = events_of(session, subject_id)
+    return [event for event in events if event.action in actions and event.details.get("role") in owners]
+
+
+_OWNERS: Final = text(
+    "SELECT rolname FROM pg_roles "
+    "WHERE pg_has_role(oid, (SELECT relowner FROM pg_class WHERE oid = 'audit_event'::regclass), 'member')"
+)
+
+
 def head(session: Session) -> Anchor:
-    """The end of the chain, to be noted where nobody who can write to this database can write."""
-    noted = _noted(session)
-    if noted is None:
+    """The head of the chain. Keep a copy where writers of this database cannot change it.
+
+    Raises:
+        TriageError: the head is missing.
+    """
+    stored = _stored_head(session)
+    if stored is None:
         raise TriageError("the head of the audit trail is missing: verify the trail, then restore it from a backup")
-    return noted
+    return stored
 
 
 def verify(session: Session, anchor: Anchor | None = None) -> Verification:
-    """Reads the whole chain and finds events that were changed, taken out, reordered or cut off at the end.
+    """Reads the whole chain and finds events that were changed, removed, reordered or cut off at the end.
 
-    Who owns the tables can write a whole new chain, with its head: that is found only by comparing with an anchor.
+    The owner of the tables can write a new chain with a consistent head. Only comparison with an anchor detects that.
 
     Args:
-        session: its transaction should be new, so that all reads see one state.
-        anchor: a head that was noted before.
+        session: of a new transaction, so that all reads see one snapshot.
+        anchor: a head that was recorded outside the database.
     """
     session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
-    noted = _noted(session)
+    stored = _stored_head(session)
     last, flaws, events = Anchor(0, GENESIS), list[Flaw](), 0
     anchored = anchor is None or anchor == last
     for row in _rows(session):
@@ -82,17 +102,17 @@ def verify(session: Session, anchor: Anchor | None = None) -> Verification:
         flaws += _flaws(row, last)
         last = Anchor(row.position, row.hash)
         anchored = anchored or last == anchor
-    if noted is None:
+    if stored is None:
         flaws.append(Flaw(last.position, "headless"))
-    elif last != noted:
-        kind = "cut_off" if last.position < noted.position else "replaced"
-        flaws.append(Flaw(max(last.position, noted.position), kind))
+    elif last != stored:
+        kind = "cut_off" if last.position < stored.position else "replaced"
+        flaws.append(Flaw(max(last.position, stored.position), kind))
     if anchor is not None and not anchored:
         flaws.append(Flaw(anchor.position, "cut_off" if anchor.position > last.position else "replaced"))
     return Verification(events, last, flaws)
 
 
-def _noted(session: Session) -> Anchor | None:
+def _stored_head(session: Session) -> Anchor | None:
     row = session.execute(select(AuditHead.position, AuditHead.hash)).one_or_none()
     return None if row is None else Anchor(row.position, row.hash)
 
@@ -111,7 +131,7 @@ def _rows(session: Session) -> Iterator[Any]:
         AuditEvent.subject_id,
         cast(AuditEvent.details, Text).label("details"),
     ).order_by(AuditEvent.position)
-    return iter(session.execute(query.execution_options(yield_per=_ROWS_AT_ONCE)))
+    return iter(session.execute(query.execution_options(yield_per=_ROWS_PER_FETCH)))
 
 
 def _flaws(row: Any, last: Anchor) -> Iterator[Flaw]:

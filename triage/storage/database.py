@@ -1,7 +1,6 @@
-"""The connection to Postgres."""
+"""Connections to Postgres: engine, sessions, translation of driver errors, retries of transactions."""
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -12,6 +11,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session, sessionmaker
+from tenacity import Retrying, retry_if_exception_type, stop_before_delay, wait_fixed
 
 from triage.errors import (
     DatabaseUnavailableError,
@@ -26,12 +26,12 @@ _PAUSE_SECONDS: Final = 0.5
 
 
 def create_database_engine(url: str, *, pool_size: int = 4, connect_timeout_seconds: int = 5) -> Engine:
-    """An engine that notices dead connections, names itself in `pg_stat_activity` and gives up on idle transactions.
+    """An engine that detects dead connections, is named in `pg_stat_activity` and ends idle transactions.
 
     Args:
         url: `postgresql+psycopg://...`.
-        pool_size: connections kept open; as many again may be opened for a moment.
-        connect_timeout_seconds: how long to wait for a server that does not answer.
+        pool_size: number of connections kept open; the same number again may be opened temporarily.
+        connect_timeout_seconds: time to wait for a server that does not respond.
     """
     return create_engine(
         url,
@@ -39,13 +39,13 @@ def create_database_engine(url: str, *, pool_size: int = 4, connect_timeout_seco
         max_overflow=pool_size,
         pool_pre_ping=True,
         pool_timeout=connect_timeout_seconds,
-        hide_parameters=True,  # an error text never shows a row's values
+        hide_parameters=True,  # error texts never contain values of rows
         json_serializer=partial(json.dumps, default=str),
         connect_args={
             "connect_timeout": connect_timeout_seconds,
             "application_name": "triage",
             "options": "-c timezone=UTC -c lock_timeout=30s -c idle_in_transaction_session_timeout=60s",
-            # a server that vanished, as in a failover, is noticed within a minute, idle or in the middle of a statement
+            # detects a lost server, for example after a failover, within a minute, also during a statement
             "keepalives_idle": 30,
             "keepalives_interval": 10,
             "keepalives_count": 3,
@@ -55,7 +55,7 @@ def create_database_engine(url: str, *, pool_size: int = 4, connect_timeout_seco
 
 
 def create_sessions(engine: Engine) -> Sessions:
-    """Sessions whose objects stay readable after the commit."""
+    """Creates sessions whose objects remain readable after the commit."""
     return sessionmaker(engine, expire_on_commit=False)
 
 
@@ -95,15 +95,19 @@ def persist(transaction: Callable[[], Result], *, patience_seconds: float) -> Re
         DatabaseUnavailableError: the database stayed unavailable for that long.
         TablesOutdatedError: the database schema is outdated; raised without a retry.
     """
-    deadline = time.monotonic() + patience_seconds
-    while True:
-        try:
-            with database_errors():
-                return transaction()
-        except DatabaseUnavailableError:
-            if time.monotonic() + _PAUSE_SECONDS > deadline:
-                raise
-        time.sleep(_PAUSE_SECONDS)
+    retry = Retrying(
+        retry=retry_if_exception_type(DatabaseUnavailableError),
+        wait=wait_fixed(_PAUSE_SECONDS),
+        stop=stop_before_delay(patience_seconds),
+        reraise=True,
+    )
+    return retry(database_errors()(transaction))
+
+
+def engine_of(sessions: Sessions) -> Engine:
+    """The engine that these sessions use."""
+    engine: Engine = sessions.kw["bind"]
+    return engine
 
 
 def outdated_tables() -> TablesOutdatedError:
@@ -111,7 +115,7 @@ def outdated_tables() -> TablesOutdatedError:
 
 
 def recordset(name: str, rows: list[dict[str, Any]], **columns: Any) -> TableValuedAlias:
-    """Rows as a table in a statement: one parameter, however many rows (Postgres' `jsonb_to_recordset`)."""
+    """Rows as a table expression with a single parameter, for any number of rows (`jsonb_to_recordset`)."""
     return (
         func.jsonb_to_recordset(bindparam(None, rows, JSONB))
         .table_valued(*(column(key, type_) for key, type_ in columns.items()), name=name)

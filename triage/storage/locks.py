@@ -1,14 +1,14 @@
-"""Locks that Postgres holds for as long as a connection lives, so that a process that dies lets go of them."""
+"""Advisory locks of Postgres, held by a connection: a process that dies releases its locks."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.exc import DBAPIError
 
 
 class HeldLock:
-    """A named lock. One thread may use it at a time."""
+    """A named lock. Not thread-safe."""
 
     def __init__(self, engine: Engine, name: str) -> None:
         self._engine = engine
@@ -16,7 +16,7 @@ class HeldLock:
         self._connection: Connection | None = None
 
     def take(self) -> bool:
-        """Takes the lock unless somebody else holds it, and returns whether it is held now."""
+        """Acquires the lock unless another connection holds it. Returns whether it is held now."""
         if self._connection is not None:
             return True
         connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
@@ -27,30 +27,34 @@ class HeldLock:
         return False
 
     def take_again(self) -> bool:
-        """Makes sure of the lock after its connection may have been cut: whether it is still held, or held anew."""
+        """Acquires the lock again if its connection was lost. Returns whether the lock is held now."""
         if self._connection is not None:
             try:
                 self._connection.scalar(select(1))
             except DBAPIError:
-                self._connection.invalidate()
-                self._connection.close()
-                self._connection = None
+                self._close(self._connection)
         return self.take()
 
     def release(self) -> None:
-        """Lets go of the lock; closing the connection is enough."""
+        """Releases the lock. Does nothing if it is not held."""
         if self._connection is not None:
-            self._connection.invalidate()
-            self._connection.close()
-            self._connection = None
+            with suppress(DBAPIError):  # the end of a lost connection has released the lock
+                # explicitly, because the server notices a closed connection only some time later
+                self._connection.scalar(select(func.pg_advisory_unlock(self._key)))
+            self._close(self._connection)
+
+    def _close(self, connection: Connection) -> None:
+        connection.invalidate()
+        connection.close()
+        self._connection = None
 
 
 @contextmanager
 def try_lock(engine: Engine, name: str) -> Iterator[HeldLock | None]:
-    """Tries to take a named lock and holds it until the block ends.
+    """Tries to acquire a named lock and holds it until the block ends.
 
     Yields:
-        The lock, or None where somebody else holds it.
+        The lock, or None if another connection holds it.
     """
     lock = HeldLock(engine, name)
     try:

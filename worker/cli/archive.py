@@ -1,9 +1,8 @@
-"""`triage archive`: old threads leave the database for files."""
+"""`triage archive`: moves old threads from the database into files."""
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -11,10 +10,7 @@ from triage.errors import TriageError
 from worker.cli.commands import command
 from worker.cli.options import DAYS, by_option
 from worker.cli.output import json_option, print_json
-from worker.cli.owner import administration_engine
-
-if TYPE_CHECKING:
-    from triage.storage.database import Sessions
+from worker.cli.owner import administration_sessions
 
 
 @command()
@@ -39,33 +35,30 @@ def archive(days: float, folder: Path | None, by: str, *, dry_run: bool, as_json
     if folder is None and not dry_run:
         raise click.UsageError("name the folder of the files: --to FOLDER")
     before = datetime.now(UTC) - timedelta(days=days)
-    with administration_engine() as engine:
-        sessions = create_sessions(engine)
-        if folder is None or dry_run:
-            _count(sessions, before, as_json=as_json)
-        else:
-            _move(sessions, folder, before, by=by, as_json=as_json)
+    if folder is None or dry_run:
+        _count(before, as_json=as_json)
+    else:
+        _move(folder, before, by=by, as_json=as_json)
 
 
-def _count(sessions: "Sessions", before: datetime, *, as_json: bool) -> None:
-    from triage.storage.archive import count_closed  # deferred: imports SQLAlchemy
+def _count(before: datetime, *, as_json: bool) -> None:
+    from triage.retention.archive import count_archivable  # deferred: imports SQLAlchemy
 
-    with sessions() as session:
-        threads = count_closed(session, before=before)
+    with administration_sessions() as sessions:
+        threads = count_archivable(sessions, before=before)
     if as_json:
         print_json({"before": before, "dry_run": True, "threads": threads})
     else:
         click.echo(f"would go: {threads} threads")
 
 
-def _move(sessions: "Sessions", folder: Path, before: datetime, *, by: str, as_json: bool) -> None:
-    from triage.retention.archive import archive as archive_threads  # deferred: imports SQLAlchemy
-    from triage.storage.database import database_errors  # deferred: imports SQLAlchemy
+def _move(folder: Path, before: datetime, *, by: str, as_json: bool) -> None:
+    from triage.retention.archive import archive_threads  # deferred: imports SQLAlchemy
 
     gone: Counter[str] = Counter(dict.fromkeys(("threads", "messages", "attachments", "verdicts"), 0))
     files = []
     try:
-        with database_errors():
+        with administration_sessions() as sessions:
             for batch in archive_threads(sessions, folder, before=before, actor=by):
                 gone.update(batch.counts)
                 files.append({"file": batch.file, "sha256": batch.sha256})

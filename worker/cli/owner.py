@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from triage.storage.database import Sessions
+
 
 @contextmanager
 def administration_engine(embedded_role: str | None = None) -> Iterator["Engine"]:
@@ -29,3 +31,12 @@ def administration_engine(embedded_role: str | None = None) -> Iterator["Engine"
             yield engine
     finally:
         engine.dispose()
+
+
+@contextmanager
+def administration_sessions() -> Iterator["Sessions"]:
+    """Sessions for one command, of the role that owns the tables. Raises the errors of `administration_engine`."""
+    from triage.storage.database import create_sessions  # deferred: imports SQLAlchemy
+
+    with administration_engine() as engine:
+        yield create_sessions(engine)

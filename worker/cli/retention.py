@@ -1,15 +1,14 @@
-"""`triage purge` and `triage forget`: photos go after a set time, a message on request."""
+"""`triage purge` and `triage forget`: delete photos after the retention time, and messages on request."""
 
 from datetime import timedelta
 from pathlib import Path
 
 import click
 
-from triage.domain.ids import MessageId
 from worker.cli.commands import command
 from worker.cli.options import DAYS, by_option
 from worker.cli.output import json_option, print_json
-from worker.cli.owner import administration_engine
+from worker.cli.owner import administration_sessions
 from worker.services import open_services
 
 
@@ -65,40 +64,37 @@ def forget(message_id: str, source: str | None, by: str, reason: str, folder: Pa
 
 def _forget(message_id: str, source: str | None, *, by: str, reason: str, as_json: bool) -> None:
     from triage.retention.forget import forget as forget_message  # deferred: imports SQLAlchemy
-    from triage.storage import messages  # deferred: imports SQLAlchemy
 
     with open_services() as services:
         policy = services.settings.retake_policy
-        with services.sessions.begin() as session:
-            message = messages.find_message(session, message_id, source)
-            key = message.id
-            forgotten = forget_message(session, MessageId(key), by=by, reason=reason, policy=policy)
-        removed = services.retention.remove(actor=by, among=forgotten.blobs) if forgotten.blobs else None
+        forgotten = forget_message(
+            services.sessions, services.retention, message_id, source, by=by, reason=reason, policy=policy
+        )
     if as_json:
         print_json(
             {
-                "id": str(key),
+                "id": str(forgotten.message_id),
                 "photos": forgotten.photos,
-                "photos_removed": removed.photos if removed else 0,
-                "photos_shared": forgotten.shared,
-                "requests_withdrawn": forgotten.withdrawn,
+                "photos_removed": forgotten.photos_removed,
+                "photos_shared": forgotten.photos_shared,
+                "requests_withdrawn": forgotten.requests_withdrawn,
             }
         )
         return
     click.echo(
-        f"message {key}: forgotten, with {forgotten.photos} photos; the bytes of {removed.photos if removed else 0} "
-        f"are gone, of {forgotten.shared} stay for another message"
+        f"message {forgotten.message_id}: forgotten, with {forgotten.photos} photos; the bytes of "
+        f"{forgotten.photos_removed} are deleted, of {forgotten.photos_shared} are kept for another message"
     )
 
 
 def _forget_archived(message_id: str, source: str | None, folder: Path, *, by: str, reason: str, as_json: bool) -> None:
     from triage.retention.forget_archived import forget_archived  # deferred: imports SQLAlchemy
 
-    with administration_engine() as engine:
-        written = forget_archived(engine, folder, message_id, source, by=by, reason=reason)
+    with administration_sessions() as sessions:
+        written = forget_archived(sessions, folder, message_id, source, by=by, reason=reason)
     if as_json:
         print_json([{"file": each.file, "sha256": each.sha256, "messages": each.messages} for each in written])
         return
     for each in written:
         click.echo(f"{each.sha256}  {each.file}")
-    click.echo(f"forgotten in {len(written)} files, each written anew")
+    click.echo(f"forgotten in {len(written)} files, each replaced")
