@@ -13,7 +13,7 @@ from triage.domain.ids import ThreadId, new_id
 from triage.retention.archive_file import write_lines
 from triage.storage import archive as archive_rows
 from triage.storage import audit, retention
-from triage.storage.database import Sessions, database_errors
+from triage.storage.database import Sessions
 
 MESSAGES_PER_BATCH: Final = 1000
 
@@ -58,12 +58,11 @@ def archive_threads(sessions: Sessions, folder: Path, *, before: datetime, actor
     Raises:
         UsageError: the actor id is malformed, or the folder cannot be written. Files yielded before are complete;
             nothing else was deleted.
-        DatabaseUnavailableError: Postgres does not respond; likewise.
     """
     check_actor(actor)
     after = None
     while True:
-        with database_errors(), sessions.begin() as session:
+        with sessions.begin() as session:
             threads, last = archive_rows.next_messages(session, after=after, before=before, limit=MESSAGES_PER_BATCH)
             if not threads:
                 return

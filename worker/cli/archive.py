@@ -30,8 +30,6 @@ def archive(days: float, folder: Path | None, by: str, *, dry_run: bool, as_json
     Their photos go with the next purge. Reports count them no more, and rescoring leaves them alone. The files hold
     senders' ids: keep them as you keep the database.
     """
-    from triage.storage.database import create_sessions  # deferred: imports SQLAlchemy
-
     if folder is None and not dry_run:
         raise click.UsageError("name the folder of the files: --to FOLDER")
     before = datetime.now(UTC) - timedelta(days=days)
