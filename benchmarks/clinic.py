@@ -21,7 +21,7 @@ from triage.domain.states import Stage
 from triage.intake import Intake, IntakeLimits
 from triage.retakes.policy import RetakePolicy
 from triage.samples.drawing import draw_skin_photo
-from triage.scoring.inbox import PostgresInbox
+from triage.scoring.inbox import Inbox
 from triage.storage import model_versions as models
 from triage.storage.database import Sessions, create_database_engine, create_sessions
 from triage.storage.inbox import RetryRules
@@ -39,7 +39,7 @@ class Clinic:
     sessions: Sessions
     folder: Path
     intake: Intake
-    inbox: PostgresInbox
+    inbox: Inbox
     source: PhotoSource
     model: ModelVersionId
 
@@ -114,7 +114,7 @@ def _clinic(sessions: Sessions, folder: Path) -> Clinic:
         sessions=sessions,
         folder=folder,
         intake=Intake(sessions, blobs, uris, limits=IntakeLimits(), policy=policy, wake_up=lambda: None),
-        inbox=PostgresInbox(sessions, lease=timedelta(minutes=5), rules=RetryRules(), policy=policy),
+        inbox=Inbox(sessions, lease=timedelta(minutes=5), rules=RetryRules(), policy=policy),
         source=PhotoSource(blobs, uris),
         model=model.id,
     )

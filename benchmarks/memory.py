@@ -17,7 +17,7 @@ from triage.imaging.decode import Decoder
 from triage.model.engines.torch_exact import TorchEngine
 from triage.model.patches import five_patches
 from triage.model.scorer import Scorer
-from triage.scoring.assessor import Judge, PhotoAssessor
+from triage.scoring.assessor import PhotoAssessor, ScoringModel
 from triage.scoring.drain import DrainLimits, drain
 
 
@@ -41,7 +41,7 @@ def main() -> None:
     with clinic() as own, ThreadPoolExecutor(2) as decoders:
         scorer = Scorer(TorchEngine(BrightnessNetwork()), good_votes=2)
         assessor = PhotoAssessor(
-            Judge(own.model, threshold=0.5, scorer=scorer),
+            ScoringModel(own.model, threshold=0.5, scorer=scorer),
             source=own.source,
             decoder=Decoder(),
             threads=decoders,

@@ -13,7 +13,7 @@ from triage.imaging.decode import Decoder
 from triage.model.engines.choose import choose_device, choose_engine
 from triage.model.network import draw_network
 from triage.model.scorer import Scorer
-from triage.scoring.assessor import Judge, PhotoAssessor
+from triage.scoring.assessor import PhotoAssessor, ScoringModel
 from triage.scoring.drain import DrainLimits, drain
 
 
@@ -31,7 +31,7 @@ def main() -> None:
     with clinic() as own, ThreadPoolExecutor(2) as decoders:
         own.send_bytes(draw_jpegs(arguments.photos), arguments.photos)
         assessor = PhotoAssessor(
-            Judge(own.model, threshold=0.5, scorer=scorer),
+            ScoringModel(own.model, threshold=0.5, scorer=scorer),
             source=own.source,
             decoder=Decoder(),
             threads=decoders,

@@ -32,7 +32,7 @@ from triage.domain.messages import IncomingAttachment, IncomingMessage
 from triage.domain.runs import Run
 from triage.model.artifact import write_artifact
 from triage.scoring.drain import DrainLimits, drain
-from triage.scoring.rescoring import start_rescoring
+from triage.scoring.start import start_rescoring
 from triage.storage import model_versions as models
 from triage.storage import runs
 from worker.commands import celery_command
@@ -175,9 +175,7 @@ def rescore(site: Site, n_photos: int) -> dict[str, Any]:
     with site.workers(2, 0, photos_per_batch=32) as workers:
         site.send(uris, 50)  # loads the model in each worker
         site.wait()
-        with site.services.sessions.begin() as session:
-            second = models.find(session, "second")
-            run, _ = start_rescoring(session, second.id)
+        run = start_rescoring(site.services.sessions, model="second", actor="benchmark")
         points, waits = [], []
         while True:
             with site.services.sessions() as session:

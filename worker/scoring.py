@@ -11,9 +11,9 @@ from triage.imaging.decode import Decoder
 from triage.model.engines.choose import choose_device
 from triage.model.engines.engine import Engine
 from triage.model.scorer import Scorer
-from triage.scoring.assessor import Judge, PhotoAssessor
+from triage.scoring.assessor import PhotoAssessor, ScoringModel
 from triage.scoring.drain import Drained, DrainLimits, drain
-from triage.scoring.rescoring import PostgresRescoring
+from triage.scoring.rescoring import Rescoring
 from triage.storage import migrate
 from triage.storage import model_versions as models
 from triage.storage.model_versions import RegisteredModel
@@ -36,7 +36,7 @@ class Scoring:
         self._decoder = Decoder(settings.image_limits, processes=settings.scorer.decode_threads)
         self._engines: dict[ModelVersionId, Engine] = {}
         self._rescores_with: ModelVersionId | None = None
-        self._rescoring = PostgresRescoring(
+        self._rescoring = Rescoring(
             services.sessions,
             self.assessor_of,
             photos_per_batch=self._photos_per_batch,
@@ -87,7 +87,7 @@ class Scoring:
             raise NoLiveModelError("no model is live: add a model and promote it")
         in_use = {model.id, self._rescores_with, *(shadow.id for shadow in shadows)}
         self._engines = {id_: engine for id_, engine in self._engines.items() if id_ in in_use}
-        return self._assessor(self._judge(model), shadows=self._in_shadow(shadows))
+        return self._assessor(self._scoring_model(model), shadows=self._in_shadow(shadows))
 
     def assessor_of(self, model_version_id: ModelVersionId) -> PhotoAssessor:
         """The assessor of any registered model.
@@ -97,11 +97,11 @@ class Scoring:
         """
         self._rescores_with = model_version_id
         with self._services.sessions() as session:
-            return self._assessor(self._judge(models.get(session, model_version_id)))
+            return self._assessor(self._scoring_model(models.get(session, model_version_id)))
 
-    def _assessor(self, judge: Judge, *, shadows: Sequence[Judge] = ()) -> PhotoAssessor:
+    def _assessor(self, model: ScoringModel, *, shadows: Sequence[ScoringModel] = ()) -> PhotoAssessor:
         return PhotoAssessor(
-            judge,
+            model,
             source=self._services.source,
             decoder=self._decoder,
             threads=self._threads,
@@ -109,11 +109,11 @@ class Scoring:
             timed=timed,
         )
 
-    def _judge(self, model: RegisteredModel) -> Judge:
+    def _scoring_model(self, model: RegisteredModel) -> ScoringModel:
         """By the card as it is now: thresholds may be fitted while a model is in use."""
         margin = self._services.settings.retakes.uncertain_margin
         scorer = Scorer.of(model.card, self._engine(model), uncertain_margin=margin)
-        return Judge(model.id, model.card.threshold, scorer)
+        return ScoringModel(model.id, model.card.threshold, scorer)
 
     def _engine(self, model: RegisteredModel) -> Engine:
         if model.id not in self._engines:
@@ -124,12 +124,12 @@ class Scoring:
             log.info("model.loaded", model_version=str(model.id), kind=engine.name, device=str(engine.device))
         return self._engines[model.id]
 
-    def _in_shadow(self, shadows: Sequence[RegisteredModel]) -> list[Judge]:
+    def _in_shadow(self, shadows: Sequence[RegisteredModel]) -> list[ScoringModel]:
         """A model in the shadow that cannot be loaded is left out: nothing depends on it."""
-        judges = []
+        loaded = []
         for model in shadows:
             try:
-                judges.append(self._judge(model))
+                loaded.append(self._scoring_model(model))
             except Exception as error:  # whatever is wrong with it, nothing depends on a shadow
                 log.warning("shadow.unavailable", model_version=str(model.id), error_type=type(error).__name__)
-        return judges
+        return loaded

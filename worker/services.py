@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from triage.intake import Intake
     from triage.registry import Registry
     from triage.retention.purge import Retention
-    from triage.scoring.inbox import PostgresInbox
+    from triage.scoring.inbox import Inbox
     from triage.storage.database import Sessions
     from worker.broker.liveness import Pulse
     from worker.broker.wakeups import WakeUps
@@ -135,12 +135,12 @@ class Services:
         return Registry(self.sessions, BlobStore(self.settings.models_url))
 
     @cached_property
-    def inbox(self) -> "PostgresInbox":
-        from triage.scoring.inbox import PostgresInbox  # deferred: imports SQLAlchemy
+    def inbox(self) -> "Inbox":
+        from triage.scoring.inbox import Inbox  # deferred: imports SQLAlchemy
         from worker.metrics import timed  # deferred: imports prometheus_client
 
         settings = self.settings
-        return PostgresInbox(
+        return Inbox(
             self.sessions,
             lease=settings.lease,
             rules=settings.retry_rules,

@@ -19,6 +19,7 @@ from tests.support.clinic import Clinic
 from tests.support.command_line import Result
 from tests.support.rescoring import LEASE, OtherModel
 from triage.domain.ids import MessageId, new_id
+from triage.domain.runs import RescoringParameters
 from triage.domain.states import Outcome, RunStatus
 from triage.errors import UsageError
 from triage.files.atomic import write_durably
@@ -27,7 +28,8 @@ from triage.retention import archive as archiving
 from triage.retention import archive_file
 from triage.retention.archive import archive_threads
 from triage.retention.forget_archived import LOCK, Rewritten, forget_archived
-from triage.scoring.rescoring import PostgresRescoring, start_rescoring
+from triage.scoring.rescoring import Rescoring
+from triage.scoring.start import create_run
 from triage.storage import archive as rows
 from triage.storage import audit, messages, outbox, runs
 from triage.storage.database import create_database_engine, create_sessions
@@ -213,10 +215,8 @@ def test_rescoring_goes_on_when_photos_in_its_hands_were_archived(
     clinic.drain()
     model = make_other(0.9)
     with clinic.sessions.begin() as session:
-        run, _ = start_rescoring(session, model.model_version_id)
-    rescoring = PostgresRescoring(
-        clinic.sessions, lambda _: model, photos_per_batch=9, lease=LEASE, policy=clinic.policy
-    )
+        run, _ = create_run(session, RescoringParameters(model_version_id=model.model_version_id), actor="test")
+    rescoring = Rescoring(clinic.sessions, lambda _: model, photos_per_batch=9, lease=LEASE, policy=clinic.policy)
     work = rescoring.take()
     assert work is not None
 

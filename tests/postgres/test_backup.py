@@ -14,7 +14,7 @@ from sqlalchemy import Engine, text
 from tests.support.clinic import Clinic
 from tests.support.deployment import eventually
 from triage.scoring.drain import DrainLimits, drain
-from triage.scoring.inbox import PostgresInbox
+from triage.scoring.inbox import Inbox
 from triage.storage import audit, migrate, roles
 from triage.storage.database import create_database_engine, create_sessions
 from triage.storage.inbox import RetryRules
@@ -75,7 +75,7 @@ def test_restored_database_goes_on_without_loss(
     restored = Clinic(
         sessions,
         clinic.intake,
-        PostgresInbox(sessions, lease=timedelta(seconds=60), rules=RetryRules(3, timedelta(0)), policy=clinic.policy),
+        Inbox(sessions, lease=timedelta(seconds=60), rules=RetryRules(3, timedelta(0)), policy=clinic.policy),
         clinic.assessor,
         clinic.policy,
         [],

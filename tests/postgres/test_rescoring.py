@@ -9,26 +9,29 @@ from tests.support.clinic import Clinic, ScriptedAssessor, scored
 from tests.support.rescoring import LEASE, OtherModel, step
 from triage.domain.messages import ClaimedAttachment
 from triage.domain.photos import AssessedBatch, Failed
-from triage.domain.runs import Run
+from triage.domain.runs import RescoringParameters, Run
 from triage.domain.states import Outcome, RunStatus, VerdictOrigin
 from triage.errors import ErrorCode
 from triage.reports.flips import flips_of
 from triage.retakes.override import override
 from triage.scoring import rescoring as rescoring_module
 from triage.scoring.drain import DrainLimits, drain
-from triage.scoring.rescoring import PostgresRescoring, _Chunk, start_rescoring
+from triage.scoring.rescoring import Chunk, Rescoring
+from triage.scoring.start import create_run
 from triage.storage import outbox, runs, verdicts
 from triage.storage.verdicts import Found
 
 
 def _start(clinic: Clinic, model: OtherModel, *, limit: int | None = None) -> Run:
     with clinic.sessions.begin() as session:
-        run, _ = start_rescoring(session, model.model_version_id, limit=limit)
+        run, _ = create_run(
+            session, RescoringParameters(model_version_id=model.model_version_id, limit=limit), actor="test"
+        )
     return run
 
 
-def _rescoring(clinic: Clinic, model: OtherModel) -> PostgresRescoring:
-    return PostgresRescoring(clinic.sessions, lambda _: model, photos_per_batch=2, lease=LEASE, policy=clinic.policy)
+def _rescoring(clinic: Clinic, model: OtherModel) -> Rescoring:
+    return Rescoring(clinic.sessions, lambda _: model, photos_per_batch=2, lease=LEASE, policy=clinic.policy)
 
 
 def _expire_leases(clinic: Clinic) -> None:
@@ -393,8 +396,8 @@ def test_no_photo_is_left_out_when_answers_of_the_database_are_lost(
     other = _rescoring(clinic, model)
     chunk = _lose_a_worker(clinic, model)
     for _ in range(3):
-        other._write(chunk, model.assess(chunk.attachments))
-        other._release(chunk)
+        other.record(chunk, model.assess(chunk.attachments))
+        other.release(chunk)
 
     with clinic.sessions() as session:
         progress = runs.find(session, run.id).progress
@@ -419,7 +422,7 @@ def test_chunk_of_a_pass_before_takes_nothing_from_the_next(
     _expire_leases(clinic)
     second = _lose_a_worker(clinic, model)
 
-    _rescoring(clinic, model)._release(slow)
+    _rescoring(clinic, model).release(slow)
 
     with clinic.sessions() as session:
         progress = runs.find(session, run.id).progress
@@ -434,12 +437,12 @@ def test_late_result_does_not_exceed_the_limit(clinic: Clinic, make_other: Calla
     rescoring = _rescoring(clinic, model)
     slow = _lose_a_worker(clinic, model)
     _expire_leases(clinic)
-    rescoring._release(_lose_a_worker(clinic, model))  # the first photo again: another goes in its place
+    rescoring.release(_lose_a_worker(clinic, model))  # the first photo again: another goes in its place
     assert step(rescoring)
     last = _lose_a_worker(clinic, model)
 
     for chunk in (slow, last):
-        rescoring._write(chunk, model.assess(chunk.attachments))
+        rescoring.record(chunk, model.assess(chunk.attachments))
 
     finished = _finish(clinic, model, run)
     assert (finished.status, finished.progress["scored"]) == (RunStatus.DONE, 2)
@@ -480,7 +483,7 @@ def test_run_ends_when_a_photo_kills_its_worker_in_each_pass(
     assert (finished.status, finished.progress["failed"]) == (RunStatus.DONE, 1)
 
 
-def _lose_a_worker(clinic: Clinic, model: OtherModel) -> _Chunk:
+def _lose_a_worker(clinic: Clinic, model: OtherModel) -> Chunk:
     """One that takes a chunk, and then its process is gone."""
     while True:
         with clinic.sessions.begin() as session:
@@ -505,10 +508,11 @@ def test_run_fails_with_a_reason_when_its_model_cannot_be_loaded(
 
 def test_night_has_one_run_when_two_beats_start_it(clinic: Clinic, make_other: Callable[[float], OtherModel]) -> None:
     model = make_other(0.3)
+    parameters = RescoringParameters(model_version_id=model.model_version_id)
     started = []
     for _ in range(2):
         with clinic.sessions.begin() as session:
-            started.append(start_rescoring(session, model.model_version_id, night=date(2026, 1, 1)))
+            started.append(create_run(session, parameters, actor="beat", night=date(2026, 1, 1)))
 
     (first, first_is_new), (second, second_is_new) = started
     assert first.id == second.id

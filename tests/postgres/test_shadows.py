@@ -15,7 +15,8 @@ from triage.reports.flips import flips_of
 from triage.reports.html import render_html
 from triage.reports.summary import Period, summarise
 from triage.scoring.drain import DrainLimits, drain
-from triage.scoring.rescoring import PostgresRescoring, start_rescoring
+from triage.scoring.rescoring import Rescoring
+from triage.scoring.start import start_rescoring
 from triage.storage import model_versions as models
 from triage.storage import runs
 from worker.cli.report import to_table
@@ -85,7 +86,7 @@ def test_photos_seen_in_the_shadow_are_rescored_once_the_model_is_live(shadowed:
     """What it said in the shadow decided nothing; now an unsent request is withdrawn where it passes."""
     with shadowed.sessions.begin() as session:
         shadow = models.find(session, "newer")
-        run, _ = start_rescoring(session, shadow.id, since=None, limit=None)
+    run = start_rescoring(shadowed.sessions, model="newer", actor="test")
 
     class Turned(ScriptedAssessor):
         @staticmethod
@@ -93,7 +94,7 @@ def test_photos_seen_in_the_shadow_are_rescored_once_the_model_is_live(shadowed:
             found = ScriptedAssessor._one(attachment)
             return scored(found.id, 1 - found.score.score) if isinstance(found, Scored) else found
 
-    rescoring = PostgresRescoring(
+    rescoring = Rescoring(
         shadowed.sessions,
         lambda _: Turned(shadow.id),
         photos_per_batch=2,

@@ -1,4 +1,4 @@
-"""What the assessors of tests have in common."""
+"""The base of assessors in tests."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -9,7 +9,7 @@ from triage.domain.photos import AssessedBatch
 
 
 class SimpleAssessor(ABC):
-    """One without anything to fetch or to decode."""
+    """An assessor that neither fetches nor decodes."""
 
     def prepare(self, attachments: Sequence[ClaimedAttachment]) -> Callable[[], AssessedBatch]:
         return partial(self.assess, attachments)

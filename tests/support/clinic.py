@@ -19,7 +19,7 @@ from triage.files.hashing import sha256_of
 from triage.intake import Intake, IntakeLimits
 from triage.retakes.policy import RetakePolicy
 from triage.scoring.drain import DrainLimits, drain
-from triage.scoring.inbox import PostgresInbox
+from triage.scoring.inbox import Inbox
 from triage.storage.database import Sessions
 from triage.storage.inbox import RetryRules
 from triage.storage.model_versions import RegisteredModel
@@ -59,7 +59,7 @@ class Clinic:
 
     sessions: Sessions
     intake: Intake
-    inbox: PostgresInbox
+    inbox: Inbox
     assessor: ScriptedAssessor
     policy: RetakePolicy
     wake_ups: list[int]
@@ -137,7 +137,7 @@ def make_clinic(
             policy=policy,
             wake_up=lambda: wake_ups.append(1),
         )
-        inbox = PostgresInbox(
+        inbox = Inbox(
             sessions,
             lease=timedelta(seconds=lease_seconds),
             rules=RetryRules(max_attempts, timedelta(0)),

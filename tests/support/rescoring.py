@@ -13,7 +13,7 @@ from triage.domain.ids import ModelVersionId
 from triage.domain.messages import ClaimedAttachment
 from triage.domain.photos import AssessedBatch
 from triage.errors import ModelError
-from triage.scoring.rescoring import PostgresRescoring
+from triage.scoring.rescoring import Rescoring
 from triage.storage import model_versions as models
 
 LEASE = timedelta(seconds=60)
@@ -54,7 +54,7 @@ def make_other(clinic: Clinic) -> Callable[[float], OtherModel]:
     return make
 
 
-def step(rescoring: PostgresRescoring) -> bool:
+def step(rescoring: Rescoring) -> bool:
     """Takes, scores and writes one chunk."""
     if work := rescoring.take():
         with suppress(ModelError):

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_serializer
 
 from triage.domain.card import ModelName
-from triage.domain.ids import RunId
+from triage.domain.ids import ModelVersionId, RunId
 from triage.domain.states import RunKind, RunStatus
 
 
@@ -45,3 +45,23 @@ class TrainingParameters(BaseModel):
     name: ModelName
     init: str
     config: Mapping[str, Any]
+
+
+class RescoringParameters(BaseModel):
+    """The parameters of a rescoring run, as stored.
+
+    Attributes:
+        model_version_id: the model that scores.
+        since: rescore only messages received from this time on.
+        limit: the highest number of attachments to rescore.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    model_version_id: ModelVersionId
+    since: datetime | None = None
+    limit: int | None = None
+
+    @field_serializer("since")
+    def _serialize_since(self, since: datetime | None) -> str | None:
+        return None if since is None else since.isoformat()

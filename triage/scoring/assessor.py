@@ -1,4 +1,4 @@
-"""One model's assessor: fetch and decode in threads, score together, and find the one that fails by halving."""
+"""Assesses photos with one model: fetch and decode in threads, score as one batch, bisect a batch that fails."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -30,8 +30,8 @@ class _Ready:
 
 
 @dataclass(frozen=True, slots=True)
-class Judge:
-    """A model in use: its scorer, and the threshold from which a photo is acceptable."""
+class ScoringModel:
+    """A loaded model version: its scorer, and the threshold from which a photo is acceptable."""
 
     model_version_id: ModelVersionId
     threshold: float
@@ -39,25 +39,25 @@ class Judge:
 
 
 class PhotoAssessor:
-    """Assesses attachments with one model: `threads` fetch and decode, and one thread may score at a time."""
+    """Assesses attachments with one model. `threads` fetch and decode; only one thread may score at a time."""
 
     def __init__(
         self,
-        judge: Judge,
+        model: ScoringModel,
         *,
         source: PhotoSource,
         decoder: Decoder,
         threads: ThreadPoolExecutor,
-        shadows: Sequence[Judge] = (),
+        shadows: Sequence[ScoringModel] = (),
         timed: Timed = untimed,
     ) -> None:
         """
         Args:
-            judge: whose scores decide.
-            shadows: models that score the same photos, for comparison alone.
-            timed: measures the stages `fetch`, `decode`, `findings` and `forward`.
+            model: the model whose scores decide.
+            shadows: models that score the same photos for comparison only.
+            timed: context around the stages `fetch`, `decode`, `findings` and `forward`.
         """
-        self._judge = judge
+        self._model = model
         self._source = source
         self._decoder = decoder
         self._threads = threads
@@ -65,22 +65,19 @@ class PhotoAssessor:
         self._timed = timed
 
     def prepare(self, attachments: Sequence[ClaimedAttachment]) -> Callable[[], AssessedBatch]:
-        """As `triage.scoring.ports.Assessor`; what it returns raises ModelError if the scorer itself is broken."""
+        """See `Assessor.prepare`. The returned call raises ModelError if the scorer is broken."""
         return partial(self._score, list(self._threads.map(self._prepare, attachments)))
 
     def _score(self, prepared: Sequence["_Ready | NotAssessable | Failed"]) -> AssessedBatch:
         ready = [item for item in prepared if isinstance(item, _Ready)]
-        assessments: list[Assessment] = [item for item in prepared if not isinstance(item, _Ready)]
+        unready: list[Assessment] = [item for item in prepared if not isinstance(item, _Ready)]
         started = time.perf_counter()
         with self._timed("forward"):
-            assessments += _judge(self._judge, ready)
-            shadows = [
-                AssessedBatch(shadow.model_version_id, shadow.threshold, _judge(shadow, ready))
-                for shadow in self._shadows
-            ]
+            assessments = unready + _assess(self._model, ready)
+            shadows = [AssessedBatch(s.model_version_id, s.threshold, _assess(s, ready)) for s in self._shadows]
         network_seconds = time.perf_counter() - started
-        judge = self._judge
-        return AssessedBatch(judge.model_version_id, judge.threshold, assessments, network_seconds, shadows)
+        model = self._model
+        return AssessedBatch(model.model_version_id, model.threshold, assessments, network_seconds, shadows)
 
     def _prepare(self, attachment: ClaimedAttachment) -> "_Ready | NotAssessable | Failed":
         data = None
@@ -94,12 +91,12 @@ class PhotoAssessor:
             return NotAssessable(attachment.id, error.code, sha256_of(data), sniff(data))
         except TransientError as error:
             return Failed(attachment.id, error.code)
-        except Exception:  # memory, or whatever else one photo brings about: it counts as that photo's attempt
+        except Exception:  # for example out of memory: counts as an attempt of this photo
             return Failed(attachment.id, ErrorCode.SCORING_FAILED)
 
 
-def _judge(judge: Judge, photos: Sequence[_Ready]) -> list[Assessment]:
-    scores = map_or_bisect(judge.scorer.score, [item.prepared.photo for item in photos])
+def _assess(model: ScoringModel, photos: Sequence[_Ready]) -> list[Assessment]:
+    scores = map_or_bisect(model.scorer.score, [item.prepared.photo for item in photos])
     return [
         Failed(item.id, ErrorCode.SCORING_FAILED)
         if score is None
@@ -107,7 +104,7 @@ def _judge(judge: Judge, photos: Sequence[_Ready]) -> list[Assessment]:
             item.id,
             item.prepared.facts,
             score,
-            acceptable=score.score >= judge.threshold,
+            acceptable=score.score >= model.threshold,
             findings=item.prepared.findings,
         )
         for item, score in zip(photos, scores, strict=True)
@@ -115,13 +112,13 @@ def _judge(judge: Judge, photos: Sequence[_Ready]) -> list[Assessment]:
 
 
 def map_or_bisect(function: Callable[[Sequence[Item]], list[Result]], items: Sequence[Item]) -> list[Result | None]:
-    """Applies a batch function; a batch that raises is halved until only the items that fail alone are left out.
+    """Applies a batch function. A batch that raises is halved, until only the items that fail alone are left.
 
     Returns:
-        One result for each item, in order, None where the item failed alone.
+        One result per item, in order; None for an item that failed alone.
 
     Raises:
-        ModelError: passed on, as no item is to blame for it.
+        ModelError: raised by the function; no item caused it.
     """
     if not items:
         return []
@@ -129,7 +126,7 @@ def map_or_bisect(function: Callable[[Sequence[Item]], list[Result]], items: Seq
         return list(function(items))
     except ModelError:
         raise
-    except Exception:  # whatever one photo makes the network raise must not cost another photo its verdict
+    except Exception:  # an error of one photo must not cost another photo its verdict
         if len(items) == 1:
             return [None]
     middle = len(items) // 2

@@ -1,24 +1,24 @@
-"""The drain: claim and decode ahead, score, write behind, until the inbox is empty or the time is up.
+"""The drain: take a batch, score it, record it, until the inbox is empty or the time is up.
 
-The network never waits for a photo or a row: while it scores a batch, one thread claims, fetches and decodes the next
-one, and another writes the one before. No more than these three are in memory.
+The network never waits for a photo or a row. While it scores one batch, a thread claims, fetches and decodes the next
+one, and another thread records the previous one. At most these three batches are in memory.
 
-After each batch of photos never tried, one photo that failed before goes alone, with nothing else in flight: if it was
-the one that killed the process, it takes no other photo with it again, and its attempts run out by themselves.
+A photo that failed before is tried alone, with nothing else in flight, after each batch of new photos. If it was the
+photo that killed the process, it cannot take another photo with it again, and its attempts run out.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from functools import partial
+from typing import TypeAlias
 
 from triage.domain.messages import Recorded
 from triage.domain.photos import AssessedBatch
 from triage.errors import ModelError, ServiceUnavailableError
-from triage.scoring.ports import Assessor, Background, Inbox, Work
+from triage.scoring.batches import Assessor, Background, Batch, InboxBatch, Queue
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class DrainLimits:
     """
     Attributes:
         photos_per_batch: claimed, scored and recorded together.
-        seconds: after which nothing further is claimed, so that a worker can be stopped and its wake-ups stay fair.
+        seconds: no batch is taken after this time, so that a worker stops promptly and wake-ups are shared fairly.
     """
 
     photos_per_batch: int = 32
@@ -38,10 +38,11 @@ class Drained:
     """What a drain did.
 
     Attributes:
-        batches: how many of the inbox were scored and recorded.
+        batches: batches of the inbox that were scored.
         recorded: what they wrote.
-        seconds: how long it took; `network_seconds` of it inside the network.
-        unfinished: the time was up, with work perhaps left.
+        seconds: duration of the drain.
+        network_seconds: time spent inside the network for the inbox.
+        unfinished: the time was up, so work may be left.
     """
 
     batches: int = 0
@@ -52,42 +53,46 @@ class Drained:
 
 
 def drain(
-    inbox: Inbox,
+    queue: Queue,
     live_assessor: Callable[[], Assessor],
     limits: DrainLimits,
     *,
     background: Background | None = None,
     on_batch: Callable[[int], object] = lambda _: None,
 ) -> Drained:
-    """Works off the inbox, then background work, for which no message waits longer than one batch.
+    """Scores the inbox, then background work. A message waits for at most one batch of background work.
 
     Args:
-        live_assessor: gives the assessor of the live model; asked before each claim, in another thread, so that a
-            promotion is noticed between batches and nothing is claimed while no model can score it.
-        on_batch: called with the number of photos of each claim that holds no retry, from the thread that claims.
+        live_assessor: returns the assessor of the live model. It is called before each claim, in another thread, so
+            that a promotion takes effect between batches and nothing is claimed while no model can score it.
+        on_batch: called with the number of photos of each claim of new photos, from the thread that claims.
 
     Raises:
-        ModelError: there is no live model, or it cannot be loaded. Nothing stays claimed.
+        ModelError: no model is live, or it cannot be loaded. No claim is kept.
     """
-    return _Drain(inbox, live_assessor, limits, background, on_batch).run()
+    return _Drain(queue, live_assessor, limits, background, on_batch).run()
 
 
 class _Turn(Enum):
-    RETRY = auto()  # of a photo that failed before
+    RETRY = auto()  # a photo that failed before is due
+    NOTHING = auto()  # no work is due
+
+
+_Job: TypeAlias = Batch | _Turn
 
 
 class _Drain:
-    """One drain. The main thread runs the network; `_take` and what it calls run in the thread ahead."""
+    """One drain. The main thread runs the network; `_next_job` runs in the thread ahead of it."""
 
     def __init__(
         self,
-        inbox: Inbox,
+        queue: Queue,
         live_assessor: Callable[[], Assessor],
         limits: DrainLimits,
         background: Background | None,
         on_batch: Callable[[int], object],
     ) -> None:
-        self._inbox = inbox
+        self._queue = queue
         self._live_assessor = live_assessor
         self._limits = limits
         self._background = background
@@ -95,133 +100,130 @@ class _Drain:
         self._started = time.monotonic()
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="ahead")
         self._behind = ThreadPoolExecutor(1, thread_name_prefix="behind")
-        self._coming: Future[Work | _Turn | None] | None = None
-        self._writing: Future[Recorded | None] | None = None
-        self._put_aside: Work | None = None
-        self._took_batch = False
+        self._coming: Future[_Job] | None = None
+        self._recording: Future[Recorded] | None = None
+        self._put_aside: Batch | None = None
         self._batches, self._recorded, self._network_seconds = 0, Recorded(), 0.0
 
     def run(self) -> Drained:
+        is_empty = False
         with self._ahead, self._behind:
             try:
-                is_empty = self._work()
+                for job in self._jobs_ahead():
+                    if job is _Turn.RETRY:
+                        self._score_alone()
+                    elif job is not _Turn.NOTHING:
+                        self._score(job)
+                    elif self._recording is not None:
+                        self._finish_recording()  # a photo that has just failed may be due again
+                    else:
+                        is_empty = True
+                        break
                 if self._put_aside is not None:
-                    self._score(self._put_aside)
-                    self._put_aside = None
-                self._settle()
+                    batch, self._put_aside = self._put_aside, None
+                    self._score(batch)
+                self._finish_recording()
             except BaseException:
                 self._give_back()
                 raise
         seconds = time.monotonic() - self._started
         return Drained(self._batches, self._recorded, seconds, self._network_seconds, unfinished=not is_empty)
 
-    def _work(self) -> bool:
-        """True if nothing is left, False if the time is up."""
-        self._look_ahead()
+    def _jobs_ahead(self) -> Iterator[_Job]:
+        """Yields jobs until the time is up. While a batch is scored, the thread ahead takes the next job."""
+        jobs = self._next_job()
+        self._take_ahead(jobs)
         while self._coming is not None:
-            taken, self._coming = self._coming.result(), None
-            if taken is _Turn.RETRY:
-                self._settle()
-                self._try_one_alone()
-            elif isinstance(taken, Work):
-                work = self._inbox_first(taken)
-                self._look_ahead()
-                self._score(work)
-                continue
-            elif self._writing is None:
-                return True
-            else:
-                self._settle()  # what failed just now may be due again
-            self._look_ahead()
-        return False
+            job, self._coming = self._coming.result(), None
+            if not isinstance(job, _Turn):
+                job = self._inbox_first(job)
+                self._take_ahead(jobs)
+            yield job
+            self._take_ahead(jobs)
 
-    def _look_ahead(self) -> None:
-        if time.monotonic() - self._started < self._limits.seconds and self._coming is None:
-            self._coming = self._ahead.submit(self._take)
+    def _next_job(self) -> Iterator[_Job]:
+        """Yields without end: new photos, one retry after each batch of them, background work if neither is due."""
+        while True:
+            if new := self._claim(self._limits.photos_per_batch):
+                yield new
+            if self._queue.has_retries():
+                yield _Turn.RETRY
+            elif new is None:
+                yield self._next_background() or _Turn.NOTHING
 
-    def _take(self) -> Work | _Turn | None:
-        """A batch, fetched and decoded; or whose turn it is; None where there is nothing to do."""
-        if self._took_batch and self._inbox.has_retries():
-            self._took_batch = False
-            return _Turn.RETRY
-        if fresh := self._take_fresh():
-            return fresh
-        if self._inbox.has_retries():
-            return _Turn.RETRY
-        if self._put_aside is not None:
-            work, self._put_aside = self._put_aside, None
-            return work
-        return self._background.take() if self._background is not None else None
+    def _take_ahead(self, jobs: Iterator[_Job]) -> None:
+        if self._coming is None and time.monotonic() - self._started < self._limits.seconds:
+            self._coming = self._ahead.submit(next, jobs)
 
-    def _take_fresh(self) -> Work | None:
-        work = self._claim(self._limits.photos_per_batch, retry=False)
-        self._took_batch = work is not None
-        return work
-
-    def _claim(self, limit: int, *, retry: bool) -> Work | None:
+    def _claim(self, limit: int, *, retry: bool = False) -> InboxBatch | None:
         assessor = self._live_assessor()
-        claim = self._inbox.claim(limit, retry=retry)
+        claim = self._queue.claim(limit, retry=retry)
         if claim is None:
             return None
         if not retry:
             self._on_batch(len(claim.attachments))
-        release = partial(self._inbox.release, claim)
         try:
-            score = assessor.prepare(claim.attachments)
+            return InboxBatch(self._queue, claim, assessor.prepare(claim.attachments))
         except BaseException:
-            release()
+            self._queue.release(claim)
             raise
-        return Work(score, partial(self._inbox.record, claim), release)
 
-    def _inbox_first(self, work: Work) -> Work:
-        """Background work that was taken ahead is put aside when a message has come meanwhile."""
-        if work.is_background and (fresh := self._take_fresh()):
-            self._put_aside = work
-            return fresh
-        return work
+    def _next_background(self) -> Batch | None:
+        if self._put_aside is not None:
+            batch, self._put_aside = self._put_aside, None
+            return batch
+        return self._background.take() if self._background is not None else None
 
-    def _try_one_alone(self) -> None:
-        if work := self._claim(1, retry=True):
-            self._score(work)
-            self._settle()
+    def _inbox_first(self, batch: Batch) -> Batch:
+        """Puts background work aside if a message has arrived since it was taken."""
+        if batch.is_background and (new := self._claim(self._limits.photos_per_batch)):
+            self._put_aside = batch
+            return new
+        return batch
 
-    def _score(self, work: Work) -> None:
+    def _score_alone(self) -> None:
+        """Tries a photo that failed before, with nothing else in flight."""
+        self._finish_recording()
+        if batch := self._claim(1, retry=True):
+            self._score(batch)
+            self._finish_recording()
+
+    def _score(self, batch: Batch) -> None:
         try:
-            batch = work.score()
-            self._settle()
+            assessed = batch.score()
+            self._finish_recording()
         except BaseException as error:
-            work.release()
-            if isinstance(error, ModelError) and work.is_background:
+            batch.release()
+            if isinstance(error, ModelError) and batch.is_background:
                 return
             raise
-        if not work.is_background:
+        if not batch.is_background:
             self._batches += 1
-            self._network_seconds += batch.network_seconds
-        self._writing = self._behind.submit(_write, work, batch)
+            self._network_seconds += assessed.network_seconds
+        self._recording = self._behind.submit(self._record, batch, assessed)
 
-    def _settle(self) -> None:
-        """Waits until the batch before is written."""
-        if self._writing is not None:
-            writing, self._writing = self._writing, None
-            self._recorded += writing.result() or Recorded()
+    @staticmethod
+    def _record(batch: Batch, assessed: AssessedBatch) -> Recorded:
+        """Runs in the thread behind. If the database is unavailable, the batch is released: no attempt counts."""
+        try:
+            return batch.record(assessed)
+        except ServiceUnavailableError:
+            with suppress(Exception):  # the lease releases the batch later
+                batch.release()
+            raise
+
+    def _finish_recording(self) -> None:
+        if self._recording is not None:
+            recording, self._recording = self._recording, None
+            self._recorded += recording.result()
 
     def _give_back(self) -> None:
-        """What was taken and not scored goes back at once, not only when its lease runs out."""
-        waiting = [self._put_aside]
+        """Releases what was taken and not scored now, before its lease expires."""
+        waiting: list[_Job | None] = [self._put_aside]
         if self._coming is not None:
-            with suppress(Exception):  # the error that ends the drain is told
-                taken = self._coming.result()
-                waiting += [taken] if isinstance(taken, Work) else []
-        for work in filter(None, waiting):
-            with suppress(Exception):  # Postgres may be what failed; the lease gives it back then
-                work.release()
-
-
-def _write(work: Work, batch: AssessedBatch) -> Recorded | None:
-    """A batch that the database does not take is given back: no photo is to blame, so its attempt does not count."""
-    try:
-        return work.record(batch)
-    except ServiceUnavailableError:
-        with suppress(Exception):  # the error above is told; the lease gives the batch back then
-            work.release()
-        raise
+            with suppress(Exception):  # the error that ends the drain is raised instead
+                waiting.append(self._coming.result())
+        for job in waiting:
+            if job is not None and not isinstance(job, _Turn):
+                with suppress(Exception):  # Postgres may be unavailable; the lease releases the batch later
+                    job.release()

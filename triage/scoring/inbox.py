@@ -1,4 +1,4 @@
-"""The inbox in Postgres: each use case is one transaction over the repositories."""
+"""The inbox in Postgres: claim, record, release and sweep, each in one transaction."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,15 +19,15 @@ from triage.timing import Timed, untimed
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What a sweep mended, and whether photos wait for a worker."""
+    """Attachments that a sweep requeued and parked, and whether attachments are due."""
 
     requeued: int
     parked: int
     due: bool
 
 
-class PostgresInbox:
-    """As `triage.scoring.ports.Inbox`, with the sweep that gives every lost piece of work back."""
+class Inbox:
+    """The queue of record that a drain works on, and the sweep that requeues expired leases."""
 
     def __init__(
         self,
@@ -49,22 +49,22 @@ class PostgresInbox:
         self._timed = timed
 
     def claim(self, limit: int, *, retry: bool) -> Claim | None:
-        """The attempt is committed before any work is done, so that a photo that kills its worker is counted."""
+        """Claims due attachments. The attempt is committed first, so it counts even if a photo kills its worker."""
         with self._sessions.begin() as session:
             return queue.claim(session, limit=limit, lease=self._lease, retry=retry)
 
     def has_retries(self) -> bool:
-        """Whether a photo that failed before is due."""
+        """Whether an attachment that failed before is due."""
         with self._sessions() as session:
             return queue.has_retries(session)
 
     def record(self, claim: Claim, batch: AssessedBatch) -> Recorded:
-        """Writes states and verdicts under the claim's token and decides the messages that are complete.
+        """Writes states and verdicts under the claim's token and decides complete messages.
 
-        A database that does not answer is asked again until the lease is over: results in hand outlive its restart.
+        While the database is unavailable, it retries until the lease expires, so results survive a restart of Postgres.
 
         Raises:
-            ServiceUnavailableError: it did not answer in that time, or its tables are not those of this release.
+            ServiceUnavailableError: the database was unavailable for that time, or its tables are outdated.
         """
         with self._timed("write"):
             return persist(partial(self._record, claim, batch), patience_seconds=self._lease.total_seconds())
@@ -103,7 +103,7 @@ class PostgresInbox:
         )
 
     def release(self, claim: Claim) -> int:
-        """Gives back what was claimed and not worked on, as soon as the database answers."""
+        """Releases a claim without counting the attempt, once the database is available."""
         return persist(partial(self._release, claim), patience_seconds=self._lease.total_seconds())
 
     def _release(self, claim: Claim) -> int:
@@ -111,7 +111,7 @@ class PostgresInbox:
             return queue.release(session, claim.token)
 
     def sweep(self) -> Swept:
-        """Gives expired leases back, parks photos whose attempts are used up, and decides the messages of those."""
+        """Requeues expired leases, parks attachments without attempts left, and decides their messages."""
         requeued, parked = 0, list[UUID]()
         with self._sessions.begin() as session:
             if expired := queue.expired(session):

@@ -1,4 +1,4 @@
-"""How far a rescoring run is."""
+"""The progress of a rescoring run, as stored with it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -10,22 +10,22 @@ from triage.domain.runs import Run
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is.
+    """The progress of a run.
 
     Attributes:
         total: attachments that lacked a verdict when the run began.
         scored: verdicts written.
-        failed: attachments that could not be scored in the pass so far.
-        chunks: how many photos each chunk holds that a worker has taken and not yet written, by the chunk's id.
-        lost: attachments of this pass that came back unanswered.
-        found_any: whether this pass has taken anything; it counts as if it had where a release before did not say.
-        seconds_left: at the mean pace so far; None until anything is scored.
-        after: the cursor, an attachment id.
-        passes: passes begun.
-        scored_before: verdicts written when this pass began.
-        barren: passes before this one that brought nothing, one after another.
-        withdrawn: retake requests withdrawn, not sent yet, because their message passes now.
-        good_to_bad, bad_to_good: photos whose verdict is another than that of the inbox.
+        failed: attachments of this pass that could not be scored.
+        chunks: chunks that workers have taken and not recorded yet: photos by chunk id.
+        lost: attachments of this pass that were released without a result.
+        found_any: whether this pass has taken any attachment; true if an older release did not record it.
+        seconds_left: estimate from the mean pace; None until a photo is scored.
+        after: the cursor: the last attachment id that was looked at.
+        passes: passes that have begun.
+        scored_before: `scored` when this pass began.
+        empty_passes: consecutive passes before this one that wrote no verdict.
+        withdrawn: unsent retake requests withdrawn because their message now passes.
+        good_to_bad, bad_to_good: photos whose verdict differs from that of the inbox.
     """
 
     total: int = 0
@@ -38,32 +38,34 @@ class Progress:
     after: str | None = None
     passes: int = 1
     scored_before: int = 0
-    barren: int = 0
+    empty_passes: int = 0
     withdrawn: int = 0
     good_to_bad: int = 0
     bad_to_good: int = 0
 
     @classmethod
     def of(cls, run: Run) -> Self:
-        """What a newer release has added is left out: its workers and this one's may share a run."""
+        """Reads the stored progress. Unknown fields are ignored, since workers of a newer release may share the run."""
         known = {each.name for each in fields(cls)}
         return cls(**{name: value for name, value in run.progress.items() if name in known})  # type: ignore[arg-type]
 
     @property
     def in_flight(self) -> int:
+        """Photos in chunks that are not recorded yet."""
         return sum(self.chunks.values())
 
     @property
-    def barren_with_this(self) -> int:
-        return self.barren + 1 if self.scored == self.scored_before else 0
+    def empty_passes_now(self) -> int:
+        """Consecutive passes without a verdict, including this one."""
+        return self.empty_passes + 1 if self.scored == self.scored_before else 0
 
     def with_chunk(self, chunk_id: UUID, size: int, *, up_to: UUID) -> Self:
-        """Once all up to an id was looked at, and a worker has taken so many of that; it may be none."""
+        """Moves the cursor to `up_to` and adds a chunk of `size` photos, which may be 0."""
         taken = {str(chunk_id): size} if size else {}
         return replace(self, after=str(up_to), chunks={**self.chunks, **taken}, found_any=self.found_any or bool(taken))
 
     def holds(self, chunk_id: UUID) -> bool:
-        """Whether the chunk is one of this pass and not written yet."""
+        """Whether the chunk belongs to this pass and is not recorded yet."""
         return str(chunk_id) in self.chunks
 
     def without_chunk(self, chunk_id: UUID) -> Self:
@@ -78,6 +80,6 @@ class Progress:
             failed=0,
             lost=0,
             passes=self.passes + 1,
-            barren=self.barren_with_this,
+            empty_passes=self.empty_passes_now,
             scored_before=self.scored,
         )

@@ -11,7 +11,7 @@ import click
 from triage.domain.ids import RunId
 from triage.domain.runs import Run
 from triage.domain.states import RunKind, RunStatus
-from triage.errors import NoLiveModelError, TriageError
+from triage.errors import TriageError
 from triage.training.config import TrainingConfig
 from worker.cli.commands import command
 from worker.cli.options import POSITIVE, ROWS, SHARE, by_option
@@ -27,20 +27,17 @@ _OPEN = {RunStatus.PENDING, RunStatus.RUNNING}
 @command()
 @click.option("--model", "name", help="Name or SHA-256; the live model if not given.")
 @click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="Messages received from then on (UTC).")
-@click.option("--limit", type=ROWS, help="At most so many photos.")
+@click.option("--limit", type=ROWS, help="At most this many photos.")
 @click.option("--wait", is_flag=True, help="Wait for the end of the run.")
+@by_option("Who starts the run")
 @json_option
-def rescore(name: str | None, since: datetime | None, limit: int | None, *, wait: bool, as_json: bool) -> None:
+def rescore(name: str | None, since: datetime | None, limit: int | None, by: str, *, wait: bool, as_json: bool) -> None:
     """Score what a model has not scored yet. It decides and sends nothing; the inbox goes first."""
-    from triage.scoring.rescoring import start_rescoring  # deferred: imports SQLAlchemy
-    from triage.storage import model_versions as registered  # deferred: imports SQLAlchemy
+    from triage.scoring.start import start_rescoring  # deferred: imports SQLAlchemy
 
     with open_services() as services:
-        with services.sessions.begin() as session:
-            model = registered.find(session, name) if name else registered.live(session)
-            if model is None:
-                raise NoLiveModelError("no model is live: promote one, or name one with --model")
-            run, _ = start_rescoring(session, model.id, since=since.replace(tzinfo=UTC) if since else None, limit=limit)
+        start = since.replace(tzinfo=UTC) if since else None
+        run = start_rescoring(services.sessions, model=name, since=start, limit=limit, actor=by)
         services.wake_ups.inbox()
         _show(services, run, wait=wait, as_json=as_json)
 

@@ -21,7 +21,7 @@ from triage.imaging.decode import Decoder
 from triage.imaging.photo import DecodedPhoto
 from triage.model.engines.torch_exact import TorchEngine
 from triage.model.scorer import Scorer
-from triage.scoring.assessor import Judge, PhotoAssessor, map_or_bisect
+from triage.scoring.assessor import PhotoAssessor, ScoringModel, map_or_bisect
 
 MODEL = ModelVersionId(new_id())
 
@@ -47,7 +47,7 @@ def test_only_items_that_fail_alone_have_no_result(poisonous: set[int]) -> None:
     assert found == [None if item in poisonous else 2 * item for item in range(8)]
 
 
-def test_one_bad_item_costs_a_few_calls_and_none_where_all_is_well() -> None:
+def test_bisection_takes_few_calls_when_one_item_fails_and_one_when_none_does() -> None:
     function, sizes = _double(set())
     map_or_bisect(function, range(64))
     assert sizes == [64]
@@ -57,7 +57,7 @@ def test_one_bad_item_costs_a_few_calls_and_none_where_all_is_well() -> None:
     assert len(sizes) == 13  # the whole, then two halves at each of six levels
 
 
-def test_broken_model_is_not_blamed_on_a_photo() -> None:
+def test_model_error_is_raised_when_the_model_is_broken() -> None:
     def function(items: Sequence[int]) -> list[int]:
         raise ModelError("the weights are gone")
 
@@ -66,7 +66,7 @@ def test_broken_model_is_not_blamed_on_a_photo() -> None:
 
 
 class FailsOnBlack(nn.Module):
-    """Raises for a batch with a black photo in it; else every logit is the same."""
+    """Raises if the batch contains a black photo; otherwise all logits are equal."""
 
     def forward(self, photos: Tensor) -> Tensor:
         if bool((photos.flatten(1).max(dim=1).values == 0).any()):
@@ -74,7 +74,7 @@ class FailsOnBlack(nn.Module):
         return torch.zeros(len(photos), 5, 4)
 
 
-def test_each_attachment_gets_what_it_deserves(tmp_path: Path, jpeg: Callable[..., bytes]) -> None:
+def test_each_attachment_gets_its_own_assessment(tmp_path: Path, jpeg: Callable[..., bytes]) -> None:
     blobs = BlobStore(str(tmp_path / "blobs"))
     black = _black_jpeg()
 
@@ -85,7 +85,7 @@ def test_each_attachment_gets_what_it_deserves(tmp_path: Path, jpeg: Callable[..
     refused = claimed(uri="file:///etc/passwd")
     with ThreadPoolExecutor(2) as decoders, Decoder() as decoder:
         assessor = PhotoAssessor(
-            Judge(
+            ScoringModel(
                 MODEL,
                 threshold=0.5,
                 scorer=Scorer(TorchEngine(FailsOnBlack(), photos_per_call=8), good_votes=2),
@@ -121,17 +121,15 @@ class Constant(nn.Module):
         return torch.full((len(photos), 5, 4), self.logit)
 
 
-def test_models_in_the_shadow_score_the_same_photos_at_their_own_threshold(
-    tmp_path: Path, jpeg: Callable[..., bytes]
-) -> None:
+def test_shadow_models_score_the_same_photos_at_their_own_threshold(tmp_path: Path, jpeg: Callable[..., bytes]) -> None:
     blobs = BlobStore(str(tmp_path / "blobs"))
     photo = ClaimedAttachment(AttachmentId(new_id()), blobs.put(jpeg(1)), None, 1)
     broken = ClaimedAttachment(AttachmentId(new_id()), blobs.put(jpeg(2)[:300]), None, 1)
     other = ModelVersionId(new_id())
 
-    def judge(id_: ModelVersionId, logit: float, threshold: float) -> Judge:
+    def judge(id_: ModelVersionId, logit: float, threshold: float) -> ScoringModel:
         scorer = Scorer(TorchEngine(Constant(logit)), good_votes=2)
-        return Judge(id_, threshold, scorer)
+        return ScoringModel(id_, threshold, scorer)
 
     with ThreadPoolExecutor(2) as decoders, Decoder() as decoder:
         assessor = PhotoAssessor(
@@ -161,7 +159,7 @@ def _black_jpeg() -> bytes:
 
 
 class Crashing(Decoder):
-    """Raises what nobody foresaw, for one photo."""
+    """Raises an unexpected error for one photo."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__()
@@ -173,14 +171,14 @@ class Crashing(Decoder):
         return super().decode(data)
 
 
-def test_photo_alone_fails_when_preparing_it_raises_what_nobody_foresaw(
+def test_only_its_own_photo_fails_when_preparation_raises_an_unexpected_error(
     tmp_path: Path, jpeg: Callable[..., bytes]
 ) -> None:
     blobs = BlobStore(str(tmp_path / "blobs"))
     good, bad = (ClaimedAttachment(AttachmentId(new_id()), blobs.put(jpeg(seed)), None, 1) for seed in (1, 2))
     with ThreadPoolExecutor(2) as decoders:
         assessor = PhotoAssessor(
-            Judge(MODEL, threshold=0.5, scorer=Scorer(TorchEngine(Constant(0.0)), good_votes=2)),
+            ScoringModel(MODEL, threshold=0.5, scorer=Scorer(TorchEngine(Constant(0.0)), good_votes=2)),
             source=PhotoSource(blobs, UriPolicy([], max_bytes=1)),
             decoder=Crashing(jpeg(2)),
             threads=decoders,

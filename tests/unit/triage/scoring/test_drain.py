@@ -1,4 +1,4 @@
-"""The drain, over an inbox in memory; the real one is held to the same in tests/integration."""
+"""The drain over an inbox in memory; tests/postgres has the same checks over Postgres."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -15,7 +15,6 @@ from triage.domain.messages import Claim, ClaimedAttachment, Recorded
 from triage.domain.photos import AssessedBatch, NotAssessable
 from triage.errors import ErrorCode, ModelError, ServiceUnavailableError
 from triage.scoring.drain import DrainLimits, drain
-from triage.scoring.ports import Work
 
 MODEL = ModelVersionId(new_id())
 LIMITS = DrainLimits(photos_per_batch=3, seconds=60)
@@ -78,7 +77,7 @@ def test_drain_ends_when_the_inbox_is_empty() -> None:
     assert drained.network_seconds == 0.75
 
 
-def test_photo_that_failed_before_goes_alone_after_each_batch() -> None:
+def test_retry_runs_alone_after_each_batch_of_new_photos() -> None:
     inbox = MemoryInbox(_attachments(6), _attachments(2))
 
     drain(inbox, Refuser, LIMITS)
@@ -86,7 +85,7 @@ def test_photo_that_failed_before_goes_alone_after_each_batch() -> None:
     assert inbox.claims == [("fresh", 3), ("retry", 1), ("fresh", 3), ("retry", 1)]
 
 
-def test_nothing_begins_when_the_time_is_up() -> None:
+def test_nothing_is_claimed_when_the_time_is_up() -> None:
     inbox = MemoryInbox(_attachments(3))
 
     drained = drain(inbox, Refuser, DrainLimits(photos_per_batch=3, seconds=0))
@@ -95,7 +94,7 @@ def test_nothing_begins_when_the_time_is_up() -> None:
     assert inbox.claims == []
 
 
-def test_claim_is_given_back_when_the_model_is_broken() -> None:
+def test_claim_is_released_when_the_model_is_broken() -> None:
     inbox = MemoryInbox(_attachments(3))
 
     with pytest.raises(ModelError):
@@ -104,7 +103,7 @@ def test_claim_is_given_back_when_the_model_is_broken() -> None:
     assert (inbox.released, inbox.recorded) == (3, [])
 
 
-def test_nothing_is_claimed_when_there_is_no_model() -> None:
+def test_nothing_is_claimed_when_no_model_is_live() -> None:
     inbox = MemoryInbox(_attachments(3))
 
     def no_model() -> Refuser:
@@ -116,7 +115,7 @@ def test_nothing_is_claimed_when_there_is_no_model() -> None:
     assert inbox.claims == []
 
 
-def test_promotion_is_noticed_between_two_batches() -> None:
+def test_live_model_is_looked_up_before_each_claim() -> None:
     inbox = MemoryInbox(_attachments(6))
     asked: list[int] = []
 
@@ -139,27 +138,36 @@ def test_size_of_each_batch_is_reported() -> None:
 
 @dataclass
 class Chunks:
-    """Background work."""
+    """Background work: `left` empty batches."""
 
     left: int
     on_score: Callable[[], object]
     released: int = 0
 
-    def take(self) -> Work | None:
+    def take(self) -> "Chunk | None":
         if not self.left:
             return None
         self.left -= 1
-        return Work(self._score, lambda _: None, self._release, is_background=True)
+        return Chunk(self)
 
-    def _score(self) -> AssessedBatch:
-        self.on_score()
+
+@dataclass
+class Chunk:
+    chunks: Chunks
+    is_background: bool = True
+
+    def score(self) -> AssessedBatch:
+        self.chunks.on_score()
         return AssessedBatch(MODEL, 0.5, [])
 
-    def _release(self) -> None:
-        self.released += 1
+    def record(self, assessed: AssessedBatch) -> Recorded:
+        return Recorded()
+
+    def release(self) -> None:
+        self.chunks.released += 1
 
 
-def test_background_work_waits_for_the_inbox() -> None:
+def test_background_work_waits_when_a_message_arrives() -> None:
     inbox = MemoryInbox(_attachments(4))
     order: list[str] = []
 
@@ -170,7 +178,7 @@ def test_background_work_waits_for_the_inbox() -> None:
 
     def one_arrives() -> None:
         if "chunk" not in order:
-            inbox.fresh += _attachments(2)  # while a chunk is scored, and the next one was taken ahead
+            inbox.fresh += _attachments(2)  # during the scoring of a chunk, when the next one is already taken
         order.append("chunk")
 
     chunks = Chunks(3, one_arrives)
@@ -180,7 +188,7 @@ def test_background_work_waits_for_the_inbox() -> None:
     assert (drained.recorded.not_assessable, drained.batches, chunks.released) == (6, 3, 0)
 
 
-def test_broken_model_of_background_work_stops_nobody_else() -> None:
+def test_inbox_is_scored_when_the_model_of_background_work_is_broken() -> None:
     inbox = MemoryInbox(_attachments(1))
 
     def broken() -> None:
@@ -193,7 +201,7 @@ def test_broken_model_of_background_work_stops_nobody_else() -> None:
 
 
 def test_next_batch_is_prepared_and_the_last_one_written_while_one_is_scored() -> None:
-    """Each stage waits for another one to be under way, which a pipeline without overlap would do for ever."""
+    """Each stage waits for another one to have started, so a drain without overlap would fail."""
     inbox = MemoryInbox(_attachments(9))
     prepared, writing = [Event() for _ in range(3)], [Event() for _ in range(3)]
     n_prepared = count()
@@ -226,7 +234,7 @@ def test_no_more_than_three_batches_are_held_at_once() -> None:
 
     class Counting(Refuser):
         def assess(self, attachments: Sequence[ClaimedAttachment]) -> AssessedBatch:
-            time.sleep(0.01)  # time enough for a greedy one to claim more
+            time.sleep(0.01)  # leaves time to claim more than allowed
             held.append(30 - len(inbox.fresh) - len(inbox.recorded))
             return super().assess(attachments)
 
@@ -235,7 +243,7 @@ def test_no_more_than_three_batches_are_held_at_once() -> None:
     assert max(held) <= 9
 
 
-def test_all_that_was_taken_is_given_back_when_postgres_is_away() -> None:
+def test_every_claim_is_released_when_postgres_is_unavailable() -> None:
     class Failing(MemoryInbox):
         def record(self, claim: Claim, batch: AssessedBatch) -> Recorded:
             raise ServiceUnavailableError("Postgres does not answer")
@@ -245,10 +253,10 @@ def test_all_that_was_taken_is_given_back_when_postgres_is_away() -> None:
     with pytest.raises(ServiceUnavailableError):
         drain(inbox, Refuser, LIMITS)
 
-    assert inbox.released == 9 - len(inbox.fresh)  # the batch that could not be written, too: no photo is to blame
+    assert inbox.released == 9 - len(inbox.fresh)  # includes the batch that could not be recorded
 
 
-def test_photo_that_failed_before_is_alone_in_flight() -> None:
+def test_nothing_else_is_in_flight_when_a_retry_is_scored() -> None:
     inbox = MemoryInbox(_attachments(6), _attachments(1))
     others: list[int] = []
 

@@ -1,0 +1,87 @@
+"""Batches of photos, and what the drain needs to take, score and record them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from triage.domain.messages import Claim, ClaimedAttachment, Recorded
+from triage.domain.photos import AssessedBatch
+
+
+class Assessor(Protocol):
+    """Assesses claimed attachments with one model."""
+
+    def prepare(self, attachments: Sequence[ClaimedAttachment]) -> Callable[[], AssessedBatch]:
+        """Fetches and decodes, and returns the call that scores. The two may run in different threads.
+
+        An attachment that fails never fails another one.
+        """
+        ...
+
+
+class Queue(Protocol):
+    """The queue of record. Each call is one transaction; calls come from several threads."""
+
+    def claim(self, limit: int, *, retry: bool) -> Claim | None:
+        """Claims due attachments under a lease; None if none is due."""
+        ...
+
+    def has_retries(self) -> bool:
+        """Whether an attachment that failed before is due."""
+        ...
+
+    def record(self, claim: Claim, batch: AssessedBatch) -> Recorded:
+        """Writes results and decides complete messages. Results under a lost lease are refused."""
+        ...
+
+    def release(self, claim: Claim) -> int:
+        """Releases a claim without counting the attempt."""
+        ...
+
+
+class Batch(Protocol):
+    """Photos that were taken together, fetched and decoded."""
+
+    @property
+    def is_background(self) -> bool:
+        """Whether no message waits for the batch."""
+        ...
+
+    def score(self) -> AssessedBatch:
+        """Runs the network."""
+        ...
+
+    def record(self, assessed: AssessedBatch) -> Recorded:
+        """Writes the results."""
+        ...
+
+    def release(self) -> None:
+        """Gives the batch back without results."""
+        ...
+
+
+class Background(Protocol):
+    """Work that is done while the inbox is empty, one batch at a time."""
+
+    def take(self) -> Batch | None:
+        """Returns the next batch, or None if there is none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class InboxBatch:
+    """A claim of the inbox with the call that scores it."""
+
+    queue: Queue
+    claim: Claim
+    assess: Callable[[], AssessedBatch]
+    is_background: bool = False
+
+    def score(self) -> AssessedBatch:
+        return self.assess()
+
+    def record(self, assessed: AssessedBatch) -> Recorded:
+        return self.queue.record(self.claim, assessed)
+
+    def release(self) -> None:
+        self.queue.release(self.claim)
