@@ -15,16 +15,16 @@ from triage.blobs.store import BlobStore
 from triage.blobs.uris import UriPolicy
 from triage.domain.card import Card
 from triage.domain.ids import ModelVersionId
+from triage.domain.limits import IntakeLimits, RetryRules
 from triage.domain.messages import ClaimedAttachment, IncomingAttachment, IncomingMessage
 from triage.domain.photos import AssessedBatch, PhotoFacts, PhotoScore, Scored
 from triage.domain.states import Stage
-from triage.intake import Intake, IntakeLimits
+from triage.intake import Intake
 from triage.retakes.policy import RetakePolicy
 from triage.samples.drawing import draw_skin_photo
 from triage.scoring.inbox import Inbox
 from triage.storage import model_versions as models
 from triage.storage.database import Sessions, create_database_engine, create_sessions
-from triage.storage.inbox import RetryRules
 from worker.embedded.postgres import EmbeddedPostgres
 from worker.embedded.stack import migrate_database
 from worker.state_folder import EmbeddedState

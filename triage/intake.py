@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from triage.blobs.store import BlobStore
 from triage.blobs.uris import UriPolicy
 from triage.domain.ids import MessageId
+from triage.domain.limits import IntakeLimits
 from triage.domain.messages import Acceptance, AcceptedAttachment, IncomingAttachment, IncomingMessage
 from triage.errors import AttachmentError, ErrorCode, UsageError
 from triage.files.hashing import sha256_of
@@ -22,18 +23,6 @@ from triage.storage.messages import NewAttachment, NewBlob, NewMessage
 
 _OPAQUE_ID = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
 _WORD = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-
-
-@dataclass(frozen=True, slots=True)
-class IntakeLimits:
-    """
-    Attributes:
-        max_attachments: photos in one message.
-        max_bytes: bytes of one photo; a larger one is recorded as `too_large`, its bytes are not kept.
-    """
-
-    max_attachments: int = 20
-    max_bytes: int = 50 * 2**20
 
 
 @dataclass(frozen=True, slots=True)

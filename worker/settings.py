@@ -9,12 +9,11 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from triage.domain.limits import IntakeLimits, RetryRules
 from triage.errors import UsageError
 from triage.imaging.limits import ImageLimits
-from triage.intake import IntakeLimits
 from triage.retakes.policy import RetakePolicy
-from triage.storage.inbox import RetryRules
-from triage.storage.roles import WORKER
+from triage.storage.role_names import WORKER
 from worker.state_folder import EmbeddedState, default_state_root
 
 

@@ -34,7 +34,7 @@ from triage.storage import archive as rows
 from triage.storage import audit, messages, outbox, runs
 from triage.storage.database import create_database_engine, create_sessions
 from triage.storage.locks import try_lock
-from triage.storage.roles import MIGRATOR, WORKER
+from triage.storage.role_names import MIGRATOR, WORKER
 from worker.state_folder import EmbeddedState
 
 TABLES = ("thread", "message", "attachment", "verdict", "decision", "retake_request")

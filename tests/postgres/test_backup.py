@@ -13,11 +13,12 @@ from sqlalchemy import Engine, text
 
 from tests.support.clinic import Clinic
 from tests.support.deployment import eventually
+from triage.domain.limits import RetryRules
 from triage.scoring.drain import DrainLimits, drain
 from triage.scoring.inbox import Inbox
 from triage.storage import audit, migrate, roles
 from triage.storage.database import create_database_engine, create_sessions
-from triage.storage.inbox import RetryRules
+from triage.storage.role_names import MIGRATOR, WORKER
 from worker.embedded.postgres import EmbeddedPostgres
 from worker.embedded.service import find_package
 from worker.state_folder import EmbeddedState
@@ -68,9 +69,9 @@ def test_restored_database_goes_on_without_loss(
     superuser = create_database_engine(empty_cluster.database_url())
     roles.create(superuser)
     _run("pg_restore", "--exit-on-error", "--dbname", _url(superuser), dump)
-    owner = create_database_engine(empty_cluster.database_url(role=roles.MIGRATOR))
+    owner = create_database_engine(empty_cluster.database_url(role=MIGRATOR))
     migrate.upgrade(owner)
-    worker = create_database_engine(empty_cluster.database_url(role=roles.WORKER))
+    worker = create_database_engine(empty_cluster.database_url(role=WORKER))
     sessions = create_sessions(worker)
     restored = Clinic(
         sessions,

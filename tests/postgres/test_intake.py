@@ -7,11 +7,12 @@ import pytest
 from tests.support.clinic import Clinic
 from triage.blobs.store import BlobStore
 from triage.blobs.uris import UriPolicy
+from triage.domain.limits import IntakeLimits
 from triage.domain.messages import IncomingAttachment, IncomingMessage
 from triage.domain.states import AttachmentStatus
 from triage.errors import ErrorCode, ServiceUnavailableError, UsageError
 from triage.files.hashing import sha256_of
-from triage.intake import Intake, IntakeLimits
+from triage.intake import Intake
 
 
 def test_enqueue_changes_nothing_when_the_same_ids_come_again(clinic: Clinic) -> None:

@@ -17,7 +17,8 @@ from triage.domain.states import Outcome
 from triage.retakes.override import override
 from triage.storage import audit, outbox, roles
 from triage.storage.database import Sessions, create_database_engine, create_sessions
-from triage.storage.roles import MIGRATOR, REPORT, WORKER, WORKER_MAY
+from triage.storage.role_names import MIGRATOR, REPORT, WORKER
+from triage.storage.roles import WORKER_MAY
 from triage.storage.tables import Base
 from worker.state_folder import EmbeddedState
 

@@ -12,16 +12,16 @@ from tests.support.assessor import SimpleAssessor
 from triage.blobs.store import BlobStore
 from triage.blobs.uris import UriPolicy
 from triage.domain.ids import AttachmentId, ModelVersionId
+from triage.domain.limits import IntakeLimits, RetryRules
 from triage.domain.messages import Acceptance, ClaimedAttachment, IncomingAttachment, IncomingMessage
 from triage.domain.photos import AssessedBatch, Assessment, Failed, NotAssessable, PhotoFacts, PhotoScore, Scored
 from triage.errors import ErrorCode
 from triage.files.hashing import sha256_of
-from triage.intake import Intake, IntakeLimits
+from triage.intake import Intake
 from triage.retakes.policy import RetakePolicy
 from triage.scoring.drain import DrainLimits, drain
 from triage.scoring.inbox import Inbox
 from triage.storage.database import Sessions
-from triage.storage.inbox import RetryRules
 from triage.storage.model_versions import RegisteredModel
 
 

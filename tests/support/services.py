@@ -10,9 +10,9 @@ from pydantic import SecretStr
 from triage.domain.card import Card
 from triage.domain.states import Stage
 from triage.storage import model_versions as models
-from triage.storage import roles
 from triage.storage.database import Sessions
 from triage.storage.model_versions import RegisteredModel
+from triage.storage.role_names import WORKER
 from worker.services import Services
 from worker.settings import (
     BlobSettings,
@@ -31,7 +31,7 @@ def settings(embedded: EmbeddedState, database: str, tmp_path: Path) -> Settings
     """Settings of this test's own: its database, its folders, its keys in Redis. As in production, a worker's role."""
     return Settings(
         home=embedded.root,
-        database=DatabaseSettings(url=SecretStr(embedded.database_url(database, role=roles.WORKER))),
+        database=DatabaseSettings(url=SecretStr(embedded.database_url(database, role=WORKER))),
         redis=RedisSettings(key_prefix=f"{tmp_path.name}:"),
         blobs=BlobSettings(url=str(tmp_path / "blobs")),
         models=ModelSettings(url=str(tmp_path / "models")),

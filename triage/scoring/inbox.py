@@ -5,6 +5,7 @@ from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
+from triage.domain.limits import RetryRules
 from triage.domain.messages import Claim, Recorded
 from triage.domain.photos import AssessedBatch, NotAssessable, Scored
 from triage.domain.states import VerdictOrigin
@@ -13,7 +14,6 @@ from triage.retakes.policy import RetakePolicy
 from triage.storage import inbox as queue
 from triage.storage import verdicts
 from triage.storage.database import Sessions, persist
-from triage.storage.inbox import RetryRules
 from triage.timing import Timed, untimed
 
 

@@ -1,7 +1,6 @@
 """Attachments as a queue: claim under a lease, write results while the lease token matches, sweep what expired."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -11,20 +10,13 @@ from sqlalchemy.orm import Session
 from sqlalchemy.types import Uuid
 
 from triage.domain.ids import AttachmentId, LeaseToken, MessageId, new_id
+from triage.domain.limits import RetryRules
 from triage.domain.messages import Claim, ClaimedAttachment
 from triage.domain.photos import Assessment, Failed, NotAssessable, Scored
 from triage.domain.states import AttachmentStatus
 from triage.errors import ErrorCode
 from triage.storage.database import recordset
 from triage.storage.tables import FRESH, LEASED, RETRY, Attachment, Message, Thread
-
-
-@dataclass(frozen=True, slots=True)
-class RetryRules:
-    """How often a photo is tried and how long its next try waits: `backoff` times the attempts so far."""
-
-    max_attempts: int = 3
-    backoff: timedelta = timedelta(seconds=10)
 
 
 def claim(session: Session, *, limit: int, lease: timedelta, retry: bool) -> Claim | None:

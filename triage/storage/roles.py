@@ -11,12 +11,8 @@ from typing import Any, Final
 from psycopg import sql
 from sqlalchemy import Connection, Engine, text
 
+from triage.storage.role_names import MIGRATOR, REPORT, ROLES, WORKER
 from triage.storage.tables import Base
-
-MIGRATOR: Final = "triage_migrator"
-WORKER: Final = "triage_worker"
-REPORT: Final = "triage_report"
-ROLES: Final = (MIGRATOR, WORKER, REPORT)
 
 GRANT_LOCK: Final = 7216340002  # two upgrades at once would change the same rows of the catalogue
 

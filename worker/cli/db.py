@@ -3,6 +3,7 @@
 import click
 
 from triage.errors import TriageError
+from triage.storage.role_names import MIGRATOR, REPORT, ROLES, WORKER
 from worker.cli.commands import group
 from worker.cli.owner import administration_engine
 
@@ -23,7 +24,6 @@ def roles(*, only_print: bool) -> None:
     from sqlalchemy.engine import make_url  # deferred: SQLAlchemy
 
     from triage.storage import roles as database_roles  # deferred: imports SQLAlchemy
-    from triage.storage.roles import MIGRATOR, REPORT, WORKER  # deferred: imports SQLAlchemy
     from worker.settings import load_settings  # deferred: imports pydantic-settings
 
     settings = load_settings()
@@ -38,7 +38,7 @@ def roles(*, only_print: bool) -> None:
     }
     with administration_engine("postgres") as engine:
         database_roles.create(engine, {role: s.get_secret_value() for role, s in secrets.items() if s})
-    click.echo(f"the roles are {', '.join(database_roles.ROLES)}")
+    click.echo(f"the roles are {', '.join(ROLES)}")
 
 
 @db.command()

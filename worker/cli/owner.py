@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from triage.storage.role_names import MIGRATOR
+
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
@@ -11,21 +13,19 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def administration_engine(embedded_role: str | None = None) -> Iterator["Engine"]:
+def administration_engine(embedded_role: str = MIGRATOR) -> Iterator["Engine"]:
     """An engine for one command.
 
     Args:
-        embedded_role: role of the embedded Postgres to connect as; the role that owns the tables if None. An operator's
-            own URL names the role itself.
+        embedded_role: role of the embedded Postgres to connect as. An operator's own URL names the role itself.
 
     Raises:
         DatabaseUnavailableError: the command lost Postgres; see `triage.storage.database.database_errors`.
     """
     from triage.storage.database import create_database_engine, database_errors  # deferred: imports SQLAlchemy
-    from triage.storage.roles import MIGRATOR  # deferred: imports SQLAlchemy
     from worker.settings import load_settings  # deferred: imports pydantic-settings
 
-    engine = create_database_engine(load_settings().administration_url(embedded_role or MIGRATOR))
+    engine = create_database_engine(load_settings().administration_url(embedded_role))
     try:
         with database_errors():
             yield engine

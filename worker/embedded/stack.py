@@ -6,6 +6,7 @@ from typing import Self
 
 from triage.storage import migrate, roles
 from triage.storage.database import create_database_engine
+from triage.storage.role_names import MIGRATOR
 from worker.embedded.postgres import EmbeddedPostgres
 from worker.embedded.redis import EmbeddedRedis
 from worker.embedded.workers import EmbeddedWorkers
@@ -65,7 +66,7 @@ class EmbeddedStack:
 
 def migrate_database(state: EmbeddedState, name: str = "triage") -> None:
     """Makes the database roles, and brings a database's tables up to date as the one that owns them."""
-    for role, change in (("postgres", roles.create), (roles.MIGRATOR, migrate.upgrade)):
+    for role, change in (("postgres", roles.create), (MIGRATOR, migrate.upgrade)):
         engine = create_database_engine(state.database_url(name, role=role))
         try:
             change(engine)

@@ -16,7 +16,7 @@ from sqlalchemy import text
 
 from tests.support.command_line import Result
 from triage.storage.database import Sessions
-from triage.storage.roles import MIGRATOR
+from triage.storage.role_names import MIGRATOR
 from worker import doctor
 from worker.services import open_services
 from worker.state_folder import EmbeddedState

@@ -8,14 +8,14 @@ from sqlalchemy.exc import OperationalError
 
 from tests.support.schema_versions import config_with_next, make_current, make_older
 from tests.system.chaos.site import LEASE_SECONDS, Scale, Site
-from triage.storage import roles
 from triage.storage.database import create_database_engine
+from triage.storage.role_names import MIGRATOR
 
 
 def expand(site: Site, scale: Scale) -> int:
     """The next release's migration and its downgrade, while workers of this release score."""
     site.parts.start("scoring-1", "scoring-2", "intake-1", "beat-1")
-    engine = create_database_engine(site.state.database_url(role=roles.MIGRATOR))
+    engine = create_database_engine(site.state.database_url(role=MIGRATOR))
     config = config_with_next(site.folder / "next", engine)
     for _ in range(scale.times):
         site.send(scale, 1 / scale.times)
@@ -36,7 +36,7 @@ def downgrade(site: Site, scale: Scale) -> int:
     """The schema of an older release under workers of this one: photos wait unchanged until the schema is upgraded."""
     site.parts.start("scoring-1", "scoring-2", "intake-1", "beat-1")
     site.send(scale)
-    engine = create_database_engine(site.state.database_url(role=roles.MIGRATOR))
+    engine = create_database_engine(site.state.database_url(role=MIGRATOR))
     for _ in range(scale.times):
         site.send(scale, 0.05)
         site.wait_for_work()

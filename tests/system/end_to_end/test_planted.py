@@ -18,7 +18,7 @@ from tests.support.deployment import Deployment, eventually
 from tests.support.planted import PATIENT, PLANTED, damaged
 from triage.domain.states import AttachmentStatus
 from triage.samples.drawing import draw_skin_photo
-from triage.storage.roles import MIGRATOR
+from triage.storage.role_names import MIGRATOR
 from worker.cli import cli
 from worker.settings import Settings
 
