@@ -1,8 +1,12 @@
 """Loads the fixtures of `tests/support` and marks each test with the speed class that its folder stands for."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: processes side by side take one core each
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 pytest_plugins = [
     f"tests.support.{module}"

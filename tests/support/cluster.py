@@ -1,4 +1,4 @@
-"""Real Postgres and Redis for the whole run, a fresh migrated database for each test that asks for one."""
+"""A real Postgres and Redis for the test run, and a migrated database for each test that asks for one."""
 
 import itertools
 import shutil
@@ -9,28 +9,37 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from tests.support.databases import DatabasePool
 from triage.storage.database import Sessions, create_database_engine, create_sessions
 from worker.embedded.postgres import EmbeddedPostgres
 from worker.embedded.redis import EmbeddedRedis
-from worker.embedded.stack import migrate_database
 from worker.state_folder import EmbeddedState
 
-_TEMPLATE = "migrated_template"
-_numbers = itertools.count(1)
+_empty_numbers = itertools.count(1)
+
+
+class ThrowawayPostgres(EmbeddedPostgres):
+    """Postgres for a test run: it writes nothing through to the disk, since no test outlives a power failure."""
+
+    _settings = EmbeddedPostgres._settings | {
+        "fsync": "off",
+        "synchronous_commit": "off",
+        "full_page_writes": "off",
+        "autovacuum": "off",
+    }
+    _initdb_options = (*EmbeddedPostgres._initdb_options, "--no-sync")
 
 
 @pytest.fixture(scope="session")
 def embedded() -> Iterator[EmbeddedState]:
-    """The state folder of a running Postgres and Redis."""
-    folder = Path(tempfile.mkdtemp(prefix="triage-tests-", dir="/var/tmp"))  # root's Postgres can enter it
+    """The state folder of a running Postgres and Redis; each worker of pytest-xdist has its own."""
+    folder = Path(tempfile.mkdtemp(prefix="triage-tests-", dir="/var/tmp"))  # the user of root's Postgres can enter it
     folder.chmod(0o711)
     state = EmbeddedState(folder / "state")
-    postgres, redis = EmbeddedPostgres(state), EmbeddedRedis(state)
+    postgres, redis = ThrowawayPostgres(state), EmbeddedRedis(state)
     try:
         postgres.start()
         redis.start()
-        postgres.ensure_database(_TEMPLATE)
-        migrate_database(state, _TEMPLATE)
         yield state
     finally:
         redis.stop()
@@ -38,14 +47,17 @@ def embedded() -> Iterator[EmbeddedState]:
         shutil.rmtree(folder)
 
 
+@pytest.fixture(scope="session")
+def database_pool(embedded: EmbeddedState) -> DatabasePool:
+    return DatabasePool(embedded)
+
+
 @pytest.fixture
-def database(embedded: EmbeddedState) -> Iterator[str]:
-    """The name of a database of this test's own, with all tables."""
-    name = f"test_{next(_numbers)}"
-    postgres = EmbeddedPostgres(embedded)
-    postgres.ensure_database(name, template=_TEMPLATE)
+def database(database_pool: DatabasePool) -> Iterator[str]:
+    """The name of a migrated database that no other test uses at the same time."""
+    name = database_pool.take()
     yield name
-    postgres.drop_database(name)
+    database_pool.give_back(name)
 
 
 @pytest.fixture
@@ -64,12 +76,11 @@ def engine(database_url: str) -> Iterator[Engine]:
 @pytest.fixture
 def empty_engine(embedded: EmbeddedState) -> Iterator[Engine]:
     """A database without tables."""
-    postgres = EmbeddedPostgres(embedded)
-    postgres.ensure_database("empty")
-    engine = create_database_engine(embedded.database_url("empty"))
+    name = f"empty_{next(_empty_numbers)}"
+    EmbeddedPostgres(embedded).ensure_database(name)
+    engine = create_database_engine(embedded.database_url(name))
     yield engine
     engine.dispose()
-    postgres.drop_database("empty")
 
 
 @pytest.fixture

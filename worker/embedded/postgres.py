@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -49,6 +49,8 @@ class EmbeddedPostgres(EmbeddedService):
 
     name: ClassVar[str] = "postgres"
     _stop_signal: ClassVar[signal.Signals] = signal.SIGINT
+    _settings: ClassVar[Mapping[str, str]] = _SETTINGS
+    _initdb_options: ClassVar[Sequence[str]] = _INITDB_OPTIONS
 
     def stop(self, mode: Literal["fast", "immediate"] = "fast") -> None:
         """Stops the server, whoever launched it; does nothing if none runs.
@@ -146,7 +148,7 @@ class EmbeddedPostgres(EmbeddedService):
         try:
             if user := unprivileged_user():
                 os.chown(folder, user.pw_uid, user.pw_gid)
-            command: list[str | Path] = [programs / "initdb", "-D", folder, *_INITDB_OPTIONS]
+            command: list[str | Path] = [programs / "initdb", "-D", folder, *self._initdb_options]
             with self._popen(command, own_session=False) as initdb:
                 try:
                     initdb.wait()
@@ -164,7 +166,7 @@ class EmbeddedPostgres(EmbeddedService):
         _remove_if_stale(self._state.postgres_data / "postmaster.pid")
         _remove_if_stale(self._state.socket_dir / ".s.PGSQL.5432.lock")
         folder = os.fspath(self._state.socket_dir).replace('"', '""')
-        settings = _SETTINGS | {"unix_socket_directories": f'"{folder}"'}  # quoted, for the setting is a list
+        settings = {**self._settings, "unix_socket_directories": f'"{folder}"'}  # quoted, for the setting is a list
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         program = self._programs() / "postgres"
         return self._popen([program, "-D", self._state.postgres_data, *options], own_session=True)
