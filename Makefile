@@ -7,12 +7,16 @@ STAMP  := $(VENV)/.installed
 # TORCH=cpu spares a Linux machine without a GPU the CUDA packages (4 GB)
 TORCH  ?= default
 PHOTOS ?=
+# Every folder of tests is in one of the two lists. One file runs in one process, for the fixtures of its module.
+TESTS       := tests/unit tests/postgres tests/system/end_to_end
+OTHER_TESTS := tests/system/embedded tests/system/deployment tests/system/fuzz tests/system/chaos
+PYTEST      := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # Without bytecode every command compiles the libraries that it imports again, in an environment that writes none
 export UV_COMPILE_BYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos check format lint types contracts bench fuzz lock audit sbom clean
+.PHONY: help setup demo test test-rest test-all chaos check format lint types contracts bench fuzz lock audit sbom clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -42,13 +46,18 @@ endif
 demo: setup  ## photos in, verdicts and flagged retakes out; PHOTOS=folder takes your own, ALL=1 all of them
 	@$(BIN)/triage demo $(if $(PHOTOS),"$(PHOTOS)") $(if $(ALL),--all)
 
-test: setup  ## run the tests (`alembic check` is one of them), with a real Postgres and Redis that they start themselves
-	@$(BIN)/python -m pytest $(ARGS)
+test: setup  ## run the tests that show that this installation works; ARGS="tests/unit -x" picks
+	@$(PYTEST) $(or $(ARGS),$(TESTS))
+
+test-rest: setup  ## run the tests that `make test` leaves out
+	@$(PYTEST) $(OTHER_TESTS)
+
+test-all: test test-rest  ## run all tests
 
 chaos: setup  ## every fault on real processes and 1,000 photos each, 25 minutes; ARGS="kills --json chaos.json" picks
 	@$(BIN)/python -m tests.system.chaos $(ARGS)
 
-check: setup lint types contracts test  ## everything that must hold before a commit
+check: setup lint types contracts test-all  ## everything that must hold before a commit
 
 format: setup  ## format the code
 	@$(BIN)/ruff check --quiet --fix-only .
