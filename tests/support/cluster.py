@@ -3,8 +3,9 @@
 import itertools
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from sqlalchemy import Engine
@@ -21,13 +22,14 @@ _empty_numbers = itertools.count(1)
 class ThrowawayPostgres(EmbeddedPostgres):
     """Postgres for a test run: it writes nothing through to the disk, since no test outlives a power failure."""
 
-    _settings = EmbeddedPostgres._settings | {
+    _settings: ClassVar[Mapping[str, str]] = {
+        **EmbeddedPostgres._settings,
         "fsync": "off",
         "synchronous_commit": "off",
         "full_page_writes": "off",
         "autovacuum": "off",
     }
-    _initdb_options = (*EmbeddedPostgres._initdb_options, "--no-sync")
+    _initdb_options: ClassVar[Sequence[str]] = (*EmbeddedPostgres._initdb_options, "--no-sync")
 
 
 @pytest.fixture(scope="session")

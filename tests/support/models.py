@@ -1,27 +1,15 @@
-"""Model artifacts."""
+"""A model for tests that deploy one."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from triage.domain.card import Card
-from triage.model.artifact import write_artifact
-from triage.model.network import draw_network
-from triage.model.weights import weights_of
+from tests.support.narrow_model import write_narrow_model
 
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that no photo passes: its threshold is one."""
+    """The artifact of a narrow model that no photo passes: its threshold is one."""
     folder = tmp_path_factory.mktemp("model")
-    card = Card(
-        name="strict",
-        trained=True,
-        threshold=1.0,
-        threshold_chosen_by="fixture",
-        metrics={"fixture": {}},
-        created_at=datetime.now(UTC),
-    )
-    write_artifact(folder, card, weights_of(draw_network(seed=1)))
+    write_narrow_model(folder, name="strict", threshold=1.0, metrics={"fixture": {}})
     return folder

@@ -4,17 +4,13 @@ import csv
 import io
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeAlias
 
 import pytest
 
 from tests.support.command_line import Result
-from triage.domain.card import Card
-from triage.model.artifact import write_artifact
-from triage.model.network import draw_network
-from triage.model.weights import weights_of
+from tests.support.narrow_model import draw_narrow_network, write_narrow_model
 from worker.cli import _COMMANDS, cli
 from worker.services import open_services
 
@@ -158,15 +154,7 @@ def test_untrained_model_goes_live_only_by_an_explicit_flag(triage: Triage, mode
 
 
 def test_rollback_returns_to_the_model_before(triage: Triage, model_folder: Path, tmp_path: Path) -> None:
-    card = Card(
-        name="second",
-        trained=True,
-        threshold=0.5,
-        threshold_chosen_by="t",
-        metrics={"test": {}},
-        created_at=datetime.now(UTC),
-    )
-    write_artifact(tmp_path / "second", card, weights_of(draw_network(seed=2)))
+    write_narrow_model(tmp_path / "second", draw_narrow_network(seed=2), name="second", metrics={"test": {}})
     for folder, name in ((model_folder, "strict"), (tmp_path / "second", "second")):
         assert triage("models", "add", folder).code == 0
         assert triage("models", "promote", name).code == 0
