@@ -1,1 +1,1 @@
-"""How well scores tell good photos from bad ones: measures, intervals, plots, a report."""
+"""The evaluation of a model: measures with intervals, operating points, calibration, plots and a report."""

@@ -1,4 +1,4 @@
-"""Whether a score of 0.8 means 8 good photos in 10, and how to make it so.
+"""Calibration: whether 8 of 10 photos with a score of 0.8 are good, and the recalibration of scores.
 
 Axes: n photos.
 """
@@ -14,7 +14,7 @@ from scipy.stats import rankdata
 from triage.statistics.arrays import Floats, Interval, checked
 from triage.statistics.proportions import wilson_interval
 
-_EPSILON: Final = 1e-12  # scores of exactly 0 and 1 stay this far from them, as in the scorer
+_EPSILON: Final = 1e-12  # scores are clipped to this distance from 0 and 1, as in the scorer
 _MAX_STEPS: Final = 100
 _MAX_HALVINGS: Final = 40
 
@@ -23,22 +23,29 @@ _MAX_HALVINGS: Final = 40
 class Platt:
     """A recalibration of scores: sigmoid(slope * logit(score) + intercept).
 
-    As a finding about scores: a slope of 1 and an intercept of 0 is perfect; a slope below 1 says that scores are too
-    extreme, above 1 that they are too timid.
+    Fitted to scores, a slope of 1 and an intercept of 0 means perfect calibration, a slope below 1 that scores are too
+    extreme, above 1 that they are too moderate.
     """
 
     slope: float
     intercept: float
 
     def apply(self, scores: ArrayLike) -> Floats:
-        """Recalibrated scores, float64 (n,), of scores in 0..1."""
+        """Recalibrates scores (n,) in 0..1; returns float64 (n,)."""
         calibrated: Floats = expit(self.slope * _logits(np.asarray(scores, dtype=np.float64)) + self.intercept)
         return calibrated
 
 
 @dataclass(frozen=True, slots=True)
 class CalibrationBin:
-    """Photos of similar score: the mean score, the share of good ones with its Wilson interval, and how many."""
+    """Photos of similar score.
+
+    Attributes:
+        predicted: the mean score.
+        observed: the share of good photos.
+        n: the number of photos.
+        interval: Wilson's, of the share.
+    """
 
     predicted: float
     observed: float
@@ -49,9 +56,8 @@ class CalibrationBin:
 def fit_platt(scores: ArrayLike, good: ArrayLike) -> Platt:
     """Fits a recalibration by maximum likelihood.
 
-    Where the maximum does not exist (the scores separate good from bad, or all photos are of one class), the labels are
-    replaced by Platt's targets, (n_good + 1) / (n_good + 2) and 1 / (n_bad + 2), for which it does. If all scores are
-    equal, the slope is 0.
+    Where the maximum does not exist (the scores separate good from bad, or all photos are of one class), Platt's
+    targets, (n_good + 1) / (n_good + 2) and 1 / (n_bad + 2), replace the labels. The slope of equal scores is 0.
     Platt 1999, Probabilistic outputs for support vector machines; Lin, Lin, Weng 2007, doi:10.1007/s10994-007-5018-6.
 
     Args:
@@ -76,7 +82,7 @@ def fit_platt(scores: ArrayLike, good: ArrayLike) -> Platt:
 def calibration_line(scores: ArrayLike, good: ArrayLike) -> Platt | None:
     """Calibration slope and intercept: the logistic regression of the outcome on the logit of the score.
 
-    None where it has no finite solution: the scores separate good from bad, or all are equal, or of one class.
+    None where it has no finite solution: the scores separate the classes, all scores are equal, or there is one class.
     Cox 1958, Two further applications of a model for binary regression, doi:10.1093/biomet/45.3-4.562.
 
     Raises:
@@ -90,7 +96,7 @@ def calibration_line(scores: ArrayLike, good: ArrayLike) -> Platt | None:
 
 
 def calibration_bins(scores: ArrayLike, good: ArrayLike, n_bins: int = 10) -> list[CalibrationBin]:
-    """Photos in bins of equal count, in rising order of score. Equal scores share a bin, so that there may be fewer.
+    """Photos in bins of equal count, in ascending order of score; fewer than `n_bins` where scores are equal.
 
     Raises:
         ValueError: the shapes differ or a score is not finite.
@@ -115,7 +121,7 @@ def _logits(values: Floats) -> Floats:
 
 
 def _has_maximum(x: Floats, labels: Any) -> bool:
-    """Whether good and bad overlap. If they only touch, the likelihood rises without end as well."""
+    """Whether good and bad scores overlap. If they only touch, the likelihood has no maximum either."""
     good, bad = x[labels], x[~labels]
     if not len(good) or not len(bad):
         return False
@@ -123,9 +129,9 @@ def _has_maximum(x: Floats, labels: Any) -> bool:
 
 
 def _maximise(x: Floats, targets: Floats) -> Platt:
-    """Newton's method with step halving on the centred and scaled x, which keeps the steps well conditioned."""
+    """Newton's method with step halving. Centring and scaling x keeps it well conditioned."""
     centre, scale = float(x.mean()), float(x.std())
-    if scale <= 1e-12 * max(1.0, abs(centre)):  # one score: only the share of good photos can be told
+    if scale <= 1e-12 * max(1.0, abs(centre)):  # equal scores: only the intercept can be estimated
         return Platt(0.0, float(logit(targets.mean())))
     design = np.stack([(x - centre) / scale, np.ones_like(x)])  # (2, n)
     weights = np.array([0.0, float(logit(targets.mean()))])
@@ -143,12 +149,12 @@ def _maximise(x: Floats, targets: Floats) -> Platt:
                 break
             step = step / 2
         else:
-            break  # no step helps: as good as floating point allows
+            break  # no step lowers the loss: the limit of floating point
         weights, loss = weights - step, tried
     slope = float(weights[0]) / scale
     return Platt(slope, float(weights[1]) - slope * centre)
 
 
 def _loss(weights: Floats, design: Floats, targets: Floats) -> float:
-    z = weights @ design
+    z = weights @ design  # (2,) @ (2, n) -> (n,)
     return float(np.sum(np.logaddexp(0, z) - targets * z))

@@ -1,4 +1,4 @@
-"""A data set described as in the paper: photos by votes and skin type in each split, and how its reviewers voted."""
+"""The description of a data set as in the paper: votes and skin types in each split, and the reviewers' agreement."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ _NOT_SPLIT: Final = "not split"
 
 
 def describe(manifest: Manifest, *, good_votes: int = 2) -> dict[str, Any]:
-    """Tables 1 and 3 of Jeong et al. 2024 (doi:10.1016/j.xjidi.2024.100285) for any data set, as JSON types.
+    """Tables 1 and 3 of Jeong et al. 2024 (doi:10.1016/j.xjidi.2024.100285) for a data set, as JSON types.
 
     Returns:
         `{n, n_reviewers, good_votes, n_good, by_split{split: {n, votes[K+1], n_good, fitzpatrick{}, sources{}}},
-        reviewers, agreement}`; the last two are None where only the number of votes is known.
+        reviewers, agreement}`; the last two are None without the votes of each reviewer.
     """
     splits = {split.value: manifest.of(split) for split in Split} | {
         _NOT_SPLIT: [photo for photo in manifest.photos if photo.split is None]
@@ -53,7 +53,7 @@ def _table_1(photos: Sequence[LabelledPhoto], n_reviewers: int, good_votes: int)
 
 
 def _table_3(photos: Sequence[LabelledPhoto], reviewers: Sequence[str]) -> list[dict[str, Any]]:
-    """How many photos each reviewer judged, how many of them as good, and how often as the majority of the others."""
+    """For each reviewer: photos rated, photos rated good, and agreement with the majority of the others."""
     table = []
     for index, reviewer in enumerate(reviewers):
         own = [(photo.reviews[index], photo) for photo in photos if photo.reviews[index] is not None]
@@ -76,7 +76,7 @@ def _table_3(photos: Sequence[LabelledPhoto], reviewers: Sequence[str]) -> list[
 
 
 def _majority(reviews: Sequence[int | None]) -> int | None:
-    """What most of them say; None where nobody voted or the votes are even."""
+    """The majority vote; None without votes or with a tie."""
     given = [review for review in reviews if review is not None]
     balance = 2 * sum(given) - len(given)
     return None if balance == 0 else int(balance > 0)

@@ -34,21 +34,23 @@ def evaluate(
     good_share: float = PAPER_GOOD_SHARE,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Everything that the paper reports, and what else a clinic needs to know before it relies on a model.
+    """Computes everything that the paper reports, and more that a clinic needs before it relies on a model.
 
     Args:
-        threshold: a score at or above it is accepted; if not given, chosen for `target_ppv`, else by Youden's index, on
-            these very photos, which flatters the rates.
-        good_votes: a photo is good from so many votes on.
-        by: columns to group by; one of too many values is left out.
-        good_share: the share of good photos to adjust to.
+        predictions: scores and votes.
+        threshold: a score at or above it is accepted; by default chosen for `target_ppv`, or by Youden's index, on the
+            same photos, which makes the rates optimistic.
+        good_votes: a photo with at least this number of votes is good.
+        by: columns to group by; a column with more than `MAX_GROUPS` values is left out.
+        target_ppv: choose the threshold for this PPV.
+        good_share: the share of good photos for `prevalence_adjusted`.
         seed: of the resampling.
 
     Returns:
         `{n, n_good, n_bad, good_votes, threshold, threshold_chosen_by, auc, auc_ci{delong, hanley_mcneil, bootstrap},
         tp, fn, tn, fp, sensitivity, specificity, ppv, npv, needless_retake_share, intervals{}, calibration{slope,
-        intercept, bins}, prevalence_adjusted{}, correlation, groups{column: {value: {}}}}`; what is not defined is
-        None.
+        intercept, bins}, prevalence_adjusted{}, correlation, groups{column: {value: {}}}}`, with None for measures
+        that are not defined.
     """
     good = predictions.good(good_votes)
     scores = predictions.scores
@@ -93,13 +95,13 @@ def evaluate(
 
 def comparison_json(predictions: Predictions, other: Predictions, *, good_votes: int = 2) -> dict[str, Any]:
     """DeLong's paired test of two models on the same photos in the same order."""
-    found: Comparison = compare(predictions.scores, other.scores, predictions.good(good_votes))
+    comparison: Comparison = compare(predictions.scores, other.scores, predictions.good(good_votes))
     return {
-        "auc": found.auc,
-        "other_auc": found.other_auc,
-        "difference": found.difference,
-        "interval": _list(found.interval),
-        "p_value": found.p_value,
+        "auc": comparison.auc,
+        "other_auc": comparison.other_auc,
+        "difference": comparison.difference,
+        "interval": _list(comparison.interval),
+        "p_value": comparison.p_value,
     }
 
 
@@ -155,7 +157,7 @@ def _groups(predictions: Predictions, column: str, good: Labels, threshold: floa
 
 
 def _correlation(predictions: Predictions) -> dict[str, float] | None:
-    """Spearman's and Pearson's correlation of the scores with a continuous rating, where there is one."""
+    """Spearman's and Pearson's correlation with the ratings; None without ratings, or where it is not defined."""
     ratings, scores = predictions.ratings, predictions.scores
     if ratings is None or len(ratings) < 3 or np.ptp(ratings) == 0 or np.ptp(scores) == 0:
         return None

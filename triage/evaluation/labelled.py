@@ -1,4 +1,4 @@
-"""Scores of labelled photos as predictions that an evaluation reads."""
+"""The scores of labelled photos as predictions, the input of an evaluation."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -10,13 +10,17 @@ from triage.evaluation.predictions import Predictions
 from triage.statistics.auc import Scores
 
 SUBGROUPS: Final = ("source", "fitzpatrick")
-"""Columns that every manifest has, if only empty, and that an evaluation should always be broken down by."""
+"""Columns of every manifest, possibly empty, that each evaluation is broken down by."""
 
 
 def predictions_of(scores: Scores, labels: Sequence[LabelledPhoto]) -> Predictions:
-    """Joins scores with votes, ratings where every photo has one, and all columns to group by.
+    """Joins scores with votes, with ratings if every photo has one, and with all columns to group by.
 
-    Skin types are grouped as in the paper, I-III and IV-VI.
+    Skin types are grouped as in the paper: I-III and IV-VI.
+
+    Args:
+        scores: float64 (N,), 0..1.
+        labels: the manifest's rows, in the same order.
     """
     ratings = [label.rating for label in labels]
     names = dict.fromkeys(name for label in labels for name in label.others)

@@ -1,4 +1,4 @@
-"""What a threshold does: the four counts, their rates with Wilson intervals, and how thresholds are chosen."""
+"""The effect of a threshold: four counts, and rates with Wilson intervals. Rules to choose a threshold."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -16,12 +16,12 @@ RATES: Final = ("sensitivity", "specificity", "ppv", "npv", "needless_retake_sha
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """The photos by what the score and the reviewers say; a photo that is accepted is positive.
+    """The photos by score and by votes; an accepted photo is positive.
 
     Attributes:
         tp: good photos that pass.
-        fn: good photos whose sender is asked for a retake needlessly.
-        tn: bad photos whose sender is asked for a retake.
+        fn: good photos that fail: needless retakes.
+        tn: bad photos that fail.
         fp: bad photos that pass.
     """
 
@@ -37,7 +37,7 @@ class Counts:
 
     @property
     def specificity(self) -> Share:
-        """Of the bad photos, those that are caught."""
+        """Of the bad photos, those that fail."""
         return Share(self.tn, self.tn + self.fp)
 
     @property
@@ -47,12 +47,12 @@ class Counts:
 
     @property
     def npv(self) -> Share:
-        """Of the photos that are caught, the bad ones."""
+        """Of the photos that fail, the bad ones."""
         return Share(self.tn, self.tn + self.fn)
 
     @property
     def needless_retake_share(self) -> Share:
-        """Of the photos that are caught, the good ones: the retake requests that bother people for nothing."""
+        """Of the photos that fail, the good ones: the share of retakes that are needless."""
         return Share(self.fn, self.fn + self.tn)
 
 
@@ -62,7 +62,7 @@ def count_at(scores: ArrayLike, good: ArrayLike, threshold: float) -> Counts:
     Args:
         scores: (n,), finite.
         good: bool (n,).
-        threshold: of the scores.
+        threshold: for the scores.
 
     Raises:
         ValueError: the shapes differ or a score is not finite.
@@ -76,7 +76,7 @@ def count_at(scores: ArrayLike, good: ArrayLike, threshold: float) -> Counts:
 
 
 def youden_threshold(scores: ArrayLike, good: ArrayLike) -> float:
-    """The score with the largest sensitivity + specificity - 1; of equals the highest, which passes fewer bad photos.
+    """The score with the largest sensitivity + specificity - 1; of ties the highest, which passes fewest bad photos.
 
     O(n log n). Where all photos are good, the lowest score; where all are bad, the highest.
     Youden 1950, Index for rating diagnostic tests,
@@ -89,17 +89,17 @@ def youden_threshold(scores: ArrayLike, good: ArrayLike) -> float:
     if not len(values):
         raise ValueError("there are no photos")
     thresholds, tp, fp = _cumulative_counts(values, labels)
-    index = tp * max(fp[-1], 1) - fp * max(tp[-1], 1)  # whole numbers, so that equals are equal
+    index = tp * max(fp[-1], 1) - fp * max(tp[-1], 1)  # integers, so that ties are exact
     return float(thresholds[np.argmax(index)])
 
 
 def just_below(threshold: float) -> float:
-    """A threshold that the photo which set it still reaches when its score is rounded to float32 in scoring."""
+    """The next lower float32, so that the photo at the threshold passes although scoring rounds to float32."""
     return float(np.nextafter(np.float32(threshold), np.float32(0)))
 
 
 def ppv_threshold(scores: ArrayLike, good: ArrayLike, target: float) -> float:
-    """The lowest score at which the PPV reaches a target: of all such thresholds it asks for the fewest retakes.
+    """The lowest score at which the PPV reaches a target, so that the fewest retakes are requested.
 
     O(n log n).
 
@@ -119,14 +119,16 @@ def ppv_threshold(scores: ArrayLike, good: ArrayLike, target: float) -> float:
     ppv = tp / (tp + fp)
     reached = np.flatnonzero(ppv >= target)
     if not len(reached):
-        raise UsageError(f"no threshold reaches a PPV of {target:g}; the highest is {ppv.max():.3f}: aim lower")
+        raise UsageError(
+            f"no threshold reaches a PPV of {target:g}; the highest is {ppv.max():.3f}: choose a lower target"
+        )
     return float(thresholds[reached[-1]])
 
 
 def _cumulative_counts(values: Floats, labels: Bools) -> tuple[Floats, Ints, Ints]:
-    """The distinct scores in falling order, and the good and bad photos at or above each; all (k,)."""
+    """The k distinct scores in descending order, and the good and bad photos at or above each: (k,) each."""
     order = np.argsort(-values, kind="stable")
     ordered = values[order]
-    last = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)  # of each run of equal scores
-    tp = np.cumsum(labels[order], dtype=np.int64)[last]
+    last = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)  # (k,) of each run of equal scores
+    tp = np.cumsum(labels[order], dtype=np.int64)[last]  # (n,) -> (k,)
     return ordered[last], tp, last + 1 - tp

@@ -1,4 +1,4 @@
-"""The plots of an evaluation, each as an SVG text that can be put into a page. The same data give the same text."""
+"""The plots of an evaluation, each as an SVG element for an HTML page. The same data give the same text."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ _MAX_POINTS: Final = 2000
 
 
 def plot_roc(scores: Scores, good: Labels, *, sensitivity: float | None, specificity: float | None) -> str:
-    """The ROC curve with its 95 % band, and the operating point where it is given."""
+    """The ROC curve with its 95 % band, and the operating point if given."""
     curve = roc_curve(scores, good)
     band = roc_band(scores, good)
     figure, axes = _figure()
@@ -44,7 +44,7 @@ def plot_roc(scores: Scores, good: Labels, *, sensitivity: float | None, specifi
 
 
 def plot_calibration(bins: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]] | None = None) -> str:
-    """What was predicted against what was observed, with Wilson's intervals, and before recalibration if given."""
+    """Observed against predicted probabilities, with Wilson intervals, and before recalibration if given."""
     figure, axes = _figure()
     axes.plot([0, 1], [0, 1], color=_GREY, linestyle=":", linewidth=0.8)
     if before:
@@ -119,4 +119,4 @@ def _svg(figure: Figure) -> str:
     with rc_context(_STYLE):
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     document = text.getvalue()
-    return document[document.index("<svg") :]  # what comes before it has no place inside a page
+    return document[document.index("<svg") :]  # without the XML declaration and document type

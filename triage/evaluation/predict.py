@@ -115,7 +115,7 @@ def predict_manifest(
 def _mistakes(
     predictions: Predictions, labels: Sequence[LabelledPhoto], good_votes: int, threshold: float, limits: ImageLimits
 ) -> list[Mistake]:
-    """The photos on the wrong side of the threshold, those furthest from it first."""
+    """The photos on the wrong side of the threshold, the furthest first."""
     scores, good = predictions.scores, predictions.good(good_votes)
     wrong = np.flatnonzero((scores >= threshold) != good)
     worst = wrong[np.argsort(-np.abs(scores[wrong] - threshold), kind="stable")][:_MISTAKES]

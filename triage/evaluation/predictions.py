@@ -1,4 +1,4 @@
-"""Scores with the votes that reviewers gave: from a CSV, or from a model on labelled photos."""
+"""Scores with the votes of reviewers: from a CSV, or from a model on labelled photos."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -22,8 +22,8 @@ class Predictions:
     Attributes:
         scores: float64 (N,), in [0, 1].
         votes: int64 (N,), 0 or more.
-        ratings: float64 (N,), a continuous rating of each photo, where there is one.
-        columns: whatever else is known of the photos, by name, to group by.
+        ratings: float64 (N,), a continuous rating of each photo, such as a mean opinion score.
+        columns: further properties of the photos by name, to group by.
     """
 
     scores: Scores
@@ -35,15 +35,16 @@ class Predictions:
         return len(self.scores)
 
     def good(self, good_votes: int) -> Labels:
+        """Which photos have at least this number of votes: bool (N,)."""
         labels: Labels = self.votes >= good_votes
         return labels
 
 
 def read_predictions(path: Path) -> Predictions:
-    """Reads a CSV in UTF-8 with the columns `score` and `votes`, optionally `rating`, and any others.
+    """Reads a CSV in UTF-8 with the columns `score` and `votes`, optionally `rating`, and any other columns.
 
     Raises:
-        UsageError: the file cannot be read, or rows are wrong: each with its line, all at once.
+        UsageError: the file cannot be read, or rows are invalid; the message names each with its line.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:

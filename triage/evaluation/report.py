@@ -1,4 +1,4 @@
-"""An evaluation as one HTML page that a clinician can read: no script, nothing fetched."""
+"""An evaluation as one HTML page for clinicians: no script, no external resource."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ _ENVIRONMENT = Environment(
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """A photo that the model judges otherwise than its reviewers: a small JPEG made from its pixels alone."""
+    """A photo on the wrong side of the threshold. The thumbnail is a JPEG encoded from its pixels alone."""
 
     thumbnail: bytes = field(repr=False)
     score: float
@@ -43,12 +43,14 @@ def render_evaluation(
     card: Mapping[str, Any] | None = None,
     mistakes: Sequence[Mistake] = (),
 ) -> str:
-    """Renders what `triage.evaluation.evaluate.evaluate` returns.
+    """Renders an evaluation as HTML.
 
     Args:
-        predictions: those that were evaluated, for the plots.
-        data: in a few words, the photos that the evaluation is of.
-        card: of the model, for its learning curve and how it was made.
+        evaluation: from `triage.evaluation.evaluate.evaluate`.
+        predictions: the evaluated ones, for the plots.
+        title: of the page.
+        data: what the photos are, in a few words.
+        card: of the model, as JSON, for its learning curve and its origin.
         mistakes: the worst first.
     """
     good = predictions.good(evaluation["good_votes"])
@@ -69,7 +71,7 @@ def render_evaluation(
         plots["learning"] = plot_learning_curve(card["learning_curve"])
     return _ENVIRONMENT.get_template("evaluation.html.j2").render(
         e=evaluation,
-        plots={name: Markup(svg) for name, svg in plots.items()},  # noqa: S704  # drawn here, from numbers alone
+        plots={name: Markup(svg) for name, svg in plots.items()},  # noqa: S704  # drawn from numbers alone
         title=title,
         data=data,
         card=card,

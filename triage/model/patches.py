@@ -1,9 +1,11 @@
 """A photo's five patches: four corners and the centre, each half of its height and width.
 
-Cutting five regions and resizing each to 224 x 224 equals resizing the photo once to 448 x 448 and taking five
-224 x 224 windows of it, but for a seam of a pixel or two (scores within .004), at a fifth of the cost.
+The photo is resized once to 448 x 448 and five windows of 224 x 224 are cut from it. That equals resizing five regions
+to 224 x 224 each, but for one or two pixels at the edges (scores differ by at most .004), at a fifth of the cost.
 
-A change here needs a new `PREPROCESSING` in `card.py`.
+A change here needs a new `PREPROCESSING` in `triage.domain.card`.
+
+Axes: N photos, H and W pixels of the stored photo.
 """
 
 from typing import Final
@@ -25,19 +27,18 @@ _WINDOWS: Final = ((0, 0), (0, 224), (224, 0), (224, 224), (112, 112))
 
 
 def resize_photo(photo: DecodedPhoto) -> Tensor:
-    """Resizes a photo, antialiased, whatever its aspect ratio; then turns it upright and converts it to sRGB.
+    """Resizes a photo to a square, antialiased; then turns it upright and converts it to sRGB.
 
-    The resize is torch's for uint8, which differs from Pillow's by one level at the most and takes a quarter of the
-    time.
+    Torch's resize for uint8 differs from Pillow's by at most one level and takes a quarter of the time.
 
     Args:
-        photo: of any size.
+        photo: of any size and aspect ratio.
 
     Returns:
         uint8 (3, 448, 448), channels R, G, B, values 0..255.
     """
     pixels = torch.from_numpy(photo.pixels).permute(2, 0, 1)  # (H, W, 3) -> (3, H, W)
-    stored = transforms.resize(pixels, [PHOTO_SIDE, PHOTO_SIDE], antialias=True)
+    stored = transforms.resize(pixels, [PHOTO_SIDE, PHOTO_SIDE], antialias=True)  # (3, 448, 448)
     upright = turn_upright(stored.permute(1, 2, 0).numpy(), photo.orientation)  # (448, 448, 3)
     small = to_srgb(np.ascontiguousarray(upright), photo.profile)
     return torch.from_numpy(small).permute(2, 0, 1)  # (448, 448, 3) -> (3, 448, 448)

@@ -1,4 +1,4 @@
-"""From the bytes of a photo to what the network takes, and to what explains its verdict."""
+"""From the bytes of a photo to the network's input and the findings that explain its verdict."""
 
 from dataclasses import dataclass
 
@@ -16,8 +16,8 @@ from triage.timing import Timed, untimed
 class PreparedPhoto:
     """
     Attributes:
-        facts: what decoding learned.
-        photo: uint8 (3, 448, 448), as `resize_photo` gives it.
+        facts: from decoding.
+        photo: uint8 (3, 448, 448), from `resize_photo`.
         findings: the strongest first.
     """
 
@@ -29,6 +29,11 @@ class PreparedPhoto:
 def prepare_photo(data: bytes, decoder: Decoder, timed: Timed = untimed) -> PreparedPhoto:
     """Decodes, resizes and measures one photo.
 
+    Args:
+        data: the bytes of the file.
+        decoder: for any image format.
+        timed: called with `decode` and `findings`; measures the stages.
+
     Raises:
         AttachmentError, TransientError: as `Decoder.decode`.
     """
@@ -38,5 +43,5 @@ def prepare_photo(data: bytes, decoder: Decoder, timed: Timed = untimed) -> Prep
     width, height = decoded.size
     facts = PhotoFacts(sha256_of(data), width, height, decoded.media_type, decoded.n_frames, decoded.frame)
     with timed("findings"):
-        findings = measure_findings(decoded.upright, photo.permute(1, 2, 0).numpy())
+        findings = measure_findings(decoded.upright, photo.permute(1, 2, 0).numpy())  # (3, 448, 448) -> (448, 448, 3)
     return PreparedPhoto(facts, photo, findings)

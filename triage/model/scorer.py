@@ -1,4 +1,7 @@
-"""Photos in, scores out: an engine's logits, pooled and recalibrated; exact ones wherever a verdict hangs on them."""
+"""From photos to scores: an engine's logits, pooled and recalibrated, exact wherever a verdict depends on it.
+
+Axes: n photos, 5 patches, K outputs.
+"""
 
 from collections.abc import Collection, Sequence
 
@@ -15,8 +18,8 @@ from triage.model.network import pool_patches
 class Scorer:
     """Scores resized photos with one engine. It keeps no state between calls; one thread may use it at a time.
 
-    A photo whose acceptance or grade could change within the engine's tolerance is scored again, exactly. So these are
-    those of PyTorch in float32, whatever the engine; a score is as close to it as the tolerance says.
+    A photo whose acceptance or grade could change within the engine's tolerance is scored again, exactly. So acceptance
+    and grade are those of PyTorch in float32 on every engine; logits differ by at most the tolerance.
     """
 
     def __init__(
@@ -30,11 +33,11 @@ class Scorer:
     ):
         """
         Args:
-            engine: what runs the network.
-            good_votes: a photo is good from so many votes on; the score is P(votes >= good_votes).
-            pooling: how the patches' probabilities become the photo's.
+            engine: runs the network.
+            good_votes: a photo with at least this number of votes is good; the score is P(votes >= good_votes).
+            pooling: from the patches' probabilities to the photo's.
             recalibration: applied to every probability, of photos and of patches.
-            boundaries: what scores will be compared with, such as thresholds.
+            boundaries: values that scores will be compared with, such as thresholds.
         """
         self._engine = engine
         self._good_votes = good_votes
@@ -44,12 +47,12 @@ class Scorer:
 
     @classmethod
     def of(cls, card: Card, engine: Engine, *, uncertain_margin: float = 0.0) -> "Scorer":
-        """The scorer that a model's card asks for.
+        """Makes the scorer for a model's card.
 
         Args:
-            card: of the network that the engine holds.
-            engine: what runs it.
-            uncertain_margin: of the retake policy: scores are also compared with what lies this far below a threshold.
+            card: of the engine's network.
+            engine: with the network.
+            uncertain_margin: of the retake policy, which also compares scores with threshold - uncertain_margin.
         """
         thresholds = {card.threshold, *card.thresholds_by_photo_count.values()}
         return cls(
@@ -62,7 +65,7 @@ class Scorer:
 
     @torch.inference_mode()
     def score(self, photos: Sequence[Tensor]) -> list[PhotoScore]:
-        """Scores photos; each score is the same whatever other photos are in the batch, up to rounding.
+        """Scores photos. Up to rounding, a score does not depend on the other photos of the batch.
 
         Args:
             photos: each uint8 (3, 448, 448), RGB, from `resize_photo`.
@@ -74,17 +77,17 @@ class Scorer:
             return []
         batch = torch.stack(list(photos))  # (n, 3, 448, 448)
         logits = self._engine.logits(batch)  # (n, 5, K)
-        open_to_doubt = self._are_open_to_doubt(logits)  # (n,)
-        if open_to_doubt.any():
+        close = self._are_close_to_boundary(logits)  # (n,)
+        if close.any():
             logits = logits.clone()
-            logits[open_to_doubt] = self._engine.exact_logits(batch[open_to_doubt])
+            logits[close] = self._engine.exact_logits(batch[close])
         cumulative, patches = self._probabilities(logits)
-        patch_scores = patches[:, :, self._good_votes - 1]  # (n, 5)
+        patch_scores = patches[:, :, self._good_votes - 1]  # (n, 5, K) -> (n, 5)
         rows = zip(cumulative.tolist(), patch_scores.tolist(), grades_of(cumulative).tolist(), strict=True)
         return [self._to_score(*row) for row in rows]
 
-    def _are_open_to_doubt(self, logits: Tensor) -> Tensor:
-        """Which photos could get another verdict within the tolerance. All is monotone, so that its two ends tell."""
+    def _are_close_to_boundary(self, logits: Tensor) -> Tensor:
+        """Which photos could get another verdict within the tolerance: bool (n,). Scores are monotone in the logits."""
         tolerance = self._engine.logit_tolerance
         if tolerance == 0:
             return torch.zeros(len(logits), dtype=torch.bool)
@@ -92,15 +95,15 @@ class Scorer:
         return (low != high).any(dim=1) | ~logits.isfinite().flatten(1).all(dim=1)
 
     def _sides(self, logits: Tensor) -> Tensor:
-        """On which side of every boundary the photos are: bool (n, number of boundaries + K)."""
+        """The side of each boundary that the photos are on: bool (n, number of boundaries + K)."""
         cumulative, _ = self._probabilities(logits)  # (n, K)
         score = cumulative[:, self._good_votes - 1, None].double()  # (n, 1)
         return torch.cat([score >= self._boundaries, cumulative > GRADE_BOUNDARY], dim=1)
 
     def _probabilities(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Of photos (n, K), never rising with K, and of patches (n, 5, K)."""
+        """From logits (n, 5, K) to the photos' probabilities (n, K), which never rise, and the patches' (n, 5, K)."""
         cumulative, patches = (self._recalibrate(p) for p in pool_patches(logits, self._pooling))
-        return cumulative.cummin(dim=1).values, patches  # equal levels may differ by a rounding
+        return cumulative.cummin(dim=1).values, patches  # (n, K); equal ones may differ by rounding
 
     def _recalibrate(self, probabilities: Tensor) -> Tensor:
         if self._recalibration is None:

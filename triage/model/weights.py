@@ -1,4 +1,4 @@
-"""A network's weights as safetensors, and back. No pickle anywhere."""
+"""A network's weights to and from safetensors, which cannot run code."""
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -11,21 +11,21 @@ from triage.model.network import OrdinalVGG16
 
 
 def weights_of(network: OrdinalVGG16, *, made_as: str = "") -> bytes:
-    """The weights as a safetensors file, in the precision that they have.
+    """Encodes the weights as a safetensors file, in their precision.
 
     Args:
-        made_as: what tells models of the same weights apart, such as their thresholds; it goes into the file, and
-            so into its SHA-256.
+        made_as: distinguishes models with the same weights, by their thresholds for example; it is stored in the file
+            and so changes its SHA-256.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     return save(tensors, {"made_as": made_as} if made_as else None)
 
 
 def load_network(card: Card, weights: bytes) -> OrdinalVGG16:
-    """Builds the network of a card, in float32 whatever the precision of the file.
+    """Builds the network of a card, in float32 for any precision of the file.
 
     Raises:
-        ModelError: the hash, a tensor's name or its shape is not what the card says, or the biases cross.
+        ModelError: the hash, the names or the shapes are not those of the card, or the biases ascend.
     """
     check_preprocessing(card)
     check_weights(card, weights)
@@ -34,10 +34,10 @@ def load_network(card: Card, weights: bytes) -> OrdinalVGG16:
         network.load_state_dict(load(weights))
     except (SafetensorError, RuntimeError) as error:
         raise ModelError(
-            f"the weights of model {card.name!r} do not fit {card.architecture}: export it again"
+            f"the weights of model {card.name!r} do not fit {card.architecture}: export the model again"
         ) from error
     if card.head == "coral" and not bool((network.head.bias.diff() <= 0).all()):
         raise ModelError(
-            f"the biases of model {card.name!r} do not descend, so its probabilities could cross: train again"
+            f"the biases of model {card.name!r} do not descend, so its probabilities could cross: train the model again"
         )
     return network

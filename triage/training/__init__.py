@@ -1,1 +1,1 @@
-"""Training on reviewers' votes: manifests, the loop and the network that comes out of it."""
+"""Training on reviewers' votes: the loop, its checkpoints, and runs that survive the loss of a worker."""

@@ -1,4 +1,4 @@
-"""The weights that a training starts from: ImageNet's, those of a model, or random ones."""
+"""The initial weights of a training: ImageNet's, those of a model, or random ones."""
 
 import hashlib
 import re
@@ -17,24 +17,26 @@ from triage.model.starter import STARTER_FOLDER
 from triage.model.weights import load_network
 from triage.training.config import INITIALISATIONS, TrainingConfig
 
-# torchvision names its files after the start of their SHA-256
+# torchvision ends the names of its files with the first digits of their SHA-256
 _HASHED_NAME: Final = re.compile(r"-([0-9a-f]{8,})\.pth$")
 
 
 def initial_network(init: str, config: TrainingConfig) -> tuple[OrdinalVGG16, str]:
-    """The network that a training starts from.
+    """Makes the network that a training starts from.
 
     Args:
-        init: `imagenet` (torchvision's weights, fetched once and hash checked), `starter`, `random`, `auto`
-            (ImageNet's, or the starter model where those cannot be fetched), a file in the format of torchvision's
-            VGG16 weights, or the folder of a model.
+        init: `imagenet` (torchvision's weights, downloaded once, hash checked), `starter`, `random`, `auto`
+            (ImageNet's, or the starter model where those cannot be downloaded), a file in the format of torchvision's
+            VGG16 weights, or the folder of a model, whose layers are kept.
+        config: for the number of outputs, the head and the seed.
 
     Returns:
-        The network, and in a word what it started from, for its card. The head is new unless a model's fits.
+        The network, and the name of its initial weights for the card. The head is new, unless a model has the same
+        head and number of outputs.
 
     Raises:
-        UsageError: there is no such file or folder.
-        ModelError: the weights cannot be fetched, are damaged or are those of another network.
+        UsageError: no such file or folder.
+        ModelError: the weights cannot be downloaded, are damaged or belong to another network.
     """
     match init:
         case "random":
@@ -53,7 +55,7 @@ def initial_network(init: str, config: TrainingConfig) -> tuple[OrdinalVGG16, st
         return _from_model(path, config)
     if path.is_file():
         return _with_convolutions(_read_state_dict(path), config), "file"
-    raise UsageError(f"--init: no file or folder is there; give a path or one of {', '.join(INITIALISATIONS)}")
+    raise UsageError(f"init: no such file or folder: give a path or one of {', '.join(INITIALISATIONS)}")
 
 
 def _fetch_imagenet() -> Mapping[str, Any]:
@@ -63,23 +65,22 @@ def _fetch_imagenet() -> Mapping[str, Any]:
         )
     except (URLError, OSError, RuntimeError) as error:
         raise ModelError(
-            "the ImageNet weights of VGG16 cannot be fetched or are damaged: give their file with --init FILE, "
-            "or --init starter"
+            "init: the ImageNet weights of VGG16 cannot be downloaded or are damaged: give their file, or `starter`"
         ) from error
     return weights
 
 
 def _read_state_dict(path: Path) -> Mapping[str, Any]:
-    """Reads a file of tensors, and checks it against the hash in its name where it has one."""
+    """Reads a file of tensors, and compares its hash with the one in its name, if any."""
     stated = _HASHED_NAME.search(path.name)
     if stated and not hashlib.sha256(path.read_bytes()).hexdigest().startswith(stated[1]):
-        raise ModelError("--init: the file does not have the SHA-256 that its name states: fetch it again")
+        raise ModelError("init: the file does not have the SHA-256 that its name states: download it again")
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)  # tensors only; it runs no code of the file
+        loaded = torch.load(path, map_location="cpu", weights_only=True)  # tensors only: no code of the file is run
     except Exception as error:
-        raise ModelError("--init: the file is not a state dict of tensors, as torchvision saves VGG16") from error
+        raise ModelError("init: the file is not a state dict of tensors, as torchvision saves VGG16") from error
     if not isinstance(loaded, Mapping):
-        raise ModelError("--init: the file is not a state dict of tensors, as torchvision saves VGG16")
+        raise ModelError("init: the file is not a state dict of tensors, as torchvision saves VGG16")
     return loaded
 
 
@@ -90,7 +91,7 @@ def _with_convolutions(weights: Mapping[str, Any], config: TrainingConfig) -> Or
     try:
         network.features.load_state_dict(convolutions)
     except RuntimeError as error:
-        raise ModelError("the weights to start from are not those of VGG16 without batch norm") from error
+        raise ModelError("init: the weights are not those of VGG16 without batch norm: give other ones") from error
     return network
 
 

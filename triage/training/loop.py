@@ -1,4 +1,4 @@
-"""The training loop: CORAL loss on the pooled patches of a photo, SGD, the first five convolutions frozen.
+"""The training loop: CORAL loss on the pooled patches of a photo, SGD, the first convolutions frozen.
 
 Jeong et al. 2024, doi:10.1016/j.xjidi.2024.100285. The loss: `triage.model.coral`.
 
@@ -33,17 +33,24 @@ def train(
     save: Callable[[TrainingState], None] = lambda _: None,
     on_progress: OnProgress = ignore_progress,
 ) -> TrainingState:
-    """Trains a network, which is left as it was at its best epoch.
+    """Trains a network in place and leaves it with the weights of its best epoch.
 
-    On a CPU the result depends on the photos, the config and the number of threads alone, wherever it was interrupted
-    and resumed.
+    On a CPU the result depends on the photos, the config and the number of threads alone, even if the training was
+    interrupted and resumed.
 
     Args:
-        network: its weights are the start, unless there is a state to resume.
-        started_from: what those weights are, for the state.
+        network: with its initial weights, unless `resume` is given.
+        training: the photos to learn from.
+        validation: the photos for early stopping; may be empty.
+        config: the settings.
+        device: to train on; the network is moved there.
+        started_from: the name of the initial weights, for the state.
         resume: the state after the last finished epoch.
         save: called after each epoch, before it is reported; the state's tensors change with the next epoch.
         on_progress: called after each batch and each epoch.
+
+    Returns:
+        The state after the last epoch.
     """
     network.to(device).to(memory_format=torch.channels_last)
     network.freeze_convolutions(config.frozen_convolutions)
@@ -63,8 +70,8 @@ def train(
         number = len(state.epochs) + 1
         train_loss = _train_epoch(network, training, config, optimiser, number, on_progress)
         validation_loss, validation_auc = _validate(network, validation, config)
-        judged = train_loss if validation_loss is None else validation_loss
-        is_best = judged < min((epoch.watched_loss for epoch in state.epochs), default=math.inf)
+        watched_loss = train_loss if validation_loss is None else validation_loss
+        is_best = watched_loss < min((epoch.watched_loss for epoch in state.epochs), default=math.inf)
         epoch = Epoch(number, train_loss, validation_loss, validation_auc, time.monotonic() - started, is_best)
         weights = network.state_dict()
         state = TrainingState(
@@ -91,7 +98,7 @@ def predict(network: OrdinalVGG16, photos: PhotoSet, config: TrainingConfig) -> 
         for batch in photos.photos.split(config.batch_photos)
         if len(batch)
     ]
-    return torch.cat(rows) if rows else torch.empty((0, config.n_reviewers))
+    return torch.cat(rows) if rows else torch.empty((0, config.n_reviewers))  # (n, K) each -> (N, K)
 
 
 def _train_epoch(
@@ -102,6 +109,7 @@ def _train_epoch(
     number: int,
     on_progress: OnProgress,
 ) -> float:
+    """Returns the mean loss."""
     network.train()
     device = _device(network)
     random = torch.Generator().manual_seed(_epoch_seed(config.seed, number))
@@ -110,7 +118,7 @@ def _train_epoch(
     order = torch.randperm(len(training), generator=random).split(config.batch_photos)
     for index, chosen in enumerate(order, 1):
         photos = training.photos[chosen].to(device, non_blocking=True)  # uint8 (n, 3, 448, 448)
-        votes = training.votes[chosen].to(device, non_blocking=True)
+        votes = training.votes[chosen].to(device, non_blocking=True)  # (n,)
         if config.flips:
             photos = _flip(photos, random)
         logits = _forward(network, photos, config).float()  # (n, 5, K)
@@ -128,9 +136,10 @@ def _train_epoch(
 
 @torch.inference_mode()
 def _validate(network: OrdinalVGG16, validation: PhotoSet, config: TrainingConfig) -> tuple[float | None, float | None]:
+    """Returns the loss and the AUC, None where they are not defined."""
     if not len(validation):
         return None, None
-    cumulative = predict(network, validation, config)
+    cumulative = predict(network, validation, config)  # (N, K)
     loss = coral_loss(cumulative, validation.votes)
     good = (validation.votes >= config.good_votes).numpy()
     area = auc(cumulative[:, config.good_votes - 1].double().numpy(), good) if 0 < good.sum() < len(good) else None
@@ -139,13 +148,15 @@ def _validate(network: OrdinalVGG16, validation: PhotoSet, config: TrainingConfi
 
 def _forward(network: OrdinalVGG16, photos: Tensor, config: TrainingConfig) -> Tensor:
     with torch.autocast(photos.device.type, torch.bfloat16, enabled=config.mixed_precision and photos.is_cuda):
-        logits: Tensor = network(photos)
+        logits: Tensor = network(photos)  # (n, 3, 448, 448) -> (n, 5, K)
     return logits
 
 
 def _flip(photos: Tensor, random: torch.Generator) -> Tensor:
-    """Flips each photo left-right and top-bottom, each with a chance of one half."""
-    horizontal, vertical = (torch.rand(2, len(photos), 1, 1, 1, generator=random) < 0.5).to(photos.device)
+    """Flips each photo (n, 3, 448, 448) left-right and top-bottom, each with probability 0.5."""
+    horizontal, vertical = (torch.rand(2, len(photos), 1, 1, 1, generator=random) < 0.5).to(
+        photos.device
+    )  # (n, 1, 1, 1)
     photos = torch.where(horizontal, photos.flip(3), photos)
     return torch.where(vertical, photos.flip(2), photos)
 

@@ -1,4 +1,4 @@
-"""The photos of a training run: decoded once, kept on disk as they enter the network, read as tensors."""
+"""The photos of a training run: decoded once, stored on disk as the network takes them, read as tensors."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ class PhotoSet:
     """Photos and their votes.
 
     Attributes:
-        photos: uint8 (N, 3, 448, 448), RGB, upright. Backed by a file, so that any number fits into memory.
+        photos: uint8 (N, 3, 448, 448), RGB, upright. Mapped from a file, so that they need not fit into memory.
         votes: int64 (N,), 0..K.
-        labels: the manifest's rows of the photos, in the same order.
+        labels: the manifest's rows, in the same order.
     """
 
     photos: Tensor
@@ -44,12 +44,14 @@ def load_photos(
     """Decodes photos into one file, which may be deleted once the set is no longer used.
 
     Args:
-        cache: the file, made anew.
-        region_of_interest: crop each photo that has a bounding box to it.
+        labels: the photos.
+        cache: the file; replaced if it exists.
+        decoder: for the photos.
+        region_of_interest: crop each photo to its bounding box, if it has one.
         on_photo: called with the number of photos done.
 
     Returns:
-        The photos that could be read, and how many could not or have their box outside.
+        The photos, and the number of photos left out: they cannot be read, or their box lies outside.
     """
     if not labels:
         empty = torch.empty((0, 3, PHOTO_SIDE, PHOTO_SIDE), dtype=torch.uint8)
@@ -69,7 +71,7 @@ def load_photos(
             if region is None:
                 continue
             photo = region
-        photos[len(readable)] = resize_photo(photo).numpy()
+        photos[len(readable)] = resize_photo(photo).numpy()  # (3, 448, 448)
         readable.append(label)
     votes = torch.tensor([label.votes for label in readable], dtype=torch.int64)
     return PhotoSet(torch.from_numpy(photos)[: len(readable)], votes, readable), len(labels) - len(readable)

@@ -1,1 +1,1 @@
-"""Engines: a loaded network behind one interface."""
+"""Engines: one interface to a loaded network on any kind of machine."""

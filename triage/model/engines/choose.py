@@ -1,4 +1,4 @@
-"""Which engine runs a network on this machine."""
+"""The choice of device and engine for this machine."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,17 +17,21 @@ _DEVICE_TYPES: Final[dict[EngineName, str]] = {"mnn": "cpu", "cuda": "cuda"}
 
 
 def choose_device(name: str, engine: EngineName = "auto") -> torch.device:
-    """The device to score on: `auto` takes a CUDA card where there is one, else the CPU; any other name is torch's.
+    """Chooses the device to score on.
+
+    Args:
+        name: `auto`, for a CUDA GPU where there is one and else the CPU, or torch's name of a device.
+        engine: the engine that will run there.
 
     Raises:
-        UsageError: the engine does not run there.
+        UsageError: the engine does not run on the device, or there is no GPU.
     """
-    own = _DEVICE_TYPES.get(engine)
-    device = torch.device((own or _automatic_device()) if name == "auto" else name)
-    if own and device.type != own:
-        raise UsageError(f"the engine {engine} does not run on {name}: set TRIAGE_SCORER__DEVICE to auto")
+    required_type = _DEVICE_TYPES.get(engine)
+    device = torch.device((required_type or _automatic_device()) if name == "auto" else name)
+    if required_type and device.type != required_type:
+        raise UsageError(f"the engine {engine} does not run on {name}: set the device to auto")
     if engine == "cuda" and not torch.cuda.is_available():
-        raise UsageError("the engine cuda finds no card: set TRIAGE_SCORER__ENGINE to auto, or mend the driver")
+        raise UsageError("the engine cuda finds no GPU: set the engine to auto, or check the driver")
     return device
 
 
@@ -43,14 +47,14 @@ def choose_engine(
     cache: Path | None = None,
     on_unavailable: Callable[[EngineUnavailableError], None] = lambda _: None,
 ) -> Engine:
-    """Loads a network into an engine: on a card CUDA, on a CPU MNN where it is installed and works, else PyTorch.
+    """Loads a network into an engine: CUDA on a GPU; on a CPU MNN where it is installed and works, else PyTorch.
 
     Args:
-        network: the engine takes it over.
-        engine: `auto`, or the one to use; `torch` is PyTorch in float32 on any device.
+        network: used by the engine from now on.
+        engine: `auto`, or the name of an engine; `torch` is PyTorch in float32 on any device.
         device: from `choose_device`.
-        cache: folder for what MNN makes of models; nothing is kept if not given.
-        on_unavailable: told why PyTorch takes the place of MNN; not told of an MNN that nobody installed or asked for.
+        cache: folder for models in MNN's format; no file is kept without one.
+        on_unavailable: called where PyTorch replaces MNN, unless MNN is not installed and was not asked for.
     """
     if device.type == "cuda":
         return TorchCudaEngine(network, device, dtype=torch.float32 if engine == "torch" else None)

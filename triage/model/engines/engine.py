@@ -1,7 +1,9 @@
-"""What runs the network: one interface, and an implementation for each kind of machine.
+"""Engines run the network: one interface, with an implementation for each kind of machine.
 
-An engine may trade exactness for speed. It says by how much at most, and can always give the exact logits too, so that
-a photo close to a boundary is scored exactly and no verdict depends on the engine.
+An engine may trade exactness for speed. It states its largest error and can always compute exact logits too: photos
+close to a boundary are scored exactly, so that no verdict depends on the engine.
+
+Axes: n photos, 5 patches, K outputs.
 """
 
 from typing import Final, Literal, Protocol
@@ -14,7 +16,7 @@ from triage.model.patches import PHOTO_SIDE
 EngineName = Literal["auto", "torch", "mnn", "cuda"]
 
 PROBE_SHARE: Final = 0.25
-"""An engine is used only if its error on the probe is within this share of its tolerance."""
+"""An engine is used only if its error on the probe photo is within this share of its tolerance."""
 
 
 class Engine(Protocol):
@@ -22,21 +24,21 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """Constant, for logs and tables."""
+        """A constant, for logs and metrics."""
         ...
 
     @property
     def device(self) -> torch.device:
-        """Where the network runs. Results are on the CPU."""
+        """The device of the network. Results are on the CPU."""
         ...
 
     @property
     def logit_tolerance(self) -> float:
-        """How far a finite logit may be from the exact one; 0 where `logits` are the exact ones."""
+        """The largest error of a finite logit; 0 where `logits` are exact."""
         ...
 
     def logits(self, photos: Tensor) -> Tensor:
-        """The logits of the patches, as fast as this engine can.
+        """The logits of the patches, computed as fast as this engine can.
 
         Args:
             photos: uint8 (n, 3, 448, 448) on the CPU, RGB, upright; any n.
@@ -47,12 +49,12 @@ class Engine(Protocol):
         ...
 
     def exact_logits(self, photos: Tensor) -> Tensor:
-        """The same by PyTorch in float32."""
+        """The logits of the patches by PyTorch in float32."""
         ...
 
 
 class EngineUnavailableError(Exception):
-    """An engine cannot be used here; another one takes its place."""
+    """An engine cannot be used on this machine; another one replaces it."""
 
     def __init__(self, engine: str, reason: Literal["missing", "broken", "inexact"]) -> None:
         super().__init__(f"the engine {engine} is {reason}")
@@ -61,9 +63,9 @@ class EngineUnavailableError(Exception):
 
 
 def is_exact_enough(engine: Engine) -> bool:
-    """Whether the engine is well within its tolerance on a photo of fixed noise. Not a number is not."""
+    """Whether the engine is well within its tolerance on a photo of fixed noise. NaN is not."""
     probe = _draw_probe()
-    error = (engine.logits(probe) - engine.exact_logits(probe)).abs().max()
+    error = (engine.logits(probe) - engine.exact_logits(probe)).abs().max()  # (1, 5, K) -> ()
     return float(error) <= PROBE_SHARE * engine.logit_tolerance
 
 

@@ -1,6 +1,8 @@
-"""MNN on the CPU: its Winograd convolutions need less than half of PyTorch's time.
+"""MNN on the CPU: its Winograd convolutions take less than half of PyTorch's time.
 
-Source: Jiang et al. 2020, MNN: A Universal and Efficient Inference Engine, arXiv:2002.12418.
+Jiang et al. 2020, MNN: A Universal and Efficient Inference Engine, arXiv:2002.12418.
+
+Axes: n photos, 5 patches, C channels of the last convolution (512 in VGG16), K outputs.
 """
 
 import ctypes
@@ -26,13 +28,13 @@ from triage.model.patches import N_PATCHES, PATCH_SIDE
 NAME: Final = "mnn"
 
 LOGIT_TOLERANCE: Final = 0.005
-"""More than ten times the largest error that was measured on real photos, .00036."""
+"""More than ten times the largest error measured on real photos, .00036."""
 
 _INPUT_SHAPE: Final = (N_PATCHES, 3, PATCH_SIDE, PATCH_SIDE)
 
 
 class MnnEngine:
-    """The convolutions in one MNN session, one photo a call, with as many threads as PyTorch; the head in PyTorch."""
+    """The convolutions in an MNN session, one photo a call, with PyTorch's number of threads; the head in PyTorch."""
 
     name: Final = NAME
     device: Final = CPU
@@ -41,11 +43,11 @@ class MnnEngine:
     def __init__(self, network: OrdinalVGG16, *, cache: Path | None = None) -> None:
         """
         Args:
-            network: it stays as it is, for exact logits.
-            cache: folder for the convolutions in MNN's format; they are written anew at each load if not given.
+            network: also used for exact logits.
+            cache: folder for the convolutions in MNN's format; without one, they are converted at each load.
 
         Raises:
-            EngineUnavailableError: MNN is not installed, does not work here, or is too far from PyTorch.
+            EngineUnavailableError: MNN is not installed, does not work on this machine, or is not exact enough.
         """
         self._exact = TorchEngine(network)
         self._network = network
@@ -54,7 +56,7 @@ class MnnEngine:
             exact_enough = is_exact_enough(self)
         except ModuleNotFoundError as error:
             raise EngineUnavailableError(NAME, "missing") from error
-        except Exception as error:  # a damaged wheel, a processor that it does not know, a full temporary folder
+        except Exception as error:  # a damaged wheel, an unsupported processor, a full temporary folder
             raise EngineUnavailableError(NAME, "broken") from error
         if not exact_enough:
             raise EngineUnavailableError(NAME, "inexact")
@@ -62,7 +64,7 @@ class MnnEngine:
     @torch.inference_mode()
     def logits(self, photos: Tensor) -> Tensor:
         """As `Engine.logits`."""
-        return torch.cat([self._logits_of_one(photo) for photo in photos.split(1)])  # (n, 5, K)
+        return torch.cat([self._logits_of_one(photo) for photo in photos.split(1)])  # (1, 5, K) each -> (n, 5, K)
 
     def exact_logits(self, photos: Tensor) -> Tensor:
         """As `Engine.exact_logits`."""
@@ -70,12 +72,12 @@ class MnnEngine:
 
     def _logits_of_one(self, photo: Tensor) -> Tensor:
         patches = self._network.normalised_patches(photo)  # (1, 3, 448, 448) -> (5, 3, 224, 224)
-        features = self._session.run(patches.contiguous().numpy())  # (5, 512, 7, 7)
-        return self._network.logits_of(torch.from_numpy(features))  # (1, 5, K)
+        features = self._session.run(patches.contiguous().numpy())  # (5, C, 7, 7)
+        return self._network.logits_of(torch.from_numpy(features))  # (5, C, 7, 7) -> (1, 5, K)
 
 
 class _Session:
-    """Convolutions that MNN holds, with memory for one photo."""
+    """The convolutions in MNN, with memory for one photo."""
 
     def __init__(self, network: OrdinalVGG16, cache: Path | None) -> None:
         self._output_shape = (N_PATCHES, network.n_channels, FEATURE_SIDE, FEATURE_SIDE)
@@ -89,16 +91,16 @@ class _Session:
         self._input = self._interpreter.getSessionInput(self._session)
         self._output = self._interpreter.getSessionOutput(self._session)
         if tuple(self._output.getShape()) != self._output_shape:
-            raise RuntimeError("MNN read another network than was written")
+            raise RuntimeError("MNN read another network than it wrote")
 
     def run(self, patches: NDArray[np.float32]) -> NDArray[np.float32]:
-        """From (5, 3, 224, 224) to (5, C, 7, 7). Unlike MNN's modules, a session lets other threads run meanwhile."""
+        """From (5, 3, 224, 224) to (5, C, 7, 7). A session, unlike MNN's modules, releases the GIL."""
         self._input.copyFrom(self._tensor(_INPUT_SHAPE, patches))
         if self._interpreter.runSession(self._session) != 0:
             raise RuntimeError("MNN could not run the convolutions")
-        found = self._tensor(self._output_shape, np.empty(self._output_shape, np.float32))
-        self._output.copyToHostTensor(found)
-        return np.array(found.getNumpyData(), np.float32).reshape(self._output_shape)
+        features = self._tensor(self._output_shape, np.empty(self._output_shape, np.float32))
+        self._output.copyToHostTensor(features)
+        return np.array(features.getNumpyData(), np.float32).reshape(self._output_shape)
 
     def _tensor(self, shape: tuple[int, ...], values: NDArray[np.float32]) -> Any:
         return self._mnn.Tensor(shape, self._mnn.Halide_Type_Float, values, self._mnn.Tensor_DimensionType_Caffe)
@@ -106,14 +108,14 @@ class _Session:
 
 @contextmanager
 def _silenced() -> Iterator[None]:
-    """MNN greets on stdout, from C, where a command's JSON belongs; on stderr, logs are JSON too."""
+    """Discards what MNN writes to stdout from C, which would end up in a command's JSON."""
     libc = ctypes.CDLL(None)
     sys.stdout.flush()
     libc.fflush(None)
     saved = os.dup(1)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 1)
+    os.close(devnull)
     try:
         yield
     finally:

@@ -1,7 +1,7 @@
-"""VGG16's convolutions as a file in MNN's format, kept in a folder from one load to the next.
+"""The convolutions of a network as a file in MNN's format, cached in a folder.
 
-The format holds tensors and operators and runs no code. A file in the folder is read only if it is what was written:
-its name holds the SHA-256 of the weights that it was made of, and its own.
+The format holds tensors and operators and runs no code. The name of a cached file has two SHA-256s, that of the weights
+that it was converted from and its own; a file with another content is deleted.
 """
 
 import hashlib
@@ -18,17 +18,17 @@ from torch import Tensor, nn
 
 @contextmanager
 def model_file(mnn: Any, features: nn.Sequential, shape: tuple[int, ...], cache: Path | None) -> Iterator[Path]:
-    """The file for MNN to read, for as long as the context lasts.
+    """Provides the file while the context lasts.
 
     Args:
-        mnn: the module.
-        features: convolutions of 3 x 3, ReLUs and max pooling of 2 x 2.
+        mnn: the module `MNN`.
+        features: 3 x 3 convolutions, ReLUs and 2 x 2 max poolings.
         shape: of their input, (n, 3, height, width).
-        cache: folder in which the file is kept, made if its parent exists; nothing is kept where it cannot be written.
+        cache: folder for the file, created if its parent exists. Where it is None or not writable, no file is kept.
 
     Raises:
-        OSError: no room for the file.
-        RuntimeError: MNN does not take the convolutions.
+        OSError: there is no space for the file.
+        RuntimeError: MNN does not accept the convolutions.
     """
     source = _sha256_of_source(mnn, features, shape)
     with tempfile.TemporaryDirectory(prefix="triage-") as temporary:
@@ -38,7 +38,7 @@ def model_file(mnn: Any, features: nn.Sequential, shape: tuple[int, ...], cache:
 
 def _sha256_of_source(mnn: Any, features: nn.Sequential, shape: tuple[int, ...]) -> str:
     tensors = {name: tensor.cpu().contiguous() for name, tensor in features.state_dict().items()}
-    # one entry: safetensors writes several in any order
+    # one entry: safetensors does not write several in a fixed order
     return hashlib.sha256(save(tensors, {"for": f"MNN {mnn.version()} {shape}"})).hexdigest()
 
 
@@ -59,12 +59,12 @@ def _find(folder: Path, source: str) -> Path | None:
 
 
 def _make(mnn: Any, features: nn.Sequential, shape: tuple[int, ...], folder: Path, source: str) -> Path:
-    """The file gets its name once it is complete."""
+    """Converts into a temporary folder and moves the file once it is complete."""
     with tempfile.TemporaryDirectory(dir=folder) as unfinished:
         file = Path(unfinished, "convolutions.mnn")
         _write(mnn, features, shape, file)
         if file.stat().st_size < sum(parameter.nbytes for parameter in features.parameters()):
-            raise OSError("no room for a model of MNN")  # it does not say so
+            raise OSError("no space left for a model in MNN's format")  # MNN reports no error
         return file.replace(folder / _name(source, file))
 
 
@@ -75,8 +75,8 @@ def _name(source: str, file: Path) -> str:
 def _write(mnn: Any, features: nn.Sequential, shape: tuple[int, ...], file: Path) -> None:
     """Writes the operators one by one.
 
-    Through `nn.conv`, which puts the weights into the operator; `expr.conv2d` has them as inputs, and then MNN does
-    without Winograd. And without `MNN.tools`, whose converter reports its use to its makers.
+    `nn.conv` stores the weights in the operator; with `expr.conv2d` they are inputs, and MNN does not use Winograd.
+    `MNN.tools` is avoided: its converter reports its use to its vendor.
     """
     expr = mnn.expr
     x = expr.placeholder(list(shape), expr.NCHW, expr.float)
@@ -86,7 +86,7 @@ def _write(mnn: Any, features: nn.Sequential, shape: tuple[int, ...], file: Path
         if isinstance(layer, nn.Conv2d):
             convolution = mnn.nn.conv(layer.in_channels, layer.out_channels, (3, 3), padding_mode=expr.SAME)
             if not convolution.load_parameters([_constant(mnn, layer.bias), _constant(mnn, layer.weight)]):
-                raise RuntimeError("MNN did not take the weights")
+                raise RuntimeError("MNN did not accept the weights")
             convolution.train(False)
             x = convolution.forward(x)
         elif isinstance(layer, nn.ReLU):

@@ -1,4 +1,7 @@
-"""PyTorch on a CUDA card: half precision, few batch shapes, and smaller batches where the memory runs out."""
+"""PyTorch on a CUDA GPU: half precision, few batch shapes, and smaller batches where memory runs out.
+
+Axes: n photos, 5 patches, K outputs.
+"""
 
 import copy
 from typing import Final
@@ -10,13 +13,13 @@ from triage.model.engines.engine import is_exact_enough
 from triage.model.patches import PHOTO_SIDE
 
 LOGIT_TOLERANCE: Final = 0.05
-"""Of half precision; a wide margin: on a CPU fp16 was off by .0011 on real photos, and no card has been measured."""
+"""Of half precision, with a wide margin: on a CPU the largest error of fp16 on real photos was .0011."""
 
 _TENSOR_CORES: Final = (7, 0)
 
 
 class TorchCudaEngine:
-    """A network on one card. Photos cross the bus as bytes; normalising them is the card's work."""
+    """A network on one GPU. Photos are copied to it as bytes and normalised there."""
 
     name: Final = "cuda"
 
@@ -26,29 +29,33 @@ class TorchCudaEngine:
         """
         Args:
             network: from uint8 (n, 3, 448, 448) to (n, 5, K), as `OrdinalVGG16`; it is moved to `device`.
-            device: a CUDA card. (Any other works the same, for tests.)
-            dtype: of the convolutions; what suits the card if not given.
-            photos_per_call: a power of two: photos in one forward pass. Halved until it fits into the card's memory.
+            device: a CUDA GPU; in tests, any device.
+            dtype: of the convolutions; by default as `dtype_of`.
+            photos_per_call: photos in one forward pass, a power of two; halved until they fit into memory.
         """
         self.device = device
         self._photos_per_call = photos_per_call
         self._exact = network.to(device).to(memory_format=torch.channels_last).eval()
         self._fast = _with_convolutions_in(dtype or dtype_of(device), self._exact)
         self.logit_tolerance = LOGIT_TOLERANCE if self._fast is not self._exact else 0.0
-        self.logits(torch.zeros(photos_per_call, 3, PHOTO_SIDE, PHOTO_SIDE, dtype=torch.uint8))  # does it fit?
-        if self._fast is not self._exact and not is_exact_enough(self):  # such as activations beyond half precision
+        self.logits(
+            torch.zeros(photos_per_call, 3, PHOTO_SIDE, PHOTO_SIDE, dtype=torch.uint8)
+        )  # halves the batch until it fits
+        if self._fast is not self._exact and not is_exact_enough(
+            self
+        ):  # for example, activations overflow half precision
             self._fast, self.logit_tolerance = self._exact, 0.0
 
     @property
     def photos_per_call(self) -> int:
-        """What fits, as far as is known."""
+        """The largest batch that is known to fit."""
         return self._photos_per_call
 
     def logits(self, photos: Tensor) -> Tensor:
         """As `Engine.logits`.
 
         Raises:
-            torch.OutOfMemoryError: not even one photo fits.
+            torch.OutOfMemoryError: a single photo does not fit.
         """
         return self._in_batches(self._fast, photos)
 
@@ -70,13 +77,13 @@ class TorchCudaEngine:
             else:
                 start += len(batch)
                 continue
-            torch.cuda.empty_cache()  # here the error no longer holds on to the tensors of the failed pass
+            torch.cuda.empty_cache()  # after the except block, which keeps the failed pass's tensors alive
         return torch.cat(parts)  # (n, 5, K)
 
     @torch.inference_mode()
     def _forward(self, network: nn.Module, photos: Tensor) -> Tensor:
         n = len(photos)
-        # powers of two: cuDNN chooses its kernels once for each shape, and one photo does not pay for 64
+        # padded to powers of two: cuDNN chooses kernels once a shape, and one photo does not cost as much as 64
         shape = (1 << (n - 1).bit_length(), *photos.shape[1:])
         padded = torch.zeros(shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
         padded[:n] = photos
@@ -86,9 +93,9 @@ class TorchCudaEngine:
 
 
 def dtype_of(device: torch.device) -> torch.dtype:
-    """Half precision where the card has tensor cores for it, else float32.
+    """Half precision where the GPU has tensor cores, else float32.
 
-    Not bfloat16: it rounds eight times more coarsely, so that more photos would be scored twice.
+    Not bfloat16: its rounding errors are eight times as large, so more photos would be scored twice.
     """
     has_tensor_cores = device.type == "cuda" and torch.cuda.get_device_capability(device) >= _TENSOR_CORES
     return torch.float16 if has_tensor_cores else torch.float32

@@ -1,4 +1,7 @@
-"""PyTorch in float32 on any of its devices: what every other engine is measured by."""
+"""PyTorch in float32 on any device: the reference for every other engine.
+
+Axes: n photos, 5 patches, K outputs.
+"""
 
 from typing import Final
 
@@ -9,7 +12,7 @@ CPU: Final = torch.device("cpu")
 
 
 class TorchEngine:
-    """A network as it is, in the memory format that is fastest on CPUs and cards alike."""
+    """A network in float32 and channels-last format, the fastest on CPUs and GPUs."""
 
     name: Final = "torch"
     logit_tolerance: Final = 0.0
@@ -18,8 +21,8 @@ class TorchEngine:
         """
         Args:
             network: from uint8 (n, 3, 448, 448) to (n, 5, K), as `OrdinalVGG16`; it is moved to `device`.
-            device: where it runs.
-            photos_per_call: photos in one forward pass. On a CPU more than one, with its five patches, is slower.
+            device: to run on.
+            photos_per_call: photos in one forward pass. On a CPU one photo, which is five patches, is fastest.
         """
         self.device = device
         self._network = network.to(device).to(memory_format=torch.channels_last).eval()
@@ -29,7 +32,7 @@ class TorchEngine:
     def logits(self, photos: Tensor) -> Tensor:
         """As `Engine.logits`."""
         parts = [self._network(batch.to(self.device)).float().cpu() for batch in photos.split(self._photos_per_call)]
-        return torch.cat(parts)  # (n, 5, K)
+        return torch.cat(parts)  # (photos_per_call, 5, K) each -> (n, 5, K)
 
     def exact_logits(self, photos: Tensor) -> Tensor:
         """As `Engine.exact_logits`."""

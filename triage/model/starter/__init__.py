@@ -1,4 +1,4 @@
-"""The starter model that ships with the product: for trying it, and a warm start for training. Not for care."""
+"""The starter model, which ships with the product: for trials and as initial weights of a training, not for care."""
 
 from pathlib import Path
 from typing import Final
@@ -8,5 +8,5 @@ STARTER_FOLDER: Final = Path(__file__).parent
 
 
 def model_folder(name: str) -> Path:
-    """The folder of a model that a user names: `starter`, or a path."""
+    """The folder of a model: that of the starter model for `starter`, else the name as a path."""
     return STARTER_FOLDER if name == STARTER else Path(name)

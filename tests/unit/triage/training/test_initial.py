@@ -100,7 +100,7 @@ def test_error_says_what_to_do_when_imagenet_weights_cannot_be_fetched(monkeypat
 
     monkeypatch.setattr(VGG16_Weights, "get_state_dict", get_state_dict)
 
-    with pytest.raises(ModelError, match="--init FILE"):
+    with pytest.raises(ModelError, match="give their file"):
         initial_network("imagenet", TrainingConfig())
 
 

@@ -51,14 +51,14 @@ def test_engines_keep_to_their_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_device("cuda:1", "cuda") == torch.device("cuda:1")
     assert choose_device("auto", "mnn") == CPU
     for device, engine in (("cuda", "mnn"), ("cpu", "cuda")):
-        with pytest.raises(UsageError, match="TRIAGE_SCORER__DEVICE"):
+        with pytest.raises(UsageError, match="set the device to auto"):
             choose_device(device, engine)  # type: ignore[arg-type]
 
 
 def test_missing_card_is_an_error_when_cuda_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
-    with pytest.raises(UsageError, match="no card"):
+    with pytest.raises(UsageError, match="no GPU"):
         choose_device("auto", "cuda")
 
 

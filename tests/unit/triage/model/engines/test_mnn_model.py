@@ -68,7 +68,7 @@ def test_nothing_is_kept_where_nothing_can_be_written(cache: Path | None) -> Non
 def test_file_that_was_cut_off_is_never_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MNN.expr, "save", lambda _, path: Path(path).write_bytes(b"full disk"))
 
-    with pytest.raises(OSError, match="no room"), model_file(MNN, _features(), SHAPE, tmp_path):
+    with pytest.raises(OSError, match="no space"), model_file(MNN, _features(), SHAPE, tmp_path):
         pass
 
     assert list(tmp_path.iterdir()) == []
