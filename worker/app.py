@@ -1,6 +1,6 @@
-"""The Celery app. `celery -A worker.app` finds it here; `triage worker` starts it with the right queues.
+"""The Celery app. `celery -A worker.app` loads it; `triage worker` starts a worker with the queues of its kind.
 
-Each setting below stands against a trap that was measured: see docs/decisions/0002-keep-the-queue-in-postgres.md.
+The settings below avoid failures that were measured, see docs/decisions/0002-keep-the-queue-in-postgres.md.
 """
 
 from typing import Any
@@ -12,42 +12,48 @@ from celery.signals import setup_logging
 from kombu.entity import Exchange, Queue
 
 from worker.broker.beat import Interval
-from worker.broker.guard import guard
+from worker.broker.guard import restrict_remote_control
 from worker.broker.redis_client import tls_options
 from worker.broker.results import SCHEMES
 from worker.broker.signing import sign_messages
 from worker.logging import configure_logging
-from worker.queues import MAINTENANCE, ROUTES, SWEEP, WORKERS
+from worker.queues import ROUTES, WORKERS, QueueName, TaskName
 from worker.settings import Settings, load_settings
 
 
 def create_app(settings: Settings) -> Celery:
-    """A Celery app over the Redis of these settings; made anew wherever one is needed, it holds no global state."""
-    guard(ROUTES)
-    app = Celery("triage", set_as_current=False, include=["worker.tasks"])
+    """Makes the Celery app of a process. It has no global effect.
+
+    Its attribute `settings` holds the settings, for beat's scheduler and the tasks.
+
+    Raises:
+        UsageError: a file for signing cannot be read.
+    """
+    app = Celery("triage", set_as_current=False, include=["worker.tasks"], amqp="worker.broker.guard:GuardedAMQP")
+    app.settings = settings
     timeout, tls = settings.redis.socket_timeout_seconds, tls_options(settings) or None
     app.conf.update(
         broker_url=_celery_url(settings.redis_url),
         result_backend=_celery_url(settings.redis_url),
         broker_use_ssl=tls,
         redis_backend_use_ssl=tls,
-        # JSON only: nothing that Redis holds can make a worker run code
+        # JSON only: data in Redis cannot make a worker execute code
         task_serializer="json",
         result_serializer="json",
         event_serializer="json",
         accept_content=["json"],
         result_accept_content=["json"],
-        # a wake-up waits in Redis for an idle worker, never inside a busy one
+        # a busy worker prefetches nothing, so that an idle worker receives the next wake-up
         worker_prefetch_multiplier=1,
-        # acked when taken: rows with leases are the record, and a redelivered task would only be a second wake-up
+        # acknowledged on receipt: rows with leases are the record of work, and a redelivered task is only a wake-up
         task_acks_late=False,
         task_ignore_result=True,
         result_expires=3600,
         task_create_missing_queues=False,
         task_queues=[Queue(name, Exchange(name), name) for queues in WORKERS.values() for name in queues],
-        task_default_queue=MAINTENANCE,
+        task_default_queue=QueueName.MAINTENANCE,
         task_routes={task: {"queue": queue} for task, queue in ROUTES.items()},
-        # a publish to a Redis that is down gives up at once: the sweeper will find the rows
+        # publishing fails at once while Redis is down: the next sweep finds the rows
         task_publish_retry=False,
         broker_connection_timeout=timeout,
         broker_connection_retry_on_startup=True,
@@ -67,11 +73,11 @@ def create_app(settings: Settings) -> Celery:
         redis_socket_keepalive=urlsplit(settings.redis_url).scheme != "unix",
         redis_backend_health_check_interval=30,
         redis_retry_on_timeout=True,
-        # SIGTERM lets the batch in hand end; then what is left is given up and its lease brings it back
+        # on SIGTERM the current batch can finish; after the timeout its photos return when their lease expires
         worker_soft_shutdown_timeout=settings.inbox.drain_seconds + 10,
         worker_enable_soft_shutdown_on_idle=True,
         worker_cancel_long_running_tasks_on_connection_loss=False,
-        # a child imports torch and loads the model before it reports for work
+        # a child imports torch and loads the model before it reports that it is ready
         worker_proc_alive_timeout=180,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
@@ -81,40 +87,40 @@ def create_app(settings: Settings) -> Celery:
         beat_schedule=_schedule(settings),
         beat_max_loop_interval=max(1.0, settings.inbox.sweep_seconds),
     )
-    app.loader.override_backends = dict.fromkeys(SCHEMES, "worker.broker.results:TypesOfErrors")
+    app.loader.override_backends = dict.fromkeys(SCHEMES, "worker.broker.results:ErrorTypeBackend")
     sign_messages(app, settings)
     return app
 
 
 def _schedule(settings: Settings) -> dict[str, dict[str, Any]]:
     return {
-        # it never expires, for that would be told by two machines' clocks; the scheduler holds it back while one waits
-        SWEEP: {"task": SWEEP, "schedule": Interval(settings.inbox.sweep_seconds)},
-        # asked for again all through the hour, for a beat that was just restarted; the run's key makes it one a night
+        # without `expires`, because clocks of two hosts may differ; the scheduler skips a sweep while one is waiting
+        TaskName.SWEEP: {"task": TaskName.SWEEP, "schedule": Interval(settings.inbox.sweep_seconds)},
+        # every ten minutes of the hour, so that a restarted beat misses no night; a run's key makes it one per night
         "rescoring.nightly": {
-            "task": "rescoring.start",
+            "task": TaskName.RESCORE,
             "schedule": crontab(hour=str(settings.schedule.rescoring_hour_utc), minute="*/10"),
         },
         "retention.nightly": {
-            "task": "retention.purge",
+            "task": TaskName.PURGE,
             "schedule": crontab(hour=str(settings.schedule.purge_hour_utc), minute="0"),
         },
     }
 
 
 def _celery_url(url: str) -> str:
-    """Celery's spelling of a Redis URL: a unix socket has a scheme of its own."""
+    """Celery has its own scheme for a Redis URL of a Unix socket."""
     parts = urlsplit(url)
     return f"redis+socket://{parts.path}" if parts.scheme == "unix" else url
 
 
 def __getattr__(name: str) -> Celery:
-    """Makes `app` when `celery -A worker.app` asks for it, so that importing this module reads no environment."""
+    """Makes `app` when `celery -A worker.app` looks it up, so that importing this module reads no environment."""
     if name != "app":
         raise AttributeError(name)
     settings = load_settings()
     app = create_app(settings)
-    guard(ROUTES, commands=True)
+    restrict_remote_control()
     app.set_current()
     setup_logging.connect(
         lambda **_: configure_logging(settings.log.level, settings.log.format), weak=False, dispatch_uid="triage"

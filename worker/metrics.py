@@ -5,20 +5,22 @@ what it measures, such as the seconds per stage. Reasons: docs/decisions/0019-re
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Final
 
 import structlog
-from prometheus_client import Counter, Gauge, Histogram, start_http_server
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram, start_http_server
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector, CollectorRegistry
-from sqlalchemy import text
+from redis import Redis
+from redis.exceptions import RedisError
 
 from triage.errors import ServiceUnavailableError, UsageError
 from triage.storage.database import Sessions, database_errors
 from triage.storage.gauges import Gauges, read_gauges
+from triage.storage.server import restrict_to_reads
 
 log = structlog.get_logger(__name__)
 
@@ -27,18 +29,16 @@ _STATEMENT_MS: Final = 5000
 
 STAGE_SECONDS: Final = Histogram(
     "triage_stage_seconds",
-    "Time of a stage: fetch, decode and findings for a photo, forward and write for a batch.",
+    "Duration of a stage: fetch, decode and findings per photo, forward and write per batch.",
     ["stage"],
     buckets=_SECONDS,
 )
 BATCH_FILL: Final = Histogram(
-    "triage_batch_fill", "Photos of a batch, as a share of those that it could take.", buckets=(0.1, 0.25, 0.5, 0.75, 1)
+    "triage_batch_fill", "Photos per batch, as a share of the largest batch.", buckets=(0.1, 0.25, 0.5, 0.75, 1)
 )
-PHOTOS: Final = Counter("triage_photos", "Photos that this worker has finished, by what became of them.", ["outcome"])
-LEASES_EXPIRED: Final = Counter(
-    "triage_leases_expired", "Photos whose lease ran out, by what the sweep did with them.", ["action"]
-)
-MODEL_LOADED: Final = Gauge("triage_model_loaded", "Models that this worker has loaded.", ["model", "engine"])
+PHOTOS: Final = Counter("triage_photos", "Photos that this worker finished, by outcome.", ["outcome"])
+LEASES_EXPIRED: Final = Counter("triage_leases_expired", "Expired leases of photos, by what the sweep did.", ["action"])
+MODEL_LOADED: Final = Gauge("triage_model_loaded", "Models that this worker loaded.", ["model", "engine"])
 for _stage in ("fetch", "decode", "findings", "forward", "write"):
     STAGE_SECONDS.labels(_stage)
 for _action in ("requeued", "parked"):
@@ -47,68 +47,81 @@ for _action in ("requeued", "parked"):
 
 @contextmanager
 def timed(stage: str) -> Iterator[None]:
-    """Observes how long a block takes, also one that raises."""
+    """Observes the duration of a block, even if it raises."""
     with STAGE_SECONDS.labels(stage).time():
         yield
 
 
 class DatabaseCollector(Collector):
-    """Reads the database at each scrape. A database that is away is a metric, not an error."""
+    """Reads the database at each scrape. An unavailable database is reported as a metric, not as an error."""
 
-    def __init__(
-        self, sessions: Sessions, redis_answers: Callable[[], bool], *, lease: timedelta, stall: timedelta
-    ) -> None:
+    def __init__(self, sessions: Sessions, redis: Redis, *, lease: timedelta, stall: timedelta) -> None:
+        """
+        Args:
+            sessions: of any role; the exporter only reads.
+            redis: is pinged at each scrape.
+            lease: length of the lease on photos.
+            stall: time without progress after which a part counts as stalled.
+        """
         self._sessions = sessions
-        self._redis_answers = redis_answers
+        self._redis = redis
         self._lease = lease
         self._stall = stall
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         started = time.monotonic()
         gauges = self._read()
-        yield GaugeMetricFamily("triage_postgres_up", "Whether Postgres answers.", value=float(gauges is not None))
-        yield GaugeMetricFamily("triage_redis_up", "Whether Redis answers.", value=float(self._redis_answers()))
-        yield GaugeMetricFamily(
-            "triage_exporter_seconds", "How long the last reading took.", value=time.monotonic() - started
-        )
+        yield _one("triage_postgres_up", "Whether Postgres responds.", float(gauges is not None))
+        yield _one("triage_redis_up", "Whether Redis responds.", float(self._ping()))
+        yield _one("triage_exporter_seconds", "Duration of this reading.", time.monotonic() - started)
         if gauges is not None:
             yield from _families(gauges)
 
     def _read(self) -> Gauges | None:
         try:
             with database_errors(), self._sessions() as session:
-                session.execute(text("SET TRANSACTION READ ONLY"))
-                session.execute(text(f"SET LOCAL statement_timeout = {_STATEMENT_MS}"))
+                restrict_to_reads(session, statement_timeout_ms=_STATEMENT_MS)
                 return read_gauges(session, lease=self._lease, stalled_after=self._stall)
         except ServiceUnavailableError as error:
-            log.warning("postgres.unavailable", error_type=type(error).__name__)
+            log.warning("service.unavailable", error_type=type(error).__name__)
         return None
+
+    def _ping(self) -> bool:
+        try:
+            return bool(self._redis.ping())
+        except RedisError:
+            return False
 
 
 def _families(gauges: Gauges) -> Iterator[GaugeMetricFamily]:
     yield _by("triage_pending_photos", "Photos that wait to be scored.", ["state"], gauges.pending)
     yield _one("triage_photos_in_progress", "Photos under a lease.", gauges.in_progress)
-    yield _one("triage_overdue_leases", "Photos whose lease has run out, not swept yet.", gauges.overdue_leases)
+    yield _one("triage_overdue_leases", "Expired leases that no sweep has handled.", gauges.overdue_leases)
     yield _one(
-        "triage_oldest_pending_seconds", "How long the oldest waiting photo is due.", gauges.oldest_pending_seconds
+        "triage_oldest_pending_seconds",
+        "Time the oldest photo has been due.",
+        gauges.oldest_pending_seconds,
     )
     yield _by(
         "triage_verdicts_last_day", "Verdicts of the last 24 hours.", ["outcome", "origin"], gauges.verdicts_last_day
     )
     yield _by(
-        "triage_parked_last_day", "Photos of the last 24 hours that are parked.", ["code"], gauges.parked_last_day
+        "triage_parked_last_day",
+        "Photos received in the last 24 hours that are not assessable.",
+        ["code"],
+        gauges.parked_last_day,
     )
     yield _by(
-        "triage_retake_requests", "Open requests, and those closed of the last 24 hours.", ["state"], gauges.retakes
+        "triage_retake_requests", "Open requests, and those closed in the last 24 hours.", ["state"], gauges.retakes
     )
     yield _by("triage_runs", "Open runs, and those that failed in the last 24 hours.", ["kind", "state"], gauges.runs)
     yield _by(
         "triage_model_info",
-        "The live model and those in the shadow.",
+        "The live model and the shadow models.",
         ["model", "version", "stage"],
         {(model.name, model.sha256[:12], model.stage): 1 for model in gauges.models},
     )
-    yield _by("triage_stalled", "Whether a part stands still while there is work.", ["part"], gauges.stalled)
+    yield _by("triage_stalled", "Whether a part has stalled.", ["part"], gauges.stalled)
 
 
 def _one(name: str, help_: str, value: float) -> GaugeMetricFamily:
@@ -123,21 +136,23 @@ def _by(name: str, help_: str, labels: list[str], values: dict[Any, Any]) -> Gau
 
 
 def serve(host: str, port: int, collector: Collector | None = None) -> int:
-    """Serves metrics from a thread until the process ends: those of a collector, else those of this process.
+    """Serves metrics from a thread until the process exits: those of a collector, or those of this process.
+
+    Args:
+        port: 0 selects a free port.
 
     Returns:
-        The port, which is another one if 0 was asked for.
+        The port.
 
     Raises:
         UsageError: the port cannot be opened.
     """
+    registry = REGISTRY
+    if collector is not None:
+        registry = CollectorRegistry()
+        registry.register(collector)
     try:
-        if collector is None:
-            server, _ = start_http_server(port, host)
-        else:
-            registry = CollectorRegistry()
-            registry.register(collector)
-            server, _ = start_http_server(port, host, registry)
+        server, _ = start_http_server(port, host, registry)
     except OSError as error:
-        raise UsageError(f"port {port} cannot be opened: another process has it, or the host is wrong") from error
+        raise UsageError(f"cannot open port {port} on {host}: choose a free port and a local address") from error
     return server.server_port

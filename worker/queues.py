@@ -1,31 +1,41 @@
-"""Names of tasks and queues, and which worker serves which queue."""
+"""Names of tasks and queues, the queue of each task, and the queues that each kind of worker consumes."""
 
+from enum import StrEnum
 from typing import Final
 
-DRAIN: Final = "inbox.drain"
-SUBMIT: Final = "inbox.submit"
-SWEEP: Final = "inbox.sweep"
-RESCORE: Final = "rescoring.start"
-PURGE: Final = "retention.purge"
-TRAIN: Final = "training.run"
 
-INBOX: Final = "inbox"
-INTAKE: Final = "intake"
-MAINTENANCE: Final = "maintenance"
-TRAINING: Final = "training"
+class TaskName(StrEnum):
+    """The tasks that workers accept. All other names are rejected."""
+
+    DRAIN = "inbox.drain"
+    SUBMIT = "inbox.submit"
+    SWEEP = "inbox.sweep"
+    RESCORE = "rescoring.start"
+    PURGE = "retention.purge"
+    TRAIN = "training.run"
+
+
+class QueueName(StrEnum):
+    """The queues in Redis, without the key prefix."""
+
+    INBOX = "inbox"
+    INTAKE = "intake"
+    MAINTENANCE = "maintenance"
+    TRAINING = "training"
+
 
 ROUTES: Final = {
-    DRAIN: INBOX,
-    SUBMIT: INTAKE,
-    SWEEP: MAINTENANCE,
-    RESCORE: MAINTENANCE,
-    PURGE: MAINTENANCE,
-    TRAIN: TRAINING,
+    TaskName.DRAIN: QueueName.INBOX,
+    TaskName.SUBMIT: QueueName.INTAKE,
+    TaskName.SWEEP: QueueName.MAINTENANCE,
+    TaskName.RESCORE: QueueName.MAINTENANCE,
+    TaskName.PURGE: QueueName.MAINTENANCE,
+    TaskName.TRAIN: QueueName.TRAINING,
 }
 
 WORKERS: Final = {
-    "scoring": (INBOX,),
-    "intake": (INTAKE, MAINTENANCE),
-    "training": (TRAINING,),
+    "scoring": (QueueName.INBOX,),
+    "intake": (QueueName.INTAKE, QueueName.MAINTENANCE),
+    "training": (QueueName.TRAINING,),
 }
-"""Kinds of worker and the queues of each. Scoring and training have one child per device; intake needs no device."""
+"""Kinds of worker and their queues. Run one scoring and one training worker per device; intake needs no device."""

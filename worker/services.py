@@ -5,7 +5,7 @@ Each part imports its libraries when it is made, so that a command pays only for
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from functools import cache, cached_property
+from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -21,20 +21,25 @@ if TYPE_CHECKING:
     from triage.retention.purge import Retention
     from triage.scoring.inbox import Inbox
     from triage.storage.database import Sessions
-    from worker.broker.liveness import Pulse
+    from worker.broker.liveness import Liveness
     from worker.broker.wakeups import WakeUps
-    from worker.scoring import Scoring
     from worker.settings import Settings
 
 
 class Services:
-    """The parts of a process or command, each made on first use. Not safe to share across a fork.
+    """The services of one process or command. Each is made on first use; do not share them across a fork.
 
-    As a context manager, it closes on exit every part that was made.
+    A context manager: on exit it closes all services that were made.
     """
 
-    def __init__(self, settings: "Settings") -> None:
+    def __init__(self, settings: "Settings", *, celery: "Celery | None" = None) -> None:
+        """
+        Args:
+            settings: of all services.
+            celery: the Celery app of this process; by default an app is made on first use and closed on exit.
+        """
         self.settings = settings
+        self._celery = celery
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -44,7 +49,7 @@ class Services:
         self.close()
 
     def close(self) -> None:
-        """Closes connections and child processes, in the reverse order of their making."""
+        """Closes all services that were made, in reverse order."""
         self._stack.close()
 
     @cached_property
@@ -63,6 +68,8 @@ class Services:
 
     @cached_property
     def celery(self) -> "Celery":
+        if self._celery is not None:
+            return self._celery
         from worker.app import create_app  # deferred: imports Celery
 
         celery = create_app(self.settings)
@@ -77,31 +84,19 @@ class Services:
         self._stack.callback(redis.close)
         return redis
 
-    def redis_answers(self) -> bool:
-        """Whether Redis answers a ping."""
-        from redis.exceptions import RedisError  # deferred: imports redis
-
-        try:
-            return bool(self.redis.ping())
-        except RedisError:
-            return False
-
     @cached_property
     def wake_ups(self) -> "WakeUps":
         from worker.broker.wakeups import WakeUps  # deferred: imports Celery
 
-        return WakeUps(
-            self.celery,
-            self.redis,
-            self.settings.redis.key_prefix,
-            window_seconds=self.settings.inbox.sweep_seconds,
-        )
+        settings = self.settings
+        return WakeUps(self.celery, self.redis, settings.redis.key_prefix, window_seconds=settings.inbox.sweep_seconds)
 
     @cached_property
-    def pulse(self) -> "Pulse":
-        from worker.broker.liveness import Pulse  # deferred: imports redis
+    def liveness(self) -> "Liveness":
+        from worker.broker.liveness import Liveness  # deferred: imports redis
 
-        return Pulse(self.redis, self.settings.redis.key_prefix, interval_seconds=self.settings.inbox.sweep_seconds)
+        settings = self.settings
+        return Liveness(self.redis, settings.redis.key_prefix, interval_seconds=settings.inbox.sweep_seconds)
 
     @cached_property
     def blobs(self) -> "BlobStore":
@@ -167,25 +162,17 @@ class Services:
 
         return Retention(self.sessions, self.blobs, keep=self.settings.keep_photos)
 
-    @cached_property
-    def scoring(self) -> "Scoring":
-        from worker.scoring import Scoring  # deferred: imports torch
-
-        scoring = Scoring(self)
-        self._stack.callback(scoring.close)
-        return scoring
-
 
 @contextmanager
 def open_services(settings: "Settings | None" = None) -> Iterator[Services]:
-    """Opens services for one command, and closes them.
+    """Makes services for one command, and closes them. Translates errors of the database, see `database_errors`.
 
     Args:
-        settings: those of the environment if None.
+        settings: by default read from the environment.
 
     Raises:
-        UsageError: a setting is malformed.
-        DatabaseUnavailableError: the command lost Postgres; see `triage.storage.database.database_errors`.
+        UsageError: a setting is invalid.
+        DatabaseUnavailableError: Postgres does not respond, or closed the connection.
     """
     from triage.storage.database import database_errors  # deferred: imports SQLAlchemy
     from worker.settings import load_settings  # deferred: imports pydantic-settings
@@ -200,11 +187,3 @@ def _close_celery(celery: "Celery") -> None:
 
     kombu.pools.reset()
     celery.close()
-
-
-@cache
-def services() -> Services:
-    """Made on first use, which in a worker is after the fork."""
-    from worker.settings import load_settings  # deferred: imports pydantic-settings
-
-    return Services(load_settings())

@@ -13,7 +13,7 @@ from triage.errors import DatabaseUnavailableError, TablesOutdatedError
 from triage.scoring.drain import DrainLimits, drain
 from triage.storage import migrate
 from triage.storage.database import Sessions, persist
-from worker.services import Services
+from worker.tasks.base import WorkerServices
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_photos_keep_their_attempts_when_the_schema_is_older_than_the_worker(cli
     assert clinic.query("SELECT DISTINCT status, attempts FROM attachment") == [("pending", 0)]
 
 
-def test_nothing_is_claimed_when_the_schema_has_no_revision(services: Services, engine: Engine) -> None:
+def test_nothing_is_claimed_when_the_schema_has_no_revision(services: WorkerServices, engine: Engine) -> None:
     make_older(engine)
 
     with pytest.raises(TablesOutdatedError):
@@ -74,7 +74,7 @@ def test_nothing_is_claimed_when_the_schema_has_no_revision(services: Services, 
 
 
 def test_nothing_is_claimed_when_the_worker_has_a_newer_revision_than_the_schema(
-    services: Services, next_release: None
+    services: WorkerServices, next_release: None
 ) -> None:
     assert not migrate.is_current(services.engine)
 

@@ -22,8 +22,10 @@ from triage.errors import ServiceUnavailableError
 from triage.files.hashing import sha256_of
 from triage.retention.purge import Purged, Retention
 from triage.storage import audit, messages, verdicts
-from worker.services import Services, open_services
-from worker.tasks import retention as retention_task
+from worker.app import create_app
+from worker.settings import load_settings
+from worker.tasks.base import WorkerServices
+from worker.tasks.retention import purge as nightly_purge
 
 PATIENT = "Erika-Mustermann"
 KEEP = timedelta(days=30)
@@ -32,7 +34,7 @@ KEEP = timedelta(days=30)
 class Clinic:
     """Messages in, photos scored by hand, time passed by hand."""
 
-    def __init__(self, services: Services, engine: Engine) -> None:
+    def __init__(self, services: WorkerServices, engine: Engine) -> None:
         self.services = services
         self._engine = engine
         self.retention = Retention(services.sessions, services.blobs, keep=KEEP)
@@ -65,7 +67,7 @@ class Clinic:
 
 
 @pytest.fixture
-def clinic(services: Services, engine: Engine) -> Clinic:
+def clinic(services: WorkerServices, engine: Engine) -> Clinic:
     return Clinic(services, engine)
 
 
@@ -155,20 +157,17 @@ def test_nightly_purge_asks_for_another_turn_when_its_time_is_over(
     clinic: Clinic,
     environment: Callable[[str, str], None],
     jpeg: Callable[..., bytes],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def run_task(*, sweep_seconds: str) -> None:
         environment("INBOX__SWEEP_SECONDS", sweep_seconds)
-        with open_services() as services:
-            monkeypatch.setattr(retention_task, "services", lambda: services)
-            retention_task.purge()
+        create_app(load_settings()).set_current()  # as in a worker
+        nightly_purge()
 
     clinic.send("m-1", jpeg(1))
     clinic.finish()
     clinic.grow_older()
     environment("RETENTION__PHOTO_DAYS", "30")
     redis, queue = clinic.services.redis, f"{clinic.services.settings.redis.key_prefix}maintenance"
-    clinic.services.celery.set_current()  # as in a worker
 
     run_task(sweep_seconds="0.000001")
     assert clinic.has(jpeg(1))

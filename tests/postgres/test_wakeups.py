@@ -9,7 +9,7 @@ from redis import Redis
 from sqlalchemy import text
 
 from triage.domain.messages import IncomingAttachment, IncomingMessage
-from worker.queues import DRAIN, INBOX, TRAINING
+from worker.queues import QueueName, TaskName
 from worker.services import Services
 from worker.settings import RedisSettings, Settings
 
@@ -25,23 +25,23 @@ def test_many_messages_wake_a_worker_once(services: Services, settings: Settings
     for _ in range(100):
         assert services.wake_ups.inbox()
 
-    assert _waiting(services, settings, INBOX) == 1
+    assert _waiting(services, settings, QueueName.INBOX) == 1
 
 
 def test_worker_is_woken_again_when_the_wake_up_was_taken(services: Services, settings: Settings) -> None:
     services.wake_ups.inbox()
-    services.wake_ups.taken_up(DRAIN)
+    services.wake_ups.received(TaskName.DRAIN)
     services.wake_ups.inbox()
 
-    assert _waiting(services, settings, INBOX) == 2
+    assert _waiting(services, settings, QueueName.INBOX) == 2
 
 
 def test_worker_is_woken_again_when_the_window_is_over(services: Services, settings: Settings) -> None:
     services.wake_ups.inbox()
-    services.redis.delete(f"{settings.redis.key_prefix}wake-up:{DRAIN}")  # as Redis does at its end
+    services.redis.delete(f"{settings.redis.key_prefix}wake-up:{TaskName.DRAIN}")  # as Redis does at its end
     services.wake_ups.inbox()
 
-    assert _waiting(services, settings, INBOX) == 2
+    assert _waiting(services, settings, QueueName.INBOX) == 2
 
 
 def test_window_ends_by_itself_when_no_worker_takes_the_wake_up(services: Services, settings: Settings) -> None:
@@ -66,7 +66,7 @@ def test_message_is_accepted_when_redis_is_down(without_redis: Services) -> None
 def test_wake_up_says_that_it_did_not_go_out_when_redis_is_down(without_redis: Services) -> None:
     assert not without_redis.wake_ups.inbox()
     assert not without_redis.wake_ups.training()
-    without_redis.wake_ups.taken_up(DRAIN)  # raises nothing
+    without_redis.wake_ups.received(TaskName.DRAIN)  # raises nothing
 
 
 def test_redis_that_failed_is_left_alone_for_a_window(settings: Settings) -> None:
@@ -110,13 +110,13 @@ def test_training_has_a_queue_of_its_own(services: Services, settings: Settings)
     services.wake_ups.inbox()
     services.wake_ups.training()
 
-    assert (_waiting(services, settings, INBOX), _waiting(services, settings, TRAINING)) == (1, 1)
+    assert (_waiting(services, settings, QueueName.INBOX), _waiting(services, settings, QueueName.TRAINING)) == (1, 1)
 
 
 def test_wake_up_is_one_small_json_document_without_ids(services: Services, settings: Settings) -> None:
     services.wake_ups.inbox()
 
-    [message] = services.redis.lrange(f"{settings.redis.key_prefix}{INBOX}", 0, -1)
+    [message] = services.redis.lrange(f"{settings.redis.key_prefix}{QueueName.INBOX}", 0, -1)
     assert b'"content-type": "application/json"' in message
     assert len(message) < 1500
 
@@ -124,9 +124,9 @@ def test_wake_up_is_one_small_json_document_without_ids(services: Services, sett
 def test_training_is_woken_again_when_a_wake_up_was_taken_and_lost(services: Services, settings: Settings) -> None:
     for _ in range(3):
         assert services.wake_ups.training()
-    assert _waiting(services, settings, TRAINING) == 1
+    assert _waiting(services, settings, QueueName.TRAINING) == 1
 
-    services.redis.delete(f"{settings.redis.key_prefix}{TRAINING}")  # a worker took it, and died of it at once
+    services.redis.delete(f"{settings.redis.key_prefix}{QueueName.TRAINING}")  # a worker received it and crashed
     services.wake_ups.training()
 
-    assert _waiting(services, settings, TRAINING) == 1
+    assert _waiting(services, settings, QueueName.TRAINING) == 1

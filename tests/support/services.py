@@ -13,7 +13,6 @@ from triage.storage import model_versions as models
 from triage.storage.database import Sessions
 from triage.storage.model_versions import RegisteredModel
 from triage.storage.role_names import WORKER
-from worker.services import Services
 from worker.settings import (
     BlobSettings,
     DatabaseSettings,
@@ -24,6 +23,7 @@ from worker.settings import (
     Settings,
 )
 from worker.state_folder import EmbeddedState
+from worker.tasks.base import WorkerServices
 
 
 @pytest.fixture
@@ -41,8 +41,8 @@ def settings(embedded: EmbeddedState, database: str, tmp_path: Path) -> Settings
 
 
 @pytest.fixture
-def services(settings: Settings) -> Iterator[Services]:
-    with Services(settings) as services:
+def services(settings: Settings) -> Iterator[WorkerServices]:
+    with WorkerServices(settings) as services:
         yield services
 
 

@@ -1,4 +1,4 @@
-"""Beat's scheduler. It keeps no file, and the sweeps do not depend on a wall clock, which may step."""
+"""Beat's scheduler. It keeps no file, and sweeps do not depend on the wall clock, which can jump."""
 
 import time
 from datetime import datetime
@@ -6,23 +6,23 @@ from typing import Any
 
 from celery import beat
 from celery.schedules import schedstate, schedule
-from redis import Redis
 from redis.exceptions import RedisError
 
-from worker.broker.liveness import Sign
-from worker.queues import MAINTENANCE, SWEEP
+from worker.broker.liveness import Heartbeat, Liveness
+from worker.broker.redis_client import connect_redis
+from worker.queues import QueueName, TaskName
 
 
-class Interval(schedule):  # type: ignore[misc]  # Celery carries no types
-    """Due at once, and then every so many seconds of the monotonic clock."""
+class Interval(schedule):  # type: ignore[misc]  # Celery has no type hints
+    """Due at once, then after each interval of the monotonic clock."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(seconds)
         self._seconds = seconds
         self._next = time.monotonic()
 
-    def is_due(self, last_run_at: datetime) -> schedstate:  # noqa: ARG002  # by the wall clock
-        """Whether it is due, and in how many seconds it is to be asked again. Asking when it is due counts as a run."""
+    def is_due(self, last_run_at: datetime) -> schedstate:  # noqa: ARG002  # of the wall clock
+        """Whether the task is due, and the seconds until the next call. If it is due, the interval starts again."""
         now = time.monotonic()
         if now < self._next:
             return schedstate(is_due=False, next=self._next - now)
@@ -30,11 +30,18 @@ class Interval(schedule):  # type: ignore[misc]  # Celery carries no types
         return schedstate(is_due=True, next=self._seconds)
 
 
-class Scheduler(beat.Scheduler):  # type: ignore[misc]  # likewise
-    """Celery's own without its heap, which is ordered by the wall clock; it also says that it goes on."""
+class Scheduler(beat.Scheduler):  # type: ignore[misc]  # Celery has no type hints
+    """Celery's scheduler without its heap, which is ordered by the wall clock. It records beat's heartbeat."""
+
+    def __init__(self, app: Any, *args: Any, **kwargs: Any) -> None:
+        settings = app.settings
+        self._key_prefix = settings.redis.key_prefix
+        self._redis = connect_redis(settings)
+        self._liveness = Liveness(self._redis, self._key_prefix, interval_seconds=settings.inbox.sweep_seconds)
+        super().__init__(app, *args, **kwargs)
 
     def tick(self, *_: Any, **__: Any) -> float:
-        """Publishes what is due, and returns the seconds until it should be asked again."""
+        """Publishes the tasks that are due, and returns the seconds until the next call."""
         waits: list[float] = [self.max_interval]
         for entry in list(self.schedule.values()):
             is_due, seconds = self.is_due(entry)
@@ -44,20 +51,16 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]  # likewise
         return max(0.0, min(waits))
 
     def apply_async(self, entry: Any, *args: Any, **kwargs: Any) -> Any:
-        """Gives a sign for each task that reached Redis, or need not since one waits there, and none for another."""
-        from worker.services import services  # made by this process, which imports this module to know its schedule
-
-        own = services()
+        """Publishes a task, unless it is a sweep and one is waiting; records a heartbeat if that raised no error."""
         result = None
-        if entry.task != SWEEP or not _waits(own.redis, own.settings.redis.key_prefix):
+        if entry.task != TaskName.SWEEP or not self._maintenance_waits():
             result = super().apply_async(entry, *args, **kwargs)
-        own.pulse.give(Sign.BEAT)
+        self._liveness.record(Heartbeat.BEAT)
         return result
 
-
-def _waits(redis: Redis, key_prefix: str) -> bool:
-    """Whether the sweeper has not taken what was published before: a further sweep would do the same."""
-    try:
-        return bool(redis.llen(f"{key_prefix}{MAINTENANCE}"))
-    except RedisError:
-        return False  # publishing it will say so
+    def _maintenance_waits(self) -> bool:
+        """Whether the intake worker has not received earlier maintenance tasks: another sweep would have no effect."""
+        try:
+            return bool(self._redis.llen(f"{self._key_prefix}{QueueName.MAINTENANCE}"))
+        except RedisError:
+            return False  # publishing then raises the error

@@ -1,18 +1,20 @@
-"""Redis as Celery's broker, with a guard at the door: what is no task message of ours never gets into a worker.
+"""Rejects invalid task messages before they reach a worker.
 
-Celery and kombu trust what they find in Redis. Of the 43 forged messages of the tests, 17 made a worker end itself.
+Celery and kombu trust the data in Redis: of the 43 forged messages in the tests, 17 made a worker exit.
 """
 
 import base64
 import json
-from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 import structlog
-from kombu.transport import TRANSPORT_ALIASES
+from celery.app.amqp import AMQP
+from kombu.connection import Connection
 from kombu.transport import redis as kombu_redis
 from kombu.transport.virtual import Empty
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from worker.queues import ROUTES
 
 log = structlog.get_logger(__name__)
 
@@ -25,10 +27,10 @@ class _Part(BaseModel):
 
 
 class _Headers(_Part):
-    """Of Celery's message protocol 2, all that a worker makes use of."""
+    """The headers of Celery's message protocol 2 that a worker reads."""
 
     task: str
-    id: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,100}$")  # it becomes part of a key
+    id: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,100}$")  # becomes part of a key in Redis
     root_id: str | None = None
     parent_id: str | None = None
     group: str | None = None
@@ -52,7 +54,7 @@ class _Properties(_Part):
 class _AnyHeaders(_Part):
     model_config = ConfigDict(extra="allow")
 
-    compression: None = None  # a few kilobytes may be gigabytes once they are unpacked
+    compression: None = None  # a few kilobytes can decompress to gigabytes
 
 
 class _Message(_Part):
@@ -64,24 +66,7 @@ class _Message(_Part):
 
 
 class _Task(_Message):
-    headers: _Headers  # type: ignore[assignment]  # narrower on purpose
-
-
-def guard(routes: Mapping[str, str], *, commands: bool = False) -> None:
-    """Puts the guard before every connection to a broker that this process makes from now on.
-
-    Args:
-        routes: the queue of each task; a task on any other queue is refused.
-        commands: also ends the obedience of this process's worker to remote commands other than `ping`.
-    """
-    _Transport.routes = routes
-    for scheme in ("redis", "rediss"):
-        TRANSPORT_ALIASES[scheme] = "worker.broker.guard:_Transport"
-    if commands:
-        from celery.worker.control import Panel  # Celery's worker, which no sender and no command needs
-
-        for command in set(Panel.data) - _ALLOWED_COMMANDS:
-            del Panel.data[command]
+    headers: _Headers  # type: ignore[assignment]  # deliberately narrower
 
 
 class _Channel(kombu_redis.Channel):
@@ -90,51 +75,78 @@ class _Channel(kombu_redis.Channel):
             return super()._brpop_read(**options)  # type: ignore[no-untyped-call]
         except (*self.connection_errors, Empty):
             raise
-        except Exception as error:  # not even JSON
-            _refuse(type(error).__name__)
+        except Exception as error:  # the message is not valid JSON
+            _log_rejection(type(error).__name__)
             return True
 
 
 class _Transport(kombu_redis.Transport):
     Channel = _Channel
-    routes: Mapping[str, str] = {}
 
     def _deliver(self, message: Any, queue: str) -> None:
-        if problem := _problem(message, queue, self.routes):
-            _refuse(problem)
+        if problem := _problem(message, queue):
+            _log_rejection(problem)
             return
         try:
             super()._deliver(message, queue)  # type: ignore[no-untyped-call]
         except self.connection_errors:
             raise
-        except Exception as error:  # what the guard let through must not end the worker either
-            _refuse(type(error).__name__)
+        except Exception as error:  # a message that passed the checks must not stop the worker either
+            _log_rejection(type(error).__name__)
             self._forget(message["properties"]["delivery_tag"])
 
     def _forget(self, tag: str) -> None:
-        """Frees the place that an unfinished message holds, or its worker would never take another."""
+        """Rejects a delivered message; otherwise it occupies the prefetch slot and the worker receives no other."""
         for channel in self.channels:
             if tag in channel.qos._delivered:
                 channel.basic_reject(tag, requeue=False)
 
 
-def _problem(message: Any, queue: str, routes: Mapping[str, str]) -> str | None:
-    """What is wrong with a message, in a word of ours; None if nothing is."""
-    is_task = queue in set(routes.values())
+class _GuardedConnection(Connection):
+    """Uses the guarded transport for each Redis URL.
+
+    Celery's setting `broker_transport` has the same effect, except for URLs of Unix sockets, which override it.
+    """
+
+    def get_transport_cls(self) -> type[_Transport]:
+        return _Transport
+
+
+class GuardedAMQP(AMQP):  # type: ignore[misc]  # Celery has no type hints
+    """Makes all broker connections of a Celery app guarded. Pass it as `Celery(amqp=...)`."""
+
+    Connection = _GuardedConnection
+
+
+def restrict_remote_control() -> None:
+    """Removes all remote control commands except `ping` from the worker of this process."""
+    from celery.worker.control import Panel  # deferred: imports Celery's worker, which senders do not need
+
+    for command in set(Panel.data) - _ALLOWED_COMMANDS:
+        del Panel.data[command]
+
+
+def _problem(message: Any, queue: str) -> str | None:
+    """Returns `malformed` or `unknown_task`, or None if the message is valid."""
+    is_task = queue in set(ROUTES.values())
     try:
         checked = (_Task if is_task else _Message).model_validate(message)
     except ValidationError:
         return "malformed"
     if isinstance(checked, _Task):
-        if routes.get(checked.headers.task) != queue:
+        if not _is_routed(checked.headers.task, queue):
             return "unknown_task"
         if checked.content_type == "application/json" and not _is_call(checked.body):
             return "malformed"
     return None
 
 
+def _is_routed(task: str, queue: str) -> bool:
+    return any((task, queue) == route for route in ROUTES.items())
+
+
 def _is_call(body: str) -> bool:
-    """Whether a JSON body holds arguments, keyword arguments and options, as protocol 2 has it."""
+    """Whether a JSON body holds arguments, keyword arguments and options, as protocol 2 requires."""
     try:
         match json.loads(base64.b64decode(body, validate=True)):
             case [list(), dict(), dict() | None]:
@@ -144,5 +156,5 @@ def _is_call(body: str) -> bool:
     return False
 
 
-def _refuse(kind: str) -> None:
+def _log_rejection(kind: str) -> None:
     log.warning("task.refused", kind=kind)

@@ -1,6 +1,6 @@
-"""Signs of life of the parts that leave no row behind when all is quiet: beat, and the intake worker.
+"""Heartbeats of beat and the intake worker, which leave no trace in the database while there is no work.
 
-They are kept in Redis, by its clock, so that any host may ask for them.
+Heartbeats expire in Redis, by the clock of Redis, so that any host can check them.
 """
 
 from enum import StrEnum
@@ -17,57 +17,60 @@ log = structlog.get_logger(__name__)
 _KEPT_SECONDS: Final = 86_400
 
 
-class Sign(StrEnum):
-    """What is done every few seconds, by the part that does it."""
+class Heartbeat(StrEnum):
+    """A periodic event, named after the part that records it."""
 
     BEAT = "beat"  # a sweep was published
     INTAKE = "intake"  # a sweep has finished
 
 
-_MISSING: Final = {
-    Sign.BEAT: "beat has published no sweep",
-    Sign.INTAKE: "no sweep has finished: are beat and the intake worker up?",
+_PROBLEMS: Final = {
+    Heartbeat.BEAT: "beat has published no sweep",
+    Heartbeat.INTAKE: "no sweep has finished: are beat and the intake worker up?",
 }
 
 
-class Pulse:
-    """Keeps when each sign was last given."""
+class Liveness:
+    """Records heartbeats in Redis and detects missing ones."""
 
     def __init__(self, redis: Redis, key_prefix: str, *, interval_seconds: float) -> None:
         """
         Args:
-            redis: where the signs are kept.
-            key_prefix: of all keys.
-            interval_seconds: how often each sign is given.
+            redis: stores the heartbeats.
+            key_prefix: prefix of all keys.
+            interval_seconds: time between two heartbeats of one part.
         """
         self._redis = redis
         self._key_prefix = key_prefix
         self._interval_seconds = interval_seconds
 
-    def give(self, sign: Sign) -> None:
-        """Gives a sign. A Redis that is down is logged: the sign is missing then, as it should be."""
+    def record(self, heartbeat: Heartbeat) -> None:
+        """Records a heartbeat. If Redis is unavailable, logs a warning and records nothing."""
         try:
-            self._redis.set(self._key(sign), 1, ex=_KEPT_SECONDS)
+            self._redis.set(self._key(heartbeat), 1, ex=_KEPT_SECONDS)
         except RedisError as error:
             log.warning("redis.unavailable", error_type=type(error).__name__)
 
-    def missing(self, sign: Sign, after_seconds: float) -> str | None:
-        """Says in one line which sign was not given for longer than that (and three intervals), or None where it was.
+    def missing(self, heartbeat: Heartbeat, after_seconds: float) -> str | None:
+        """Describes a heartbeat whose last record is older than `after_seconds` and three intervals.
+
+        Returns:
+            One line, or None if the heartbeat is recent.
 
         Raises:
-            ServiceUnavailableError: Redis does not answer.
+            ServiceUnavailableError: Redis does not respond.
         """
         try:
-            left: Any = self._redis.pttl(self._key(sign))
+            left: Any = self._redis.pttl(self._key(heartbeat))
             age = _KEPT_SECONDS - left / 1000 if left > 0 else self._uptime()
         except RedisError as error:
-            raise ServiceUnavailableError("Redis does not answer: start it or set TRIAGE_REDIS__URL") from error
-        return _MISSING[sign] if age > max(after_seconds, 3 * self._interval_seconds) else None
+            raise ServiceUnavailableError("Redis does not respond: start it or set TRIAGE_REDIS__URL") from error
+        return _PROBLEMS[heartbeat] if age > max(after_seconds, 3 * self._interval_seconds) else None
 
     def _uptime(self) -> float:
-        """A Redis that has just started cannot have seen a sign before."""
+        """The age of a heartbeat that was never recorded: Redis may have restarted and lost earlier records."""
         info: Any = self._redis.info("server")
         return float(info["uptime_in_seconds"])
 
-    def _key(self, sign: Sign) -> str:
-        return f"{self._key_prefix}pulse:{sign.value}"
+    def _key(self, heartbeat: Heartbeat) -> str:
+        return f"{self._key_prefix}heartbeat:{heartbeat}"

@@ -1,4 +1,4 @@
-"""Redis clients, with TLS where the URL asks for it."""
+"""Redis clients, with TLS for `rediss://` URLs."""
 
 import ssl
 from typing import Any
@@ -9,7 +9,7 @@ from worker.settings import Settings
 
 
 def connect_redis(settings: Settings) -> Redis:
-    """A client that gives up in time and notices dead connections."""
+    """Returns a client with timeouts and health checks of idle connections. It connects on first use."""
     timeout = settings.redis.socket_timeout_seconds
     connecting = {} if settings.redis_url.startswith("unix:") else {"socket_connect_timeout": timeout}
     tls = tls_options(settings)
@@ -17,7 +17,7 @@ def connect_redis(settings: Settings) -> Redis:
 
 
 def tls_options(settings: Settings) -> dict[str, Any]:
-    """What redis-py needs for `rediss://`: the server's certificate is checked, its name too. Else nothing."""
+    """redis-py's TLS options: verify the server's certificate and host name. Empty unless the URL is `rediss://`."""
     if not settings.redis_url.startswith("rediss:"):
         return {}
     redis = settings.redis

@@ -1,4 +1,4 @@
-"""What Redis keeps of a task that failed: its exception's type alone, for its text may hold what a sender passed."""
+"""Results in Redis: a failed task stores only the type of its exception, because the text may hold submitted data."""
 
 from typing import Any, Final
 
@@ -7,14 +7,14 @@ from celery.backends.redis import RedisBackend
 SCHEMES: Final = ("redis", "rediss")
 
 
-class TypesOfErrors(RedisBackend):  # type: ignore[misc]  # Celery carries no types
-    """Celery's own, without an exception's arguments and its traceback, which ends with its text."""
+class ErrorTypeBackend(RedisBackend):  # type: ignore[misc]  # Celery has no type hints
+    """Celery's Redis backend without the arguments and the traceback of exceptions."""
 
     def prepare_exception(self, exc: BaseException, *_: object, **__: object) -> dict[str, object]:
-        """As JSON types."""
+        """The exception as JSON types."""
         kind = type(exc)
         return {"exc_type": kind.__qualname__, "exc_message": [], "exc_module": kind.__module__}
 
     def store_result(self, task_id: str, result: Any, state: str, *_: object, **more: Any) -> Any:
-        """As Celery calls it, whose next argument is the traceback."""
+        """Stores a result without its traceback, which Celery passes as the next argument."""
         return super().store_result(task_id, result, state, **(more | {"traceback": None}))

@@ -1,4 +1,4 @@
-"""How task messages travel: TLS to Redis, and signatures where Redis is not to be trusted."""
+"""Signed task messages, for deployments in which Redis is not trusted."""
 
 from typing import Final
 
@@ -11,9 +11,9 @@ _DIGEST: Final = "sha256"
 
 
 def sign_messages(app: Celery, settings: Settings) -> None:
-    """Makes an app sign what it sends and refuse what nobody trusted has signed, if that is asked for.
+    """Makes an app sign the tasks it sends and reject tasks without a trusted signature, if the settings say so.
 
-    What is signed is the body, with the arguments; not the headers, which name the task. Results are not signed.
+    The signature covers the body with the arguments, but not the headers with the task's name. Results are not signed.
 
     Raises:
         UsageError: a file cannot be read, or the extra `signing` is not installed.
@@ -30,11 +30,10 @@ def sign_messages(app: Celery, settings: Settings) -> None:
         security_digest=_DIGEST,
     )
     try:
-        app.setup_security(  # registers `auth` after leaving JSON alone allowed
-            allowed_serializers=["json"]
-        )
-    except Exception as error:  # Celery's, cryptography's and the file system's
+        # without allowed_serializers, setup_security() disables JSON, which `auth` wraps
+        app.setup_security(allowed_serializers=["json"])
+    except Exception as error:  # of Celery, cryptography or the file system
         raise UsageError(
-            "TRIAGE_SIGNING: a key or certificate cannot be read, or cryptography is missing: "
-            "pip install 'skin-photo-triage[signing]'"
+            "cannot sign tasks: check the files of TRIAGE_SIGNING__KEY_FILE, TRIAGE_SIGNING__CERTIFICATE_FILE and "
+            "TRIAGE_SIGNING__TRUSTED_FOLDER, and install the extra: pip install 'skin-photo-triage[signing]'"
         ) from error

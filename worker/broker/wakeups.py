@@ -1,69 +1,79 @@
-"""Wake-ups: a Celery message that says "there is work", coalesced so that a thousand messages wake a worker once.
+"""Wake-ups: Celery tasks that say "there is work". They are coalesced: a thousand messages wake a worker once.
 
-Losing one costs nothing but time: the sweeper publishes another. So a Redis that is down is logged and left alone.
+A lost wake-up only costs time, because the next sweep publishes another. Failures of Redis are logged and ignored.
 """
 
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
-from celery import Celery
 from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.exceptions import RedisError
 
-from worker.queues import DRAIN, TRAIN, TRAINING
+from worker.queues import QueueName, TaskName
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 log = structlog.get_logger(__name__)
 
-
-_SILENT_FOR_LOST: Final = 9
-"""So many times as long as a failed try took: hanging takes no more than a tenth of anybody's time."""
+_PAUSE_FACTOR: Final = 9
+"""Pause after a failure, in multiples of its duration: a Redis that times out costs at most a tenth of the time."""
 
 
 class WakeUps:
-    """Publishes wake-ups, at most one of a kind until a worker has taken it up or the window is over."""
+    """Publishes wake-ups, at most one per kind until a worker receives it or the window ends."""
 
-    def __init__(self, celery: Celery, redis: Redis, key_prefix: str, *, window_seconds: float) -> None:
+    def __init__(self, celery: "Celery", redis: Redis, key_prefix: str, *, window_seconds: float) -> None:
+        """
+        Args:
+            celery: publishes the tasks.
+            redis: the same Redis as the broker.
+            key_prefix: prefix of all keys.
+            window_seconds: time after which a wake-up that no worker received is published again.
+        """
         self._celery = celery
         self._redis = redis
         self._key_prefix = key_prefix
         self._window_ms = max(1, int(window_seconds * 1000))
-        self._silent_until = 0.0
+        self._paused_until = 0.0
 
     def inbox(self) -> bool:
-        """Wakes a scoring worker; returns whether a wake-up is under way."""
-        return self._publish(DRAIN, lambda: self._redis.set(self._key(DRAIN), 1, nx=True, px=self._window_ms))
+        """Wakes a scoring worker; returns whether a wake-up is in its queue."""
+        task = TaskName.DRAIN
+        return self._publish(task, lambda: self._redis.set(self._key(task), 1, nx=True, px=self._window_ms))
 
     def training(self) -> bool:
-        """Wakes a training worker unless a wake-up waits in its queue; returns whether one is under way.
+        """Wakes a training worker, unless a wake-up is in its queue; returns whether one is.
 
-        A run may wait for hours behind another one, and a worker may die as it takes a wake-up: no window fits both.
+        It looks at the queue instead of a window: a run may wait for hours behind another, and a worker may crash after
+        it received the wake-up.
         """
-        return self._publish(TRAIN, lambda: not self._redis.llen(f"{self._key_prefix}{TRAINING}"))
+        return self._publish(TaskName.TRAIN, lambda: not self._redis.llen(f"{self._key_prefix}{QueueName.TRAINING}"))
 
-    def taken_up(self, task: str) -> None:
-        """Says that a worker has taken the wake-up, so that the next piece of work publishes a new one."""
+    def received(self, task: TaskName) -> None:
+        """Notes that a worker received the wake-up, so that the next piece of work publishes a new one."""
         try:
             self._redis.delete(self._key(task))
         except RedisError as error:
             log.warning("redis.unavailable", error_type=type(error).__name__, task=task)
 
-    def _publish(self, task: str, is_wanted: Callable[[], object]) -> bool:
+    def _publish(self, task: TaskName, is_wanted: Callable[[], object]) -> bool:
         before = time.monotonic()
-        if before < self._silent_until:
+        if before < self._paused_until:
             return False
         try:
             if is_wanted():
                 self._celery.send_task(task, ignore_result=True)
         except (RedisError, OperationalError, OSError) as error:
             log.warning("redis.unavailable", error_type=type(error).__name__, task=task)
-            # a Redis that hangs costs a time-out for each try: whoever scores or accepts goes on without it for a while
+            # each attempt at a hanging Redis costs a timeout; scoring and intake continue without it during the pause
             now = time.monotonic()
-            self._silent_until = now + max(self._window_ms / 1000, _SILENT_FOR_LOST * (now - before))
+            self._paused_until = now + max(self._window_ms / 1000, _PAUSE_FACTOR * (now - before))
             return False
         return True
 
-    def _key(self, task: str) -> str:
+    def _key(self, task: TaskName) -> str:
         return f"{self._key_prefix}wake-up:{task}"

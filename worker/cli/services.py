@@ -95,12 +95,12 @@ def beat() -> NoReturn:
 def health(part: str, stall_seconds: float) -> None:
     """Exit 1 if a part stands still while there is work for it."""
     from triage.monitoring.health import stalled  # deferred: imports SQLAlchemy
-    from worker.broker.liveness import Sign  # deferred: imports redis
+    from worker.broker.liveness import Heartbeat  # deferred: imports redis
 
     with open_services() as services:
         problem = None
-        if part in set(Sign):
-            problem = services.pulse.missing(Sign(part), stall_seconds)
+        if part in set(Heartbeat):
+            problem = services.liveness.missing(Heartbeat(part), stall_seconds)
         if part in set(Part) and not problem:
             problem = stalled(
                 services.sessions, Part(part), timedelta(seconds=stall_seconds), lease=services.settings.lease
@@ -123,7 +123,7 @@ def metrics(host: str, port: int, stall_seconds: float) -> None:
     with open_services() as services:
         collector = DatabaseCollector(
             services.sessions,
-            services.redis_answers,
+            services.redis,
             lease=services.settings.lease,
             stall=timedelta(seconds=stall_seconds),
         )

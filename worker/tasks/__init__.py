@@ -1,5 +1,5 @@
-"""Celery tasks: each validates, asks this process's services and calls the core."""
+"""Celery tasks. Each validates its input, calls a use case with the services of its process, and logs the result."""
 
-from worker.tasks import inbox, rescoring, retention, training
+from worker.tasks import child, inbox, rescoring, retention, training
 
-__all__ = ["inbox", "rescoring", "retention", "training"]
+__all__ = ["child", "inbox", "rescoring", "retention", "training"]

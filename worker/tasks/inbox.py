@@ -1,37 +1,36 @@
-"""The inbox's tasks: `inbox.submit` for senders, `inbox.drain` as the wake-up, `inbox.sweep` for what was lost."""
+"""Tasks of the inbox: `inbox.submit` accepts messages, `inbox.drain` scores, `inbox.sweep` recovers expired leases."""
 
 import structlog
-from celery import current_app, shared_task
-from celery.signals import worker_process_init
+from celery import shared_task
 
 from triage.domain.states import RunKind
-from triage.errors import ModelError, ServiceUnavailableError, TriageError, UsageError
+from triage.errors import ModelError, ServiceUnavailableError, TriageError
 from triage.storage import runs
 from triage.storage.database import database_errors
-from worker.broker.liveness import Sign
+from worker.broker.liveness import Heartbeat
 from worker.documents import parse_submission
-from worker.metrics import LEASES_EXPIRED, serve
-from worker.queues import DRAIN, INBOX
-from worker.services import services
+from worker.metrics import LEASES_EXPIRED
+from worker.queues import TaskName
+from worker.tasks.base import WorkerTask
 
 log = structlog.get_logger(__name__)
 
 
-@shared_task(name="inbox.submit", ignore_result=False)
-def submit(message: dict[str, object]) -> dict[str, object]:
-    """Accepts a message whose photos are at allowed URIs. Redis carries ids and URIs, never photos.
+@shared_task(name=TaskName.SUBMIT, base=WorkerTask, bind=True, ignore_result=False)
+def submit(self: WorkerTask, message: dict[str, object]) -> dict[str, object]:
+    """Accepts a message with photos at allowed URIs. Redis holds ids and URIs, never photos.
 
     Args:
-        message: see `worker.documents.Submission`.
+        message: a document as described by `worker.documents.Submission`.
 
     Returns:
-        `{message_id, attachments, created}`, or `{error: {code, message}}`. A sender that gets neither sends again:
-        the same ids change nothing.
+        `{message_id, attachments, created}`, or `{error: {code, message}}`. A sender that receives neither resubmits
+        the message, which is idempotent.
     """
     try:
         submission = parse_submission(message)
         with database_errors():
-            [acceptance] = services().intake.enqueue([submission.to_message()])
+            [acceptance] = self.services.intake.enqueue([submission.to_message()])
     except TriageError as error:
         log.warning("submission.refused", error_type=type(error).__name__)
         code = "unavailable" if isinstance(error, ServiceUnavailableError) else "invalid"
@@ -44,19 +43,15 @@ def submit(message: dict[str, object]) -> dict[str, object]:
     }
 
 
-@shared_task(name=DRAIN)
-def drain() -> None:
-    """Works off the inbox for a bounded time; asks for another wake-up if something may be left."""
-    own = services()
-    own.wake_ups.taken_up(DRAIN)
+@shared_task(name=TaskName.DRAIN, base=WorkerTask, bind=True)
+def drain(self: WorkerTask) -> None:
+    """Scores the inbox for a limited time, and publishes another wake-up if work may be left."""
+    wake_ups = self.services.wake_ups
+    wake_ups.received(TaskName.DRAIN)
     try:
-        with database_errors():
-            drained = own.scoring.drain()
+        drained = self.services.scoring.drain()
     except ModelError as error:
         log.error("model.unavailable", error_type=type(error).__name__)
-        return
-    except ServiceUnavailableError as error:
-        log.warning("postgres.unavailable", error_type=type(error).__name__)
         return
     if drained.batches:
         recorded = drained.recorded
@@ -73,52 +68,23 @@ def drain() -> None:
             network_ms=round(drained.network_seconds * 1000),
         )
     if drained.unfinished:
-        own.wake_ups.inbox()
+        wake_ups.inbox()
 
 
-@shared_task(name="inbox.sweep")
-def sweep() -> None:
-    """Gives expired leases back and wakes a worker for whatever waits."""
-    own = services()
-    try:
-        with database_errors():
-            swept = own.inbox.sweep()
-            with own.sessions() as session:
-                rescoring = runs.is_open(session, RunKind.RESCORING)
-                training = runs.is_claimable(session, RunKind.TRAINING)
-    except ServiceUnavailableError as error:
-        log.warning("postgres.unavailable", error_type=type(error).__name__)
-        return
+@shared_task(name=TaskName.SWEEP, base=WorkerTask, bind=True)
+def sweep(self: WorkerTask) -> None:
+    """Returns photos with expired leases to the inbox, and wakes the workers that have work."""
+    services = self.services
+    swept = services.inbox.sweep()
+    with services.sessions() as session:
+        rescoring = runs.is_open(session, RunKind.RESCORING)
+        training = runs.is_claimable(session, RunKind.TRAINING)
     LEASES_EXPIRED.labels("requeued").inc(swept.requeued)
     LEASES_EXPIRED.labels("parked").inc(swept.parked)
     if swept.requeued or swept.parked:
         log.warning("lease.expired", requeued=swept.requeued, parked=swept.parked)
-    own.pulse.give(Sign.INTAKE)
+    services.liveness.record(Heartbeat.INTAKE)
     if swept.due or rescoring:
-        own.wake_ups.inbox()
+        services.wake_ups.inbox()
     if training:
-        own.wake_ups.training()
-
-
-@worker_process_init.connect
-def open_metrics(**_: object) -> None:
-    """Serves this child's metrics, if a port was given. A port that is taken is no reason not to score."""
-    settings = services().settings.metrics
-    if settings.worker_port is None:
-        return
-    try:
-        serve(settings.host, settings.worker_port)
-    except UsageError as error:
-        log.warning("metrics.unavailable", error_type=type(error).__name__)
-
-
-@worker_process_init.connect
-def load_model_early(**_: object) -> None:
-    """Loads the live model before the first photo comes, in a child that serves the inbox."""
-    if INBOX not in current_app.amqp.queues.consume_from:
-        return
-    try:
-        with database_errors():
-            services().scoring.live_assessor()
-    except TriageError as error:
-        log.warning("model.unavailable", error_type=type(error).__name__)
+        services.wake_ups.training()

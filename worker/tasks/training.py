@@ -1,41 +1,27 @@
-"""The training task: takes the next run under its lease and trains; the row, not the message, is the record."""
+"""The training task. Runs are claimed from the database under a lease; the task is only a wake-up."""
 
 from datetime import timedelta
 
-import structlog
 from celery import shared_task
 
-from triage.errors import ServiceUnavailableError
-from triage.storage.database import database_errors
-from worker.queues import TRAIN
-from worker.services import services
-
-log = structlog.get_logger(__name__)
+from worker.queues import TaskName
+from worker.tasks.base import WorkerTask
 
 
-@shared_task(name=TRAIN)
-def run() -> None:
-    """Works off training runs, one at a time, until none waits."""
+@shared_task(name=TaskName.TRAIN, base=WorkerTask, bind=True)
+def run(self: WorkerTask) -> None:
+    """Trains the open runs, one at a time, until none is left."""
     from triage.training.run import Trainer, TrainerOptions  # deferred: imports torch
 
-    parts = services()
-    settings = parts.settings
-    trainer = Trainer(
-        parts.engine,
-        parts.sessions,
-        parts.registry,
-        TrainerOptions(
-            folder=settings.training_folder,
-            lease=timedelta(seconds=settings.training.lease_seconds),
-            max_attempts=settings.training.max_attempts,
-            limits=settings.image_limits,
-            device=settings.training.device,
-            threads=settings.training.threads,
-        ),
+    services, settings = self.services, self.services.settings
+    options = TrainerOptions(
+        folder=settings.training_folder,
+        lease=timedelta(seconds=settings.training.lease_seconds),
+        max_attempts=settings.training.max_attempts,
+        limits=settings.image_limits,
+        device=settings.training.device,
+        threads=settings.training.threads,
     )
-    try:
-        with database_errors():
-            while trainer.train_next():
-                pass
-    except ServiceUnavailableError as error:
-        log.warning("postgres.unavailable", error_type=type(error).__name__)
+    trainer = Trainer(services.engine, services.sessions, services.registry, options)
+    while trainer.train_next():
+        pass

@@ -18,8 +18,9 @@ from tests.support.command_line import Result
 from triage.storage.database import Sessions
 from triage.storage.role_names import MIGRATOR
 from worker import doctor
-from worker.services import open_services
+from worker.settings import load_settings
 from worker.state_folder import EmbeddedState
+from worker.tasks.base import WorkerServices
 
 Triage: TypeAlias = Callable[..., Result]
 PATIENT = "Erika-Mustermann"
@@ -83,7 +84,7 @@ def test_bad_photos_get_their_codes_and_the_good_one_its_score_when_one_message_
     assert triage("models", "promote", "strict").code == DONE
 
     assert triage("enqueue", *paths, "--message-id", "m-1").code == DONE
-    with open_services() as services:
+    with WorkerServices(load_settings()) as services:
         services.scoring.drain()
 
     attachments = triage("explain", "m-1", "--json").json["attachments"]

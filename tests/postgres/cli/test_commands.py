@@ -12,7 +12,8 @@ import pytest
 from tests.support.command_line import Result
 from tests.support.narrow_model import draw_narrow_network, write_narrow_model
 from worker.cli import _COMMANDS, cli
-from worker.services import open_services
+from worker.settings import load_settings
+from worker.tasks.base import WorkerServices
 
 Triage: TypeAlias = Callable[..., Result]
 
@@ -37,7 +38,7 @@ def scored(triage: Triage, model_folder: Path, tmp_path: Path, jpeg: Callable[..
     assert triage("models", "add", model_folder).code == 0
     assert triage("models", "promote", "strict").code == 0
     assert triage("enqueue", tmp_path / "photo.jpg", "--message-id", "m-1", "--source", "ehr").code == 0
-    with open_services() as services:
+    with WorkerServices(load_settings()) as services:
         services.scoring.drain()
     assert triage("wait", "--message-id", "m-1", "--timeout", "5").code == 0
     return "m-1"

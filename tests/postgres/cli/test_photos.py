@@ -10,7 +10,8 @@ import pytest
 from tests.support.command_line import Result
 from tests.support.photo_files import MAKERS, dicom, encode
 from triage.samples.drawing import Degradation, degrade, draw_skin_photo
-from worker.services import open_services
+from worker.settings import load_settings
+from worker.tasks.base import WorkerServices
 
 Triage: TypeAlias = Callable[..., Result]
 
@@ -50,7 +51,7 @@ def test_findings_are_the_same_in_score_and_explain(triage: Triage, model_folder
 
     [row] = triage("score", photo, "--model", model_folder, "--json").json
     triage("enqueue", photo, "--message-id", "m-1")
-    with open_services() as services:
+    with WorkerServices(load_settings()) as services:
         services.scoring.drain()
     [attachment] = triage("explain", "m-1", "--json").json["attachments"]
 

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from uuid import uuid4
 
 from tests.support.deployment import WAIT_SECONDS, Deployment, eventually
-from worker.queues import INTAKE
+from worker.queues import QueueName
 from worker.services import Services
 
 Deploy: TypeAlias = Callable[..., AbstractContextManager[Deployment]]
@@ -48,7 +48,7 @@ def _message(
             "correlation_id": id_,
             "reply_to": str(uuid4()),
             "delivery_mode": 2,
-            "delivery_info": {"exchange": "", "routing_key": INTAKE},
+            "delivery_info": {"exchange": "", "routing_key": QueueName.INTAKE},
             "priority": 0,
             "body_encoding": "base64",
             "delivery_tag": str(uuid4()),
@@ -118,7 +118,7 @@ def _forged() -> dict[str, bytes]:
 
 def test_forged_message_is_refused_with_a_log_line_and_stops_no_worker(deploy: Deploy, services: Services) -> None:
     MARK.unlink(missing_ok=True)
-    queue = f"{services.settings.redis.key_prefix}{INTAKE}"
+    queue = f"{services.settings.redis.key_prefix}{QueueName.INTAKE}"
     with deploy("intake") as clinic:
         for name, forged in _forged().items():
             before = _said(clinic)
@@ -144,7 +144,7 @@ def test_worker_obeys_no_remote_command_when_it_is_more_than_a_ping(deploy: Depl
         eventually(lambda: services.celery.control.ping(timeout=1.0))
 
         services.celery.control.shutdown()
-        services.celery.control.cancel_consumer(INTAKE)
+        services.celery.control.cancel_consumer(QueueName.INTAKE)
 
         assert services.celery.send_task("inbox.submit", [SUBMISSION]).get(timeout=WAIT_SECONDS)["created"]
         assert services.celery.control.ping(timeout=10.0, limit=1)

@@ -1,0 +1,37 @@
+import pytest
+
+from triage.errors import ServiceUnavailableError
+from worker.broker.liveness import Heartbeat, Liveness
+from worker.broker.redis_client import connect_redis
+from worker.services import Services
+from worker.settings import RedisSettings, Settings
+
+
+def test_heartbeat_is_missing_when_it_was_never_recorded_or_is_old(services: Services, settings: Settings) -> None:
+    liveness = Liveness(services.redis, settings.redis.key_prefix, interval_seconds=0)
+
+    assert liveness.missing(Heartbeat.BEAT, 0) == "beat has published no sweep"
+    liveness.record(Heartbeat.BEAT)
+    assert liveness.missing(Heartbeat.BEAT, 60) is None
+    assert liveness.missing(Heartbeat.INTAKE, 0) is not None
+
+    services.redis.pexpire(f"{settings.redis.key_prefix}heartbeat:beat", 86_400_000 - 90_000)  # recorded 90 s ago
+    assert liveness.missing(Heartbeat.BEAT, 60) is not None
+    assert liveness.missing(Heartbeat.BEAT, 120) is None
+
+
+def test_heartbeat_is_not_missing_when_sweeps_are_rare(services: Services, settings: Settings) -> None:
+    liveness = Liveness(services.redis, settings.redis.key_prefix, interval_seconds=100)
+    liveness.record(Heartbeat.INTAKE)
+    services.redis.pexpire(f"{settings.redis.key_prefix}heartbeat:intake", 86_400_000 - 200_000)
+
+    assert liveness.missing(Heartbeat.INTAKE, 60) is None
+
+
+def test_unavailable_redis_is_reported(settings: Settings) -> None:
+    nowhere = RedisSettings.model_validate({"url": "redis://127.0.0.1:1/0", "socket_timeout_seconds": 1})
+    liveness = Liveness(connect_redis(settings.model_copy(update={"redis": nowhere})), "", interval_seconds=1)
+
+    liveness.record(Heartbeat.BEAT)  # raises nothing
+    with pytest.raises(ServiceUnavailableError):
+        liveness.missing(Heartbeat.BEAT, 60)

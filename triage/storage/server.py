@@ -1,0 +1,34 @@
+"""Facts about the Postgres server and the role of the connection, for checks of a deployment."""
+
+from datetime import datetime
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+
+def server_version(session: Session) -> int:
+    """The version as Postgres numbers it: 150004 is 15.4."""
+    return int(session.scalars(text("SHOW server_version_num")).one())
+
+
+def server_time(session: Session) -> datetime:
+    """The clock of the server, with a time zone."""
+    now: datetime = session.scalars(text("SELECT clock_timestamp()")).one()
+    return now
+
+
+def current_role(session: Session) -> tuple[str, bool]:
+    """Returns the role, and whether it can change append-only history: a superuser, or the owner of the tables."""
+    name, can_change_history = session.execute(
+        text(
+            "SELECT rolname, rolsuper OR EXISTS (SELECT FROM pg_tables WHERE tablename = 'decision' "
+            "AND pg_has_role(current_user, tableowner, 'MEMBER')) FROM pg_roles WHERE rolname = current_user"
+        )
+    ).one()
+    return str(name), bool(can_change_history)
+
+
+def restrict_to_reads(session: Session, *, statement_timeout_ms: int) -> None:
+    """Makes the transaction read-only and limits the time of each statement. Call it first in the transaction."""
+    session.execute(text("SET TRANSACTION READ ONLY"))
+    session.execute(text(f"SET LOCAL statement_timeout = {statement_timeout_ms:d}"))

@@ -1,0 +1,57 @@
+"""The base class of all tasks: it gives them the services of their process and handles unavailable services."""
+
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from celery import Celery, Task
+
+from triage.errors import ServiceUnavailableError
+from triage.storage.database import database_errors
+from worker.services import Services
+
+if TYPE_CHECKING:
+    from worker.scoring import Scoring
+
+log = structlog.get_logger(__name__)
+
+
+class WorkerServices(Services):
+    """The services of a worker process. Each is made on first use, which is after the fork."""
+
+    @cached_property
+    def scoring(self) -> "Scoring":
+        from worker.scoring import Scoring  # deferred: imports torch
+
+        scoring = Scoring(
+            self.settings,
+            self.sessions,
+            self.registry,
+            self.inbox,
+            self.source,
+            wake_another=self.wake_ups.inbox,
+        )
+        self._stack.callback(scoring.close)
+        return scoring
+
+
+@cache
+def services_of(app: Celery) -> WorkerServices:
+    """Returns the services that all tasks of an app share in this process. They are open until the process exits."""
+    return WorkerServices(app.settings, celery=app)
+
+
+class WorkerTask(Task):  # type: ignore[misc]  # Celery has no type hints
+    """A task with services. If a service is unavailable, logs a warning and ends: the next sweep tries again."""
+
+    @property
+    def services(self) -> WorkerServices:
+        return services_of(self.app)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            with database_errors():
+                return super().__call__(*args, **kwargs)
+        except ServiceUnavailableError as error:
+            log.warning("service.unavailable", task=self.name, error_type=type(error).__name__)
+            return None
