@@ -16,7 +16,7 @@ PYTEST      := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 export UV_COMPILE_BYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-rest test-all chaos check format lint types contracts bench fuzz lock audit sbom clean
+.PHONY: help setup demo test test-rest test-all chaos check format lint types schemas contracts bench fuzz lock audit sbom clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -69,6 +69,9 @@ lint: setup  ## formatting and ruff's rules
 
 types: setup  ## mypy, strict
 	@$(BIN)/mypy
+
+schemas: setup  ## write the JSON schemas of all documents into docs/schemas
+	@$(BIN)/python -m worker.documents.schemas docs/schemas
 
 contracts: setup  ## import contracts: worker runs triage, never the other way
 	@$(BIN)/lint-imports

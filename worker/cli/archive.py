@@ -9,7 +9,7 @@ import click
 from triage.errors import TriageError
 from worker.cli.commands import command
 from worker.cli.options import DAYS, by_option
-from worker.cli.output import json_option, print_json
+from worker.cli.output import json_option, print_document
 from worker.cli.owner import administration_sessions
 
 
@@ -45,7 +45,9 @@ def _count(before: datetime, *, as_json: bool) -> None:
     with administration_sessions() as sessions:
         threads = count_archivable(sessions, before=before)
     if as_json:
-        print_json({"before": before, "dry_run": True, "threads": threads})
+        from worker.documents.operations import ArchivePreviewDocument  # deferred: imports pydantic
+
+        print_document(ArchivePreviewDocument(before=before, dry_run=True, threads=threads))
     else:
         click.echo(f"would go: {threads} threads")
 
@@ -59,14 +61,17 @@ def _move(folder: Path, before: datetime, *, by: str, as_json: bool) -> None:
         with administration_sessions() as sessions:
             for batch in archive_threads(sessions, folder, before=before, actor=by):
                 gone.update(batch.counts)
-                files.append({"file": batch.file, "sha256": batch.sha256})
+                files.append((batch.file, batch.sha256))
                 if not as_json:
                     click.echo(f"{batch.sha256}  {batch.file}")
     except TriageError as error:
         done = f" ({len(files)} files are complete, and what is in them is gone)" if files else ""
         raise type(error)(f"{error}{done}") from error
     if as_json:
-        print_json({"before": before, "dry_run": False, **gone, "files": files})
+        from worker.documents.operations import ArchiveDocument, ArchiveFileDocument  # deferred: imports pydantic
+
+        written = [ArchiveFileDocument(file=str(file), sha256=sha256) for file, sha256 in files]
+        print_document(ArchiveDocument(before=before, dry_run=False, **gone, files=written))
     else:
         click.echo(
             f"gone: {gone['threads']} threads, with {gone['messages']} messages and {gone['verdicts']} verdicts, "

@@ -5,7 +5,7 @@ import click
 from triage.domain.audit import Anchor
 from triage.errors import TriageError
 from worker.cli.commands import group
-from worker.cli.output import json_option, print_json
+from worker.cli.output import json_option, print_document
 from worker.cli.tables import print_table
 from worker.services import open_services
 
@@ -26,17 +26,9 @@ def verify(anchor: str | None, *, as_json: bool) -> None:
         verification = verify_audit_trail(services.sessions, Anchor.parse(anchor) if anchor else None)
     flaws = verification.flaws
     if as_json:
-        print_json(
-            {
-                "ok": not flaws,
-                "events": verification.events,
-                "head": str(verification.head),
-                "flaws": [
-                    {"position": f.position, "kind": f.kind, "event_id": str(f.event_id) if f.event_id else None}
-                    for f in flaws
-                ],
-            }
-        )
+        from worker.documents.operations import VerificationDocument  # deferred: imports pydantic
+
+        print_document(VerificationDocument.of(verification))
     else:
         if flaws:
             print_table(("position", "flaw", "event"), ((f.position, f.kind, f.event_id) for f in flaws))

@@ -10,7 +10,7 @@ from triage.dataset.redcap import import_redcap as read_export
 from triage.errors import AttachmentError, TransientError
 from triage.imaging.limits import ImageLimits
 from worker.cli.commands import group
-from worker.cli.output import json_option, percent, print_json
+from worker.cli.output import json_option, percent, print_document
 from worker.cli.tables import print_table
 
 _output = click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True)
@@ -60,7 +60,9 @@ def describe(manifest: Path, good_votes: int, *, as_json: bool) -> None:
 
     document = describe_manifest(read_manifest(manifest), good_votes=good_votes)
     if as_json:
-        print_json(document)
+        from worker.documents.evaluation import DatasetDocument  # deferred: imports pydantic
+
+        print_document(DatasetDocument.model_validate(document))
     else:
         _print(document)
 

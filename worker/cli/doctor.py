@@ -3,7 +3,7 @@
 import sys
 
 from worker.cli.commands import command
-from worker.cli.output import json_option, print_json
+from worker.cli.output import json_option, print_document
 from worker.cli.tables import Column, Styled, print_table
 from worker.services import open_services
 
@@ -17,7 +17,9 @@ def doctor(*, as_json: bool) -> None:
     with open_services() as services:
         checks = examine(services)
     if as_json:
-        print_json([{"name": c.name, "ok": c.ok, "detail": c.detail, "remedy": c.remedy or None} for c in checks])
+        from worker.documents.operations import CheckDocument  # deferred: imports pydantic
+
+        print_document([CheckDocument.of(check) for check in checks])
     else:
         print_table(
             ("check", "", Column("detail", wrap=True), Column("what to do", wrap=True)),

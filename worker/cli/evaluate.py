@@ -12,7 +12,7 @@ from triage.errors import UsageError
 from triage.model.starter import model_folder
 from worker.cli.commands import command
 from worker.cli.options import SHARE
-from worker.cli.output import json_option, percent, print_json, write_text
+from worker.cli.output import json_option, percent, print_document, write_text
 from worker.cli.tables import Column, print_table
 from worker.services import open_services
 
@@ -114,7 +114,9 @@ def evaluate(
     if html is not None:
         write_text(html, _page(document, rows, data, card, mistakes))
     if as_json:
-        print_json(document)
+        from worker.documents.evaluation import EvaluationDocument  # deferred: imports pydantic
+
+        print_document(EvaluationDocument.model_validate(document))
     else:
         _print(document)
 

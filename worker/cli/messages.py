@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from triage.domain.ids import MessageId, new_id
-from triage.domain.messages import Acceptance, IncomingAttachment, IncomingMessage
+from triage.domain.messages import IncomingAttachment, IncomingMessage
 from triage.domain.states import Outcome
 from triage.errors import TriageError, UsageError
 from worker.cli.commands import command
 from worker.cli.options import FiniteRange, by_option
-from worker.cli.output import findings_text, json_option, local_time, outcome_text, print_json
+from worker.cli.output import findings_text, json_option, local_time, outcome_text, print_document
 from worker.cli.progress import ProgressLine
 from worker.cli.tables import Column, print_table
 from worker.services import Services, open_services
@@ -43,27 +43,12 @@ def enqueue(paths: tuple[str, ...], message_id: str | None, *, as_json: bool, gr
     with open_services() as services:
         [acceptance] = services.intake.enqueue([message])
     if as_json:
-        print_json(acceptance_json(acceptance))
+        from worker.documents.messages import AcceptanceDocument  # deferred: imports pydantic
+
+        print_document(AcceptanceDocument.of(acceptance))
         return
     state = "accepted" if acceptance.created else "known already, nothing changed"
     click.echo(f"message {acceptance.external_id}: {len(acceptance.attachments)} photos, {state}")
-
-
-def acceptance_json(acceptance: Acceptance) -> dict[str, object]:
-    return {
-        "message_id": acceptance.external_id,
-        "id": str(acceptance.id),
-        "attachments": [
-            {
-                "attachment_id": attachment.external_id,
-                "id": str(attachment.id),
-                "status": attachment.status.value,
-                "error_code": attachment.error_code.value if attachment.error_code else None,
-            }
-            for attachment in acceptance.attachments
-        ],
-        "created": acceptance.created,
-    }
 
 
 def _attachment(path: str, group: str | None) -> IncomingAttachment:
@@ -120,7 +105,9 @@ def explain(message_id: str, source: str | None, by: str, *, as_json: bool) -> N
     with open_services() as services:
         story = explain_message(services.sessions, message_id, source, by=by)
     if as_json:
-        print_json(story)
+        from worker.documents.messages import MessageHistoryDocument  # deferred: imports pydantic
+
+        print_document(MessageHistoryDocument.model_validate(story))
         return
     forgotten = f", forgotten {local_time(story['forgotten_at'])}" if story["forgotten_at"] else ""
     received = local_time(story["received_at"], "seconds")
@@ -188,13 +175,8 @@ def override(message_id: str, source: str | None, decision: str, by: str, reason
             policy=services.settings.retake_policy,
         )
     if as_json:
-        print_json(
-            {
-                "message_id": made.message_id,
-                "outcome": made.outcome.value,
-                "decided_by": "person",
-                "actor": made.actor,
-            }
-        )
+        from worker.documents.messages import OverrideDocument  # deferred: imports pydantic
+
+        print_document(OverrideDocument.of(made))
     else:
         click.echo(f"message {made.message_id}: {made.outcome.value}, decided by {made.actor}")

@@ -9,7 +9,7 @@ from triage.errors import UsageError
 from triage.model.starter import model_folder
 from worker.cli.commands import group
 from worker.cli.options import SHARE, by_option
-from worker.cli.output import json_option, local_time, print_json
+from worker.cli.output import json_option, local_time, print_document, print_json
 from worker.cli.tables import Column, print_table
 from worker.services import open_services
 
@@ -33,7 +33,9 @@ def list_(*, as_json: bool) -> None:
     with open_services() as services, services.sessions() as session:
         found = rows.list_models(session)
     if as_json:
-        print_json([_document(model) for model in found])
+        from worker.documents.models import ModelDocument  # deferred: imports pydantic
+
+        print_document([ModelDocument.of(model) for model in found])
         return
     print_table(
         ("model", "stage", "threshold", Column("sha256", 1), Column("created", 2)),
@@ -134,7 +136,9 @@ def thresholds(name: str, predictions: Path, column: str, target_ppv: float | No
             )
         model = services.registry.set_photo_count_thresholds(name, fitted, actor=by)
     if as_json:
-        print_json(_document(model) | {"thresholds_by_photo_count": fitted})
+        from worker.documents.models import ModelThresholdsDocument  # deferred: imports pydantic
+
+        print_document(ModelThresholdsDocument.of(model))
     else:
         click.echo("\n".join(f"{count} photos: {threshold:.4f}" for count, threshold in fitted.items()))
 
@@ -152,18 +156,8 @@ def card(name: str) -> None:
 
 def _show(model: "RegisteredModel", *, as_json: bool) -> None:
     if as_json:
-        print_json(_document(model))
+        from worker.documents.models import ModelDocument  # deferred: imports pydantic
+
+        print_document(ModelDocument.of(model))
     else:
         click.echo(f"model {model.card.label} ({model.card.weights_sha256[:12]}): {model.stage.value}")
-
-
-def _document(model: "RegisteredModel") -> dict[str, object]:
-    return {
-        "id": str(model.id),
-        "name": model.card.name,
-        "model": model.card.label,
-        "stage": model.stage.value,
-        "weights_sha256": model.card.weights_sha256,
-        "threshold": model.card.threshold,
-        "trained": model.card.trained,
-    }

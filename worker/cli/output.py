@@ -4,14 +4,16 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from triage.domain.messages import RetakeRequest
 from triage.domain.states import Outcome
 from triage.errors import UsageError
 from worker.cli.tables import Styled
+
+if TYPE_CHECKING:
+    from worker.documents.document import Document
 
 _OUTCOME_COLOURS: Final = {
     Outcome.PASS: "green",
@@ -24,7 +26,18 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 
 def print_json(document: object) -> None:
-    click.echo(json.dumps(document, default=_plain, indent=2, ensure_ascii=False))
+    """Prints JSON types as one JSON document."""
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def print_document(document: "Document | Sequence[Document] | Mapping[str, Document]") -> None:
+    """Prints a document, or several in a list or by name, as one JSON document."""
+    if isinstance(document, Sequence):
+        print_json([each.json_types() for each in document])
+    elif isinstance(document, Mapping):
+        print_json({name: each.json_types() for name, each in document.items()})
+    else:
+        print_json(document.json_types())
 
 
 def write_text(path: Path, text: str) -> None:
@@ -67,27 +80,3 @@ def local_time(value: datetime | str, timespec: str = "minutes") -> str:
     """
     local = (datetime.fromisoformat(value) if isinstance(value, str) else value).astimezone()
     return f"{local.replace(tzinfo=None).isoformat(' ', timespec)} {local:%Z}"
-
-
-def request_json(request: RetakeRequest, *, with_token: bool) -> dict[str, Any]:
-    """A retake request as JSON types; the lease token only for the sender that claimed the request."""
-    document: dict[str, Any] = {
-        "id": str(request.id),
-        "message_id": request.message,
-        "source": request.source,
-        "thread": request.thread,
-        "locale": request.locale,
-        "status": request.status.value,
-        "created_at": request.created_at.isoformat(),
-        "model": request.model,
-    }
-    if with_token:
-        document["token"] = str(request.token)
-        document["lease_until"] = request.lease_until.isoformat() if request.lease_until else None
-    return document
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return str(value)

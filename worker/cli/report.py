@@ -156,7 +156,9 @@ def to_csv(summary: dict[str, Any]) -> str:
 
 
 def _json(summary: dict[str, Any]) -> str:
-    return json.dumps(summary, indent=2) + "\n"
+    from worker.documents.reports import ReportDocument  # deferred: imports pydantic
+
+    return json.dumps(ReportDocument.model_validate(summary).json_types(), indent=2) + "\n"
 
 
 def _html(summary: dict[str, Any]) -> str:

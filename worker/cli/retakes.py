@@ -10,7 +10,7 @@ from triage.domain.messages import RetakeRequest
 from triage.domain.states import RetakeStatus
 from worker.cli.commands import group
 from worker.cli.options import ROWS, SECONDS, by_option
-from worker.cli.output import json_option, local_time, print_json, request_json
+from worker.cli.output import json_option, local_time, print_document
 from worker.cli.tables import Column, print_table
 from worker.services import open_services
 
@@ -31,7 +31,9 @@ def list_(status: str | None, limit: int, *, as_json: bool) -> None:
     with open_services() as services:
         found = requests.list_requests(services.sessions, status=RetakeStatus(status) if status else None, limit=limit)
     if as_json:
-        print_json([request_json(request, with_token=False) for request in found])
+        from worker.documents.retakes import RetakeRequestDocument  # deferred: imports pydantic
+
+        print_document([RetakeRequestDocument.of(request) for request in found])
         return
     print_table(
         ("request", "message", "status", Column("flagged", 1), Column("source", 2), Column("model", 3)),
@@ -51,7 +53,9 @@ def claim(limit: int, lease_seconds: float, by: str, *, as_json: bool) -> None:
     with open_services() as services:
         claimed = requests.claim(services.sessions, limit=limit, lease=timedelta(seconds=lease_seconds), by=by)
     if as_json:
-        print_json([request_json(request, with_token=True) for request in claimed])
+        from worker.documents.retakes import ClaimedRequestDocument  # deferred: imports pydantic
+
+        print_document([ClaimedRequestDocument.of(request) for request in claimed])
         return
     print_table(("request", "message", "token"), ((r.id, r.message, r.token) for r in claimed))
 
@@ -84,6 +88,8 @@ def withdraw(request_id: UUID, by: str, *, as_json: bool) -> None:
 
 def _show(request: RetakeRequest, *, as_json: bool) -> None:
     if as_json:
-        print_json(request_json(request, with_token=False))
+        from worker.documents.retakes import RetakeRequestDocument  # deferred: imports pydantic
+
+        print_document(RetakeRequestDocument.of(request))
     else:
         click.echo(f"retake request {request.id}: {request.status.value}")

@@ -7,7 +7,7 @@ import click
 
 from worker.cli.commands import command
 from worker.cli.options import DAYS, by_option
-from worker.cli.output import json_option, print_json
+from worker.cli.output import json_option, print_document
 from worker.cli.owner import administration_sessions
 from worker.services import open_services
 
@@ -28,7 +28,6 @@ def purge(days: float | None, by: str, *, dry_run: bool, as_json: bool) -> None:
     with open_services() as services:
         keep = timedelta(days=days) if days else services.settings.keep_photos
         retention = Retention(services.sessions, services.blobs, keep=keep)
-        document: dict[str, object] = {"days": keep / timedelta(days=1) if keep else None, "dry_run": dry_run}
         if dry_run:
             photos, size = retention.count_due()
             strays = 0
@@ -36,7 +35,10 @@ def purge(days: float | None, by: str, *, dry_run: bool, as_json: bool) -> None:
             purged = retention.purge(actor=by)
             photos, size, strays = purged.photos, purged.bytes, purged.strays
     if as_json:
-        print_json(document | {"photos": photos, "bytes": size, "strays": strays})
+        from worker.documents.operations import PurgeDocument  # deferred: imports pydantic
+
+        days_kept = keep / timedelta(days=1) if keep else None
+        print_document(PurgeDocument(days=days_kept, dry_run=dry_run, photos=photos, bytes=size, strays=strays))
         return
     verb = "would go" if dry_run else "gone"
     click.echo(f"{verb}: {photos} photos, {size / 2**20:.1f} MiB; files without a row: {strays}")
@@ -71,15 +73,9 @@ def _forget(message_id: str, source: str | None, *, by: str, reason: str, as_jso
             services.sessions, services.retention, message_id, source, by=by, reason=reason, policy=policy
         )
     if as_json:
-        print_json(
-            {
-                "id": str(forgotten.message_id),
-                "photos": forgotten.photos,
-                "photos_removed": forgotten.photos_removed,
-                "photos_shared": forgotten.photos_shared,
-                "requests_withdrawn": forgotten.requests_withdrawn,
-            }
-        )
+        from worker.documents.operations import ForgottenDocument  # deferred: imports pydantic
+
+        print_document(ForgottenDocument.of(forgotten))
         return
     click.echo(
         f"message {forgotten.message_id}: forgotten, with {forgotten.photos} photos; the bytes of "
@@ -93,7 +89,9 @@ def _forget_archived(message_id: str, source: str | None, folder: Path, *, by: s
     with administration_sessions() as sessions:
         written = forget_archived(sessions, folder, message_id, source, by=by, reason=reason)
     if as_json:
-        print_json([{"file": each.file, "sha256": each.sha256, "messages": each.messages} for each in written])
+        from worker.documents.operations import RewrittenFileDocument  # deferred: imports pydantic
+
+        print_document([RewrittenFileDocument.of(each) for each in written])
         return
     for each in written:
         click.echo(f"{each.sha256}  {each.file}")

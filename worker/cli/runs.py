@@ -15,7 +15,7 @@ from triage.errors import TriageError
 from triage.training.config import TrainingConfig
 from worker.cli.commands import command
 from worker.cli.options import POSITIVE, ROWS, SHARE, by_option
-from worker.cli.output import json_option, local_time, print_json
+from worker.cli.output import json_option, local_time, print_document
 from worker.cli.progress import ProgressLine
 from worker.cli.tables import Column, print_table
 from worker.services import Services, open_services
@@ -120,7 +120,9 @@ def runs(
             return
         found = list_runs(services.sessions, kind=RunKind(kind) if kind else None, limit=limit)
         if as_json:
-            print_json([run_json(run) for run in found])
+            from worker.documents.operations import RunDocument  # deferred: imports pydantic
+
+            print_document([RunDocument.of(run) for run in found])
             return
         print_table(
             ("run", "kind", "status", Column("created", 1), Column("progress", 2, wrap=True)),
@@ -133,7 +135,9 @@ def _show_flips(services: Services, run_id: UUID, *, as_json: bool) -> None:
 
     flips = flips_of(services.sessions, RunId(run_id))
     if as_json:
-        print_json(flips)
+        from worker.documents.reports import FlipsDocument  # deferred: imports pydantic
+
+        print_document([FlipsDocument.model_validate(flip) for flip in flips])
         return
     print_table(
         ("received", "source", "photos", "good to bad", "bad to good"),
@@ -141,26 +145,13 @@ def _show_flips(services: Services, run_id: UUID, *, as_json: bool) -> None:
     )
 
 
-def run_json(run: Run) -> dict[str, Any]:
-    return {
-        "id": str(run.id),
-        "kind": run.kind.value,
-        "status": run.status.value,
-        "parameters": run.parameters,
-        "progress": run.progress,
-        "error": run.error,
-        "created_at": run.created_at,
-        "started_at": run.started_at,
-        "heartbeat_at": run.heartbeat_at,
-        "finished_at": run.finished_at,
-    }
-
-
 def _show(services: Services, run: Run, *, wait: bool, as_json: bool) -> None:
     if wait:
         run = _follow(services, run)
     if as_json:
-        print_json(run_json(run))
+        from worker.documents.operations import RunDocument  # deferred: imports pydantic
+
+        print_document(RunDocument.of(run))
     else:
         click.echo(f"{run.kind.value} run {run.id}: {run.status.value} {_describe(run)}".rstrip())
     if run.status is RunStatus.FAILED:

@@ -10,7 +10,7 @@ from triage.errors import AttachmentError, ErrorCode, TransientError
 from triage.model.starter import STARTER, model_folder
 from triage.replies.tips import finding_json
 from worker.cli.commands import command
-from worker.cli.output import findings_text, json_option, print_json
+from worker.cli.output import findings_text, json_option, print_document
 from worker.cli.tables import Column, print_table
 
 if TYPE_CHECKING:
@@ -27,7 +27,9 @@ def score(paths: tuple[str, ...], model: str, *, as_json: bool) -> None:
 
     rows = score_files(load_settings(), files_of(paths), model_folder(model))
     if as_json:
-        print_json(rows)
+        from worker.documents.photos import PhotoScoreDocument  # deferred: imports pydantic
+
+        print_document([PhotoScoreDocument.model_validate(row) for row in rows])
         return
     print_table(
         (

@@ -13,7 +13,7 @@ from triage.domain.states import Part
 from triage.errors import TriageError, UsageError
 from worker.cli.commands import command
 from worker.cli.options import SECONDS
-from worker.cli.output import json_option, print_json
+from worker.cli.output import json_option, print_document
 from worker.cli.tables import print_table
 from worker.commands import beat_command, celery_command
 from worker.queues import WORKERS
@@ -65,7 +65,9 @@ def status(*, as_json: bool) -> None:
 
     running = EmbeddedStack(_embedded_settings().embedded).running()
     if as_json:
-        print_json({name: {"running": pid is not None, "pid": pid} for name, pid in running.items()})
+        from worker.documents.operations import PartDocument  # deferred: imports pydantic
+
+        print_document({name: PartDocument(running=pid is not None, pid=pid) for name, pid in running.items()})
     else:
         print_table(("part", "state"), ((name, f"up, pid {pid}" if pid else "down") for name, pid in running.items()))
 

@@ -4,11 +4,11 @@ import structlog
 from celery import shared_task
 
 from triage.domain.states import RunKind
-from triage.errors import ModelError, ServiceUnavailableError, TriageError
+from triage.errors import ModelError, TriageError
 from triage.storage import runs
 from triage.storage.database import database_errors
 from worker.broker.liveness import Heartbeat
-from worker.documents import parse_submission
+from worker.documents.submission import ReceiptDocument, RejectionDocument, parse_submission
 from worker.metrics import LEASES_EXPIRED
 from worker.queues import TaskName
 from worker.tasks.base import WorkerTask
@@ -21,7 +21,7 @@ def submit(self: WorkerTask, message: dict[str, object]) -> dict[str, object]:
     """Accepts a message with photos at allowed URIs. Redis holds ids and URIs, never photos.
 
     Args:
-        message: a document as described by `worker.documents.Submission`.
+        message: a document as described by `worker.documents.submission.Submission`.
 
     Returns:
         `{message_id, attachments, created}`, or `{error: {code, message}}`. A sender that receives neither resubmits
@@ -33,14 +33,9 @@ def submit(self: WorkerTask, message: dict[str, object]) -> dict[str, object]:
             [acceptance] = self.services.intake.enqueue([submission.to_message()])
     except TriageError as error:
         log.warning("submission.refused", error_type=type(error).__name__)
-        code = "unavailable" if isinstance(error, ServiceUnavailableError) else "invalid"
-        return {"error": {"code": code, "message": str(error)}}
+        return RejectionDocument.of(error).json_types()
     log.info("message.accepted", message_id=str(acceptance.id), photos=len(acceptance.attachments))
-    return {
-        "message_id": acceptance.external_id,
-        "attachments": [{"id": str(a.id), "attachment_id": a.external_id} for a in acceptance.attachments],
-        "created": acceptance.created,
-    }
+    return ReceiptDocument.of(acceptance).json_types()
 
 
 @shared_task(name=TaskName.DRAIN, base=WorkerTask, bind=True)

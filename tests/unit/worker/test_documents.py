@@ -1,15 +1,28 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from triage.dataset.manifest import read_manifest
 from triage.errors import UsageError
-from worker.documents import parse_submission
+from triage.evaluation.description import describe
+from triage.evaluation.evaluate import comparison_json, evaluate
+from triage.evaluation.predictions import Predictions
+from worker.documents.evaluation import DatasetDocument, EvaluationDocument
+from worker.documents.reports import ReportGroupDocument
+from worker.documents.schemas import DOCUMENTS, schema_text
+from worker.documents.submission import parse_submission
 
+SCHEMAS = Path("docs/schemas")
 PATIENT = "Erika-Mustermann"
 MESSAGE: dict[str, Any] = {"source": "ehr", "message_id": "m-1", "attachments": [{"uri": "file:///in/1.jpg"}]}
 
 
-def test_message_is_read_with_its_defaults() -> None:
+def test_submission_without_optional_fields_has_their_defaults() -> None:
     message = parse_submission(MESSAGE).to_message()
 
     assert (message.source, message.external_id, message.thread, message.role, message.locale) == (
@@ -23,7 +36,7 @@ def test_message_is_read_with_its_defaults() -> None:
     assert [attachment.uri for attachment in message.attachments] == ["file:///in/1.jpg"]
 
 
-def test_every_field_is_taken_over() -> None:
+def test_submission_keeps_every_field() -> None:
     attachment = {"uri": "s3://in/1.jpg", "id": "a-1", "group": "arm"}
     fields = {"thread": "t-1", "role": "proxy", "locale": "de", "opted_out": True, "attachments": [attachment]}
 
@@ -46,9 +59,61 @@ def test_every_field_is_taken_over() -> None:
         (None, "message"),
     ],
 )
-def test_malformed_message_is_refused_by_field_and_without_its_values(document: object, field: str) -> None:
+def test_malformed_submission_is_rejected_by_field_without_its_values(document: object, field: str) -> None:
     with pytest.raises(UsageError) as raised:
         parse_submission(document)
 
     assert field in str(raised.value)
     assert PATIENT not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_schema_of_a_document_equals_the_committed_file(name: str) -> None:
+    """After an intended change of a document, run `make schemas`."""
+    assert schema_text(DOCUMENTS[name]) == (SCHEMAS / f"{name}.json").read_text(encoding="utf-8")
+
+
+def test_every_committed_schema_belongs_to_a_document_and_is_listed() -> None:
+    readme = (SCHEMAS / "README.md").read_text(encoding="utf-8")
+
+    assert {path.stem for path in SCHEMAS.glob("*.json")} == set(DOCUMENTS)
+    assert [name for name in DOCUMENTS if f"[{name}]({name}.json)" not in readme] == []
+
+
+def test_documents_import_nothing_heavy() -> None:
+    heavy = ["torch", "torchvision", "scipy", "numpy", "celery", "redis", "rich", "sqlalchemy", "matplotlib"]
+    code = f"import sys, worker.documents.schemas; print([name for name in {heavy} if name in sys.modules])"
+
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # our own code
+
+    assert result.stdout.strip() == "[]"
+
+
+def test_evaluation_keeps_its_values_and_order() -> None:
+    scores, votes = np.array([0.1, 0.3, 0.5, 0.9, 0.7, 0.2]), np.array([0, 1, 2, 3, 4, 2])
+    rows = Predictions(scores, votes, columns={"site": ["a", "b", "a", "b", "a", "b"]})
+    document = evaluate(rows, by=["site"])
+    compared = document | {"comparison": comparison_json(rows, rows)}
+
+    for each in (document, compared, evaluate(Predictions(scores[3:4], votes[3:4]), threshold=0.5)):
+        assert json.dumps(EvaluationDocument.model_validate(each).json_types()) == json.dumps(each)
+
+
+@pytest.mark.parametrize("columns", ["votes", "reviewer_a,reviewer_b,reviewer_c"])
+def test_description_of_a_data_set_keeps_its_values_and_order(tmp_path: Path, columns: str) -> None:
+    votes = "2" if columns == "votes" else "1,0,"
+    lines = []
+    for number in range(4):
+        (tmp_path / f"{number}.jpg").write_bytes(b"")
+        lines.append(f"{number}.jpg,{votes}")
+    (tmp_path / "manifest.csv").write_text("\n".join([f"path,{columns}", *lines]), encoding="utf-8")
+    document = describe(read_manifest(tmp_path / "manifest.csv"))
+
+    assert json.dumps(DatasetDocument.model_validate(document).json_types()) == json.dumps(document)
+
+
+def test_report_group_has_its_dimensions_first() -> None:
+    counts = {"total": 1, "pass": 1, "retake": 0, "uncertain": 0, "not_assessable": 0, "pending": 0, "retake_rate": 0.0}
+    group = {"source": "ehr", "day": "2026-01-01", "model": None} | counts
+
+    assert json.dumps(ReportGroupDocument.model_validate(group).json_types()) == json.dumps(group)

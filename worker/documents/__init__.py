@@ -1,0 +1,1 @@
+"""The JSON documents that commands print and that tasks take and return: one model each, importing nothing heavy."""

@@ -1,0 +1,164 @@
+"""Evaluations of models and descriptions of data sets. Values that are undefined for the photos at hand are null."""
+
+from worker.documents.document import Document
+
+Interval = tuple[float, float] | None
+"""The ends of a 95 % confidence interval."""
+
+
+class AucIntervalsDocument(Document):
+    delong: Interval
+    hanley_mcneil: Interval
+    bootstrap: Interval
+
+
+class GroupAucIntervalsDocument(Document):
+    delong: Interval
+
+
+class RateIntervalsDocument(Document):
+    sensitivity: Interval
+    specificity: Interval
+    ppv: Interval
+    npv: Interval
+    needless_retake_share: Interval
+
+
+class CalibrationBinDocument(Document):
+    n: int
+    predicted: float
+    observed: float
+    interval: Interval
+
+
+class CalibrationDocument(Document):
+    slope: float | None
+    intercept: float | None
+    bins: list[CalibrationBinDocument]
+
+
+class PredictiveValuesDocument(Document):
+    ppv: float | None
+    npv: float | None
+
+
+class MeanDocument(Document):
+    mean: float
+    sd: float
+
+
+class ResampledDocument(Document):
+    auc: MeanDocument | None
+    ppv: MeanDocument | None
+    sensitivity: MeanDocument | None
+    npv: MeanDocument | None
+    specificity: MeanDocument | None
+
+
+class PrevalenceDocument(Document):
+    """The rates at another share of good photos, by Bayes' rule and by resampling."""
+
+    good_share: float
+    bayes: PredictiveValuesDocument
+    resampled: ResampledDocument
+
+
+class CorrelationDocument(Document):
+    srcc: float
+    plcc: float
+
+
+class EvaluationGroupDocument(Document):
+    n: int
+    n_good: int
+    auc: float | None
+    auc_ci: GroupAucIntervalsDocument
+    tp: int
+    fn: int
+    tn: int
+    fp: int
+    sensitivity: float | None
+    specificity: float | None
+    ppv: float | None
+    npv: float | None
+    needless_retake_share: float | None
+    intervals: RateIntervalsDocument
+
+
+class ComparisonDocument(Document):
+    """DeLong's paired test of two models on the same photos."""
+
+    auc: float
+    other_auc: float
+    difference: float
+    interval: Interval
+    p_value: float
+
+
+class EvaluationDocument(Document):
+    """The evaluation of a model. `groups` holds, by column and value, the evaluation of part of the photos."""
+
+    n: int
+    n_good: int
+    n_bad: int
+    good_votes: int
+    threshold: float
+    threshold_chosen_by: str
+    auc: float | None
+    auc_ci: AucIntervalsDocument
+    tp: int
+    fn: int
+    tn: int
+    fp: int
+    sensitivity: float | None
+    specificity: float | None
+    ppv: float | None
+    npv: float | None
+    needless_retake_share: float | None
+    intervals: RateIntervalsDocument
+    calibration: CalibrationDocument
+    prevalence_adjusted: PrevalenceDocument | None
+    correlation: CorrelationDocument | None
+    groups: dict[str, dict[str, EvaluationGroupDocument]]
+    comparison: ComparisonDocument | None = None
+
+
+class SplitDocument(Document):
+    """The photos of one split. `votes[k]` counts the photos with k votes."""
+
+    n: int
+    votes: list[int]
+    n_good: int
+    fitzpatrick: dict[str, int]
+    sources: dict[str, int]
+
+
+class ReviewerDocument(Document):
+    reviewer: str
+    n: int
+    good: int
+    good_share: float | None
+    with_majority: float | None
+
+
+class KappaDocument(Document):
+    reviewers: tuple[str, str]
+    kappa: float | None
+
+
+class AgreementDocument(Document):
+    krippendorff_alpha: float | None
+    unanimous_share: float | None
+    kappa: list[KappaDocument]
+
+
+class DatasetDocument(Document):
+    """The description of a data set. `reviewers` and `agreement` are null if only the number of votes is known."""
+
+    n: int
+    n_reviewers: int
+    good_votes: int
+    n_good: int
+    by_split: dict[str, SplitDocument]
+    reviewers: list[ReviewerDocument] | None
+    agreement: AgreementDocument | None

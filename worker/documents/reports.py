@@ -1,0 +1,104 @@
+"""Reports over many messages."""
+
+from datetime import date
+from typing import Any
+
+from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+
+from worker.documents.document import Document, UtcTime
+
+
+class MessageCountsDocument(Document):
+    """Messages by outcome. The retake rate is retakes divided by decided messages."""
+
+    total: int
+    pass_: int = Field(alias="pass")
+    retake: int
+    uncertain: int
+    not_assessable: int
+    pending: int
+    retake_rate: float | None
+
+
+class ReportGroupDocument(MessageCountsDocument):
+    """Messages of one group. The dimensions of the report precede the counts as further keys."""
+
+    model_config = ConfigDict(extra="allow")
+
+    __pydantic_extra__: dict[str, str | None]
+
+    @model_serializer(mode="wrap")
+    def _dimensions_first(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {**self.__pydantic_extra__, **serialize(self)}
+
+
+class PhotoCountsDocument(Document):
+    total: int
+    pending: int
+    in_progress: int
+    scored: int
+    not_assessable: int
+
+
+class RetentionCountsDocument(Document):
+    photos_purged: int
+    messages_forgotten: int
+
+
+class RequestCountsDocument(Document):
+    flagged: int
+    claimed: int
+    sent: int
+    withdrawn: int
+
+
+class ScoresDocument(Document):
+    """The scores of one model: their number, mean and histogram of ten equal bins from 0 to 1."""
+
+    model: str
+    weights_sha256: str
+    threshold: float
+    n: int
+    acceptable: int
+    mean: float
+    histogram: list[int]
+
+
+class ShadowDocument(Document):
+    """How often a shadow model disagrees with the verdicts that decided."""
+
+    model: str
+    weights_sha256: str
+    n: int
+    good_to_bad: int
+    bad_to_good: int
+    disagreement: float
+    mean_score_difference: float
+
+
+class ReportDocument(Document):
+    """The messages of a period."""
+
+    since: UtcTime | None
+    until: UtcTime | None
+    messages: MessageCountsDocument
+    photos: PhotoCountsDocument
+    errors: dict[str, int]
+    retention: RetentionCountsDocument
+    retake_requests: RequestCountsDocument
+    overrides: int
+    scores: list[ScoresDocument]
+    shadows: list[ShadowDocument]
+    oldest_pending_seconds: float | None
+    by: list[str]
+    groups: list[ReportGroupDocument]
+
+
+class FlipsDocument(Document):
+    """Photos of one day and source whose verdict differs between a rescoring run and the inbox."""
+
+    day: date
+    source: str
+    photos: int
+    good_to_bad: int
+    bad_to_good: int

@@ -1,0 +1,76 @@
+"""The JSON schemas of all documents, committed in `docs/schemas`. `make schemas` writes them again."""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from pydantic import BaseModel
+
+from triage.domain.card import Card
+from worker.documents.evaluation import DatasetDocument, EvaluationDocument
+from worker.documents.messages import AcceptanceDocument, MessageHistoryDocument, OverrideDocument
+from worker.documents.models import ModelDocument, ModelThresholdsDocument
+from worker.documents.operations import (
+    ArchiveDocument,
+    ArchivePreviewDocument,
+    CheckDocument,
+    ForgottenDocument,
+    PartDocument,
+    PurgeDocument,
+    RewrittenFileDocument,
+    RunDocument,
+    VerificationDocument,
+)
+from worker.documents.photos import PhotoScoreDocument
+from worker.documents.reports import FlipsDocument, ReportDocument
+from worker.documents.retakes import ClaimedRequestDocument, RetakeRequestDocument
+from worker.documents.submission import ReceiptDocument, RejectionDocument, Submission
+
+DOCUMENTS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
+    {
+        "acceptance": AcceptanceDocument,
+        "archive": ArchiveDocument,
+        "archive-preview": ArchivePreviewDocument,
+        "card": Card,
+        "check": CheckDocument,
+        "claimed-request": ClaimedRequestDocument,
+        "dataset": DatasetDocument,
+        "evaluation": EvaluationDocument,
+        "flips": FlipsDocument,
+        "forgotten": ForgottenDocument,
+        "message-history": MessageHistoryDocument,
+        "model": ModelDocument,
+        "model-thresholds": ModelThresholdsDocument,
+        "override": OverrideDocument,
+        "part": PartDocument,
+        "photo-score": PhotoScoreDocument,
+        "purge": PurgeDocument,
+        "receipt": ReceiptDocument,
+        "rejection": RejectionDocument,
+        "report": ReportDocument,
+        "retake-request": RetakeRequestDocument,
+        "rewritten-file": RewrittenFileDocument,
+        "run": RunDocument,
+        "submission": Submission,
+        "verification": VerificationDocument,
+    }
+)
+
+
+def schema_text(document: type[BaseModel]) -> str:
+    """Returns the JSON schema of a document as the text of its file."""
+    return json.dumps(document.model_json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def main() -> None:
+    """Writes all schemas into the folder given as the only argument."""
+    folder = Path(sys.argv[1])
+    for name, document in DOCUMENTS.items():
+        (folder / f"{name}.json").write_text(schema_text(document), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
