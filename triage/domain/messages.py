@@ -11,11 +11,14 @@ from triage.errors import ErrorCode
 
 @dataclass(frozen=True, slots=True)
 class IncomingAttachment:
-    """One photo as its sender hands it over: its bytes, or a URI to fetch them from. Exactly one of the two.
+    """A photo as submitted by its sender.
 
-    `external_id` is the sender's id of the attachment; without one, the SHA-256 of the bytes (or of the URI) serves.
-    `group` joins photos of one skin site: one that passes is enough for its group. `declared_type` is the media type
-    that the sender claims; it is noted and never trusted.
+    Attributes:
+        data: the bytes; either these or `uri` must be given.
+        uri: where the bytes are fetched from.
+        external_id: the sender's id of the attachment; by default a prefix of the SHA-256 of the bytes or the URI.
+        group: photos of one skin site share a group; one acceptable photo is enough for a group.
+        declared_type: the media type that the sender claims; stored and never trusted.
     """
 
     data: bytes | None = field(default=None, repr=False)
@@ -27,7 +30,7 @@ class IncomingAttachment:
 
 @dataclass(frozen=True, slots=True)
 class IncomingMessage:
-    """A message as its sender hands it over. All ids are opaque: no name, date of birth or record number."""
+    """A message as submitted by its sender. All ids are opaque: no name, date of birth or record number."""
 
     source: str
     external_id: str
@@ -48,7 +51,7 @@ class AcceptedAttachment:
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
-    """What intake made of a message. `created` is false where the same ids were here before and nothing changed."""
+    """The result of intake. `created` is false if the same ids were submitted before, which has no effect."""
 
     id: MessageId
     source: str
@@ -59,7 +62,7 @@ class Acceptance:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedAttachment:
-    """An attachment that this worker holds until its lease runs out."""
+    """An attachment that a worker holds until its lease expires."""
 
     id: AttachmentId
     sha256: str | None
@@ -77,7 +80,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What one record transaction wrote. `stale` counts results refused because their lease had been lost."""
+    """Counts of what was recorded. `stale` counts results refused because their lease was lost."""
 
     scored: int = 0
     not_assessable: int = 0
@@ -93,7 +96,7 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class RetakeRequest:
-    """A flagged request for new photos, as the message system collects it."""
+    """A retake request, as the message system collects it."""
 
     id: RetakeRequestId
     message_id: MessageId
@@ -110,14 +113,14 @@ class RetakeRequest:
 
 @dataclass(frozen=True, slots=True)
 class AssessedPhoto:
-    """One photo of a message.
+    """A photo of a message, as far as a decision depends on it.
 
     Attributes:
-        group: photos of one skin site share a group; None is the message as a whole.
-        score: P(votes >= good_votes), or None where the photo is not assessable.
+        group: photos of one skin site share a group; None stands for the whole message.
+        score: P(votes >= good_votes); None if not assessable.
         threshold: the model's threshold for a single photo.
-        thresholds_by_photo_count: its thresholds for groups of n photos, where the card has them.
-        sha256: of the photo's bytes, where they could be read.
+        thresholds_by_photo_count: the model's thresholds for groups of n photos, if its card has any.
+        sha256: hash of the bytes, if they were readable.
     """
 
     group: str | None
@@ -129,12 +132,12 @@ class AssessedPhoto:
 
 @dataclass(frozen=True, slots=True)
 class ThreadHistory:
-    """The retake requests that a thread has had, withdrawn ones left out.
+    """The retake requests of a thread, without withdrawn ones.
 
     Attributes:
-        requests: how many.
+        requests: their number.
         last_request_at: when the latest was flagged.
-        photos: SHA-256 of every photo in the messages that they answered.
+        photos: SHA-256 of all photos in the messages that they answer.
     """
 
     requests: int = 0

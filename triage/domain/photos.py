@@ -9,17 +9,26 @@ from triage.domain.states import FindingKind, FindingLevel
 from triage.errors import ErrorCode
 
 PATCHES = ("top_left", "top_right", "bottom_left", "bottom_right", "centre")
-"""The five regions of a photo, each half of its height and width, in the order of every list of patches."""
+"""The five patches of a photo, each half of its height and width, in the order of every list of patches."""
+
+
+def patch_windows(side: int) -> tuple[tuple[int, int], ...]:
+    """Returns (top, left) of each patch of a square of `side` cells, a multiple of 4; a patch is side / 2 wide.
+
+    >>> patch_windows(448)
+    ((0, 0), (0, 224), (224, 0), (224, 224), (112, 112))
+    """
+    half, quarter = side // 2, side // 4
+    return ((0, 0), (0, half), (half, 0), (half, half), (quarter, quarter))
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something measured on a photo that explains a verdict. It never overrules the model.
+    """A measured defect of a photo. It explains a verdict and never changes it.
 
     Attributes:
-        strength: 0 to 1, of all findings alike: each is told from 0.5 on, and is severe from a strength of its own on.
-        patches: indices of the patches that show it (top left, top right, bottom left, bottom right, centre); empty
-            where it is of the photo as a whole.
+        strength: 0..1; reported from 0.5 on, severe from a limit that differs by kind.
+        patches: indices into `PATCHES` of the patches that show it; empty for the photo as a whole.
     """
 
     kind: FindingKind
@@ -30,13 +39,13 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class PhotoScore:
-    """What the network says of one photo.
+    """The prediction of the network for one photo.
 
     Attributes:
         cumulative: P(votes >= 1) ... P(votes >= K), each in [0, 1], never increasing.
-        patch_scores: P(votes >= good_votes) of each patch: top left, top right, bottom left, bottom right, centre.
-        score: P(votes >= good_votes) of the photo, the pooled patches.
-        grade: the predicted number of votes, 0 to K: how many cumulative probabilities exceed one half.
+        patch_scores: P(votes >= good_votes) of each patch, in the order of `PATCHES`.
+        score: P(votes >= good_votes) of the photo: the pooled patches.
+        grade: the predicted number of votes, 0..K: the count of cumulative probabilities above 0.5.
     """
 
     cumulative: tuple[float, ...]
@@ -47,14 +56,14 @@ class PhotoScore:
 
 @dataclass(frozen=True, slots=True)
 class PhotoFacts:
-    """What decoding learned of a photo.
+    """Facts about a decoded photo.
 
     Attributes:
-        sha256: of its bytes.
-        width, height: in pixels, upright.
-        media_type: what the bytes are, whatever they were declared to be.
-        n_frames: pictures in the file.
-        frame: which of them was judged, from 0.
+        sha256: hash of the bytes.
+        width, height: pixels, upright.
+        media_type: detected from the bytes.
+        n_frames: images in the file.
+        frame: index of the scored image, from 0.
     """
 
     sha256: str
@@ -67,7 +76,7 @@ class PhotoFacts:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """An attachment's photo was scored."""
+    """The assessment of an attachment that was scored."""
 
     id: AttachmentId
     facts: PhotoFacts
@@ -78,7 +87,7 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class NotAssessable:
-    """An attachment cannot be assessed, whoever tries. It is recorded with its code and goes to staff."""
+    """The assessment of an attachment that cannot be scored. It is recorded with its code and goes to staff."""
 
     id: AttachmentId
     code: ErrorCode
@@ -88,7 +97,7 @@ class NotAssessable:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """An attachment failed this time. It is tried again, alone, until its attempts are used up."""
+    """The assessment of an attachment that failed this time. It is retried alone until its attempts are used up."""
 
     id: AttachmentId
     code: ErrorCode
@@ -102,8 +111,8 @@ class AssessedBatch:
     """Assessments by one model at its threshold.
 
     Attributes:
-        network_seconds: the time spent inside the network.
-        shadows: what models in the shadow say of the same photos; it decides nothing.
+        network_seconds: time inside the network.
+        shadows: assessments of the same photos by shadow models; they decide nothing.
     """
 
     model_version_id: ModelVersionId

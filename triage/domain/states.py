@@ -11,7 +11,7 @@ class AttachmentStatus(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What becomes of a message. `uncertain` and `not_assessable` go to staff; none holds a message back."""
+    """The decision about a message. `uncertain` and `not_assessable` go to staff; no outcome holds a message back."""
 
     PASS = "pass"  # noqa: S105  # an outcome, not a password
     RETAKE = "retake"
@@ -20,7 +20,7 @@ class Outcome(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a message has its outcome. Stable: reports and message systems rely on these names."""
+    """The reason of an outcome. Stable names: reports and message systems rely on them."""
 
     PHOTO_PASSED = "photo_passed"
     NO_PHOTO_PASSED = "no_photo_passed"
@@ -41,7 +41,7 @@ class DecidedBy(StrEnum):
 
 
 class VerdictOrigin(StrEnum):
-    """What a verdict was made for. Only those of the inbox decide a message."""
+    """The purpose of a verdict. Only verdicts of the inbox decide a message."""
 
     INBOX = "inbox"
     RESCORING = "rescoring"
@@ -84,7 +84,7 @@ class Part(StrEnum):
 
 
 class FindingKind(StrEnum):
-    """What is wrong with a photo, in terms that a patient can act on. Stable: reports rely on these names."""
+    """Defects of a photo, in terms that a patient can act on. Stable names: reports rely on them."""
 
     DEFOCUS = "defocus"
     MOTION = "motion"

@@ -5,6 +5,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from triage.domain import photos
+
 Array = NDArray[np.float32]
 
 GRID: Final = 112
@@ -14,8 +16,7 @@ _CLIPPED: Final = 247
 _NEARLY_CLIPPED: Final = 235
 _BLOCK: Final = 8
 
-# (top, left) on the grid: top left, top right, bottom left, bottom right, centre
-_WINDOWS: Final = ((0, 0), (0, 56), (56, 0), (56, 56), (28, 28))
+_WINDOWS: Final = photos.patch_windows(GRID)
 
 
 def colour_grid(small: NDArray[np.uint8]) -> Array:

@@ -12,6 +12,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from triage.domain.photos import patch_windows
+
 Array = NDArray[np.float32]
 
 REFERENCE_SIDE: Final = 512
@@ -28,8 +30,9 @@ _FLATTEST: Final = 2
 _SHARPEST: Final = 3
 _FLOOR: Final = 0.02  # grey values squared: the gradient energy of rounding to 8 bits
 
-# Rows and columns of cells of each patch, and how many of its most detailed cells get a tile
-_PATCHES: Final = ((0, 0, 7, 2), (0, 7, 7, 2), (7, 0, 7, 2), (7, 7, 7, 2), (4, 4, 6, 4))
+# (top, left, side) of each patch in cells, and the number of tiles in it; the centre patch is 7 cells wide from 3.5 on,
+# of which the 6 whole ones are used
+_PATCHES: Final = (*((top, left, 7, 2) for top, left in patch_windows(_CELLS)[:4]), (4, 4, 6, 4))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
+from triage.domain.photos import patch_windows
 from triage.imaging.colour import to_srgb
 from triage.imaging.photo import DecodedPhoto, turn_upright
 
@@ -22,8 +23,7 @@ PHOTO_SIDE: Final = 448
 PATCH_SIDE: Final = 224
 N_PATCHES: Final = 5
 
-# (top, left) in pixels: top left, top right, bottom left, bottom right, centre
-_WINDOWS: Final = ((0, 0), (0, 224), (224, 0), (224, 224), (112, 112))
+_WINDOWS: Final = patch_windows(PHOTO_SIDE)
 
 
 def resize_photo(photo: DecodedPhoto) -> Tensor:

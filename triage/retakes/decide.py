@@ -1,6 +1,6 @@
-"""Deciding messages: from verdicts to an appended decision and, where a retake is asked for, a flagged request."""
+"""Deciding messages: appends decisions, flags and withdraws retake requests. Callers hold the locks of the threads."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -8,23 +8,23 @@ from sqlalchemy.orm import Session
 
 from triage.domain.ids import DecisionId, new_id
 from triage.domain.states import DecidedBy, Outcome
-from triage.retakes.policy import RetakePolicy, Verdict, guard_against_loops, judge_photos
+from triage.retakes.policy import Decision, RetakePolicy, decide_by_quality, limit_requests
 from triage.storage import decisions, outbox
 from triage.storage.decisions import AssessedMessage, NewDecision
 
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """How many decisions were appended, and how many retake requests flagged."""
+    """Numbers of decisions appended and retake requests flagged."""
 
     decisions: int = 0
     flagged: int = 0
 
 
 def decide_messages(session: Session, message_ids: Collection[UUID], policy: RetakePolicy) -> Decided:
-    """Decides those of the messages that have no photo pending. The caller holds the locks of their threads.
+    """Decides those of the messages that have no attachment pending.
 
-    A person's decision stands, whatever a model says later. A decision that would repeat the current one is not made.
+    A person's decision is never replaced. A decision equal to the current one is not appended.
     """
     if not message_ids:
         return Decided()
@@ -33,82 +33,84 @@ def decide_messages(session: Session, message_ids: Collection[UUID], policy: Ret
         for message in decisions.load_assessed(session, message_ids)
         if message.current is None or message.current.decided_by is not DecidedBy.PERSON
     ]
-    if not messages:
-        return Decided()
-    verdicts = [(message, judge_photos(message.photos, policy)) for message in messages]
-    verdicts = _guarded(session, verdicts, policy)
-
     changed = [
-        (message, _new_decision(message, verdict, DecidedBy.MODEL))
-        for message, verdict in verdicts
+        (message, _to_append(message, decision, DecidedBy.MODEL))
+        for message, decision in _decide(session, messages, policy)
         if message.current is None
-        or (message.current.outcome, message.current.reason) != (verdict.outcome, verdict.reason)
+        or (message.current.outcome, message.current.reason) != (decision.outcome, decision.reason)
     ]
-    decisions.append_decisions(session, [decision for _, decision in changed])
-    outbox.withdraw(
-        session,
-        [m.id for m, d in changed if m.current is not None and d.outcome is not Outcome.RETAKE],
-        reason="decided_again",
-    )
-    to_flag = [(m.id, m.thread_id, d.id) for m, d in changed if d.outcome is Outcome.RETAKE]
-    active = outbox.active_among(session, [message_id for message_id, _, _ in to_flag]) if to_flag else set()
-    to_flag = [request for request in to_flag if request[0] not in active]
-    outbox.flag(session, to_flag)
-    return Decided(len(changed), len(to_flag))
+    if not changed:
+        return Decided()
+    decisions.append_decisions(session, [new for _, new in changed])
+    replaced = [
+        message.id for message, new in changed if message.current is not None and new.outcome is not Outcome.RETAKE
+    ]
+    outbox.withdraw(session, replaced, reason="decided_again")
+    return Decided(len(changed), _flag(session, changed))
 
 
 def reconsider_unsent(
     session: Session, message_ids: Collection[UUID], policy: RetakePolicy, *, model_version_id: UUID
 ) -> int:
-    """Withdraws unsent requests of messages that pass by the verdicts of another model; nothing is ever sent.
+    """Withdraws unsent requests of messages that pass by the verdicts of another model. It never flags a request.
 
     Returns:
-        How many requests were withdrawn.
+        The number of requests withdrawn.
     """
     unsent = outbox.unsent_among(session, message_ids)
     if not unsent:
         return 0
     passing = [
-        message
+        (message, decision)
         for message in decisions.load_assessed(session, unsent, by_model=model_version_id)
         if message.current is not None
         and message.current.decided_by is not DecidedBy.PERSON
-        and judge_photos(message.photos, policy).outcome is Outcome.PASS
+        and (decision := decide_by_quality(message.photos, policy)).outcome is Outcome.PASS
     ]
     decisions.append_decisions(
-        session,
-        [_new_decision(message, judge_photos(message.photos, policy), DecidedBy.RESCORING) for message in passing],
+        session, [_to_append(message, decision, DecidedBy.RESCORING) for message, decision in passing]
     )
-    return len(outbox.withdraw(session, [message.id for message in passing], reason="passed_when_rescored"))
+    return len(outbox.withdraw(session, [message.id for message, _ in passing], reason="passed_when_rescored"))
 
 
-def _guarded(
-    session: Session, verdicts: list[tuple[AssessedMessage, Verdict]], policy: RetakePolicy
-) -> list[tuple[AssessedMessage, Verdict]]:
-    asking = {message.thread_id for message, verdict in verdicts if verdict.outcome is Outcome.RETAKE}
+def _decide(
+    session: Session, messages: Sequence[AssessedMessage], policy: RetakePolicy
+) -> list[tuple[AssessedMessage, Decision]]:
+    """Decides in order; a retake counts as a request for the later messages of its thread."""
+    by_quality = [(message, decide_by_quality(message.photos, policy)) for message in messages]
+    asking = {message.thread_id for message, decision in by_quality if decision.outcome is Outcome.RETAKE}
     if not asking:
-        return verdicts
+        return by_quality
     threads = decisions.load_threads(session, asking)
-    guarded = []
-    for message, verdict in verdicts:
-        if verdict.outcome is Outcome.RETAKE:
+    limited = []
+    for message, decision in by_quality:
+        if decision.outcome is Outcome.RETAKE:
             history = threads.history_before(message)
-            verdict = guard_against_loops(
-                verdict, message.photos, history, policy, opted_out=message.opted_out, now=threads.now
+            decision = limit_requests(
+                decision, message.photos, history, policy, opted_out=message.opted_out, now=threads.now
             )
-            if verdict.outcome is Outcome.RETAKE:
+            if decision.outcome is Outcome.RETAKE:
                 threads.add(message)
-        guarded.append((message, verdict))
-    return guarded
+        limited.append((message, decision))
+    return limited
 
 
-def _new_decision(message: AssessedMessage, verdict: Verdict, decided_by: DecidedBy) -> NewDecision:
+def _flag(session: Session, changed: Sequence[tuple[AssessedMessage, NewDecision]]) -> int:
+    """Flags a request for each retake whose message has no open request; returns their number."""
+    retakes = [(message.id, message.thread_id, new.id) for message, new in changed if new.outcome is Outcome.RETAKE]
+    active = outbox.active_among(session, [message_id for message_id, _, _ in retakes]) if retakes else set()
+    to_flag = [retake for retake in retakes if retake[0] not in active]
+    outbox.flag(session, to_flag)
+    return len(to_flag)
+
+
+def _to_append(message: AssessedMessage, decision: Decision, decided_by: DecidedBy) -> NewDecision:
     return NewDecision(
         id=DecisionId(new_id()),
         message_id=message.id,
         supersedes_id=message.current.id if message.current else None,
-        outcome=verdict.outcome,
-        reason=verdict.reason,
+        outcome=decision.outcome,
+        reason=decision.reason,
         decided_by=decided_by,
         model_version_id=message.model_version_id,
     )

@@ -1,8 +1,8 @@
-"""The message-level decision: pure rules from photos, policy and a thread's history to an outcome with its reason.
+"""The decision about a message: pure rules from photos, policy and thread history to an outcome and its reason.
 
-A message is never held back from clinicians; the outcome only says who does what next. A retake is asked for only if no
-photo of a group passes: asking when any photo fails would bother 43 % of the senders of three good photos. A photo that
-cannot be read is never bad quality: it may be the good one, so staff look.
+A message is never held back from clinicians; the outcome only determines the next step. A retake is requested only if
+no photo of a group passes: a request for any failing photo would reach 43 % of the senders of three good photos. An
+unreadable photo does not count as bad quality, since it may be the good one: staff look at it.
 """
 
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ from triage.domain.states import Outcome, Reason
 
 @dataclass(frozen=True, slots=True)
 class RetakePolicy:
-    """When a retake may be asked for.
+    """Limits of retake requests.
 
     Attributes:
-        max_requests_per_thread: after so many requests staff take over.
-        cooldown: no further request within this time after the last.
-        uncertain_margin: a best score this close below the threshold goes to staff instead of back to the patient.
+        max_requests_per_thread: after this many requests the thread goes to staff.
+        cooldown: minimum time between two requests of a thread.
+        uncertain_margin: a best score at most this far below the threshold is `uncertain`, not `retake`.
     """
 
     max_requests_per_thread: int = 2
@@ -29,60 +29,60 @@ class RetakePolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """The outcome of a message and the reason for it."""
+class Decision:
+    """The outcome of a message and its reason."""
 
     outcome: Outcome
     reason: Reason
 
 
-def judge_photos(photos: Sequence[AssessedPhoto], policy: RetakePolicy) -> Verdict:
-    """The outcome by photo quality alone: each group by its best photo, the message by its worst group."""
-    groups: dict[str | None, list[AssessedPhoto]] = {}
-    for photo in photos:
-        groups.setdefault(photo.group, []).append(photo)
-    verdicts = [_judge_group(members, policy) for members in groups.values()]
-    return max(verdicts, key=lambda verdict: _SEVERITY[verdict.outcome])
-
-
 _SEVERITY = {Outcome.PASS: 0, Outcome.NOT_ASSESSABLE: 1, Outcome.UNCERTAIN: 2, Outcome.RETAKE: 3}
 
 
-def _judge_group(photos: Sequence[AssessedPhoto], policy: RetakePolicy) -> Verdict:
+def decide_by_quality(photos: Sequence[AssessedPhoto], policy: RetakePolicy) -> Decision:
+    """Decides by photo quality alone: each group by its best photo, the message by its worst group."""
+    groups: dict[str | None, list[AssessedPhoto]] = {}
+    for photo in photos:
+        groups.setdefault(photo.group, []).append(photo)
+    decisions = [_decide_group(members, policy) for members in groups.values()]
+    return max(decisions, key=lambda decision: _SEVERITY[decision.outcome])
+
+
+def _decide_group(photos: Sequence[AssessedPhoto], policy: RetakePolicy) -> Decision:
     margins = [
         photo.score - photo.thresholds_by_photo_count.get(len(photos), photo.threshold)
         for photo in photos
         if photo.score is not None
     ]
     if not margins:
-        return Verdict(Outcome.NOT_ASSESSABLE, Reason.NO_READABLE_PHOTO)
+        return Decision(Outcome.NOT_ASSESSABLE, Reason.NO_READABLE_PHOTO)
     if max(margins) >= 0:
-        return Verdict(Outcome.PASS, Reason.PHOTO_PASSED)
+        return Decision(Outcome.PASS, Reason.PHOTO_PASSED)
     if len(margins) < len(photos):
-        return Verdict(Outcome.UNCERTAIN, Reason.UNREADABLE_PHOTO)
+        return Decision(Outcome.UNCERTAIN, Reason.UNREADABLE_PHOTO)
     if max(margins) >= -policy.uncertain_margin:
-        return Verdict(Outcome.UNCERTAIN, Reason.NEAR_THRESHOLD)
-    return Verdict(Outcome.RETAKE, Reason.NO_PHOTO_PASSED)
+        return Decision(Outcome.UNCERTAIN, Reason.NEAR_THRESHOLD)
+    return Decision(Outcome.RETAKE, Reason.NO_PHOTO_PASSED)
 
 
-def guard_against_loops(
-    verdict: Verdict,
+def limit_requests(
+    decision: Decision,
     photos: Sequence[AssessedPhoto],
     history: ThreadHistory,
     policy: RetakePolicy,
     *,
     opted_out: bool,
     now: datetime,
-) -> Verdict:
-    """Turns a retake into work for staff where asking again would pester the patient; leaves all else as it is."""
-    if verdict.outcome is not Outcome.RETAKE:
-        return verdict
+) -> Decision:
+    """Turns a retake into `uncertain` if the patient must not be asked again; other decisions are unchanged."""
+    if decision.outcome is not Outcome.RETAKE:
+        return decision
     if opted_out:
-        return Verdict(Outcome.UNCERTAIN, Reason.OPTED_OUT)
+        return Decision(Outcome.UNCERTAIN, Reason.OPTED_OUT)
     if history.requests >= policy.max_requests_per_thread:
-        return Verdict(Outcome.UNCERTAIN, Reason.REQUEST_LIMIT)
+        return Decision(Outcome.UNCERTAIN, Reason.REQUEST_LIMIT)
     if history.photos and {photo.sha256 for photo in photos} <= history.photos:
-        return Verdict(Outcome.UNCERTAIN, Reason.IDENTICAL_RESEND)
+        return Decision(Outcome.UNCERTAIN, Reason.IDENTICAL_RESEND)
     if history.last_request_at is not None and now - history.last_request_at < policy.cooldown:
-        return Verdict(Outcome.UNCERTAIN, Reason.COOLDOWN)
-    return verdict
+        return Decision(Outcome.UNCERTAIN, Reason.COOLDOWN)
+    return decision

@@ -4,11 +4,11 @@ import pytest
 
 from triage.domain.messages import AssessedPhoto, ThreadHistory
 from triage.domain.states import Outcome, Reason
-from triage.retakes.policy import RetakePolicy, Verdict, guard_against_loops, judge_photos
+from triage.retakes.policy import Decision, RetakePolicy, decide_by_quality, limit_requests
 
 POLICY = RetakePolicy()
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
-RETAKE = Verdict(Outcome.RETAKE, Reason.NO_PHOTO_PASSED)
+RETAKE = Decision(Outcome.RETAKE, Reason.NO_PHOTO_PASSED)
 
 
 def _photo(
@@ -34,8 +34,8 @@ def _photo(
         ([None, None], Outcome.NOT_ASSESSABLE, Reason.NO_READABLE_PHOTO),
     ],
 )
-def test_group_is_judged_by_its_best_photo(scores: list[float | None], outcome: Outcome, reason: Reason) -> None:
-    assert judge_photos([_photo(score) for score in scores], POLICY) == Verdict(outcome, reason)
+def test_group_is_decided_by_its_best_photo(scores: list[float | None], outcome: Outcome, reason: Reason) -> None:
+    assert decide_by_quality([_photo(score) for score in scores], POLICY) == Decision(outcome, reason)
 
 
 @pytest.mark.parametrize(
@@ -49,30 +49,30 @@ def test_group_is_judged_by_its_best_photo(scores: list[float | None], outcome: 
         ({"arm": [None, 0.1], "leg": [0.1]}, Outcome.RETAKE),
     ],
 )
-def test_message_is_judged_by_its_worst_group(groups: dict[str, list[float | None]], outcome: Outcome) -> None:
+def test_message_is_decided_by_its_worst_group(groups: dict[str, list[float | None]], outcome: Outcome) -> None:
     photos = [_photo(score, group) for group, scores in groups.items() for score in scores]
 
-    assert judge_photos(photos, POLICY).outcome is outcome
+    assert decide_by_quality(photos, POLICY).outcome is outcome
 
 
-def test_threshold_is_that_of_the_photo_count_where_the_card_has_one() -> None:
+def test_threshold_depends_on_photo_count_when_the_card_has_one() -> None:
     thresholds = {2: 0.7}
 
-    assert judge_photos([_photo(0.6, thresholds=thresholds)], POLICY).outcome is Outcome.PASS
+    assert decide_by_quality([_photo(0.6, thresholds=thresholds)], POLICY).outcome is Outcome.PASS
     two = [_photo(0.6, thresholds=thresholds), _photo(0.6, thresholds=thresholds)]
-    assert judge_photos(two, POLICY).outcome is Outcome.RETAKE
+    assert decide_by_quality(two, POLICY).outcome is Outcome.RETAKE
 
 
-def test_best_score_near_the_threshold_goes_to_staff_when_the_policy_has_a_margin() -> None:
+def test_message_is_uncertain_when_the_best_score_is_within_the_margin() -> None:
     policy = RetakePolicy(uncertain_margin=0.05)
 
-    assert judge_photos([_photo(0.46)], policy) == Verdict(Outcome.UNCERTAIN, Reason.NEAR_THRESHOLD)
-    assert judge_photos([_photo(0.44)], policy).outcome is Outcome.RETAKE
+    assert decide_by_quality([_photo(0.46)], policy) == Decision(Outcome.UNCERTAIN, Reason.NEAR_THRESHOLD)
+    assert decide_by_quality([_photo(0.44)], policy).outcome is Outcome.RETAKE
 
 
-def _guard(history: ThreadHistory, *, opted_out: bool = False, photos: tuple[str, ...] = ("new",)) -> Verdict:
+def _guard(history: ThreadHistory, *, opted_out: bool = False, photos: tuple[str, ...] = ("new",)) -> Decision:
     assessed = [_photo(0.1, sha256=sha256) for sha256 in photos]
-    return guard_against_loops(RETAKE, assessed, history, POLICY, opted_out=opted_out, now=NOW)
+    return limit_requests(RETAKE, assessed, history, POLICY, opted_out=opted_out, now=NOW)
 
 
 def _asked(hours_ago: float, *, requests: int = 1, photos: tuple[str, ...] = ("old",)) -> ThreadHistory:
@@ -89,22 +89,22 @@ def _asked(hours_ago: float, *, requests: int = 1, photos: tuple[str, ...] = ("o
         (_asked(1000, photos=("new",)), Reason.IDENTICAL_RESEND),
     ],
 )
-def test_patient_is_not_pestered(history: ThreadHistory, reason: Reason | None) -> None:
-    expected = RETAKE if reason is None else Verdict(Outcome.UNCERTAIN, reason)
+def test_retake_is_uncertain_when_the_patient_must_not_be_asked(history: ThreadHistory, reason: Reason | None) -> None:
+    expected = RETAKE if reason is None else Decision(Outcome.UNCERTAIN, reason)
 
     assert _guard(history) == expected
 
 
-def test_new_photo_among_old_ones_is_no_identical_resend() -> None:
+def test_resend_is_not_identical_when_one_photo_is_new() -> None:
     assert _guard(_asked(1000), photos=("old", "new")) == RETAKE
     assert _guard(_asked(1000), photos=("old", "old")).reason is Reason.IDENTICAL_RESEND
 
 
-def test_opt_out_is_respected_whatever_else() -> None:
-    assert _guard(ThreadHistory(), opted_out=True) == Verdict(Outcome.UNCERTAIN, Reason.OPTED_OUT)
+def test_opt_out_comes_first() -> None:
+    assert _guard(ThreadHistory(), opted_out=True) == Decision(Outcome.UNCERTAIN, Reason.OPTED_OUT)
 
 
-def test_guard_leaves_all_but_retakes_alone() -> None:
-    passed = Verdict(Outcome.PASS, Reason.PHOTO_PASSED)
+def test_other_decisions_are_unchanged_by_the_limits() -> None:
+    passed = Decision(Outcome.PASS, Reason.PHOTO_PASSED)
 
-    assert guard_against_loops(passed, [], _asked(0, requests=9), POLICY, opted_out=True, now=NOW) == passed
+    assert limit_requests(passed, [], _asked(0, requests=9), POLICY, opted_out=True, now=NOW) == passed
