@@ -269,7 +269,10 @@ def test_command_needs_the_role_that_owns_the_tables(
     refused = triage(*command)
     assert (refused.code, refused.complaint()) == (
         2,
-        "triage: permission denied for this database role: connect as the role that this operation requires",
+        (
+            "triage: permission denied for this database role: connect as the role that this operation requires "
+            "(set TRIAGE_DATABASE__URL; `triage db roles` creates the roles)"
+        ),
     )
 
     assert len(_rows(clinic, "verdict")) == 1

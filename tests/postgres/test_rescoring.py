@@ -19,7 +19,7 @@ from triage.scoring.drain import DrainLimits, drain
 from triage.scoring.rescoring import Chunk, Rescoring
 from triage.scoring.start import create_run
 from triage.storage import outbox, runs, verdicts
-from triage.storage.verdicts import Found
+from triage.storage.verdicts import Page
 
 
 def _start(clinic: Clinic, model: OtherModel, *, limit: int | None = None) -> Run:
@@ -206,7 +206,7 @@ def test_inbox_is_looked_at_between_two_batches(clinic: Clinic, make_other: Call
 def test_every_photo_is_found_however_little_is_looked_at_once(
     clinic: Clinic, make_other: Callable[[float], OtherModel], monkeypatch: pytest.MonkeyPatch, looked_at_once: int
 ) -> None:
-    monkeypatch.setattr(verdicts, "_LOOKED_AT_ONCE", looked_at_once)
+    monkeypatch.setattr(verdicts, "_EXAMINED_PER_PAGE", looked_at_once)
     clinic.send("m1", "a/0.9", "b/unreadable", "c/unreadable", "d/unreadable", "e/0.9", "f/0.9", "g/0.9")
     clinic.drain()
     model = make_other(0.3)
@@ -256,7 +256,7 @@ def test_two_workers_write_at_once_and_neither_waits_for_the_other(
 def test_inbox_has_its_turn_while_a_run_looks_for_its_next_photo(
     clinic: Clinic, make_other: Callable[[float], OtherModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verdicts, "_LOOKED_AT_ONCE", 1)
+    monkeypatch.setattr(verdicts, "_EXAMINED_PER_PAGE", 1)
     monkeypatch.setattr(rescoring_module, "_SEARCH_SECONDS", 0)
     clinic.send("m1", *(f"{name}/unreadable" for name in "abcdef"), "g/0.9")
     clinic.drain()
@@ -265,7 +265,7 @@ def test_inbox_has_its_turn_while_a_run_looks_for_its_next_photo(
     order: list[str] = []
     look = verdicts.without_verdict
 
-    def look_while_a_message_comes(*arguments: Any, **named: Any) -> Found:
+    def look_while_a_message_comes(*arguments: Any, **named: Any) -> Page:
         order.append("look")
         if len(order) == 1:
             clinic.send("m2", "z/0.9")

@@ -29,7 +29,7 @@ from triage.scoring.batches import Assessor
 from triage.scoring.rescoring_progress import Progress
 from triage.storage import inbox, runs, verdicts
 from triage.storage.database import Sessions, persist
-from triage.storage.verdicts import Found
+from triage.storage.verdicts import Page
 
 _EMPTY_PASSES: Final = 3
 """A run ends after this many consecutive passes without a verdict; the remaining photos count as failed."""
@@ -149,8 +149,8 @@ class Rescoring:
         progress = Progress.of(run)
         page = self._next_page(session, run, parameters, progress)
         chunk = Chunk(new_id(), run.id, parameters.model_version_id, page.attachments)
-        if page.attachments or not page.is_end:
-            self._store(session, run, progress.with_chunk(chunk.id, len(page.attachments), up_to=page.looked_up_to))
+        if page.attachments or not page.is_last:
+            self._store(session, run, progress.with_chunk(chunk.id, len(page.attachments), up_to=page.next_after))
         elif progress.in_flight and runs.is_held(session, run.id):
             return None  # other workers still hold chunks of this pass
         elif _is_over(progress, parameters.limit):
@@ -161,14 +161,14 @@ class Rescoring:
             self._store(session, run, progress.next_pass())
         return chunk
 
-    def _next_page(self, session: Session, run: Run, parameters: RescoringParameters, progress: Progress) -> Found:
+    def _next_page(self, session: Session, run: Run, parameters: RescoringParameters, progress: Progress) -> Page:
         """Looks for attachments after the cursor: a batch in the first pass, single ones in later passes."""
         size = self._photos_per_batch if progress.passes == 1 else 1
         if parameters.limit is not None:
             size = min(size, parameters.limit - progress.scored - progress.in_flight)
         cursor = UUID(progress.after) if progress.after else _start_of(parameters.since)
         if size <= 0:
-            return Found([], cursor, is_end=True)
+            return Page([], cursor, is_last=True)
         return verdicts.without_verdict(
             session,
             parameters.model_version_id,

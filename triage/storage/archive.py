@@ -1,4 +1,4 @@
-"""Whole threads as lines of JSON, and their removal from the tables. Only the owner of the tables may remove them."""
+"""Threads as lines of JSON, and their deletion from the tables, which only the owner of the tables may do."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -32,42 +32,42 @@ _HISTORIES = text(
 )
 
 
-Place: TypeAlias = tuple[datetime, UUID]
-"""Of a message among all: when it was received, and its id."""
+Position: TypeAlias = tuple[datetime, UUID]
+"""Position of a message in the order of receipt: its time of receipt, and its id."""
 
 
 def next_messages(
-    session: Session, *, after: Place | None, before: datetime, limit: int
-) -> tuple[set[ThreadId], Place | None]:
-    """The threads of the next messages received before a time, oldest first, and the place of the last of those."""
-    place = tuple_(Message.received_at, Message.id)
+    session: Session, *, after: Position | None, before: datetime, limit: int
+) -> tuple[set[ThreadId], Position | None]:
+    """The threads of the next messages received before a time, and the position of the last of these messages."""
+    position = tuple_(Message.received_at, Message.id)
     query = select(Message.received_at, Message.id, Message.thread_id).where(Message.received_at < before)
     if after is not None:
-        query = query.where(place > tuple_(*after))
+        query = query.where(position > tuple_(*after))
     rows = session.execute(query.order_by(Message.received_at, Message.id).limit(limit)).all()
     return {ThreadId(row.thread_id) for row in rows}, (rows[-1].received_at, rows[-1].id) if rows else None
 
 
 def lock_closed(session: Session, threads: Collection[ThreadId], *, before: datetime) -> list[ThreadId]:
-    """Locks those of these threads in which nothing happens any more; one that somebody else holds is left out."""
+    """Locks the closed threads among these and returns them. Skips threads that another transaction has locked."""
     locked = session.scalars(
         select(Thread.id)
         .where(Thread.id == func.any(list(threads)))
         .order_by(Thread.id)
         .with_for_update(skip_locked=True)
     ).all()
-    # asked under the locks: a message may have come before
+    # queried after locking, because a message may have arrived before
     closed = select(Thread.id).where(Thread.id == func.any(list(locked)), _is_closed(before)).order_by(Thread.id)
     return [ThreadId(row) for row in session.scalars(closed)]
 
 
 def count_closed(session: Session, *, before: datetime) -> int:
-    """How many threads an archiving would take now."""
+    """The number of closed threads."""
     return session.scalar(select(func.count()).select_from(Thread).where(_is_closed(before))) or 0
 
 
 def _is_closed(before: datetime) -> ColumnElement[bool]:
-    """Of a thread: every message is older and decided, no photo waits, and no retake request is still to be sent."""
+    """Condition on a thread: all messages are older and decided, no photo is pending, and no retake request is open."""
     messages = select(Message.id).where(Message.thread_id == Thread.id)
     is_in_use = or_(Message.received_at >= before, Message.current_decision_id.is_(None))
     open_photo = Attachment.status.in_([AttachmentStatus.PENDING, AttachmentStatus.IN_PROGRESS])
@@ -80,12 +80,12 @@ def _is_closed(before: datetime) -> ColumnElement[bool]:
 
 
 def histories(session: Session, threads: Sequence[ThreadId]) -> list[str]:
-    """Each thread with every row that belongs to it, as one line of JSON: keys are tables, values rows as they are."""
+    """Each thread with all its rows, as one line of JSON: a key for each table, rows with all their columns."""
     return list(session.scalars(_HISTORIES, {"threads": list(threads)}))
 
 
 def photos_of(session: Session, threads: Sequence[ThreadId]) -> list[str]:
-    """The hashes of these threads' photos."""
+    """The hashes of the photos of these threads."""
     query = (
         select(Attachment.sha256)
         .join(Message, Message.id == Attachment.message_id)
@@ -95,10 +95,10 @@ def photos_of(session: Session, threads: Sequence[ThreadId]) -> list[str]:
 
 
 def remove(session: Session, threads: Sequence[ThreadId]) -> dict[str, int]:
-    """Removes these threads, whose locks the caller holds, with every row that belongs to them.
+    """Deletes these threads with all their rows. The caller holds their locks.
 
     Returns:
-        How many messages, attachments and verdicts are gone.
+        The number of messages, attachments and verdicts deleted.
     """
     chosen = list(threads)
     messages = select(Message.id).where(Message.thread_id == func.any(chosen))
@@ -116,4 +116,4 @@ def remove(session: Session, threads: Sequence[ThreadId]) -> dict[str, int]:
 
 def _delete(session: Session, table: type, which: ColumnElement[bool]) -> int:
     result = session.execute(delete(table).where(which), execution_options={"synchronize_session": False})
-    return int(result.rowcount)  # type: ignore[attr-defined]  # a CursorResult, as for every DELETE
+    return int(result.rowcount)  # type: ignore[attr-defined]  # every DELETE returns a CursorResult

@@ -1,4 +1,4 @@
-"""Decisions: what a message's photos say now, what its thread has seen, and the append-only chain of decisions."""
+"""Decisions: assessed messages, the history of their threads, and the append-only chain of decisions."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -28,7 +28,7 @@ class CurrentDecision:
 
 @dataclass(frozen=True, slots=True)
 class AssessedMessage:
-    """A message whose every attachment has a result, with all that a decision needs."""
+    """A message whose attachments all have a result, with the inputs of its decision."""
 
     id: MessageId
     thread_id: ThreadId
@@ -60,13 +60,18 @@ class PastRequest:
 
 @dataclass(slots=True)
 class Threads:
-    """The requests of some threads, with the database's clock, kept up to date while messages are decided."""
+    """The retake requests of threads, updated while their messages are decided.
+
+    Attributes:
+        now: time of the database's clock.
+        requests: the requests of each thread that were not withdrawn.
+    """
 
     now: datetime
     requests: dict[ThreadId, list[PastRequest]]
 
     def history_before(self, message: AssessedMessage) -> ThreadHistory:
-        """What the thread has seen, leaving out the message itself."""
+        """The history of the thread without the message itself."""
         others = [past for past in self.requests[message.thread_id] if past.message_id != message.id]
         return ThreadHistory(
             requests=len(others),
@@ -75,7 +80,7 @@ class Threads:
         )
 
     def add(self, message: AssessedMessage) -> None:
-        """Counts the request that this message is about to have."""
+        """Adds the request that is about to be flagged for this message."""
         if any(past.message_id == message.id for past in self.requests[message.thread_id]):
             return
         photos = frozenset(photo.sha256 for photo in message.photos if photo.sha256)
@@ -85,10 +90,12 @@ class Threads:
 def load_assessed(
     session: Session, message_ids: Collection[UUID], *, by_model: UUID | None = None
 ) -> list[AssessedMessage]:
-    """Loads those of the messages that have no attachment pending, oldest first.
+    """Loads the messages among these that have no pending attachment, oldest first.
 
     Args:
-        by_model: prefer this model's verdicts, whatever they were made for. By default the latest of the inbox count.
+        session: of the caller's transaction.
+        message_ids: messages to load.
+        by_model: prefer the verdicts of this model, of any origin. By default, the latest verdict of the inbox counts.
     """
     inbox = Verdict.origin == VerdictOrigin.INBOX
     preferred = Verdict.model_version_id == by_model
@@ -165,7 +172,7 @@ def _assessed(rows: Sequence[Any], by_count: Mapping[UUID, Mapping[int, float]])
 
 
 def load_threads(session: Session, thread_ids: Collection[ThreadId]) -> Threads:
-    """Loads what the loop guard must know of these threads. The caller holds their locks."""
+    """Loads the requests that limit further requests in these threads. The caller holds the locks of the threads."""
     rows = session.execute(
         select(
             RetakeRequest.thread_id,
@@ -185,7 +192,7 @@ def load_threads(session: Session, thread_ids: Collection[ThreadId]) -> Threads:
 
 
 def append_decisions(session: Session, decisions: Sequence[NewDecision]) -> None:
-    """Appends decisions and makes each the current one of its message."""
+    """Appends decisions and makes each the current decision of its message."""
     if not decisions:
         return
     columns = [field.name for field in fields(NewDecision)]

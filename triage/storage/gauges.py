@@ -1,7 +1,7 @@
-"""What stands in the database right now, as numbers for monitoring: counts by state, ages, codes. No ids of people.
+"""The state of the database as numbers for monitoring: counts by state, ages and codes, without ids of people.
 
-What has happened is counted over the last day, by the time that is in a UUIDv7, so that every query is a short range of
-an index however many years of photos there are.
+Past events are counted over the last 24 hours, using the time in a UUIDv7, so every query reads a short range of an
+index regardless of the size of the tables.
 """
 
 from dataclasses import dataclass
@@ -43,16 +43,16 @@ class ModelInUse:
 class Gauges:
     """
     Attributes:
-        pending: photos that wait, by `fresh` or `retry`.
+        pending: pending photos, by `fresh` or `retry`.
         in_progress: photos under a lease.
-        overdue_leases: photos whose lease has run out and was not swept yet.
-        oldest_pending_seconds: how long the photo that has waited longest is due; 0 if none waits.
+        overdue_leases: photos whose lease has expired but was not swept yet.
+        oldest_pending_seconds: time since the oldest pending photo became due; 0 if none is pending.
         verdicts_last_day: verdicts by outcome (`acceptable`, `unacceptable`) and origin.
-        parked_last_day: photos that came within the last day and are not assessable, by error code.
-        retakes: open requests by state, and those sent and withdrawn that were flagged within the last day.
-        runs: open runs by kind and state, and those that ended in a failure within the last day.
-        models: the live model and those in the shadow.
-        stalled: whether a part does nothing while there is work for it.
+        parked_last_day: photos received in the last day that are not assessable, by error code.
+        retakes: open requests by status, and requests flagged in the last day that were sent or withdrawn.
+        runs: open runs by kind and status, and runs that failed in the last day.
+        models: the live model and the shadow models.
+        stalled: for each part, whether it makes no progress while work waits.
     """
 
     pending: dict[str, int]
@@ -68,7 +68,13 @@ class Gauges:
 
 
 def read_gauges(session: Session, *, lease: timedelta, stalled_after: timedelta) -> Gauges:
-    """All of them in one transaction."""
+    """Reads all gauges in the session's transaction.
+
+    Args:
+        session: of any role.
+        lease: length of the lease on photos.
+        stalled_after: time without progress after which a part is stalled.
+    """
     now = session.scalars(select(func.clock_timestamp())).one()
     day_ago = now - _DAY
     since = first_id(day_ago)

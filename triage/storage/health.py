@@ -1,4 +1,4 @@
-"""Health by progress: a worker that does nothing while rows wait is not healthy, however alive its process is."""
+"""Queries for health by progress: whether a part makes no progress while work waits for it."""
 
 from datetime import timedelta
 
@@ -10,13 +10,16 @@ from triage.storage.tables import FRESH, LEASED, OPEN_RUN, RETRY, Attachment, Ru
 
 
 def stalled(session: Session, part: Part, after: timedelta, *, lease: timedelta) -> str | None:
-    """Says in one line what stands still for longer than `after`, or None where all goes on.
+    """Returns one line that says what has made no progress for longer than `after`, or None.
 
     Args:
-        lease: of photos. One that was taken before `after` and has no verdict yet is no progress, however long its
-            lease still lasts.
+        session: of any role.
+        part: the part to examine.
+        after: time without progress.
+        lease: length of the lease on photos. A photo claimed longer than `after` ago without a verdict counts as no
+            progress, even if its lease has not expired.
     """
-    limit = func.statement_timestamp() - after  # one moment, which an index can be asked for
+    limit = func.statement_timestamp() - after  # stable within the statement, so the indexes are usable
     match part:
         case Part.SCORING:
             waiting = any(
@@ -27,12 +30,12 @@ def stalled(session: Session, part: Part, after: timedelta, *, lease: timedelta)
                 select(Attachment.id).where(LEASED, Attachment.lease_until - lease > limit).limit(1)
             )
             held = session.scalar(select(Attachment.id).where(LEASED, Attachment.lease_until - lease < limit).limit(1))
-            return "photos wait and none is being scored" if (waiting or held) and not moved else None
+            return "photos are pending and none is being scored" if (waiting or held) and not moved else None
         case Part.INTAKE:
             expired = session.scalar(select(Attachment.id).where(LEASED, Attachment.lease_until < limit).limit(1))
-            return "expired leases are not swept: is beat up?" if expired else None
+            return "expired leases are not swept: check that beat runs" if expired else None
         case Part.TRAINING:
             training = select(Run.id).where(OPEN_RUN, Run.kind == RunKind.TRAINING).limit(1)
             waiting = session.scalar(training.where(func.coalesce(Run.heartbeat_at, Run.created_at) < limit))
-            moved = session.scalar(training.where(Run.heartbeat_at > limit))  # the others wait for this one
-            return "a training run waits or has no heartbeat" if waiting and not moved else None
+            moved = session.scalar(training.where(Run.heartbeat_at > limit))  # the other runs wait for this one
+            return "a training run is pending or has no heartbeat" if waiting and not moved else None

@@ -1,4 +1,4 @@
-"""Attachments as a queue: claim under a lease, write results while the lease token matches, sweep what expired."""
+"""Attachments as a queue: claims under a lease, results written by the holder of the lease, sweep of expired leases."""
 
 from collections.abc import Collection, Sequence
 from datetime import timedelta
@@ -20,12 +20,16 @@ from triage.storage.tables import FRESH, LEASED, RETRY, Attachment, Message, Thr
 
 
 def claim(session: Session, *, limit: int, lease: timedelta, retry: bool) -> Claim | None:
-    """Takes due attachments under a new lease token and counts the attempt, or returns None where nothing is due.
+    """Claims due attachments under a new lease token and counts the attempt.
 
     Args:
-        limit: how many at the most.
-        lease: until when nobody else may take them.
-        retry: take photos that failed before instead of photos never tried.
+        session: of the caller's transaction.
+        limit: maximum number of attachments.
+        lease: how long no other worker may claim them.
+        retry: claim photos that failed before, instead of photos never attempted.
+
+    Returns:
+        The claim, or None if nothing is due.
     """
     due = (
         select(Attachment.id)
@@ -54,7 +58,7 @@ def claim(session: Session, *, limit: int, lease: timedelta, retry: bool) -> Cla
 
 
 def lock_threads(session: Session, attachment_ids: Collection[UUID]) -> None:
-    """Locks the threads of these attachments, in one order everywhere, until the transaction ends."""
+    """Locks the threads of these attachments until the transaction ends, in the same order in every transaction."""
     threads = (
         select(Message.thread_id)
         .join(Attachment, Attachment.message_id == Message.id)
@@ -64,7 +68,7 @@ def lock_threads(session: Session, attachment_ids: Collection[UUID]) -> None:
 
 
 def messages_of(session: Session, attachment_ids: Collection[UUID]) -> dict[UUID, UUID]:
-    """The message of each of these attachments; one that was archived meanwhile is left out."""
+    """The message of each of these attachments. Archived attachments are missing."""
     query = select(Attachment.id, Attachment.message_id).where(Attachment.id == func.any(list(attachment_ids)))
     return {row.id: row.message_id for row in session.execute(query)}
 
@@ -72,10 +76,10 @@ def messages_of(session: Session, attachment_ids: Collection[UUID]) -> dict[UUID
 def finish(
     session: Session, token: LeaseToken, assessments: Sequence[Assessment], rules: RetryRules
 ) -> dict[UUID, UUID]:
-    """Writes the attachments' new states where the lease is still ours.
+    """Writes the new states of attachments whose lease token still matches.
 
     Returns:
-        The message of each attachment that was written; those missing were refused as stale.
+        The message of each attachment written. Missing attachments were rejected as stale.
     """
     results = recordset(
         "results",
@@ -142,7 +146,7 @@ def _state(item: Assessment) -> dict[str, Any]:
 
 
 def release(session: Session, token: LeaseToken) -> int:
-    """Gives back what a worker holds but did not work on; the attempt does not count."""
+    """Releases the attachments of a lease without a result and returns their number. The attempt does not count."""
     result = session.execute(
         update(Attachment)
         .where(Attachment.lease_token == token)
@@ -158,7 +162,7 @@ def release(session: Session, token: LeaseToken) -> int:
 
 
 def expired(session: Session, limit: int = 1000) -> list[UUID]:
-    """Attachments whose lease ran out, nothing locked yet: their threads are locked first, as everywhere."""
+    """Attachments with an expired lease, not locked: the caller locks their threads first, as all transactions do."""
     return list(
         session.scalars(
             select(Attachment.id).where(LEASED, Attachment.lease_until < func.clock_timestamp()).limit(limit)
@@ -167,10 +171,10 @@ def expired(session: Session, limit: int = 1000) -> list[UUID]:
 
 
 def sweep(session: Session, attachment_ids: Sequence[UUID], rules: RetryRules) -> tuple[int, list[UUID]]:
-    """Makes those that are still expired pending again, or parks them where their attempts are used up.
+    """Makes attachments whose lease is still expired pending again, or parks them if their attempts are exhausted.
 
     Returns:
-        How many became pending, and the messages of those parked as `not_assessable`.
+        The number that became pending, and the messages of those parked as `not_assessable`.
     """
     exhausted = Attachment.attempts >= rules.max_attempts
     rows = session.execute(
@@ -195,12 +199,12 @@ def sweep(session: Session, attachment_ids: Sequence[UUID], rules: RetryRules) -
 
 
 def is_due(session: Session) -> bool:
-    """Whether any attachment waits to be claimed."""
+    """Whether any attachment is due."""
     return bool(session.scalar(select(or_(_any_due(FRESH), _any_due(RETRY)))))
 
 
 def has_retries(session: Session) -> bool:
-    """Whether an attachment that failed before waits to be claimed."""
+    """Whether any attachment that failed before is due."""
     return bool(session.scalar(select(_any_due(RETRY))))
 
 
@@ -209,6 +213,6 @@ def _any_due(predicate: TextClause) -> Exists:
 
 
 def count_open(session: Session, message_id: MessageId | None = None) -> int:
-    """How many attachments have no result yet, of one message or of all."""
+    """The number of attachments without a result, of one message or of all."""
     query = select(func.count()).select_from(Attachment).where(or_(FRESH, RETRY, LEASED))
     return session.scalar(query if message_id is None else query.where(Attachment.message_id == message_id)) or 0

@@ -1,4 +1,4 @@
-"""Messages and their attachments as rows, inserted once whatever is sent again."""
+"""Messages, attachments and blobs as rows. Every insertion is idempotent."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -58,9 +58,9 @@ class StoredAttachment:
 
 
 def add_threads(session: Session, keys: Collection[Key]) -> dict[Key, ThreadId]:
-    """Inserts the threads that are new, locks all of them in one order, and returns their ids."""
+    """Inserts the threads that are new, locks all of these threads in a fixed order, and returns their ids."""
     found: dict[Key, ThreadId] = {}
-    while len(found) < len(keys):  # one that was there and is archived or forgotten meanwhile is made anew
+    while len(found) < len(keys):  # repeats if an existing thread was archived or forgotten concurrently
         rows = [{"id": new_id(), "source": source, "external_id": external_id} for source, external_id in sorted(keys)]
         new = recordset("new", rows, id=Uuid(), source=Text(), external_id=Text())
         session.execute(
@@ -124,10 +124,11 @@ def add_messages(
 
 
 def add_blobs(session: Session, blobs: Collection[NewBlob]) -> list[str]:
-    """Notes blobs that are already in the store, and locks their rows until the transaction ends.
+    """Inserts blobs whose bytes are in the store, and locks their rows until the transaction ends.
 
     Returns:
-        The hashes of those that were to be purged. They are to be kept again; their bytes may be gone.
+        The hashes of blobs that were marked for deletion. The caller has to keep them again, and to store their bytes
+        again, because a purge may have deleted them.
     """
     if not blobs:
         return []
@@ -137,7 +138,7 @@ def add_blobs(session: Session, blobs: Collection[NewBlob]) -> list[str]:
     ]
     new = recordset("new", rows, sha256=Text(), media_type=Text(), size_bytes=BigInteger())
     insertion = insert(Blob).from_select(list(new.c.keys()), select(new).order_by(new.c.sha256))
-    statement = insertion.on_conflict_do_update(  # changes nothing, but locks and tells what is there
+    statement = insertion.on_conflict_do_update(  # has no effect except to lock and return the existing row
         index_elements=[Blob.sha256], set_={"media_type": insertion.excluded.media_type}
     ).returning(Blob.sha256, Blob.purge_after)
     return [row.sha256 for row in session.execute(statement) if row.purge_after is not None]
@@ -146,7 +147,7 @@ def add_blobs(session: Session, blobs: Collection[NewBlob]) -> list[str]:
 def add_attachments(
     session: Session, attachments: Sequence[NewAttachment], messages: dict[Key, MessageId]
 ) -> set[AttachmentId]:
-    """Inserts the attachments that are new and returns their ids. One with an error code is finished at once."""
+    """Inserts the attachments that are new and returns their ids. Attachments with an error code are not assessable."""
     rows = [
         {
             "id": new_id(),
@@ -183,7 +184,7 @@ def add_attachments(
 
 
 def list_attachments(session: Session, message_ids: Collection[MessageId]) -> list[StoredAttachment]:
-    """The attachments of these messages, in the order of their arrival."""
+    """The attachments of these messages, in the order of their receipt."""
     rows = session.execute(
         select(
             Attachment.id,
@@ -208,10 +209,15 @@ def list_attachments(session: Session, message_ids: Collection[MessageId]) -> li
 
 
 def find_message(session: Session, name: str, source: str | None = None) -> Message:
-    """Finds a message by its own id, or by its sender's id, with the source where several senders use the same one.
+    """Finds a message by the sender's id or its own.
+
+    Args:
+        session: of the caller's transaction.
+        name: the id.
+        source: the sender, required if several senders use the same id.
 
     Raises:
-        UsageError: there is none, or more than one.
+        UsageError: the message is unknown or ambiguous.
     """
     query = select(Message).where(Message.external_id == name)
     if source is not None:
@@ -222,7 +228,7 @@ def find_message(session: Session, name: str, source: str | None = None) -> Mess
     if not found:
         raise _unknown()
     if len(found) > 1:
-        raise UsageError("several sources have a message of this id: add --source")
+        raise UsageError("several sources use this message id: name one of them")
     return found[0]
 
 
@@ -234,14 +240,14 @@ def _uuid(text: str) -> UUID | None:
 
 
 def _unknown() -> UsageError:
-    return UsageError("no message has this id: check it, or enqueue the message first")
+    return UsageError("no message has this id: check it, or submit the message first")
 
 
 def lock_with_thread(session: Session, message_id: MessageId) -> Message:
-    """A message, its thread locked until the transaction ends, so that nothing else decides it meanwhile.
+    """Returns a message and locks its thread until the transaction ends, so that no other transaction decides it.
 
     Raises:
-        UsageError: there is none, or it was archived meanwhile.
+        UsageError: the message does not exist, or was archived.
     """
     thread_id = select(Message.thread_id).where(Message.id == message_id).scalar_subquery()
     session.execute(select(Thread.id).where(Thread.id == thread_id).with_for_update())

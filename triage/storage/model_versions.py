@@ -1,4 +1,4 @@
-"""Model versions as rows: their cards and stages. At most one is live, and the database holds that."""
+"""Model versions as rows: cards and stages. A unique index allows at most one live model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from triage.storage.tables import LIVE, ModelVersion
 
 @dataclass(frozen=True, slots=True)
 class RegisteredModel:
-    """A model as the registry knows it."""
+    """A registered model."""
 
     id: ModelVersionId
     card: Card
@@ -25,10 +25,10 @@ class RegisteredModel:
 
 
 def add(session: Session, card: Card) -> tuple[RegisteredModel, bool]:
-    """Registers a model as a candidate; one with the same weights is left as it is.
+    """Registers a model as a candidate. Has no effect if a model with the same weights is registered.
 
     Returns:
-        The model, and whether it is new.
+        The registered model, and whether it is new.
     """
     created = session.scalar(
         insert(ModelVersion)
@@ -47,16 +47,16 @@ def add(session: Session, card: Card) -> tuple[RegisteredModel, bool]:
 
 
 def live(session: Session) -> RegisteredModel | None:
-    """The live model, if there is one."""
+    """The live model, or None."""
     row = session.scalars(select(ModelVersion).where(LIVE)).one_or_none()
     return _registered(row) if row else None
 
 
 def get(session: Session, model_id: ModelVersionId) -> RegisteredModel:
-    """A model by its id.
+    """Returns a model by its id.
 
     Raises:
-        ModelError: there is no such model.
+        ModelError: no model has this id.
     """
     row = session.get(ModelVersion, model_id)
     if row is None:
@@ -65,10 +65,10 @@ def get(session: Session, model_id: ModelVersionId) -> RegisteredModel:
 
 
 def find(session: Session, name: str) -> RegisteredModel:
-    """Finds a model by its name, or by at least eight leading digits of its weights' SHA-256.
+    """Finds a model by its name, or by at least eight leading digits of the SHA-256 of its weights.
 
     Raises:
-        UsageError: none fits, or more than one.
+        UsageError: no model matches, or several do.
     """
     condition = ModelVersion.name == name
     if len(name) >= 8:
@@ -86,13 +86,13 @@ def list_models(session: Session) -> list[RegisteredModel]:
 
 
 def shadows(session: Session) -> list[RegisteredModel]:
-    """The models that score live traffic without deciding, oldest first."""
+    """The shadow models, which score live traffic without deciding, oldest first."""
     rows = session.scalars(select(ModelVersion).where(ModelVersion.stage == Stage.SHADOW).order_by(ModelVersion.id))
     return [model for row in rows if (model := _registered_if_valid(row)) is not None]
 
 
 def previously_live(session: Session) -> RegisteredModel | None:
-    """The retired model that was promoted last: what a rollback returns to."""
+    """The retired model that was promoted last, to which a rollback returns, or None."""
     row = session.scalars(
         select(ModelVersion)
         .where(ModelVersion.stage == Stage.RETIRED, ModelVersion.promoted_at.is_not(None))
@@ -103,28 +103,28 @@ def previously_live(session: Session) -> RegisteredModel | None:
 
 
 def lock_stages(session: Session) -> Sequence[RegisteredModel]:
-    """Locks every model's stage until the transaction ends, so that promotions happen one after another.
+    """Locks the stages of all models until the transaction ends, so that promotions run one after another.
 
-    Verdicts that refer to a model are written meanwhile.
+    The lock does not block inserting verdicts, which refer to a model.
     """
     rows = session.scalars(select(ModelVersion).order_by(ModelVersion.id).with_for_update(key_share=True)).all()
     return [_registered(row) for row in rows]
 
 
 def set_stage(session: Session, model_id: ModelVersionId, stage: Stage) -> None:
-    """Moves a model to a stage; the caller keeps the rules."""
+    """Sets the stage of a model. The caller checks the rules."""
     values = {"stage": stage.value}
     promoted_at = {"promoted_at": func.clock_timestamp()} if stage is Stage.LIVE else {}
     session.execute(update(ModelVersion).where(ModelVersion.id == model_id).values(**values, **promoted_at))
 
 
 def set_card(session: Session, model_id: ModelVersionId, card: Card) -> None:
-    """Replaces what is known of a model; its weights and their hash stay."""
+    """Replaces the card of a model, whose weights and hash must be unchanged."""
     session.execute(update(ModelVersion).where(ModelVersion.id == model_id).values(card=card_json(card)))
 
 
 def _registered_if_valid(row: ModelVersion) -> RegisteredModel | None:
-    """None for a card that this release does not understand."""
+    """The model, or None if this release cannot read its card."""
     try:
         return _registered(row)
     except ValidationError:

@@ -1,4 +1,4 @@
-"""Retake requests as an outbox: flagged by a decision, claimed under a lease, then acked or withdrawn."""
+"""Retake requests as an outbox: flagged by a decision, claimed under a lease, then acknowledged or withdrawn."""
 
 from collections.abc import Collection, Sequence
 from datetime import timedelta
@@ -21,7 +21,7 @@ _NOT_HELD = or_(
 
 
 def flag(session: Session, requests: Sequence[tuple[MessageId, ThreadId, DecisionId]]) -> None:
-    """Flags a request for each of these messages. The caller has made sure that none has an active one."""
+    """Flags a request for each of these messages, none of which may have an active request."""
     if not requests:
         return
     session.execute(
@@ -40,7 +40,7 @@ def flag(session: Session, requests: Sequence[tuple[MessageId, ThreadId, Decisio
 
 
 def active_among(session: Session, message_ids: Collection[MessageId]) -> set[MessageId]:
-    """Which of these messages have a request that was not withdrawn."""
+    """The messages among these that have a request that was not withdrawn."""
     rows = session.scalars(
         select(RetakeRequest.message_id).where(
             RetakeRequest.message_id == func.any(list(message_ids)), RetakeRequest.status != RetakeStatus.WITHDRAWN
@@ -50,7 +50,7 @@ def active_among(session: Session, message_ids: Collection[MessageId]) -> set[Me
 
 
 def unsent_among(session: Session, message_ids: Collection[UUID]) -> set[MessageId]:
-    """Which of these messages have a request that nobody has sent or is sending."""
+    """The messages among these that have a request that is neither sent nor held by a sender."""
     rows = session.scalars(
         select(RetakeRequest.message_id).where(
             OPEN_REQUEST, _NOT_HELD, RetakeRequest.message_id == func.any(list(message_ids))
@@ -60,7 +60,7 @@ def unsent_among(session: Session, message_ids: Collection[UUID]) -> set[Message
 
 
 def claim(session: Session, *, limit: int, lease: timedelta, by: str) -> list[Request]:
-    """Hands over flagged requests, oldest first, to a sender who acks each within the lease."""
+    """Claims unsent requests, oldest first, for a sender that acknowledges each within the lease."""
     open_ = (
         select(RetakeRequest.id)
         .where(OPEN_REQUEST, _NOT_HELD)
@@ -86,7 +86,7 @@ def claim(session: Session, *, limit: int, lease: timedelta, by: str) -> list[Re
 
 
 def acknowledge(session: Session, request_id: RetakeRequestId, token: LeaseToken) -> bool:
-    """Marks a request as sent, if the token still holds it; acking a sent one again with its token changes nothing."""
+    """Marks a request as sent and returns True if the token still holds it. Idempotent for the same token."""
     acked = session.scalars(
         update(RetakeRequest)
         .where(
@@ -107,10 +107,13 @@ def acknowledge(session: Session, request_id: RetakeRequestId, token: LeaseToken
 def withdraw(
     session: Session, message_ids: Collection[UUID], *, reason: str, held_too: bool = False
 ) -> list[RetakeRequestId]:
-    """Withdraws the unsent requests of these messages; one that a sender holds right now is left to its sender.
+    """Withdraws the unsent requests of these messages, except those that a sender holds, and returns their ids.
 
     Args:
-        held_too: take it from its sender, whose acknowledgement is refused then.
+        session: of the caller's transaction.
+        message_ids: messages whose requests are withdrawn.
+        reason: recorded with each request.
+        held_too: also withdraw requests that a sender holds; their acknowledgement is then rejected.
     """
     if not message_ids:
         return []
@@ -129,12 +132,12 @@ def withdraw(
 
 
 def find(session: Session, request_id: RetakeRequestId) -> Request | None:
-    """One request by its id."""
+    """Returns a request by its id, or None."""
     return next(iter(_requests(session, _described().where(RetakeRequest.id == request_id))), None)
 
 
 def list_requests(session: Session, *, status: RetakeStatus | None, limit: int) -> list[Request]:
-    """Requests, newest first."""
+    """The requests of a status, or of any, newest first."""
     query = _described().order_by(RetakeRequest.created_at.desc()).limit(limit)
     return _requests(session, query if status is None else query.where(RetakeRequest.status == status))
 

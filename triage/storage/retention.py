@@ -1,6 +1,6 @@
-"""Which photos' bytes may go: blobs that are asked to, that nobody needs, and that the store holds without a row.
+"""Blobs to delete: expired, unreferenced or orphaned.
 
-A blob's row is the lock of its bytes: intake holds it while a photo is accepted, a purge while it removes one.
+The row of a blob is the lock of its bytes: intake locks it while it accepts a photo, and a purge while it deletes one.
 """
 
 from collections.abc import Collection
@@ -19,8 +19,8 @@ from triage.storage.database import recordset
 from triage.storage.tables import TO_PURGE, UNMARKED, Attachment, Blob, ModelVersion
 
 _OPEN: Final = Attachment.status.in_([AttachmentStatus.PENDING, AttachmentStatus.IN_PROGRESS])
-_REMEMBERED: Final = timedelta(days=1)
-"""How long a purged blob that belongs to no attachment keeps its row: longer than any intake takes."""
+_ROW_KEPT: Final = timedelta(days=1)
+"""How long the row of a purged, unreferenced blob is kept: longer than any submission takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +30,10 @@ class DueBlob:
 
 
 def mark_older_than(session: Session, age: timedelta, *, limit: int) -> int:
-    """Asks for the removal of blobs whose every attachment is finished and was received that long ago.
+    """Marks blobs for deletion whose attachments are all finished and were all received that long ago.
 
     Returns:
-        How many were marked; less than the limit where no more are there.
+        The number of blobs marked. It is less than the limit if no more remain.
     """
     needed = _needed(_ago(age))
     old = Blob.created_at < _ago(age)
@@ -44,18 +44,18 @@ def mark_older_than(session: Session, age: timedelta, *, limit: int) -> int:
         .limit(limit)
         .with_for_update(skip_locked=True)
     ).all()
-    return len(_mark(session, candidates, needed))  # asked a second time: an intake may have come before the lock
+    return len(_mark(session, candidates, needed))  # checked again under the lock: a submission may have come first
 
 
 def count_older_than(session: Session, age: timedelta) -> tuple[int, int]:
-    """How many blobs, and bytes, a purge of that age would remove, those that are marked already included."""
+    """The number of blobs, and their bytes, that a purge with this age would delete, including those marked already."""
     due = UNMARKED & (Blob.created_at < _ago(age)) & ~_needed(_ago(age))
     (photos, size), (marked, marked_size) = _count(session, due), count_marked(session)
     return photos + marked, size + marked_size
 
 
 def count_marked(session: Session) -> tuple[int, int]:
-    """How many blobs, and bytes, wait for their removal."""
+    """The number of blobs marked for deletion, and their bytes."""
     return _count(session, TO_PURGE)
 
 
@@ -65,24 +65,24 @@ def _count(session: Session, which: ColumnElement[bool] | TextClause) -> tuple[i
 
 
 def lock_blobs_of(session: Session, message_id: MessageId) -> list[str]:
-    """Locks the blobs of a message's photos, in the order in which intake does."""
+    """Locks the blobs of a message's photos, in the same order as intake, and returns their hashes."""
     hashes = select(Attachment.sha256).where(Attachment.message_id == message_id, Attachment.uri.is_(None))
     return lock_blobs(session, [row for row in session.scalars(hashes) if row is not None])
 
 
 def lock_blobs(session: Session, hashes: Collection[str]) -> list[str]:
-    """Locks those of these blobs that there are, in the order in which intake does."""
+    """Locks the blobs among these that exist, in the same order as intake, and returns their hashes."""
     blobs = select(Blob.sha256).where(Blob.sha256 == func.any(list(hashes)))
     return list(session.scalars(blobs.order_by(Blob.sha256).with_for_update()))
 
 
 def mark_unreferenced(session: Session, hashes: Collection[str]) -> list[str]:
-    """Asks for the removal of those of these blobs that no attachment has any more. The caller holds their locks."""
+    """Marks unreferenced blobs among these for deletion and returns their hashes. The caller holds their locks."""
     return _mark(session, hashes, exists(select(Attachment.id).where(Attachment.sha256 == Blob.sha256)))
 
 
 def take_due(session: Session, *, limit: int, among: Collection[str] | None = None) -> list[DueBlob]:
-    """Locks blobs whose bytes are to go now. One whose photo is still to be scored is never among them."""
+    """Locks marked blobs and returns those to delete now, never a blob whose photo is still to be scored."""
     query = select(Blob.sha256, Blob.size_bytes).where(TO_PURGE, Blob.purge_after <= func.clock_timestamp())
     if among is not None:
         query = query.where(Blob.sha256 == func.any(list(among)))
@@ -98,16 +98,16 @@ def take_due(session: Session, *, limit: int, among: Collection[str] | None = No
 
 
 def purged(session: Session, hashes: Collection[str]) -> None:
-    """Notes that the bytes of these blobs are gone. The caller holds their locks."""
+    """Records that the bytes of these blobs are deleted. The caller holds their locks."""
     session.execute(update(Blob).where(Blob.sha256 == func.any(list(hashes))).values(purged_at=func.clock_timestamp()))
 
 
 def forget_unreferenced(session: Session) -> int:
-    """Deletes the rows of purged blobs that no attachment has any more: their hashes are forgotten too."""
+    """Deletes the rows of purged, unreferenced blobs, so that their hashes are forgotten, and returns their number."""
     rows = session.scalars(
         delete(Blob)
         .where(
-            Blob.purged_at < _ago(_REMEMBERED),
+            Blob.purged_at < _ago(_ROW_KEPT),
             ~exists(select(Attachment.id).where(Attachment.sha256 == Blob.sha256)),
         )
         .returning(Blob.sha256)
@@ -116,7 +116,7 @@ def forget_unreferenced(session: Session) -> int:
 
 
 def unknown_among(session: Session, hashes: Collection[str]) -> list[str]:
-    """Which of these are the hash of no blob, and of no model's weights either."""
+    """The hashes among these that belong neither to a blob nor to the weights of a model."""
     rows = recordset("stored", [{"sha256": sha256} for sha256 in hashes], sha256=Text())
     return list(
         session.scalars(
@@ -129,7 +129,7 @@ def unknown_among(session: Session, hashes: Collection[str]) -> list[str]:
 
 
 def adopt(session: Session, sizes: dict[str, int]) -> int:
-    """Gives bytes that no row speaks of a row that asks for their removal, so that the usual locks hold for them."""
+    """Inserts rows for orphaned bytes, marked for deletion, so that the usual locks apply. Returns their number."""
     if not sizes:
         return 0
     rows = recordset(
@@ -146,20 +146,20 @@ def adopt(session: Session, sizes: dict[str, int]) -> int:
 
 
 def keep_again(session: Session, hashes: Collection[str]) -> None:
-    """Takes back that these blobs should go: a photo with the same bytes has come. The caller holds their locks."""
+    """Unmarks these blobs, because a photo with the same bytes was received. The caller holds their locks."""
     session.execute(
         update(Blob).where(Blob.sha256 == func.any(list(hashes))).values(purge_after=null(), purged_at=null())
     )
 
 
 def forget_message(session: Session, message_id: MessageId, *, actor: str, reason: str) -> None:
-    """Takes from a message's rows all that leads to a patient, and appends who did so to the audit trail."""
+    """Removes everything that identifies a patient from a message's rows, and appends an audit event."""
     session.execute(select(func.forget_message(new_id(), message_id, actor, reason)))
     session.expire_all()
 
 
 def bytes_are_there() -> ColumnElement[bool]:
-    """Of an attachment: it may be fetched again, from the blob store or from its URI."""
+    """Condition on an attachment: its bytes can be fetched again, from the blob store or from its URI."""
     gone = exists(
         select(Blob.sha256).where(
             Blob.sha256 == Attachment.sha256, Attachment.uri.is_(None), Blob.purge_after.is_not(None)
@@ -169,7 +169,7 @@ def bytes_are_there() -> ColumnElement[bool]:
 
 
 def _ago(age: timedelta) -> ColumnElement[datetime]:
-    """So long before this statement: one moment, which an index can be asked for, as the running clock cannot."""
+    """That long before this statement. `statement_timestamp()` is stable, so an index is usable."""
     return func.statement_timestamp() - age
 
 

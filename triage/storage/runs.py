@@ -1,4 +1,4 @@
-"""Training and rescoring runs: rows that a worker claims under a lease and keeps alive by heartbeats."""
+"""Training and rescoring runs: rows that a worker claims under a lease and renews by heartbeats."""
 
 from collections.abc import Mapping
 from datetime import date, timedelta
@@ -17,7 +17,7 @@ from triage.storage import tables
 from triage.storage.tables import OPEN_RUN
 
 _SHOWN = select(tables.Run).options(defer(tables.Run.lease_token, raiseload=True))
-"""What whoever only reads may see of runs."""
+"""Runs without the columns that read-only roles may not select."""
 
 _UNHELD = or_(tables.Run.lease_until.is_(None), tables.Run.lease_until < func.clock_timestamp())
 
@@ -25,7 +25,7 @@ _UNHELD = or_(tables.Run.lease_until.is_(None), tables.Run.lease_until < func.cl
 def start(
     session: Session, kind: RunKind, parameters: Mapping[str, object], *, dedupe_key: str | None = None
 ) -> tuple[Run, bool]:
-    """Makes a run that waits for a worker, or returns the one with the same dedupe key.
+    """Creates a pending run, or returns the run with the same dedupe key.
 
     Returns:
         The run, and whether it is new.
@@ -42,7 +42,7 @@ def start(
 
 
 def claim(session: Session, kind: RunKind, *, lease: timedelta) -> tuple[Run, LeaseToken] | None:
-    """Takes the oldest run that waits or whose worker is gone, and counts the attempt."""
+    """Claims the oldest run that is pending or whose lease expired, and counts the attempt."""
     next_ = (
         select(tables.Run.id)
         .where(OPEN_RUN, _UNHELD, tables.Run.kind == kind)
@@ -76,12 +76,17 @@ def beat(
     *,
     lease: timedelta,
     progress: Mapping[str, object],
-    gets_on: bool = False,
+    made_progress: bool = False,
 ) -> None:
-    """Says that the run goes on and how far it is.
+    """Records a heartbeat: renews the lease and stores the progress.
 
     Args:
-        gets_on: this attempt has brought the run further, so that those before it count no more.
+        session: of the caller's transaction.
+        run_id: the run.
+        token: token of the caller's lease.
+        lease: length of the renewed lease.
+        progress: replaces the stored progress.
+        made_progress: this attempt has advanced the run, so earlier attempts no longer count.
 
     Raises:
         LeaseLostError: another worker holds the run, or it was cancelled.
@@ -93,7 +98,7 @@ def beat(
         progress=dict(progress),
         heartbeat_at=func.clock_timestamp(),
         lease_until=func.clock_timestamp() + lease,
-        **({"attempts": 1} if gets_on else {}),
+        **({"attempts": 1} if made_progress else {}),
     )
 
 
@@ -125,7 +130,7 @@ def finish(
 
 
 def lock_oldest(session: Session, kind: RunKind) -> Run | None:
-    """The oldest open run of a kind that many workers share, locked until the transaction ends."""
+    """Locks the oldest open run of a shared kind until the transaction ends and returns it, or None."""
     row = session.scalars(
         select(tables.Run)
         .where(OPEN_RUN, tables.Run.kind == kind)
@@ -137,17 +142,17 @@ def lock_oldest(session: Session, kind: RunKind) -> Run | None:
 
 
 def lock(session: Session, run_id: RunId) -> Run:
-    """A run, locked until the transaction ends.
+    """Locks a run until the transaction ends and returns it.
 
-    Verdicts refer to it, and two workers that have written some and lock it then must not wait for each other: so this
-    is the lock that leaves references alone.
+    The lock (`FOR NO KEY UPDATE`) does not conflict with the key locks of inserted verdicts, which refer to the run.
+    Otherwise two workers that have both written verdicts would deadlock.
     """
     query = select(tables.Run).where(tables.Run.id == run_id).with_for_update(key_share=True)
     return _run(session.scalars(query.execution_options(populate_existing=True)).one())
 
 
 def beat_shared(session: Session, run_id: RunId, *, lease: timedelta, progress: Mapping[str, object]) -> None:
-    """Says that a shared run goes on and how far it is. The caller holds its lock."""
+    """Records a heartbeat of a shared run, whose lock the caller holds."""
     session.execute(
         update(tables.Run)
         .where(tables.Run.id == run_id)
@@ -162,7 +167,7 @@ def beat_shared(session: Session, run_id: RunId, *, lease: timedelta, progress: 
 
 
 def note(session: Session, run_id: RunId, progress: Mapping[str, object]) -> Run:
-    """Notes the progress of a run that nobody has taken up yet."""
+    """Stores the progress of a run that no worker has claimed yet."""
     row = session.scalars(
         update(tables.Run).where(tables.Run.id == run_id).values(progress=dict(progress)).returning(tables.Run),
         execution_options={"populate_existing": True},
@@ -171,7 +176,7 @@ def note(session: Session, run_id: RunId, progress: Mapping[str, object]) -> Run
 
 
 def end(session: Session, run_id: RunId, status: RunStatus, *, error: str | None = None) -> None:
-    """Ends a shared run."""
+    """Ends a shared run, unless it has ended already."""
     session.execute(
         update(tables.Run)
         .where(OPEN_RUN, tables.Run.id == run_id)
@@ -180,7 +185,7 @@ def end(session: Session, run_id: RunId, status: RunStatus, *, error: str | None
 
 
 def cancel(session: Session, run_id: RunId) -> bool:
-    """Cancels a run that has not ended; its worker notices at its next heartbeat."""
+    """Cancels a run and returns True, unless it has ended. Its worker stops at its next heartbeat."""
     rows = session.scalars(
         update(tables.Run)
         .where(OPEN_RUN, tables.Run.id == run_id)
@@ -191,9 +196,10 @@ def cancel(session: Session, run_id: RunId) -> bool:
 
 
 def find(session: Session, run_id: UUID) -> Run:
-    """
+    """Returns a run.
+
     Raises:
-        UsageError: there is no such run.
+        UsageError: no run has this id.
     """
     row = session.scalars(_SHOWN.where(tables.Run.id == run_id)).one_or_none()
     if row is None:
@@ -208,24 +214,24 @@ def list_runs(session: Session, *, kind: RunKind | None = None, limit: int = 20)
 
 
 def is_open(session: Session, kind: RunKind) -> bool:
-    """Whether a run of this kind waits or goes on."""
+    """Whether a run of this kind is pending or running."""
     return session.scalar(select(tables.Run.id).where(OPEN_RUN, tables.Run.kind == kind).limit(1)) is not None
 
 
 def is_held(session: Session, run_id: RunId) -> bool:
-    """Whether a worker holds the run, by the database's clock."""
+    """Whether a worker holds an unexpired lease on the run, by the clock of the database."""
     query = select(tables.Run.id).where(tables.Run.id == run_id, tables.Run.lease_until > func.clock_timestamp())
     return session.scalar(query) is not None
 
 
 def tonight(session: Session) -> date:
-    """The date that names a nightly run, by the database's clock (UTC)."""
+    """The date in UTC, by the clock of the database, that identifies a nightly run."""
     night: date = session.scalars(select(func.date(func.timezone("UTC", func.clock_timestamp())))).one()
     return night
 
 
 def is_claimable(session: Session, kind: RunKind) -> bool:
-    """Whether a run of this kind waits for a worker, or lost the one it had."""
+    """Whether a run of this kind is pending or its lease expired."""
     query = select(tables.Run.id).where(OPEN_RUN, _UNHELD, tables.Run.kind == kind).limit(1)
     return session.scalar(query) is not None
 
@@ -239,7 +245,7 @@ def _update_held(session: Session, run_id: RunId, token: LeaseToken, **values: A
         execution_options={"synchronize_session": False},
     ).all()
     if not rows:
-        raise LeaseLostError("the run was cancelled or is held by another worker: this one stops")
+        raise LeaseLostError("the run was cancelled, or another worker holds it: this worker stops")
 
 
 def _run(row: tables.Run) -> Run:

@@ -1,4 +1,4 @@
-"""Verdicts: one for each attachment and model, written once."""
+"""Verdicts: one per attachment and model, written once."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +19,7 @@ from triage.storage.database import recordset
 from triage.storage.retention import bytes_are_there
 from triage.storage.tables import Attachment, Message, Verdict
 
-_LOOKED_AT_ONCE: Final = 5000
+_EXAMINED_PER_PAGE: Final = 5000
 
 
 def add(
@@ -31,7 +31,10 @@ def add(
     origin: VerdictOrigin,
     run_id: RunId | None = None,
 ) -> list[AttachmentId]:
-    """Writes verdicts, once for each attachment and model, and returns the attachments whose verdict was new."""
+    """Writes verdicts, one per attachment and model, and returns the attachments whose verdict is new.
+
+    A verdict replaces a shadow verdict of the same model, which then counts as new.
+    """
     if not scored:
         return []
     rows = recordset(
@@ -73,7 +76,7 @@ def add(
         "run_id": literal(run_id, Uuid()),
     }
     insertion = insert(Verdict).from_select([*rows.c.keys(), *constants], select(*rows.c, *constants.values()))
-    statement = insertion.on_conflict_do_update(  # what a model said in the shadow counts once it is asked in earnest
+    statement = insertion.on_conflict_do_update(  # a verdict that counts replaces a shadow verdict
         index_elements=[Verdict.attachment_id, Verdict.model_version_id],
         set_={name: insertion.excluded[name] for name in ("origin", "run_id", "threshold", "acceptable")},
         where=(Verdict.origin == VerdictOrigin.SHADOW) & (insertion.excluded.origin != VerdictOrigin.SHADOW),
@@ -82,17 +85,18 @@ def add(
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """
+class Page:
+    """A page of attachments.
+
     Attributes:
         attachments: in the order of their ids.
-        looked_up_to: the attachment id with which to go on.
-        is_end: no attachment lies beyond it.
+        next_after: the attachment id after which the next page starts.
+        is_last: no attachment follows.
     """
 
     attachments: Sequence[ClaimedAttachment]
-    looked_up_to: UUID
-    is_end: bool
+    next_after: UUID
+    is_last: bool
 
 
 def without_verdict(
@@ -103,19 +107,21 @@ def without_verdict(
     since: datetime | None,
     until: datetime,
     limit: int,
-) -> Found:
-    """The next scored attachments that this model has not judged and whose photo was not purged.
+) -> Page:
+    """The next page of scored attachments without a verdict of this model, whose photos were not purged.
 
-    It looks at no more than some thousand attachments, so that millions that need nothing hold nobody up.
+    It examines a bounded number of attachments, so the query stays short even if millions have a verdict.
 
     Args:
-        after: only ids above this one.
-        since: only messages received from then on.
-        until: only attachments received before.
-        limit: how many at the most.
+        session: of the caller's transaction.
+        model_version_id: the model. Its shadow verdicts do not count.
+        after: only attachments with a greater id.
+        since: only messages received at or after this time.
+        until: only attachments received before this time.
+        limit: maximum number of attachments on the page.
     """
     beyond = select(Attachment.id).where(Attachment.id > after).order_by(Attachment.id)
-    last = session.scalar(beyond.offset(_LOOKED_AT_ONCE - 1).limit(1))
+    last = session.scalar(beyond.offset(_EXAMINED_PER_PAGE - 1).limit(1))
     query = (
         _unjudged(model_version_id, since)
         .add_columns(Attachment.id, Attachment.sha256, Attachment.uri, Attachment.attempts)
@@ -126,17 +132,17 @@ def without_verdict(
     rows = session.execute(query).all()
     attachments = [ClaimedAttachment(AttachmentId(row.id), row.sha256, row.uri, row.attempts) for row in rows]
     if len(rows) == limit:
-        return Found(attachments, rows[-1].id, is_end=False)
-    return Found(attachments, last or (rows[-1].id if rows else after), is_end=last is None)
+        return Page(attachments, rows[-1].id, is_last=False)
+    return Page(attachments, last or (rows[-1].id if rows else after), is_last=last is None)
 
 
 def count_without(session: Session, model_version_id: ModelVersionId, *, since: datetime | None) -> int:
-    """How many scored attachments this model has not judged, without those whose photo was purged."""
+    """The number of scored attachments without a verdict of this model, whose photos were not purged."""
     return session.scalar(_unjudged(model_version_id, since).add_columns(func.count())) or 0
 
 
 def _unjudged(model_version_id: ModelVersionId, since: datetime | None) -> Select[Any]:
-    """Over scored attachments that may be scored again and that this model has not judged other than in the shadow."""
+    """A query over scored attachments that can be scored again and have at most a shadow verdict of this model."""
     judged = exists(
         select(Verdict.id).where(
             Verdict.attachment_id == Attachment.id,
@@ -157,7 +163,7 @@ def _unjudged(model_version_id: ModelVersionId, since: datetime | None) -> Selec
 def count_flips(
     session: Session, model_version_id: ModelVersionId, attachment_ids: Sequence[AttachmentId]
 ) -> tuple[int, int]:
-    """How many of these photos this model judges otherwise than the inbox did: good to bad, and bad to good."""
+    """The number of these photos whose verdict differs from the inbox's: good to bad, and bad to good."""
     new, old = aliased(Verdict), aliased(Verdict)
     row = session.execute(
         select(

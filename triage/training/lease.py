@@ -112,7 +112,7 @@ class TrainingLease:
                             self._token,
                             lease=self._duration,
                             progress=self.progress,
-                            gets_on=self._n_epochs() > self._n_epochs_before,
+                            made_progress=self._n_epochs() > self._n_epochs_before,
                         )
                     if not self._device_lock.take_again():
                         self._lost = LeaseLostError("another run trains on this device now: this one stops")
