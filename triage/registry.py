@@ -7,14 +7,13 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from triage.blobs.store import BlobStore
-from triage.domain.card import Card, card_json
+from triage.domain.card import Card, RegisteredModel, card_json
 from triage.domain.states import Stage
 from triage.errors import ModelError, UsageError
 from triage.model.artifact import check_weights, read_artifact
 from triage.storage import audit
 from triage.storage import model_versions as models
 from triage.storage.database import Sessions
-from triage.storage.model_versions import RegisteredModel
 
 
 class Registry:
@@ -64,9 +63,22 @@ class Registry:
             UsageError: no such model.
             ModelError: the store does not have its weights.
         """
-        with self._sessions() as session:
-            card = models.find(session, name).card
+        card = self.find(name).card
         return card, self.weights(card)
+
+    def list_models(self) -> list[RegisteredModel]:
+        """All models, newest first."""
+        with self._sessions() as session:
+            return models.list_models(session)
+
+    def find(self, name: str) -> RegisteredModel:
+        """A model by its name, or by the start of the SHA-256 of its weights.
+
+        Raises:
+            UsageError: no model or several models match.
+        """
+        with self._sessions() as session:
+            return models.find(session, name)
 
     def shadow(self, name: str, *, actor: str) -> RegisteredModel:
         """Lets a model score what the live one scores, without deciding anything; workers notice between two batches.

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import structlog
 
 from triage.blobs.source import PhotoSource
+from triage.domain.card import RegisteredModel
 from triage.domain.ids import ModelVersionId
 from triage.errors import NoLiveModelError
 from triage.imaging.decode import Decoder
@@ -20,7 +21,6 @@ from triage.scoring.rescoring import Rescoring
 from triage.storage import migrate
 from triage.storage import model_versions as models
 from triage.storage.database import Sessions
-from triage.storage.model_versions import RegisteredModel
 from worker.inference import load_engine
 from worker.metrics import BATCH_FILL, MODEL_LOADED, PHOTOS, timed
 from worker.settings import Settings

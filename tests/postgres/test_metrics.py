@@ -17,8 +17,8 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 import worker.metrics  # noqa: F401  # declares the metrics of a worker
+from triage.domain.card import RegisteredModel
 from triage.domain.messages import IncomingAttachment, IncomingMessage
-from triage.storage.model_versions import RegisteredModel
 from worker.services import Services
 from worker.settings import Settings
 

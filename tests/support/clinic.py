@@ -11,6 +11,7 @@ from sqlalchemy import text
 from tests.support.assessor import SimpleAssessor
 from triage.blobs.store import BlobStore
 from triage.blobs.uris import UriPolicy
+from triage.domain.card import RegisteredModel
 from triage.domain.ids import AttachmentId, ModelVersionId
 from triage.domain.limits import IntakeLimits, RetryRules
 from triage.domain.messages import Acceptance, ClaimedAttachment, IncomingAttachment, IncomingMessage
@@ -22,7 +23,6 @@ from triage.retakes.policy import RetakePolicy
 from triage.scoring.drain import DrainLimits, drain
 from triage.scoring.inbox import Inbox
 from triage.storage.database import Sessions
-from triage.storage.model_versions import RegisteredModel
 
 
 @dataclass

@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from triage.domain.card import Card
+from triage.domain.card import Card, RegisteredModel
 from triage.domain.states import Stage
 from triage.storage import model_versions as models
 from triage.storage.database import Sessions
-from triage.storage.model_versions import RegisteredModel
 from triage.storage.role_names import WORKER
 from worker.settings import (
     BlobSettings,

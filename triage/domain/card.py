@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from triage.domain.architecture import VGG16, layers_of
+from triage.domain.ids import ModelVersionId
+from triage.domain.states import Stage
 from triage.errors import ModelError, validation_problems
 
 PREPROCESSING: Final = "five-windows-448-bilinear/1"
@@ -82,6 +85,15 @@ class Card(BaseModel):
     def label(self) -> str:
         """What every output that shows a score says of its model: its name, or `untrained`."""
         return self.name if self.trained else UNTRAINED
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredModel:
+    """A model in the registry."""
+
+    id: ModelVersionId
+    card: Card
+    stage: Stage
 
 
 def read_card(text: str | bytes) -> Card:

@@ -1,27 +1,17 @@
 """Model versions as rows: cards and stages. A unique index allows at most one live model."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from pydantic import ValidationError
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from triage.domain.card import Card, card_json
+from triage.domain.card import Card, RegisteredModel, card_json
 from triage.domain.ids import ModelVersionId, new_id
 from triage.domain.states import Stage
 from triage.errors import ModelError, UsageError
 from triage.storage.tables import LIVE, ModelVersion
-
-
-@dataclass(frozen=True, slots=True)
-class RegisteredModel:
-    """A registered model."""
-
-    id: ModelVersionId
-    card: Card
-    stage: Stage
 
 
 def add(session: Session, card: Card) -> tuple[RegisteredModel, bool]:

@@ -1,11 +1,10 @@
-"""`triage models`: the registry."""
+"""`triage models`: the model registry."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from triage.errors import UsageError
 from triage.model.starter import model_folder
 from worker.cli.commands import group
 from worker.cli.options import SHARE, by_option
@@ -14,9 +13,9 @@ from worker.cli.tables import Column, print_table
 from worker.services import open_services
 
 if TYPE_CHECKING:
-    from triage.storage.model_versions import RegisteredModel
+    from triage.domain.card import RegisteredModel
 
-_by = by_option("Who does it")
+_by = by_option("Who makes the change")
 
 
 @group()
@@ -28,10 +27,8 @@ def models() -> None:
 @json_option
 def list_(*, as_json: bool) -> None:
     """Show all models, newest first."""
-    from triage.storage import model_versions as rows  # deferred: imports SQLAlchemy
-
-    with open_services() as services, services.sessions() as session:
-        found = rows.list_models(session)
+    with open_services() as services:
+        found = services.registry.list_models()
     if as_json:
         from worker.documents.models import ModelDocument  # deferred: imports pydantic
 
@@ -78,7 +75,7 @@ def promote(name: str, by: str, *, allow_untrained: bool, as_json: bool) -> None
 @_by
 @json_option
 def shadow(name: str, by: str, *, as_json: bool) -> None:
-    """Let a model score live traffic without deciding; `triage report` shows where it disagrees."""
+    """Let a model score live photos without deciding. `triage report` shows where it disagrees."""
     with open_services() as services:
         _show(services.registry.shadow(name, actor=by), as_json=as_json)
 
@@ -87,7 +84,7 @@ def shadow(name: str, by: str, *, as_json: bool) -> None:
 @_by
 @json_option
 def rollback(by: str, *, as_json: bool) -> None:
-    """Make the model live that was live before."""
+    """Make the previous live model live again."""
     with open_services() as services:
         _show(services.registry.rollback(actor=by), as_json=as_json)
 
@@ -110,30 +107,14 @@ def retire(name: str, by: str, *, as_json: bool) -> None:
 @_by
 @json_option
 def thresholds(name: str, predictions: Path, column: str, target_ppv: float | None, by: str, *, as_json: bool) -> None:
-    """Fit thresholds for messages of n photos from PREDICTIONS (score, votes, group) and put them on the card."""
-    from triage.evaluation.photo_counts import (  # deferred: imports numpy
-        FEWEST_GROUPS,
-        thresholds_by_photo_count,
-    )
+    """Fit a model's thresholds for several photos to PREDICTIONS (score, votes, group) and record them on its card."""
+    from triage.evaluation.photo_counts import fit_thresholds  # deferred: imports numpy
     from triage.evaluation.predictions import read_predictions  # deferred: imports numpy
-    from triage.storage import model_versions as rows  # deferred: imports SQLAlchemy
 
+    labelled = read_predictions(predictions)
     with open_services() as services:
-        with services.sessions() as session:
-            found = rows.find(session, name)
-        labelled = read_predictions(predictions)
-        if column not in labelled.columns:
-            raise UsageError(f"{predictions}: there is no column {column!r}; name yours with --group")
-        fitted = thresholds_by_photo_count(
-            labelled.scores,
-            labelled.good(found.card.good_votes),
-            labelled.columns[column],
-            target_ppv=target_ppv,
-        )
-        if not fitted:
-            raise UsageError(
-                f"{predictions}: no number of photos has {FEWEST_GROUPS} usable and {FEWEST_GROUPS} unusable messages"
-            )
+        good_votes = services.registry.find(name).card.good_votes
+        fitted = fit_thresholds(labelled, good_votes=good_votes, column=column, target_ppv=target_ppv)
         model = services.registry.set_photo_count_thresholds(name, fitted, actor=by)
     if as_json:
         from worker.documents.models import ModelThresholdsDocument  # deferred: imports pydantic
@@ -148,10 +129,9 @@ def thresholds(name: str, predictions: Path, column: str, target_ppv: float | No
 def card(name: str) -> None:
     """Print a model's card as JSON."""
     from triage.domain.card import card_json  # deferred: imports pydantic
-    from triage.storage import model_versions as rows  # deferred: imports SQLAlchemy
 
-    with open_services() as services, services.sessions() as session:
-        print_json(card_json(rows.find(session, name).card))
+    with open_services() as services:
+        print_json(card_json(services.registry.find(name).card))
 
 
 def _show(model: "RegisteredModel", *, as_json: bool) -> None:

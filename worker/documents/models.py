@@ -1,13 +1,11 @@
 """Registered models. A model's card is printed as it is stored: see `triage.domain.card.Card`."""
 
-from typing import TYPE_CHECKING, Self
+from typing import Self
 from uuid import UUID
 
+from triage.domain.card import RegisteredModel
 from triage.domain.states import Stage
 from worker.documents.document import Document
-
-if TYPE_CHECKING:  # not imported at run time: SQLAlchemy
-    from triage.storage.model_versions import RegisteredModel
 
 
 class ModelDocument(Document):
@@ -22,7 +20,7 @@ class ModelDocument(Document):
     trained: bool
 
     @classmethod
-    def of(cls, model: "RegisteredModel") -> Self:
+    def of(cls, model: RegisteredModel) -> Self:
         return cls(
             id=model.id,
             name=model.card.name,
@@ -40,6 +38,6 @@ class ModelThresholdsDocument(ModelDocument):
     thresholds_by_photo_count: dict[int, float]
 
     @classmethod
-    def of(cls, model: "RegisteredModel") -> Self:
+    def of(cls, model: RegisteredModel) -> Self:
         thresholds = {"thresholds_by_photo_count": model.card.thresholds_by_photo_count}
         return cls.model_validate(dict(ModelDocument.of(model)) | thresholds)
