@@ -102,3 +102,14 @@ def test_records_are_numbered_without_gaps_and_named_by_their_titles() -> None:
         assert title != heading, record.name
         assert record.name == f"{number:04d}-{re.sub(r'[^a-z0-9 -]', '', title.lower()).replace(' ', '-')}.md"
         assert f"- [{number}. {title}]({record.name})\n" in index
+
+
+def test_every_log_event_is_documented() -> None:
+    logged: set[str] = set()
+    for folder in ("triage", "worker"):
+        for source in (ROOT / folder).rglob("*.py"):
+            logged |= set(re.findall(r'\blog\.(?:info|warning|error)\(\s*"([a-z_.]+)"', source.read_text(encoding="utf-8")))
+    page = (ROOT / "docs" / "operations" / "logs.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.+?`) \|", page, re.MULTILINE)
+
+    assert {event for row in rows for event in re.findall(r"[a-z_.]+", row)} == logged
