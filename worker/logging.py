@@ -8,10 +8,18 @@ import logging
 import sys
 from typing import Any, Final, TextIO
 
-import structlog
-from structlog.typing import EventDict, WrappedLogger
-
 from triage.errors import where
+
+# structlog.dev imports rich.traceback wherever rich is installed: 40 ms at every start, for tracebacks that these logs
+# never show. None in sys.modules makes that import fail, as if rich were not installed.
+_HIDE_RICH: Final = "rich" not in sys.modules
+if _HIDE_RICH:
+    sys.modules["rich"] = None  # type: ignore[assignment]
+import structlog  # noqa: E402  # after rich is hidden
+from structlog.typing import EventDict, WrappedLogger  # noqa: E402  # likewise
+
+if _HIDE_RICH:
+    del sys.modules["rich"]
 
 ALLOWED_FIELDS: Final = frozenset(
     {
