@@ -108,7 +108,8 @@ def test_every_log_event_is_documented() -> None:
     logged: set[str] = set()
     for folder in ("triage", "worker"):
         for source in (ROOT / folder).rglob("*.py"):
-            logged |= set(re.findall(r'\blog\.(?:info|warning|error)\(\s*"([a-z_.]+)"', source.read_text(encoding="utf-8")))
+            text = source.read_text(encoding="utf-8")
+            logged |= set(re.findall(r'\blog\.(?:info|warning|error)\(\s*"([a-z_.]+)"', text))
     page = (ROOT / "docs" / "operations" / "logs.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (`.+?`) \|", page, re.MULTILINE)
 
