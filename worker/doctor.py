@@ -1,7 +1,6 @@
 """Checks of a deployment: one function for each condition that it needs, with a remedy for each problem."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import Engine
 
 from triage.blobs.store import BlobStore
+from triage.domain.checks import Check
 from triage.domain.states import Part
 from triage.errors import ModelError, ServiceUnavailableError, TriageError
 from triage.model.artifact import check_weights
@@ -23,6 +23,7 @@ from triage.storage import migrate, server
 from triage.storage import model_versions as models
 from triage.storage.database import Sessions, database_errors
 from worker.broker.liveness import Heartbeat, Liveness
+from worker.hints import with_hint
 from worker.queues import WORKERS
 from worker.services import Services
 
@@ -34,25 +35,6 @@ _MIN_FREE_BYTES: Final = 2**30
 _MAX_CLOCK_DIFFERENCE: Final = timedelta(minutes=5)
 _STALLED_AFTER: Final = timedelta(minutes=2)
 _PING_SECONDS: Final = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """The result of one check.
-
-    Attributes:
-        name: what was checked.
-        ok: whether it is as it should be.
-        detail: one line with the state or the problem.
-        remedy: what to do about the problem.
-        unreachable: whether a service did not respond.
-    """
-
-    name: str
-    ok: bool
-    detail: str
-    remedy: str = ""
-    unreachable: bool = False
 
 
 def examine(services: Services) -> list[Check]:
@@ -90,7 +72,7 @@ def run_check(name: str, check: Callable[[], str]) -> Check:
     except ProblemError as problem:
         return Check(name, ok=False, detail=str(problem), remedy=problem.remedy, unreachable=problem.unreachable)
     except TriageError as error:
-        detail, _, remedy = str(error).partition(": ")
+        detail, _, remedy = with_hint(error).partition(": ")
         unreachable = isinstance(error, ServiceUnavailableError)
         return Check(name, ok=False, detail=detail, remedy=remedy, unreachable=unreachable)
 

@@ -19,7 +19,7 @@ from triage.reports.explain import history
 from triage.reports.html import render_html
 from triage.reports.summary import Period, report
 from triage.retakes.requests import list_requests
-from worker.cli.demo import Photo
+from worker.cli.demo_photos import Photo
 from worker.cli.messages import wait_until_done
 from worker.cli.output import findings_text, outcome_text, percent
 from worker.cli.tables import Column, Screen, Styled, print_table

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 from triage.domain.audit import Verification
+from triage.domain.checks import Check
 from triage.domain.runs import Run
 from triage.domain.states import RunKind, RunStatus
 from worker.documents.document import Document, UtcTime
@@ -11,7 +12,6 @@ from worker.documents.document import Document, UtcTime
 if TYPE_CHECKING:  # not imported at run time: SQLAlchemy, Celery and Redis
     from triage.retention.forget import Forgotten
     from triage.retention.forget_archived import Rewritten
-    from worker.doctor import Check
 
 
 class RunDocument(Document):
@@ -144,7 +144,7 @@ class CheckDocument(Document):
     remedy: str | None
 
     @classmethod
-    def of(cls, check: "Check") -> Self:
+    def of(cls, check: Check) -> Self:
         return cls(name=check.name, ok=check.ok, detail=check.detail, remedy=check.remedy or None)
 
 

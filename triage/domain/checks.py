@@ -1,0 +1,22 @@
+"""Results of checks of a deployment."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """The result of one check.
+
+    Attributes:
+        name: what was checked.
+        ok: whether it is as it should be.
+        detail: one line with the state or the problem.
+        remedy: what to do about the problem.
+        unreachable: whether a service did not respond.
+    """
+
+    name: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+    unreachable: bool = False
