@@ -79,6 +79,19 @@ def test_every_command_of_the_documents_exists() -> None:
                 _check_command(words)
 
 
+def test_every_compose_command_of_the_documents_names_services_and_commands_that_exist(compose: dict[str, Any]) -> None:
+    for document in DOCUMENTS:
+        for line in re.findall(r"docker compose ([^`#<>\n]+)", document.read_text(encoding="utf-8")):
+            action, *words = shlex.split(line)
+            words = [word for word in words if not word.startswith("-") and "/" not in word.partition(":")[0]]
+            if action in {"run", "exec"}:
+                assert words[0] in compose["services"], line
+            elif action in {"up", "stop"}:
+                assert set(words) <= set(compose["services"]), line
+            if action == "run" and words[1:]:
+                _check_command(line.partition(f" {words[0]} ")[2].split())
+
+
 @pytest.mark.parametrize("service", sorted(PARTS))
 def test_every_container_runs_a_command_that_exists(compose: dict[str, Any], service: str) -> None:
     definition = compose["services"][service]
