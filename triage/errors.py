@@ -29,6 +29,14 @@ class InvalidUriRootError(UsageError):
     """An allowed root for photo URIs is malformed."""
 
 
+class UntrainedModelError(UsageError):
+    """A model with random weights was to be promoted without explicit permission."""
+
+
+class ModelNotEvaluatedError(UsageError):
+    """A model without an evaluation on its card was to be promoted."""
+
+
 class ServiceUnavailableError(TriageError):
     """A service that this product depends on is unavailable. Retrying later may succeed."""
 
@@ -51,6 +59,10 @@ class ModelError(TriageError):
 
 class NoLiveModelError(ModelError):
     """No registered model is live."""
+
+
+class ModelStoreUnavailableError(ModelError):
+    """The weights of a registered model cannot be read from the model store."""
 
 
 class LeaseLostError(TriageError):

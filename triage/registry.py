@@ -1,4 +1,4 @@
-"""The registry's rules: candidate -> shadow -> live -> retired, and a rollback to the model that was live before."""
+"""The registry of models: candidate -> shadow -> live -> retired, and rollback to the model that was live before."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from triage.blobs.store import BlobStore
 from triage.domain.card import Card, RegisteredModel, card_json
 from triage.domain.states import Stage
-from triage.errors import ModelError, UsageError
+from triage.errors import ModelNotEvaluatedError, ModelStoreUnavailableError, UntrainedModelError, UsageError
 from triage.model.artifact import check_weights, read_artifact
 from triage.storage import audit
 from triage.storage import model_versions as models
@@ -17,7 +17,7 @@ from triage.storage.database import Sessions
 
 
 class Registry:
-    """Models by name, their weights in a store that every worker reads. Each method is one transaction."""
+    """Models with their stages, and their weights in a store that every worker reads. A method is one transaction."""
 
     def __init__(self, sessions: Sessions, store: BlobStore) -> None:
         self._sessions = sessions
@@ -56,12 +56,9 @@ class Registry:
     def load(self, name: str) -> tuple[Card, bytes]:
         """The card and the weights of a model.
 
-        Args:
-            name: its name, or the start of the SHA-256 of its weights.
-
         Raises:
             UsageError: no such model.
-            ModelError: the store does not have its weights.
+            ModelStoreUnavailableError: the store cannot be read, or does not have its weights.
         """
         card = self.find(name).card
         return card, self.weights(card)
@@ -81,46 +78,50 @@ class Registry:
             return models.find(session, name)
 
     def shadow(self, name: str, *, actor: str) -> RegisteredModel:
-        """Lets a model score what the live one scores, without deciding anything; workers notice between two batches.
+        """Lets a model score every photo that the live model scores, without effect on decisions.
+
+        Workers notice between two batches.
 
         Raises:
             UsageError: no such model, or it is live.
         """
-        return self._move(name, Stage.SHADOW, actor=actor, action="model.shadowed", unless_live="it scores everything")
+        return self._move(
+            name, Stage.SHADOW, actor=actor, action="model.shadowed", if_live="choose a model that is not live"
+        )
 
     def promote(self, name: str, *, actor: str, allow_untrained: bool = False) -> RegisteredModel:
-        """Makes a model live and retires the one that was; workers notice between two batches.
+        """Makes a model live and retires the one that was live. Workers notice between two batches.
 
         Raises:
-            UsageError: no such model, or it was never trained and that was not allowed, or its card has no evaluation.
+            UsageError: no such model.
+            UntrainedModelError: the model was never trained, and that was not allowed.
+            ModelNotEvaluatedError: its card has no evaluation, but for training photos.
         """
         with self._sessions.begin() as session:
             models.lock_stages(session)
             model = models.find(session, name)
             if not model.card.trained and not allow_untrained:
-                raise UsageError(
-                    f"model {model.card.name!r} was never trained, its scores mean nothing: "
-                    "promote a trained one (--allow-untrained is for demonstrations)"
+                raise UntrainedModelError(
+                    f"model {model.card.name!r} was never trained, so its scores are meaningless: promote a trained one"
                 )
             if model.card.trained and not model.card.is_evaluated:
-                raise UsageError(
-                    f"model {model.card.name!r} has no evaluation on its card: "
-                    "triage evaluate --model NAME --manifest FILE --record"
+                raise ModelNotEvaluatedError(
+                    f"model {model.card.name!r} has no evaluation on its card: evaluate it and record the result"
                 )
             self._make_live(session, model, actor=actor, action="model.promoted")
             return models.find(session, model.card.weights_sha256)
 
     def rollback(self, *, actor: str) -> RegisteredModel:
-        """Makes the model live that was live before.
+        """Makes the previously live model live again.
 
         Raises:
-            UsageError: there is none.
+            UsageError: no model was live before.
         """
         with self._sessions.begin() as session:
             models.lock_stages(session)
             model = models.previously_live(session)
             if model is None:
-                raise UsageError("no model was live before: `triage models list` shows what there is")
+                raise UsageError("no model was live before: promote one by its name")
             self._make_live(session, model, actor=actor, action="model.rolled_back")
             return models.find(session, model.card.weights_sha256)
 
@@ -131,11 +132,17 @@ class Registry:
             UsageError: no such model, or it is live.
         """
         return self._move(
-            name, Stage.RETIRED, actor=actor, action="model.retired", unless_live="promote another one instead"
+            name, Stage.RETIRED, actor=actor, action="model.retired", if_live="promote another one instead"
         )
 
     def record_evaluation(self, name: str, data: str, evaluation: Mapping[str, Any], *, actor: str) -> RegisteredModel:
-        """Puts an evaluation on a model's card, under the name of the photos that it is of.
+        """Stores an evaluation on a model's card.
+
+        Args:
+            name: of the model.
+            data: what it was evaluated on, such as `test`; an earlier evaluation of that name is replaced.
+            evaluation: from `triage.evaluation.evaluate.evaluate`.
+            actor: for the audit trail.
 
         Raises:
             UsageError: no such model.
@@ -145,7 +152,7 @@ class Registry:
         )
 
     def set_photo_count_thresholds(self, name: str, thresholds: Mapping[int, float], *, actor: str) -> RegisteredModel:
-        """Gives a model's card thresholds for messages of several photos, in place of those that it had.
+        """Replaces the thresholds for messages of several photos on a model's card.
 
         Raises:
             UsageError: no such model.
@@ -157,22 +164,22 @@ class Registry:
     def weights(self, card: Card) -> bytes:
         """
         Raises:
-            ModelError: the store does not have the weights of the card.
+            ModelStoreUnavailableError: the store cannot be read, or does not have the weights of the card.
         """
         try:
             return self._store.get(card.weights_sha256)
-        except Exception as error:
-            raise ModelError(
-                f"the weights of model {card.name!r} cannot be read from the model store: check TRIAGE_MODELS__URL "
-                "or add the model again"
+        except Exception as error:  # any driver's
+            raise ModelStoreUnavailableError(
+                f"the weights of model {card.name!r} cannot be read from the model store: "
+                "check the store's URL, or add the model again"
             ) from error
 
-    def _move(self, name: str, stage: Stage, *, actor: str, action: str, unless_live: str) -> RegisteredModel:
+    def _move(self, name: str, stage: Stage, *, actor: str, action: str, if_live: str) -> RegisteredModel:
         with self._sessions.begin() as session:
             models.lock_stages(session)
             model = models.find(session, name)
             if model.stage is Stage.LIVE:
-                raise UsageError(f"model {model.card.name!r} is live: {unless_live}")
+                raise UsageError(f"model {model.card.name!r} is live: {if_live}")
             models.set_stage(session, model.id, stage)
             audit.record(session, actor=actor, action=action, subject_kind="model", subject_id=model.id)
             return models.find(session, model.card.weights_sha256)

@@ -10,8 +10,11 @@ from triage.errors import (
     DatabaseUnavailableError,
     InsufficientPrivilegeError,
     InvalidUriRootError,
+    ModelNotEvaluatedError,
+    ModelStoreUnavailableError,
     NoLiveModelError,
     TablesOutdatedError,
+    UntrainedModelError,
 )
 
 _HINTS: Final[dict[type[Exception], str]] = {
@@ -21,6 +24,9 @@ _HINTS: Final[dict[type[Exception], str]] = {
     BlobStoreUnavailableError: "set TRIAGE_BLOBS__URL",
     InvalidUriRootError: "set TRIAGE_INTAKE__URI_ROOTS",
     NoLiveModelError: "run `triage models add FOLDER`, then `triage models promote NAME`",
+    ModelNotEvaluatedError: "run `triage evaluate --model NAME --manifest FILE --record`",
+    ModelStoreUnavailableError: "set TRIAGE_MODELS__URL",
+    UntrainedModelError: "--allow-untrained is for demonstrations",
 }
 
 

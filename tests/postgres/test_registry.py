@@ -139,7 +139,7 @@ def test_trained_model_goes_live_only_with_an_evaluation_on_its_card(
 ) -> None:
     registry.add_folder(make_model("a", evaluated=False), actor="test")
 
-    with pytest.raises(UsageError, match="triage evaluate --model NAME"):
+    with pytest.raises(UsageError, match="evaluate it and record"):
         registry.promote("a", actor="test")
     registry.record_evaluation("a", "train", {"auc": 1.0}, actor="test")
     with pytest.raises(UsageError, match="no evaluation"):  # one on the photos that it learned from is none
