@@ -1,13 +1,13 @@
-"""Alembic's environment: one transaction for each migration, and a migration that cannot get its lock gives up."""
+"""The environment of Alembic: one transaction per migration, with limits on waiting for locks and on statements."""
 
 from alembic import context
 from sqlalchemy import Engine, text
 
 from triage.storage.tables import Base
 
-LOCK_TIMEOUT = "4s"  # a migration waits behind a long query no longer than this, as everybody else waits behind it
+LOCK_TIMEOUT = "4s"  # other statements queue behind a migration that waits for a lock, so it gives up soon
 STATEMENT_TIMEOUT = "10min"
-ADVISORY_LOCK = 7216340001  # two upgrades at once: the second waits, then finds nothing to do
+ADVISORY_LOCK = 7216340001  # of two concurrent upgrades, the second waits and then has nothing to do
 
 
 def run(engine: Engine) -> None:

@@ -215,11 +215,11 @@ INDEXES = {
         "(received_at) WHERE current_decision_id IS NULL",
         "reports: oldest pending message",
     ),
-    "ix_message__external_id": ("message", "(external_id)", "commands: a message by its sender's id alone"),
+    "ix_message__external_id": ("message", "(external_id)", "commands: a message by its sender's id without a source"),
     "ix_message__current_decision_id": (
         "message",
         "(current_decision_id)",
-        "archive: the message whose decision goes",
+        "archive: the message of a decision to delete",
     ),
     "ix_message__forgotten_at": (
         "message",
@@ -229,18 +229,18 @@ INDEXES = {
     "ix_blob__to_purge": (
         "blob",
         "(purge_after) WHERE purge_after IS NOT NULL AND purged_at IS NULL",
-        "retention: blobs whose time is over and whose bytes are there",
+        "retention: blobs marked for deletion whose bytes still exist",
     ),
     "ix_blob__unmarked": (
         "blob",
         "(created_at) WHERE purge_after IS NULL",
-        "retention: the oldest blobs that are kept",
+        "retention: the oldest blobs not marked for deletion",
     ),
     "ix_blob__purged_at": ("blob", "(purged_at) WHERE purged_at IS NOT NULL", "reports: photos purged"),
     "ix_attachment__fresh": (
         "attachment",
         "(due_at, id) WHERE status = 'pending' AND attempts = 0",
-        "inbox: claim of photos never tried",
+        "inbox: claim of photos never attempted",
     ),
     "ix_attachment__retry": (
         "attachment",
@@ -252,23 +252,23 @@ INDEXES = {
         "(lease_until) WHERE status = 'in_progress'",
         "inbox: sweep of expired leases",
     ),
-    "ix_attachment__sha256": ("attachment", "(sha256)", "retention: the attachments that a blob belongs to"),
+    "ix_attachment__sha256": ("attachment", "(sha256)", "retention: the attachments of a blob"),
     "uq_model_version__live": (
         "model_version",
         "(stage) WHERE stage = 'live'",
-        "models: the one live model, and never two",
+        "models: the live model, at most one",
     ),
     "ix_run__open": (
         "run",
         "(kind, created_at) WHERE status IN ('pending', 'running')",
-        "runs: the next run to go on with",
+        "runs: the next run to claim",
     ),
     "ix_verdict__created_at": ("verdict", "(created_at)", "reports: scores since a time; health by progress"),
-    "ix_verdict__run_id": ("verdict", "(run_id) WHERE run_id IS NOT NULL", "runs: what a rescoring has judged"),
+    "ix_verdict__run_id": ("verdict", "(run_id) WHERE run_id IS NOT NULL", "runs: verdicts of a rescoring"),
     "uq_decision__first": (
         "decision",
         "(message_id) WHERE supersedes_id IS NULL",
-        "decisions: a message has one first decision, so one chain and one current decision",
+        "decisions: at most one first decision for a message, so one chain",
     ),
     "ix_decision__message_id": ("decision", "(message_id)", "explain: a message's decisions"),
     "uq_retake_request__active": (
@@ -279,22 +279,22 @@ INDEXES = {
     "ix_retake_request__open": (
         "retake_request",
         "(created_at) WHERE status IN ('flagged', 'claimed')",
-        "outbox: claim of requests not yet sent",
+        "outbox: claim of unsent requests",
     ),
     "ix_retake_request__message_id": ("retake_request", "(message_id)", "explain: a message's requests"),
     "ix_retake_request__thread_id": ("retake_request", "(thread_id)", "decisions: a thread's earlier requests"),
-    "ix_retake_request__status": ("retake_request", "(status, created_at)", "retakes: the newest in a state"),
+    "ix_retake_request__status": ("retake_request", "(status, created_at)", "retakes: the newest of a status"),
     "ix_retake_request__created_at": ("retake_request", "(created_at)", "reports: requests since a time"),
-    "ix_audit_event__subject_id": ("audit_event", "(subject_id)", "explain: what people did to a message"),
+    "ix_audit_event__subject_id": ("audit_event", "(subject_id)", "explain: audit events of a message"),
 }
 
-# Functions: signature -> definition. The fixed search path keeps objects of other schemas out of them.
+# Functions: signature -> definition. The fixed search path excludes objects of other schemas.
 
 FUNCTIONS = {
     "refuse_change()": """
 RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    RAISE EXCEPTION '% is append-only: a change of mind is a new row', TG_TABLE_NAME
+    RAISE EXCEPTION '% is append-only: insert a new row', TG_TABLE_NAME
         USING ERRCODE = 'restrict_violation';
 END
 $$
@@ -303,10 +303,10 @@ $$
     "keep_verdict()": """
 RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
-    in_earnest CONSTANT text[] := ARRAY['origin', 'run_id', 'threshold', 'acceptable'];
+    changeable CONSTANT text[] := ARRAY['origin', 'run_id', 'threshold', 'acceptable'];
 BEGIN
     IF TG_OP = 'UPDATE' AND OLD.origin = 'shadow' AND NEW.origin <> 'shadow'
-       AND to_jsonb(NEW) - in_earnest = to_jsonb(OLD) - in_earnest THEN
+       AND to_jsonb(NEW) - changeable = to_jsonb(OLD) - changeable THEN
         RETURN NEW;
     END IF;
     IF TG_OP = 'DELETE' AND EXISTS (
@@ -315,7 +315,7 @@ BEGIN
     ) THEN
         RETURN OLD;
     END IF;
-    RAISE EXCEPTION 'verdict is append-only: another verdict is another model''s'
+    RAISE EXCEPTION 'verdict is append-only: each model has one verdict for an attachment'
         USING ERRCODE = 'restrict_violation';
 END
 $$
@@ -334,17 +334,17 @@ BEGIN
     ) THEN
         RETURN OLD;
     END IF;
-    RAISE EXCEPTION 'decision is append-only: a change of mind is a new row'
+    RAISE EXCEPTION 'decision is append-only: insert a new row'
         USING ERRCODE = 'restrict_violation';
 END
 $$
 """,
     # A committed `archived_at` would allow deleting single rows of a live thread, so the commit is rejected.
-    "let_go_whole()": """
+    "require_whole_thread()": """
 RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
     IF EXISTS (SELECT FROM thread WHERE id = NEW.id) THEN
-        RAISE EXCEPTION 'a thread is archived whole or not at all' USING ERRCODE = 'restrict_violation';
+        RAISE EXCEPTION 'a thread must be archived as a whole' USING ERRCODE = 'restrict_violation';
     END IF;
     RETURN NULL;
 END
@@ -362,7 +362,7 @@ BEGIN
           AND EXISTS (SELECT FROM thread WHERE id = NEW.thread_id AND archived_at IS NOT NULL) THEN
         RETURN NEW;
     END IF;
-    RAISE EXCEPTION 'a message''s decision is the last of its chain' USING ERRCODE = 'restrict_violation';
+    RAISE EXCEPTION 'a message''s current decision must be the last of its chain' USING ERRCODE = 'restrict_violation';
 END
 $$
 """,
@@ -372,19 +372,19 @@ BEGIN
     IF EXISTS (SELECT FROM message WHERE id = NEW.message_id AND forgotten_at IS NOT NULL) THEN
         RETURN NEW;
     END IF;
-    RAISE EXCEPTION 'a photo has its result once' USING ERRCODE = 'restrict_violation';
+    RAISE EXCEPTION 'the result of a photo is final' USING ERRCODE = 'restrict_violation';
 END
 $$
 """,
     "keep_request()": """
 RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
-    RAISE EXCEPTION 'a retake request is sent or withdrawn for good' USING ERRCODE = 'restrict_violation';
+    RAISE EXCEPTION 'a sent or withdrawn retake request is final' USING ERRCODE = 'restrict_violation';
 END
 $$
 """,
     # Runs at commit. The event must name the decision and belong to the same transaction, not to a savepoint.
-    "leave_trace()": """
+    "require_audit_event()": """
 RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
@@ -393,7 +393,7 @@ BEGIN
                AND details ->> 'decision' = NEW.id::text AND audit_event.xmin = pg_current_xact_id()::xid) THEN
         RETURN NULL;
     END IF;
-    RAISE EXCEPTION 'a person''s decision needs its audit event' USING ERRCODE = 'restrict_violation';
+    RAISE EXCEPTION 'a person''s decision requires its audit event' USING ERRCODE = 'restrict_violation';
 END
 $$
 """,
@@ -421,7 +421,7 @@ BEGIN
     SELECT * INTO STRICT head FROM audit_head FOR UPDATE;
     NEW.at := clock_timestamp();
     IF jsonb_typeof(NEW.details) <> 'object' THEN
-        RAISE EXCEPTION 'an event''s details are an object' USING ERRCODE = 'check_violation';
+        RAISE EXCEPTION 'the details of an event must be an object' USING ERRCODE = 'check_violation';
     END IF;
     NEW.details := NEW.details || jsonb_build_object('role', session_user);
     NEW.position := head.position + 1;
@@ -488,7 +488,7 @@ CREATE TRIGGER audit_event_append_only BEFORE UPDATE OR DELETE ON audit_event
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER audit_event_no_truncate BEFORE TRUNCATE ON audit_event
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
-CREATE TRIGGER audit_head_stays BEFORE DELETE OR TRUNCATE ON audit_head
+CREATE TRIGGER audit_head_permanent BEFORE DELETE OR TRUNCATE ON audit_head
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
 -- Results are final.
@@ -507,13 +507,13 @@ CREATE TRIGGER retake_request_is_final BEFORE UPDATE OF status, sent_at, withdra
 -- Audit events form a chain of hashes, and a person's decision requires one.
 CREATE TRIGGER audit_event_chained BEFORE INSERT ON audit_event
     FOR EACH ROW EXECUTE FUNCTION chain_audit_event();
-CREATE CONSTRAINT TRIGGER decision_leaves_trace AFTER INSERT ON decision DEFERRABLE INITIALLY DEFERRED
-    FOR EACH ROW WHEN (NEW.decided_by = 'person') EXECUTE FUNCTION leave_trace();
+CREATE CONSTRAINT TRIGGER decision_requires_audit_event AFTER INSERT ON decision DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW WHEN (NEW.decided_by = 'person') EXECUTE FUNCTION require_audit_event();
 
 -- Archiving removes a whole thread.
-CREATE CONSTRAINT TRIGGER thread_let_go_whole AFTER INSERT OR UPDATE OF archived_at ON thread
+CREATE CONSTRAINT TRIGGER thread_archived_whole AFTER INSERT OR UPDATE OF archived_at ON thread
     DEFERRABLE INITIALLY DEFERRED
-    FOR EACH ROW WHEN (NEW.archived_at IS NOT NULL) EXECUTE FUNCTION let_go_whole();
+    FOR EACH ROW WHEN (NEW.archived_at IS NOT NULL) EXECUTE FUNCTION require_whole_thread();
 """
 
 

@@ -248,7 +248,7 @@ def test_mark_opens_no_way_to_delete_a_row_of_a_thread_that_stays(clinic: Clinic
     with clinic.sessions() as session:
         for statement in ("UPDATE thread SET archived_at = now()", "DELETE FROM verdict", unmark):
             session.execute(text(statement))
-        with pytest.raises(DBAPIError, match="a thread is archived whole or not at all"):
+        with pytest.raises(DBAPIError, match="a thread must be archived as a whole"):
             session.commit()
 
     assert len(_rows(clinic, "verdict")) == 1

@@ -1,1 +1,1 @@
-"""Photos' bytes: the blob store and the URIs of senders."""
+"""The bytes of photos: the blob store, and the URIs that senders submit."""

@@ -1,4 +1,4 @@
-"""Where photos' bytes are: a content-addressed blob store, or a URI that a sender passed instead of bytes."""
+"""A content-addressed store for the bytes of photos and the weights of models."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,16 +16,16 @@ from triage.files.hashing import sha256_of
 
 
 class BlobStore:
-    """Bytes under their SHA-256, in a folder or at any URL that fsspec knows. The same bytes are stored once."""
+    """Stores bytes under their SHA-256, in a folder or at any URL that fsspec supports. Equal bytes are stored once."""
 
     def __init__(self, url: str) -> None:
         self._fs, self._root = _filesystem(url)
 
     def put(self, data: bytes) -> str:
-        """Stores the bytes, whole or not at all, and returns their SHA-256.
+        """Stores bytes atomically and returns their SHA-256.
 
         Raises:
-            BlobStoreUnavailableError: the store cannot be written to.
+            BlobStoreUnavailableError: the store cannot be written.
         """
         sha256 = sha256_of(data)
         path = self._path(sha256)
@@ -43,35 +43,35 @@ class BlobStore:
         return sha256
 
     def get(self, sha256: str) -> bytes:
-        """Reads the bytes of a hash.
+        """Returns the bytes with this hash.
 
         Raises:
-            AttachmentError: they are not there, or are not those of the hash.
-            TransientError: the store does not answer.
+            AttachmentError: the bytes are missing, or do not have this hash.
+            TransientError: the store does not respond.
         """
         try:
             data: bytes = self._fs.cat_file(self._path(sha256))
         except FileNotFoundError as error:
             raise AttachmentError(
-                ErrorCode.NOT_FOUND, "the photo is no longer in the blob store: ask for it again"
+                ErrorCode.NOT_FOUND, "the photo is no longer in the blob store: request it again"
             ) from error
         except OSError as error:
-            raise TransientError(ErrorCode.FETCH_FAILED, "the blob store does not answer: it is tried again") from error
+            raise TransientError(ErrorCode.FETCH_FAILED, "the blob store does not respond: retry") from error
         if sha256_of(data) != sha256:
-            raise AttachmentError(ErrorCode.CORRUPT, "the stored photo is not what was received: ask for it again")
+            raise AttachmentError(ErrorCode.CORRUPT, "the stored photo differs from the received one: request it again")
         return data
 
     def remove(self, name: str) -> None:
-        """Removes a file of the store, bytes by their SHA-256; one that is gone already is no error.
+        """Deletes a file of the store, for bytes named by their SHA-256. Has no effect if the file does not exist.
 
         Raises:
-            BlobStoreUnavailableError: the store does not let go of it.
+            BlobStoreUnavailableError: the file cannot be deleted.
         """
         with self._may_fail(), suppress(FileNotFoundError):
             self._fs.rm_file(self._path(name))
 
     def names(self, folder: str) -> list[str]:
-        """The files of one of the store's folders, which are called 00 to ff.
+        """The names of the files in a folder of the store. The folders are named 00 to ff.
 
         Raises:
             BlobStoreUnavailableError: the store cannot be read.
@@ -81,23 +81,23 @@ class BlobStore:
         return []
 
     def is_older(self, name: str, than: datetime) -> bool:
-        """Whether a file was last written before a time; False where the store does not say."""
+        """Whether a file was last modified before a time. False if the store does not provide the time."""
         with self._may_fail(), suppress(FileNotFoundError, NotImplementedError):
             modified: datetime = self._fs.modified(self._path(name))
             return modified < than
         return False
 
     def size(self, name: str) -> int:
-        """The size of a file in bytes; 0 for one that is gone."""
+        """The size of a file in bytes, or 0 if it does not exist."""
         with self._may_fail(), suppress(FileNotFoundError):
             return int(self._fs.size(self._path(name)))
         return 0
 
     def check(self) -> None:
-        """Writes and removes a probe.
+        """Writes and deletes a probe file.
 
         Raises:
-            BlobStoreUnavailableError: the store cannot be written to.
+            BlobStoreUnavailableError: the store cannot be written.
         """
         probe = f"{self._root}/probe-{uuid4().hex}"
         try:
@@ -129,6 +129,6 @@ def _filesystem(url: str) -> tuple[Any, str]:
         fs, path = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:
         raise BlobStoreUnavailableError(
-            "the URL's scheme has no fsspec driver here: install it (s3fs, gcsfs, adlfs) or use another URL"
+            "the URL's scheme has no installed fsspec driver: install s3fs, gcsfs or adlfs, or use another URL"
         ) from error
     return fs, path.rstrip("/")

@@ -1,7 +1,7 @@
-"""URIs that a sender passes instead of bytes: which are allowed, and what they point to.
+"""URIs that senders submit instead of bytes: which are allowed, and how their photos are fetched.
 
-What is read is put together from the parts that were checked, never from the text that came. The traps, each with a
-test: docs/decisions/0018-restrict-uris-to-configured-roots.md
+The location that is read is assembled from the checked parts, never from the submitted text. The attacks considered,
+each with a test: docs/decisions/0018-restrict-uris-to-configured-roots.md
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,17 +23,17 @@ _CHUNK_BYTES: Final = 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _Location:
     scheme: str
     host: str
     path: PurePosixPath
 
-    def is_below(self, root: "_Place") -> bool:
+    def is_below(self, root: "_Location") -> bool:
         return (self.scheme, self.host) == (root.scheme, root.host) and self.path.is_relative_to(root.path)
 
 
 class UriPolicy:
-    """Which URIs a sender may pass: those below an allowed root, such as `file:///srv/inbox` or `s3://photos/in`."""
+    """Allows URIs below configured roots, such as `file:///srv/inbox` or `s3://photos/in`, and fetches their photos."""
 
     def __init__(
         self,
@@ -45,10 +45,10 @@ class UriPolicy:
     ) -> None:
         """
         Args:
-            roots: of the schemes file, http, https and those of object stores.
-            max_bytes: of one photo; no more is ever read.
-            local_networks: where web servers may be, besides public addresses.
-            fetch_seconds: for one photo from a web server.
+            roots: allowed folders, with the scheme file, http, https or that of an object store.
+            max_bytes: maximum size of a photo; no more is ever read.
+            local_networks: networks of allowed web servers, in addition to public addresses.
+            fetch_seconds: time limit for a photo from a web server.
 
         Raises:
             InvalidUriRootError: a root is malformed.
@@ -59,58 +59,57 @@ class UriPolicy:
         self._fetch_seconds = fetch_seconds
 
     def check(self, uri: str) -> None:
-        """
+        """Checks that a URI is below an allowed root.
+
         Raises:
-            AttachmentError: the URI is not below an allowed root.
+            AttachmentError: it is not.
         """
         self._allowed(uri)
 
     def fetch(self, uri: str) -> bytes:
-        """Reads what a URI points to, never more than the limit.
+        """Returns the bytes at a URI.
 
         Raises:
-            AttachmentError: not allowed, not there, or too large.
-            TransientError: the place does not answer.
+            AttachmentError: the URI is not allowed, nothing is there, or the photo is too large.
+            TransientError: the server or the store does not respond.
         """
-        place = self._allowed(uri)
+        location = self._allowed(uri)
         try:
-            with self._open(place) as stream:
+            with self._open(location) as stream:
                 return self._read(stream)
         except AttachmentError:
             raise
         except (FileNotFoundError, IsADirectoryError) as error:
-            raise AttachmentError(ErrorCode.NOT_FOUND, "nothing is at the photo's URI: send it again") from error
-        except Exception as error:  # drivers of object stores have errors of their own
-            raise TransientError(
-                ErrorCode.FETCH_FAILED, "the photo's URI does not answer: it is tried again"
-            ) from error
+            raise AttachmentError(ErrorCode.NOT_FOUND, "nothing is at the photo's URI: resend the photo") from error
+        except Exception as error:  # drivers of object stores raise their own types
+            raise TransientError(ErrorCode.FETCH_FAILED, "the photo's URI does not respond: retry") from error
 
-    def _allowed(self, uri: str) -> _Place:
-        place = _parse(uri)
-        if place is None or not any(place.is_below(root) for root in self._roots):
+    def _allowed(self, uri: str) -> _Location:
+        location = _parse(uri)
+        if location is None or not any(location.is_below(root) for root in self._roots):
             _refuse()
-        return place
+        return location
 
     @contextmanager
-    def _open(self, place: _Place) -> Iterator[IO[bytes]]:
-        if place.scheme == "file":
-            file = open_below([root.path for root in self._roots if root.scheme == "file"], place.path)
+    def _open(self, location: _Location) -> Iterator[IO[bytes]]:
+        if location.scheme == "file":
+            file = open_below([root.path for root in self._roots if root.scheme == "file"], location.path)
             if file is None:
                 _refuse()
             with file:
                 yield file
-        elif place.scheme in _WEB:
+        elif location.scheme in _WEB:
             with open_on_web(
-                place.scheme,
-                place.host,
-                str(place.path),
+                location.scheme,
+                location.host,
+                str(location.path),
                 local_networks=self._local_networks,
                 seconds=self._fetch_seconds,
             ) as response:
                 yield response
         else:
-            # not `fsspec.open`, which would follow a chain of `::` to any other place
-            with fsspec.filesystem(place.scheme).open(f"{place.host}{place.path}", "rb") as stream:
+            # not `fsspec.open`, which would follow a chain of `::` to any location
+            with fsspec.filesystem(location.scheme).open(f"{location.host}{location.path}", "rb") as stream:
                 yield stream
 
     def _read(self, stream: IO[bytes]) -> bytes:
@@ -119,14 +118,14 @@ class UriPolicy:
             data += chunk
             if len(data) > self._max_bytes:
                 raise AttachmentError(
-                    ErrorCode.TOO_LARGE, f"the photo has more than {self._max_bytes:,} bytes: send a smaller one"
+                    ErrorCode.TOO_LARGE, f"the photo has more than {self._max_bytes:,} bytes: send a smaller photo"
                 )
         return bytes(data)
 
 
-def _root(text: str) -> _Place:
+def _root(text: str) -> _Location:
     root = _parse(text)
-    if root is None or root == _Place("file", "", PurePosixPath("/")) or (root.scheme != "file" and not root.host):
+    if root is None or root == _Location("file", "", PurePosixPath("/")) or (root.scheme != "file" and not root.host):
         raise InvalidUriRootError(
             "invalid URI root: use a folder such as file:///srv/inbox, https://photos.example.org/in or "
             "s3://bucket/in, without a user, a query or '..'"
@@ -134,27 +133,27 @@ def _root(text: str) -> _Place:
     return root
 
 
-def _parse(uri: str) -> _Place | None:
-    """The parts of a URI, or None if a reader could understand it in any way other than ours."""
+def _parse(uri: str) -> _Location | None:
+    """The parts of a URI, or None if another reader could interpret it differently."""
     if uri != uri.strip() or any(character < " " or character in "\x7f\\?#" for character in uri):
         return None
     try:
         parts = urlsplit(uri)
         scheme, _ = parts.scheme.lower(), parts.port
         decoded = unquote(parts.path, errors="strict")
-        plain = _decoded_to_the_end(decoded)
-    except ValueError:  # a port that is no number, a bracket that is not closed, bytes that are no UTF-8
+        plain = _fully_decoded(decoded)
+    except ValueError:  # an invalid port, an unclosed bracket, or invalid UTF-8
         return None
     if scheme not in {"file"} | _WEB | _OBJECT_STORES or "@" in parts.netloc:
         return None
     if ".." in plain.split("/") or any(character < " " or character in "\x7f\\" for character in plain):
         return None
-    key = parts.path if scheme in _OBJECT_STORES else decoded  # an object's name has its percent signs literally
-    return _Place(scheme, parts.netloc.lower(), PurePosixPath(key or "/"))
+    key = parts.path if scheme in _OBJECT_STORES else decoded  # percent signs in the name of an object are literal
+    return _Location(scheme, parts.netloc.lower(), PurePosixPath(key or "/"))
 
 
-def _decoded_to_the_end(path: str) -> str:
-    """A path without any percent-encoding, however often it was encoded: some servers decode twice."""
+def _fully_decoded(path: str) -> str:
+    """A path without percent-encoding, at any depth, because some servers decode twice."""
     while (decoded := unquote(path, errors="strict")) != path:
         path = decoded
     return path

@@ -1,4 +1,4 @@
-"""Photos on web servers: one request to an address that was checked, no redirect, and no longer than allowed."""
+"""Photos on web servers: one request to a checked address, without redirects and with a time limit."""
 
 import socket
 import ssl
@@ -20,7 +20,7 @@ _HEADERS: Final = {"Accept-Encoding": "identity", "Connection": "close", "User-A
 _NOT_PUBLIC: Final = tuple(
     map(ip_network, ("fec0::/10", "64:ff9b:1::/48", "::ffff:0:0:0/96", "5f00::/16", "192.0.0.0/24"))
 )
-"""Local by their standards, and global by Python's `ipaddress`, some of them since releases apart."""
+"""Not public by their standards, but global for `ipaddress` in some Python releases."""
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 _IPV4_COMPATIBLE: Final = IPv6Network("::/96")
 
@@ -29,21 +29,22 @@ _IPV4_COMPATIBLE: Final = IPv6Network("::/96")
 def open_on_web(
     scheme: str, host: str, path: str, *, local_networks: Sequence[Network], seconds: float
 ) -> Iterator[HTTPResponse]:
-    """The body of a photo on a web server.
+    """Opens the response to a request for a photo.
 
-    The name is looked up once, and the connection goes to the very address that was checked: a name that changes
-    its address between the two gains nothing. Proxies of the environment are not used.
+    The host name is resolved once and the connection goes to the checked address, which prevents DNS rebinding.
+    Proxies from the environment are ignored.
 
     Args:
         scheme: `http` or `https`.
-        host: as in the URI, with its port where it has one.
-        path: decoded.
-        local_networks: the only ones that are not public and may be connected to.
-        seconds: for all of it; then the connection is cut.
+        host: as in the URI, with an optional port.
+        path: without percent-encoding.
+        local_networks: allowed networks that are not public.
+        seconds: time limit for the whole request, after which the connection is closed.
 
     Raises:
-        AttachmentError: nothing is there, it redirects, or its address is not allowed.
-        OSError: the server does not answer as it should.
+        AttachmentError: the server redirects, or its address is not allowed.
+        FileNotFoundError: nothing is at this path.
+        OSError: the server does not respond correctly.
     """
     parts = urlsplit(f"//{host}")
     name, port = parts.hostname or "", parts.port or _PORTS[scheme]
@@ -60,13 +61,13 @@ def open_on_web(
                 _check_status(response.status)
                 yield response
                 if response.length or was_cut.is_set():
-                    raise OSError("the connection ended before the photo did")
+                    raise OSError("the connection ended before the photo was complete")
         except HTTPException as error:
-            raise OSError("the server does not speak HTTP as it should") from error
+            raise OSError("the server's response is not valid HTTP") from error
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
-    """Whether an address belongs to the world outside, also by the IPv4 address that an IPv6 one may carry."""
+    """Whether an address is public, including the IPv4 address that an IPv6 address may embed."""
     if any(address in network for network in _NOT_PUBLIC):
         return False
     if isinstance(address, IPv6Address):
@@ -79,7 +80,7 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
 
 
 def _checked_address(name: str, port: int, local_networks: Sequence[Network]) -> tuple[str, int]:
-    """The first address of a name, if every one of them is allowed."""
+    """The first address of a host name, if all its addresses are allowed."""
     found = [str(entry[4][0]) for entry in socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)]
     for text in found:
         address = ip_address(text)
@@ -96,24 +97,25 @@ def _check_status(status: int) -> None:
         raise FileNotFoundError
     if 300 <= status < 400:
         raise AttachmentError(
-            ErrorCode.URI_NOT_ALLOWED, "the photo's URI redirects, which is not followed: send where it leads"
+            ErrorCode.URI_NOT_ALLOWED,
+            "the photo's URI redirects: send the target of the redirect",
         )
     if status != 200:
-        raise OSError("the server refuses to send the photo")
+        raise OSError("the server did not send the photo")
 
 
 def _secured(connection: socket.socket, name: str) -> ssl.SSLSocket:
-    """The certificate must be one that the system trusts, for this very name."""
+    """Starts TLS. The certificate must be trusted by the system and match the host name."""
     return ssl.create_default_context().wrap_socket(connection, server_hostname=name)
 
 
 @contextmanager
 def _cut_after(seconds: float, connection: socket.socket) -> Iterator[threading.Event]:
-    """Ends a connection for good: each read has a time limit of its own, but a server may send a byte at a time."""
-    with connection.dup() as same:  # TLS takes the first one over
+    """Closes a connection after a time limit, because a socket's own timeout applies to each read only."""
+    with connection.dup() as same:  # wrapping in TLS takes over the original socket
 
         def cut() -> None:
-            with suppress(OSError):  # the server was faster
+            with suppress(OSError):  # the server has closed the connection already
                 same.shutdown(socket.SHUT_RDWR)
 
         with deadline(seconds, cut) as was_cut:

@@ -1,1 +1,1 @@
-"""Files that are written whole or not at all, opened below a folder, and hashed."""
+"""Files: atomic writes, opening below a folder, hashes."""

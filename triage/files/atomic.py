@@ -1,4 +1,4 @@
-"""A file that is whole and on the disk, or not there at all, whatever happens while it is written."""
+"""Atomic, durable writes of files."""
 
 import os
 from contextlib import suppress
@@ -7,10 +7,17 @@ from uuid import uuid4
 
 
 def write_durably(path: Path, data: bytes, *, mode: int = 0o666) -> None:
-    """Writes a file, its folder made if need be. What a killed writer leaves ends in `.part`.
+    """Writes a file atomically: after a crash at any point, the file is complete on the disk or unchanged.
+
+    An interrupted write can leave a file whose name ends in `.part`.
 
     Args:
-        mode: of the file, less the process's umask.
+        path: the file. Missing folders are created.
+        data: its content.
+        mode: permissions of the file, before the umask of the process.
+
+    Raises:
+        OSError: the file cannot be written.
     """
     _make_folder(path.parent)
     part = path.with_name(f"{path.name}.{uuid4().hex}.part")
@@ -29,12 +36,12 @@ def _make_folder(folder: Path) -> None:
     if not folder.is_dir():
         _make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
-        with suppress(PermissionError):  # whoever may write to a folder may not always read it
+        with suppress(PermissionError):  # a folder can be writable without being readable
             sync_folder(folder.parent)
 
 
 def sync_folder(folder: Path) -> None:
-    """A new name, or the removal of one, is on the disk once its folder is."""
+    """Makes created, renamed and deleted entries of a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

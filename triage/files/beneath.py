@@ -1,4 +1,4 @@
-"""Files below a folder that others may write to: no link leads out of it, whatever changes while it is opened."""
+"""Opening files below a folder that others can write to: no symbolic link leads out of it, even under a race."""
 
 import os
 import stat
@@ -7,27 +7,30 @@ from pathlib import Path, PurePath
 from typing import BinaryIO
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe must not hold the reader up
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # opening a named pipe must not block
 
 
 def open_below(roots: Iterable[PurePath], path: PurePath) -> BinaryIO | None:
-    """Opens a file, or returns None where it lies below none of the roots once links are resolved.
+    """Opens a file below one of the roots.
 
-    Links are resolved first; then each folder is opened from the one above, following none, so that a link put there
-    in between is an error and not a way out.
+    Symbolic links are resolved first. Then each folder is opened relative to its parent without following links, so a
+    link created in between causes an error.
+
+    Returns:
+        The open file, or None if its resolved path is not below a resolved root.
 
     Raises:
-        OSError: it is not there, is no plain file, or cannot be read.
+        OSError: the file does not exist, is not a regular file, or cannot be read.
     """
-    place = Path(os.path.realpath(path))
+    location = Path(os.path.realpath(path))
     for root in roots:
         folder = Path(os.path.realpath(root))
-        if place.is_relative_to(folder):
-            return _walk(folder, place.relative_to(folder))
+        if location.is_relative_to(folder):
+            return _open_beneath(folder, location.relative_to(folder))
     return None
 
 
-def _walk(folder: Path, inside: PurePath) -> BinaryIO:
+def _open_beneath(folder: Path, inside: PurePath) -> BinaryIO:
     if not inside.parts:
         raise IsADirectoryError
     here = os.open(folder, _FOLDER)

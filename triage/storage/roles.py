@@ -1,7 +1,7 @@
-"""Database roles with as few rights as they need: one owns the tables, one does the work, one reads.
+"""Database roles with minimal privileges: the migrator owns the tables, the worker uses them, the report role reads.
 
-What is not granted here, nobody but the owner may do. Every upgrade grants anew, so that a new table cannot be
-forgotten: a test asks for each table's line below.
+Only privileges granted here exist, apart from the owner's. Every upgrade grants them again, and a test requires an
+entry for each table, so a new table cannot be forgotten.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,14 +14,17 @@ from sqlalchemy import Connection, Engine, text
 from triage.storage.role_names import MIGRATOR, REPORT, ROLES, WORKER
 from triage.storage.tables import Base
 
-GRANT_LOCK: Final = 7216340002  # two upgrades at once would change the same rows of the catalogue
+GRANT_LOCK: Final = 7216340002  # concurrent upgrades would change the same rows of the catalogue
 
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """What a worker may do with a table besides reading it: `update` names the columns.
+    """Privileges of the worker on a table besides SELECT.
 
-    An insertion may name every column but those of `NOT_INSERTED`.
+    Attributes:
+        insert: INSERT into all columns except those of `NOT_INSERTED`.
+        update: the columns that it may UPDATE.
+        delete: DELETE.
     """
 
     insert: bool = True
@@ -36,10 +39,10 @@ NOT_INSERTED: Final = frozenset(
         *("position", "previous_hash", "hash", "current_decision_id"),
     }
 )
-"""What a new row has by the database's clock or a trigger, or not yet: no worker can date a new row back."""
+"""Columns that the database's clock or a trigger sets, or that are NULL in a new row: a worker cannot backdate rows."""
 
 WORKER_MAY: Final[Mapping[str, Rights]] = {
-    "thread": Rights(update=("id",)),  # its row is locked, and a lock needs the right to update some column
+    "thread": Rights(update=("id",)),  # locking a row requires UPDATE on a column
     "message": Rights(update=("current_decision_id",)),
     "attachment": Rights(
         update=(
@@ -69,7 +72,9 @@ WORKER_MAY: Final[Mapping[str, Rights]] = {
             "finished_at",
         )
     ),
-    "verdict": Rights(update=("origin", "run_id", "threshold", "acceptable")),  # out of the shadow: see its trigger
+    "verdict": Rights(
+        update=("origin", "run_id", "threshold", "acceptable")
+    ),  # a shadow verdict may become one that counts; a trigger rejects other changes
     "decision": Rights(),
     "retake_request": Rights(
         update=("status", "claimed_by", "lease_token", "lease_until", "sent_at", "withdrawn_at", "withdrawn_reason")
@@ -80,7 +85,7 @@ WORKER_MAY: Final[Mapping[str, Rights]] = {
 }
 
 HIDDEN_FROM_REPORT: Final[Mapping[str, tuple[str, ...]]] = {
-    "attachment": ("uri", "lease_token"),  # a URI may say more than an id, and who has a token may act with it
+    "attachment": ("uri", "lease_token"),  # a URI can identify a patient, and a token authorises changes
     "retake_request": ("lease_token",),
     "run": ("lease_token",),
 }
@@ -89,23 +94,23 @@ FUNCTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "refuse_change()": (),
     "keep_verdict()": (),
     "keep_decision()": (),
-    "let_go_whole()": (),
+    "require_whole_thread()": (),
     "follow_decisions()": (),
     "keep_result()": (),
     "keep_request()": (),
-    "leave_trace()": (),
+    "require_audit_event()": (),
     "chain_audit_event()": (),
     "audit_hash(audit_event)": (),
     "record_view(uuid, uuid, text)": (WORKER, REPORT),
     "forget_message(uuid, uuid, text, text)": (WORKER,),
 }
-"""Who may call each function. Those that act run with the owner's rights and write their own audit event."""
+"""The roles that may call each function. The functions called directly run as the owner and write an audit event."""
 
 
 def creation(database: str) -> list[str]:
-    """The statements that make the roles and hand over a database, for a superuser to run or to read.
+    """The statements that create the roles and transfer a database to the migrator, for a superuser to run or read.
 
-    They may be run again. The database's tables, if there are any, come to belong to the migrator.
+    They are idempotent. Existing tables and functions of the product get the migrator as owner.
     """
     roles = ", ".join(ROLES)
     name = sql.Identifier(database).as_string()
@@ -131,7 +136,7 @@ BEGIN
         CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
     ELSIF EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}'
                   AND (rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls)) THEN
-        RAISE EXCEPTION 'role {role} exists with more rights than it may have'
+        RAISE EXCEPTION 'role {role} exists with more privileges than allowed'
             USING ERRCODE = 'invalid_role_specification';
     END IF;
 END
@@ -155,12 +160,12 @@ $$"""
 
 
 def create(engine: Engine, passwords: Mapping[str, str] | None = None) -> None:
-    """Makes the roles, hands the database over to the migrator and grants what each role may do.
+    """Creates the roles, transfers the database to the migrator and grants each role its privileges. Idempotent.
 
     Args:
-        engine: connected as a superuser, to the database of the product.
-        passwords: by role; hashed here, so that the server and its log never see them. A role without one keeps what
-            it has: a new one can come in only where the server asks for no password.
+        engine: connected as a superuser to the database of the product.
+        passwords: by role. They are hashed here, so the server and its log never see them. A role without a password
+            keeps its current one; a new role can then connect only if the server requires no password.
     """
     with engine.begin() as connection:
         _take_turns(connection)
@@ -172,14 +177,14 @@ def create(engine: Engine, passwords: Mapping[str, str] | None = None) -> None:
 
 
 def grant(engine: Engine) -> None:
-    """Grants what each role may do with the tables that there are; does nothing on a server without the roles."""
+    """Grants each role its privileges on the tables. Has no effect if the tables or the roles do not exist."""
     with engine.begin() as connection:
         _take_turns(connection)
         _grant(connection)
 
 
 def grants() -> Iterator[str]:
-    """The statements that take every right from the roles and give them what they may do."""
+    """The statements that revoke all privileges of the roles and grant the intended ones."""
     named = ", ".join(WORKER_MAY)
     yield f"REVOKE ALL ON {named} FROM PUBLIC, {WORKER}, {REPORT}"
     yield f"GRANT SELECT ON {named} TO {WORKER}"
@@ -199,12 +204,12 @@ def grants() -> Iterator[str]:
 
 
 def insertable(table: str) -> list[str]:
-    """The columns that a worker may give a new row of a table."""
+    """The columns that the worker may set in a new row of a table."""
     return [column.name for column in Base.metadata.tables[table].columns if column.name not in NOT_INSERTED]
 
 
 def _shown(table: str) -> str:
-    """The columns that the report role reads, or nothing for all."""
+    """The columns that the report role may read, or an empty string for all."""
     if table not in HIDDEN_FROM_REPORT:
         return ""
     columns = (column.name for column in Base.metadata.tables[table].columns)
@@ -233,4 +238,4 @@ def _set_password(connection: Connection, role: str, password: str) -> None:
 
 
 def _run(connection: Connection, statement: str) -> None:
-    connection.execution_options(no_parameters=True).exec_driver_sql(statement)  # a % is a %
+    connection.execution_options(no_parameters=True).exec_driver_sql(statement)  # no parameters, so `%` is literal

@@ -1,4 +1,4 @@
-"""The tables. Keys are UUIDv7, times `timestamptz`; constraints have names, indexes say which query they serve."""
+"""The tables. Keys are UUIDv7, times are `timestamptz`; constraints have names, indexes name the query they serve."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -44,7 +44,7 @@ NAMING_CONVENTION: Final = {
 }
 
 
-# Partial indexes and the queries that they serve share one predicate, so that the planner always finds the index.
+# Partial indexes and their queries share a predicate, so that the planner can always use the index.
 FRESH: Final = text("status = 'pending' AND attempts = 0")
 RETRY: Final = text("status = 'pending' AND attempts > 0")
 LEASED: Final = text("status = 'in_progress'")
@@ -84,7 +84,7 @@ def _now() -> Mapped[datetime]:
 class Thread(Base):
     """A conversation. Its row is the lock under which the messages of the thread are decided one after another.
 
-    `archived_at` is set in the transaction that removes the thread with all that belongs to it, and lets it go.
+    `archived_at` is set only in the transaction that archives the thread. It allows deleting the thread's rows.
     """
 
     __tablename__ = "thread"
@@ -108,11 +108,15 @@ class Message(Base):
             postgresql_where=text("current_decision_id IS NULL"),
             info={"query": "reports: oldest pending message"},
         ),
-        Index("ix_message__external_id", "external_id", info={"query": "commands: a message by its sender's id alone"}),
+        Index(
+            "ix_message__external_id",
+            "external_id",
+            info={"query": "commands: a message by its sender's id without a source"},
+        ),
         Index(
             "ix_message__current_decision_id",
             "current_decision_id",
-            info={"query": "archive: the message whose decision goes"},
+            info={"query": "archive: the message of a decision to delete"},
         ),
         Index(
             "ix_message__forgotten_at",
@@ -135,7 +139,7 @@ class Message(Base):
 
 
 class Blob(Base):
-    """Bytes in the blob store. `purge_after` asks for their removal, `purged_at` says that they are gone."""
+    """Bytes in the blob store. `purge_after` marks them for deletion, `purged_at` records the deletion."""
 
     __tablename__ = "blob"
     __table_args__ = (
@@ -143,13 +147,13 @@ class Blob(Base):
             "ix_blob__to_purge",
             "purge_after",
             postgresql_where=TO_PURGE,
-            info={"query": "retention: blobs whose time is over and whose bytes are there"},
+            info={"query": "retention: blobs marked for deletion whose bytes still exist"},
         ),
         Index(
             "ix_blob__unmarked",
             "created_at",
             postgresql_where=UNMARKED,
-            info={"query": "retention: the oldest blobs that are kept"},
+            info={"query": "retention: the oldest blobs not marked for deletion"},
         ),
         Index("ix_blob__purged_at", "purged_at", postgresql_where=PURGED, info={"query": "reports: photos purged"}),
     )
@@ -167,7 +171,7 @@ class Attachment(Base):
     __table_args__ = (
         UniqueConstraint("message_id", "external_id"),
         _one_of("status", AttachmentStatus),
-        CheckConstraint(  # what is forgotten is finished and has none
+        CheckConstraint(  # a forgotten attachment is finished and has no content
             "sha256 IS NOT NULL OR uri IS NOT NULL OR error_code IS NOT NULL OR finished_at IS NOT NULL",
             name="has_content",
         ),
@@ -178,7 +182,7 @@ class Attachment(Base):
             "due_at",
             "id",
             postgresql_where=FRESH,
-            info={"query": "inbox: claim of photos never tried"},
+            info={"query": "inbox: claim of photos never attempted"},
         ),
         Index(
             "ix_attachment__retry",
@@ -193,7 +197,7 @@ class Attachment(Base):
             postgresql_where=LEASED,
             info={"query": "inbox: sweep of expired leases"},
         ),
-        Index("ix_attachment__sha256", "sha256", info={"query": "retention: the attachments that a blob belongs to"}),
+        Index("ix_attachment__sha256", "sha256", info={"query": "retention: the attachments of a blob"}),
     )
 
     id: Mapped[UUID] = _key()
@@ -224,7 +228,7 @@ class ModelVersion(Base):
             "stage",
             unique=True,
             postgresql_where=LIVE,
-            info={"query": "models: the one live model, and never two"},
+            info={"query": "models: the live model, at most one"},
         ),
     )
 
@@ -238,7 +242,7 @@ class ModelVersion(Base):
 
 
 class Run(Base):
-    """Training or rescoring. Its lease names the worker that goes on with it; its heartbeat says that it still does."""
+    """A training or rescoring run. A worker holds its lease and renews it by heartbeats."""
 
     __tablename__ = "run"
     __table_args__ = (
@@ -250,7 +254,7 @@ class Run(Base):
             "kind",
             "created_at",
             postgresql_where=OPEN_RUN,
-            info={"query": "runs: the next run to go on with"},
+            info={"query": "runs: the next run to claim"},
         ),
     )
 
@@ -271,9 +275,10 @@ class Run(Base):
 
 
 class Verdict(Base):
-    """What one model says of one attachment: written once. A trigger refuses every change but two.
+    """The verdict of a model on an attachment, written once.
 
-    What a model said in the shadow counts once it is asked in earnest, and the row goes when its thread is archived.
+    A trigger rejects every change with two exceptions: a shadow verdict may become one that counts, and archiving the
+    thread deletes the row.
     """
 
     __tablename__ = "verdict"
@@ -287,7 +292,7 @@ class Verdict(Base):
             "ix_verdict__run_id",
             "run_id",
             postgresql_where=text("run_id IS NOT NULL"),
-            info={"query": "runs: what a rescoring has judged"},
+            info={"query": "runs: verdicts of a rescoring"},
         ),
     )
 
@@ -311,9 +316,10 @@ class Verdict(Base):
 
 
 class Decision(Base):
-    """Append-only: a change of mind is a new row that supersedes the old one. A trigger refuses UPDATE and DELETE.
+    """A decision on a message. Decisions are append-only: a new decision supersedes the previous one.
 
-    But the note goes when its message is forgotten, and the row when its thread is archived.
+    A trigger rejects every change with two exceptions: forgetting the message clears the note, and archiving the thread
+    deletes the row.
     """
 
     __tablename__ = "decision"
@@ -328,7 +334,7 @@ class Decision(Base):
             "message_id",
             unique=True,
             postgresql_where=text("supersedes_id IS NULL"),
-            info={"query": "decisions: a message has one first decision, so one chain and one current decision"},
+            info={"query": "decisions: at most one first decision for a message, so one chain"},
         ),
         Index("ix_decision__message_id", "message_id", info={"query": "explain: a message's decisions"}),
     )
@@ -346,7 +352,7 @@ class Decision(Base):
 
 
 class RetakeRequest(Base):
-    """The outbox: the message system claims a request under a lease, sends it and acks it."""
+    """The outbox: the message system claims a request under a lease, sends it and acknowledges it."""
 
     __tablename__ = "retake_request"
     __table_args__ = (
@@ -364,11 +370,11 @@ class RetakeRequest(Base):
             "ix_retake_request__open",
             "created_at",
             postgresql_where=OPEN_REQUEST,
-            info={"query": "outbox: claim of requests not yet sent"},
+            info={"query": "outbox: claim of unsent requests"},
         ),
         Index("ix_retake_request__message_id", "message_id", info={"query": "explain: a message's requests"}),
         Index("ix_retake_request__thread_id", "thread_id", info={"query": "decisions: a thread's earlier requests"}),
-        Index("ix_retake_request__status", "status", "created_at", info={"query": "retakes: the newest in a state"}),
+        Index("ix_retake_request__status", "status", "created_at", info={"query": "retakes: the newest of a status"}),
         Index("ix_retake_request__created_at", "created_at", info={"query": "reports: requests since a time"}),
     )
 
@@ -387,15 +393,15 @@ class RetakeRequest(Base):
 
 
 class AuditEvent(Base):
-    """Append-only: who did what to which row. `details` holds ids, codes and counts only.
+    """Who did what to which row. Events are append-only; `details` holds ids, codes and counts only.
 
-    A trigger gives each row its place in the chain: its position, the hash of the row before, and its own.
+    A trigger sets the position, the hash of the preceding event and the hash of the event itself.
     """
 
     __tablename__ = "audit_event"
     __table_args__ = (
         UniqueConstraint("position"),
-        Index("ix_audit_event__subject_id", "subject_id", info={"query": "explain: what people did to a message"}),
+        Index("ix_audit_event__subject_id", "subject_id", info={"query": "explain: audit events of a message"}),
     )
 
     id: Mapped[UUID] = _key()
@@ -411,7 +417,7 @@ class AuditEvent(Base):
 
 
 class AuditHead(Base):
-    """One row: the last event of the audit trail. Its lock makes writers take turns; it shows a cut-off tail."""
+    """A single row: the position and hash of the last audit event. It serialises writers and reveals a cut-off tail."""
 
     __tablename__ = "audit_head"
     __table_args__ = (CheckConstraint("id = 1", name="one_row"),)

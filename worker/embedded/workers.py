@@ -12,6 +12,7 @@ from typing import Final
 
 import psutil
 
+from triage.files.atomic import write_durably
 from worker.commands import celery_command
 from worker.embedded.service import is_alive
 from worker.state_folder import EmbeddedState
@@ -94,9 +95,7 @@ class EmbeddedWorkers:
             return []
 
     def _note(self, workers: Sequence[tuple[str, int, float]]) -> None:
-        part = self._file.with_suffix(".part")
-        part.write_text(json.dumps(workers), encoding="utf-8")
-        part.replace(self._file)
+        write_durably(self._file, json.dumps(workers).encode())
 
 
 def _end_session(leader: int, created: float) -> None:
