@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 Timed: TypeAlias = Callable[[str], AbstractContextManager[None]]
 """Returns a context manager that measures a stage: `fetch`, `decode` or `findings` of a photo, `forward` or `write` of
-a batch. Called from several threads."""
+a batch of the inbox. Called from several threads."""
 
 
 def untimed(_: str) -> AbstractContextManager[None]:

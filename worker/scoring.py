@@ -8,6 +8,7 @@ import structlog
 from triage.blobs.source import PhotoSource
 from triage.domain.card import RegisteredModel
 from triage.domain.ids import ModelVersionId
+from triage.domain.messages import Recorded
 from triage.errors import NoLiveModelError
 from triage.imaging.decode import Decoder
 from triage.model.engines.choose import choose_device
@@ -81,16 +82,15 @@ class Scoring:
         Raises:
             ModelError: there is no live model, or it cannot be loaded.
         """
-        drained = drain(
+        return drain(
             self._inbox,
             self.live_assessor,
             DrainLimits(self._photos_per_batch, self._settings.inbox.drain_seconds),
             background=self._rescoring,
             on_batch=self._on_batch,
+            on_recorded=_count_photos,
+            timed=timed,
         )
-        for outcome in ("scored", "not_assessable", "failed", "stale"):
-            PHOTOS.labels(outcome).inc(getattr(drained.recorded, outcome))
-        return drained
 
     def live_assessor(self) -> PhotoAssessor:
         """Returns the assessor of the model that is live now, with the shadow models.
@@ -157,3 +157,8 @@ class Scoring:
             except Exception as error:  # any failure of a shadow model is harmless
                 log.warning("shadow.unavailable", model_version=str(model.id), error_type=type(error).__name__)
         return loaded
+
+
+def _count_photos(recorded: Recorded) -> None:
+    for outcome in ("scored", "not_assessable", "failed", "stale"):
+        PHOTOS.labels(outcome).inc(getattr(recorded, outcome))

@@ -132,7 +132,6 @@ class Services:
     @cached_property
     def inbox(self) -> "Inbox":
         from triage.scoring.inbox import Inbox  # deferred: imports SQLAlchemy
-        from worker.metrics import timed  # deferred: imports prometheus_client
 
         settings = self.settings
         return Inbox(
@@ -140,7 +139,6 @@ class Services:
             lease=settings.lease,
             rules=settings.retry_rules,
             policy=settings.retake_policy,
-            timed=timed,
         )
 
     @cached_property

@@ -11,7 +11,7 @@ from triage.domain.messages import ClaimedAttachment
 from triage.domain.photos import AssessedBatch, Failed
 from triage.domain.runs import RescoringParameters, Run
 from triage.domain.states import Outcome, RunStatus, VerdictOrigin
-from triage.errors import ErrorCode
+from triage.errors import ErrorCode, ServiceUnavailableError
 from triage.reports.flips import flips_of
 from triage.retakes.override import override
 from triage.scoring import rescoring as rescoring_module
@@ -358,6 +358,26 @@ def test_nothing_is_flagged_when_a_message_fails_now(clinic: Clinic, make_other:
 
     assert clinic.requests() == []
     assert clinic.decisions("m1") == [("pass", "photo_passed")]
+
+
+def test_chunk_is_released_when_its_photos_cannot_be_prepared(
+    clinic: Clinic, make_other: Callable[[float], OtherModel]
+) -> None:
+    clinic.send("m1", "a/0.9", "b/0.9")
+    clinic.drain()
+    model = make_other(0.3)
+    run = _start(clinic, model)
+
+    def unavailable(_: object) -> OtherModel:
+        raise ServiceUnavailableError("the blob store is unavailable")
+
+    rescoring = Rescoring(clinic.sessions, unavailable, photos_per_batch=2, lease=LEASE, policy=clinic.policy)
+    with pytest.raises(ServiceUnavailableError):
+        rescoring.take()
+
+    with clinic.sessions() as session:
+        progress = runs.find(session, run.id).progress
+    assert (progress["chunks"], progress["lost"]) == ({}, 2)
 
 
 def test_limit_bounds_the_photos(clinic: Clinic, make_other: Callable[[float], OtherModel]) -> None:

@@ -55,7 +55,7 @@ class PhotoAssessor:
         Args:
             model: the model whose scores decide.
             shadows: models that score the same photos for comparison only.
-            timed: context around the stages `fetch`, `decode`, `findings` and `forward`.
+            timed: measures the stages `fetch`, `decode` and `findings`.
         """
         self._model = model
         self._source = source
@@ -72,9 +72,8 @@ class PhotoAssessor:
         ready = [item for item in prepared if isinstance(item, _Ready)]
         unready: list[Assessment] = [item for item in prepared if not isinstance(item, _Ready)]
         started = time.perf_counter()
-        with self._timed("forward"):
-            assessments = unready + _assess(self._model, ready)
-            shadows = [AssessedBatch(s.model_version_id, s.threshold, _assess(s, ready)) for s in self._shadows]
+        assessments = unready + _assess(self._model, ready)
+        shadows = [AssessedBatch(s.model_version_id, s.threshold, _assess(s, ready)) for s in self._shadows]
         network_seconds = time.perf_counter() - started
         model = self._model
         return AssessedBatch(model.model_version_id, model.threshold, assessments, network_seconds, shadows)

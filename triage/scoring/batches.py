@@ -6,6 +6,7 @@ from typing import Protocol
 
 from triage.domain.messages import Claim, ClaimedAttachment, Recorded
 from triage.domain.photos import AssessedBatch
+from triage.timing import Timed, untimed
 
 
 class Assessor(Protocol):
@@ -75,13 +76,16 @@ class InboxBatch:
     queue: Queue
     claim: Claim
     assess: Callable[[], AssessedBatch]
+    timed: Timed = untimed
     is_background: bool = False
 
     def score(self) -> AssessedBatch:
-        return self.assess()
+        with self.timed("forward"):
+            return self.assess()
 
     def record(self, assessed: AssessedBatch) -> Recorded:
-        return self.queue.record(self.claim, assessed)
+        with self.timed("write"):
+            return self.queue.record(self.claim, assessed)
 
     def release(self) -> None:
         self.queue.release(self.claim)

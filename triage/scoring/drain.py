@@ -19,6 +19,7 @@ from triage.domain.messages import Recorded
 from triage.domain.photos import AssessedBatch
 from triage.errors import ModelError, ServiceUnavailableError
 from triage.scoring.batches import Assessor, Background, Batch, InboxBatch, Queue
+from triage.timing import Timed, untimed
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,8 @@ def drain(
     *,
     background: Background | None = None,
     on_batch: Callable[[int], object] = lambda _: None,
+    on_recorded: Callable[[Recorded], object] = lambda _: None,
+    timed: Timed = untimed,
 ) -> Drained:
     """Scores the inbox, then background work. A message waits for at most one batch of background work.
 
@@ -66,11 +69,13 @@ def drain(
         live_assessor: returns the assessor of the live model. It is called before each claim, in another thread, so
             that a promotion takes effect between batches and nothing is claimed while no model can score it.
         on_batch: called with the number of photos of each claim of new photos, from the thread that claims.
+        on_recorded: called with the counts of each batch, from the thread that records.
+        timed: measures the stages `forward` and `write` of the inbox.
 
     Raises:
         ModelError: no model is live, or it cannot be loaded. No claim is kept.
     """
-    return _Drain(queue, live_assessor, limits, background, on_batch).run()
+    return _Drain(queue, live_assessor, limits, background, on_batch, on_recorded, timed).run()
 
 
 class _Turn(Enum):
@@ -91,12 +96,16 @@ class _Drain:
         limits: DrainLimits,
         background: Background | None,
         on_batch: Callable[[int], object],
+        on_recorded: Callable[[Recorded], object],
+        timed: Timed,
     ) -> None:
         self._queue = queue
         self._live_assessor = live_assessor
         self._limits = limits
         self._background = background
         self._on_batch = on_batch
+        self._on_recorded = on_recorded
+        self._timed = timed
         self._started = time.monotonic()
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="ahead")
         self._behind = ThreadPoolExecutor(1, thread_name_prefix="behind")
@@ -119,8 +128,7 @@ class _Drain:
                     else:
                         is_empty = True
                         break
-                if self._put_aside is not None:
-                    batch, self._put_aside = self._put_aside, None
+                if batch := self._take_back():
                     self._score(batch)
                 self._finish_recording()
             except BaseException:
@@ -160,25 +168,31 @@ class _Drain:
         claim = self._queue.claim(limit, retry=retry)
         if claim is None:
             return None
-        if not retry:
-            self._on_batch(len(claim.attachments))
         try:
-            return InboxBatch(self._queue, claim, assessor.prepare(claim.attachments))
+            if not retry:
+                self._on_batch(len(claim.attachments))
+            return InboxBatch(self._queue, claim, assessor.prepare(claim.attachments), self._timed)
         except BaseException:
             self._queue.release(claim)
             raise
 
     def _next_background(self) -> Batch | None:
-        if self._put_aside is not None:
-            batch, self._put_aside = self._put_aside, None
+        if batch := self._take_back():
             return batch
         return self._background.take() if self._background is not None else None
 
+    def _take_back(self) -> Batch | None:
+        """Returns the batch that was put aside, if there is one."""
+        batch, self._put_aside = self._put_aside, None
+        return batch
+
     def _inbox_first(self, batch: Batch) -> Batch:
         """Puts background work aside if a message has arrived since it was taken."""
-        if batch.is_background and (new := self._claim(self._limits.photos_per_batch)):
-            self._put_aside = batch
-            return new
+        if batch.is_background:
+            self._put_aside = batch  # before the claim, so that the batch is released if the claim fails
+            if new := self._claim(self._limits.photos_per_batch):
+                return new
+            self._put_aside = None
         return batch
 
     def _score_alone(self) -> None:
@@ -202,15 +216,16 @@ class _Drain:
             self._network_seconds += assessed.network_seconds
         self._recording = self._behind.submit(self._record, batch, assessed)
 
-    @staticmethod
-    def _record(batch: Batch, assessed: AssessedBatch) -> Recorded:
+    def _record(self, batch: Batch, assessed: AssessedBatch) -> Recorded:
         """Runs in the thread behind. If the database is unavailable, the batch is released: no attempt counts."""
         try:
-            return batch.record(assessed)
+            recorded = batch.record(assessed)
         except ServiceUnavailableError:
             with suppress(Exception):  # the lease releases the batch later
                 batch.release()
             raise
+        self._on_recorded(recorded)
+        return recorded
 
     def _finish_recording(self) -> None:
         if self._recording is not None:

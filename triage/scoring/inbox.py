@@ -14,7 +14,6 @@ from triage.retakes.policy import RetakePolicy
 from triage.storage import inbox as queue
 from triage.storage import verdicts
 from triage.storage.database import Sessions, persist
-from triage.timing import Timed, untimed
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +35,11 @@ class Inbox:
         lease: timedelta,
         rules: RetryRules,
         policy: RetakePolicy,
-        timed: Timed = untimed,
     ) -> None:
-        """
-        Args:
-            timed: measures the stage `write`.
-        """
         self._sessions = sessions
         self._lease = lease
         self._rules = rules
         self._policy = policy
-        self._timed = timed
 
     def claim(self, limit: int, *, retry: bool) -> Claim | None:
         """Claims due attachments. The attempt is committed first, so it counts even if a photo kills its worker."""
@@ -66,8 +59,7 @@ class Inbox:
         Raises:
             ServiceUnavailableError: the database was unavailable for that time, or its tables are outdated.
         """
-        with self._timed("write"):
-            return persist(partial(self._record, claim, batch), patience_seconds=self._lease.total_seconds())
+        return persist(partial(self._record, claim, batch), patience_seconds=self._lease.total_seconds())
 
     def _record(self, claim: Claim, batch: AssessedBatch) -> Recorded:
         with self._sessions.begin() as session:

@@ -105,6 +105,9 @@ class Rescoring:
                     )
                 except ModelError as error:
                     self.fail(chunk, error)
+                except BaseException:
+                    self.release(chunk)
+                    raise
             elif time.monotonic() >= until:
                 return RescoringBatch(self, chunk, partial(AssessedBatch, chunk.model_version_id, 0.0, []))
         return None

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
@@ -241,6 +242,45 @@ def test_no_more_than_three_batches_are_held_at_once() -> None:
     drain(inbox, Counting, LIMITS)
 
     assert max(held) <= 9
+
+
+def test_background_work_is_released_when_no_model_can_score_a_new_message() -> None:
+    looked_up: list[int] = []
+
+    def live() -> Refuser:
+        looked_up.append(1)
+        if len(looked_up) == 2:  # for the claim before background work is scored
+            raise ModelError("no model is live")
+        return Refuser()
+
+    chunks = Chunks(1, lambda: None)
+
+    with pytest.raises(ModelError):
+        drain(MemoryInbox(), live, LIMITS, background=chunks)
+
+    assert chunks.released == 1
+
+
+def test_recorded_batches_are_reported_and_their_stages_are_timed() -> None:
+    recorded: list[int] = []
+    stages: list[str] = []
+
+    def timed(stage: str) -> AbstractContextManager[None]:
+        stages.append(stage)
+        return nullcontext()
+
+    background = Chunks(1, lambda: None)
+    drain(
+        MemoryInbox(_attachments(4)),
+        Refuser,
+        LIMITS,
+        background=background,
+        on_recorded=lambda counts: recorded.append(counts.not_assessable),
+        timed=timed,
+    )
+
+    assert recorded == [3, 1, 0]  # the last one is the background batch
+    assert sorted(stages) == ["forward", "forward", "write", "write"]  # of the inbox only
 
 
 def test_every_claim_is_released_when_postgres_is_unavailable() -> None:
