@@ -28,7 +28,7 @@ def test_retake_is_flagged_when_no_photo_is_good(clinic: Clinic) -> None:
     assert clinic.requests() == [("m", "flagged")]
 
 
-def test_staff_look_when_every_photo_is_unreadable(clinic: Clinic) -> None:
+def test_message_is_not_assessable_when_every_photo_is_unreadable(clinic: Clinic) -> None:
     clinic.send("m", "a/unreadable", "b/unreadable")
     clinic.drain()
 
@@ -43,7 +43,7 @@ def test_score_at_the_threshold_is_accepted(clinic: Clinic) -> None:
     assert clinic.decisions("m") == [("pass", "photo_passed")]
 
 
-def test_second_request_waits_for_the_cooldown_and_a_third_goes_to_staff(clinic: Clinic) -> None:
+def test_cooldown_and_limit_turn_a_retake_into_uncertain(clinic: Clinic) -> None:
     outcomes = []
     for number, hours in enumerate((0.0, 1.0, 24.0, 100.0)):
         clinic.let_time_pass(hours)
@@ -60,7 +60,7 @@ def test_second_request_waits_for_the_cooldown_and_a_third_goes_to_staff(clinic:
     assert [message for message, _ in clinic.requests()] == ["m0", "m2"]
 
 
-def test_no_second_request_when_the_same_photos_are_sent_again(clinic: Clinic) -> None:
+def test_no_second_request_when_the_same_photos_are_resent(clinic: Clinic) -> None:
     clinic.send("m0", "a/0.1", thread="t")
     clinic.drain()
     clinic.let_time_pass(48)
@@ -78,7 +78,7 @@ def test_no_request_when_the_patient_opted_out(clinic: Clinic) -> None:
     assert not clinic.requests()
 
 
-def test_threads_do_not_share_their_limits(clinic: Clinic) -> None:
+def test_limits_apply_per_thread(clinic: Clinic) -> None:
     for number in range(3):
         clinic.send(f"m{number}", "a/0.1", thread=f"t{number}")
     clinic.drain()
@@ -96,7 +96,7 @@ def test_good_photo_sent_later_withdraws_the_unsent_request(clinic: Clinic) -> N
     assert clinic.requests() == [("m", "withdrawn")]
 
 
-def test_bad_photo_sent_later_repeats_neither_decision_nor_request(clinic: Clinic) -> None:
+def test_bad_photo_sent_later_adds_no_decision_and_no_request(clinic: Clinic) -> None:
     clinic.send("m", "a/0.1")
     clinic.drain()
     clinic.send("m", "b/0.2")
@@ -106,7 +106,7 @@ def test_bad_photo_sent_later_repeats_neither_decision_nor_request(clinic: Clini
     assert clinic.requests() == [("m", "flagged")]
 
 
-def test_override_outranks_a_later_model(clinic: Clinic) -> None:
+def test_override_is_not_replaced_by_a_model(clinic: Clinic) -> None:
     clinic.send("m", "a/0.1")
     clinic.drain()
     _override(clinic, "m", Outcome.PASS)
@@ -117,7 +117,7 @@ def test_override_outranks_a_later_model(clinic: Clinic) -> None:
     assert clinic.requests() == [("m", "withdrawn")]
 
 
-def test_override_asks_for_a_retake_when_the_model_passed(clinic: Clinic) -> None:
+def test_override_can_request_a_retake_when_the_model_passed(clinic: Clinic) -> None:
     clinic.send("m", "a/0.9")
     clinic.drain()
     _override(clinic, "m", Outcome.RETAKE)
@@ -138,7 +138,7 @@ def test_override_respects_the_thread_limit_and_the_opt_out(clinic: Clinic) -> N
         _override(clinic, "quiet", Outcome.RETAKE)
 
 
-def test_override_needs_a_person_and_a_reason(clinic: Clinic) -> None:
+def test_override_requires_an_actor_and_a_reason(clinic: Clinic) -> None:
     clinic.send("m", "a/0.9")
 
     with pytest.raises(UsageError, match="invalid actor id"):
@@ -151,7 +151,7 @@ def test_override_needs_a_person_and_a_reason(clinic: Clinic) -> None:
 
 @pytest.mark.parametrize("statement", ["UPDATE {} SET actor = 'x'", "DELETE FROM {}", "TRUNCATE {} CASCADE"])
 @pytest.mark.parametrize("table", ["decision", "audit_event"])
-def test_history_refuses_a_change(clinic: Clinic, table: str, statement: str) -> None:
+def test_history_is_append_only(clinic: Clinic, table: str, statement: str) -> None:
     clinic.send("m", "a/0.9")
     clinic.drain()
     _override(clinic, "m", Outcome.PASS)

@@ -35,17 +35,17 @@ def _expire_leases(clinic: Clinic) -> None:
         )
 
 
-def test_claim_gives_each_photo_to_one_worker_when_many_claim_at_once(clinic: Clinic) -> None:
+def test_photo_is_claimed_once_when_workers_claim_concurrently(clinic: Clinic) -> None:
     for number in range(40):
         clinic.send(f"m{number}", "a/0.9", "b/0.9", "c/0.9")
     barrier = threading.Barrier(8)
 
     def work() -> list[AttachmentId]:
         barrier.wait()
-        mine: list[AttachmentId] = []
+        own: list[AttachmentId] = []
         while (claim := clinic.inbox.claim(7, retry=False)) is not None:
-            mine += [attachment.id for attachment in claim.attachments]
-        return mine
+            own += [attachment.id for attachment in claim.attachments]
+        return own
 
     with ThreadPoolExecutor(8) as pool:
         claimed = [item for future in [pool.submit(work) for _ in range(8)] for item in future.result()]
@@ -83,7 +83,7 @@ def test_record_refuses_a_result_when_the_lease_was_lost(clinic: Clinic) -> None
     assert clinic.decisions("m") == [("pass", "photo_passed")]
 
 
-def test_record_refuses_a_token_that_was_never_given(clinic: Clinic) -> None:
+def test_record_refuses_an_unknown_token(clinic: Clinic) -> None:
     clinic.send("m", "a/0.9")
     claim = _claim(clinic)
     forged = Claim(LeaseToken(new_id()), claim.attachments)
@@ -91,7 +91,7 @@ def test_record_refuses_a_token_that_was_never_given(clinic: Clinic) -> None:
     assert clinic.inbox.record(forged, _batch(clinic, forged)).stale == 1
 
 
-def test_record_changes_nothing_when_it_comes_twice(clinic: Clinic) -> None:
+def test_record_is_idempotent(clinic: Clinic) -> None:
     clinic.send("m", "a/0.9")
     claim = _claim(clinic)
     clinic.inbox.record(claim, _batch(clinic, claim))
@@ -101,7 +101,7 @@ def test_record_changes_nothing_when_it_comes_twice(clinic: Clinic) -> None:
     assert len(clinic.decisions("m")) == 1
 
 
-def test_failed_photo_goes_alone_when_it_is_tried_again(clinic: Clinic) -> None:
+def test_failed_photo_is_retried_alone(clinic: Clinic) -> None:
     clinic.send("m", "a/0.9", "b/0.9")
     claim = _claim(clinic)
     clinic.inbox.record(claim, _failed(clinic, claim))
@@ -110,7 +110,7 @@ def test_failed_photo_goes_alone_when_it_is_tried_again(clinic: Clinic) -> None:
     assert len(_claim(clinic, 1, retry=True).attachments) == 1
 
 
-def test_photo_is_parked_with_its_code_when_it_fails_alone_too_often(clinic: Clinic) -> None:
+def test_photo_is_parked_with_its_code_when_it_has_used_its_attempts(clinic: Clinic) -> None:
     clinic.send("m", "a/fails", "b/0.9")
     clinic.drain()
 
@@ -122,7 +122,7 @@ def test_photo_is_parked_with_its_code_when_it_fails_alone_too_often(clinic: Cli
     assert clinic.decisions("m") == [("pass", "photo_passed")]
 
 
-def test_failing_photo_is_never_bad_quality(clinic: Clinic) -> None:
+def test_failing_photo_does_not_count_as_bad_quality(clinic: Clinic) -> None:
     clinic.send("m", "a/fails", "b/0.1")
     clinic.drain()
 
@@ -130,7 +130,7 @@ def test_failing_photo_is_never_bad_quality(clinic: Clinic) -> None:
     assert not clinic.requests()
 
 
-def test_sweep_gives_photos_back_when_their_worker_died(clinic: Clinic) -> None:
+def test_sweep_requeues_photos_of_a_lost_worker(clinic: Clinic) -> None:
     clinic.send("m", "a/0.9", "b/0.9")
     _claim(clinic)
     assert clinic.inbox.sweep().requeued == 0  # the lease still holds
@@ -157,7 +157,7 @@ def test_sweep_parks_and_decides_when_a_photo_kills_its_worker_each_time(make_cl
     assert clinic.decisions("m") == [("not_assessable", "no_readable_photo")]
 
 
-def test_sweep_by_two_at_once_requeues_each_photo_once(clinic: Clinic) -> None:
+def test_concurrent_sweeps_requeue_each_photo_once(clinic: Clinic) -> None:
     clinic.send("m", *(f"{number}/0.9" for number in range(20)))
     _claim(clinic, 20)
     _expire_leases(clinic)
@@ -175,7 +175,7 @@ def test_release_does_not_count_as_an_attempt(clinic: Clinic) -> None:
     assert clinic.query("SELECT attempts, status FROM attachment") == [(0, "pending")]
 
 
-def test_message_is_decided_once_when_its_last_photos_are_recorded_at_once(clinic: Clinic) -> None:
+def test_message_is_decided_once_when_its_photos_are_recorded_concurrently(clinic: Clinic) -> None:
     for number in range(20):
         clinic.send(f"m{number}", "a/0.1", "b/0.1", thread=f"t{number}")
         claims = [_claim(clinic, 1), _claim(clinic, 1)]
@@ -192,7 +192,7 @@ def test_message_is_decided_once_when_its_last_photos_are_recorded_at_once(clini
     assert len(clinic.requests()) == 20
 
 
-def test_thread_keeps_its_limit_when_its_messages_are_decided_at_once(clinic: Clinic) -> None:
+def test_thread_limit_holds_when_its_messages_are_decided_concurrently(clinic: Clinic) -> None:
     claims = []
     for number in range(6):
         clinic.send(f"m{number}", f"{number}/0.1", thread="one")
@@ -200,6 +200,6 @@ def test_thread_keeps_its_limit_when_its_messages_are_decided_at_once(clinic: Cl
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(lambda claim: clinic.inbox.record(claim, _batch(clinic, claim, 0.1)), claims))
 
-    assert len(clinic.requests()) == 1  # the cooldown holds the others back
+    assert len(clinic.requests()) == 1  # the cooldown prevents the others
     ids = {UUID(str(row.id)) for row in clinic.query("SELECT current_decision_id AS id FROM message")}
     assert len(ids) == 6

@@ -1,4 +1,4 @@
-"""A database that is unavailable for a moment, or has the schema of another release."""
+"""A database that is temporarily unavailable, or has the schema of another release."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +18,7 @@ from worker.tasks.base import WorkerServices
 
 @pytest.fixture
 def next_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """This process is of the next release, with one migration more than the database has."""
+    """Gives this process one migration more than the database has."""
     config = config_with_next(tmp_path / "next")
     monkeypatch.setattr(migrate, "alembic_config", lambda engine=None: config)
     migrate._older_revisions.cache_clear()
@@ -30,7 +30,7 @@ def test_batch_is_recorded_when_its_connection_was_cut(clinic: Clinic) -> None:
     clinic.send("m1", "a/0.9")
     claim = clinic.inbox.claim(10, retry=False)
     assert claim is not None
-    clinic.query("SELECT 1")  # the pool has a connection, which is cut now, and does not know it
+    clinic.query("SELECT 1")  # opens a connection of the pool
     [attachment] = claim.attachments
     batch = AssessedBatch(clinic.assessor.model_version_id, 0.5, [scored(attachment.id, 0.9)])
     attempts: list[int] = []

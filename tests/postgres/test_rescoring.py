@@ -66,7 +66,7 @@ def test_every_photo_without_a_verdict_gets_one_and_flips_are_counted(
 
 
 @pytest.mark.parametrize(("score", "to_bad", "to_good"), [(0.3, (1, 1, 0), (0, 0, 0)), (0.9, (0, 0, 0), (1, 0, 1))])
-def test_flips_are_told_by_day_and_source(
+def test_flips_are_counted_by_day_and_source(
     clinic: Clinic,
     make_other: Callable[[float], OtherModel],
     score: float,
@@ -106,7 +106,7 @@ def test_photo_is_scored_once_when_the_run_is_started_again(
     assert len(model.seen) == 2
 
 
-def test_run_goes_on_when_a_worker_is_lost_between_taking_and_writing(
+def test_run_continues_when_a_worker_is_lost_before_it_records(
     clinic: Clinic, make_other: Callable[[float], OtherModel]
 ) -> None:
     clinic.send("m1", *(f"{name}/0.9" for name in "abcde"))
@@ -124,14 +124,12 @@ def test_run_goes_on_when_a_worker_is_lost_between_taking_and_writing(
     assert len(set(model.seen)) == 5
 
 
-def test_run_goes_on_at_its_cursor_when_it_was_stopped(
-    clinic: Clinic, make_other: Callable[[float], OtherModel]
-) -> None:
+def test_run_resumes_at_its_cursor_after_a_stop(clinic: Clinic, make_other: Callable[[float], OtherModel]) -> None:
     clinic.send("m1", *(f"{name}/0.9" for name in "abcde"))
     clinic.drain()
     model = make_other(0.3)
     run = _start(clinic, model)
-    assert step(_rescoring(clinic, model))  # two photos, and then its process ends in order
+    assert step(_rescoring(clinic, model))  # two photos; then the worker stops normally
 
     finished = _finish(clinic, model, run)
 
@@ -139,7 +137,7 @@ def test_run_goes_on_at_its_cursor_when_it_was_stopped(
     assert model.seen == [row.id for row in clinic.query("SELECT id FROM attachment ORDER BY id")]
 
 
-def test_flips_are_counted_once_when_a_lost_worker_writes_after_all(
+def test_flips_are_counted_once_when_a_late_result_arrives(
     clinic: Clinic, make_other: Callable[[float], OtherModel]
 ) -> None:
     clinic.send("m1", *(f"{name}/0.9" for name in "abc"))
@@ -161,7 +159,7 @@ def test_flips_are_counted_once_when_a_lost_worker_writes_after_all(
     assert (finished.progress["scored"], finished.progress["good_to_bad"]) == (3, 3)
 
 
-def test_no_further_photo_is_scored_when_the_run_is_cancelled(
+def test_no_more_photos_are_scored_when_the_run_is_cancelled(
     clinic: Clinic, make_other: Callable[[float], OtherModel]
 ) -> None:
     clinic.send("m1", *(f"{name}/0.9" for name in "abcde"))
@@ -176,7 +174,9 @@ def test_no_further_photo_is_scored_when_the_run_is_cancelled(
     assert len(model.seen) == 2
 
 
-def test_inbox_is_looked_at_between_two_batches(clinic: Clinic, make_other: Callable[[float], OtherModel]) -> None:
+def test_message_is_scored_between_two_batches_of_a_run(
+    clinic: Clinic, make_other: Callable[[float], OtherModel]
+) -> None:
     clinic.send("m1", *(f"{name}/0.9" for name in "abcdef"))
     clinic.drain()
     model = make_other(0.3)
@@ -186,7 +186,7 @@ def test_inbox_is_looked_at_between_two_batches(clinic: Clinic, make_other: Call
     class Recording(OtherModel):
         def assess(self, attachments: Sequence[ClaimedAttachment]) -> AssessedBatch:
             if not order:
-                clinic.send("m2", "z/0.9")  # comes while the first batch is rescored, and the second was taken ahead
+                clinic.send("m2", "z/0.9")  # while the first batch is scored and the second is prepared
             order.append("rescoring")
             return super().assess(attachments)
 
@@ -202,11 +202,11 @@ def test_inbox_is_looked_at_between_two_batches(clinic: Clinic, make_other: Call
     assert order[:3] == ["rescoring", "inbox", "rescoring"]
 
 
-@pytest.mark.parametrize("looked_at_once", [1, 2, 3])
-def test_every_photo_is_found_however_little_is_looked_at_once(
-    clinic: Clinic, make_other: Callable[[float], OtherModel], monkeypatch: pytest.MonkeyPatch, looked_at_once: int
+@pytest.mark.parametrize("page_size", [1, 2, 3])
+def test_every_photo_is_found_when_pages_are_small(
+    clinic: Clinic, make_other: Callable[[float], OtherModel], monkeypatch: pytest.MonkeyPatch, page_size: int
 ) -> None:
-    monkeypatch.setattr(verdicts, "_EXAMINED_PER_PAGE", looked_at_once)
+    monkeypatch.setattr(verdicts, "_EXAMINED_PER_PAGE", page_size)
     clinic.send("m1", "a/0.9", "b/unreadable", "c/unreadable", "d/unreadable", "e/0.9", "f/0.9", "g/0.9")
     clinic.drain()
     model = make_other(0.3)
@@ -220,10 +220,10 @@ def test_every_photo_is_found_however_little_is_looked_at_once(
     )  # the second finds nothing
 
 
-def test_two_workers_write_at_once_and_neither_waits_for_the_other(
+def test_two_workers_record_concurrently_without_waiting(
     clinic: Clinic, make_other: Callable[[float], OtherModel]
 ) -> None:
-    """A verdict's reference to its run is a lock as well: with a lock that excludes it, the two would wait forever."""
+    """A verdict's foreign key share-locks its run; an exclusive lock on the run would cause a deadlock."""
     clinic.send("m1", "a/0.9", "b/0.9")
     clinic.send("m2", "c/0.9", "d/0.9")
     clinic.drain()
@@ -253,7 +253,7 @@ def test_two_workers_write_at_once_and_neither_waits_for_the_other(
     assert len(clinic.query("SELECT FROM verdict WHERE origin = 'rescoring'")) == 4
 
 
-def test_inbox_has_its_turn_while_a_run_looks_for_its_next_photo(
+def test_message_is_scored_while_a_run_searches_for_its_next_photo(
     clinic: Clinic, make_other: Callable[[float], OtherModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(verdicts, "_EXAMINED_PER_PAGE", 1)
@@ -263,28 +263,28 @@ def test_inbox_has_its_turn_while_a_run_looks_for_its_next_photo(
     model = make_other(0.3)
     _start(clinic, model)
     order: list[str] = []
-    look = verdicts.without_verdict
+    search = verdicts.without_verdict
 
-    def look_while_a_message_comes(*arguments: Any, **named: Any) -> Page:
-        order.append("look")
+    def search_while_a_message_arrives(*arguments: Any, **named: Any) -> Page:
+        order.append("search")
         if len(order) == 1:
             clinic.send("m2", "z/0.9")
-        return look(*arguments, **named)
+        return search(*arguments, **named)
 
     class Watching(ScriptedAssessor):
         def assess(self, attachments: Sequence[ClaimedAttachment]) -> AssessedBatch:
             order.append("inbox")
             return super().assess(attachments)
 
-    monkeypatch.setattr(verdicts, "without_verdict", look_while_a_message_comes)
+    monkeypatch.setattr(verdicts, "without_verdict", search_while_a_message_arrives)
     assessor = Watching(clinic.assessor.model_version_id)
     drain(clinic.inbox, lambda: assessor, DrainLimits(4, seconds=60), background=_rescoring(clinic, model))
 
     assert order.index("inbox") <= 2
-    assert len(model.seen) == 1  # the seventh photo, and not that of a message that came after the run
+    assert len(model.seen) == 1  # the seventh photo; the new message arrived after the run was created
 
 
-def test_run_says_how_much_there_is_at_once_and_how_long_it_will_take_later(
+def test_run_has_a_total_at_its_start_and_a_remaining_time_later(
     clinic: Clinic, make_other: Callable[[float], OtherModel]
 ) -> None:
     clinic.send("m1", *(f"{name}/0.9" for name in "abcde"))
@@ -313,7 +313,7 @@ def test_unsent_request_is_withdrawn_when_its_message_passes_now(
     with clinic.sessions.begin() as session:
         [claimed] = outbox.claim(session, limit=1, lease=LEASE, by="ehr")
         assert claimed.token is not None
-        outbox.acknowledge(session, claimed.id, claimed.token)  # m1 has been told already
+        outbox.acknowledge(session, claimed.id, claimed.token)  # the request of m1 is sent
     model = make_other(0.9)
 
     run = _finish(clinic, model, _start(clinic, model))
@@ -324,7 +324,7 @@ def test_unsent_request_is_withdrawn_when_its_message_passes_now(
     assert clinic.decisions("m2") == [("retake", "no_photo_passed"), ("pass", "photo_passed")]
 
 
-def test_request_stands_when_its_sender_holds_it(clinic: Clinic, make_other: Callable[[float], OtherModel]) -> None:
+def test_claimed_request_is_not_withdrawn(clinic: Clinic, make_other: Callable[[float], OtherModel]) -> None:
     clinic.send("m1", "a/0.1")
     clinic.drain()
     with clinic.sessions.begin() as session:
@@ -337,7 +337,7 @@ def test_request_stands_when_its_sender_holds_it(clinic: Clinic, make_other: Cal
     assert clinic.requests() == [("m1", "claimed")]
 
 
-def test_request_stands_when_a_person_asked_for_it(clinic: Clinic, make_other: Callable[[float], OtherModel]) -> None:
+def test_request_by_override_is_not_withdrawn(clinic: Clinic, make_other: Callable[[float], OtherModel]) -> None:
     clinic.send("m1", "a/0.1")
     clinic.drain()
     override(clinic.sessions, "m1", Outcome.RETAKE, by="nurse-1", reason="another angle", policy=clinic.policy)
@@ -349,7 +349,9 @@ def test_request_stands_when_a_person_asked_for_it(clinic: Clinic, make_other: C
     assert clinic.decisions("m1")[-1] == ("retake", "override")
 
 
-def test_nothing_is_flagged_when_a_message_fails_now(clinic: Clinic, make_other: Callable[[float], OtherModel]) -> None:
+def test_no_request_is_flagged_when_a_message_fails_now(
+    clinic: Clinic, make_other: Callable[[float], OtherModel]
+) -> None:
     clinic.send("m1", "a/0.9")
     clinic.drain()
     model = make_other(0.1)
@@ -396,7 +398,7 @@ def test_limit_is_reached_when_workers_are_lost(clinic: Clinic, make_other: Call
     model = make_other(0.3)
     run = _start(clinic, model, limit=3)
     _lose_a_worker(clinic, model)
-    _lose_a_worker(clinic, model)  # all that the limit allows is in lost hands
+    _lose_a_worker(clinic, model)  # the lost workers hold as many photos as the limit allows
     _expire_leases(clinic)
 
     finished = _finish(clinic, model, run)
@@ -404,10 +406,10 @@ def test_limit_is_reached_when_workers_are_lost(clinic: Clinic, make_other: Call
     assert (finished.status, finished.progress["scored"], len(model.seen)) == (RunStatus.DONE, 3, 3)
 
 
-def test_no_photo_is_left_out_when_answers_of_the_database_are_lost(
+def test_every_photo_is_scored_when_results_are_recorded_twice(
     clinic: Clinic, make_other: Callable[[float], OtherModel]
 ) -> None:
-    """What is written is written a second time then, and what was written may be given up as well."""
+    """If the reply to a commit is lost, a worker records again, or releases a chunk that is already recorded."""
     clinic.send("m1", *(f"{name}/0.9" for name in "abcd"))
     clinic.drain()
     model = make_other(0.3)
@@ -431,7 +433,7 @@ def test_no_photo_is_left_out_when_answers_of_the_database_are_lost(
     assert _finish(clinic, model, run).progress["scored"] == 4
 
 
-def test_chunk_of_a_pass_before_takes_nothing_from_the_next(
+def test_release_of_a_chunk_of_an_earlier_pass_has_no_effect(
     clinic: Clinic, make_other: Callable[[float], OtherModel]
 ) -> None:
     clinic.send("m1", "a/0.9", "b/0.9")
@@ -457,7 +459,7 @@ def test_late_result_does_not_exceed_the_limit(clinic: Clinic, make_other: Calla
     rescoring = _rescoring(clinic, model)
     slow = _lose_a_worker(clinic, model)
     _expire_leases(clinic)
-    rescoring.release(_lose_a_worker(clinic, model))  # the first photo again: another goes in its place
+    rescoring.release(_lose_a_worker(clinic, model))  # the first photo again; another photo takes its place
     assert step(rescoring)
     last = _lose_a_worker(clinic, model)
 
@@ -469,7 +471,7 @@ def test_late_result_does_not_exceed_the_limit(clinic: Clinic, make_other: Calla
     assert clinic.query("SELECT count(*) FROM verdict WHERE origin = 'rescoring'") == [(2,)]
 
 
-def test_run_outlasts_workers_that_are_lost_pass_after_pass(
+def test_run_finishes_after_workers_are_lost_in_several_passes(
     clinic: Clinic, make_other: Callable[[float], OtherModel]
 ) -> None:
     clinic.send("m1", "a/0.9")
@@ -504,7 +506,7 @@ def test_run_ends_when_a_photo_kills_its_worker_in_each_pass(
 
 
 def _lose_a_worker(clinic: Clinic, model: OtherModel) -> Chunk:
-    """One that takes a chunk, and then its process is gone."""
+    """Takes a chunk for a worker that neither records nor releases it."""
     while True:
         with clinic.sessions.begin() as session:
             chunk = _rescoring(clinic, model)._take(session)
@@ -539,22 +541,20 @@ def test_night_has_one_run_when_two_beats_start_it(clinic: Clinic, make_other: C
     assert (first_is_new, second_is_new) == (True, False)
 
 
-def test_run_goes_on_while_passes_bring_verdicts_however_often_workers_are_lost(
-    clinic: Clinic, make_other: Callable[[float], OtherModel]
-) -> None:
+def test_run_continues_while_passes_write_verdicts(clinic: Clinic, make_other: Callable[[float], OtherModel]) -> None:
     clinic.send("m1", *(f"{name}/0.9" for name in "abcdef"))
     clinic.drain()
     model = make_other(0.3)
     run = _start(clinic, model)
 
-    def n_judged() -> int:
+    def n_rescored() -> int:
         [(n,)] = clinic.query("SELECT count(*) FROM verdict WHERE origin = 'rescoring'")
         return int(n)
 
-    for expected in range(6):  # in each pass one photo is judged, and the workers that took the others are lost
-        while n_judged() == expected:
+    for expected in range(6):  # each pass scores one photo and loses the workers of all others
+        while n_rescored() == expected:
             step(_rescoring(clinic, model))
-        while n_judged() < 6:
+        while n_rescored() < 6:
             with clinic.sessions.begin() as session:
                 chunk = _rescoring(clinic, model)._take(session)
             if chunk is None or not chunk.attachments:
@@ -565,7 +565,7 @@ def test_run_goes_on_while_passes_bring_verdicts_however_often_workers_are_lost(
     assert (finished.status, finished.progress["scored"]) == (RunStatus.DONE, 6)
 
 
-def test_run_ends_when_passes_bring_nothing(clinic: Clinic, make_other: Callable[[float], OtherModel]) -> None:
+def test_run_ends_when_passes_write_no_verdict(clinic: Clinic, make_other: Callable[[float], OtherModel]) -> None:
     clinic.send("m1", "a/0.9")
     clinic.drain()
     run = _start(clinic, make_other(0.3))
@@ -582,7 +582,7 @@ class FailsAlways(OtherModel):
         return AssessedBatch(self.model_version_id, 0.5, failed)
 
 
-def test_progress_of_a_newer_release_is_understood(clinic: Clinic, make_other: Callable[[float], OtherModel]) -> None:
+def test_progress_of_a_newer_release_is_readable(clinic: Clinic, make_other: Callable[[float], OtherModel]) -> None:
     clinic.send("m1", "a/0.9")
     clinic.drain()
     model = make_other(0.3)

@@ -24,15 +24,15 @@ from worker.cli.report import to_table
 
 @dataclass
 class WithShadow(SimpleAssessor):
-    """The scripted assessor, with a shadow that turns every score round."""
+    """The scripted assessor, with a shadow model that inverts each score."""
 
-    own: ScriptedAssessor
+    live: ScriptedAssessor
     shadow: ModelVersionId
 
     def assess(self, attachments: Sequence[ClaimedAttachment]) -> AssessedBatch:
-        batch = self.own.assess(attachments)
-        turned = [scored(item.id, 1 - item.score.score) for item in batch.assessments if isinstance(item, Scored)]
-        return replace(batch, shadows=[AssessedBatch(self.shadow, 0.5, turned)])
+        batch = self.live.assess(attachments)
+        inverted = [scored(item.id, 1 - item.score.score) for item in batch.assessments if isinstance(item, Scored)]
+        return replace(batch, shadows=[AssessedBatch(self.shadow, 0.5, inverted)])
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def shadowed(clinic: Clinic) -> Clinic:
     return clinic
 
 
-def test_shadow_leaves_verdicts_and_decides_nothing(shadowed: Clinic) -> None:
+def test_shadow_verdicts_are_stored_and_decide_nothing(shadowed: Clinic) -> None:
     assert shadowed.decisions("good") == [("pass", "photo_passed")]
     assert shadowed.requests() == [("bad", "flagged")]
     assert shadowed.query("SELECT origin, count(*) FROM verdict GROUP BY origin ORDER BY origin") == [
@@ -58,7 +58,7 @@ def test_shadow_leaves_verdicts_and_decides_nothing(shadowed: Clinic) -> None:
     ]
 
 
-def test_report_says_where_the_shadow_disagrees(shadowed: Clinic) -> None:
+def test_report_counts_disagreements_of_the_shadow_model(shadowed: Clinic) -> None:
     with shadowed.sessions() as session:
         report = summarise(session, Period())
 
@@ -70,7 +70,7 @@ def test_report_says_where_the_shadow_disagrees(shadowed: Clinic) -> None:
     assert "Models in the shadow" in render_html(report)
 
 
-def test_late_results_of_a_shadow_are_refused_with_those_they_came_with(clinic: Clinic) -> None:
+def test_shadow_results_are_refused_when_the_lease_was_lost(clinic: Clinic) -> None:
     accepted = clinic.send("m", "a/0.9")
     claim = clinic.inbox.claim(1, retry=False)
     assert claim is not None
@@ -82,21 +82,23 @@ def test_late_results_of_a_shadow_are_refused_with_those_they_came_with(clinic: 
     assert clinic.query("SELECT count(*) FROM verdict") == [(0,)]
 
 
-def test_photos_seen_in_the_shadow_are_rescored_once_the_model_is_live(shadowed: Clinic) -> None:
-    """What it said in the shadow decided nothing; now an unsent request is withdrawn where it passes."""
+def test_photos_with_shadow_verdicts_are_rescored(shadowed: Clinic) -> None:
+    """Shadow verdicts decide nothing; the rescoring withdraws an unsent request of a message that passes."""
     with shadowed.sessions.begin() as session:
         shadow = models.find(session, "newer")
     run = start_rescoring(shadowed.sessions, model="newer", actor="test")
 
-    class Turned(ScriptedAssessor):
+    class Inverted(ScriptedAssessor):
         @staticmethod
         def _one(attachment: ClaimedAttachment) -> Assessment:
-            found = ScriptedAssessor._one(attachment)
-            return scored(found.id, 1 - found.score.score) if isinstance(found, Scored) else found
+            assessment = ScriptedAssessor._one(attachment)
+            if isinstance(assessment, Scored):
+                return scored(assessment.id, 1 - assessment.score.score)
+            return assessment
 
     rescoring = Rescoring(
         shadowed.sessions,
-        lambda _: Turned(shadow.id),
+        lambda _: Inverted(shadow.id),
         photos_per_batch=2,
         lease=timedelta(seconds=60),
         policy=shadowed.policy,

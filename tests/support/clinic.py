@@ -1,4 +1,4 @@
-"""An inbox over a real database, and an assessor that gives each photo the score that the test asks for."""
+"""An inbox over a real database, and an assessor whose scores come from the URIs of the photos."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -39,13 +39,13 @@ class ScriptedAssessor(SimpleAssessor):
     @staticmethod
     def _one(attachment: ClaimedAttachment) -> Assessment:
         assert attachment.uri is not None
-        what = attachment.uri.rsplit("/", 1)[1]
+        name = attachment.uri.rsplit("/", 1)[1]
         sha256 = sha256_of(attachment.uri.encode())
-        if what == "unreadable":
+        if name == "unreadable":
             return NotAssessable(attachment.id, ErrorCode.CORRUPT, sha256)
-        if what == "fails":
+        if name == "fails":
             return Failed(attachment.id, ErrorCode.SCORING_FAILED)
-        return scored(attachment.id, float(what), sha256)
+        return scored(attachment.id, float(name), sha256)
 
 
 def scored(attachment_id: AttachmentId, score: float, sha256: str = "a" * 64) -> Scored:
@@ -55,7 +55,7 @@ def scored(attachment_id: AttachmentId, score: float, sha256: str = "a" * 64) ->
 
 @dataclass
 class Clinic:
-    """A message system in front of an inbox: sends messages and lets a worker drain them."""
+    """Sends messages as a message system does, and drains the inbox as a worker does."""
 
     sessions: Sessions
     intake: Intake
@@ -73,7 +73,11 @@ class Clinic:
         group: str | None = None,
         opted_out: bool = False,
     ) -> Acceptance:
-        """Photos are what `ScriptedAssessor` reads, with a prefix where their bytes should differ: `a/0.3`."""
+        """Sends a message.
+
+        Args:
+            photos: what `ScriptedAssessor` reads, with a prefix that makes their bytes differ, such as `a/0.3`.
+        """
         attachments = [
             IncomingAttachment(uri=f"file:///in/{photo}", external_id=photo, group=group) for photo in photos
         ]
@@ -115,7 +119,7 @@ class Clinic:
             session.execute(text(sql))
 
     def let_time_pass(self, hours: float) -> None:
-        """Makes every request so much older."""
+        """Makes every retake request older by this time."""
         with self.sessions.begin() as session:
             session.execute(
                 text("UPDATE retake_request SET created_at = created_at - make_interval(secs => :seconds)"),

@@ -20,7 +20,7 @@ LEASE = timedelta(seconds=60)
 
 
 class OtherModel(SimpleAssessor):
-    """Gives every photo the same score, and fails as a model would when told to."""
+    """Gives every photo the same score; raises ModelError while `broken` is set."""
 
     def __init__(self, model_version_id: ModelVersionId, score: float) -> None:
         self.model_version_id = model_version_id
@@ -55,8 +55,8 @@ def make_other(clinic: Clinic) -> Callable[[float], OtherModel]:
 
 
 def step(rescoring: Rescoring) -> bool:
-    """Takes, scores and writes one chunk."""
-    if work := rescoring.take():
+    """Takes, scores and records one chunk. Returns whether there was one."""
+    if batch := rescoring.take():
         with suppress(ModelError):
-            work.record(work.score())
-    return work is not None
+            batch.record(batch.score())
+    return batch is not None

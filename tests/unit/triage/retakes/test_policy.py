@@ -70,12 +70,12 @@ def test_message_is_uncertain_when_the_best_score_is_within_the_margin() -> None
     assert decide_by_quality([_photo(0.44)], policy).outcome is Outcome.RETAKE
 
 
-def _guard(history: ThreadHistory, *, opted_out: bool = False, photos: tuple[str, ...] = ("new",)) -> Decision:
+def _limited(history: ThreadHistory, *, opted_out: bool = False, photos: tuple[str, ...] = ("new",)) -> Decision:
     assessed = [_photo(0.1, sha256=sha256) for sha256 in photos]
     return limit_requests(RETAKE, assessed, history, POLICY, opted_out=opted_out, now=NOW)
 
 
-def _asked(hours_ago: float, *, requests: int = 1, photos: tuple[str, ...] = ("old",)) -> ThreadHistory:
+def _requested(hours_ago: float, *, requests: int = 1, photos: tuple[str, ...] = ("old",)) -> ThreadHistory:
     return ThreadHistory(requests, NOW - timedelta(hours=hours_ago), frozenset(photos))
 
 
@@ -83,28 +83,30 @@ def _asked(hours_ago: float, *, requests: int = 1, photos: tuple[str, ...] = ("o
     ("history", "reason"),
     [
         (ThreadHistory(), None),
-        (_asked(24), None),
-        (_asked(23.9), Reason.COOLDOWN),
-        (_asked(1000, requests=2), Reason.REQUEST_LIMIT),
-        (_asked(1000, photos=("new",)), Reason.IDENTICAL_RESEND),
+        (_requested(24), None),
+        (_requested(23.9), Reason.COOLDOWN),
+        (_requested(1000, requests=2), Reason.REQUEST_LIMIT),
+        (_requested(1000, photos=("new",)), Reason.IDENTICAL_RESEND),
     ],
 )
-def test_retake_is_uncertain_when_the_patient_must_not_be_asked(history: ThreadHistory, reason: Reason | None) -> None:
+def test_retake_is_uncertain_when_the_patient_must_not_be_requested(
+    history: ThreadHistory, reason: Reason | None
+) -> None:
     expected = RETAKE if reason is None else Decision(Outcome.UNCERTAIN, reason)
 
-    assert _guard(history) == expected
+    assert _limited(history) == expected
 
 
 def test_resend_is_not_identical_when_one_photo_is_new() -> None:
-    assert _guard(_asked(1000), photos=("old", "new")) == RETAKE
-    assert _guard(_asked(1000), photos=("old", "old")).reason is Reason.IDENTICAL_RESEND
+    assert _limited(_requested(1000), photos=("old", "new")) == RETAKE
+    assert _limited(_requested(1000), photos=("old", "old")).reason is Reason.IDENTICAL_RESEND
 
 
-def test_opt_out_comes_first() -> None:
-    assert _guard(ThreadHistory(), opted_out=True) == Decision(Outcome.UNCERTAIN, Reason.OPTED_OUT)
+def test_opt_out_is_checked_first() -> None:
+    assert _limited(ThreadHistory(), opted_out=True) == Decision(Outcome.UNCERTAIN, Reason.OPTED_OUT)
 
 
 def test_other_decisions_are_unchanged_by_the_limits() -> None:
     passed = Decision(Outcome.PASS, Reason.PHOTO_PASSED)
 
-    assert limit_requests(passed, [], _asked(0, requests=9), POLICY, opted_out=True, now=NOW) == passed
+    assert limit_requests(passed, [], _requested(0, requests=9), POLICY, opted_out=True, now=NOW) == passed

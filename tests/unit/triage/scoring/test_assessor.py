@@ -32,7 +32,7 @@ def _double(poisonous: set[int]) -> tuple[Callable[[Sequence[int]], list[int]], 
     def function(items: Sequence[int]) -> list[int]:
         sizes.append(len(items))
         if poisonous & set(items):
-            raise ValueError("one of these")
+            raise ValueError("a poisonous item")
         return [2 * item for item in items]
 
     return function, sizes
@@ -47,17 +47,17 @@ def test_only_items_that_fail_alone_have_no_result(poisonous: set[int]) -> None:
     assert found == [None if item in poisonous else 2 * item for item in range(8)]
 
 
-def test_bisection_takes_few_calls_when_one_item_fails_and_one_when_none_does() -> None:
+def test_bisection_takes_one_call_when_no_item_fails_and_few_when_one_does() -> None:
     function, sizes = _double(set())
     map_or_bisect(function, range(64))
     assert sizes == [64]
 
     function, sizes = _double({17})
     map_or_bisect(function, range(64))
-    assert len(sizes) == 13  # the whole, then two halves at each of six levels
+    assert len(sizes) == 13  # the whole batch, then two halves at each of six levels
 
 
-def test_model_error_is_raised_when_the_model_is_broken() -> None:
+def test_bisection_stops_when_the_model_is_broken() -> None:
     def function(items: Sequence[int]) -> list[int]:
         raise ModelError("the weights are gone")
 
@@ -70,7 +70,7 @@ class FailsOnBlack(nn.Module):
 
     def forward(self, photos: Tensor) -> Tensor:
         if bool((photos.flatten(1).max(dim=1).values == 0).any()):
-            raise RuntimeError("a kernel gave up")
+            raise RuntimeError("a kernel failed")
         return torch.zeros(len(photos), 5, 4)
 
 
@@ -101,7 +101,7 @@ def test_each_attachment_gets_its_own_assessment(tmp_path: Path, jpeg: Callable[
     for scored, data in ((good, jpeg(1)), (other, jpeg(3))):
         item = found[scored.id]
         assert isinstance(item, Scored)
-        assert item.acceptable  # one half is at the threshold
+        assert item.acceptable  # a score of 0.5 is at the threshold
         assert (item.facts.sha256, item.facts.width, item.facts.height) == (sha256_of(data), 96, 96)
     assert found[truncated.id] == NotAssessable(
         truncated.id, ErrorCode.TRUNCATED, sha256_of(jpeg(2)[:800]), "image/jpeg"
@@ -127,17 +127,17 @@ def test_shadow_models_score_the_same_photos_at_their_own_threshold(tmp_path: Pa
     broken = ClaimedAttachment(AttachmentId(new_id()), blobs.put(jpeg(2)[:300]), None, 1)
     other = ModelVersionId(new_id())
 
-    def judge(id_: ModelVersionId, logit: float, threshold: float) -> ScoringModel:
+    def scoring_model(id_: ModelVersionId, logit: float, threshold: float) -> ScoringModel:
         scorer = Scorer(TorchEngine(Constant(logit)), good_votes=2)
         return ScoringModel(id_, threshold, scorer)
 
     with ThreadPoolExecutor(2) as decoders, Decoder() as decoder:
         assessor = PhotoAssessor(
-            judge(MODEL, 0.0, 0.4),
+            scoring_model(MODEL, 0.0, 0.4),
             source=PhotoSource(blobs, UriPolicy([], max_bytes=1)),
             decoder=decoder,
             threads=decoders,
-            shadows=[judge(other, 2.0, 0.9)],
+            shadows=[scoring_model(other, 2.0, 0.9)],
         )
         batch = assessor.prepare([photo, broken])()
 
@@ -152,7 +152,6 @@ def test_shadow_models_score_the_same_photos_at_their_own_threshold(tmp_path: Pa
 
 
 def _black_jpeg() -> bytes:
-
     file = io.BytesIO()
     Image.new("RGB", (96, 96)).save(file, "JPEG")
     return file.getvalue()
@@ -171,7 +170,7 @@ class Crashing(Decoder):
         return super().decode(data)
 
 
-def test_only_its_own_photo_fails_when_preparation_raises_an_unexpected_error(
+def test_only_one_photo_fails_when_its_preparation_raises_an_unexpected_error(
     tmp_path: Path, jpeg: Callable[..., bytes]
 ) -> None:
     blobs = BlobStore(str(tmp_path / "blobs"))
@@ -187,4 +186,4 @@ def test_only_its_own_photo_fails_when_preparation_raises_an_unexpected_error(
 
     found = {item.id: item for item in batch.assessments}
     assert isinstance(found[good.id], Scored)
-    assert found[bad.id] == Failed(bad.id, ErrorCode.SCORING_FAILED)  # an attempt that counts, so it ends some day
+    assert found[bad.id] == Failed(bad.id, ErrorCode.SCORING_FAILED)  # the attempt counts, so retries end

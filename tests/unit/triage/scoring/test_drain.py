@@ -1,4 +1,4 @@
-"""The drain over an inbox in memory; tests/postgres has the same checks over Postgres."""
+"""The drain over an inbox in memory; tests/postgres has the same checks with Postgres."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -118,15 +118,15 @@ def test_nothing_is_claimed_when_no_model_is_live() -> None:
 
 def test_live_model_is_looked_up_before_each_claim() -> None:
     inbox = MemoryInbox(_attachments(6))
-    asked: list[int] = []
+    n_claims: list[int] = []
 
     def live() -> Refuser:
-        asked.append(len(inbox.claims))
+        n_claims.append(len(inbox.claims))
         return Refuser()
 
     drain(inbox, live, LIMITS)
 
-    assert {0, 1, 2} <= set(asked)
+    assert {0, 1, 2} <= set(n_claims)
 
 
 def test_size_of_each_batch_is_reported() -> None:
@@ -168,22 +168,22 @@ class Chunk:
         self.chunks.released += 1
 
 
-def test_background_work_waits_when_a_message_arrives() -> None:
+def test_inbox_goes_before_background_work_that_was_taken_ahead() -> None:
     inbox = MemoryInbox(_attachments(4))
     order: list[str] = []
 
-    class Noted(Refuser):
+    class Ordered(Refuser):
         def assess(self, attachments: Sequence[ClaimedAttachment]) -> AssessedBatch:
             order.append("inbox")
             return super().assess(attachments)
 
-    def one_arrives() -> None:
+    def message_arrives() -> None:
         if "chunk" not in order:
-            inbox.fresh += _attachments(2)  # during the scoring of a chunk, when the next one is already taken
+            inbox.fresh += _attachments(2)  # while a chunk is scored and the next one is taken
         order.append("chunk")
 
-    chunks = Chunks(3, one_arrives)
-    drained = drain(inbox, Noted, LIMITS, background=chunks)
+    chunks = Chunks(3, message_arrives)
+    drained = drain(inbox, Ordered, LIMITS, background=chunks)
 
     assert order == ["inbox", "inbox", "chunk", "inbox", "chunk", "chunk"]
     assert (drained.recorded.not_assessable, drained.batches, chunks.released) == (6, 3, 0)
@@ -201,10 +201,10 @@ def test_inbox_is_scored_when_the_model_of_background_work_is_broken() -> None:
     assert (drained.recorded.not_assessable, drained.unfinished, chunks.released) == (1, False, 2)
 
 
-def test_next_batch_is_prepared_and_the_last_one_written_while_one_is_scored() -> None:
-    """Each stage waits for another one to have started, so a drain without overlap would fail."""
+def test_preparing_scoring_and_recording_overlap() -> None:
+    """Each stage waits until another one has started, so a drain without overlap fails."""
     inbox = MemoryInbox(_attachments(9))
-    prepared, writing = [Event() for _ in range(3)], [Event() for _ in range(3)]
+    prepared, recording = [Event() for _ in range(3)], [Event() for _ in range(3)]
     n_prepared = count()
 
     class Overlapped(Refuser):
@@ -217,12 +217,12 @@ def test_next_batch_is_prepared_and_the_last_one_written_while_one_is_scored() -
             if number < 2:
                 assert prepared[number + 1].wait(60)
             if number > 0:
-                assert writing[number - 1].wait(60)
+                assert recording[number - 1].wait(60)
             return self.assess(attachments)
 
     class Watched(MemoryInbox):
         def record(self, claim: Claim, batch: AssessedBatch) -> Recorded:
-            writing[len(self.recorded) // 3].set()
+            recording[len(self.recorded) // 3].set()
             return super().record(claim, batch)
 
     watched = Watched(inbox.fresh)
@@ -235,7 +235,7 @@ def test_no_more_than_three_batches_are_held_at_once() -> None:
 
     class Counting(Refuser):
         def assess(self, attachments: Sequence[ClaimedAttachment]) -> AssessedBatch:
-            time.sleep(0.01)  # leaves time to claim more than allowed
+            time.sleep(0.01)  # time in which another batch could be claimed
             held.append(30 - len(inbox.fresh) - len(inbox.recorded))
             return super().assess(attachments)
 
@@ -296,7 +296,7 @@ def test_every_claim_is_released_when_postgres_is_unavailable() -> None:
     assert inbox.released == 9 - len(inbox.fresh)  # includes the batch that could not be recorded
 
 
-def test_nothing_else_is_in_flight_when_a_retry_is_scored() -> None:
+def test_retry_is_scored_with_nothing_else_in_flight() -> None:
     inbox = MemoryInbox(_attachments(6), _attachments(1))
     others: list[int] = []
 
