@@ -11,10 +11,10 @@ from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 
 from triage.domain.ids import MessageId, ModelVersionId, first_id
+from triage.domain.reporting import Dimension, Period
 from triage.domain.states import RetakeStatus
-from triage.reports.dimensions import Dimension
 from triage.reports.explain import history
-from triage.reports.summary import Period, summarise
+from triage.reports.summary import summarise
 from triage.storage import inbox, messages, outbox, retention, runs, verdicts
 from triage.storage.gauges import read_gauges
 from triage.storage.tables import Base

@@ -30,8 +30,9 @@ from benchmarks.history import write_history
 from benchmarks.inbox import PHOTOS_PER_MESSAGE, drain_all, seconds
 from benchmarks.queries import LARGE_TABLES, Query, standard_queries, tables_scanned
 from triage.domain.ids import MessageId, ModelVersionId
+from triage.domain.reporting import Period
 from triage.domain.states import Stage
-from triage.reports.summary import Period, summarise
+from triage.reports.summary import summarise
 from triage.storage import model_versions as models
 from triage.storage import retention
 from triage.storage.archive import count_closed

@@ -8,10 +8,10 @@ from sqlalchemy import text
 
 from tests.support.clinic import Clinic
 from triage.domain.messages import IncomingAttachment, IncomingMessage
+from triage.domain.reporting import Dimension, Period
 from triage.domain.states import Outcome
-from triage.reports.dimensions import Dimension
 from triage.reports.html import render_html
-from triage.reports.summary import Period, summarise
+from triage.reports.summary import summarise
 from triage.retakes.override import override
 from worker.cli.report import to_csv, to_table
 

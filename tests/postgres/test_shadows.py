@@ -11,9 +11,10 @@ from triage.domain.card import Card, card_json
 from triage.domain.ids import ModelVersionId
 from triage.domain.messages import ClaimedAttachment
 from triage.domain.photos import AssessedBatch, Assessment, Scored
+from triage.domain.reporting import Period
 from triage.reports.flips import flips_of
 from triage.reports.html import render_html
-from triage.reports.summary import Period, summarise
+from triage.reports.summary import summarise
 from triage.scoring.drain import DrainLimits, drain
 from triage.scoring.rescoring import Rescoring
 from triage.scoring.start import start_rescoring

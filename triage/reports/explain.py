@@ -2,9 +2,9 @@
 
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session, defer
+from sqlalchemy.orm import Session
 
 from triage.domain.actors import check_actor
 from triage.domain.card import label_of
@@ -13,7 +13,8 @@ from triage.domain.photos import Finding
 from triage.replies.tips import finding_json
 from triage.storage import audit, messages
 from triage.storage.database import Sessions
-from triage.storage.tables import Attachment, Blob, Decision, Message, ModelVersion, RetakeRequest, Thread, Verdict
+from triage.storage.histories import MessageRows, load_history
+from triage.storage.tables import Attachment, Blob, Decision, ModelVersion, RetakeRequest, Verdict
 
 
 def explain(sessions: Sessions, message: str, source: str | None = None, *, by: str) -> dict[str, Any]:
@@ -46,22 +47,14 @@ def history(session: Session, message_id: MessageId) -> dict[str, Any]:
         `{message_id, id, source, thread, role, locale, opted_out, received_at, forgotten_at, outcome, reason,
         decided_by, attachments[{..., verdicts[]}], decisions[], retake_requests[], audit[]}`, each list oldest first.
     """
-    message = session.get_one(Message, message_id)
-    thread = session.get_one(Thread, message.thread_id)
-    models = {model.id: model for model in session.scalars(select(ModelVersion))}
-    decisions = _chain(session, message_id)
-    requests = session.scalars(
-        select(RetakeRequest)
-        .options(defer(RetakeRequest.lease_token, raiseload=True))  # the report role may not read it
-        .where(RetakeRequest.message_id == message_id)
-        .order_by(RetakeRequest.id)
-    ).all()
-    current = next((d for d in decisions if d.id == message.current_decision_id), None)
+    rows = load_history(session, message_id)
+    message, decisions = rows.message, rows.decisions
+    current = next((each for each in decisions if each.id == message.current_decision_id), None)
     return {
         "message_id": message.external_id,
         "id": str(message.id),
         "source": message.source,
-        "thread": thread.external_id,
+        "thread": rows.thread.external_id,
         "role": message.role,
         "locale": message.locale,
         "opted_out": message.opted_out,
@@ -70,59 +63,36 @@ def history(session: Session, message_id: MessageId) -> dict[str, Any]:
         "outcome": current.outcome if current else None,
         "reason": current.reason if current else None,
         "decided_by": current.decided_by if current else None,
-        "attachments": _attachments(session, message_id, models),
-        "decisions": [_decision(decision, models) for decision in decisions],
-        "retake_requests": [_request(request) for request in requests],
+        "attachments": [_attachment(attachment, blob, rows) for attachment, blob in rows.attachments],
+        "decisions": [_decision(decision, rows.models) for decision in decisions],
+        "retake_requests": [_request(request) for request in rows.requests],
         "audit": [
             {"at": _time(event.at), "actor": event.actor, "action": event.action, "details": event.details}
-            for event in audit.events_of(session, message.id, *(request.id for request in requests))
+            for event in rows.events
         ],
     }
 
 
-def _chain(session: Session, message_id: MessageId) -> list[Decision]:
-    """Returns the decisions of a message in the order in which each superseded the previous one."""
-    decisions = session.scalars(select(Decision).where(Decision.message_id == message_id)).all()
-    successor = {decision.supersedes_id: decision for decision in decisions}
-    chain: list[Decision] = []
-    while (following := successor.get(chain[-1].id if chain else None)) is not None:
-        chain.append(following)
-    return chain
-
-
-def _attachments(session: Session, message_id: MessageId, models: dict[Any, ModelVersion]) -> list[dict[str, Any]]:
-    rows = session.execute(
-        select(Attachment, Blob)
-        .options(defer(Attachment.uri, raiseload=True), defer(Attachment.lease_token, raiseload=True))
-        .outerjoin(Blob, Blob.sha256 == Attachment.sha256)
-        .where(Attachment.message_id == message_id)
-        .order_by(Attachment.id)
-    ).all()
-    verdicts = session.scalars(
-        select(Verdict).where(Verdict.attachment_id.in_([row.Attachment.id for row in rows])).order_by(Verdict.id)
-    ).all()
-    return [
-        {
-            "attachment_id": attachment.external_id,
-            "id": str(attachment.id),
-            "group": attachment.photo_group,
-            "sha256": attachment.sha256,
-            "declared_type": attachment.declared_type,
-            "media_type": attachment.media_type,
-            "size_bytes": blob.size_bytes if blob else None,
-            "status": attachment.status,
-            "error_code": attachment.error_code,
-            "attempts": attachment.attempts,
-            "finished_at": _time(attachment.finished_at),
-            "purged_at": _time(blob.purged_at) if blob else None,
-            "verdicts": [
-                _verdict(verdict, models[verdict.model_version_id])
-                for verdict in verdicts
-                if verdict.attachment_id == attachment.id
-            ],
-        }
-        for attachment, blob in rows
-    ]
+def _attachment(attachment: Attachment, blob: Blob | None, rows: MessageRows) -> dict[str, Any]:
+    return {
+        "attachment_id": attachment.external_id,
+        "id": str(attachment.id),
+        "group": attachment.photo_group,
+        "sha256": attachment.sha256,
+        "declared_type": attachment.declared_type,
+        "media_type": attachment.media_type,
+        "size_bytes": blob.size_bytes if blob else None,
+        "status": attachment.status,
+        "error_code": attachment.error_code,
+        "attempts": attachment.attempts,
+        "finished_at": _time(attachment.finished_at),
+        "purged_at": _time(blob.purged_at) if blob else None,
+        "verdicts": [
+            _verdict(verdict, rows.models[verdict.model_version_id])
+            for verdict in rows.verdicts
+            if verdict.attachment_id == attachment.id
+        ],
+    }
 
 
 def _verdict(verdict: Verdict, model: ModelVersion) -> dict[str, Any]:
@@ -145,7 +115,7 @@ def _verdict(verdict: Verdict, model: ModelVersion) -> dict[str, Any]:
     }
 
 
-def _decision(decision: Decision, models: dict[Any, ModelVersion]) -> dict[str, Any]:
+def _decision(decision: Decision, models: dict[UUID, ModelVersion]) -> dict[str, Any]:
     return {
         "id": str(decision.id),
         "outcome": decision.outcome,

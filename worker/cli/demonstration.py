@@ -11,13 +11,14 @@ import click
 
 from triage.domain.ids import MessageId
 from triage.domain.messages import IncomingAttachment, IncomingMessage
+from triage.domain.reporting import Period
 from triage.domain.states import Outcome, RetakeStatus
 from triage.errors import TriageError
 from triage.files.hashing import sha256_of
 from triage.model.starter import STARTER_FOLDER
 from triage.reports.explain import history
 from triage.reports.html import render_html
-from triage.reports.summary import Period, report
+from triage.reports.summary import report
 from triage.retakes.requests import list_requests
 from worker.cli.demo_photos import Photo
 from worker.cli.messages import wait_until_done

@@ -6,19 +6,16 @@ import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from triage.domain.reporting import Dimension, Period
 from triage.domain.states import Outcome
-from triage.reports.dimensions import Dimension
 from worker.cli.commands import command
 from worker.cli.output import percent, write_text
 from worker.cli.tables import Column, Screen, format_table
 from worker.services import open_services
-
-if TYPE_CHECKING:
-    from triage.reports.summary import Period
 
 _TIMES = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
 _USUAL_SPAN = timedelta(days=30)
@@ -171,10 +168,8 @@ def _bar(count: int, largest: int) -> str:
     return " ▁▂▃▄▅▆▇█"[-(-8 * count // largest)] if largest else " "
 
 
-def _period(since: datetime | None, until: datetime | None) -> "Period":
+def _period(since: datetime | None, until: datetime | None) -> Period:
     """All of a clinic's years would keep a busy database busy for seconds, so they must be asked for."""
-    from triage.reports.summary import Period  # deferred: imports SQLAlchemy
-
     end = until.replace(tzinfo=UTC) if until else None
     if since:
         return Period(since.replace(tzinfo=UTC), end)
