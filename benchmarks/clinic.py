@@ -27,7 +27,7 @@ from triage.storage import model_versions as models
 from triage.storage.database import Sessions, create_database_engine, create_sessions
 from worker.embedded.postgres import EmbeddedPostgres
 from worker.embedded.stack import migrate_database
-from worker.state_folder import EmbeddedState
+from worker.state_folder import StateFolder
 
 BAD = PhotoScore(cumulative=(0.9, 0.2, 0.1, 0.05), patch_scores=(0.2,) * 5, score=0.2, grade=1)
 
@@ -86,7 +86,7 @@ def clinic() -> Iterator[Clinic]:
         tempfile.mkdtemp(prefix="triage-benchmark-", dir="/var/tmp")
     )  # readable by Postgres when started by root
     folder.chmod(0o711)
-    state = EmbeddedState(folder / "state")
+    state = StateFolder(folder / "state")
     postgres = EmbeddedPostgres(state)
     try:
         postgres.start()

@@ -21,7 +21,7 @@ from worker.cli.tables import Column, print_table
 from worker.embedded.stack import EmbeddedStack
 from worker.services import open_services
 from worker.settings import Settings
-from worker.state_folder import EmbeddedState
+from worker.state_folder import StateFolder
 
 HEAVY: Final = (
     "torch",
@@ -128,7 +128,7 @@ def embedded_services() -> Iterator[dict[str, str]]:
     with tempfile.TemporaryDirectory(prefix="triage-startup-", dir="/var/tmp") as folder:
         Path(folder).chmod(0o711)  # root's Postgres runs as another user, who must be able to enter
         settings = Settings(home=Path(folder) / "state")
-        with EmbeddedStack(EmbeddedState(settings.home)) as stack:
+        with EmbeddedStack(StateFolder(settings.home)) as stack:
             stack.start_services()
             stack.migrate()
             photo = b"a photo that no worker reads"

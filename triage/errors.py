@@ -5,6 +5,7 @@ environment variable nor a command: the interface that shows the error adds thos
 """
 
 import traceback
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
@@ -123,9 +124,14 @@ def where(trace: TracebackType | None) -> list[str]:
     return [f"{'/'.join(frame.filename.rsplit('/', 3)[-2:])}:{frame.lineno}" for frame in frames]
 
 
-def validation_problems(error: "ValidationError") -> str:
-    """One line with the field and the problem of each error, `field: problem; field: problem`. Never a value."""
+def validation_problems(error: "ValidationError", name: Callable[[Sequence[str]], str] = ".".join) -> str:
+    """One line with the field and the problem of each error, `field: problem; field: problem`. Never a value.
+
+    Args:
+        error: of pydantic.
+        name: makes the name of a field from the keys that lead to it.
+    """
     return "; ".join(
-        ": ".join(filter(None, (".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, "))))
+        ": ".join(filter(None, (name([*map(str, problem["loc"])]), problem["msg"].removeprefix("Value error, "))))
         for problem in error.errors(include_url=False, include_input=False)
     )

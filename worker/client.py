@@ -1,4 +1,4 @@
-"""The Python way in: `enqueue_message(...)`, for message systems that run in the same environment."""
+"""The Python interface for senders in the same environment: `enqueue_message(...)`."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -19,23 +19,24 @@ def enqueue_message(
     locale: str = "en",
     opted_out: bool = False,
 ) -> Acceptance:
-    """Accepts a message and its photos. When this returns, they are committed; sending them again changes nothing.
+    """Accepts a message and its photos; they are committed when this returns. Idempotent by source and message id.
 
     Args:
-        source: which system sends, such as `mychart`.
-        message_id: its id of the message; opaque, like every id here.
-        attachments: bytes or allowed URIs, with the sender's own attachment ids and groups where it has them.
-        thread: its id of the conversation; by default each message is its own. Requests are counted by thread.
-        role: who wrote it, such as `patient` or `pcp`.
-        locale: language of the reply, such as `en` or `es-MX`.
-        opted_out: never ask this sender for a retake.
+        source: the sending system, such as `mychart`.
+        message_id: the sender's id of the message. All ids are opaque and must not identify a patient.
+        attachments: bytes or allowed URIs, optionally with the sender's attachment ids and groups.
+        thread: the sender's id of the conversation; by default the message is a thread of its own. The limits of retake
+            requests apply per thread.
+        role: author of the message, such as `patient` or `pcp`.
+        locale: language of replies, such as `en` or `es-MX`.
+        opted_out: never request a retake from this author.
 
     Returns:
-        The ids of the message and its attachments, and whether anything was new.
+        The ids of the message and its attachments, and whether the message was new.
 
     Raises:
-        UsageError: an id is malformed, or there are no photos or too many.
-        ServiceUnavailableError: Postgres or the blob store does not answer. Nothing was accepted; try again.
+        UsageError: an id is invalid, or the number of photos is 0 or exceeds the limit.
+        ServiceUnavailableError: Postgres or the blob store is unavailable. Nothing was accepted: retry.
     """
     message = IncomingMessage(source, message_id, attachments, thread, role, locale, opted_out)
     with database_errors():
@@ -45,5 +46,5 @@ def enqueue_message(
 
 @cache
 def _services() -> Services:
-    """Opened by the first call and kept for the caller's process, which calls for each message."""
+    """The services of the calling process, made by its first message and kept for the next."""
     return Services(load_settings())

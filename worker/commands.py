@@ -1,4 +1,4 @@
-"""The commands that start a worker or beat."""
+"""Command lines that start a worker or beat."""
 
 import sys
 from typing import Final
@@ -10,17 +10,17 @@ _CELERY: Final = (sys.executable, "-m", "celery", "--quiet", "--app", "worker.ap
 
 
 def celery_command(kind: str, *, beat: bool = False) -> list[str]:
-    """The command of a worker: its queues, one child, and no chatter between workers.
+    """Returns the command line of a worker with one child process, without gossip and mingle between workers.
 
     Args:
         kind: a key of `WORKERS`.
-        beat: runs beat inside this worker; for one machine only.
+        beat: also runs beat in this worker; only for deployments on one machine.
 
     Raises:
-        UsageError: there is no such kind.
+        UsageError: the kind is unknown.
     """
     if kind not in WORKERS:
-        raise UsageError(f"no worker is called {kind!r}: choose {', '.join(WORKERS)}")
+        raise UsageError(f"unknown kind of worker {kind!r}: choose {', '.join(WORKERS)}")
     return [
         *(*_CELERY, "worker"),
         *("--hostname", f"{kind}@%h", "--queues", ",".join(WORKERS[kind])),
@@ -31,5 +31,5 @@ def celery_command(kind: str, *, beat: bool = False) -> list[str]:
 
 
 def beat_command() -> list[str]:
-    """The command of beat in a process of its own, of which there may be several."""
+    """Returns the command line of beat as a separate process. Several may run at the same time."""
     return [*_CELERY, "beat", "--loglevel", "WARNING", "--pidfile", ""]

@@ -1,4 +1,4 @@
-"""The engine that the settings ask for, with a model in it. Imports torch: only for processes that score."""
+"""Loads a model into the engine that the settings select. Imports torch."""
 
 import math
 from pathlib import Path
@@ -19,15 +19,15 @@ _CPU_MAX: Final = Path("/sys/fs/cgroup/cpu.max")
 
 
 def load_engine(settings: Settings, card: Card, weights: bytes) -> Engine:
-    """Loads a model for scoring, with as many threads as the settings or the container give.
+    """Loads a model for scoring. Also sets torch's number of threads from the settings or the container's CPU limit.
 
     Raises:
-        ModelError: the weights do not fit the card.
-        UsageError: the engine does not run on the device.
+        ModelError: the weights do not match the card.
+        UsageError: the engine does not support the device.
     """
     scorer = settings.scorer
     device = choose_device(scorer.device, scorer.engine)
-    torch.set_num_threads(scorer.threads or max(1, int(min(torch.get_num_threads(), cores_given()))))
+    torch.set_num_threads(scorer.threads or max(1, int(min(torch.get_num_threads(), cpu_limit()))))
     return choose_engine(
         load_network(card, weights),
         engine=scorer.engine,
@@ -37,12 +37,12 @@ def load_engine(settings: Settings, card: Card, weights: bytes) -> Engine:
     )
 
 
-def cores_given(cpu_max: Path = _CPU_MAX) -> float:
-    """The CPU cores that a container may use at once: torch counts those of the machine. Infinite without a limit."""
+def cpu_limit(cpu_max: Path = _CPU_MAX) -> float:
+    """Returns the CPU limit of the container, infinity if there is none. torch only sees the cores of the machine."""
     try:
         quota, period = cpu_max.read_text(encoding="ascii").split()
         return int(quota) / int(period)
-    except (OSError, ValueError):  # no control groups of version 2, or a quota of "max"
+    except (OSError, ValueError):  # no cgroup v2, or the quota "max"
         return math.inf
 
 

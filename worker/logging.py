@@ -1,7 +1,7 @@
-"""Logs as JSON lines on stderr: constant event names, fields on an allow-list, and never a word of patient data.
+"""Structured logs on stderr: constant event names, fields on an allow-list, no patient data.
 
-Messages of other libraries are kept as their constant template, without its arguments: an argument may be a file name
-or a row. An exception is shown as its type and where it was raised, without its text.
+Messages of other libraries are logged as their constant template without arguments, because an argument may be a file
+name or a row. Exceptions are logged as their type and location without their text.
 """
 
 import logging
@@ -60,16 +60,16 @@ ALLOWED_FIELDS: Final = frozenset(
         "where",
     }
 )
-_OWN_FIELDS: Final = frozenset({"event", "level", "timestamp", "logger"})
+_STANDARD_FIELDS: Final = frozenset({"event", "level", "timestamp", "logger"})
 
 
 def configure_logging(level: str = "INFO", fmt: str = "json", stream: TextIO | None = None) -> None:
-    """Sends structlog's and the standard library's logs through one formatter.
+    """Formats the logs of structlog and of the standard library alike.
 
     Args:
-        level: lowest level shown. Other libraries are shown from WARNING on.
-        fmt: `json`, or `console` for people.
-        stream: stderr if not given.
+        level: lowest level of this product's logs; for other libraries it is WARNING.
+        fmt: `json`, or `console` for terminals.
+        stream: by default stderr.
     """
     renderer = structlog.processors.JSONRenderer() if fmt == "json" else structlog.dev.ConsoleRenderer(colors=False)
     shared: list[Any] = [
@@ -98,11 +98,11 @@ def configure_logging(level: str = "INFO", fmt: str = "json", stream: TextIO | N
     for ours in ("triage", "worker"):
         logging.getLogger(ours).setLevel(level)
     logging.captureWarnings(True)
-    logging.raiseExceptions = False  # a line that cannot be written is lost: its report would show what it was made of
+    logging.raiseExceptions = False  # the report of a failed write would include the arguments
 
 
 def _strip_arguments(record: logging.LogRecord) -> bool:
-    """Leaves a foreign record its constant template; ours, marked by structlog, are left to the allow-list."""
+    """Removes the arguments of other libraries' records. Records of structlog have a mark and pass the allow-list."""
     if not hasattr(record, "_logger"):
         if not isinstance(record.msg, str) or record.name == "py.warnings":
             record.msg = f"{record.name}.logged"
@@ -112,7 +112,9 @@ def _strip_arguments(record: logging.LogRecord) -> bool:
 
 def _keep_allowed(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return {
-        key: value for key, value in event.items() if key in ALLOWED_FIELDS or key in _OWN_FIELDS or key.startswith("_")
+        key: value
+        for key, value in event.items()
+        if key in ALLOWED_FIELDS or key in _STANDARD_FIELDS or key.startswith("_")
     }
 
 

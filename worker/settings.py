@@ -1,20 +1,29 @@
-"""Settings from the environment: `TRIAGE_<GROUP>__<NAME>`, such as `TRIAGE_DATABASE__URL`. Units are in the names."""
+"""Settings from the environment: `TRIAGE_<GROUP>__<NAME>`, such as `TRIAGE_DATABASE__URL`. Names include the unit.
 
+Defaults of rules and limits stand with the rule in `triage`; the fields here read them from there.
+"""
+
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from triage.domain.limits import IntakeLimits, RetryRules
-from triage.errors import UsageError
+from triage.errors import UsageError, validation_problems
 from triage.imaging.limits import ImageLimits
 from triage.retakes.policy import RetakePolicy
 from triage.storage.role_names import WORKER
-from worker.state_folder import EmbeddedState, default_state_root
+from worker.state_folder import StateFolder, default_state_folder
+
+_INTAKE: Final = IntakeLimits()
+_IMAGES: Final = ImageLimits()
+_RETRIES: Final = RetryRules()
+_RETAKES: Final = RetakePolicy()
 
 
 class _Group(BaseModel):
@@ -27,7 +36,7 @@ class DatabaseSettings(_Group):
 
 
 class RoleSettings(_Group):
-    """For `triage db roles` alone: no part of the product needs another role's password."""
+    """Passwords for `triage db roles`, the only command that reads them."""
 
     migrator_password: SecretStr | None = None
     worker_password: SecretStr | None = None
@@ -35,20 +44,22 @@ class RoleSettings(_Group):
 
 
 class RedisSettings(_Group):
-    url: SecretStr | None = Field(default=None, description="redis://, rediss:// or unix://; the embedded one if unset")
+    url: SecretStr | None = Field(
+        default=None, description="redis://, rediss:// or unix://; the embedded Redis if unset"
+    )
     key_prefix: str = "triage:"
     socket_timeout_seconds: float = Field(default=10, gt=0)
-    ca_file: Path | None = Field(default=None, description="who signed the server's certificate; the system's if unset")
-    certificate_file: Path | None = Field(default=None, description="of this client, where the server asks for one")
-    key_file: Path | None = Field(default=None, description="of that certificate")
+    ca_file: Path | None = Field(default=None, description="CA of the server; the system's CAs if unset")
+    certificate_file: Path | None = Field(default=None, description="client certificate, if the server requires one")
+    key_file: Path | None = Field(default=None, description="private key of the client certificate")
 
 
 class SigningSettings(_Group):
-    """All three or none: with them, task messages are signed, and others are refused."""
+    """All three files or none. With them, tasks are signed and unsigned tasks are rejected."""
 
     key_file: Path | None = None
     certificate_file: Path | None = None
-    trusted_folder: Path | None = Field(default=None, description="certificates (.pem) of all who may send")
+    trusted_folder: Path | None = Field(default=None, description="certificates (.pem) of all trusted senders")
 
     @property
     def is_on(self) -> bool:
@@ -58,12 +69,12 @@ class SigningSettings(_Group):
     def _all_or_none(self) -> Self:
         given = [self.key_file, self.certificate_file, self.trusted_folder]
         if any(given) and not all(given):
-            raise ValueError("key_file, certificate_file and trusted_folder belong together")
+            raise ValueError("set key_file, certificate_file and trusted_folder together")
         return self
 
 
 class BlobSettings(_Group):
-    url: str | None = Field(default=None, description="any fsspec URL; a folder of the embedded state if unset")
+    url: str | None = Field(default=None, description="store of photos, any fsspec URL; an embedded folder if unset")
 
 
 class ModelSettings(_Group):
@@ -71,12 +82,12 @@ class ModelSettings(_Group):
 
 
 class IntakeSettings(_Group):
-    max_attachments: int = Field(default=20, ge=1)
-    max_bytes: int = Field(default=50 * 2**20, ge=1)
-    max_pixels: int = Field(default=100_000_000, ge=1)
-    min_side_pixels: int = Field(default=64, ge=1)
-    max_side_pixels: int = Field(default=30_000, ge=1)
-    max_frames: int = Field(default=2_000, ge=1)
+    max_attachments: int = Field(default=_INTAKE.max_attachments, ge=1)
+    max_bytes: int = Field(default=_INTAKE.max_bytes, ge=1)
+    max_pixels: int = Field(default=_IMAGES.max_pixels, ge=1)
+    min_side_pixels: int = Field(default=_IMAGES.min_side, ge=1)
+    max_side_pixels: int = Field(default=_IMAGES.max_side, ge=1)
+    max_frames: int = Field(default=_IMAGES.max_frames, ge=1)
     uri_roots: tuple[str, ...] = Field(default=(), description='JSON list, such as ["file:///srv/inbox"]')
     local_networks: tuple[IPv4Network | IPv6Network, ...] = Field(default=(), description='such as ["10.20.0.0/16"]')
     fetch_seconds: float = Field(default=30, gt=0)
@@ -84,8 +95,8 @@ class IntakeSettings(_Group):
 
 class InboxSettings(_Group):
     lease_seconds: float = Field(default=300, gt=0, le=86_400)
-    max_attempts: int = Field(default=3, ge=1)
-    retry_backoff_seconds: float = Field(default=10, ge=0, le=86_400)
+    max_attempts: int = Field(default=_RETRIES.max_attempts, ge=1)
+    retry_backoff_seconds: float = Field(default=_RETRIES.backoff.total_seconds(), ge=0, le=86_400)
     drain_seconds: float = Field(default=20, gt=0, le=86_400)
     sweep_seconds: float = Field(default=5, gt=0, le=86_400)
 
@@ -94,29 +105,29 @@ class ScorerSettings(_Group):
     device: str = "auto"
     engine: Literal["auto", "torch", "mnn", "cuda"] = "auto"
     cache_folder: Path | None = Field(default=None, description="models in MNN's format; an embedded folder if unset")
-    threads: int | None = Field(default=None, ge=1, description="CPU threads of the network; the cores given if unset")
+    threads: int | None = Field(default=None, ge=1, description="CPU threads of the network; all available if unset")
     decode_threads: int = Field(default=2, ge=1)
-    decode_seconds: float = Field(default=20, gt=0)
-    decode_memory_mb: int = Field(default=2048, ge=512)
+    decode_seconds: float = Field(default=_IMAGES.decode_seconds, gt=0)
+    decode_memory_mb: int = Field(default=_IMAGES.decode_memory_bytes // 2**20, ge=512)
     photos_per_batch: int | None = Field(default=None, ge=1, description="4 on a CPU, 64 on a GPU if unset")
 
 
 class RetakeSettings(_Group):
-    max_requests_per_thread: int = Field(default=2, ge=0)
-    cooldown_hours: float = Field(default=24, ge=0, le=876_000)
-    uncertain_margin: float = Field(default=0, ge=0, le=1)
+    max_requests_per_thread: int = Field(default=_RETAKES.max_requests_per_thread, ge=0)
+    cooldown_hours: float = Field(default=_RETAKES.cooldown / timedelta(hours=1), ge=0, le=876_000)
+    uncertain_margin: float = Field(default=_RETAKES.uncertain_margin, ge=0, le=1)
 
 
 class TrainingSettings(_Group):
     lease_seconds: float = Field(default=60, ge=5, le=86_400)
     max_attempts: int = Field(default=10, ge=1)
     device: str = "auto"
-    threads: int | None = Field(default=None, ge=1, description="CPU threads of training; torch's choice if unset")
+    threads: int | None = Field(default=None, ge=1, description="CPU threads of training; PyTorch's choice if unset")
     folder: Path | None = Field(default=None, description="checkpoints of runs; an embedded folder if unset")
 
 
 class RetentionSettings(_Group):
-    photo_days: float | None = Field(default=None, gt=0, le=36_500, description="photos go after that; never if unset")
+    photo_days: float | None = Field(default=None, gt=0, le=36_500, description="age of purged photos; none if unset")
 
 
 class ScheduleSettings(_Group):
@@ -135,11 +146,11 @@ class LogSettings(_Group):
 
 
 class Settings(BaseSettings):
-    """All settings, read once at start-up. Everything has a default: the embedded services."""
+    """All settings. The defaults select the embedded services."""
 
     model_config = SettingsConfigDict(env_prefix="TRIAGE_", env_nested_delimiter="__", frozen=True, extra="ignore")
 
-    home: Path = Field(default_factory=default_state_root, description="folder of the embedded services")
+    home: Path = Field(default_factory=default_state_folder, description="folder of the embedded services")
     database: DatabaseSettings = DatabaseSettings()
     roles: RoleSettings = RoleSettings()
     redis: RedisSettings = RedisSettings()
@@ -157,8 +168,8 @@ class Settings(BaseSettings):
     log: LogSettings = LogSettings()
 
     @cached_property
-    def embedded(self) -> EmbeddedState:
-        return EmbeddedState(self.home)
+    def embedded(self) -> StateFolder:
+        return StateFolder(self.home)
 
     @property
     def database_url(self) -> str:
@@ -166,7 +177,7 @@ class Settings(BaseSettings):
         return url.get_secret_value() if url else self.embedded.database_url(role=WORKER)
 
     def administration_url(self, embedded_role: str) -> str:
-        """For `triage db`: the same URL, whose role is the operator's choice, but for the embedded Postgres."""
+        """The database URL for `triage db`: the configured one, or that of a role of the embedded Postgres."""
         url = self.database.url
         return url.get_secret_value() if url else self.embedded.database_url(role=embedded_role)
 
@@ -229,20 +240,21 @@ class Settings(BaseSettings):
 
 
 def load_settings() -> Settings:
-    """Reads the environment.
+    """Reads the settings from the environment.
 
     Raises:
-        UsageError: a variable is malformed; the message names it and never shows its value.
+        UsageError: a variable is invalid. The message names the variable but not its value.
     """
     try:
         return Settings()
     except ValidationError as error:
-        problems = "; ".join(
-            f"TRIAGE_{'__'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
-            for problem in error.errors()
-        )
-        raise UsageError(f"settings: {problems}") from error
-    except SettingsError as error:  # pydantic-settings decodes lists before it validates, and names the group alone
+        raise UsageError(f"invalid settings: {validation_problems(error, _variable)}") from error
+    except SettingsError as error:  # pydantic-settings parses lists first, and its error names only the group
         raise UsageError(
-            'settings: TRIAGE_INTAKE__URI_ROOTS, TRIAGE_INTAKE__LOCAL_NETWORKS: give JSON lists, such as ["10.0.0.0/8"]'
+            "invalid settings: TRIAGE_INTAKE__URI_ROOTS, TRIAGE_INTAKE__LOCAL_NETWORKS: use JSON lists, such as "
+            '["10.0.0.0/8"]'
         ) from error
+
+
+def _variable(keys: Sequence[str]) -> str:
+    return f"TRIAGE_{'__'.join(keys).upper()}"

@@ -1,4 +1,4 @@
-"""Where the embedded services live: their folders, closed to other users, and their addresses."""
+"""The state folder of the embedded services: subfolders, private to the user, and addresses."""
 
 import hashlib
 import os
@@ -16,15 +16,15 @@ _LONGEST_SOCKET_NAME = ".s.PGSQL.5432"
 
 
 class EmbeddedError(TriageError):
-    """An embedded service cannot be installed, started, used or stopped."""
+    """An embedded service failed to install, start, respond or stop."""
 
 
 @dataclass(frozen=True)
-class EmbeddedState:
-    """The folders and addresses of the embedded services; nothing is created before `prepare()`.
+class StateFolder:
+    """The folders and addresses of the embedded services. Call `prepare()` to create the folders.
 
     Attributes:
-        root: the one folder that holds everything; made absolute, symbolic links kept.
+        root: the folder that contains all others; becomes absolute, with symbolic links unresolved.
     """
 
     root: Path
@@ -34,27 +34,27 @@ class EmbeddedState:
 
     @property
     def postgres_data(self) -> Path:
-        """The Postgres data folder; it exists only once it is complete."""
+        """The data folder of Postgres. It exists only if it is complete."""
         return self.root / "postgres"
 
     @property
     def postgres_binaries(self) -> Path:
-        """Copies of the Postgres programs, one folder for each version of the wheel; used by root only."""
+        """Copies of the Postgres programs, one folder per version of the wheel. Only root uses them."""
         return self.root / "postgres-binaries"
 
     @property
     def socket_dir(self) -> Path:
-        """The folder of both sockets: below the root, or in /tmp if a socket cannot have that path.
+        """The folder of both sockets: in the root folder, or in /tmp if that path is unsuitable.
 
-        A socket's path is short, and clients of Postgres take a comma in it for the start of another host.
+        The length of a socket's path is limited, and Postgres clients split the path at commas.
         """
         folder = self.root / "run"
         path = os.fsencode(folder / _LONGEST_SOCKET_NAME)
         if len(path) <= _SOCKET_PATH_LIMIT and b"," not in path:
             return folder
         digest = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:12]
-        # Not $TMPDIR: processes with different environments must find the same server.
-        return Path("/tmp") / f"triage-{digest}-{os.geteuid()}"  # noqa: S108 - prepare() checks whose it is
+        # not $TMPDIR: processes with different environments must find the same server
+        return Path("/tmp") / f"triage-{digest}-{os.geteuid()}"  # noqa: S108 - prepare() checks the owner
 
     @property
     def redis_socket(self) -> Path:
@@ -68,52 +68,52 @@ class EmbeddedState:
 
     @property
     def logs(self) -> Path:
-        """The folder of the services' logs."""
+        """The folder of all logs."""
         return self.root / "logs"
 
     @property
     def blobs(self) -> Path:
-        """The folder of the photos' bytes."""
+        """The store of photos."""
         return self.root / "blobs"
 
     @property
     def models(self) -> Path:
-        """The folder of the model artifacts."""
+        """The store of model weights."""
         return self.root / "models"
 
     @property
     def engines(self) -> Path:
-        """The folder of models in the format of an engine; it may be emptied at any time."""
+        """The cache of models in the format of an engine. It can be deleted at any time."""
         return self.root / "engines"
 
     @property
     def runs(self) -> Path:
-        """The folder of the training runs' checkpoints."""
+        """The folder of the checkpoints of training runs."""
         return self.root / "runs"
 
     def database_url(self, name: str = "triage", *, role: str = "postgres") -> str:
-        """The SQLAlchemy URL of a database; it names the port, for PGPORT in the environment must not.
+        """Returns the SQLAlchemy URL of a database. It includes the port, so that PGPORT has no effect.
 
         Args:
             name: of the database.
-            role: who connects; by default the superuser.
+            role: by default the superuser.
         """
         host = quote(os.fspath(self.socket_dir))
         return f"postgresql+psycopg://{quote(role, safe='')}@/{quote(name, safe='')}?host={host}&port=5432"
 
     @property
     def redis_url(self) -> str:
-        """The URL of Redis, as redis-py reads it."""
+        """The URL of Redis in the form of redis-py."""
         return f"unix://{quote(os.fspath(self.redis_socket))}"
 
     def prepare(self) -> None:
-        """Creates the folders, for this user only; those that exist keep their permissions.
+        """Creates the folders, accessible only to this user. Existing folders keep their permissions.
 
-        Root's Postgres runs as another user: that user can pass through the root folder and owns the folder
-        of the sockets.
+        If root runs this, Postgres runs as another user, which may traverse the root folder and owns the folder of the
+        sockets.
 
         Raises:
-            EmbeddedError: a folder belongs to another user, others can write to it, or it cannot be created.
+            EmbeddedError: a folder belongs to another user, is writable by others, or cannot be created.
         """
         user = unprivileged_user()
         try:
@@ -128,15 +128,15 @@ class EmbeddedState:
             raise EmbeddedError(f"cannot create the state folder {self.root}: {error.strerror}") from error
 
 
-def default_state_root() -> Path:
-    """The state folder unless another one is chosen; root's Postgres could not enter root's home folder."""
+def default_state_folder() -> Path:
+    """The default state folder. For root it is outside the home folder, which the Postgres of root cannot access."""
     if os.geteuid() == 0:
         return Path("/var/lib/skin-photo-triage")
     return Path.home() / ".local" / "state" / "skin-photo-triage"
 
 
 def unprivileged_user() -> pwd.struct_passwd | None:
-    """The user that Postgres runs as when this process is root; `None` when it is not.
+    """Returns the user that runs Postgres if this process is root, otherwise None.
 
     Raises:
         EmbeddedError: this process is root and the system has no user `nobody`.
@@ -147,7 +147,7 @@ def unprivileged_user() -> pwd.struct_passwd | None:
         return pwd.getpwnam("nobody")
     except KeyError as error:
         raise EmbeddedError(
-            "Postgres refuses to run as root, and there is no user nobody: run as another user"
+            "Postgres does not run as root, and the system has no user nobody: run as another user"
         ) from error
 
 

@@ -25,7 +25,7 @@ from triage.model.starter import STARTER_FOLDER
 from triage.model.weights import load_network
 from worker.embedded.postgres import EmbeddedPostgres
 from worker.embedded.redis import EmbeddedRedis
-from worker.state_folder import EmbeddedState
+from worker.state_folder import StateFolder
 
 app = Celery("naive", broker=os.environ.get("NAIVE_BROKER"))
 
@@ -62,7 +62,7 @@ class Naive:
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="triage-benchmark-", dir="/var/tmp"))
         self._folder.chmod(0o711)
-        self._state = EmbeddedState(self._folder / "state")
+        self._state = StateFolder(self._folder / "state")
         self._postgres, self._redis = EmbeddedPostgres(self._state), EmbeddedRedis(self._state)
         self._database = f"host={self._state.socket_dir} user=postgres dbname=naive"
         self._broker = f"redis+socket://{self._state.redis_socket}"

@@ -35,7 +35,7 @@ from triage.storage import audit, messages, outbox, runs
 from triage.storage.database import create_database_engine, create_sessions
 from triage.storage.locks import try_lock
 from triage.storage.role_names import MIGRATOR, WORKER
-from worker.state_folder import EmbeddedState
+from worker.state_folder import StateFolder
 
 TABLES = ("thread", "message", "attachment", "verdict", "decision", "retake_request")
 
@@ -257,7 +257,7 @@ def test_mark_opens_no_way_to_delete_a_row_of_a_thread_that_stays(clinic: Clinic
 def test_command_needs_the_role_that_owns_the_tables(
     triage: Callable[..., Result],
     environment: Callable[[str, str], None],
-    embedded: EmbeddedState,
+    embedded: StateFolder,
     database: str,
     clinic: Clinic,
     tmp_path: Path,
@@ -291,7 +291,7 @@ def test_command_needs_the_role_that_owns_the_tables(
 def test_command_says_what_is_done_when_it_cannot_go_on(
     triage: Callable[..., Result],
     environment: Callable[[str, str], None],
-    embedded: EmbeddedState,
+    embedded: StateFolder,
     database: str,
     clinic: Clinic,
     tmp_path: Path,
@@ -479,7 +479,7 @@ def test_nothing_is_forgotten_when_one_file_is_not_as_it_was(clinic: Clinic, arc
 
 
 def test_event_of_a_worker_vouches_for_no_file(
-    clinic: Clinic, archived: Path, embedded: EmbeddedState, database: str
+    clinic: Clinic, archived: Path, embedded: StateFolder, database: str
 ) -> None:
     [file] = archived.iterdir()
     changed = gzip.compress(gzip.decompress(file.read_bytes()).replace(b'"en"', b'"fr"'))
@@ -542,7 +542,7 @@ def test_source_is_asked_for_when_several_sent_the_same_id(clinic: Clinic, tmp_p
 def test_command_forgets_in_files(
     triage: Callable[..., Result],
     environment: Callable[[str, str], None],
-    embedded: EmbeddedState,
+    embedded: StateFolder,
     database: str,
     archived: Path,
 ) -> None:

@@ -21,18 +21,18 @@ from triage.storage.database import create_database_engine, create_sessions
 from triage.storage.role_names import MIGRATOR, WORKER
 from worker.embedded.postgres import EmbeddedPostgres
 from worker.embedded.service import find_package
-from worker.state_folder import EmbeddedState
+from worker.state_folder import StateFolder
 
 
 @pytest.fixture
-def empty_cluster() -> Iterator[EmbeddedState]:
+def empty_cluster() -> Iterator[StateFolder]:
     folder = Path(tempfile.mkdtemp(prefix="triage-tests-", dir="/var/tmp"))
     folder.chmod(0o711)
-    postgres = EmbeddedPostgres(EmbeddedState(folder / "state"))
+    postgres = EmbeddedPostgres(StateFolder(folder / "state"))
     try:
         postgres.start()
         postgres.ensure_database("triage")
-        yield EmbeddedState(folder / "state")
+        yield StateFolder(folder / "state")
     finally:
         postgres.stop("immediate")
         shutil.rmtree(folder)
@@ -50,7 +50,7 @@ def _url(engine: Engine) -> str:
 
 
 def test_restored_database_goes_on_without_loss(
-    make_clinic: Callable[..., Clinic], engine: Engine, empty_cluster: EmbeddedState, tmp_path: Path
+    make_clinic: Callable[..., Clinic], engine: Engine, empty_cluster: StateFolder, tmp_path: Path
 ) -> None:
     clinic = make_clinic(lease_seconds=1)
     roles.create(engine)

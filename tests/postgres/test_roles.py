@@ -20,14 +20,14 @@ from triage.storage.database import Sessions, create_database_engine, create_ses
 from triage.storage.role_names import MIGRATOR, REPORT, WORKER
 from triage.storage.roles import WORKER_MAY
 from triage.storage.tables import Base
-from worker.state_folder import EmbeddedState
+from worker.state_folder import StateFolder
 
 TABLES = [*Base.metadata.tables, "alembic_version"]
 HISTORY = ["verdict", "decision", "audit_event"]
 
 
 @pytest.fixture
-def connect(embedded: EmbeddedState, database: str, engine: Engine) -> Iterator[Callable[[str], Engine]]:
+def connect(embedded: StateFolder, database: str, engine: Engine) -> Iterator[Callable[[str], Engine]]:
     """Engines of the roles, in a database that was handed over."""
     roles.create(engine)
     made: list[Engine] = []
@@ -315,7 +315,7 @@ def test_reports_and_histories_are_read_under_the_report_role(
     clinic: Clinic,
     triage: Callable[..., Result],
     environment: Callable[[str, str], None],
-    embedded: EmbeddedState,
+    embedded: StateFolder,
     database: str,
 ) -> None:
     clinic.send("m-1", "0.1")

@@ -14,7 +14,7 @@ from tests.support.databases import DatabasePool
 from triage.storage.database import Sessions, create_database_engine, create_sessions
 from worker.embedded.postgres import EmbeddedPostgres
 from worker.embedded.redis import EmbeddedRedis
-from worker.state_folder import EmbeddedState
+from worker.state_folder import StateFolder
 
 _empty_numbers = itertools.count(1)
 
@@ -33,11 +33,11 @@ class ThrowawayPostgres(EmbeddedPostgres):
 
 
 @pytest.fixture(scope="session")
-def embedded() -> Iterator[EmbeddedState]:
+def embedded() -> Iterator[StateFolder]:
     """The state folder of a running Postgres and Redis; each worker of pytest-xdist has its own."""
     folder = Path(tempfile.mkdtemp(prefix="triage-tests-", dir="/var/tmp"))  # the user of root's Postgres can enter it
     folder.chmod(0o711)
-    state = EmbeddedState(folder / "state")
+    state = StateFolder(folder / "state")
     postgres, redis = ThrowawayPostgres(state), EmbeddedRedis(state)
     try:
         postgres.start()
@@ -50,7 +50,7 @@ def embedded() -> Iterator[EmbeddedState]:
 
 
 @pytest.fixture(scope="session")
-def database_pool(embedded: EmbeddedState) -> DatabasePool:
+def database_pool(embedded: StateFolder) -> DatabasePool:
     return DatabasePool(embedded)
 
 
@@ -63,7 +63,7 @@ def database(database_pool: DatabasePool) -> Iterator[str]:
 
 
 @pytest.fixture
-def database_url(embedded: EmbeddedState, database: str) -> str:
+def database_url(embedded: StateFolder, database: str) -> str:
     """This test's database, for the superuser: tests look at anything and set anything up."""
     return embedded.database_url(database)
 
@@ -76,7 +76,7 @@ def engine(database_url: str) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def empty_engine(embedded: EmbeddedState) -> Iterator[Engine]:
+def empty_engine(embedded: StateFolder) -> Iterator[Engine]:
     """A database without tables."""
     name = f"empty_{next(_empty_numbers)}"
     EmbeddedPostgres(embedded).ensure_database(name)

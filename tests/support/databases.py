@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 
 from worker.embedded.postgres import EmbeddedPostgres
 from worker.embedded.stack import migrate_database
-from worker.state_folder import EmbeddedState
+from worker.state_folder import StateFolder
 
 _TEMPLATE: Final = "migrated_template"
 
@@ -63,7 +63,7 @@ class DatabasePool:
         state: of the running Postgres.
     """
 
-    def __init__(self, state: EmbeddedState) -> None:
+    def __init__(self, state: StateFolder) -> None:
         self._state = state
         self._postgres = EmbeddedPostgres(state)
         self._numbers = itertools.count(1)

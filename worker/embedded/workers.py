@@ -1,4 +1,4 @@
-"""Celery workers as processes of their own, found again and ended even if their launcher was killed."""
+"""Celery workers as separate processes, which can be found and stopped even after their launcher was killed."""
 
 import json
 import os
@@ -15,28 +15,28 @@ import psutil
 from triage.files.atomic import write_durably
 from worker.commands import celery_command
 from worker.embedded.service import is_alive
-from worker.state_folder import EmbeddedState
+from worker.state_folder import StateFolder
 
 _STOP_SECONDS: Final = 5.0
 
 
 class EmbeddedWorkers:
-    """The workers of one state folder. Each is noted with its start time before anything else can go wrong."""
+    """The workers of one state folder. A file holds their process ids and start times."""
 
-    def __init__(self, state: EmbeddedState, environment: Mapping[str, str]) -> None:
+    def __init__(self, state: StateFolder, environment: Mapping[str, str]) -> None:
         """
         Args:
-            state: where logs and the list of workers are.
-            environment: all variables of the workers.
+            state: holds the logs and the list of workers.
+            environment: all environment variables of the workers.
         """
         self._state = state
         self._environment = dict(environment)
         self._children: list[subprocess.Popen[bytes]] = []
 
     def start(self, kinds: Sequence[str]) -> None:
-        """Starts one worker of each kind, after ending those that a killed launcher left behind.
+        """Starts one worker of each kind, after stopping the workers of a killed launcher.
 
-        A worker `intake` runs beat too.
+        The `intake` worker also runs beat.
         """
         self.stop()
         for kind in kinds:
@@ -47,19 +47,19 @@ class EmbeddedWorkers:
                     stdout=log,
                     stderr=log,
                     env=self._environment,
-                    start_new_session=True,  # Ctrl-C reaches the launcher alone, which ends its workers in order
+                    start_new_session=True,  # Ctrl-C reaches only the launcher, which stops its workers in order
                 )
             self._children.append(child)
-            self._note([*self._noted(), (kind, child.pid, psutil.Process(child.pid).create_time())])
+            self._record([*self._recorded(), (kind, child.pid, psutil.Process(child.pid).create_time())])
 
     def running(self) -> dict[str, int]:
-        """The process ids of the workers that run, by kind."""
+        """Returns the process ids of the running workers, by kind."""
         return {kind: process.pid for kind, process in self._processes()}
 
     def stop(self) -> None:
-        """Ends the workers: SIGTERM, so that a batch in hand is finished, then SIGKILL for those that take too long.
+        """Stops the workers: SIGTERM lets the current batch finish, then SIGKILL ends those that take too long.
 
-        Nothing is lost by that: what they held comes back when its lease runs out.
+        No photo is lost: those of a killed worker return to the inbox when their lease expires.
         """
         workers = [process for _, process in self._processes()]
         for process in workers:
@@ -68,7 +68,7 @@ class EmbeddedWorkers:
         deadline = time.monotonic() + _STOP_SECONDS
         while any(is_alive(process) for process in workers) and time.monotonic() < deadline:
             time.sleep(0.05)
-        for _, pid, created in self._noted():
+        for _, pid, created in self._recorded():
             _end_session(pid, created)
         for child in self._children:
             child.wait()
@@ -81,28 +81,28 @@ class EmbeddedWorkers:
 
     def _processes(self) -> list[tuple[str, psutil.Process]]:
         found = []
-        for kind, pid, created in self._noted():
+        for kind, pid, created in self._recorded():
             with suppress(psutil.NoSuchProcess):
                 process = psutil.Process(pid)
                 if process.create_time() == created and is_alive(process):
                     found.append((kind, process))
         return found
 
-    def _noted(self) -> list[tuple[str, int, float]]:
+    def _recorded(self) -> list[tuple[str, int, float]]:
         try:
             return [(kind, pid, created) for kind, pid, created in json.loads(self._file.read_text(encoding="utf-8"))]
         except (FileNotFoundError, ValueError):
             return []
 
-    def _note(self, workers: Sequence[tuple[str, int, float]]) -> None:
+    def _record(self, workers: Sequence[tuple[str, int, float]]) -> None:
         write_durably(self._file, json.dumps(workers).encode())
 
 
 def _end_session(leader: int, created: float) -> None:
-    """Kills what is left of a worker and its children: one that ended as it started may leave its beat behind."""
+    """Kills the remaining processes of a worker's session: a worker that exits at its start can leave beat running."""
     with suppress(psutil.NoSuchProcess):
         if psutil.Process(leader).create_time() != created:
-            return  # the number was given to another process: nothing of that session is left
+            return  # another process has this id now, so the session has ended
     killed = []
     for process in psutil.process_iter():
         with suppress(ProcessLookupError, psutil.NoSuchProcess):

@@ -19,7 +19,7 @@ from triage.storage.database import Sessions
 from triage.storage.role_names import MIGRATOR
 from worker import doctor
 from worker.settings import load_settings
-from worker.state_folder import EmbeddedState
+from worker.state_folder import StateFolder
 from worker.tasks.base import WorkerServices
 
 Triage: TypeAlias = Callable[..., Result]
@@ -182,7 +182,7 @@ def test_doctor_compares_clocks(triage: Triage, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_doctor_objects_to_a_role_that_may_do_anything(
-    triage: Triage, environment: Callable[[str, str], None], embedded: EmbeddedState, database: str
+    triage: Triage, environment: Callable[[str, str], None], embedded: StateFolder, database: str
 ) -> None:
     def role() -> dict[str, Any]:
         return next(check for check in triage("doctor", "--json").json if check["name"] == "role")
@@ -253,7 +253,7 @@ def test_dates_at_the_ends_of_the_calendar_are_dates(triage: Triage, model_folde
 
 
 def test_longest_time_is_a_time(
-    triage: Triage, environment: Callable[[str, str], None], embedded: EmbeddedState, database: str
+    triage: Triage, environment: Callable[[str, str], None], embedded: StateFolder, database: str
 ) -> None:
     assert triage("purge", "--days", "36500").code == DONE
     environment("DATABASE__URL", embedded.database_url(database, role=MIGRATOR))

@@ -29,7 +29,7 @@ from worker.embedded.redis import EmbeddedRedis
 from worker.embedded.stack import migrate_database
 from worker.services import Services
 from worker.settings import InboxSettings, RedisSettings, Settings
-from worker.state_folder import EmbeddedState
+from worker.state_folder import StateFolder
 
 Value = TypeVar("Value")
 
@@ -70,7 +70,7 @@ class Site:
     def __init__(self, folder: Path, dice: random.Random) -> None:
         self.folder = folder
         self.dice = dice
-        self.state = EmbeddedState(folder / "state")
+        self.state = StateFolder(folder / "state")
         self.postgres, self.redis = EmbeddedPostgres(self.state), EmbeddedRedis(self.state)
         self.settings = Settings(
             home=self.state.root,

@@ -45,6 +45,17 @@ def _variables() -> dict[str, Any]:
     return found
 
 
+def _documented(default: object) -> str:
+    match default:
+        case None:
+            return ""
+        case ():
+            return "[]"
+        case float():
+            return f"{default:g}"
+    return str(default)
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_only_settings_that_exist_are_named(document: Path) -> None:
     named = set(re.findall(r"TRIAGE_[A-Z]+__[A-Z_]*[A-Z]|TRIAGE_HOME", document.read_text(encoding="utf-8")))
@@ -55,10 +66,7 @@ def test_only_settings_that_exist_are_named(document: Path) -> None:
 def test_every_setting_is_documented_with_its_default() -> None:
     text = (ROOT / "docs" / "operations" / "settings.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `(TRIAGE_[A-Z_]+)` \| (?:`([^`]*)`)? *\|", text, re.MULTILINE))
-    defaults = {
-        name: "" if default is None else "[]" if default == () else str(default)
-        for name, default in _variables().items()
-    }
+    defaults = {name: _documented(default) for name, default in _variables().items()}
 
     assert rows == defaults
 

@@ -17,7 +17,7 @@ import pytest
 import sqlalchemy
 
 from worker.embedded.postgres import EmbeddedPostgres
-from worker.state_folder import EmbeddedError, EmbeddedState, default_state_root
+from worker.state_folder import EmbeddedError, StateFolder, default_state_folder
 
 REPOSITORY = Path(__file__).parents[3]
 AS_ROOT = os.geteuid() == 0
@@ -25,19 +25,19 @@ LAUNCH = """
 import sys, time
 from pathlib import Path
 from worker.embedded.postgres import EmbeddedPostgres
-from worker.state_folder import EmbeddedState
+from worker.state_folder import StateFolder
 
-server = EmbeddedPostgres(EmbeddedState(Path(sys.argv[1])))
+server = EmbeddedPostgres(StateFolder(Path(sys.argv[1])))
 server.start()
 print(server.pid, flush=True)
 time.sleep(600)
 """
 
-Launch = Callable[[EmbeddedState], subprocess.Popen[str]]
+Launch = Callable[[StateFolder], subprocess.Popen[str]]
 
 
-def _state_at(root: Path) -> Iterator[EmbeddedState]:
-    state = EmbeddedState(root)
+def _state_at(root: Path) -> Iterator[StateFolder]:
+    state = StateFolder(root)
     try:
         yield state
     finally:
@@ -52,17 +52,17 @@ def _new_root() -> Path:
 
 
 @pytest.fixture
-def empty_state() -> Iterator[EmbeddedState]:
+def empty_state() -> Iterator[StateFolder]:
     yield from _state_at(_new_root())
 
 
 @pytest.fixture(scope="module")
-def state() -> Iterator[EmbeddedState]:
+def state() -> Iterator[StateFolder]:
     yield from _state_at(_new_root())
 
 
 @pytest.fixture
-def postgres(state: EmbeddedState) -> EmbeddedPostgres:
+def postgres(state: StateFolder) -> EmbeddedPostgres:
     server = EmbeddedPostgres(state)
     server.start()
     return server
@@ -73,7 +73,7 @@ def launch() -> Iterator[Launch]:
     """Starts launchers, processes that start the server and then wait."""
     launchers: list[subprocess.Popen[str]] = []
 
-    def _launch(state: EmbeddedState) -> subprocess.Popen[str]:
+    def _launch(state: StateFolder) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", LAUNCH, str(state.root)]
         launchers.append(subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True))
         return launchers[-1]
@@ -84,19 +84,19 @@ def launch() -> Iterator[Launch]:
         launcher.communicate()
 
 
-def connect(state: EmbeddedState, database: str = "postgres") -> psycopg.Connection[tuple[object, ...]]:
+def connect(state: StateFolder, database: str = "postgres") -> psycopg.Connection[tuple[object, ...]]:
     host = str(state.socket_dir)
     return psycopg.connect(host=host, port=5432, user="postgres", dbname=database, autocommit=True)
 
 
-def value(state: EmbeddedState, query: str) -> object:
+def value(state: StateFolder, query: str) -> object:
     with connect(state) as connection:
         row = connection.execute(query.encode()).fetchone()
     assert row is not None
     return row[0]
 
 
-def write_note(state: EmbeddedState) -> None:
+def write_note(state: StateFolder) -> None:
     with connect(state) as connection:
         connection.execute("DROP TABLE IF EXISTS note")
         connection.execute("CREATE TABLE note AS SELECT 'kept' AS text")
@@ -113,7 +113,7 @@ def pid_printed_by(launcher: subprocess.Popen[str]) -> int:
 
 
 def test_a_client_connects_when_postgres_has_started(
-    state: EmbeddedState, postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+    state: StateFolder, postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PGPORT", "1")
     postgres.ensure_database("triage")
@@ -143,7 +143,7 @@ def test_a_client_connects_when_postgres_has_started(
     ],
 )
 def test_settings_are_the_promised_ones_when_postgres_has_started(
-    state: EmbeddedState, postgres: EmbeddedPostgres, setting: str, expected: str
+    state: StateFolder, postgres: EmbeddedPostgres, setting: str, expected: str
 ) -> None:
     assert value(state, f"SHOW {setting}") == expected
 
@@ -163,9 +163,7 @@ def test_the_terminal_cannot_interrupt_it_when_postgres_has_started(postgres: Em
     assert os.getsid(pid) == pid != os.getsid(0)
 
 
-def test_other_users_cannot_reach_it_when_postgres_has_started(
-    state: EmbeddedState, postgres: EmbeddedPostgres
-) -> None:
+def test_other_users_cannot_reach_it_when_postgres_has_started(state: StateFolder, postgres: EmbeddedPostgres) -> None:
     assert stat.S_IMODE(state.root.stat().st_mode) == (0o711 if AS_ROOT else 0o700)
     for folder in (state.socket_dir, state.postgres_data, state.logs, state.blobs, state.models):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
@@ -173,7 +171,7 @@ def test_other_users_cannot_reach_it_when_postgres_has_started(
 
 
 def test_patients_data_stays_out_of_the_log_when_statements_fail(
-    state: EmbeddedState, postgres: EmbeddedPostgres
+    state: StateFolder, postgres: EmbeddedPostgres
 ) -> None:
     with connect(state) as connection:
         connection.execute("CREATE TEMPORARY TABLE complaint (text text PRIMARY KEY)")
@@ -185,13 +183,13 @@ def test_patients_data_stays_out_of_the_log_when_statements_fail(
     assert "itching" not in postgres.log.read_text()
 
 
-def test_nothing_changes_when_a_database_exists(state: EmbeddedState, postgres: EmbeddedPostgres) -> None:
+def test_nothing_changes_when_a_database_exists(state: StateFolder, postgres: EmbeddedPostgres) -> None:
     postgres.ensure_database('odd "name"')
     postgres.ensure_database('odd "name"')
     assert value(state, "SELECT count(*) FROM pg_database WHERE datname = 'odd \"name\"'") == 1
 
 
-def test_a_database_is_a_copy_when_made_from_one(state: EmbeddedState, postgres: EmbeddedPostgres) -> None:
+def test_a_database_is_a_copy_when_made_from_one(state: StateFolder, postgres: EmbeddedPostgres) -> None:
     postgres.ensure_database("original")
     with connect(state, "original") as connection:
         connection.execute("CREATE TABLE note AS SELECT 'kept' AS text")
@@ -200,7 +198,7 @@ def test_a_database_is_a_copy_when_made_from_one(state: EmbeddedState, postgres:
         assert connection.execute("SELECT text FROM note").fetchone() == ("kept",)
 
 
-def test_a_database_is_dropped_when_in_use(state: EmbeddedState, postgres: EmbeddedPostgres) -> None:
+def test_a_database_is_dropped_when_in_use(state: StateFolder, postgres: EmbeddedPostgres) -> None:
     postgres.ensure_database("used")
     session = connect(state, "used")
     postgres.drop_database("used")
@@ -224,7 +222,7 @@ def test_the_same_server_goes_on_when_started_twice(postgres: EmbeddedPostgres) 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 def test_data_is_kept_when_stopped_and_started(
-    state: EmbeddedState, postgres: EmbeddedPostgres, mode: Literal["fast", "immediate"]
+    state: StateFolder, postgres: EmbeddedPostgres, mode: Literal["fast", "immediate"]
 ) -> None:
     write_note(state)
     postgres.stop(mode)
@@ -232,7 +230,7 @@ def test_data_is_kept_when_stopped_and_started(
     assert value(state, "SELECT text FROM note") == "kept"
 
 
-def test_the_server_is_adopted_when_its_launcher_was_killed(state: EmbeddedState, launch: Launch) -> None:
+def test_the_server_is_adopted_when_its_launcher_was_killed(state: StateFolder, launch: Launch) -> None:
     launcher = launch(state)
     pid = pid_printed_by(launcher)
     write_note(state)
@@ -249,7 +247,7 @@ def test_the_server_is_adopted_when_its_launcher_was_killed(state: EmbeddedState
     assert not server.is_running()
 
 
-def test_stop_returns_when_the_launcher_lives_and_never_waits(state: EmbeddedState, launch: Launch) -> None:
+def test_stop_returns_when_the_launcher_lives_and_never_waits(state: StateFolder, launch: Launch) -> None:
     pid = pid_printed_by(launch(state))
     server = EmbeddedPostgres(state)
     server.stop()
@@ -259,14 +257,12 @@ def test_stop_returns_when_the_launcher_lives_and_never_waits(state: EmbeddedSta
     assert server.pid != pid
 
 
-def test_one_server_runs_when_two_launchers_start_at_once(empty_state: EmbeddedState, launch: Launch) -> None:
+def test_one_server_runs_when_two_launchers_start_at_once(empty_state: StateFolder, launch: Launch) -> None:
     first, second = launch(empty_state), launch(empty_state)
     assert pid_printed_by(first) == pid_printed_by(second)
 
 
-def test_committed_data_is_kept_when_postgres_itself_was_killed(
-    state: EmbeddedState, postgres: EmbeddedPostgres
-) -> None:
+def test_committed_data_is_kept_when_postgres_itself_was_killed(state: StateFolder, postgres: EmbeddedPostgres) -> None:
     write_note(state)
     killed = postgres.pid
     kill(killed)
@@ -279,7 +275,7 @@ def test_committed_data_is_kept_when_postgres_itself_was_killed(
 
 
 def test_start_succeeds_when_a_stale_pid_belongs_to_another_process_now(
-    state: EmbeddedState, postgres: EmbeddedPostgres
+    state: StateFolder, postgres: EmbeddedPostgres
 ) -> None:
     kill(postgres.pid)
     server_user = state.postgres_data.stat().st_uid if AS_ROOT else None
@@ -297,7 +293,7 @@ def test_start_succeeds_when_a_stale_pid_belongs_to_another_process_now(
 
 
 def test_start_waits_when_a_session_of_the_killed_server_still_runs(
-    state: EmbeddedState, postgres: EmbeddedPostgres
+    state: StateFolder, postgres: EmbeddedPostgres
 ) -> None:
     session = connect(state)
     backend = session.info.backend_pid
@@ -314,7 +310,7 @@ def test_start_waits_when_a_session_of_the_killed_server_still_runs(
 
 
 def test_nothing_half_made_is_used_when_the_launcher_was_killed_during_initdb(
-    empty_state: EmbeddedState, launch: Launch
+    empty_state: StateFolder, launch: Launch
 ) -> None:
     launcher = launch(empty_state)
     while not list(empty_state.root.glob("postgres.new-*/PG_VERSION")):
@@ -332,7 +328,7 @@ def test_nothing_half_made_is_used_when_the_launcher_was_killed_during_initdb(
     assert list(empty_state.root.glob("postgres.new-*")) == []
 
 
-def test_the_error_names_cause_and_log_when_postgres_cannot_start(empty_state: EmbeddedState) -> None:
+def test_the_error_names_cause_and_log_when_postgres_cannot_start(empty_state: StateFolder) -> None:
     server = EmbeddedPostgres(empty_state)
     server.start()
     server.stop()
@@ -345,7 +341,7 @@ def test_the_error_names_cause_and_log_when_postgres_cannot_start(empty_state: E
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root's Postgres runs as another user")
-def test_the_parents_keep_their_permissions_when_root_starts_it(empty_state: EmbeddedState) -> None:
+def test_the_parents_keep_their_permissions_when_root_starts_it(empty_state: StateFolder) -> None:
     before = {parent: parent.stat().st_mode for parent in empty_state.root.parents}
     package = {path: path.stat().st_mode for path in (Path(sys.prefix), *Path(sys.prefix).parents)}
     EmbeddedPostgres(empty_state).start()
@@ -357,25 +353,23 @@ def test_the_parents_keep_their_permissions_when_root_starts_it(empty_state: Emb
 def test_the_error_says_what_to_do_when_the_servers_user_cannot_reach_the_folder(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     with pytest.raises(EmbeddedError, match=r"the user nobody cannot run .* choose a state folder"):
-        EmbeddedPostgres(EmbeddedState(tmp_path / "state")).start()
+        EmbeddedPostgres(StateFolder(tmp_path / "state")).start()
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
     assert list((tmp_path / "state").glob("postgres.new-*")) == []
 
 
 @pytest.mark.parametrize("name", ["long" * 30, "a, b"])
-def test_a_short_socket_folder_is_used_when_the_root_does_not_fit_into_a_socket(
-    state: EmbeddedState, name: str
-) -> None:
+def test_a_short_socket_folder_is_used_when_the_root_does_not_fit_into_a_socket(state: StateFolder, name: str) -> None:
     state.prepare()
     for awkward in _state_at(state.root / name):
         assert awkward.socket_dir.parent == Path("/tmp")
-        assert awkward.socket_dir == EmbeddedState(state.root / "elsewhere" / ".." / name).socket_dir
+        assert awkward.socket_dir == StateFolder(state.root / "elsewhere" / ".." / name).socket_dir
         EmbeddedPostgres(awkward).start()
         assert value(awkward, "SELECT 1") == 1
         assert stat.S_IMODE(awkward.socket_dir.stat().st_mode) == 0o700
 
 
-def test_addresses_are_quoted_when_the_root_has_odd_characters(state: EmbeddedState) -> None:
+def test_addresses_are_quoted_when_the_root_has_odd_characters(state: StateFolder) -> None:
     state.prepare()
     for odd in _state_at(state.root / "a b &+%c"):
         EmbeddedPostgres(odd).start()
@@ -388,7 +382,7 @@ def test_addresses_are_quoted_when_the_root_has_odd_characters(state: EmbeddedSt
 def test_the_root_is_refused_when_others_can_write_to_it(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
     with pytest.raises(EmbeddedError, match="others can write"):
-        EmbeddedState(tmp_path).prepare()
+        StateFolder(tmp_path).prepare()
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root can give files away")
@@ -401,16 +395,16 @@ def test_the_root_is_refused_when_another_user_owns_it(tmp_path: Path) -> None:
     os.chown(link, 65534, 65534, follow_symlinks=False)
     for root in (planted, link):
         with pytest.raises(EmbeddedError, match="belongs to another user"):
-            EmbeddedState(root).prepare()
+            StateFolder(root).prepare()
         assert list(planted.iterdir()) == []
 
 
 def test_the_error_says_what_to_do_when_the_root_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(EmbeddedError, match=r"cannot create the state folder .*: Not a directory"):
-        EmbeddedState(tmp_path / "file").prepare()
+        StateFolder(tmp_path / "file").prepare()
 
 
 def test_the_default_root_is_outside_the_home_folder_when_the_user_is_root() -> None:
     home = Path.home() / ".local/state/skin-photo-triage"
-    assert default_state_root() == (Path("/var/lib/skin-photo-triage") if AS_ROOT else home)
+    assert default_state_folder() == (Path("/var/lib/skin-photo-triage") if AS_ROOT else home)

@@ -14,16 +14,16 @@ import redis
 
 from worker.embedded import redis as embedded_redis
 from worker.embedded.redis import EmbeddedRedis, find_redis_binary
-from worker.state_folder import EmbeddedError, EmbeddedState
+from worker.state_folder import EmbeddedError, StateFolder
 
 REPOSITORY = Path(__file__).parents[3]
 LAUNCH = """
 import sys, time
 from pathlib import Path
 from worker.embedded.redis import EmbeddedRedis
-from worker.state_folder import EmbeddedState
+from worker.state_folder import StateFolder
 
-server = EmbeddedRedis(EmbeddedState(Path(sys.argv[1])))
+server = EmbeddedRedis(StateFolder(Path(sys.argv[1])))
 server.start()
 print(server.pid, flush=True)
 time.sleep(600)
@@ -31,28 +31,28 @@ time.sleep(600)
 
 
 @pytest.fixture
-def state() -> Iterator[EmbeddedState]:
-    state = EmbeddedState(Path(tempfile.mkdtemp(prefix="triage-test-", dir="/var/tmp")) / "state")
+def state() -> Iterator[StateFolder]:
+    state = StateFolder(Path(tempfile.mkdtemp(prefix="triage-test-", dir="/var/tmp")) / "state")
     yield state
     EmbeddedRedis(state).stop()
     shutil.rmtree(state.root.parent)
 
 
 @pytest.fixture
-def server(state: EmbeddedState) -> EmbeddedRedis:
+def server(state: StateFolder) -> EmbeddedRedis:
     server = EmbeddedRedis(state)
     server.start()
     return server
 
 
 @pytest.fixture
-def client(state: EmbeddedState) -> Iterator[redis.Redis]:
+def client(state: StateFolder) -> Iterator[redis.Redis]:
     with redis.Redis.from_url(state.redis_url, decode_responses=True) as client:
         yield client
 
 
 @pytest.fixture
-def launch(state: EmbeddedState) -> Iterator[Callable[[], subprocess.Popen[str]]]:
+def launch(state: StateFolder) -> Iterator[Callable[[], subprocess.Popen[str]]]:
     """Starts launchers, processes that start the server and then wait."""
     launchers: list[subprocess.Popen[str]] = []
 
@@ -88,7 +88,7 @@ def test_a_client_connects_when_redis_has_started(server: EmbeddedRedis, client:
 
 
 def test_settings_are_the_promised_ones_when_redis_has_started(
-    state: EmbeddedState, server: EmbeddedRedis, client: redis.Redis
+    state: StateFolder, server: EmbeddedRedis, client: redis.Redis
 ) -> None:
     for name, expected in {
         "port": "0",
@@ -104,7 +104,7 @@ def test_no_tcp_port_is_listened_on_when_redis_has_started(server: EmbeddedRedis
     assert process_of(server).net_connections(kind="inet") == []
 
 
-def test_other_users_cannot_reach_it_when_redis_runs(state: EmbeddedState, server: EmbeddedRedis) -> None:
+def test_other_users_cannot_reach_it_when_redis_runs(state: StateFolder, server: EmbeddedRedis) -> None:
     for path in (state.socket_dir, state.redis_socket, state.redis_dir):
         assert stat.S_IMODE(path.stat().st_mode) == 0o700
 
@@ -121,7 +121,7 @@ def test_the_same_server_goes_on_when_started_twice(server: EmbeddedRedis) -> No
 
 
 def test_the_running_server_is_adopted_when_its_launcher_was_killed(
-    state: EmbeddedState, client: redis.Redis, launch: Callable[[], subprocess.Popen[str]]
+    state: StateFolder, client: redis.Redis, launch: Callable[[], subprocess.Popen[str]]
 ) -> None:
     launcher = launch()
     pid = pid_printed_by(launcher)
@@ -149,7 +149,7 @@ def test_the_running_server_is_adopted_when_its_pid_file_is_lost(server: Embedde
 
 
 def test_stop_returns_when_the_launcher_lives_and_never_waits(
-    state: EmbeddedState, launch: Callable[[], subprocess.Popen[str]]
+    state: StateFolder, launch: Callable[[], subprocess.Popen[str]]
 ) -> None:
     pid = pid_printed_by(launch())
     server = EmbeddedRedis(state)
@@ -166,7 +166,7 @@ def test_one_server_runs_when_two_launchers_start_at_once(
 
 
 def test_a_new_server_starts_when_redis_itself_was_killed(
-    state: EmbeddedState, server: EmbeddedRedis, client: redis.Redis
+    state: StateFolder, server: EmbeddedRedis, client: redis.Redis
 ) -> None:
     killed = process_of(server)
     killed.kill()
@@ -179,9 +179,7 @@ def test_a_new_server_starts_when_redis_itself_was_killed(
     assert client.ping()
 
 
-def test_another_process_is_left_alone_when_it_has_the_stale_pid_now(
-    state: EmbeddedState, server: EmbeddedRedis
-) -> None:
+def test_another_process_is_left_alone_when_it_has_the_stale_pid_now(state: StateFolder, server: EmbeddedRedis) -> None:
     process_of(server).kill()
     with subprocess.Popen(["sleep", "600"]) as other:
         try:
@@ -203,20 +201,20 @@ def test_stop_kills_when_redis_hangs(server: EmbeddedRedis, monkeypatch: pytest.
 
 
 def test_the_error_names_cause_and_log_when_redis_cannot_start(
-    state: EmbeddedState, monkeypatch: pytest.MonkeyPatch
+    state: StateFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     absent = state.root / "absent" / "redis.sock"
-    monkeypatch.setattr(EmbeddedState, "redis_socket", absent)
+    monkeypatch.setattr(StateFolder, "redis_socket", absent)
     server = EmbeddedRedis(state)
-    with pytest.raises(EmbeddedError, match=r"redis stopped while starting: .*No such file") as error:
+    with pytest.raises(EmbeddedError, match=r"redis exited during its start: .*No such file") as error:
         server.start()
     assert str(server.log) in str(error.value)
     assert "\n" not in str(error.value)
     assert not server.is_running()
 
 
-def test_a_short_socket_folder_is_used_when_the_root_is_too_long_for_a_socket(state: EmbeddedState) -> None:
-    long = EmbeddedState(state.root / ("long" * 30))
+def test_a_short_socket_folder_is_used_when_the_root_is_too_long_for_a_socket(state: StateFolder) -> None:
+    long = StateFolder(state.root / ("long" * 30))
     server = EmbeddedRedis(long)
     try:
         state.prepare()
@@ -230,8 +228,8 @@ def test_a_short_socket_folder_is_used_when_the_root_is_too_long_for_a_socket(st
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
-def test_the_socket_folder_is_refused_when_another_user_planted_it(state: EmbeddedState) -> None:
-    long = EmbeddedState(state.root / ("long" * 30))
+def test_the_socket_folder_is_refused_when_another_user_planted_it(state: StateFolder) -> None:
+    long = StateFolder(state.root / ("long" * 30))
     state.prepare()
     long.socket_dir.symlink_to(state.root)
     os.chown(long.socket_dir, 65534, 65534, follow_symlinks=False)

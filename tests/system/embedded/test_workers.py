@@ -14,12 +14,12 @@ import pytest
 from tests.support.deployment import eventually
 from worker.embedded.redis import EmbeddedRedis
 from worker.embedded.workers import EmbeddedWorkers
-from worker.state_folder import EmbeddedState
+from worker.state_folder import StateFolder
 
 
 @pytest.fixture
-def state() -> Iterator[EmbeddedState]:
-    state = EmbeddedState(Path(tempfile.mkdtemp(prefix="triage-test-", dir="/var/tmp")) / "state")
+def state() -> Iterator[StateFolder]:
+    state = StateFolder(Path(tempfile.mkdtemp(prefix="triage-test-", dir="/var/tmp")) / "state")
     EmbeddedRedis(state).start()
     yield state
     EmbeddedRedis(state).stop()
@@ -27,7 +27,7 @@ def state() -> Iterator[EmbeddedState]:
 
 
 @pytest.fixture
-def workers(state: EmbeddedState) -> Iterator[EmbeddedWorkers]:
+def workers(state: StateFolder) -> Iterator[EmbeddedWorkers]:
     workers = EmbeddedWorkers(state, {**os.environ, "TRIAGE_HOME": str(state.root)})
     yield workers
     workers.stop()
@@ -47,7 +47,7 @@ def test_children_end_when_stopped_after_their_worker_was_killed(workers: Embedd
 
 
 def test_nobody_else_is_harmed_when_a_number_of_old_is_anothers_now(
-    state: EmbeddedState, workers: EmbeddedWorkers
+    state: StateFolder, workers: EmbeddedWorkers
 ) -> None:
     workers.start(["intake"])
     worker = psutil.Process(workers.running()["intake"])

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.inference import cores_given
+from worker.inference import cpu_limit
 
 
 @pytest.mark.parametrize(
@@ -12,8 +12,8 @@ from worker.inference import cores_given
 def test_cores_are_those_of_the_container(tmp_path: Path, text: str, cores: float) -> None:
     (tmp_path / "cpu.max").write_text(text)
 
-    assert cores_given(tmp_path / "cpu.max") == cores
+    assert cpu_limit(tmp_path / "cpu.max") == cores
 
 
 def test_cores_are_not_limited_where_nothing_says_so(tmp_path: Path) -> None:
-    assert cores_given(tmp_path / "cpu.max") == math.inf
+    assert cpu_limit(tmp_path / "cpu.max") == math.inf
