@@ -16,6 +16,7 @@ class ProgressLine:
 
     def __init__(self) -> None:
         self._is_shown = sys.stderr.isatty()
+        self._shown = ""
 
     def __enter__(self) -> Self:
         return self
@@ -36,6 +37,7 @@ class ProgressLine:
         self._write(text)
 
     def _write(self, text: str) -> None:
-        if self._is_shown:
+        if self._is_shown and text != self._shown:
+            self._shown = text
             width = shutil.get_terminal_size().columns - 1  # a full line would wrap, and could not be overwritten
             click.echo(_CLEAR + text[:width], err=True, nl=False)
