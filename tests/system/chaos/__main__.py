@@ -1,4 +1,4 @@
-"""`make chaos`: every fault on real processes with real signals, and a table of what came of it."""
+"""`make chaos`: injects every fault into real processes and prints a table of the results."""
 
 import json
 import sys
@@ -24,11 +24,11 @@ _CAPTION = (
 
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice(list(FAULTS)))
-@click.option("--short", is_flag=True, help="A few photos and short outages.")
+@click.option("--short", is_flag=True, help="Use few photos and short outages.")
 @click.option("--seed", type=int, default=1, show_default=True)
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the table to this file, too.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write the table to this file.")
 def chaos(names: tuple[str, ...], *, short: bool, seed: int, json_file: Path | None) -> None:
-    """Inflict faults, all or those named, and check that nothing is lost and nothing done twice."""
+    """Inject all faults, or those named, and check that nothing is lost or doubled."""
     rows: list[Row] = []
     broken: list[str] = []
     for name in names or [name for name in FAULTS if name != "clocks" or clocks.can_shift()]:

@@ -1,4 +1,4 @@
-"""The product's own Celery app, with brightness in place of VGG16: `celery --app tests.system.chaos.app`.
+"""The product's Celery app with a brightness engine instead of VGG16: `celery --app tests.system.chaos.app`.
 
 The network is the one thing replaced. It is looked up where a scoring child loads its model, after the fork, as ever.
 """
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def load_engine(settings: Settings, card: Card, weights: bytes) -> "Engine":
     from tests.system.chaos.engine import (
-        BrightnessEngine,  # torch is imported in the process that scores, and in no other
+        BrightnessEngine,  # deferred: imports torch
     )
 
     return BrightnessEngine()

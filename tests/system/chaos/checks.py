@@ -1,4 +1,4 @@
-"""What must hold once all is quiet, whatever happened: nothing lost, nothing done twice."""
+"""Invariants after any fault: nothing is lost and nothing is doubled."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -47,7 +47,7 @@ _DOUBLED: Final = {
     "decisions that are not the last": (
         "SELECT count(*) FROM message m JOIN decision n ON n.supersedes_id = m.current_decision_id"
     ),
-    "requests within a cooldown": (  # no scenario lasts a day, so a thread may have one
+    "requests within a cooldown": (  # no scenario lasts a day, so a thread may have one request
         "SELECT count(*) FROM (SELECT FROM retake_request WHERE status <> 'withdrawn' "
         "GROUP BY thread_id HAVING count(*) > 1) r"
     ),
@@ -59,7 +59,7 @@ _RESULTS: Final = """
 
 
 def check(services: Services, sent: Sent, collector: Collector) -> Checked:
-    """Counts what is wrong; what is counted twice is wrong twice."""
+    """Counts violations of each invariant."""
     with services.sessions() as session:
         counts = {name: session.scalar(text(sql)) or 0 for name, sql in (_LOST | _DOUBLED).items()}
         results = {row.id: row for row in session.execute(text(_RESULTS))}

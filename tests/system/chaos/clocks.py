@@ -1,4 +1,4 @@
-"""Wall clocks that step, and that differ between machines: leases and schedules do not depend on them."""
+"""Wall clocks that step and differ between hosts: leases and schedules must not depend on them."""
 
 import shutil
 import subprocess
@@ -13,12 +13,12 @@ _HOURS: Final = (1, -1, 24, -24)
 
 
 def can_shift() -> bool:
-    """Whether a C compiler is here: the shift is a library of forty lines under the parts' feet."""
+    """Whether a C compiler is available to build the preloaded library that shifts clocks."""
     return shutil.which("cc") is not None
 
 
 def step_clocks(site: Site, scale: Scale) -> int:
-    """The clocks of beat, sweeper and scorers step by hours, each another way; scorers are killed after each step."""
+    """Steps the clocks of beat, sweeper and scorers by different hours; kills scorers after each step."""
     library = site.folder / "shifted_clock.so"
     subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, _SOURCE, "-ldl"], check=True)
     clocks = {}
@@ -34,7 +34,7 @@ def step_clocks(site: Site, scale: Scale) -> int:
         for place, clock in enumerate(clocks.values()):
             clock.write_text(str(3600 * _HOURS[(step + place) % len(_HOURS)]))
         for name in ("scoring-1", "scoring-2"):
-            kill(site, name, child=True)  # what they hold comes back by a lease and a sweep
+            kill(site, name, child=True)  # their leases expire and a sweep requeues the photos
         site.fault_ended()
         site.settle()
     return n

@@ -1,4 +1,4 @@
-"""An engine that takes constant time, whatever the machine: a photo's brightness in place of VGG16."""
+"""An engine of constant time on any machine: it scores brightness instead of running VGG16."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ _N_OUTPUTS: Final = 4
 
 
 class BrightnessEngine:
-    """Logits from brightness. Photos of certain colours harm whoever scores them, as a real network might be harmed."""
+    """Computes logits from brightness. Photos of certain colours crash it, as a photo might crash a real network."""
 
     name: Final = "brightness"
     logit_tolerance: Final = 0.0
@@ -42,4 +42,4 @@ def _suffer(harm: Harm) -> None:
         case Harm.RAISES:
             raise ValueError("the network raises")
         case Harm.EXHAUSTS_MEMORY:
-            torch.empty(2**50)  # more than any machine has: torch's own out-of-memory error
+            torch.empty(2**50)  # exceeds any memory, so torch raises its out-of-memory error

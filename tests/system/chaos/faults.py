@@ -1,4 +1,4 @@
-"""All faults, by name, and how one of them is inflicted and judged."""
+"""All faults by name, and how one of them is injected and checked."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -31,12 +31,12 @@ class Fault:
 FAULTS: Final[Mapping[str, Fault]] = MappingProxyType(
     {
         "kills": Fault("SIGKILL of scorer, parents, beat, training, sweeper", kills.kill_at_random),
-        "redis-lost": Fault("Redis killed, back empty", services.lose_redis),
+        "redis-lost": Fault("Redis killed, restarted empty", services.lose_redis),
         "redis-stopped": Fault("Redis stopped with SIGSTOP", services.stop_redis),
-        "redis-refuses": Fault("Redis refuses connections while messages come", services.refuse_redis),
+        "redis-refuses": Fault("Redis refuses connections while messages arrive", services.refuse_redis),
         "postgres-restarted": Fault("Postgres restarted in immediate mode", services.restart_postgres),
         "connections-cut": Fault("connections to Postgres cut in transactions", services.cut_connections),
-        "postgres-lost": Fault("nobody can connect to Postgres", services.lose_postgres),
+        "postgres-lost": Fault("Postgres accepts no connection", services.lose_postgres),
         "postgres-full": Fault("every connection of Postgres is taken", services.fill_postgres),
         "crowd": Fault("two sweepers, two beats, five scorers", kills.crowd),
         "hang": Fault("scorer hangs beyond its lease", kills.hang),
@@ -56,7 +56,7 @@ FAULTS: Final[Mapping[str, Fault]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Row:
-    """What the table says of one fault; the times are for people to read, and nothing is judged by them."""
+    """The result of one fault. Times are informative only; no check depends on them."""
 
     fault: str
     title: str

@@ -1,4 +1,4 @@
-"""Photos that harm whoever scores them, and disks that are full."""
+"""Photos that crash the scorer, and full disks."""
 
 import resource
 from collections.abc import Iterator
@@ -17,28 +17,28 @@ _PARTS: Final = ("scoring-1", "scoring-2", "intake-1", "beat-1")
 
 
 def send_poison(site: Site, scale: Scale) -> int:
-    """Photos that kill the process each time; they alone are parked, with `attempts_exhausted`."""
+    """Photos that kill the process each time. Only they are parked, with `attempts_exhausted`."""
     _score_with(site, scale, Harm.KILLS)
     assert _codes(site, Harm.KILLS, scale) == {"attempts_exhausted"}
     return 3 * scale.times
 
 
 def raise_in_batch(site: Site, scale: Scale) -> int:
-    """Photos that make the network raise; they alone are parked, with `scoring_failed`."""
+    """Photos that make the network raise. Only they are parked, with `scoring_failed`."""
     _score_with(site, scale, Harm.RAISES)
     assert _codes(site, Harm.RAISES, scale) == {"scoring_failed"}
     return scale.times
 
 
 def exhaust_memory(site: Site, scale: Scale) -> int:
-    """Photos for which the network runs out of memory."""
+    """Photos that exhaust the memory of the network."""
     _score_with(site, scale, Harm.EXHAUSTS_MEMORY)
     assert _codes(site, Harm.EXHAUSTS_MEMORY, scale) == {"scoring_failed"}
     return scale.times
 
 
 def fill_disk_of_blobs(site: Site, scale: Scale) -> int:
-    """No photo can be written: the sender is told, nothing is accepted by halves, and the same message passes later."""
+    """Photos cannot be written: the sender gets an error, no partial message is accepted, and a resend succeeds."""
     site.parts.start(*_PARTS)
     photo = draw_harmful(Harm.RAISES, 10_000).data + bytes(100_000)  # not in the store yet
     message = IncomingMessage("ehr", "large", [IncomingAttachment(data=photo)])
@@ -54,7 +54,7 @@ def fill_disk_of_blobs(site: Site, scale: Scale) -> int:
 
 
 def fill_disk_of_logs(site: Site, scale: Scale) -> int:
-    """Not one line of any part's log can be written."""
+    """No part can write to its log."""
     site.parts.logs_to = Path("/dev/full")
     site.parts.start(*_PARTS)
     parents = [site.parts.parent(name) for name in _PARTS]
@@ -84,7 +84,7 @@ def _codes(site: Site, harm: Harm, scale: Scale) -> set[str]:
 
 @contextmanager
 def _file_size_limit(n_bytes: int) -> Iterator[None]:
-    """A full disk for this process alone: what it writes beyond so many bytes fails."""
+    """Simulates a full disk for this process: writes beyond a file size fail."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
     try:

@@ -18,7 +18,7 @@ _RESTART_SECONDS: Final = 8.0
 
 
 def kill_at_random(site: Site, scale: Scale) -> int:
-    """SIGKILL of scoring child and parent, of beat, of training child and parent, of the sweeping child."""
+    """Sends SIGKILL to the scoring child and parent, beat, the training child and parent, and the sweeping child."""
     run = _start_training(site)
     site.parts.start(*_PARTS, "training-1")
     site.send(scale)
@@ -30,7 +30,7 @@ def kill_at_random(site: Site, scale: Scale) -> int:
         name, is_child = targets[number % len(targets)] if number < len(targets) else site.dice.choice(targets)
         kill(site, name, child=is_child)
         site.fault_ended()
-        site.sender.send(1, 3)  # so that there is work whatever was done meanwhile
+        site.sender.send(1, 3)  # ensures that work is left
     site.settle()
     assert site.query("SELECT FROM run WHERE id = :id AND status = 'done'", id=run.id), "the training did not end"
     return scale.kills
@@ -44,7 +44,7 @@ def kill(site: Site, name: str, *, child: bool) -> None:
 
 
 def hang(site: Site, scale: Scale) -> int:
-    """A scoring child stops in the middle of a batch, beyond its lease, and goes on: what it writes is refused."""
+    """Stops a scoring child during a batch until its lease has expired, then continues it: its results are refused."""
     site.parts.start("scoring-1", "scoring-2", "intake-1", "beat-1")
     site.send(scale)
     for _ in range(scale.times):
@@ -62,7 +62,7 @@ def hang(site: Site, scale: Scale) -> int:
 
 
 def roll(site: Site, scale: Scale) -> int:
-    """A rolling restart while messages come: SIGTERM for each part, and the next one's turn once it is up again.
+    """A rolling restart while messages arrive: SIGTERM to each part, the next one after it is up again.
 
     What is in flight is finished or given back, so nothing is tried twice, and no photo waits longer than a lease.
     """
@@ -84,7 +84,7 @@ def roll(site: Site, scale: Scale) -> int:
 
 
 def crowd(site: Site, scale: Scale) -> int:
-    """Two sweepers, two beats and five scoring workers, on leases so short that some run out."""
+    """Runs two sweepers, two beats and five scoring workers with leases so short that some expire."""
     site.parts.start("intake-1", "intake-2", "beat-1", "beat-2", *(f"scoring-{number}" for number in range(1, 6)))
     for _ in range(scale.times):
         site.send(scale, 1 / scale.times)

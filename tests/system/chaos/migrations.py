@@ -59,4 +59,4 @@ def _insist(migrate_once: Callable[[], object]) -> None:
         except OperationalError:
             continue
         return
-    raise AssertionError("the migration never got its lock")
+    raise AssertionError("the migration did not get its lock")

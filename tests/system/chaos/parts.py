@@ -1,4 +1,4 @@
-"""Beats and workers as processes, started again by a supervisor whenever they end, as a service manager would."""
+"""Beat and workers as processes, restarted by a supervisor as a service manager would do."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ _RESTART_SECONDS: Final = 0.3
 
 
 class Parts:
-    """Parts by name: `beat-1`, `scoring-2`; what stands before the hyphen is the kind."""
+    """Parts by name, such as `beat-1` or `scoring-2`; the kind precedes the hyphen."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         """
@@ -45,7 +45,7 @@ class Parts:
             self._supervisor.start()
 
     def parent(self, name: str) -> int:
-        """The process that a service manager knows."""
+        """The process that the service manager started."""
         with self._lock:
             return self._running[name].pid
 
@@ -57,7 +57,7 @@ class Parts:
         return None
 
     def restart(self, name: str, *, wait_seconds: float) -> float:
-        """Sends SIGTERM, waits for the end and for the supervisor; returns the seconds that the part took to end."""
+        """Sends SIGTERM and waits for the end of the part and the supervisor; returns the seconds until it ended."""
         with self._lock:
             process = self._running[name]
         started = time.monotonic()
@@ -85,7 +85,7 @@ class Parts:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(8)
             with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # the children of a parent that was killed, too
+                os.killpg(process.pid, signal.SIGKILL)  # includes children of a killed parent
             process.wait()
 
     def _supervise(self) -> None:

@@ -1,4 +1,4 @@
-"""Photos of one colour each: bright ones are good, dark ones bad, some cannot be read, and some harm their scorer."""
+"""Photos of one colour: bright ones are good, dark ones bad, some are unreadable, and some crash the scorer."""
 
 import io
 import random
@@ -14,7 +14,7 @@ SIDE: Final = 128
 
 
 class Harm(StrEnum):
-    """What the network does when it sees a photo."""
+    """What a photo makes the network do."""
 
     KILLS = "kills"
     RAISES = "raises"
@@ -39,7 +39,7 @@ class Photo:
 
 
 def draw_photos(dice: random.Random, *, n: int = 20) -> list[Photo]:
-    """Good and bad photos in equal parts, and one in ten that cannot be read."""
+    """Equal numbers of good and bad photos, and one in ten unreadable."""
     photos = []
     for number in range(n):
         is_good = number % 2 == 0

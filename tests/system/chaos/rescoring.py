@@ -1,4 +1,4 @@
-"""Rescoring under the same promise: it goes on after every fault, judges each photo once and sends nothing."""
+"""Rescoring under faults: it resumes after every fault, scores each photo once and sends nothing."""
 
 import time
 
@@ -8,14 +8,14 @@ from tests.system.chaos.site import Scale, Site
 
 
 def rescore(site: Site, scale: Scale) -> int:
-    """Two beats start the night's run; meanwhile scorers are killed, Redis is lost and Postgres restarted."""
+    """Two beats start the nightly run while scorers are killed, Redis is lost and Postgres is restarted."""
     site.parts.start("scoring-1", "scoring-2", "intake-1", "intake-2", "beat-1", "beat-2")
     site.send(scale)
     site.settle()
     requests = _requests(site)
     site.add_model("second")
     site.services.registry.promote("second", actor="chaos")
-    for _ in range(2):  # what a beat publishes at the hour of the night
+    for _ in range(2):  # as beat publishes it at the nightly hour
         site.services.celery.send_task("rescoring.start")
     site.wait_until(lambda: site.query("SELECT FROM verdict WHERE origin = 'rescoring' LIMIT 1"))
 
@@ -36,7 +36,7 @@ def rescore(site: Site, scale: Scale) -> int:
         "AND v.origin = 'rescoring' WHERE a.status = 'scored'"
     )
     assert run.status == "done", "the run did not end"
-    assert without == 0, f"{without} photos were not judged again"
+    assert without == 0, f"{without} photos were not rescored"
     assert run.progress["scored"] == judged, "the run counted other than it judged"
     assert _requests(site) == requests, "rescoring sent something"
     return n_faults

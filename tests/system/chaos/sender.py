@@ -1,4 +1,4 @@
-"""A message system: sends messages, sends again what was not accepted, and collects retake requests meanwhile."""
+"""A message system: sends messages, resends those not accepted, and collects retake requests."""
 
 import random
 import threading
@@ -24,7 +24,7 @@ _LEASE = timedelta(seconds=5)
 
 @dataclass
 class Sent:
-    """What was accepted: the photo behind each attachment."""
+    """The accepted attachments with their photos."""
 
     photos: dict[UUID, Photo] = field(default_factory=dict)
     messages: set[UUID] = field(default_factory=set)
@@ -39,7 +39,7 @@ class Sender:
         self._dice = dice
 
     def send(self, n_messages: int, n_photos: int, *extra: Photo) -> None:
-        """Sends so many messages with so many photos in all, three messages to a thread; `extra` go one by one."""
+        """Sends messages with `photos` photos in total, three messages per thread; `extra` photos go one by one."""
         photos = [self._dice.choice(self._photos) for _ in range(n_photos - len(extra))]
         photos += extra
         self._dice.shuffle(photos)
@@ -66,7 +66,7 @@ class Sender:
 
 
 class Collector:
-    """Claims requests, delivers and acks them; now and then it dies between delivery and ack, so to speak."""
+    """Claims, delivers and acknowledges requests; sometimes it stops between delivery and acknowledgement."""
 
     def __init__(self, services: Services, dice: random.Random) -> None:
         self.delivered_after_ack: Counter[UUID] = Counter()
@@ -90,7 +90,7 @@ class Collector:
                 self.collect()
 
     def collect(self) -> int:
-        """Delivers what there is; returns how many requests that were."""
+        """Delivers the claimed requests; returns their number."""
         with database_errors(), self._services.sessions.begin() as session:
             requests = outbox.claim(session, limit=10, lease=_LEASE, by="ehr")
         for request in requests:

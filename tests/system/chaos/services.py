@@ -15,7 +15,7 @@ _PARTS: Final = ("scoring-1", "intake-1", "beat-1")
 
 
 def lose_redis(site: Site, scale: Scale) -> int:
-    """Redis is killed and comes back empty, in the middle of the work."""
+    """Kills Redis during work and restarts it empty."""
     _begin(site, scale)
     for _ in range(scale.times):
         site.wait_for_work()
@@ -29,7 +29,7 @@ def lose_redis(site: Site, scale: Scale) -> int:
 
 
 def stop_redis(site: Site, scale: Scale) -> int:
-    """Redis stops answering while messages come; then it goes on with what it had."""
+    """Stops Redis while messages arrive, then continues it with its data."""
     _begin(site, scale, share=0.5)
     site.wait_for_work()
     pid = site.redis.pid
@@ -48,7 +48,7 @@ def stop_redis(site: Site, scale: Scale) -> int:
 
 
 def refuse_redis(site: Site, scale: Scale) -> int:
-    """Redis refuses connections while all messages are enqueued."""
+    """Makes Redis refuse connections while all messages are enqueued."""
     site.parts.start(*_PARTS)
     site.sender.send(3, 9)
     site.settle()
@@ -63,7 +63,7 @@ def refuse_redis(site: Site, scale: Scale) -> int:
 
 
 def restart_postgres(site: Site, scale: Scale) -> int:
-    """Postgres is restarted in immediate mode under load: it recovers from its log, and every connection is lost."""
+    """Restarts Postgres in immediate mode under load: it recovers from its log, and every connection is lost."""
     _begin(site, scale)
     for _ in range(scale.times):
         site.wait_for_work()
@@ -77,7 +77,7 @@ def restart_postgres(site: Site, scale: Scale) -> int:
 
 
 def cut_connections(site: Site, scale: Scale) -> int:
-    """Connections are cut, most of them in the middle of a transaction."""
+    """Cuts connections, most of them during a transaction."""
     _begin(site, scale)
     n_cut = 0
     with site.sending(scale, 0.5):
@@ -97,7 +97,7 @@ def cut_connections(site: Site, scale: Scale) -> int:
 
 
 def lose_postgres(site: Site, scale: Scale) -> int:
-    """Nobody can connect to Postgres, as when a standby takes over."""
+    """Blocks all connections to Postgres, as during a failover."""
     _begin(site, scale)
     site.wait_for_work()
     with site.sending(scale, 0.1):
@@ -111,14 +111,14 @@ def lose_postgres(site: Site, scale: Scale) -> int:
 
 
 def fill_postgres(site: Site, scale: Scale) -> int:
-    """Others take every connection that Postgres has."""
+    """Occupies every connection of Postgres."""
     site.send(scale)
     taken = [_connect(site)]
     try:
         with suppress(psycopg.OperationalError):
             while True:
                 taken.append(_connect(site))
-        site.parts.start(*_PARTS)  # whoever starts now finds no connection
+        site.parts.start(*_PARTS)  # parts that start now get no connection
         with site.sending(scale, 0.1):
             time.sleep(scale.seconds / 2)
             _close(taken)

@@ -1,5 +1,5 @@
-/* Shifts the wall clock of one process by the seconds in the file that CHAOS_CLOCK names. For LD_PRELOAD.
-   The monotonic clock is left alone, as a step of the system's clock leaves it. */
+/* Shifts the wall clock of a process by the seconds in the file named by CHAOS_CLOCK. For LD_PRELOAD.
+   The monotonic clock is unchanged, as after a real step of the system clock. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdio.h>

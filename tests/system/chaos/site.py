@@ -1,4 +1,4 @@
-"""A clinic of its own: Postgres, Redis, parts as processes, a message system; and a clock of when it went on."""
+"""A deployment for one fault: Postgres, Redis, workers as processes, a message system, and recovery times."""
 
 import os
 import random
@@ -49,12 +49,12 @@ _VARIABLES: Final = {
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is sent, how often a fault strikes and how long it lasts.
+    """The number of messages, repetitions of the fault and its duration.
 
     Attributes:
-        kills: processes killed in the scenario that kills.
-        times: how often any other fault strikes.
-        seconds: of an outage; a Redis that is stopped takes half of it.
+        kills: number of processes that the fault `kills` kills.
+        times: repetitions of any other fault.
+        seconds: duration of an outage; a stopped Redis takes half of it.
     """
 
     messages: int
@@ -65,7 +65,7 @@ class Scale:
 
 
 class Site:
-    """Made by `open_site`, with a live model and nothing else running than the two services."""
+    """A deployment made by `open_site`: both services run and a model is live, but no worker runs yet."""
 
     def __init__(self, folder: Path, dice: random.Random) -> None:
         self.folder = folder
@@ -88,7 +88,7 @@ class Site:
         self._faults_ended: list[datetime] = []
 
     def start(self) -> None:
-        """Starts both services, with tables and a live model."""
+        """Starts both services, creates the tables and promotes a model."""
         self.postgres.start()
         self.redis.start()
         self.postgres.ensure_database("triage")
@@ -99,7 +99,7 @@ class Site:
     def close(self) -> None:
         self.collector.close()
         self.parts.close()
-        kombu.pools.reset()  # connections are pooled by URL, for the whole process
+        kombu.pools.reset()  # kombu pools connections by URL for the whole process
         self.services.close()
         self.redis.stop()
         self.postgres.stop("immediate")
@@ -121,12 +121,12 @@ class Site:
             return list(session.execute(text(sql), parameters))
 
     def send(self, scale: Scale, share: float = 1.0) -> None:
-        """Sends that share of the messages, or one at least."""
+        """Sends a share of the messages, at least one."""
         n = max(1, int(scale.messages * share))
         self.sender.send(n, max(3, int(scale.photos * share)))
 
     def n_open(self) -> int:
-        """Photos without a result, and runs that have not ended."""
+        """Counts photos without a result and runs that have not ended."""
         [(n,)] = self.query(
             "SELECT (SELECT count(*) FROM attachment WHERE status IN ('pending', 'in_progress')) + "
             "(SELECT count(*) FROM run WHERE status IN ('pending', 'running'))"
@@ -141,11 +141,11 @@ class Site:
         )
 
     def wait_for_work(self) -> None:
-        """Until a worker is in the middle of something."""
+        """Waits until a worker holds work."""
         self.wait_until(lambda: self.query("SELECT FROM attachment WHERE status = 'in_progress' LIMIT 1"))
 
     def wait_until(self, ask: Callable[[], Value]) -> Value:
-        """Asks until the answer is true; a service that does not answer is asked again."""
+        """Polls until the answer is true. An unavailable service is polled again."""
         deadline = time.monotonic() + _STALL_SECONDS
         while True:
             try:
@@ -154,11 +154,11 @@ class Site:
             except ServiceUnavailableError:
                 pass
             if time.monotonic() > deadline:
-                raise AssertionError(f"nothing happened for {_STALL_SECONDS:.0f} s")
+                raise AssertionError(f"no progress for {_STALL_SECONDS:.0f} s")
             time.sleep(0.1)
 
     def wait_until_up(self, name: str) -> None:
-        """Until a worker answers; beat answers nobody, so it is given the time that it takes to start."""
+        """Waits until a worker answers a ping. Beat answers no ping, so this waits for its start-up time."""
         if name.startswith("beat"):
             time.sleep(3)
             return
@@ -167,22 +167,22 @@ class Site:
         self.wait_until(lambda: ping(destination=[host], timeout=1))
 
     def settle(self) -> None:
-        """Waits until nothing is open and every request is acked; nobody lends a hand."""
+        """Waits until nothing is open and every request is acknowledged, without intervention."""
         deadline, before = time.monotonic() + _STALL_SECONDS, -1
         while left := self.wait_until(lambda: self.n_open() + 1) - 1:
             if left != before:
                 deadline, before = time.monotonic() + _STALL_SECONDS, left
             if time.monotonic() > deadline:
-                raise AssertionError(f"nothing moved for {_STALL_SECONDS:.0f} s; open: {self._open_rows()}")
+                raise AssertionError(f"no progress for {_STALL_SECONDS:.0f} s; open: {self._open_rows()}")
             time.sleep(0.2)
         self.wait_until(lambda: not self.query("SELECT FROM retake_request WHERE status IN ('flagged', 'claimed')"))
 
     def fault_ended(self) -> None:
-        """Notes that a fault is over: from now on the clock runs until a photo gets its result."""
+        """Records the end of a fault: recovery time runs until the next result."""
         self._faults_ended.append(datetime.now(UTC))
 
     def seconds_to_recover(self) -> float | None:
-        """From the end of a fault to the next result, the longest of all; None where none was needed any more."""
+        """The longest time from the end of a fault to the next result; None if no result was outstanding."""
         moments = sorted(
             row.at
             for row in self.query(
@@ -199,7 +199,7 @@ class Site:
 
     @contextmanager
     def sending(self, scale: Scale, share: float) -> Iterator[None]:
-        """Messages come, one after another, while the block runs; it ends when all are accepted."""
+        """Sends messages one after another during the block, and waits until all are accepted."""
         thread = threading.Thread(target=self.send, args=(scale, share), name="sender", daemon=True)
         thread.start()
         yield
@@ -207,7 +207,7 @@ class Site:
 
     @contextmanager
     def trickle(self, n_messages: int, n_photos: int, *, seconds: float) -> Iterator[None]:
-        """So many messages, with so many photos in all, come one by one in about that time; it ends when all have."""
+        """Sends messages with `photos` photos in total, spread over `seconds`, and waits until all are accepted."""
 
         def send() -> None:
             for number in range(n_messages):
@@ -223,13 +223,13 @@ class Site:
 
 @contextmanager
 def open_site(seed: int, variables: Mapping[str, str] | None = None) -> Iterator[Site]:
-    """A site in a folder of its own, gone afterwards.
+    """A site in a temporary folder, which is deleted afterwards.
 
     Args:
         seed: of everything that is drawn.
         variables: settings of the parts besides the usual ones, without `TRIAGE_`.
     """
-    folder = Path(tempfile.mkdtemp(prefix="triage-chaos-", dir="/var/tmp"))  # root's Postgres can enter it
+    folder = Path(tempfile.mkdtemp(prefix="triage-chaos-", dir="/var/tmp"))  # readable by Postgres when started by root
     folder.chmod(0o711)
     site = Site(folder, random.Random(seed))
     site.parts.environment |= {f"TRIAGE_{name}": value for name, value in (variables or {}).items()}

@@ -1,13 +1,13 @@
-"""A few faults in their short form; `make chaos` inflicts all of them on a thousand photos each."""
+"""A few faults in their short form; `make chaos` injects all of them with 1,000 photos each."""
 
 import pytest
 
 from tests.system.chaos.faults import SHORT, inflict
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # servers that are killed leave sockets behind
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # killed servers leave sockets open
 @pytest.mark.parametrize("fault", ["redis-lost", "postgres-restarted", "raises"])
-def test_nothing_is_lost_or_done_twice_when_it_strikes(fault: str) -> None:
+def test_nothing_is_lost_or_doubled_under_a_fault(fault: str) -> None:
     row = inflict(fault, SHORT, seed=1)
 
     assert row.times

@@ -1,4 +1,4 @@
-"""Attacks the decoders with damaged photos and prints what came of it; exits with 1 if a promise was broken."""
+"""Feeds damaged photos to the decoders and prints the results; exits with 1 if a guarantee was violated."""
 
 import argparse
 import sys
@@ -13,13 +13,13 @@ from tests.system.fuzz.run import Found, run
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.system.fuzz", description=__doc__)
-    parser.add_argument("--inputs", type=int, default=20_000, help="damaged photos to make")
-    parser.add_argument("--first", type=int, default=0, help="number of the first: others make other photos")
+    parser.add_argument("--inputs", type=int, default=20_000, help="number of damaged photos")
+    parser.add_argument("--first", type=int, default=0, help="number of the first photo")
     arguments = parser.parse_args()
     found = Found()
     for number, found in enumerate(run(arguments.first, arguments.first + arguments.inputs)):
         if number % 1000 == 999:
-            print(f"{number + 1} photos, {len(found.broken)} promises broken", file=sys.stderr)
+            print(f"{number + 1} photos, {len(found.broken)} guarantees violated", file=sys.stderr)
     show(found)
     return 1 if found.broken else 0
 
@@ -34,9 +34,9 @@ def show(found: Found) -> None:
     Console().print(table)
     codes = sum(found.outcomes.values(), Counter())
     print(", ".join(f"{code} {n}" for code, n in codes.most_common()))
-    print(f"longest {found.longest_seconds:.1f} s; a scorer's memory at the most {found.memory_mb:.0f} MB")
+    print(f"longest {found.longest_seconds:.1f} s; peak memory of a scorer {found.memory_mb:.0f} MB")
     for number, promise in found.broken.items():
-        print(f"{promise}: see it again with --first {number} --inputs 1")
+        print(f"{promise}: reproduce with --first {number} --inputs 1")
 
 
 def _is_contained(outcome: str) -> bool:

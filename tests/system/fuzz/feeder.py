@@ -1,4 +1,4 @@
-"""The process that stands for a scorer: `python -m tests.system.fuzz.feeder FIRST LAST`, one JSON line a file."""
+"""Simulates a scorer: `python -m tests.system.fuzz.feeder FIRST LAST` prints one JSON line per file."""
 
 import json
 import resource

@@ -1,4 +1,4 @@
-"""Damaged photos, each made from its number alone, so that any of them can be made again."""
+"""Damaged photos, each determined by its number, so that any of them can be reproduced."""
 
 import random
 import zlib
@@ -18,7 +18,7 @@ _EDGES: Final = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x8
 
 @cache
 def whole_files() -> Mapping[str, bytes]:
-    """A small photo in every format that this project writes, and the DICOM files that pydicom ships."""
+    """A small photo in every format that the tests can write, and the DICOM files that pydicom ships."""
     photo = draw_skin_photo(1, size=(96, 128))
     files = {name: make(photo) for name, make in MAKERS.items()}
     for file in sorted((Path(pydicom.data.__file__).parent / "test_files").glob("*.dcm")):
@@ -28,12 +28,12 @@ def whole_files() -> Mapping[str, bytes]:
 
 
 def format_of(name: str) -> str:
-    """Which row of the table a file belongs to."""
+    """The table row of a file."""
     return name.replace("/", "-").partition("-")[0]
 
 
 def damaged_file(number: int) -> tuple[str, bytes]:
-    """The file of this number: its name, and its bytes after one to six damages."""
+    """Returns the name of a file and its bytes after one to six damages."""
     chance = random.Random(number)
     files = whole_files()
     own = [name for name in files if "/" not in name]
@@ -49,7 +49,7 @@ def damaged_file(number: int) -> tuple[str, bytes]:
 
 
 def _mend_checksums(png: bytearray) -> None:
-    """A PNG tells damage by its chunks' checksums; with these mended it goes on to what reads the chunks."""
+    """Corrects the checksums of PNG chunks, so that damage reaches the code that reads the chunks."""
     start = 8
     while png.startswith(b"\x89PNG") and start + 12 <= len(png):
         end = start + 8 + int.from_bytes(png[start : start + 4], "big")
@@ -60,7 +60,7 @@ def _mend_checksums(png: bytearray) -> None:
 
 
 def _place(data: bytearray, chance: random.Random) -> int:
-    """Half of all damages are in the first kilobyte, where the headers are."""
+    """Picks a position; half of them are in the first kilobyte, which holds the headers."""
     return chance.randrange(min(len(data), 1024) if chance.random() < 0.5 else len(data))
 
 
@@ -73,7 +73,7 @@ def _set_byte(data: bytearray, chance: random.Random) -> None:
 
 
 def _set_number(data: bytearray, chance: random.Random) -> None:
-    """Sizes, counts and offsets are two or four bytes of either order."""
+    """Overwrites two or four bytes in either byte order, as sizes, counts and offsets are stored."""
     start, width = _place(data, chance), chance.choice((2, 4))
     value = chance.choice(_EDGES) & ((1 << 8 * width) - 1)
     data[start : start + width] = value.to_bytes(width, chance.choice(("big", "little")))

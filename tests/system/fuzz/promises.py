@@ -1,4 +1,4 @@
-"""What a decoder promises of any bytes whatever."""
+"""Guarantees of a decoder for arbitrary bytes."""
 
 import hashlib
 
@@ -11,15 +11,15 @@ from triage.imaging.limits import ImageLimits
 from triage.model.patches import resize_photo
 
 CONTAINED = frozenset({ErrorCode.DECODER_CRASHED, ErrorCode.DECODING_TIMED_OUT})
-"""A decoding process was lost, and nothing else."""
+"""Errors that report the loss of a decoder process only."""
 
 
 class BrokenPromiseError(Exception):
-    """One line: what was promised."""
+    """A violated guarantee, in one line."""
 
 
 def outcome_of(decoder: Decoder, limits: ImageLimits, data: bytes) -> tuple[str, str]:
-    """Decodes, and goes the way of a photo up to the network.
+    """Decodes a photo and prepares it for the network.
 
     Returns:
         `decoded` or the error's code, and a digest of what a caller can see.

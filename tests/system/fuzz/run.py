@@ -1,4 +1,4 @@
-"""Feeds damaged photos to two processes at once, and compares what they see.
+"""Feeds damaged photos to two processes concurrently and compares their results.
 
 Each has its unused memory filled with another byte (glibc's MALLOC_PERTURB_). Where the two see different pixels, these
 came from memory that a decoder did not write: in a hospital, from another patient's photo.
@@ -40,7 +40,7 @@ class Found:
 
 
 def run(first: int, last: int) -> Iterator[Found]:
-    """Yields what was found so far, after each file."""
+    """Yields the results so far after each file."""
     found = Found()
     with closing(_outcomes(first, last, _PATTERNS[0])) as ones, closing(_outcomes(first, last, _PATTERNS[1])) as others:
         for one, other in zip(ones, others, strict=True):
@@ -58,7 +58,7 @@ def run(first: int, last: int) -> Iterator[Found]:
 
 
 def _outcomes(first: int, last: int, pattern: str) -> Generator[dict[str, Any]]:
-    """One line for each file; a process that dies or stalls is a broken promise of its file, and another goes on."""
+    """Yields one result per file. A process that dies or stalls violates a guarantee; another process continues."""
     while first < last:
         feeder = subprocess.Popen(
             [sys.executable, "-m", "tests.system.fuzz.feeder", str(first), str(last)],
@@ -81,7 +81,7 @@ def _outcomes(first: int, last: int, pattern: str) -> Generator[dict[str, Any]]:
 
 def _read_line(feeder: subprocess.Popen[bytes]) -> dict[str, Any] | None:
     if feeder.stdout is None:
-        raise ValueError("the process has no pipe")
+        raise ValueError("the feeder process has no pipe")
     with deadline(STALL_SECONDS, feeder.kill):
         line = feeder.stdout.readline()
     return json.loads(line) if line.endswith(b"\n") else None

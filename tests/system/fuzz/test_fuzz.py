@@ -1,4 +1,4 @@
-"""A short run of the attack, and properties of photos that are whole. The long one: `make fuzz`."""
+"""A short fuzz run and properties of intact photos. `make fuzz` is the long run."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -43,7 +43,7 @@ def test_damaged_photo_is_the_same_when_it_is_made_again() -> None:
 @given(st.binary(max_size=200), st.sampled_from(sorted(MAKERS)), st.integers(0, 150))
 @settings(max_examples=150, deadline=None)
 def test_any_bytes_get_a_photo_or_a_code(decoder: Decoder, tail: bytes, name: str, kept: int) -> None:
-    """The beginning of a real file, then anything."""
+    """The beginning of a real file followed by random bytes."""
     data = MAKERS[name](Image.new("RGB", (20, 20)))[:kept] + tail
 
     assert outcome_of(decoder, LIMITS, data)
@@ -58,7 +58,7 @@ def test_lossless_photo_of_any_size_is_exact(decoder: Decoder, width: int, heigh
 
 
 def test_a_promise_can_be_broken() -> None:
-    """The check itself: a decoder that raises what has no code is found out."""
+    """Tests the check itself: a decoder that raises an error without a code violates a guarantee."""
 
     class Careless(Decoder):
         def decode(self, data: bytes) -> object:  # type: ignore[override]
