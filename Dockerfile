@@ -1,5 +1,5 @@
-# One image for every part. TORCH=cuda brings CUDA (about 5 GB), TORCH=cpu leaves it out.
-# In a registry of your own, pin the base by its digest: PYTHON=3.11.13-slim-bookworm@sha256:...
+# One image for all containers. TORCH=cuda includes CUDA (about 5 GB), TORCH=cpu does not.
+# For reproducible builds pin the base image by digest: PYTHON=3.11.13-slim-bookworm@sha256:...
 ARG PYTHON=3.11.13-slim-bookworm
 
 FROM python:${PYTHON} AS build
@@ -14,7 +14,7 @@ RUN uv venv /opt/triage \
       cuda) uv pip install --python /opt/triage/bin/python --require-hashes -r requirements/production.txt ;; \
       cpu)  uv pip install --python /opt/triage/bin/python --require-hashes --no-deps -r requirements/production-without-torch.txt \
          && uv pip install --python /opt/triage/bin/python --torch-backend cpu --no-deps -r requirements/torch-cpu.txt ;; \
-      *)    echo "TORCH is cuda or cpu" >&2; exit 2 ;; \
+      *)    echo "invalid TORCH: use cuda or cpu" >&2; exit 2 ;; \
     esac
 
 COPY LICENSE README.md pyproject.toml ./
@@ -33,7 +33,7 @@ LABEL org.opencontainers.image.title="skin-photo-triage" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.revision="${REVISION}"
 
-# The folders of the volumes belong to the user, and so does a fresh volume that is mounted there.
+# The user owns the mount points, so that a new volume mounted there has the same owner.
 RUN pip uninstall --yes --root-user-action=ignore setuptools wheel pip \
  && groupadd --gid 10001 triage \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin triage \

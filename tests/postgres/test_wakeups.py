@@ -28,7 +28,7 @@ def test_many_messages_wake_a_worker_once(services: Services, settings: Settings
     assert _waiting(services, settings, QueueName.INBOX) == 1
 
 
-def test_worker_is_woken_again_when_the_wake_up_was_taken(services: Services, settings: Settings) -> None:
+def test_another_wake_up_is_published_when_a_worker_received_the_last(services: Services, settings: Settings) -> None:
     services.wake_ups.inbox()
     services.wake_ups.received(TaskName.DRAIN)
     services.wake_ups.inbox()
@@ -36,15 +36,15 @@ def test_worker_is_woken_again_when_the_wake_up_was_taken(services: Services, se
     assert _waiting(services, settings, QueueName.INBOX) == 2
 
 
-def test_worker_is_woken_again_when_the_window_is_over(services: Services, settings: Settings) -> None:
+def test_another_wake_up_is_published_when_the_window_has_ended(services: Services, settings: Settings) -> None:
     services.wake_ups.inbox()
-    services.redis.delete(f"{settings.redis.key_prefix}wake-up:{TaskName.DRAIN}")  # as Redis does at its end
+    services.redis.delete(f"{settings.redis.key_prefix}wake-up:{TaskName.DRAIN}")  # as Redis does when the key expires
     services.wake_ups.inbox()
 
     assert _waiting(services, settings, QueueName.INBOX) == 2
 
 
-def test_window_ends_by_itself_when_no_worker_takes_the_wake_up(services: Services, settings: Settings) -> None:
+def test_window_expires_when_no_worker_receives_the_wake_up(services: Services, settings: Settings) -> None:
     services.wake_ups.inbox()
     [key] = services.redis.keys(f"{settings.redis.key_prefix}wake-up:*")
 
@@ -63,35 +63,35 @@ def test_message_is_accepted_when_redis_is_down(without_redis: Services) -> None
         assert session.scalar(text("SELECT status FROM attachment")) == "pending"
 
 
-def test_wake_up_says_that_it_did_not_go_out_when_redis_is_down(without_redis: Services) -> None:
+def test_wake_up_returns_false_when_redis_is_down(without_redis: Services) -> None:
     assert not without_redis.wake_ups.inbox()
     assert not without_redis.wake_ups.training()
     without_redis.wake_ups.received(TaskName.DRAIN)  # raises nothing
 
 
-def test_redis_that_failed_is_left_alone_for_a_window(settings: Settings) -> None:
-    """One that hangs costs a time-out for each try, and a scoring worker tries with each full batch."""
+def test_wake_ups_pause_after_a_failure_of_redis(settings: Settings) -> None:
+    """Each attempt at a hanging Redis costs a timeout, and a scoring worker makes one per full batch."""
     tried: list[int] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"redis://127.0.0.1:{server.getsockname()[1]}/0"
         thread = threading.Thread(target=_hang_up, args=(server, tried))
         thread.start()
         redis = RedisSettings(url=SecretStr(address), socket_timeout_seconds=1)
-        own = Services(settings.model_copy(update={"redis": redis}))
+        services = Services(settings.model_copy(update={"redis": redis}))
 
-        assert not own.wake_ups.inbox()
+        assert not services.wake_ups.inbox()
         n_tried = len(tried)
         assert n_tried
-        assert [own.wake_ups.inbox() for _ in range(20)] == [False] * 20
+        assert [services.wake_ups.inbox() for _ in range(20)] == [False] * 20
         assert len(tried) == n_tried
 
-        own.close()
+        services.close()
         server.shutdown(socket.SHUT_RDWR)
         thread.join()
 
 
 def _hang_up(server: socket.socket, tried: list[int]) -> None:
-    with suppress(OSError):  # the test is over
+    with suppress(OSError):  # the test has ended
         while True:
             connection, _ = server.accept()
             tried.append(1)
@@ -101,12 +101,12 @@ def _hang_up(server: socket.socket, tried: list[int]) -> None:
 @pytest.fixture
 def without_redis(settings: Settings) -> Iterator[Services]:
     nowhere = RedisSettings(url=SecretStr("redis://127.0.0.1:1/0"), socket_timeout_seconds=1)
-    own = Services(settings.model_copy(update={"redis": nowhere}))
-    yield own
-    own.close()
+    services = Services(settings.model_copy(update={"redis": nowhere}))
+    yield services
+    services.close()
 
 
-def test_training_has_a_queue_of_its_own(services: Services, settings: Settings) -> None:
+def test_training_has_its_own_queue(services: Services, settings: Settings) -> None:
     services.wake_ups.inbox()
     services.wake_ups.training()
 
@@ -121,7 +121,7 @@ def test_wake_up_is_one_small_json_document_without_ids(services: Services, sett
     assert len(message) < 1500
 
 
-def test_training_is_woken_again_when_a_wake_up_was_taken_and_lost(services: Services, settings: Settings) -> None:
+def test_another_training_wake_up_is_published_when_the_last_was_lost(services: Services, settings: Settings) -> None:
     for _ in range(3):
         assert services.wake_ups.training()
     assert _waiting(services, settings, QueueName.TRAINING) == 1

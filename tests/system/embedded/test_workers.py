@@ -1,4 +1,4 @@
-"""Real workers over a Redis of their own."""
+"""Real workers with their own Redis."""
 
 import json
 import os
@@ -33,10 +33,10 @@ def workers(state: StateFolder) -> Iterator[EmbeddedWorkers]:
     workers.stop()
 
 
-def test_children_end_when_stopped_after_their_worker_was_killed(workers: EmbeddedWorkers) -> None:
+def test_stop_ends_the_children_when_their_worker_was_killed(workers: EmbeddedWorkers) -> None:
     workers.start(["intake"])
     worker = psutil.Process(workers.running()["intake"])
-    eventually(lambda: len(worker.children()) == 2)  # one that works, and beat
+    eventually(lambda: len(worker.children()) == 2)  # the child process and beat
     children = worker.children()
     worker.kill()
 
@@ -46,7 +46,7 @@ def test_children_end_when_stopped_after_their_worker_was_killed(workers: Embedd
     assert workers.running() == {}
 
 
-def test_nobody_else_is_harmed_when_a_number_of_old_is_anothers_now(
+def test_stop_spares_a_process_when_it_has_the_id_of_an_old_worker(
     state: StateFolder, workers: EmbeddedWorkers
 ) -> None:
     workers.start(["intake"])

@@ -15,7 +15,7 @@ PATIENT = "Erika-Mustermann-1970"
 
 @pytest.fixture
 def stream() -> Iterator[io.StringIO]:
-    """What is logged; the process's own logging is put back afterwards."""
+    """The stream of the logs. The logging of the test process is restored afterwards."""
     root = logging.getLogger()
     before = root.handlers[:], root.level
     stream = io.StringIO()
@@ -45,7 +45,7 @@ def test_field_outside_the_allow_list_is_dropped(stream: io.StringIO) -> None:
     assert _lines(stream)[0]["photos"] == 1
 
 
-def test_exception_is_a_type_and_a_place_without_its_text(stream: io.StringIO) -> None:
+def test_exception_is_logged_as_type_and_location_without_its_text(stream: io.StringIO) -> None:
     try:
         raise ValueError(f"cannot open {PATIENT}.jpg")
     except ValueError:
@@ -58,21 +58,21 @@ def test_exception_is_a_type_and_a_place_without_its_text(stream: io.StringIO) -
         assert "test_logging.py" in line["where"][-1]
 
 
-def test_foreign_message_keeps_its_template_and_loses_its_arguments(stream: io.StringIO) -> None:
+def test_message_of_another_library_is_logged_without_its_arguments(stream: io.StringIO) -> None:
     logging.getLogger("botocore").warning("cannot read %s of %d bytes", f"/in/{PATIENT}.jpg", 3)
 
     [line] = _lines(stream)
     assert (line["event"], line["logger"]) == ("cannot read %s of %d bytes", "botocore")
 
 
-def test_foreign_object_is_not_shown(stream: io.StringIO) -> None:
+def test_object_of_another_library_is_not_logged(stream: io.StringIO) -> None:
     logging.getLogger("pydicom").warning({"PatientName": PATIENT})
     logging.getLogger("pydicom").warning(ValueError(PATIENT))
 
     assert PATIENT not in stream.getvalue()
 
 
-def test_python_warning_is_not_shown(stream: io.StringIO) -> None:
+def test_text_of_a_python_warning_is_not_logged(stream: io.StringIO) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         logging.captureWarnings(True)
@@ -82,7 +82,7 @@ def test_python_warning_is_not_shown(stream: io.StringIO) -> None:
     assert PATIENT not in stream.getvalue()
 
 
-def test_chatter_of_other_libraries_is_left_out(stream: io.StringIO) -> None:
+def test_info_messages_of_other_libraries_are_not_logged(stream: io.StringIO) -> None:
     logging.getLogger("urllib3").info("connection made")
     structlog.get_logger("worker.x").debug("detail.seen")
 

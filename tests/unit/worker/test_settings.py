@@ -13,7 +13,7 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-def test_everything_has_a_default() -> None:
+def test_every_setting_has_a_default() -> None:
     settings = load_settings()
 
     assert settings.database_url.startswith("postgresql+psycopg://")
@@ -47,7 +47,7 @@ def test_environment_is_read(monkeypatch: pytest.MonkeyPatch, name: str, value: 
         ("TRIAGE_INBOX__LEASE_SECOND", "60"),
     ],
 )
-def test_malformed_variable_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_error_names_the_invalid_variable_in_one_line(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
 
     with pytest.raises(UsageError) as raised:
@@ -58,7 +58,7 @@ def test_malformed_variable_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch
     assert "\n" not in str(raised.value)
 
 
-def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_are_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRIAGE_DATABASE__URL", "postgresql+psycopg://triage:swordfish@db/triage")
     monkeypatch.setenv("TRIAGE_REDIS__URL", "redis://:swordfish@cache")
 
@@ -68,6 +68,6 @@ def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "swordfish" in settings.database_url
 
 
-def test_settings_cannot_be_changed() -> None:
+def test_settings_are_immutable() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Settings().inbox.lease_seconds = 1  # type: ignore[misc]
