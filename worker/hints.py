@@ -1,6 +1,6 @@
-"""The variable or command that fixes an error, for the interfaces that show it.
+"""The variable or command that fixes an error, for interfaces that show errors.
 
-Errors of `triage` say what to do in general words; this is the one place that knows how this installation does it.
+Errors of `triage` say what to do in general words. This module adds the names that the worker package defines.
 """
 
 from typing import Final
@@ -26,12 +26,12 @@ _HINTS: Final[dict[type[Exception], str]] = {
     NoLiveModelError: "run `triage models add FOLDER`, then `triage models promote NAME`",
     ModelNotEvaluatedError: "run `triage evaluate --model NAME --manifest FILE --record`",
     ModelStoreUnavailableError: "set TRIAGE_MODELS__URL",
-    UntrainedModelError: "--allow-untrained is for demonstrations",
+    UntrainedModelError: "`triage models promote --allow-untrained` is for demonstrations",
 }
 
 
 def hint(error: Exception) -> str | None:
-    """What to set or run, or None if the error's own text is all there is to say."""
+    """What to set or run; None if the error's own text is complete."""
     return next((_HINTS[kind] for kind in type(error).__mro__ if kind in _HINTS), None)
 
 

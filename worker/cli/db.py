@@ -1,4 +1,4 @@
-"""`triage db`: the database's tables."""
+"""`triage db`: roles and schema of the database."""
 
 import click
 
@@ -10,16 +10,16 @@ from worker.cli.owner import administration_engine
 
 @group()
 def db() -> None:
-    """Make the database's roles, bring its tables up to date, and check that they are."""
+    """Create the database's roles, upgrade its schema and check both."""
 
 
 @db.command()
-@click.option("--sql", "only_print", is_flag=True, help="Print the statements instead, without passwords.")
+@click.option("--sql", "only_print", is_flag=True, help="Print the statements, without passwords.")
 def roles(*, only_print: bool) -> None:
-    """Make the roles that own, work and report, and hand the database over to the first; as a superuser.
+    """Create the roles triage_migrator, triage_worker and triage_report; triage_migrator becomes the owner.
 
-    Passwords come from TRIAGE_ROLES__MIGRATOR_PASSWORD, TRIAGE_ROLES__WORKER_PASSWORD and
-    TRIAGE_ROLES__REPORT_PASSWORD. Run again, it mends what was changed by hand.
+    Connect as a superuser. Passwords come from TRIAGE_ROLES__MIGRATOR_PASSWORD, TRIAGE_ROLES__WORKER_PASSWORD and
+    TRIAGE_ROLES__REPORT_PASSWORD. The command is idempotent: running it again restores what was changed by hand.
     """
     from sqlalchemy.engine import make_url  # deferred: SQLAlchemy
 
@@ -38,12 +38,12 @@ def roles(*, only_print: bool) -> None:
     }
     with administration_engine("postgres") as engine:
         database_roles.create(engine, {role: s.get_secret_value() for role, s in secrets.items() if s})
-    click.echo(f"the roles are {', '.join(ROLES)}")
+    click.echo(f"roles: {', '.join(ROLES)}")
 
 
 @db.command()
 def upgrade() -> None:
-    """Apply the migrations that are missing, as the role that owns the tables."""
+    """Apply pending migrations, as the role that owns the tables."""
     from triage.storage import migrate  # deferred: imports Alembic
 
     with administration_engine() as engine:
@@ -53,7 +53,7 @@ def upgrade() -> None:
 
 @db.command()
 def check() -> None:
-    """Exit 1 unless the database has exactly the tables that this release declares."""
+    """Exit 1 unless the database has exactly the schema that this release declares."""
     from alembic import command as alembic_command  # deferred: Alembic
     from alembic.util.exc import CommandError  # deferred: Alembic
 
@@ -62,8 +62,8 @@ def check() -> None:
     try:
         with administration_engine() as engine:
             if not migrate.is_current(engine):
-                raise TriageError("the database is not up to date: run `triage db upgrade`")
+                raise TriageError("the database schema is outdated: run `triage db upgrade`")
             alembic_command.check(migrate.alembic_config(engine))
     except CommandError as error:
-        raise TriageError("the database's tables are not those of this release: restore or migrate them") from error
+        raise TriageError("the database schema differs from this release: restore or migrate it") from error
     click.echo("the database is up to date")

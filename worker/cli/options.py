@@ -1,4 +1,4 @@
-"""Options and their types, so that every command asks for and bounds the same thing alike."""
+"""Option types and options that several commands share."""
 
 import getpass
 import math
@@ -15,7 +15,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class FiniteRange(click.FloatRange):
-    """A range of numbers without `inf` and `nan`, which would pass every comparison with an end."""
+    """A range of numbers that rejects `inf` and `nan`, which pass or evade the comparison with its ends."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         number: float = super().convert(value, param, ctx)
@@ -42,15 +42,20 @@ class _Actor(click.ParamType):  # type: ignore[type-arg]  # generic in newer rel
 
 
 def by_option(who: str, *, required: bool = False) -> Callable[[Command], Command]:
-    """Who does it, for the audit trail; whoever is logged in if it need not be given."""
+    """The option `--by`: the actor that the audit trail records.
+
+    Args:
+        who: the role of the actor in this command, the start of the help text.
+        required: whether the option must be given; otherwise the login name is the default.
+    """
     if required:
-        return click.option("--by", type=_Actor(), required=True, help=f"{who}: an opaque id, kept for good.")
-    hint = f"{who}: an opaque id, kept for good; the login name if not given."
+        return click.option("--by", type=_Actor(), required=True, help=f"{who}: an opaque id, stored permanently.")
+    hint = f"{who}: an opaque id, stored permanently; default: the login name."
     return click.option("--by", type=_Actor(), default=login_name, help=hint)
 
 
 def login_name() -> str:
-    """That of the process's user, or its number where it has no name that is an opaque id."""
+    """The login name of the process's user, or `uid-<number>` if the name is missing or not a valid actor id."""
     try:
         return check_actor(getpass.getuser())
     except (KeyError, OSError, UsageError):

@@ -1,4 +1,4 @@
-"""Commands that run things: `up`, `down`, `status`, `worker`, `beat`, `health`."""
+"""Commands that start, stop and watch processes: `up`, `down`, `status`, `worker`, `beat`, `health`, `metrics`."""
 
 import os
 import signal
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 
 @command()
-@click.option("--detach", "-d", is_flag=True, help="Return once everything runs; stop it with `triage down`.")
-@click.option("--training", is_flag=True, help="Run a training worker too.")
+@click.option("--detach", "-d", is_flag=True, help="Return when everything has started; `triage down` stops it.")
+@click.option("--training", is_flag=True, help="Also run a training worker.")
 def up(*, detach: bool, training: bool) -> None:
     """Run Postgres, Redis and workers on this machine, in the foreground or detached."""
     from worker.embedded.stack import EmbeddedStack  # deferred: imports SQLAlchemy and redis
@@ -40,7 +40,7 @@ def up(*, detach: bool, training: bool) -> None:
         click.echo(f"up: Postgres, Redis and workers ({', '.join(kinds)}); logs in {stack.state.logs}")
         if detach:
             return
-        click.echo("Ctrl-C stops everything")
+        click.echo("press Ctrl-C to stop everything")
         _wait_for_signal(stack)
     except BaseException:
         stack.stop()
@@ -84,7 +84,7 @@ def worker(kind: str) -> NoReturn:
 
 @command()
 def beat() -> NoReturn:
-    """Run beat in the foreground: the sweeps and the nightly rescoring. Two at once do no harm."""
+    """Run beat in the foreground: sweeps, nightly rescoring, nightly purge. Several may run at the same time."""
     from worker.settings import load_settings  # deferred: imports pydantic-settings
 
     load_settings()
@@ -95,7 +95,7 @@ def beat() -> NoReturn:
 @click.argument("part", type=click.Choice([*(part.value for part in Part), "beat"]))
 @click.option("--stall-seconds", type=SECONDS, default=120, show_default=True)
 def health(part: str, stall_seconds: float) -> None:
-    """Exit 1 if a part stands still while there is work for it."""
+    """Exit 1 if a part is stalled: work is waiting and nothing has progressed for --stall-seconds."""
     from triage.monitoring.health import stalled  # deferred: imports SQLAlchemy
     from worker.broker.liveness import Heartbeat  # deferred: imports redis
 
@@ -117,11 +117,11 @@ def health(part: str, stall_seconds: float) -> None:
 @click.option("--port", type=click.IntRange(0, 65535), default=9464, show_default=True)
 @click.option("--stall-seconds", type=SECONDS, default=120, show_default=True)
 def metrics(host: str, port: int, stall_seconds: float) -> None:
-    """Serve what stands in the database to Prometheus, until stopped. A read-only database role is enough."""
+    """Serve metrics of the database to Prometheus until stopped. A read-only database role is sufficient."""
     from worker.metrics import DatabaseCollector, serve  # deferred: imports prometheus_client
 
     ending = {signal.SIGINT, signal.SIGTERM}
-    signal.pthread_sigmask(signal.SIG_BLOCK, ending)  # before any thread: whoever is not blocked would be ended by it
+    signal.pthread_sigmask(signal.SIG_BLOCK, ending)  # before any thread starts
     with open_services() as services:
         collector = DatabaseCollector(
             services.sessions,
@@ -139,25 +139,29 @@ def _embedded_settings() -> "Settings":
     settings = load_settings()
     if settings.database.url or settings.redis.url:
         raise UsageError(
-            "TRIAGE_DATABASE__URL or TRIAGE_REDIS__URL is set, so the services are elsewhere: "
-            "unset them for the embedded ones, or start `triage worker` by itself"
+            "TRIAGE_DATABASE__URL or TRIAGE_REDIS__URL is set, so the embedded services are not used: "
+            "unset both, or start each worker with `triage worker`"
         )
     return settings
 
 
 def _wait_for_signal(stack: "EmbeddedStack") -> None:
-    """Returns on Ctrl-C or SIGTERM; raises when a worker has ended by itself."""
-    asked: list[int] = []
+    """Returns on Ctrl-C or SIGTERM.
+
+    Raises:
+        TriageError: a worker has exited.
+    """
+    received: list[int] = []
     previous = {
-        number: signal.signal(number, lambda number, _: asked.append(number))
+        number: signal.signal(number, lambda number, _: received.append(number))
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
         expected = set(stack.workers.running())
-        while not asked:
+        while not received:
             time.sleep(0.5)
             if gone := expected - set(stack.workers.running()):
-                raise TriageError(f"a worker has ended ({', '.join(sorted(gone))}): see the logs in {stack.state.logs}")
+                raise TriageError(f"workers exited: {', '.join(sorted(gone))}; see the logs in {stack.state.logs}")
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
