@@ -1,1 +1,1 @@
-"""The vocabulary: ids, states and the values that pass between the rooms. It imports no SQL and no torch."""
+"""Vocabulary: ids, states and values that packages exchange. It imports no SQL, no torch and no imaging library."""

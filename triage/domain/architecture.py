@@ -1,4 +1,4 @@
-"""The networks that a card can name: VGG16 itself, and narrower or shallower ones of the same kind."""
+"""Names of network architectures: VGG16, and narrower or shallower networks of the same design."""
 
 import re
 from typing import Final, TypeAlias
@@ -18,7 +18,7 @@ _MAX_CONVOLUTIONS: Final = 16
 
 
 def architecture_of(layers: Layers) -> str:
-    """The name of a network with these layers.
+    """Returns the name of the network with these layers.
 
     >>> architecture_of(VGG16_LAYERS)
     'vgg16-five-patch'
@@ -31,10 +31,10 @@ def architecture_of(layers: Layers) -> str:
 
 
 def layers_of(architecture: str) -> Layers:
-    """The layers of a named network.
+    """Returns the layers of a named network.
 
     Raises:
-        ValueError: this release has no such network.
+        ValueError: the name is unknown or malformed, or a limit on convolutions or channels is exceeded.
     """
     if architecture == VGG16:
         return VGG16_LAYERS
@@ -47,4 +47,4 @@ def layers_of(architecture: str) -> Layers:
             and 1 <= min(widths) <= max(widths) <= _MAX_CHANNELS
         ):
             return layers
-    raise ValueError(f"this release does not have the network {architecture!r}")
+    raise ValueError(f"unknown network {architecture!r}")

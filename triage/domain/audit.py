@@ -48,7 +48,7 @@ class Flaw:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The result of a verification: number of events read, the last of them, and the flaws found."""
+    """The result of a verification: the number of events read, the position of the last one, and the flaws found."""
 
     events: int
     head: Anchor

@@ -1,4 +1,4 @@
-"""A model's card: what the weights are, how they were made and how they may be used. Needs no torch to be read."""
+"""The card of a model: provenance, settings, thresholds and evaluations of its weights. It imports no torch."""
 
 import json
 from collections.abc import Mapping
@@ -14,17 +14,17 @@ from triage.domain.states import Stage
 from triage.errors import ModelError, validation_problems
 
 PREPROCESSING: Final = "five-windows-448-bilinear/1"
-"""Version of what happens between upright RGB and the network. A model works only with the version of its card."""
+"""Version of the preprocessing of upright RGB for the network. A model requires the version named on its card."""
 
 UNTRAINED: Final = "untrained"
 
 Head = Literal["coral", "independent"]
-"""How the K outputs are made: one weight vector and K biases, or K weight vectors whose probabilities may cross."""
+"""The output layer: one weight vector and K biases (CORAL), or K weight vectors, whose probabilities may cross."""
 
 ModelName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._-]+$")]
 
 Pooling = Literal["mean", "min"]
-"""How a photo's probabilities come from those of its patches."""
+"""How the probabilities of the patches are combined into those of the photo."""
 
 
 class Recalibration(BaseModel):
@@ -40,7 +40,7 @@ class Recalibration(BaseModel):
 
 
 class Card(BaseModel):
-    """What is known of a model, and all that is needed to use it."""
+    """The card of a model, with all settings that scoring needs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -83,7 +83,7 @@ class Card(BaseModel):
 
     @property
     def label(self) -> str:
-        """What every output that shows a score says of its model: its name, or `untrained`."""
+        """The name of the model in every output that shows a score, or `untrained`."""
         return self.name if self.trained else UNTRAINED
 
 
@@ -100,7 +100,7 @@ def read_card(text: str | bytes) -> Card:
     """Reads a card.
 
     Raises:
-        ModelError: it is not JSON, a field is missing or wrong, or it asks for another preprocessing version.
+        ModelError: the text is not JSON, a field is missing or invalid, or the preprocessing version differs.
     """
     try:
         card = Card.model_validate_json(text)
@@ -111,23 +111,24 @@ def read_card(text: str | bytes) -> Card:
 
 
 def check_preprocessing(card: Card) -> None:
-    """
+    """Checks that this release has the preprocessing version of a card.
+
     Raises:
-        ModelError: the model was made for another version of what happens before the network.
+        ModelError: the versions differ.
     """
     if card.preprocessing != PREPROCESSING:
         raise ModelError(
-            f"the model was made for preprocessing {card.preprocessing!r}, this release has {PREPROCESSING!r}: "
-            "use the release that made it, or train again"
+            f"the model requires preprocessing {card.preprocessing!r}, this release has {PREPROCESSING!r}: "
+            "use the release that exported it, or train it again"
         )
 
 
 def card_json(card: Card) -> dict[str, Any]:
-    """The card as JSON types, to store or to print."""
+    """Returns the card as JSON types, to store or to print."""
     document: dict[str, Any] = json.loads(card.model_dump_json())
     return document
 
 
 def label_of(document: Mapping[str, Any]) -> str:
-    """The label of a card that is stored as JSON."""
+    """Returns the label of a card that is stored as JSON."""
     return str(document["name"]) if document["trained"] else UNTRAINED

@@ -9,9 +9,9 @@ class Check:
 
     Attributes:
         name: what was checked.
-        ok: whether it is as it should be.
+        ok: whether the check passed.
         detail: one line with the state or the problem.
-        remedy: what to do about the problem.
+        remedy: how to fix the problem.
         unreachable: whether a service did not respond.
     """
 

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
-from triage.domain.photos import patch_windows
+from triage.domain.photos import PATCHES, patch_windows
 from triage.imaging.colour import to_srgb
 from triage.imaging.photo import DecodedPhoto, turn_upright
 
 PHOTO_SIDE: Final = 448
 PATCH_SIDE: Final = 224
-N_PATCHES: Final = 5
+N_PATCHES: Final = len(PATCHES)
 
 _WINDOWS: Final = patch_windows(PHOTO_SIDE)
 

@@ -1,1 +1,1 @@
-"""The drain: claim, prepare, score, record, decide; and rescoring in between."""
+"""Scoring: the drain of the inbox (claim, prepare, score, record, decide) and rescoring runs."""

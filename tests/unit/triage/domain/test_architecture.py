@@ -38,5 +38,5 @@ def test_only_the_full_network_has_the_name_of_vgg16() -> None:
     ],
 )
 def test_unknown_network_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="does not have the network"):
+    with pytest.raises(ValueError, match="unknown network"):
         layers_of(name)

@@ -77,7 +77,7 @@ def test_card_is_refused_when_it_names_another_network() -> None:
     card, _ = make_narrow_model()
     text = card.model_dump_json().replace(card.architecture, "resnet50")
 
-    with pytest.raises(ModelError, match="architecture: this release does not have the network 'resnet50'"):
+    with pytest.raises(ModelError, match="architecture: unknown network 'resnet50'"):
         read_card(text)
 
 
