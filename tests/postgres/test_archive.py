@@ -1,4 +1,4 @@
-"""Threads leave the tables for files, whole and provably, and nothing else waits for it."""
+"""Archiving threads into files while workers continue, and forgetting messages in these files."""
 
 import errno
 import gzip
@@ -41,7 +41,7 @@ TABLES = ("thread", "message", "attachment", "verdict", "decision", "retake_requ
 
 
 def _archive(clinic: Clinic, folder: Path, before: datetime | None = None) -> list[dict[str, Any]]:
-    """Archives what is there, and returns the lines of the files that came of it."""
+    """Archives all closed threads and returns the lines of the new files."""
     batches = list(archive_threads(clinic.sessions, folder, before=before or datetime.now(UTC), actor="op-1"))
     return [json.loads(line) for batch in batches for line in gzip.decompress(batch.file.read_bytes()).splitlines()]
 
@@ -51,14 +51,14 @@ def _rows(clinic: Clinic, table: str) -> list[Any]:
 
 
 def _send_retakes(clinic: Clinic) -> None:
-    """Acknowledges every request that is flagged."""
+    """Claims and acknowledges every flagged request."""
     with clinic.sessions.begin() as session:
         for request in outbox.claim(session, limit=100, lease=LEASE, by="sender"):
             assert request.token
             assert outbox.acknowledge(session, request.id, request.token)
 
 
-def test_thread_goes_with_every_row_and_each_is_in_the_file_as_it_was(clinic: Clinic, tmp_path: Path) -> None:
+def test_thread_is_archived_with_all_its_rows_unchanged(clinic: Clinic, tmp_path: Path) -> None:
     clinic.send("m-1", "0.2", thread="t")
     clinic.send("m-2", "0.9", "unreadable", thread="t")
     clinic.drain()
@@ -73,7 +73,7 @@ def test_thread_goes_with_every_row_and_each_is_in_the_file_as_it_was(clinic: Cl
     assert line == {f"{table}s": before[table] for table in TABLES if table != "thread"}
 
 
-def test_trail_has_the_hash_of_each_file_and_stays_whole(clinic: Clinic, tmp_path: Path) -> None:
+def test_audit_trail_records_the_hash_of_each_file_and_stays_valid(clinic: Clinic, tmp_path: Path) -> None:
     clinic.send("m-1", "0.9")
     clinic.drain()
     [message_id] = [row.id for row in clinic.query("SELECT id FROM message")]
@@ -98,7 +98,7 @@ def test_trail_has_the_hash_of_each_file_and_stays_whole(clinic: Clinic, tmp_pat
     }
 
 
-def test_thread_stays_whole_while_anything_may_happen_in_it(clinic: Clinic, tmp_path: Path) -> None:
+def test_thread_is_not_archived_when_it_is_still_open(clinic: Clinic, tmp_path: Path) -> None:
     clinic.send("old", "0.9", thread="done")
     clinic.send("answered", "0.9", thread="alive")
     clinic.send("asked", "0.2", thread="request waits")
@@ -115,10 +115,10 @@ def test_thread_stays_whole_while_anything_may_happen_in_it(clinic: Clinic, tmp_
     left = {row.external_id for row in clinic.query("SELECT external_id FROM message")}
     assert left == {"answered", "asked", "waits", "young"}
     assert _archive(clinic, tmp_path, before) == []
-    assert len(list(tmp_path.iterdir())) == 1  # a run that finds nothing leaves no file
+    assert len(list(tmp_path.iterdir())) == 1  # archiving nothing leaves no file
 
 
-def test_every_old_thread_goes_when_there_are_many_batches(
+def test_every_old_thread_is_archived_when_there_are_many_batches(
     clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(archiving, "MESSAGES_PER_BATCH", 2)
@@ -133,7 +133,7 @@ def test_every_old_thread_goes_when_there_are_many_batches(
     assert _rows(clinic, "message") == []
 
 
-def test_nothing_is_lost_when_it_is_cut_off_between_the_file_and_the_rows(
+def test_nothing_is_lost_when_archiving_is_interrupted_between_the_file_and_the_rows(
     clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clinic.send("m-1", "0.9")
@@ -152,7 +152,7 @@ def test_nothing_is_lost_when_it_is_cut_off_between_the_file_and_the_rows(
     assert orphan.name.partition(".")[0] not in {row["subject_id"] for row in _rows(clinic, "audit_event")}
 
 
-def test_nothing_is_removed_when_the_folder_cannot_be_written_to(clinic: Clinic, tmp_path: Path) -> None:
+def test_nothing_is_deleted_when_the_folder_cannot_be_written(clinic: Clinic, tmp_path: Path) -> None:
     clinic.send("m-1", "0.9")
     clinic.drain()
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
@@ -162,10 +162,10 @@ def test_nothing_is_removed_when_the_folder_cannot_be_written_to(clinic: Clinic,
     assert len(_rows(clinic, "verdict")) == 1
 
 
-def test_messages_come_in_and_are_decided_while_an_archiving_stands_still(
+def test_messages_are_accepted_and_decided_while_archiving_is_in_progress(
     clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All in the middle of its transaction: rows gone, nothing committed."""
+    """In the middle of the transaction of archiving, with the rows deleted but nothing committed."""
     clinic.send("old", "0.9", thread="old")
     clinic.drain()
     remove = rows.remove
@@ -183,7 +183,7 @@ def test_messages_come_in_and_are_decided_while_an_archiving_stands_still(
     assert clinic.decisions("old") == []
 
 
-def test_message_that_comes_into_a_thread_while_it_goes_begins_it_anew(
+def test_message_starts_a_new_thread_when_its_thread_is_being_archived(
     clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clinic.send("old", "0.9", thread="t")
@@ -193,7 +193,7 @@ def test_message_that_comes_into_a_thread_while_it_goes_begins_it_anew(
 
     def remove_while_one_comes(*arguments: Any) -> dict[str, int]:
         sender.start()
-        sender.join(timeout=0.5)  # it waits for the thread's lock
+        sender.join(timeout=0.5)  # waits for the lock of the thread
         assert sender.is_alive()
         return remove(*arguments)
 
@@ -205,7 +205,7 @@ def test_message_that_comes_into_a_thread_while_it_goes_begins_it_anew(
     assert len(_rows(clinic, "thread")) == 1
 
 
-def test_rescoring_goes_on_when_photos_in_its_hands_were_archived(
+def test_rescoring_continues_when_its_photos_were_archived(
     clinic: Clinic, make_other: Callable[[float], OtherModel], tmp_path: Path
 ) -> None:
     clinic.send("old", "0.9")
@@ -230,7 +230,7 @@ def test_rescoring_goes_on_when_photos_in_its_hands_were_archived(
     assert (ended.status, ended.progress["scored"]) == (RunStatus.DONE, 1)
 
 
-def test_message_that_was_archived_meanwhile_is_unknown(clinic: Clinic, tmp_path: Path) -> None:
+def test_message_is_unknown_when_it_was_archived_concurrently(clinic: Clinic, tmp_path: Path) -> None:
     message = MessageId(clinic.send("old", "0.9").id)
     clinic.drain()
     with clinic.sessions.begin() as session:
@@ -241,7 +241,7 @@ def test_message_that_was_archived_meanwhile_is_unknown(clinic: Clinic, tmp_path
 
 
 @pytest.mark.parametrize("unmark", ["UPDATE thread SET archived_at = NULL", "SELECT"])
-def test_mark_opens_no_way_to_delete_a_row_of_a_thread_that_stays(clinic: Clinic, unmark: str) -> None:
+def test_transaction_is_rejected_when_an_archived_thread_is_kept(clinic: Clinic, unmark: str) -> None:
     clinic.send("m-1", "0.9")
     clinic.drain()
 
@@ -254,7 +254,7 @@ def test_mark_opens_no_way_to_delete_a_row_of_a_thread_that_stays(clinic: Clinic
     assert len(_rows(clinic, "verdict")) == 1
 
 
-def test_command_needs_the_role_that_owns_the_tables(
+def test_command_requires_the_role_that_owns_the_tables(
     triage: Callable[..., Result],
     environment: Callable[[str, str], None],
     embedded: StateFolder,
@@ -288,7 +288,7 @@ def test_command_needs_the_role_that_owns_the_tables(
     assert _rows(clinic, "verdict") == []
 
 
-def test_command_says_what_is_done_when_it_cannot_go_on(
+def test_command_reports_completed_files_when_it_fails(
     triage: Callable[..., Result],
     environment: Callable[[str, str], None],
     embedded: StateFolder,
@@ -322,8 +322,8 @@ def test_command_says_what_is_done_when_it_cannot_go_on(
     assert len(_rows(clinic, "thread")) == 1
 
 
-def test_thread_goes_by_when_it_was_received_and_not_by_its_ids(clinic: Clinic, tmp_path: Path) -> None:
-    """Imported messages have ids of the day of the import."""
+def test_thread_is_archived_by_its_time_of_receipt_and_not_by_its_ids(clinic: Clinic, tmp_path: Path) -> None:
+    """The ids of imported messages have the time of the import."""
     for name in ("new", "imported", "imported too"):
         clinic.send(name, "0.9")
     clinic.drain()
@@ -343,7 +343,7 @@ def _raise(error: Exception) -> Callable[..., Any]:
 
 @pytest.fixture
 def archived(clinic: Clinic, tmp_path: Path) -> Path:
-    """A folder with a thread of two messages, one of them overridden, and a thread beside it."""
+    """A folder with the archive file of two threads. One has two messages, of which one is overridden."""
     clinic.send("m-1", "0.9", "a/unreadable", thread="t")
     clinic.send("m-2", "0.8", thread="t")
     clinic.send("other", "0.9")
@@ -361,7 +361,7 @@ def _forget(clinic: Clinic, folder: Path, message: str = "m-1", source: str | No
     return forget_archived(clinic.sessions, folder, message, source, by="op-1", reason="request-17")
 
 
-def test_message_is_forgotten_in_its_file_as_in_the_tables(clinic: Clinic, archived: Path) -> None:
+def test_message_is_forgotten_in_a_file_as_in_the_tables(clinic: Clinic, archived: Path) -> None:
     before = _lines(archived)
     [old] = archived.iterdir()
 
@@ -381,7 +381,7 @@ def test_message_is_forgotten_in_its_file_as_in_the_tables(clinic: Clinic, archi
     for trace in ("m-1", "Erika", "a/unreadable"):
         assert trace in json.dumps(before)
         assert trace not in json.dumps(after)
-    assert story["thread"]["external_id"] == "t"  # the thread has a message that is remembered
+    assert story["thread"]["external_id"] == "t"  # another message of the thread is not forgotten
     assert [line["verdicts"] for line in after] == [line["verdicts"] for line in before]
     assert [line for line in after if line is not story] == [line for line in before if len(line["messages"]) == 1]
     with clinic.sessions() as session:
@@ -403,11 +403,11 @@ def test_thread_is_forgotten_with_its_last_message(clinic: Clinic, archived: Pat
         _forget(clinic, archived, "m-2")
 
 
-def test_old_file_goes_at_the_next_try_when_it_was_left(clinic: Clinic, archived: Path) -> None:
+def test_retry_deletes_an_old_file_that_was_left(clinic: Clinic, archived: Path) -> None:
     [old] = archived.iterdir()
     content = old.read_bytes()
     first = _forget(clinic, archived)
-    old.write_bytes(content)  # as if it had been killed before it removed the old file
+    old.write_bytes(content)  # as after an interruption before the deletion of the old file
 
     assert _forget(clinic, archived) == first
 
@@ -415,7 +415,7 @@ def test_old_file_goes_at_the_next_try_when_it_was_left(clinic: Clinic, archived
     assert "Erika" not in json.dumps(_lines(archived))
 
 
-def test_nothing_comes_back_when_another_message_is_forgotten_while_an_old_file_is_left(
+def test_old_file_that_was_left_does_not_undo_forgetting_when_another_message_is_forgotten(
     clinic: Clinic, archived: Path
 ) -> None:
     [old] = archived.iterdir()
@@ -431,15 +431,15 @@ def test_nothing_comes_back_when_another_message_is_forgotten_while_an_old_file_
     )
 
 
-def test_one_at_a_time_forgets_in_an_archive(clinic: Clinic, archived: Path) -> None:
+def test_forgetting_is_refused_while_another_process_holds_the_lock(clinic: Clinic, archived: Path) -> None:
     with try_lock(clinic.sessions.kw["bind"], LOCK) as lock:
         assert lock is not None
         with pytest.raises(UsageError, match="another process"):
             _forget(clinic, archived)
 
 
-def test_old_file_stays_when_its_replacement_is_elsewhere(clinic: Clinic, archived: Path) -> None:
-    """As in a second copy of an archive: it holds the other threads too."""
+def test_old_file_is_kept_when_its_replacement_is_missing(clinic: Clinic, archived: Path) -> None:
+    """As in a copy of an archive; the file also holds other threads."""
     [old] = archived.iterdir()
     content = old.read_bytes()
     [rewritten] = _forget(clinic, archived)
@@ -452,7 +452,9 @@ def test_old_file_stays_when_its_replacement_is_elsewhere(clinic: Clinic, archiv
     assert [file.read_bytes() for file in archived.iterdir()] == [content]
 
 
-def test_file_of_a_killed_try_is_written_over(clinic: Clinic, archived: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retry_overwrites_the_file_of_an_interrupted_attempt(
+    clinic: Clinic, archived: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as cut:
         cut.setattr(audit, "record", _raise(InterruptedError()))
         with pytest.raises(InterruptedError):
@@ -464,8 +466,8 @@ def test_file_of_a_killed_try_is_written_over(clinic: Clinic, archived: Path, mo
     assert list(archived.iterdir()) == [rewritten.file]
 
 
-def test_nothing_is_forgotten_when_one_file_is_not_as_it_was(clinic: Clinic, archived: Path) -> None:
-    clinic.send("m-1", "0.9")  # the same id again
+def test_nothing_is_forgotten_when_one_file_was_changed(clinic: Clinic, archived: Path) -> None:
+    clinic.send("m-1", "0.9")  # resubmits the same id
     clinic.drain()
     _archive(clinic, archived)
     first, second = sorted(archived.iterdir())
@@ -478,7 +480,7 @@ def test_nothing_is_forgotten_when_one_file_is_not_as_it_was(clinic: Clinic, arc
     assert [file.read_bytes() for file in sorted(archived.iterdir())] == before
 
 
-def test_event_of_a_worker_vouches_for_no_file(
+def test_file_is_rejected_when_only_a_worker_recorded_its_hash(
     clinic: Clinic, archived: Path, embedded: StateFolder, database: str
 ) -> None:
     [file] = archived.iterdir()
@@ -504,7 +506,7 @@ def test_event_of_a_worker_vouches_for_no_file(
         _forget(clinic, archived)
 
 
-def test_file_that_the_trail_does_not_know_stays_as_it_is(clinic: Clinic, archived: Path) -> None:
+def test_file_is_unchanged_when_the_audit_trail_does_not_know_its_hash(clinic: Clinic, archived: Path) -> None:
     [file] = archived.iterdir()
     changed = gzip.compress(gzip.decompress(file.read_bytes()).replace(b'"en"', b'"fr"'))
     file.write_bytes(changed)
@@ -516,14 +518,14 @@ def test_file_that_the_trail_does_not_know_stays_as_it_is(clinic: Clinic, archiv
 
 
 @pytest.mark.parametrize("data", [b"no gzip", gzip.compress(b"no json"), gzip.compress(b'{"messages": 1}')])
-def test_file_that_is_none_of_an_archive_is_named(clinic: Clinic, tmp_path: Path, data: bytes) -> None:
+def test_error_names_the_file_when_it_is_not_an_archive_file(clinic: Clinic, tmp_path: Path, data: bytes) -> None:
     (tmp_path / "x.jsonl.gz").write_bytes(data)
 
     with pytest.raises(UsageError, match=r"x\.jsonl\.gz"):
         _forget(clinic, tmp_path)
 
 
-def test_source_is_asked_for_when_several_sent_the_same_id(clinic: Clinic, tmp_path: Path) -> None:
+def test_source_is_required_when_several_sources_use_the_same_id(clinic: Clinic, tmp_path: Path) -> None:
     for source in ("ehr", "portal"):
         clinic.send("m-1", "0.9", source=source)
     clinic.drain()
@@ -539,7 +541,7 @@ def test_source_is_asked_for_when_several_sent_the_same_id(clinic: Clinic, tmp_p
     ]
 
 
-def test_command_forgets_in_files(
+def test_command_forgets_in_archive_files(
     triage: Callable[..., Result],
     environment: Callable[[str, str], None],
     embedded: StateFolder,

@@ -1,4 +1,4 @@
-"""The audit trail as a chain of hashes: what was changed, taken out, moved or cut off is found."""
+"""The audit trail as a chain of hashes: verification finds changed, removed, reordered and cut-off events."""
 
 import threading
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def _verify(sessions: Sessions, anchor: Anchor | None = None) -> list[tuple[int,
 
 @pytest.fixture
 def tamper(engine: Engine) -> Callable[[str], None]:
-    """Changes rows as only the owner of the tables can, its triggers off."""
+    """Changes rows with triggers disabled, as only the owner of the tables can."""
 
     def run(statement: str) -> None:
         with engine.begin() as connection:
@@ -41,7 +41,7 @@ def tamper(engine: Engine) -> Callable[[str], None]:
     return run
 
 
-def test_chain_is_whole_when_nobody_touched_it(sessions: Sessions) -> None:
+def test_chain_is_valid_when_nothing_was_changed(sessions: Sessions) -> None:
     assert _verify(sessions) == []
     _append(sessions, 3, text='quotes " and \\ and ☃', number=0.1, nothing=None, list=[1, {"b": 1, "a": 2}])
     _append(sessions)
@@ -71,7 +71,7 @@ def test_changed_event_is_found(sessions: Sessions, tamper: Callable[[str], None
     assert (3, "changed") in _verify(sessions)
 
 
-def test_changed_event_is_found_when_its_hash_was_made_anew(sessions: Sessions, tamper: Callable[[str], None]) -> None:
+def test_changed_event_is_found_when_its_hash_was_recomputed(sessions: Sessions, tamper: Callable[[str], None]) -> None:
     _append(sessions, 5)
 
     tamper("UPDATE audit_event SET actor = 'somebody' WHERE position = 3")
@@ -88,7 +88,7 @@ def test_missing_event_is_found(sessions: Sessions, tamper: Callable[[str], None
     assert _verify(sessions) == [(3, "missing")]
 
 
-def test_events_that_changed_places_are_found(sessions: Sessions, tamper: Callable[[str], None]) -> None:
+def test_reordered_events_are_found(sessions: Sessions, tamper: Callable[[str], None]) -> None:
     _append(sessions, 5)
 
     tamper("UPDATE audit_event SET position = -position WHERE position IN (2, 3)")
@@ -105,9 +105,7 @@ def test_cut_off_tail_is_found_by_the_head(sessions: Sessions, tamper: Callable[
     assert _verify(sessions) == [(5, "cut_off")]
 
 
-def test_chain_without_its_head_is_told_and_nothing_is_appended_to_it(
-    sessions: Sessions, tamper: Callable[[str], None]
-) -> None:
+def test_missing_head_is_reported_and_blocks_further_events(sessions: Sessions, tamper: Callable[[str], None]) -> None:
     _append(sessions, 3)
     tamper("DELETE FROM audit_head")
 
@@ -118,7 +116,7 @@ def test_chain_without_its_head_is_told_and_nothing_is_appended_to_it(
         _append(sessions)
 
 
-def test_new_chain_is_found_by_an_anchor_alone(sessions: Sessions, tamper: Callable[[str], None]) -> None:
+def test_replaced_chain_is_found_only_by_an_anchor(sessions: Sessions, tamper: Callable[[str], None]) -> None:
     _append(sessions, 5)
     with sessions() as session:
         anchor = audit.head(session)
@@ -133,7 +131,7 @@ def test_new_chain_is_found_by_an_anchor_alone(sessions: Sessions, tamper: Calla
     assert _verify(sessions, anchor) == [(5, "replaced")]
 
 
-def test_anchor_holds_when_the_chain_grew(sessions: Sessions) -> None:
+def test_anchor_is_valid_when_the_chain_has_grown(sessions: Sessions) -> None:
     _append(sessions, 2)
     with sessions() as session:
         anchor = audit.head(session)
@@ -143,7 +141,7 @@ def test_anchor_holds_when_the_chain_grew(sessions: Sessions) -> None:
     assert _verify(sessions, Anchor(0, GENESIS)) == []
 
 
-def test_chain_has_no_fork_when_many_write_at_once(sessions: Sessions) -> None:
+def test_chain_has_no_fork_when_writers_are_concurrent(sessions: Sessions) -> None:
     start = threading.Barrier(6)
 
     def write() -> None:
@@ -164,7 +162,7 @@ def test_chain_has_no_fork_when_many_write_at_once(sessions: Sessions) -> None:
     assert times == sorted(times)
 
 
-def test_event_of_a_transaction_that_failed_leaves_no_gap(sessions: Sessions) -> None:
+def test_failed_transaction_leaves_no_gap(sessions: Sessions) -> None:
     _append(sessions)
     with sessions() as session:
         audit.record(session, actor="a", action="b", subject_kind="c", subject_id=new_id())
@@ -176,7 +174,7 @@ def test_event_of_a_transaction_that_failed_leaves_no_gap(sessions: Sessions) ->
     assert (found.events, found.head.position, found.flaws) == (2, 2, [])
 
 
-def test_place_in_the_chain_cannot_be_chosen(sessions: Sessions) -> None:
+def test_position_in_the_chain_cannot_be_chosen(sessions: Sessions) -> None:
     with sessions.begin() as session:
         session.execute(
             text(
@@ -203,7 +201,7 @@ def test_chain_starts_at_the_first_position_when_the_schema_is_created_again(emp
         migrate.downgrade(empty_engine, "base")
 
 
-def test_audit_verify_prints_the_head_and_exits_1_when_something_is_wrong(
+def test_audit_verify_prints_the_head_and_exits_1_when_the_chain_has_flaws(
     triage: Callable[..., Result], sessions: Sessions, tamper: Callable[[str], None]
 ) -> None:
     _append(sessions, 3)

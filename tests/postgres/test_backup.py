@@ -1,4 +1,4 @@
-"""A dump, restored into an empty cluster, goes on without loss: what was in flight is taken up again."""
+"""A dump restored into an empty cluster continues without loss: photos in progress are claimed again."""
 
 import os
 import shutil
@@ -49,7 +49,7 @@ def _url(engine: Engine) -> str:
     return engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
-def test_restored_database_goes_on_without_loss(
+def test_restored_database_continues_without_loss(
     make_clinic: Callable[..., Clinic], engine: Engine, empty_cluster: StateFolder, tmp_path: Path
 ) -> None:
     clinic = make_clinic(lease_seconds=1)

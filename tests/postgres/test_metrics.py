@@ -1,4 +1,4 @@
-"""Metrics as Prometheus would scrape them, from a real process; and that alerts and dashboard name what there is."""
+"""Metrics scraped from a real process, and the metrics that alerts and the dashboard refer to."""
 
 import json
 import os
@@ -58,7 +58,7 @@ def _scrape(url: str) -> tuple[str, dict[tuple[str, tuple[str, ...]], float]]:
     }
 
 
-def test_scrape_shows_what_stands_in_the_database(
+def test_scrape_returns_the_state_of_the_database(
     exporter: str, services: Services, live_model: RegisteredModel
 ) -> None:
     photos = [IncomingAttachment(data=b"a"), IncomingAttachment(data=b"b")]
@@ -77,7 +77,7 @@ def test_scrape_shows_what_stands_in_the_database(
     assert PATIENT not in text
 
 
-def test_database_that_is_away_is_a_metric(exporter: str, services: Services, engine: Any) -> None:
+def test_scrape_reports_an_unavailable_database(exporter: str, services: Services, engine: Any) -> None:
     with engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE attachment RENAME TO gone")
 
@@ -87,9 +87,7 @@ def test_database_that_is_away_is_a_metric(exporter: str, services: Services, en
     assert ("triage_pending_photos", ("fresh",)) not in values
 
 
-def test_alerts_and_dashboard_name_metrics_that_exist(
-    exporter: str, services: Services, live_model: RegisteredModel
-) -> None:
+def test_metrics_in_alerts_and_dashboard_exist(exporter: str, services: Services, live_model: RegisteredModel) -> None:
     known = set(re.findall(r"^# TYPE (\S+)", _scrape(exporter)[0] + generate_latest().decode(), re.MULTILINE))
     rules = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text(encoding="utf-8"))["groups"][0]["rules"]
     dashboard = json.loads((ROOT / "deploy/grafana/triage.json").read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Migrations on a real Postgres: up, down, up; what they make is what the code declares."""
+"""Migrations on a real Postgres: upgrade, downgrade, upgrade; the result equals the declared schema."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ from triage.storage.decisions import NewDecision
 from triage.storage.tables import Base
 
 
-def test_tables_come_go_and_come_again(empty_engine: Engine) -> None:
+def test_schema_is_created_by_upgrade_and_removed_by_downgrade_repeatedly(empty_engine: Engine) -> None:
     declared = {*Base.metadata.tables, "alembic_version"}
 
     migrate.upgrade(empty_engine)
@@ -43,10 +43,10 @@ def test_alembic_check_fails_when_a_table_differs(engine: Engine) -> None:
         command.check(migrate.alembic_config(engine))
 
 
-def test_migrated_tables_are_those_declared_to_the_last_check_and_predicate(
+def test_migrated_schema_equals_the_declared_one_including_checks_and_predicates(
     engine: Engine, empty_engine: Engine
 ) -> None:
-    """`alembic check` compares neither checks nor partial indexes' predicates, so Postgres' own words are compared."""
+    """`alembic check` compares neither check constraints nor predicates, so definitions in Postgres are compared."""
     Base.metadata.create_all(empty_engine)
 
     migrated, declared = _schema(engine), _schema(empty_engine)
@@ -56,7 +56,7 @@ def test_migrated_tables_are_those_declared_to_the_last_check_and_predicate(
 
 
 def _schema(engine: Engine) -> set[tuple[str, str, str]]:
-    """(kind, name, definition) of every column, constraint and index, without Alembic's own table."""
+    """(kind, name, definition) of every column, constraint and index, without the table of Alembic."""
     query = """
         SELECT 'column', c.relname || '.' || a.attname,
                concat_ws(' ', format_type(a.atttypid, a.atttypmod), a.attnotnull, pg_get_expr(d.adbin, d.adrelid))
@@ -74,7 +74,7 @@ def _schema(engine: Engine) -> set[tuple[str, str, str]]:
         return {(kind, name, definition) for kind, name, definition in connection.execute(text(query))}
 
 
-def test_every_index_says_which_query_it_serves(engine: Engine) -> None:
+def test_comment_of_every_index_names_its_query(engine: Engine) -> None:
     declared = {
         str(index.name): index.info["query"] for table in Base.metadata.tables.values() for index in table.indexes
     }
@@ -89,7 +89,7 @@ def test_every_index_says_which_query_it_serves(engine: Engine) -> None:
     assert sorted(found) == sorted(declared.items())
 
 
-def test_every_constraint_has_a_name_by_the_convention(engine: Engine) -> None:
+def test_name_of_every_constraint_follows_the_convention(engine: Engine) -> None:
     query = (
         "SELECT conname FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND contype NOT IN ('n', 't') "
         "AND conrelid <> 'alembic_version'::regclass"

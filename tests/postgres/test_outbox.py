@@ -30,21 +30,21 @@ def _ack(clinic: Clinic, request_id: RetakeRequestId, token: LeaseToken | None) 
         return outbox.acknowledge(session, request_id, token)
 
 
-def test_request_goes_to_one_sender_when_many_claim_at_once(flagged: Clinic) -> None:
+def test_request_is_claimed_by_one_sender_when_many_claim_concurrently(flagged: Clinic) -> None:
     with ThreadPoolExecutor(6) as pool:
         claimed = [request for batch in pool.map(lambda _: _claim(flagged, limit=2), range(6)) for request in batch]
 
     assert sorted(request.message for request in claimed) == ["m0", "m1", "m2"]
 
 
-def test_claim_carries_what_a_reply_needs(flagged: Clinic) -> None:
+def test_claim_returns_the_data_of_a_reply(flagged: Clinic) -> None:
     [request, *_] = _claim(flagged)
 
     assert (request.source, request.message, request.thread, request.locale) == ("ehr", "m0", "m0", "en")
     assert request.model == "fixture"
 
 
-def test_request_comes_back_when_its_sender_never_acks(flagged: Clinic) -> None:
+def test_request_can_be_claimed_again_when_its_lease_expired(flagged: Clinic) -> None:
     first = _claim(flagged, lease_seconds=-1)
     again = _claim(flagged)
 
@@ -53,13 +53,13 @@ def test_request_comes_back_when_its_sender_never_acks(flagged: Clinic) -> None:
     assert _ack(flagged, again[0].id, again[0].token)
 
 
-def test_late_ack_counts_when_nobody_else_took_the_request(flagged: Clinic) -> None:
+def test_late_acknowledgement_is_accepted_when_no_other_sender_claimed_the_request(flagged: Clinic) -> None:
     [request, *_] = _claim(flagged, lease_seconds=-1)
 
     assert _ack(flagged, request.id, request.token)
 
 
-def test_ack_changes_nothing_when_it_comes_twice(flagged: Clinic) -> None:
+def test_acknowledgement_is_idempotent(flagged: Clinic) -> None:
     [request, *_] = _claim(flagged, limit=1)
     assert _ack(flagged, request.id, request.token)
     [before] = flagged.query("SELECT sent_at FROM retake_request WHERE status = 'sent'")
@@ -68,13 +68,13 @@ def test_ack_changes_nothing_when_it_comes_twice(flagged: Clinic) -> None:
     assert flagged.query("SELECT sent_at FROM retake_request WHERE status = 'sent'") == [before]
 
 
-def test_ack_needs_the_token(flagged: Clinic) -> None:
+def test_acknowledgement_requires_the_token(flagged: Clinic) -> None:
     [request, *_] = _claim(flagged, limit=1)
 
     assert not _ack(flagged, request.id, LeaseToken(new_id()))
 
 
-def test_withdraw_leaves_a_request_that_is_being_sent(flagged: Clinic) -> None:
+def test_withdrawal_excludes_a_request_that_a_sender_holds(flagged: Clinic) -> None:
     [request, *_] = _claim(flagged, limit=1)
     with flagged.sessions.begin() as session:
         ids = [row.message_id for row in flagged.query("SELECT message_id FROM retake_request")]

@@ -1,4 +1,4 @@
-"""What people and workers ask again and again has an index for every large table that it reads."""
+"""Regular queries of people and workers use an index on every large table that they read."""
 
 from datetime import UTC, datetime
 from functools import partial
@@ -17,8 +17,8 @@ NAMES = standard_queries(datetime.now(UTC), MessageId(new_id()), "", live=ANY_MO
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_query_reads_no_large_table_from_end_to_end(clinic: Clinic, name: str) -> None:
-    """The tables are small here, so the planner is told to avoid that wherever it can."""
+def test_query_scans_no_large_table(clinic: Clinic, name: str) -> None:
+    """The tables are small here, so sequential scans are disabled for the planner."""
     clinic.send("m-1", "0.2", "0.9")
     clinic.drain()
     with clinic.sessions() as session:
@@ -30,7 +30,7 @@ def test_query_reads_no_large_table_from_end_to_end(clinic: Clinic, name: str) -
         assert tables_scanned(session, query) == set()
 
 
-def test_a_query_without_an_index_is_seen(clinic: Clinic) -> None:
+def test_scan_is_detected_when_a_query_has_no_index(clinic: Clinic) -> None:
     with clinic.sessions() as session:
         session.execute(text("SET enable_seqscan = off"))
         for table in LARGE_TABLES:

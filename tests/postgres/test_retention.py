@@ -1,4 +1,4 @@
-"""Photos go after a set time, a message on request; what is needed stays, whatever happens meanwhile."""
+"""Purging photos after the retention time and forgetting messages, also under interruptions and concurrency."""
 
 import os
 import signal
@@ -32,7 +32,7 @@ KEEP = timedelta(days=30)
 
 
 class Clinic:
-    """Messages in, photos scored by hand, time passed by hand."""
+    """Submits messages, finishes photos and ages rows without workers."""
 
     def __init__(self, services: WorkerServices, engine: Engine) -> None:
         self.services = services
@@ -44,7 +44,7 @@ class Clinic:
         return self.services.intake.enqueue([IncomingMessage("ehr", message, attachments, **sender)])[0].id
 
     def finish(self) -> None:
-        """Ends every photo as a worker does that cannot read it."""
+        """Finishes every photo as unreadable, as a worker would."""
         self.execute(
             "UPDATE attachment SET status = 'not_assessable', error_code = 'corrupt', finished_at = now() "
             "WHERE status = 'pending'"
@@ -71,7 +71,9 @@ def clinic(services: WorkerServices, engine: Engine) -> Clinic:
     return Clinic(services, engine)
 
 
-def test_photo_goes_and_its_rows_stay_when_its_time_is_over(clinic: Clinic, jpeg: Callable[..., bytes]) -> None:
+def test_bytes_of_a_photo_are_deleted_and_its_rows_kept_when_the_retention_time_is_over(
+    clinic: Clinic, jpeg: Callable[..., bytes]
+) -> None:
     old, fresh = jpeg(1), jpeg(2)
     clinic.send("m-1", old)
     clinic.finish()
@@ -89,7 +91,7 @@ def test_photo_goes_and_its_rows_stay_when_its_time_is_over(clinic: Clinic, jpeg
     assert clinic.query("SELECT actor, action, details->>'photos' FROM audit_event") == [("op-1", "photos.purged", "1")]
 
 
-def test_nothing_goes_when_no_time_is_set(clinic: Clinic, jpeg: Callable[..., bytes]) -> None:
+def test_nothing_is_purged_when_no_retention_time_is_set(clinic: Clinic, jpeg: Callable[..., bytes]) -> None:
     clinic.send("m-1", jpeg(1))
     clinic.finish()
     clinic.grow_older(10_000)
@@ -98,17 +100,17 @@ def test_nothing_goes_when_no_time_is_set(clinic: Clinic, jpeg: Callable[..., by
     assert clinic.services.retention.purge(actor="op-1") == Purged()
 
 
-def test_photo_stays_when_it_is_still_to_be_scored(clinic: Clinic, jpeg: Callable[..., bytes]) -> None:
+def test_photo_is_kept_when_it_is_not_scored_yet(clinic: Clinic, jpeg: Callable[..., bytes]) -> None:
     clinic.send("m-1", jpeg(1))
     clinic.grow_older()
     assert clinic.retention.purge(actor="op-1") == Purged()
 
     clinic.execute(f"UPDATE blob SET purge_after = now() - interval '1 day' WHERE sha256 = '{sha256_of(jpeg(1))}'")
-    assert clinic.retention.remove(actor="op-1") == Purged()  # not even when something marked it
+    assert clinic.retention.remove(actor="op-1") == Purged()  # even if it is marked
     assert clinic.has(jpeg(1))
 
 
-def test_shared_photo_goes_when_the_last_message_is_old(clinic: Clinic, jpeg: Callable[..., bytes]) -> None:
+def test_shared_photo_is_purged_when_its_last_message_is_old(clinic: Clinic, jpeg: Callable[..., bytes]) -> None:
     clinic.send("m-1", jpeg(1))
     clinic.finish()
     clinic.grow_older()
@@ -123,7 +125,7 @@ def test_shared_photo_goes_when_the_last_message_is_old(clinic: Clinic, jpeg: Ca
 def test_nothing_is_lost_or_counted_twice_when_a_purge_is_killed(
     clinic: Clinic, environment: Callable[[str, str], None], jpeg: Callable[..., bytes], engine: Engine
 ) -> None:
-    """A process of its own, and a real SIGKILL at the worst moment: bytes are gone, and no row says so yet."""
+    """A separate process is killed by SIGKILL when bytes are deleted but no row records it yet."""
     photos = [jpeg(1) + number.to_bytes(2, "big") for number in range(150)]
     for start in range(0, len(photos), 15):
         clinic.send(f"m-{start}", *photos[start : start + 15])
@@ -137,7 +139,7 @@ def test_nothing_is_lost_or_counted_twice_when_a_purge_is_killed(
     command = [str(Path(sys.executable).with_name("triage")), "purge", "--days", "30"]
     waits = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
     with engine.connect() as connection:
-        connection.execute(text("SELECT FROM audit_head FOR UPDATE"))  # where its transaction has to wait
+        connection.execute(text("SELECT FROM audit_head FOR UPDATE"))  # the transaction of the purge waits here
         with subprocess.Popen(command, stdout=subprocess.DEVNULL) as purge:
             while purge.poll() is None and not clinic.query(waits):
                 time.sleep(0.05)
@@ -153,7 +155,7 @@ def test_nothing_is_lost_or_counted_twice_when_a_purge_is_killed(
     assert clinic.query("SELECT sum((details->>'photos')::int) FROM audit_event") == [(150,)]
 
 
-def test_nightly_purge_asks_for_another_turn_when_its_time_is_over(
+def test_nightly_purge_enqueues_another_purge_when_its_time_limit_is_reached(
     clinic: Clinic,
     environment: Callable[[str, str], None],
     jpeg: Callable[..., bytes],
@@ -178,7 +180,7 @@ def test_nightly_purge_asks_for_another_turn_when_its_time_is_over(
     assert redis.llen(queue) == 1
 
 
-def test_purge_goes_on_where_it_was_when_it_was_cut_off(
+def test_purge_continues_after_an_interrupted_purge(
     clinic: Clinic, jpeg: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photos = [jpeg(seed) for seed in range(5)]
@@ -199,7 +201,7 @@ def test_purge_goes_on_where_it_was_when_it_was_cut_off(
         dying.purge(actor="op-1")
     assert clinic.query("SELECT count(purge_after), count(purged_at) FROM blob") == [(5, 0)]
     kept = next(photo for photo in photos if sha256_of(photo) in removed)
-    clinic.send("m-2", kept)  # its bytes are gone and its row does not say so yet
+    clinic.send("m-2", kept)  # its bytes are deleted but its row does not record it yet
 
     assert clinic.has(kept)
     assert clinic.retention.purge(actor="op-1").photos == 4
@@ -208,7 +210,9 @@ def test_purge_goes_on_where_it_was_when_it_was_cut_off(
         assert audit.verify(session).flaws == []
 
 
-def test_photo_is_there_again_when_it_is_sent_after_its_purge(clinic: Clinic, jpeg: Callable[..., bytes]) -> None:
+def test_photo_is_stored_again_when_it_is_resubmitted_after_its_purge(
+    clinic: Clinic, jpeg: Callable[..., bytes]
+) -> None:
     clinic.send("m-1", jpeg(1))
     clinic.finish()
     clinic.grow_older()
@@ -221,7 +225,7 @@ def test_photo_is_there_again_when_it_is_sent_after_its_purge(clinic: Clinic, jp
     assert clinic.retention.purge(actor="op-1") == Purged()
 
 
-def test_photo_is_stored_anew_when_a_purge_removes_it_during_the_intake(
+def test_photo_is_stored_again_when_a_purge_deletes_it_during_intake(
     clinic: Clinic, jpeg: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clinic.send("m-1", jpeg(1))
@@ -229,7 +233,7 @@ def test_photo_is_stored_anew_when_a_purge_removes_it_during_the_intake(
     clinic.grow_older()
     add_threads = messages.add_threads
 
-    def purge_first(*arguments: Any) -> Any:  # after the intake found the bytes in the store, before its rows
+    def purge_first(*arguments: Any) -> Any:  # after intake has found the bytes in the store, before it inserts rows
         assert clinic.retention.purge(actor="op-1").photos == 1
         return add_threads(*arguments)
 
@@ -240,7 +244,7 @@ def test_photo_is_stored_anew_when_a_purge_removes_it_during_the_intake(
     assert clinic.query("SELECT purge_after, purged_at FROM blob") == [(None, None)]
 
 
-def test_files_without_a_row_go_after_a_day_and_models_stay(clinic: Clinic, jpeg: Callable[..., bytes]) -> None:
+def test_orphaned_files_are_deleted_after_a_day_and_models_are_kept(clinic: Clinic, jpeg: Callable[..., bytes]) -> None:
     store = clinic.services.blobs
     stray, recent, weights = (store.put(name) for name in (b"stray", b"recent", b"weights"))
     clinic.execute(
@@ -259,7 +263,7 @@ def test_files_without_a_row_go_after_a_day_and_models_stay(clinic: Clinic, jpeg
     assert sorted(path.name for path in root.rglob("*") if path.is_file()) == sorted([recent, weights])
 
 
-def test_purge_stops_and_says_so_when_its_time_is_over(clinic: Clinic, jpeg: Callable[..., bytes]) -> None:
+def test_purge_is_unfinished_when_its_time_limit_is_reached(clinic: Clinic, jpeg: Callable[..., bytes]) -> None:
     clinic.send("m-1", jpeg(1))
     clinic.finish()
     clinic.grow_older()
@@ -268,7 +272,7 @@ def test_purge_stops_and_says_so_when_its_time_is_over(clinic: Clinic, jpeg: Cal
     assert clinic.retention.purge(actor="op-1").photos == 1
 
 
-def test_rescoring_passes_by_photos_that_are_gone(
+def test_rescoring_skips_purged_photos(
     clinic: Clinic, triage: Callable[..., Result], model_folder: Path, jpeg: Callable[..., bytes]
 ) -> None:
     triage("models", "add", model_folder)
@@ -286,7 +290,7 @@ def test_rescoring_passes_by_photos_that_are_gone(
     assert [attachment.sha256 for attachment in left] == [sha256_of(jpeg(2))]
 
 
-def test_message_is_forgotten_and_counts_and_audit_trail_stay(
+def test_message_is_forgotten_and_counts_and_audit_trail_are_kept(
     clinic: Clinic, triage: Callable[..., Result], jpeg: Callable[..., bytes], model_folder: Path, engine: Engine
 ) -> None:
     assert triage("models", "add", model_folder).code == 0
@@ -322,7 +326,7 @@ def test_message_is_forgotten_and_counts_and_audit_trail_stay(
             assert not connection.scalar(text(f"SELECT count(*) FROM {table} t WHERE t::text LIKE '%{PATIENT}%'")), (
                 table
             )
-            if table != "blob":  # the hash itself goes with the next purge
+            if table != "blob":  # the next purge deletes the hash itself
                 hashed = f"SELECT count(*) FROM {table} t WHERE t::text LIKE '%{sha256_of(jpeg(1))}%'"
                 assert not connection.scalar(text(hashed)), table
     clinic.execute("UPDATE blob SET purged_at = now() - interval '2 days'")
@@ -330,7 +334,7 @@ def test_message_is_forgotten_and_counts_and_audit_trail_stay(
     assert clinic.query("SELECT * FROM blob") == []
 
 
-def test_forgotten_message_is_decided_and_its_late_result_refused_when_it_was_in_flight(
+def test_forgotten_message_is_decided_and_its_late_result_rejected_when_it_was_in_progress(
     clinic: Clinic, triage: Callable[..., Result], jpeg: Callable[..., bytes]
 ) -> None:
     clinic.send("m-1", jpeg(1), jpeg(2))
@@ -346,7 +350,7 @@ def test_forgotten_message_is_decided_and_its_late_result_refused_when_it_was_in
     assert (report["messages"]["pending"], report["oldest_pending_seconds"]) == (0, None)
 
 
-def test_photo_of_a_forgotten_message_stays_when_another_message_has_it(
+def test_photo_of_a_forgotten_message_is_kept_when_another_message_has_it(
     clinic: Clinic, triage: Callable[..., Result], jpeg: Callable[..., bytes]
 ) -> None:
     clinic.send("m-1", jpeg(1))
@@ -371,7 +375,7 @@ def test_thread_is_forgotten_with_its_last_message(
 
 
 @pytest.mark.parametrize("reason", ["", "asked for by Erika M.", "x" * 65])
-def test_forget_refuses_a_reason_that_could_be_a_text(
+def test_forgetting_is_refused_when_the_reason_could_be_free_text(
     clinic: Clinic, triage: Callable[..., Result], jpeg: Callable[..., bytes], reason: str
 ) -> None:
     clinic.send("m-1", jpeg(1))
@@ -383,7 +387,9 @@ def test_forget_refuses_a_reason_that_could_be_a_text(
     assert clinic.has(jpeg(1))
 
 
-def test_message_is_forgotten_once(clinic: Clinic, triage: Callable[..., Result], jpeg: Callable[..., bytes]) -> None:
+def test_forgetting_is_refused_when_the_message_is_already_forgotten(
+    clinic: Clinic, triage: Callable[..., Result], jpeg: Callable[..., bytes]
+) -> None:
     message = str(clinic.send("m-1", jpeg(1)))
     assert triage("forget", "m-1", "--by", "op-1", "--reason", "r-1").code == 0
 
@@ -392,7 +398,7 @@ def test_message_is_forgotten_once(clinic: Clinic, triage: Callable[..., Result]
     assert clinic.query("SELECT count(*) FROM audit_event WHERE action = 'message.forgotten'") == [(1,)]
 
 
-def test_purge_command_counts_before_it_removes(
+def test_purge_command_counts_with_dry_run_and_then_deletes(
     clinic: Clinic, triage: Callable[..., Result], jpeg: Callable[..., bytes]
 ) -> None:
     clinic.send("m-1", jpeg(1))

@@ -1,4 +1,4 @@
-"""What each database role may do, asked of a real Postgres: the report role cannot write, a worker no history."""
+"""Privileges of the database roles: the report role cannot write, and the worker cannot change history."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ HISTORY = ["verdict", "decision", "audit_event"]
 
 @pytest.fixture
 def connect(embedded: StateFolder, database: str, engine: Engine) -> Iterator[Callable[[str], Engine]]:
-    """Engines of the roles, in a database that was handed over."""
+    """Engines of the roles, in a database transferred to the migrator."""
     roles.create(engine)
     made: list[Engine] = []
 
@@ -43,12 +43,12 @@ def connect(embedded: StateFolder, database: str, engine: Engine) -> Iterator[Ca
 
 @pytest.fixture
 def sessions(connect: Callable[[str], Engine]) -> Sessions:
-    """What the clinic of these tests does, it does as a worker."""
+    """A clinic that connects as the worker role."""
     return create_sessions(connect(WORKER))
 
 
 def _refused(engine: Engine, statement: str) -> str | None:
-    """The SQLSTATE with which a statement is refused."""
+    """The SQLSTATE of the error of a rejected statement."""
     try:
         with engine.begin() as connection:
             connection.execute(text(statement))
@@ -57,13 +57,11 @@ def _refused(engine: Engine, statement: str) -> str | None:
     return None
 
 
-def test_every_table_has_its_rights_declared() -> None:
+def test_privileges_are_declared_for_every_table() -> None:
     assert set(WORKER_MAY) == set(TABLES)
 
 
-def test_rights_are_those_declared_and_no_others_for_every_table(
-    connect: Callable[[str], Engine], engine: Engine
-) -> None:
+def test_privileges_on_every_table_equal_the_declared_ones(connect: Callable[[str], Engine], engine: Engine) -> None:
     query = """
         SELECT c.relname, r.role, p.privilege FROM pg_class c,
         unnest(ARRAY['triage_worker', 'triage_report']) r (role),
@@ -96,7 +94,7 @@ def test_rights_are_those_declared_and_no_others_for_every_table(
     assert owners == {MIGRATOR}
 
 
-def test_roles_are_no_superusers(connect: Callable[[str], Engine], engine: Engine) -> None:
+def test_roles_have_no_administrative_attributes(connect: Callable[[str], Engine], engine: Engine) -> None:
     with engine.connect() as connection:
         found = connection.execute(
             text(
@@ -127,14 +125,14 @@ def test_roles_are_no_superusers(connect: Callable[[str], Engine], engine: Engin
         "CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
     ],
 )
-def test_neither_role_can_change_what_there_is(
+def test_worker_and_report_roles_cannot_change_the_schema_or_history(
     connect: Callable[[str], Engine], clinic: Clinic, role: str, statement: str
 ) -> None:
     assert _refused(connect(role), statement) == "42501"
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_report_role_can_write_nothing(connect: Callable[[str], Engine], table: str) -> None:
+def test_report_role_cannot_write(connect: Callable[[str], Engine], table: str) -> None:
     engine = connect(REPORT)
     column = "version_num" if table == "alembic_version" else next(iter(Base.metadata.tables[table].columns)).name
 
@@ -152,7 +150,7 @@ def test_report_role_can_write_nothing(connect: Callable[[str], Engine], table: 
 @pytest.mark.parametrize(
     "column", ["attachment.uri", "attachment.lease_token", "retake_request.lease_token", "run.lease_token"]
 )
-def test_report_role_sees_no_uri_and_no_token(connect: Callable[[str], Engine], column: str) -> None:
+def test_report_role_cannot_read_uris_and_tokens(connect: Callable[[str], Engine], column: str) -> None:
     assert _refused(connect(REPORT), f"SELECT {column} FROM {column.partition('.')[0]}") == "42501"
 
 
@@ -171,7 +169,7 @@ def test_report_role_sees_no_uri_and_no_token(connect: Callable[[str], Engine], 
         "UPDATE retake_request SET sent_at = now()",
     ],
 )
-def test_worker_cannot_undo_what_is_done(connect: Callable[[str], Engine], clinic: Clinic, statement: str) -> None:
+def test_worker_cannot_change_final_results(connect: Callable[[str], Engine], clinic: Clinic, statement: str) -> None:
     clinic.send("asked", "0.2", thread="one")
     clinic.send("overridden", "0.9", thread="two")
     clinic.drain()
@@ -184,8 +182,10 @@ def test_worker_cannot_undo_what_is_done(connect: Callable[[str], Engine], clini
     assert _refused(connect(WORKER), statement) == "23001"
 
 
-def test_person_decides_nothing_without_a_trace(connect: Callable[[str], Engine], clinic: Clinic) -> None:
-    """An event of another transaction, message, person or outcome is none of this decision, and one is none of two."""
+def test_decision_of_a_person_is_rejected_without_its_audit_event(
+    connect: Callable[[str], Engine], clinic: Clinic
+) -> None:
+    """An event of another transaction, message, person or outcome does not count, nor one event for two decisions."""
     clinic.send("m-1", "0.2")
     clinic.drain()
     [(message, before)] = clinic.query("SELECT id, current_decision_id FROM message")
@@ -215,8 +215,8 @@ def test_person_decides_nothing_without_a_trace(connect: Callable[[str], Engine]
     assert _refused(engine, decision(first) + event(first)) is None
 
 
-def test_event_of_another_shape_is_refused(connect: Callable[[str], Engine]) -> None:
-    """Its role would be no field of its details."""
+def test_event_is_rejected_when_its_details_are_not_an_object(connect: Callable[[str], Engine]) -> None:
+    """The role could not be a field of such details."""
     statement = (
         "INSERT INTO audit_event (id, actor, action, subject_kind, subject_id, details) VALUES "
         f"('{new_id()}', 'dr-1', 'test', 'test', '{new_id()}', '[]')"
@@ -225,8 +225,8 @@ def test_event_of_another_shape_is_refused(connect: Callable[[str], Engine]) -> 
     assert _refused(connect(WORKER), statement) == "23514"
 
 
-def test_event_says_by_which_role_it_came(connect: Callable[[str], Engine], clinic: Clinic) -> None:
-    """Whatever the event says itself."""
+def test_event_records_the_role_that_appended_it(connect: Callable[[str], Engine], clinic: Clinic) -> None:
+    """A role in the submitted details is overwritten."""
     subject = new_id()
     with create_sessions(connect(WORKER)).begin() as session:
         audit.record(session, actor="dr-1", action="test", subject_kind="test", subject_id=subject, role="superuser")
@@ -255,7 +255,7 @@ def test_event_says_by_which_role_it_came(connect: Callable[[str], Engine], clin
         ),
     ],
 )
-def test_worker_gives_no_new_row_its_date_or_decision(connect: Callable[[str], Engine], statement: str) -> None:
+def test_worker_cannot_set_times_or_the_decision_of_a_new_row(connect: Callable[[str], Engine], statement: str) -> None:
     assert _refused(connect(WORKER), statement) == "42501"
 
 
@@ -267,10 +267,10 @@ def test_report_role_cannot_forget(connect: Callable[[str], Engine]) -> None:
 
 @pytest.mark.parametrize(("role", "sqlstate"), [(WORKER, "42501"), (MIGRATOR, "23001"), ("postgres", "23001")])
 @pytest.mark.parametrize("table", HISTORY)
-def test_history_is_neither_changed_nor_deleted_whoever_asks(
+def test_history_cannot_be_changed_or_deleted_by_any_role(
     connect: Callable[[str], Engine], clinic: Clinic, sessions: Sessions, table: str, role: str, sqlstate: str
 ) -> None:
-    """The worker has no right to; a trigger refuses even the owner."""
+    """The worker lacks the privilege, and a trigger rejects even the owner."""
     clinic.send("m-1", "0.2")
     clinic.drain()
     with sessions.begin() as session:
@@ -281,7 +281,7 @@ def test_history_is_neither_changed_nor_deleted_whoever_asks(
         assert _refused(engine, statement) == sqlstate, statement
 
 
-def test_verdict_changes_only_when_it_leaves_the_shadow(connect: Callable[[str], Engine], clinic: Clinic) -> None:
+def test_verdict_changes_only_from_shadow_to_counting(connect: Callable[[str], Engine], clinic: Clinic) -> None:
     clinic.send("m-1", "0.2")
     clinic.drain()
     worker, owner = connect(WORKER), connect(MIGRATOR)
@@ -297,7 +297,7 @@ def test_verdict_changes_only_when_it_leaves_the_shadow(connect: Callable[[str],
     assert _refused(worker, "UPDATE verdict SET acceptable = false") == "23001"
 
 
-def test_whole_drain_goes_on_under_the_worker_role(clinic: Clinic, connect: Callable[[str], Engine]) -> None:
+def test_drain_runs_as_the_worker_role(clinic: Clinic, connect: Callable[[str], Engine]) -> None:
     clinic.send("good", "0.9")
     clinic.send("bad", "0.1", "a/0.2")
     clinic.send("unreadable", "unreadable")
@@ -311,7 +311,7 @@ def test_whole_drain_goes_on_under_the_worker_role(clinic: Clinic, connect: Call
     assert clinic.requests() == [("bad", "flagged")]
 
 
-def test_reports_and_histories_are_read_under_the_report_role(
+def test_reports_and_histories_are_read_as_the_report_role(
     clinic: Clinic,
     triage: Callable[..., Result],
     environment: Callable[[str, str], None],
@@ -337,14 +337,14 @@ def test_reports_and_histories_are_read_under_the_report_role(
     assert (refused.code, "role" in refused.complaint()) == (2, True)
 
 
-def test_roles_command_prints_what_it_would_run(triage: Callable[..., Result]) -> None:
+def test_roles_command_prints_its_statements(triage: Callable[..., Result]) -> None:
     printed = triage("db", "roles", "--sql").out
 
     assert "CREATE ROLE triage_worker LOGIN NOSUPERUSER" in printed
     assert "PASSWORD" not in printed
 
 
-def test_passwords_are_hashed_before_they_leave(
+def test_passwords_are_hashed_before_they_are_sent(
     triage: Callable[..., Result], environment: Callable[[str, str], None], database_url: str, engine: Engine
 ) -> None:
     environment("DATABASE__URL", database_url)

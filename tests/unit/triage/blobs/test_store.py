@@ -17,11 +17,11 @@ DATA = b"the bytes of a photo"
 
 @pytest.fixture(params=["folder", "memory"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A folder, and a store behind a protocol as object stores are."""
+    """The URL of a folder, or of a store behind a protocol, as object stores are."""
     return str(tmp_path / "blobs") if request.param == "folder" else f"memory://{uuid4().hex}"
 
 
-def test_bytes_come_back_by_their_hash(url: str) -> None:
+def test_bytes_are_returned_by_their_hash(url: str) -> None:
     store = BlobStore(url)
     sha256 = store.put(DATA)
 
@@ -31,7 +31,7 @@ def test_bytes_come_back_by_their_hash(url: str) -> None:
     store.check()
 
 
-def test_bytes_that_changed_are_corrupt(url: str) -> None:
+def test_changed_bytes_are_corrupt(url: str) -> None:
     store = BlobStore(url)
     sha256 = store.put(DATA)
     with fsspec.open(f"{url}/{sha256[:2]}/{sha256}", "wb") as file:
@@ -42,7 +42,7 @@ def test_bytes_that_changed_are_corrupt(url: str) -> None:
     assert raised.value.code is ErrorCode.CORRUPT
 
 
-def test_half_written_bytes_are_written_again(url: str) -> None:
+def test_incomplete_bytes_are_written_again(url: str) -> None:
     store = BlobStore(url)
     sha256 = store.put(DATA)
     with fsspec.open(f"{url}/{sha256[:2]}/{sha256}", "wb") as file:
@@ -53,13 +53,13 @@ def test_half_written_bytes_are_written_again(url: str) -> None:
     assert store.get(sha256) == DATA
 
 
-def test_bytes_that_were_purged_are_not_found(url: str) -> None:
+def test_purged_bytes_are_not_found(url: str) -> None:
     with pytest.raises(AttachmentError) as raised:
         BlobStore(url).get(sha256_of(DATA))
     assert raised.value.code is ErrorCode.NOT_FOUND
 
 
-def test_store_that_cannot_be_written_is_unavailable(tmp_path: Path) -> None:
+def test_store_is_unavailable_when_it_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     store = BlobStore(str(tmp_path / "file"))
 
@@ -69,12 +69,12 @@ def test_store_that_cannot_be_written_is_unavailable(tmp_path: Path) -> None:
         store.check()
 
 
-def test_store_of_an_unknown_scheme_names_the_remedy() -> None:
+def test_error_names_the_drivers_when_the_scheme_is_unknown() -> None:
     with pytest.raises(BlobStoreUnavailableError, match="fsspec driver"):
         BlobStore("nonsense://bucket")
 
 
-def test_attachment_without_bytes_and_uri_is_not_found(tmp_path: Path) -> None:
+def test_attachment_is_not_found_when_it_has_neither_bytes_nor_a_uri(tmp_path: Path) -> None:
     source = PhotoSource(BlobStore(str(tmp_path)), UriPolicy([], max_bytes=1))
 
     with pytest.raises(AttachmentError) as raised:

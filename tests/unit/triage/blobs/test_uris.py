@@ -93,7 +93,7 @@ def test_uri_below_a_root_is_allowed(uri: str) -> None:
         "",
     ],
 )
-def test_other_uri_is_refused(uri: str) -> None:
+def test_uri_is_rejected_when_it_is_not_below_a_root(uri: str) -> None:
     with pytest.raises(AttachmentError) as raised:
         UriPolicy(ROOTS, max_bytes=1).check(uri)
     assert raised.value.code is ErrorCode.URI_NOT_ALLOWED
@@ -109,7 +109,7 @@ def test_photo_is_fetched_from_its_uri(tmp_path: Path) -> None:
     assert _policy(tmp_path).fetch((tmp_path / "a b.jpg").as_uri()) == DATA
 
 
-def test_link_out_of_the_root_is_not_followed(tmp_path: Path) -> None:
+def test_symbolic_link_is_not_followed_when_it_leads_out_of_the_root(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
     (tmp_path / "secret.jpg").write_bytes(DATA)
@@ -131,15 +131,15 @@ def test_file_above_the_limit_is_too_large(tmp_path: Path) -> None:
     assert _code(_policy(tmp_path), (tmp_path / "large.jpg").as_uri()) is ErrorCode.TOO_LARGE
 
 
-def test_place_that_does_not_answer_is_tried_again(tmp_path: Path) -> None:
-    (tmp_path / "loop").symlink_to(tmp_path / "loop")  # reading it fails, and not because nothing is there
+def test_photo_is_retried_when_its_file_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")  # reading fails, but not because the file is missing
 
     with pytest.raises(TransientError) as raised:
         _policy(tmp_path).fetch((tmp_path / "loop").as_uri())
     assert raised.value.code is ErrorCode.FETCH_FAILED
 
 
-def test_link_inside_the_root_is_followed_also_when_the_root_is_a_link(tmp_path: Path) -> None:
+def test_symbolic_link_within_the_root_is_followed_even_if_the_root_is_a_link(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "a.jpg").write_bytes(DATA)
@@ -149,7 +149,7 @@ def test_link_inside_the_root_is_followed_also_when_the_root_is_a_link(tmp_path:
     assert _policy(tmp_path / "root").fetch((tmp_path / "root" / "link.jpg").as_uri()) == DATA
 
 
-def test_folder_that_is_a_link_out_of_the_root_is_not_followed(tmp_path: Path) -> None:
+def test_linked_folder_is_not_followed_when_it_leads_out_of_the_root(tmp_path: Path) -> None:
     root, outside = tmp_path / "root", tmp_path / "outside"
     root.mkdir()
     outside.mkdir()
@@ -159,13 +159,13 @@ def test_folder_that_is_a_link_out_of_the_root_is_not_followed(tmp_path: Path) -
     assert _code(_policy(root), (root / "folder" / "a.jpg").as_uri()) is ErrorCode.URI_NOT_ALLOWED
 
 
-def test_pipe_is_no_photo_and_holds_nobody_up(tmp_path: Path) -> None:
+def test_named_pipe_is_not_found_and_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
 
     assert _code(_policy(tmp_path), (tmp_path / "pipe.jpg").as_uri()) is ErrorCode.NOT_FOUND
 
 
-def test_object_is_read_by_its_literal_name_and_no_chain_is_followed() -> None:
+def test_object_is_read_by_its_literal_name_without_following_a_chain() -> None:
     bucket = uuid4().hex
     store = fsspec.filesystem("memory")
     store.pipe_file(f"{bucket}/in/50%25.jpg", DATA)
@@ -175,7 +175,7 @@ def test_object_is_read_by_its_literal_name_and_no_chain_is_followed() -> None:
     assert _code(policy, f"memory://{bucket}/in/x::file:///etc/passwd") is ErrorCode.NOT_FOUND
 
 
-def test_photo_is_tried_again_when_the_driver_of_its_store_is_missing() -> None:
+def test_photo_is_retried_when_the_driver_of_its_store_is_missing() -> None:
     assert _code(UriPolicy(["abfss://photos/in"], max_bytes=1), "abfss://photos/in/a.jpg") is ErrorCode.FETCH_FAILED
 
 
@@ -183,7 +183,7 @@ def test_photo_is_tried_again_when_the_driver_of_its_store_is_missing() -> None:
     "root",
     ["/srv/inbox", "file:///", "https:///in", "https://user:secret@host/in", "ftp://host/in", "s3://b/in/../..", "[x"],
 )
-def test_malformed_root_is_refused_without_being_shown(root: str) -> None:
+def test_malformed_root_is_rejected_by_an_error_without_its_value(root: str) -> None:
     with pytest.raises(InvalidUriRootError, match="invalid URI root") as raised:
         UriPolicy([root], max_bytes=1)
     assert "secret" not in str(raised.value)
@@ -221,12 +221,12 @@ def test_malformed_root_is_refused_without_being_shown(root: str) -> None:
         ("192.0.0.8", False),
     ],
 )
-def test_address_is_public_or_not_in_every_spelling(address: str, public: bool) -> None:
+def test_address_is_classified_in_every_spelling(address: str, public: bool) -> None:
     assert is_public(ip_address(address)) is public
 
 
 class _Photos(BaseHTTPRequestHandler):
-    """A web server with photos, and with everything that may go wrong."""
+    """A web server with photos and with all kinds of failures."""
 
     asked: list[str]
 
@@ -266,7 +266,7 @@ class _Photos(BaseHTTPRequestHandler):
             while True:
                 self.wfile.write(chunk)
                 pause.wait(pause_seconds)
-        except OSError:  # the reader has had enough
+        except OSError:  # the client closed the connection
             self.close_connection = True
 
     def log_message(self, *_: object) -> None:
@@ -275,7 +275,7 @@ class _Photos(BaseHTTPRequestHandler):
 
 @contextmanager
 def _serving(host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> Iterator[tuple[int, list[str]]]:
-    """A real web server on the loopback: its port, and the paths that it was asked for."""
+    """A real web server on the loopback interface: its port, and the requested paths."""
     handler = type("Handler", (_Photos,), {"asked": []})
     running = ThreadingHTTPServer((host, 0), handler)
     if tls is not None:
@@ -290,21 +290,21 @@ def _serving(host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> Iter
 
 @pytest.fixture
 def server() -> Iterator[tuple[str, list[str]]]:
-    """The root of a web server with photos, and the paths that it was asked for."""
+    """The root of a web server with photos, and the requested paths."""
     with _serving() as (port, asked):
         yield f"http://127.0.0.1:{port}/in", asked
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_photo_is_fetched_over_tls_where_certificate_and_name_are_trusted(
+def test_photo_is_fetched_over_tls_only_when_the_certificate_is_trusted_for_the_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    certificate, key = make_certificate(tmp_path, "photos")  # for localhost and 127.0.0.1, and signed by itself
+    certificate, key = make_certificate(tmp_path, "photos")  # self-signed, for localhost and 127.0.0.1
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate, key)
     with _serving(tls=tls) as (port, _), _serving("127.0.0.2", tls) as (other_port, _):
         root, misnamed = f"https://localhost:{port}/in", f"https://127.0.0.2:{other_port}/in"
-        assert _code(_web_policy(root), f"{root}/a%20b.jpg") is ErrorCode.FETCH_FAILED  # nobody trusts it yet
+        assert _code(_web_policy(root), f"{root}/a%20b.jpg") is ErrorCode.FETCH_FAILED  # not trusted yet
 
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
         assert _web_policy(root).fetch(f"{root}/a%20b.jpg") == DATA
@@ -323,7 +323,7 @@ def test_photo_is_fetched_from_a_web_server(server: tuple[str, list[str]]) -> No
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "0177.0.0.1", "[::ffff:127.0.0.1]"])
-def test_local_server_is_not_even_asked_when_its_network_is_not_allowed(
+def test_local_server_is_not_contacted_when_its_network_is_not_allowed(
     server: tuple[str, list[str]], host: str
 ) -> None:
     root = server[0].replace("127.0.0.1", host)
@@ -343,27 +343,29 @@ def test_local_server_is_not_even_asked_when_its_network_is_not_allowed(
         ("boastful.jpg", ErrorCode.TOO_LARGE),
     ],
 )
-def test_answer_that_is_no_photo_has_its_code(server: tuple[str, list[str]], name: str, code: ErrorCode) -> None:
+def test_response_without_a_photo_gives_its_error_code(
+    server: tuple[str, list[str]], name: str, code: ErrorCode
+) -> None:
     root, asked = server
 
     assert _code(_web_policy(root), f"{root}/{name}") is code
     assert asked == [f"/in/{name}"]
 
 
-def test_server_that_sends_a_byte_at_a_time_is_given_up(server: tuple[str, list[str]]) -> None:
+def test_fetch_fails_when_the_server_sends_single_bytes_slowly(server: tuple[str, list[str]]) -> None:
     root, _ = server
 
     assert _code(_web_policy(root, fetch_seconds=0.5), f"{root}/dripping.jpg") is ErrorCode.FETCH_FAILED
 
 
-def test_server_that_never_answers_is_given_up() -> None:
+def test_fetch_fails_when_the_server_never_responds() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         root = f"http://127.0.0.1:{silent.getsockname()[1]}/in"
         assert _code(_web_policy(root, fetch_seconds=0.5), f"{root}/a.jpg") is ErrorCode.FETCH_FAILED
 
 
 @pytest.mark.parametrize("answer", [b"\0" * 100, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"])
-def test_server_that_speaks_no_http_is_given_up(answer: bytes) -> None:
+def test_fetch_fails_when_the_response_is_not_http(answer: bytes) -> None:
     with socket.create_server(("127.0.0.1", 0)) as odd:
         thread = threading.Thread(target=lambda: _answer_once(odd, answer))
         thread.start()
