@@ -1,5 +1,5 @@
 from collections.abc import Callable, Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
@@ -11,13 +11,13 @@ from triage.domain.messages import ClaimedAttachment
 from triage.domain.photos import AssessedBatch, Failed
 from triage.domain.runs import RescoringParameters, Run
 from triage.domain.states import Outcome, RunStatus, VerdictOrigin
-from triage.errors import ErrorCode, ServiceUnavailableError
+from triage.errors import ErrorCode, NoLiveModelError, ServiceUnavailableError
 from triage.reports.flips import flips_of
 from triage.retakes.override import override
 from triage.scoring import rescoring as rescoring_module
 from triage.scoring.drain import DrainLimits, drain
 from triage.scoring.rescoring import Chunk, Rescoring
-from triage.scoring.start import create_run
+from triage.scoring.start import create_run, start_nightly_rescoring, start_rescoring
 from triage.storage import outbox, runs, verdicts
 from triage.storage.verdicts import Page
 
@@ -526,6 +526,45 @@ def test_run_fails_with_a_reason_when_its_model_cannot_be_loaded(
     run = _finish(clinic, model, _start(clinic, model))
 
     assert (run.status, run.error) == (RunStatus.FAILED, "the weights are gone: add the model again")
+
+
+def test_started_run_is_of_the_named_model_and_audited(
+    clinic: Clinic, make_other: Callable[[float], OtherModel]
+) -> None:
+    other = make_other(0.3)
+    since = datetime(2026, 1, 2, tzinfo=UTC)
+
+    live = start_rescoring(clinic.sessions, actor="nurse-1")
+    named = start_rescoring(clinic.sessions, model="other", since=since, limit=5, actor="nurse-1")
+
+    model_version_id = str(clinic.assessor.model_version_id)
+    assert live.parameters == {"model_version_id": model_version_id, "since": None, "limit": None}
+    assert named.parameters == {
+        "model_version_id": str(other.model_version_id),
+        "since": "2026-01-02T00:00:00+00:00",
+        "limit": 5,
+    }
+    events = clinic.query("SELECT actor, subject_id FROM audit_event WHERE action = 'run.started' ORDER BY position")
+    assert events == [("nurse-1", live.id), ("nurse-1", named.id)]
+
+
+def test_nightly_run_is_started_and_audited_once(clinic: Clinic) -> None:
+    (first, first_is_new), (second, second_is_new) = (
+        start_nightly_rescoring(clinic.sessions, actor="beat") for _ in range(2)
+    )
+
+    assert first.id == second.id
+    assert (first_is_new, second_is_new) == (True, False)
+    assert clinic.query("SELECT count(*) FROM audit_event WHERE action = 'run.started'") == [(1,)]
+
+
+def test_no_run_is_started_when_no_model_is_live(clinic: Clinic) -> None:
+    clinic.execute("UPDATE model_version SET stage = 'retired'")
+
+    with pytest.raises(NoLiveModelError):
+        start_rescoring(clinic.sessions, actor="nurse-1")
+    with pytest.raises(NoLiveModelError):
+        start_nightly_rescoring(clinic.sessions, actor="beat")
 
 
 def test_night_has_one_run_when_two_beats_start_it(clinic: Clinic, make_other: Callable[[float], OtherModel]) -> None:
