@@ -17,7 +17,7 @@ from triage.files.hashing import sha256_of
 from triage.imaging.formats import normalise_declared, sniff
 from triage.retakes.decide import decide_messages
 from triage.retakes.policy import RetakePolicy
-from triage.storage import messages as rows
+from triage.storage import messages as message_rows
 from triage.storage import retention
 from triage.storage.database import Sessions
 from triage.storage.messages import Key, NewAttachment, NewBlob, NewMessage, StoredAttachment
@@ -167,13 +167,15 @@ class Intake:
         )
 
     def _store(self, session: Session, prepared: Sequence[_Prepared]) -> _Stored:
-        threads = rows.add_threads(session, {item.message.thread for item in prepared})
-        message_ids, new_messages = rows.add_messages(session, [item.message for item in prepared], threads)
+        threads = message_rows.add_threads(session, {item.message.thread for item in prepared})
+        message_ids, new_messages = message_rows.add_messages(session, [item.message for item in prepared], threads)
         self._add_blobs(session, prepared)
-        new_attachments = rows.add_attachments(session, [a for item in prepared for a in item.attachments], message_ids)
+        new_attachments = message_rows.add_attachments(
+            session, [a for item in prepared for a in item.attachments], message_ids
+        )
         stored: dict[MessageId, dict[str, StoredAttachment]] = defaultdict(dict)
         added = []
-        for attachment in rows.list_attachments(session, set(message_ids.values())):
+        for attachment in message_rows.list_attachments(session, set(message_ids.values())):
             stored[attachment.message_id][attachment.external_id] = attachment
             if attachment.id in new_attachments:
                 added.append(attachment)
@@ -184,7 +186,7 @@ class Intake:
     def _add_blobs(self, session: Session, prepared: Sequence[_Prepared]) -> None:
         """Adds the rows of photos. Stores a photo again if it was marked for a purge, which may have deleted it."""
         photos = {blob: data for item in prepared for blob, data in item.photos.items()}
-        marked = rows.add_blobs(session, photos.keys())  # and locks them, which keeps a purge away
+        marked = message_rows.add_blobs(session, photos.keys())  # and locks them, which keeps a purge away
         if not marked:
             return
         for blob, data in photos.items():

@@ -5,14 +5,14 @@ from triage.domain.runs import Run
 from triage.domain.states import RunKind
 from triage.errors import UsageError
 from triage.storage import audit
-from triage.storage import runs as rows
+from triage.storage import runs as run_rows
 from triage.storage.database import Sessions
 
 
 def list_runs(sessions: Sessions, *, kind: RunKind | None = None, limit: int) -> list[Run]:
     """Returns runs, newest first, optionally of one kind only."""
     with sessions() as session:
-        return rows.list_runs(session, kind=kind, limit=limit)
+        return run_rows.list_runs(session, kind=kind, limit=limit)
 
 
 def find_run(sessions: Sessions, run_id: RunId) -> Run:
@@ -22,7 +22,7 @@ def find_run(sessions: Sessions, run_id: RunId) -> Run:
         UsageError: no run has this id.
     """
     with sessions() as session:
-        return rows.find(session, run_id)
+        return run_rows.find(session, run_id)
 
 
 def cancel_run(sessions: Sessions, run_id: RunId, *, by: str) -> Run:
@@ -32,8 +32,8 @@ def cancel_run(sessions: Sessions, run_id: RunId, *, by: str) -> Run:
         UsageError: no run has this id, it has ended already, or `by` is malformed.
     """
     with sessions.begin() as session:
-        run = rows.find(session, run_id)
-        if not rows.cancel(session, run.id):
+        run = run_rows.find(session, run_id)
+        if not run_rows.cancel(session, run.id):
             raise UsageError(f"the run has already ended: it is {run.status.value}")
         audit.record(session, actor=by, action="run.cancelled", subject_kind="run", subject_id=run.id)
     return find_run(sessions, run.id)

@@ -30,7 +30,7 @@ from triage.retention.archive import archive_threads
 from triage.retention.forget_archived import LOCK, Rewritten, forget_archived
 from triage.scoring.rescoring import Rescoring
 from triage.scoring.start import create_run
-from triage.storage import archive as rows
+from triage.storage import archive as archive_rows
 from triage.storage import audit, messages, outbox, runs
 from triage.storage.database import create_database_engine, create_sessions
 from triage.storage.locks import try_lock
@@ -168,7 +168,7 @@ def test_messages_are_accepted_and_decided_while_archiving_is_in_progress(
     """In the middle of the transaction of archiving, with the rows deleted but nothing committed."""
     clinic.send("old", "0.9", thread="old")
     clinic.drain()
-    remove = rows.remove
+    remove = archive_rows.remove
 
     def remove_slowly(*arguments: Any) -> dict[str, int]:
         counts = remove(*arguments)
@@ -176,7 +176,7 @@ def test_messages_are_accepted_and_decided_while_archiving_is_in_progress(
         clinic.drain()
         return counts
 
-    monkeypatch.setattr(rows, "remove", remove_slowly)
+    monkeypatch.setattr(archive_rows, "remove", remove_slowly)
     _archive(clinic, tmp_path)
 
     assert clinic.decisions("new") == [("retake", "no_photo_passed")]
@@ -188,7 +188,7 @@ def test_message_starts_a_new_thread_when_its_thread_is_being_archived(
 ) -> None:
     clinic.send("old", "0.9", thread="t")
     clinic.drain()
-    remove = rows.remove
+    remove = archive_rows.remove
     sender = threading.Thread(target=clinic.send, args=("new", "0.9"), kwargs={"thread": "t"})
 
     def remove_while_one_comes(*arguments: Any) -> dict[str, int]:
@@ -197,7 +197,7 @@ def test_message_starts_a_new_thread_when_its_thread_is_being_archived(
         assert sender.is_alive()
         return remove(*arguments)
 
-    monkeypatch.setattr(rows, "remove", remove_while_one_comes)
+    monkeypatch.setattr(archive_rows, "remove", remove_while_one_comes)
     _archive(clinic, tmp_path)
     sender.join(timeout=30)
 

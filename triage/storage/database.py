@@ -11,7 +11,6 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session, sessionmaker
-from tenacity import Retrying, retry_if_exception_type, stop_before_delay, wait_fixed
 
 from triage.errors import (
     DatabaseUnavailableError,
@@ -95,6 +94,13 @@ def persist(transaction: Callable[[], Result], *, patience_seconds: float) -> Re
         DatabaseUnavailableError: the database stayed unavailable for that long.
         TablesOutdatedError: the database schema is outdated; raised without a retry.
     """
+    from tenacity import (  # deferred: imports asyncio
+        Retrying,
+        retry_if_exception_type,
+        stop_before_delay,
+        wait_fixed,
+    )
+
     retry = Retrying(
         retry=retry_if_exception_type(DatabaseUnavailableError),
         wait=wait_fixed(_PAUSE_SECONDS),
