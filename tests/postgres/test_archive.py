@@ -278,7 +278,7 @@ def test_command_requires_the_role_that_owns_the_tables(
     assert len(_rows(clinic, "verdict")) == 1
     environment("DATABASE__URL", embedded.database_url(database, role=MIGRATOR))
     assert triage("archive", "--days", 1, "--dry-run", "--json").json["threads"] == 0
-    assert triage("archive", "--days", "1e-9", "--dry-run").out == "would go: 1 threads\n"
+    assert triage("archive", "--days", "1e-9", "--dry-run").out == "threads to archive: 1\n"
     done = triage(*command, "--by", "op-1", "--json")
 
     [file] = (tmp_path / "archive").iterdir()

@@ -18,20 +18,20 @@ from worker.cli.owner import administration_sessions
     "--days",
     type=DAYS,
     required=True,
-    help="Threads whose last message came that long ago.",
+    help="Archive threads whose last message is older than this.",
 )
-@click.option("--to", "folder", type=click.Path(path_type=Path, file_okay=False), help="The folder of the files.")
+@click.option("--to", "folder", type=click.Path(path_type=Path, file_okay=False), help="Folder to write the files to.")
 @by_option("Who archives")
-@click.option("--dry-run", is_flag=True, help="Only count what would go.")
+@click.option("--dry-run", is_flag=True, help="Count the threads without moving them.")
 @json_option
 def archive(days: float, folder: Path | None, by: str, *, dry_run: bool, as_json: bool) -> None:
-    """Move threads that ended long ago from the tables into files of JSON lines; as the role that owns the tables.
+    """Move old threads from the database into files of JSON lines, as the role that owns the tables.
 
-    Their photos go with the next purge. Reports count them no more, and rescoring leaves them alone. The files hold
-    senders' ids: keep them as you keep the database.
+    The next purge removes their photos. Reports and rescoring no longer include them. The files contain senders' ids:
+    protect them like the database.
     """
     if folder is None and not dry_run:
-        raise click.UsageError("name the folder of the files: --to FOLDER")
+        raise click.UsageError("missing option --to FOLDER: name the folder to write the files to")
     before = datetime.now(UTC) - timedelta(days=days)
     if folder is None or dry_run:
         _count(before, as_json=as_json)
@@ -49,31 +49,31 @@ def _count(before: datetime, *, as_json: bool) -> None:
 
         print_document(ArchivePreviewDocument(before=before, dry_run=True, threads=threads))
     else:
-        click.echo(f"would go: {threads} threads")
+        click.echo(f"threads to archive: {threads}")
 
 
 def _move(folder: Path, before: datetime, *, by: str, as_json: bool) -> None:
     from triage.retention.archive import archive_threads  # deferred: imports SQLAlchemy
 
-    gone: Counter[str] = Counter(dict.fromkeys(("threads", "messages", "attachments", "verdicts"), 0))
+    moved: Counter[str] = Counter(dict.fromkeys(("threads", "messages", "attachments", "verdicts"), 0))
     files = []
     try:
         with administration_sessions() as sessions:
             for batch in archive_threads(sessions, folder, before=before, actor=by):
-                gone.update(batch.counts)
+                moved.update(batch.counts)
                 files.append((batch.file, batch.sha256))
                 if not as_json:
                     click.echo(f"{batch.sha256}  {batch.file}")
     except TriageError as error:
-        done = f" ({len(files)} files are complete, and what is in them is gone)" if files else ""
+        done = f" ({len(files)} files are complete, and their threads are archived)" if files else ""
         raise type(error)(f"{error}{done}") from error
     if as_json:
         from worker.documents.operations import ArchiveDocument, ArchiveFileDocument  # deferred: imports pydantic
 
         written = [ArchiveFileDocument(file=str(file), sha256=sha256) for file, sha256 in files]
-        print_document(ArchiveDocument(before=before, dry_run=False, **gone, files=written))
+        print_document(ArchiveDocument(before=before, dry_run=False, **moved, files=written))
     else:
         click.echo(
-            f"gone: {gone['threads']} threads, with {gone['messages']} messages and {gone['verdicts']} verdicts, "
-            f"into {len(files)} files"
+            f"archived: {moved['threads']} threads with {moved['messages']} messages and {moved['verdicts']} verdicts, "
+            f"in {len(files)} files"
         )

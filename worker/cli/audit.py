@@ -19,7 +19,10 @@ def audit() -> None:
 @click.option("--anchor", help="A head recorded before, as POSITION:HASH; the chain must still contain it.")
 @json_option
 def verify(anchor: str | None, *, as_json: bool) -> None:
-    """Exit 1 if an event was changed, removed, reordered or cut off. Prints the head: record it elsewhere."""
+    """Verify the chain of events and print its head.
+
+    Exits with 1 if an event was changed, removed, reordered or truncated. Store the printed head outside the database.
+    """
     from triage.monitoring.audit_trail import verify_audit_trail  # deferred: imports SQLAlchemy
 
     with open_services() as services:

@@ -1,4 +1,4 @@
-"""`triage dataset`: labelled photos checked, split, described and imported."""
+"""`triage dataset`: checks, splits, describes and imports labelled photos."""
 
 from pathlib import Path
 from typing import Any
@@ -23,16 +23,16 @@ def dataset() -> None:
 
 @dataset.command()
 @click.argument("manifest", type=click.Path(path_type=Path))
-@click.option("--photos", "read_photos", is_flag=True, help="Read every photo too.")
+@click.option("--photos", "read_photos", is_flag=True, help="Also decode every photo.")
 def check(manifest: Path, *, read_photos: bool) -> None:
-    """Name every defect of MANIFEST at once."""
+    """List all defects of MANIFEST."""
     from worker.settings import load_settings  # deferred: imports pydantic-settings
 
     found = read_manifest(manifest)
     unreadable = _unreadable(found, load_settings().image_limits) if read_photos else []
     click.echo(f"{len(found.photos)} photos, {found.n_reviewers} reviewers: no defects")
     for number, message in unreadable:
-        click.echo(f"photo {number} cannot be read and would be left out: {message}")
+        click.echo(f"photo {number} cannot be decoded and would be skipped: {message}")
 
 
 @dataset.command()
@@ -40,7 +40,10 @@ def check(manifest: Path, *, read_photos: bool) -> None:
 @_output
 @click.option("--seed", type=int, default=0, show_default=True)
 def split(manifest: Path, output: Path, seed: int) -> None:
-    """Write MANIFEST with 75 % training, 10 % validation and 15 % test photos; no patient is split."""
+    """Assign photos to training, validation and test sets.
+
+    Writes MANIFEST with 75 % training, 10 % validation and 15 % test photos. All photos of a patient are in one set.
+    """
     from triage.dataset.splits import split_photos  # deferred: imports numpy
     from triage.evaluation.description import describe as describe_manifest  # deferred: imports scipy
 
@@ -55,7 +58,7 @@ def split(manifest: Path, output: Path, seed: int) -> None:
 @click.option("--good-votes", type=click.IntRange(1), default=2, show_default=True)
 @json_option
 def describe(manifest: Path, good_votes: int, *, as_json: bool) -> None:
-    """Photos by votes, skin type and source in each split, and how far the reviewers agree."""
+    """Count photos by votes, skin type and source, and show the reviewers' agreement."""
     from triage.evaluation.description import describe as describe_manifest  # deferred: imports scipy
 
     document = describe_manifest(read_manifest(manifest), good_votes=good_votes)
@@ -74,9 +77,12 @@ def describe(manifest: Path, good_votes: int, *, as_json: bool) -> None:
 @click.option("--record", "record_column", default="record_id", show_default=True, help="Column of the record.")
 @click.option("--reviewer", "reviewer_column", default="reviewer", show_default=True, help="Column of the reviewer.")
 @click.option("--vote", "vote_column", default="quality", show_default=True, help="Column of the vote.")
-@click.option("--photo", "photo_column", help="Column of the file name; if not given, files are named by record.")
+@click.option("--photo", "photo_column", help="Column of the file name. [default: files are named by record]")
 def import_redcap(export: Path, photos: Path, output: Path, **columns: Any) -> None:
-    """Make a manifest from a REDCap EXPORT in long format, one row a reviewer and record."""
+    """Convert a REDCap EXPORT to a manifest.
+
+    EXPORT is in long format, with one row for each reviewer and record.
+    """
     made = read_export(export, photos=photos, **columns)
     write_manifest(made, output)
     click.echo(f"{output}: {len(made.photos)} photos, {made.n_reviewers} reviewers")

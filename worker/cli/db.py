@@ -16,10 +16,11 @@ def db() -> None:
 @db.command()
 @click.option("--sql", "only_print", is_flag=True, help="Print the statements, without passwords.")
 def roles(*, only_print: bool) -> None:
-    """Create the roles triage_migrator, triage_worker and triage_report; triage_migrator becomes the owner.
+    """Create the roles of the database, as a superuser.
 
-    Connect as a superuser. Passwords come from TRIAGE_ROLES__MIGRATOR_PASSWORD, TRIAGE_ROLES__WORKER_PASSWORD and
-    TRIAGE_ROLES__REPORT_PASSWORD. The command is idempotent: running it again restores what was changed by hand.
+    The roles are triage_migrator (owns the tables), triage_worker and triage_report. Passwords come from
+    TRIAGE_ROLES__MIGRATOR_PASSWORD, TRIAGE_ROLES__WORKER_PASSWORD and TRIAGE_ROLES__REPORT_PASSWORD. The command is
+    idempotent: running it again restores what was changed by hand.
     """
     from sqlalchemy.engine import make_url  # deferred: SQLAlchemy
 
@@ -53,7 +54,10 @@ def upgrade() -> None:
 
 @db.command()
 def check() -> None:
-    """Exit 1 unless the database has exactly the schema that this release declares."""
+    """Check that the database has the schema of this release.
+
+    Exits with 1 if any table, column or index differs.
+    """
     from alembic import command as alembic_command  # deferred: Alembic
     from alembic.util.exc import CommandError  # deferred: Alembic
 

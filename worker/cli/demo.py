@@ -1,4 +1,4 @@
-"""`triage demo`: photos of a folder, or drawn ones, sent through the whole product on this machine."""
+"""`triage demo`: runs the whole product on this machine, with photos of a folder or drawn ones."""
 
 from pathlib import Path
 
@@ -10,11 +10,11 @@ from worker.cli.demo_photos import SAMPLE_PHOTOS, drawn_messages, messages_from
 
 @command()
 @click.argument("photos", required=False, type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--all", "take_all", is_flag=True, help=f"Take all photos of the folder, not {SAMPLE_PHOTOS} of them.")
+@click.option("--all", "take_all", is_flag=True, help=f"Send all photos of the folder instead of {SAMPLE_PHOTOS}.")
 def demo(photos: Path | None, *, take_all: bool) -> None:
-    """Run the main job on this machine: embedded services, a real worker, photos in, verdicts and retakes out.
+    """Run the whole product on this machine: embedded services, a worker, sample photos, verdicts and retakes.
 
-    PHOTOS is a folder with your own photos; without it the project draws a handful.
+    PHOTOS is a folder with your own photos. By default, a few photos are drawn.
     """
     from worker.cli.demonstration import run_demo  # deferred: imports SQLAlchemy, Celery and redis
 

@@ -1,4 +1,4 @@
-"""The photos that `triage demo` sends, as messages: those of a folder, or drawn ones."""
+"""Messages for `triage demo`: photos of a folder, or drawn photos."""
 
 import io
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ def messages_from(folder: Path, *, take_all: bool) -> dict[str, list[Photo]]:
     """The photos of a folder as messages of one, two and three photos in turn."""
     files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     if not files:
-        raise UsageError(f"{folder}: the folder has no files; name a folder with photos")
+        raise UsageError(f"{folder}: the folder has no files: name a folder with photos")
     if not take_all and len(files) > SAMPLE_PHOTOS:
         files = files[:: len(files) // SAMPLE_PHOTOS][:SAMPLE_PHOTOS]
     photos = [Photo(path.name, _read(path)) for path in files]
@@ -39,7 +39,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise UsageError(f"{path}: the file cannot be read") from error
+        raise UsageError(f"{path}: the file cannot be read: check its permissions") from error
 
 
 def drawn_messages() -> dict[str, list[Photo]]:

@@ -71,7 +71,7 @@ def _run(services: Services, messages: dict[str, list[Photo]]) -> None:
     names = ", ".join([name for name in messages if name in asked][:_MESSAGES_SHOWN])
     flagged = f"{len(requests)} retake request{'' if len(requests) == 1 else 's'} flagged"
     click.echo(flagged + (f": {names}" if requests else ""))
-    click.echo("the starter model is for trying the product, not for care")
+    click.echo("the starter model is for trying the product, not for patient care")
     page = services.settings.embedded.root / "report.html"
     page.write_text(render_html(summary), encoding="utf-8")
     click.echo(f"report: {page}")

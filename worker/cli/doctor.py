@@ -1,4 +1,4 @@
-"""`triage doctor`: what is wrong and how to mend it."""
+"""`triage doctor`: checks a deployment and says how to fix it."""
 
 import sys
 
@@ -11,7 +11,10 @@ from worker.services import open_services
 @command()
 @json_option
 def doctor(*, as_json: bool) -> None:
-    """Check every part of the deployment; exit 1 if something is wrong, 3 if a service does not answer."""
+    """Check every part of the deployment.
+
+    Exits with 1 if a check fails, or with 3 if a service is unavailable.
+    """
     from worker.doctor import examine  # deferred: imports SQLAlchemy and redis
 
     with open_services() as services:

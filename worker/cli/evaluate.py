@@ -1,4 +1,4 @@
-"""`triage evaluate`: everything that the paper reports, from scores and votes or from a model and labelled photos."""
+"""`triage evaluate`: the measures of the paper, from scores and votes or from a model and labelled photos."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -37,15 +37,17 @@ _RATES = {
     "--model", "model", help="Evaluate this model (registered name, SHA-256 or folder) on --manifest instead."
 )
 @click.option("--manifest", type=click.Path(path_type=Path), help="Labelled photos for --model.")
-@click.option("--split", help="Only this split of the manifest; all photos if not given.")
-@click.option("--record", is_flag=True, help="Put the result on the registered model's card.")
-@click.option("--threshold", type=click.FloatRange(0, 1), help="Youden's index, or the model's own, if not given.")
+@click.option("--split", help="Split of the manifest. [default: all photos]")
+@click.option("--record", is_flag=True, help="Record the result on the card of the registered model.")
+@click.option("--threshold", type=click.FloatRange(0, 1), help="Threshold. [default: the model's, or Youden's index]")
 @click.option("--target-ppv", type=SHARE, help="Choose the threshold for this PPV.")
+@click.option("--good-votes", type=click.IntRange(1), help="Votes that make a photo good. [default: the model's, or 2]")
+@click.option("--by", multiple=True, metavar="COLUMN", help="Also evaluate by the values of this column; repeatable.")
 @click.option(
-    "--good-votes", type=click.IntRange(1), help="Good from so many votes on: 2, or the model's, if not given."
+    "--good-share",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Adjust PPV to this share of good photos.",
 )
-@click.option("--by", multiple=True, metavar="COLUMN", help="Also by the values of this column; may be repeated.")
-@click.option("--good-share", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Adjust to this share.")
 @click.option("--compare", type=click.Path(path_type=Path), help="Predictions of another model on the same photos.")
 @click.option("--html", type=click.Path(path_type=Path), help="Write a report with plots to this file.")
 @json_option
@@ -71,11 +73,11 @@ def evaluate(
     if threshold is not None and math.isnan(threshold):
         raise UsageError("--threshold must be a number from 0 to 1")
     if record and model is None:
-        raise UsageError("--record needs --model and --manifest")
+        raise UsageError("--record requires --model and --manifest")
     if threshold is not None and target_ppv is not None:
         raise UsageError("give --threshold or --target-ppv, not both")
     if model is not None and good_votes is not None:
-        raise UsageError("--good-votes is for PREDICTIONS: a model has its own")
+        raise UsageError("--good-votes requires PREDICTIONS: a model has its own")
 
     from triage.evaluation.evaluate import MAX_GROUPS, comparison_json  # deferred: imports scipy
     from triage.evaluation.evaluate import evaluate as evaluate_predictions  # deferred: imports scipy
@@ -104,9 +106,9 @@ def evaluate(
     if compare is not None:
         other = read_predictions(compare)
         if list(other.votes) != list(rows.votes):
-            raise UsageError("--compare: the votes differ, so these are not the same photos in the same order")
+            raise UsageError("--compare: the votes differ: give predictions for the same photos in the same order")
         if document["auc"] is None:
-            raise UsageError("--compare: good and bad photos are needed")
+            raise UsageError("--compare requires good and bad photos")
         document["comparison"] = comparison_json(rows, other, good_votes=document["good_votes"])
     if record:
         with open_services() as services:
@@ -151,7 +153,7 @@ def _check_columns(rows: "Predictions", by: Sequence[str], most: int) -> None:
         if column not in rows.columns:
             raise UsageError(f"--by: there is no column {column!r}")
         if len(set(rows.columns[column])) > most:
-            raise UsageError(f"--by: column {column!r} has more than {most} values, so it is no grouping")
+            raise UsageError(f"--by: column {column!r} has more than {most} values: use a column with fewer")
 
 
 def _page(

@@ -20,13 +20,13 @@ from worker.services import Services, open_services
 
 @command()
 @click.argument("paths", nargs=-1, required=True)
-@click.option("--message-id", help="The sender's id of the message; made up if not given.")
-@click.option("--source", default="cli", show_default=True, help="The system that sends.")
-@click.option("--thread", help="The sender's id of the conversation; each message its own if not given.")
+@click.option("--message-id", help="The sender's id of the message. [default: a new UUID]")
+@click.option("--source", default="cli", show_default=True, help="The sending system.")
+@click.option("--thread", help="The sender's id of the conversation. [default: the message id]")
 @click.option("--role", default="patient", show_default=True, help="Who wrote the message.")
 @click.option("--locale", default="en", show_default=True, help="Language of the reply.")
-@click.option("--group", help="One skin site: one photo of a group that passes is enough for it.")
-@click.option("--opted-out", is_flag=True, help="Never ask this sender for a retake.")
+@click.option("--group", help="Skin site of the photos. One acceptable photo per group is sufficient.")
+@click.option("--opted-out", is_flag=True, help="Never request a retake from this sender.")
 @json_option
 def enqueue(paths: tuple[str, ...], message_id: str | None, *, as_json: bool, group: str | None, **sender: str) -> None:
     """Enqueue photos as one message. PATHS are files, or URIs below an allowed root."""
@@ -47,7 +47,7 @@ def enqueue(paths: tuple[str, ...], message_id: str | None, *, as_json: bool, gr
 
         print_document(AcceptanceDocument.of(acceptance))
         return
-    state = "accepted" if acceptance.created else "known already, nothing changed"
+    state = "accepted" if acceptance.created else "already known, nothing changed"
     click.echo(f"message {acceptance.external_id}: {len(acceptance.attachments)} photos, {state}")
 
 
@@ -57,28 +57,32 @@ def _attachment(path: str, group: str | None) -> IncomingAttachment:
     try:
         return IncomingAttachment(data=Path(path).read_bytes(), group=group, declared_type=guess_type(path)[0])
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: no readable file is there; nothing was enqueued") from error
+        raise UsageError(f"{path}: the file cannot be read, and nothing was enqueued: check the path") from error
 
 
 @command()
 @click.option("--message-id", help="Wait for one message only.")
-@click.option("--source", help="Its source, where several senders use the same id.")
+@click.option("--source", help="Source of the message, if several sources use the same id.")
 @click.option(
-    "--timeout", type=FiniteRange(0, 604_800), default=600, show_default=True, help="Seconds to wait at the most."
+    "--timeout", type=FiniteRange(0, 604_800), default=600, show_default=True, help="Maximum wait in seconds."
 )
 def wait(message_id: str | None, source: str | None, timeout: float) -> None:
-    """Wait until nothing is pending."""
+    """Wait until no photo is pending."""
     from triage.reports.waiting import find_message  # deferred: imports SQLAlchemy
 
     with open_services() as services:
         message = None if message_id is None else find_message(services.sessions, message_id, source)
         remaining = wait_until_done(services, message, timeout)
     if remaining:
-        raise TriageError(f"{remaining} photos are still pending: is a scoring worker up? `triage doctor` says more")
+        raise TriageError(f"{remaining} photos are still pending: check the scoring worker with `triage doctor`")
 
 
 def wait_until_done(services: Services, message: MessageId | None, timeout: float) -> int:
-    """Shows progress on stderr until no photo is pending, or the time is up; returns how many still are."""
+    """Shows progress on stderr until no photo is pending or the timeout expires.
+
+    Returns:
+        The number of photos that are still pending.
+    """
     from triage.reports.waiting import count_open_photos  # deferred: imports SQLAlchemy
 
     deadline = time.monotonic() + timeout
@@ -95,11 +99,11 @@ def wait_until_done(services: Services, message: MessageId | None, timeout: floa
 
 @command()
 @click.argument("message_id")
-@click.option("--source", help="Its source, where several senders use the same id.")
-@by_option("Who looks")
+@click.option("--source", help="Source of the message, if several sources use the same id.")
+@by_option("Who reads the history")
 @json_option
 def explain(message_id: str, source: str | None, by: str, *, as_json: bool) -> None:
-    """Show the whole history of a message; the audit trail notes who has seen it."""
+    """Show the whole history of a message. The audit trail records who read it."""
     from triage.reports.explain import explain as explain_message  # deferred: imports SQLAlchemy
 
     with open_services() as services:
@@ -155,13 +159,13 @@ def explain(message_id: str, source: str | None, by: str, *, as_json: bool) -> N
 
 @command()
 @click.argument("message_id")
-@click.option("--source", help="Its source, where several senders use the same id.")
+@click.option("--source", help="Source of the message, if several sources use the same id.")
 @click.option("--decision", type=click.Choice([Outcome.PASS.value, Outcome.RETAKE.value]), required=True)
 @by_option("Who decides", required=True)
-@click.option("--reason", required=True, help="Why.")
+@click.option("--reason", required=True, help="Reason of the decision.")
 @json_option
 def override(message_id: str, source: str | None, decision: str, by: str, reason: str, *, as_json: bool) -> None:
-    """Decide a message as a person; no model changes that later."""
+    """Decide a message as a person. No model changes that decision later."""
     from triage.retakes.override import override as override_message  # deferred: imports SQLAlchemy
 
     with open_services() as services:

@@ -54,14 +54,14 @@ def list_(*, as_json: bool) -> None:
 @_by
 @json_option
 def add(folder: str, by: str, *, as_json: bool) -> None:
-    """Register the model in FOLDER (weights.safetensors and card.json), or `starter`, as a candidate."""
+    """Register a model as a candidate. FOLDER has weights.safetensors and card.json, or is `starter`."""
     with open_services() as services:
         _show(services.registry.add_folder(model_folder(folder), actor=by), as_json=as_json)
 
 
 @models.command()
 @click.argument("name")
-@click.option("--allow-untrained", is_flag=True, help="Demonstrations only: its scores mean nothing.")
+@click.option("--allow-untrained", is_flag=True, help="Allow a model with random weights, for demonstrations only.")
 @_by
 @json_option
 def promote(name: str, by: str, *, allow_untrained: bool, as_json: bool) -> None:
@@ -103,11 +103,14 @@ def retire(name: str, by: str, *, as_json: bool) -> None:
 @click.argument("name")
 @click.argument("predictions", type=click.Path(path_type=Path))
 @click.option("--group", "column", default="group", show_default=True, help="Column that names each photo's message.")
-@click.option("--target-ppv", type=SHARE, help="Instead of Youden's index.")
+@click.option("--target-ppv", type=SHARE, help="Choose the thresholds for this PPV instead of Youden's index.")
 @_by
 @json_option
 def thresholds(name: str, predictions: Path, column: str, target_ppv: float | None, by: str, *, as_json: bool) -> None:
-    """Fit a model's thresholds for several photos to PREDICTIONS (score, votes, group) and record them on its card."""
+    """Fit thresholds for messages of several photos.
+
+    PREDICTIONS is a CSV with the columns score, votes and group. The thresholds are recorded on the model's card.
+    """
     from triage.evaluation.photo_counts import fit_thresholds  # deferred: imports numpy
     from triage.evaluation.predictions import read_predictions  # deferred: imports numpy
 

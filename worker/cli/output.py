@@ -1,4 +1,4 @@
-"""How results are shown: one JSON document, or text for people. Tables are in `worker.cli.tables`."""
+"""Output of commands: one JSON document, or text for people. Tables are in `worker.cli.tables`."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -49,7 +49,7 @@ def write_text(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"{path}: cannot be written to") from error
+        raise UsageError(f"{path}: the file cannot be written: check the path and its permissions") from error
 
 
 def outcome_text(outcome: str | None) -> Styled:

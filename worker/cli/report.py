@@ -1,4 +1,4 @@
-"""`triage report`: what came in, what became of it and what waits."""
+"""`triage report`: messages by outcome, the retake rate, scores and pending work."""
 
 import csv
 import io
@@ -18,7 +18,7 @@ from worker.cli.tables import Column, Screen, format_table
 from worker.services import open_services
 
 _TIMES = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
-_USUAL_SPAN = timedelta(days=30)
+_DEFAULT_SPAN = timedelta(days=30)
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 _COUNTS = ("total", *(outcome.value for outcome in Outcome), "pending")
 _COUNT_COLUMNS: tuple[Column | str, ...] = (
@@ -35,16 +35,16 @@ _COUNT_COLUMNS: tuple[Column | str, ...] = (
 @click.option(
     "--since",
     type=_TIMES,
-    help="Messages received from then on (UTC). Default: 30 days before --until, or before today.",
+    help="Messages received at or after this time (UTC). [default: 30 days before --until, or before today]",
 )
-@click.option("--until", type=_TIMES, help="Messages received before then (UTC).")
-@click.option("--by", type=click.Choice([d.value for d in Dimension]), multiple=True, help="Break down; repeatable.")
+@click.option("--until", type=_TIMES, help="Messages received before this time (UTC).")
+@click.option("--by", type=click.Choice([d.value for d in Dimension]), multiple=True, help="Group by this; repeatable.")
 @click.option(
     "--format", "fmt", type=click.Choice(["table", "json", "csv", "html"]), default="table", show_default=True
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file.")
 def report(since: datetime | None, until: datetime | None, by: tuple[str, ...], fmt: str, output: Path | None) -> None:
-    """Report messages by outcome, the retake rate, scores and what waits."""
+    """Report messages by outcome, the retake rate, scores and pending work."""
     from triage.reports.summary import report as report_period  # deferred: imports SQLAlchemy
 
     period = _period(since, until)
@@ -143,7 +143,7 @@ def _closing_sentences(summary: dict[str, Any]) -> Iterator[str]:
 
 
 def to_csv(summary: dict[str, Any]) -> str:
-    """One row for each group, or one row in all."""
+    """One row per group, or one row if there are no groups."""
     columns = [*summary["by"], *_COUNTS, "retake_rate"]
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -169,12 +169,12 @@ def _bar(count: int, largest: int) -> str:
 
 
 def _period(since: datetime | None, until: datetime | None) -> Period:
-    """All of a clinic's years would keep a busy database busy for seconds, so they must be asked for."""
+    """The period of a report: 30 days by default, because a report over years takes seconds of database time."""
     end = until.replace(tzinfo=UTC) if until else None
     if since:
         return Period(since.replace(tzinfo=UTC), end)
     midnight = (end or datetime.now(UTC)).replace(hour=0, minute=0, second=0, microsecond=0)
-    return Period(midnight - min(_USUAL_SPAN, midnight - _EARLIEST), end)
+    return Period(midnight - min(_DEFAULT_SPAN, midnight - _EARLIEST), end)
 
 
 _RENDERERS: dict[str, Callable[[dict[str, Any]], str]] = {

@@ -47,7 +47,10 @@ def list_(status: str | None, limit: int, *, as_json: bool) -> None:
 @by_option("Who sends")
 @json_option
 def claim(limit: int, lease_seconds: float, by: str, *, as_json: bool) -> None:
-    """Claim requests to send, oldest first; acknowledge each with its token before the lease expires."""
+    """Claim requests to send, oldest first.
+
+    Acknowledge each request with its token before the lease expires.
+    """
     from triage.retakes import requests  # deferred: imports SQLAlchemy
 
     with open_services() as services:

@@ -13,15 +13,15 @@ from worker.services import open_services
 
 
 @command()
-@click.option("--days", type=DAYS, help="In place of TRIAGE_RETENTION__PHOTO_DAYS.")
+@click.option("--days", type=DAYS, help="Retention time in days. [default: TRIAGE_RETENTION__PHOTO_DAYS]")
 @by_option("Who purges")
-@click.option("--dry-run", is_flag=True, help="Only count what would go.")
+@click.option("--dry-run", is_flag=True, help="Count the photos without removing them.")
 @json_option
 def purge(days: float | None, by: str, *, dry_run: bool, as_json: bool) -> None:
-    """Remove the bytes of photos that were received that long ago; their rows, hashes and verdicts stay.
+    """Remove the bytes of photos after the retention time. Rows, hashes and verdicts stay.
 
-    A photo that waits to be scored is never removed. Without a number of days, only what was forgotten goes, and files
-    of the store that no row speaks of. A purge that was killed is taken up by the next.
+    Photos that are not scored yet are kept. Photos of forgotten messages and files without a row are removed as well,
+    and are the only ones removed if no retention time is set. If a purge is interrupted, the next one continues it.
     """
     from triage.retention.purge import Retention  # deferred: imports SQLAlchemy
 
@@ -40,24 +40,24 @@ def purge(days: float | None, by: str, *, dry_run: bool, as_json: bool) -> None:
         days_kept = keep / timedelta(days=1) if keep else None
         print_document(PurgeDocument(days=days_kept, dry_run=dry_run, photos=photos, bytes=size, strays=strays))
         return
-    verb = "would go" if dry_run else "gone"
+    verb = "to remove" if dry_run else "removed"
     click.echo(f"{verb}: {photos} photos, {size / 2**20:.1f} MiB; files without a row: {strays}")
 
 
 @command()
 @click.argument("message_id")
-@click.option("--source", help="Its source, where several senders use the same id.")
+@click.option("--source", help="Source of the message, if several sources use the same id.")
 @by_option("Who forgets", required=True)
-@click.option("--reason", required=True, help="A code or the number of the request; it stays for good.")
+@click.option("--reason", required=True, help="A code or the number of the request; stored permanently.")
 @click.option(
     "--archive",
     "folder",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Look in the files of `triage archive`, not in the tables; as the role that owns them.",
+    help="Folder of `triage archive`: forget in its files, as the role that owns the tables.",
 )
 @json_option
 def forget(message_id: str, source: str | None, by: str, reason: str, folder: Path | None, *, as_json: bool) -> None:
-    """Forget a message: its sender's ids, texts, URIs and photos. Verdicts, decisions and counts stay."""
+    """Erase a message: ids of its sender, texts, URIs and photos. Verdicts, decisions and counts stay."""
     if folder is None:
         _forget(message_id, source, by=by, reason=reason, as_json=as_json)
     else:
@@ -95,4 +95,4 @@ def _forget_archived(message_id: str, source: str | None, folder: Path, *, by: s
         return
     for each in written:
         click.echo(f"{each.sha256}  {each.file}")
-    click.echo(f"forgotten in {len(written)} files, each replaced")
+    click.echo(f"files rewritten: {len(written)}")

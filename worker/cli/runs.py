@@ -25,14 +25,14 @@ _OPEN = {RunStatus.PENDING, RunStatus.RUNNING}
 
 
 @command()
-@click.option("--model", "name", help="Name or SHA-256; the live model if not given.")
-@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="Messages received from then on (UTC).")
+@click.option("--model", "name", help="Name or SHA-256 of the model. [default: the live model]")
+@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="Messages received on or after this day (UTC).")
 @click.option("--limit", type=ROWS, help="At most this many photos.")
-@click.option("--wait", is_flag=True, help="Wait for the end of the run.")
+@click.option("--wait", is_flag=True, help="Wait until the run ends.")
 @by_option("Who starts the run")
 @json_option
 def rescore(name: str | None, since: datetime | None, limit: int | None, by: str, *, wait: bool, as_json: bool) -> None:
-    """Score what a model has not scored yet. It decides and sends nothing; the inbox goes first."""
+    """Score photos that a model has not scored yet. No decision changes; the inbox has priority."""
     from triage.scoring.start import start_rescoring  # deferred: imports SQLAlchemy
 
     with open_services() as services:
@@ -49,8 +49,8 @@ def rescore(name: str | None, since: datetime | None, limit: int | None, by: str
     "--init",
     default="auto",
     show_default=True,
-    help="imagenet, starter, random, a file of torchvision's VGG16 weights, or a model folder; auto is imagenet, or "
-    "starter where ImageNet's weights cannot be fetched.",
+    help="Initial weights: imagenet, starter, random, a file of torchvision's VGG16 weights, or a model folder. "
+    "`auto` is imagenet, or starter if ImageNet's weights cannot be downloaded.",
 )
 @click.option("--epochs", type=click.IntRange(1), default=_DEFAULTS.epochs, show_default=True)
 @click.option("--patience", type=click.IntRange(1), default=_DEFAULTS.patience, show_default=True)
@@ -62,22 +62,25 @@ def rescore(name: str | None, since: datetime | None, limit: int | None, by: str
 @click.option("--good-votes", type=click.IntRange(1), default=_DEFAULTS.good_votes, show_default=True)
 @click.option("--head", type=click.Choice(["coral", "independent"]), default=_DEFAULTS.head, show_default=True)
 @click.option("--pooling", type=click.Choice(["mean", "min"]), default=_DEFAULTS.pooling, show_default=True)
-@click.option("--region-of-interest", is_flag=True, help="Crop to the bounding boxes of the manifest first.")
+@click.option("--region-of-interest", is_flag=True, help="Crop photos to the bounding boxes of the manifest.")
 @click.option(
     "--threshold-from", type=click.Choice(["validation", "train"]), default=_DEFAULTS.threshold_from, show_default=True
 )
 @click.option(
     "--target-ppv",
     type=SHARE,
-    help="Choose the threshold for this PPV, not by Youden's index.",
+    help="Choose the threshold for this PPV instead of Youden's index.",
 )
 @click.option("--recalibrate/--no-recalibrate", default=_DEFAULTS.recalibrate, show_default=True)
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=_DEFAULTS.seed, show_default=True)
-@click.option("--wait", is_flag=True, help="Wait for the end of the run.")
+@click.option("--wait", is_flag=True, help="Wait until the run ends.")
 @by_option("Who starts it")
 @json_option
 def train(manifest: Path, name: str, init: str, by: str, *, wait: bool, as_json: bool, **settings: Any) -> None:
-    """Train a model on reviewers' votes; it becomes a candidate. A manifest without splits is split 75/10/15."""
+    """Train a model on reviewers' votes and register it as a candidate.
+
+    A manifest without splits is split into 75 % training, 10 % validation and 15 % test photos.
+    """
     from triage.training.start import start_training  # deferred: imports SQLAlchemy
 
     with open_services() as services:
@@ -91,7 +94,7 @@ def train(manifest: Path, name: str, init: str, by: str, *, wait: bool, as_json:
 @click.option("--limit", type=ROWS, default=20, show_default=True)
 @click.option("--follow", "run_to_follow", type=click.UUID, help="Show the progress of this run until it ends.")
 @click.option("--cancel", "run_to_cancel", type=click.UUID, help="Cancel this run.")
-@click.option("--flips", "run_to_compare", type=click.UUID, help="A rescoring run's flips, by day and source.")
+@click.option("--flips", "run_to_compare", type=click.UUID, help="Show the flips of a rescoring run by day and source.")
 @by_option("Who cancels")
 @json_option
 def runs(

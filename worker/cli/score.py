@@ -1,4 +1,4 @@
-"""`triage score`: photos to scores, with no queue and no database."""
+"""`triage score`: scores photos without a queue or a database."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 @command()
 @click.argument("paths", nargs=-1, required=True)
-@click.option("--model", default=STARTER, show_default=True, help="Folder of a model, or starter.")
+@click.option("--model", default=STARTER, show_default=True, help="Folder of a model, or `starter`.")
 @json_option
 def score(paths: tuple[str, ...], model: str, *, as_json: bool) -> None:
-    """Score photos, without a queue or a database. PATHS are files, or folders of files."""
+    """Score photos without a queue or a database. PATHS are files, or folders of files."""
     from worker.settings import load_settings  # deferred: imports pydantic-settings
 
     rows = score_files(load_settings(), files_of(paths), model_folder(model))
@@ -57,7 +57,7 @@ def score(paths: tuple[str, ...], model: str, *, as_json: bool) -> None:
 
 
 def files_of(paths: Sequence[str]) -> list[str]:
-    """The paths, each folder replaced by the files that lie in it, hidden ones left out."""
+    """The paths, with each folder replaced by the files in it, without hidden files."""
     files: list[str] = []
     for path in paths:
         try:
@@ -72,7 +72,7 @@ def files_of(paths: Sequence[str]) -> list[str]:
 
 
 def score_files(settings: "Settings", paths: Sequence[str], folder: Path) -> list[dict[str, Any]]:
-    """Scores files one after another, so that any number of them needs the memory of one.
+    """Scores files one after another, so that memory does not grow with their number.
 
     Returns:
         For each path, in order: `{path, outcome, acceptable, score, cumulative, grade, patch_scores, findings, error,
@@ -141,6 +141,6 @@ def read_photo(path: str) -> bytes:
     try:
         return Path(path).read_bytes()
     except FileNotFoundError as error:
-        raise AttachmentError(ErrorCode.NOT_FOUND, "no file is at this path: check it") from error
+        raise AttachmentError(ErrorCode.NOT_FOUND, "the file does not exist: check the path") from error
     except (OSError, ValueError) as error:
-        raise AttachmentError(ErrorCode.FETCH_FAILED, "the path is not a readable file: check it") from error
+        raise AttachmentError(ErrorCode.FETCH_FAILED, "the file cannot be read: check its permissions") from error

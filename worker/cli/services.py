@@ -95,7 +95,10 @@ def beat() -> NoReturn:
 @click.argument("part", type=click.Choice([*(part.value for part in Part), "beat"]))
 @click.option("--stall-seconds", type=SECONDS, default=120, show_default=True)
 def health(part: str, stall_seconds: float) -> None:
-    """Exit 1 if a part is stalled: work is waiting and nothing has progressed for --stall-seconds."""
+    """Exit 1 if a part is stalled.
+
+    A part is stalled if work is due and nothing has progressed for --stall-seconds.
+    """
     from triage.monitoring.health import stalled  # deferred: imports SQLAlchemy
     from worker.broker.liveness import Heartbeat  # deferred: imports redis
 
