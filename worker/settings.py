@@ -13,7 +13,7 @@ from typing import Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-from triage.domain.limits import IntakeLimits, RetryRules
+from triage.domain.limits import FETCH_SECONDS, POOL_SIZE, IntakeLimits, RetryRules
 from triage.errors import UsageError, validation_problems
 from triage.imaging.limits import ImageLimits
 from triage.retakes.policy import RetakePolicy
@@ -32,7 +32,7 @@ class _Group(BaseModel):
 
 class DatabaseSettings(_Group):
     url: SecretStr | None = Field(default=None, description="postgresql+psycopg://...; the embedded Postgres if unset")
-    pool_size: int = Field(default=4, ge=1)
+    pool_size: int = Field(default=POOL_SIZE, ge=1)
 
 
 class RoleSettings(_Group):
@@ -90,7 +90,7 @@ class IntakeSettings(_Group):
     max_frames: int = Field(default=_IMAGES.max_frames, ge=1)
     uri_roots: tuple[str, ...] = Field(default=(), description='JSON list, such as ["file:///srv/inbox"]')
     local_networks: tuple[IPv4Network | IPv6Network, ...] = Field(default=(), description='such as ["10.20.0.0/16"]')
-    fetch_seconds: float = Field(default=30, gt=0)
+    fetch_seconds: float = Field(default=FETCH_SECONDS, gt=0)
 
 
 class InboxSettings(_Group):

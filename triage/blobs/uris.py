@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 import fsspec
 
 from triage.blobs.web import Network, open_on_web
+from triage.domain.limits import FETCH_SECONDS
 from triage.errors import AttachmentError, ErrorCode, InvalidUriRootError, TransientError
 from triage.files.beneath import open_below
 
@@ -41,7 +42,7 @@ class UriPolicy:
         *,
         max_bytes: int,
         local_networks: Sequence[Network] = (),
-        fetch_seconds: float = 30.0,
+        fetch_seconds: float = FETCH_SECONDS,
     ) -> None:
         """
         Args:

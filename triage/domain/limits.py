@@ -1,7 +1,14 @@
-"""Limits of intake and of retries, filled in from the settings."""
+"""Limits and their defaults. Settings can override them."""
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Final
+
+FETCH_SECONDS: Final = 30.0
+"""Time limit for fetching a photo from a web server."""
+
+POOL_SIZE: Final = 4
+"""Database connections that a process keeps open."""
 
 
 @dataclass(frozen=True, slots=True)

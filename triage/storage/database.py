@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session, sessionmaker
 
+from triage.domain.limits import POOL_SIZE
 from triage.errors import (
     DatabaseUnavailableError,
     InsufficientPrivilegeError,
@@ -24,7 +25,7 @@ Sessions = sessionmaker[Session]
 _PAUSE_SECONDS: Final = 0.5
 
 
-def create_database_engine(url: str, *, pool_size: int = 4, connect_timeout_seconds: int = 5) -> Engine:
+def create_database_engine(url: str, *, pool_size: int = POOL_SIZE, connect_timeout_seconds: int = 5) -> Engine:
     """An engine that detects dead connections, is named in `pg_stat_activity` and ends idle transactions.
 
     Args:

@@ -62,8 +62,8 @@ class TrainerOptions:
     lease: timedelta
     max_attempts: int
     limits: ImageLimits
-    device: str = "auto"
-    threads: int | None = None
+    device: str
+    threads: int | None
 
 
 class Trainer:
