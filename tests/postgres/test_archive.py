@@ -517,7 +517,11 @@ def test_file_is_unchanged_when_the_audit_trail_does_not_know_its_hash(clinic: C
     assert [each.read_bytes() for each in archived.iterdir()] == [changed]
 
 
-@pytest.mark.parametrize("data", [b"no gzip", gzip.compress(b"no json"), gzip.compress(b'{"messages": 1}')])
+@pytest.mark.parametrize(
+    "data",
+    [b"no gzip", gzip.compress(b"no json"), gzip.compress(b'{"messages": 1}')],
+    ids=["no gzip", "no JSON", "no thread"],
+)
 def test_error_names_the_file_when_it_is_not_an_archive_file(clinic: Clinic, tmp_path: Path, data: bytes) -> None:
     (tmp_path / "x.jsonl.gz").write_bytes(data)
 
