@@ -74,8 +74,8 @@ def test_check_lists_unreadable_photos_by_their_number_when_it_reads_them(
     assert (result.code, result.err) == (DONE, "")
     first, second, third = result.out.splitlines()
     assert first.startswith("20 photos")
-    assert second.startswith("photo 2 cannot be read")
-    assert third.startswith("photo 5 cannot be read")
+    assert second.startswith("photo 2 cannot be decoded")
+    assert third.startswith("photo 5 cannot be decoded")
     assert len(dataset("check", manifest).out.splitlines()) == 1
 
 
