@@ -83,7 +83,7 @@ def test_other_model_is_refused_when_its_votes_differ(
     result = evaluate(paper, "--compare", other)
 
     assert result.code == 2
-    assert "not the same photos" in result.complaint()
+    assert "votes differ" in result.complaint()
 
 
 @pytest.mark.parametrize("votes", [0, 4])
