@@ -1,10 +1,10 @@
-# make setup, make demo, make test: all that a new user needs. `make help` lists the rest.
+# New users need make setup, make demo and make test. `make help` lists all targets.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 LOCK   := requirements/dev.txt
 STAMP  := $(VENV)/.installed
-# TORCH=cpu spares a Linux machine without a GPU the CUDA packages (4 GB)
+# TORCH=cpu omits the CUDA packages (4 GB) on a Linux machine without a GPU
 TORCH  ?= default
 PHOTOS ?=
 # Every folder of tests is in one of the two lists. One file runs in one process, for the fixtures of its module.
@@ -12,7 +12,7 @@ TESTS       := tests/unit tests/postgres tests/system/end_to_end
 OTHER_TESTS := tests/system/embedded tests/system/deployment tests/system/fuzz tests/system/chaos
 PYTEST      := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-# Without bytecode every command compiles the libraries that it imports again, in an environment that writes none
+# Without bytecode files, every command compiles the libraries again if PYTHONDONTWRITEBYTECODE is set
 export UV_COMPILE_BYTECODE := 1
 
 .DEFAULT_GOAL := help
@@ -21,7 +21,7 @@ export UV_COMPILE_BYTECODE := 1
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
-setup: $(STAMP)  ## make .venv with everything pinned; TORCH=cpu leaves the CUDA packages out
+setup: $(STAMP)  ## make .venv from pinned packages; TORCH=cpu omits the CUDA packages
 
 $(STAMP): $(LOCK) requirements/uv.txt requirements/torch-cpu.txt pyproject.toml Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make setup PYTHON=python3.11")'
@@ -43,10 +43,10 @@ endif
 	@touch $@
 	@echo "setup: done; the command is $(BIN)/triage"
 
-demo: setup  ## photos in, verdicts and flagged retakes out; PHOTOS=folder takes your own, ALL=1 all of them
+demo: setup  ## score sample photos end to end; PHOTOS=folder for your own, ALL=1 for all of them
 	@$(BIN)/triage demo $(if $(PHOTOS),"$(PHOTOS)") $(if $(ALL),--all)
 
-test: setup  ## run the tests that show that this installation works; ARGS="tests/unit -x" picks
+test: setup  ## run the tests that verify an installation; ARGS="tests/unit -x" selects
 	@$(PYTEST) $(or $(ARGS),$(TESTS))
 
 test-rest: setup  ## run the tests that `make test` leaves out
@@ -54,10 +54,10 @@ test-rest: setup  ## run the tests that `make test` leaves out
 
 test-all: test test-rest  ## run all tests
 
-chaos: setup  ## every fault on real processes and 1,000 photos each, 25 minutes; ARGS="kills --json chaos.json" picks
+chaos: setup  ## inject every fault, 1,000 photos each, 25 minutes; ARGS="kills --json chaos.json" selects
 	@$(BIN)/python -m tests.system.chaos $(ARGS)
 
-check: setup lint types contracts test-all  ## everything that must hold before a commit
+check: setup lint types contracts test-all  ## all checks and tests, before a commit
 
 format: setup  ## format the code
 	@$(BIN)/ruff check --quiet --fix-only .
@@ -89,10 +89,10 @@ bench: setup  ## measure speed and memory, as ratios in one run; an hour and 12 
 fuzz: setup  ## attack the decoders with 20,000 damaged photos; ARGS="--inputs 100000 --first 20000" for others
 	@$(BIN)/python -m tests.system.fuzz $(ARGS)
 
-lock: setup  ## pin all packages anew, with hashes
+lock: setup  ## pin all packages again, with hashes
 	@requirements/lock
 
-# Tools apart from everything else: what they need is no part of the product.
+# Tools in an environment of their own: their dependencies are not those of the product.
 $(VENV)/audit/.installed: requirements/audit.txt $(STAMP)
 	@$(BIN)/uv venv --quiet --clear $(VENV)/audit
 	@$(BIN)/uv pip sync --quiet --python $(VENV)/audit/bin/python --require-hashes requirements/audit.txt
