@@ -15,7 +15,7 @@ from typing import Final
 from recipes.findings.fitting import document_of, fit_findings
 from recipes.findings.measuring import fit_skin_colour, measure_all
 from recipes.findings.photos import read_originals
-from recipes.findings.report import Judged, tables, write_tables
+from recipes.findings.report import HeldOut, tables, write_tables
 from triage.findings.rules import parse_models
 
 _ROOT: Final = Path(__file__).parents[2]
@@ -30,14 +30,14 @@ def main() -> None:
     originals = read_originals(arguments.data)
     skin_colour = fit_skin_colour(originals)
     rows = measure_all(originals, skin_colour, arguments.processes)
-    print(f"{len(rows)} samples of {len(originals)} photos are measured", flush=True)
+    print(f"{len(rows)} samples of {len(originals)} photos measured", flush=True)
     document = document_of(skin_colour.weights, fit_findings(rows))
     text = json.dumps(document, indent=1)
     (_ROOT / "triage" / "findings" / "findings.json").write_text(text + "\n", encoding="utf-8")
-    found = tables(Judged(rows, parse_models(document)), originals)
-    for name, table in found.items():
+    by_name = tables(HeldOut(rows, parse_models(document)), originals)
+    for name, table in by_name.items():
         print(f"\n{name}\n{table}")
-    write_tables(_ROOT / "docs" / "findings.md", found)
+    write_tables(_ROOT / "docs" / "findings.md", by_name)
 
 
 if __name__ == "__main__":

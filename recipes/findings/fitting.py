@@ -1,4 +1,4 @@
-"""Fits each finding and chooses its two thresholds. No figure that is reported comes from these photos."""
+"""Fits each finding and chooses its two thresholds, on photos that no reported figure comes from."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -36,7 +36,7 @@ TERMS: Final[Mapping[FindingKind, tuple[str, ...]]] = {
     FindingKind.TOO_DARK: ("median", "shadows", "lights", "warmth", "noise"),
     FindingKind.TOO_BRIGHT: (
         *("median", "shadows", "lights", "washed", "worst_clipped", "spot", "diversity"),
-        *("block_diversity", "skin_edge", "skin_contrast"),  # a lamp on skin is glare, a white sky is not
+        *("block_diversity", "skin_edge", "skin_contrast"),  # a lamp on skin is glare, a white sky is not glare
     ),
     FindingKind.LOW_RESOLUTION: (*_BLUR, *_DEFOCUS, "size*size"),
     FindingKind.COLOUR_CAST: (
@@ -50,8 +50,8 @@ TERMS: Final[Mapping[FindingKind, tuple[str, ...]]] = {
     FindingKind.NO_SKIN: _SKIN,
 }
 
-_BLURRED: Final = frozenset({"enlarged"})  # it is blurred too: neither right nor wrong
-_LIT: Final = frozenset({"dim", "warm", "cold"})  # weaker than a flaw, no original either
+_BLURRED: Final = frozenset({"enlarged"})  # also blurred, so neither a true nor a false alarm
+_LIT: Final = frozenset({"dim", "warm", "cold"})  # weaker than a flaw, but not original
 IGNORED: Final[Mapping[FindingKind, frozenset[str]]] = {
     FindingKind.DEFOCUS: _BLURRED,
     FindingKind.MOTION: frozenset(),
@@ -64,15 +64,15 @@ IGNORED: Final[Mapping[FindingKind, frozenset[str]]] = {
 }
 _ABOUT_SKIN: Final = frozenset({FindingKind.NO_SKIN, FindingKind.BADLY_FRAMED})
 
-_ALARMS_ON_SCENES: Final = (0.025, 0.006)  # shares at most: mild, severe
-_ALARMS_ON_SKIN: Final = (0.05, 0.01)  # nobody rated those: some are blurred or small themselves
-_FAR_SKIN_DENIED: Final = 0.05  # share at most of photos with skin small or cut off
+_ALARMS_ON_SCENES: Final = (0.025, 0.006)  # largest shares: mild, severe
+_ALARMS_ON_SKIN: Final = (0.05, 0.01)  # larger: these are not rated, and some are blurred or small
+_FAR_SKIN_DENIED: Final = 0.05  # largest share of photos with skin that is small or cut off
 _MARGINS: Final = (0.7, 1.0)  # logits
 CLEAN: Final = frozenset({"original", "tone"})
 
 
 def rows_for(kind: FindingKind, rows: Sequence[Measured], *parts: Part) -> list[Measured]:
-    """The samples that say something about a finding."""
+    """The samples that a finding can be fitted to or tested on."""
     return [
         row
         for row in rows
@@ -88,7 +88,7 @@ def is_flawed(kind: FindingKind, rows: Sequence[Measured]) -> NDArray[np.bool_]:
 
 
 def fit_findings(rows: Sequence[Measured]) -> dict[FindingKind, FindingModel]:
-    """Fits all; whether skin is missing comes last, as nothing is said of it where light or colour hide it."""
+    """Fits all findings; `no_skin` last, because it is not reported where light or colour hide skin."""
     models: dict[FindingKind, FindingModel]
     models = {kind: fit_finding(kind, rows) for kind in FindingKind if kind is not FindingKind.NO_SKIN}
     hiding = [models[kind] for kind in HIDE_SKIN]
@@ -97,7 +97,7 @@ def fit_findings(rows: Sequence[Measured]) -> dict[FindingKind, FindingModel]:
 
 
 def fit_finding(kind: FindingKind, rows: Sequence[Measured]) -> FindingModel:
-    """Logistic regression on the part to fit, thresholds on the part to choose."""
+    """Fits a logistic regression on the part to fit, and thresholds on the part to choose."""
     own = rows_for(kind, rows, Part.FIT)
     names = sorted({name for term in TERMS[kind] for name in term.split("*")})
     values = {name: np.array([row.measures.photo[name] for row in own]) for name in names}
@@ -119,7 +119,7 @@ def logits_of(model: FindingModel, rows: Sequence[Measured]) -> NDArray[np.float
 
 
 def document_of(skin_colour: Sequence[float], models: Mapping[FindingKind, FindingModel]) -> dict[str, Any]:
-    """What `triage.findings.rules.parse_models` reads."""
+    """The document that `triage.findings.rules.parse_models` reads."""
 
     def short(value: float) -> float:
         return float(f"{value:.6g}")
@@ -139,7 +139,7 @@ def document_of(skin_colour: Sequence[float], models: Mapping[FindingKind, Findi
 
 
 def _weights(rows: Sequence[Measured], flawed: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Photos with the flaw weigh as much as those without; of these, originals as much as all that is spoiled."""
+    """Sample weights: half for photos with the flaw; a quarter each for originals and for other degraded photos."""
     clean = np.array([row.variant in CLEAN for row in rows]) & ~flawed
     weights = np.zeros(len(rows))
     for group, share in ((flawed, 0.5), (clean, 0.25), (~flawed & ~clean, 0.25)):
@@ -149,14 +149,14 @@ def _weights(rows: Sequence[Measured], flawed: NDArray[np.bool_]) -> NDArray[np.
 
 
 def _thresholds(kind: FindingKind, model: FindingModel, rows: Sequence[Measured]) -> tuple[float, float]:
-    """Logits. Mild: the highest F1, unless that gives too many false alarms on scenes or on skin; severe: hardly any.
+    """Thresholds of the logit: mild at the highest F1 that keeps false alarms within limits, severe with almost none.
 
-    Skin in the weak light of homes may well be called dark, but not severely.
+    Skin in dim light at home may be reported as dark, but not as severely dark.
     """
     own = rows_for(kind, rows, Part.CHOOSE)
     precision, recall, cuts = precision_recall_curve(is_flawed(kind, own), logits_of(model, own))
     best = float(cuts[np.argmax((2 * precision * recall / (precision + recall + 1e-9))[:-1])])
-    seen = (Part.FIT, Part.CHOOSE)  # false alarms are few: two parts tell more than one
+    seen = (Part.FIT, Part.CHOOSE)  # false alarms are rare, so both parts are used
     skin = [row for row in rows if row.part in seen and row.source != "clive"]
     scenes = [row for row in rows_for(kind, rows, *seen) if row.source == "clive" and row.variant == "original"]
 
@@ -165,13 +165,13 @@ def _thresholds(kind: FindingKind, model: FindingModel, rows: Sequence[Measured]
 
     mild = max(best, limit([row for row in skin if row.variant in CLEAN], _ALARMS_ON_SKIN[0]))
     severe = max(mild + _MARGINS[0], limit([row for row in skin if row.variant in CLEAN | _LIT], _ALARMS_ON_SKIN[1]))
-    if kind in _ABOUT_SKIN:  # what is told of skin's place on a scene without skin is no false alarm
+    if kind in _ABOUT_SKIN:  # on a scene without skin, a finding about skin is not a false alarm
         return mild, severe
     return max(mild, limit(scenes, _ALARMS_ON_SCENES[0])), max(severe, limit(scenes, _ALARMS_ON_SCENES[1]))
 
 
 def _no_skin_thresholds(model: FindingModel, rows: Sequence[Measured]) -> tuple[float, float]:
-    """Logits above every close-up of skin and nearly all skin that is far off: the worst fault is to deny skin."""
+    """Logits above all close-ups and nearly all distant skin: a wrong `no_skin` is the worst error."""
     seen = [row for row in rows if row.part is not Part.HELD_OUT]
     close_ups = [row for row in seen if row.source != "clive" and row.variant not in IGNORED[FindingKind.NO_SKIN]]
     far = [row for row in seen if row.variant == "pasted"]

@@ -1,4 +1,4 @@
-"""Measures of all samples, made once by several processes, and the fitted colour of skin that they need."""
+"""The measures of all samples, computed in parallel, and the fitted colour of skin that they need."""
 
 import multiprocessing
 from collections.abc import Mapping, Sequence
@@ -50,16 +50,16 @@ def measure_image(image: Image.Image, skin_colour: SkinColour) -> Measures:
 
 
 def measure_all(originals: Sequence[Original], skin_colour: SkinColour, processes: int) -> list[Measured]:
-    """Measures every sample of every original; drawn skin of the six tones is added, source `drawn`."""
+    """Measures all samples of all originals, and drawn skin of the six tones, whose source is `drawn`."""
     partners = {part: [own for own in originals if own.part is part and not own.shows_skin] for part in Part}
     work = partial(_measure_original, partners=partners, skin_colour=skin_colour)
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        found = [row for rows in pool.imap(work, originals, chunksize=8) for row in rows]
-    return found + _measure_drawn(skin_colour)
+        measured = [row for rows in pool.imap(work, originals, chunksize=8) for row in rows]
+    return measured + _measure_drawn(skin_colour)
 
 
 def fit_skin_colour(originals: Sequence[Original]) -> SkinColour:
-    """From pixels of skin in every tone and in warm and cold light, against pixels of scenes; of the part to fit."""
+    """Fits the colour of skin: skin in all tones and in warm and cold light against scenes, all of the part to fit."""
     random = np.random.default_rng(0)
     skin, other = [], []
     for original in originals:
@@ -103,14 +103,14 @@ def _measured(original: Original, sample: Sample, skin_colour: SkinColour) -> Me
 
 def _measure_drawn(skin_colour: SkinColour) -> list[Measured]:
     random = np.random.default_rng(1)
-    found = []
+    measured = []
     for part, seeds in ((Part.FIT, range(100, 104)), (Part.CHOOSE, range(200, 204)), (Part.HELD_OUT, range(300, 310))):
         for tone, image in draw_skin(seeds):
             for variant in ("original", "warm", "cold", "dim"):
                 photo = image if variant == "original" else relight(image, variant, random)
                 measures = measure_image(photo, skin_colour)
-                found.append(Measured("drawn", part, -1, None, variant, None, 0.0, tone.name, measures))
-    return found
+                measured.append(Measured("drawn", part, -1, None, variant, None, 0.0, tone.name, measures))
+    return measured
 
 
 def _ratios(image: Image.Image, random: np.random.Generator, count: int, margin: int) -> NDArray[np.float32]:

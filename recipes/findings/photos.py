@@ -1,4 +1,4 @@
-"""The photos that findings are fitted and tried on: originals, spoiled ones, other tones, other light."""
+"""The photos that findings are fitted to and tested on: originals, degraded ones, other tones, other light."""
 
 import csv
 import io
@@ -21,7 +21,7 @@ SPLIT_SEED: Final = 2024
 GOOD_VOTES: Final = 3
 _DECODER: Final = Decoder()
 
-# Numbers (in labels.csv's order, of those with three votes or more) of the scenes where people's skin takes much room
+# numbers of the scenes with much skin, in the order of labels.csv, counting those with three votes or more
 SCENES_WITH_SKIN: Final = frozenset(
     {1, 30, 34, 86, 95, 102, 108, 123, 154, 168, 188, 214, 220, 227, 281, 286, 312, 372, 404}
 )
@@ -36,7 +36,7 @@ LIGHTS: Final = {
 
 
 class Part(StrEnum):
-    """What a photo serves for; a patient is on one side."""
+    """The purpose of a photo; all photos of a patient have the same."""
 
     FIT = "fit"
     CHOOSE = "choose"
@@ -45,12 +45,13 @@ class Part(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """A photo as it is.
+    """An unchanged photo.
 
     Attributes:
         source: `clive` or `pad`.
-        votes: 0..4 of rated scenes.
+        votes: 0..4, of rated scenes.
         number: of the photo, for seeds.
+        shows_skin: whether the photo shows skin, or is not known to show none.
     """
 
     path: Path
@@ -63,12 +64,12 @@ class Original:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A photo to measure, and the one flaw it has, if any.
+    """A photo to measure, with at most one known flaw.
 
     Attributes:
-        variant: what was done to it, finer than `flaw`.
+        variant: how the photo was changed, in more detail than `flaw`.
         strength: of the degradation.
-        tone: the tone it was given, or "".
+        tone: the tone that it was recoloured to, or "".
     """
 
     image: Image.Image
@@ -79,24 +80,25 @@ class Sample:
 
 
 def read_originals(data: Path) -> list[Original]:
-    """All photos: 40 % to fit, 30 % to choose thresholds, 30 % held out; scenes by photo, skin by patient."""
+    """Reads all photos: 40 % to fit, 30 % to choose thresholds, 30 % held out; scenes by photo, skin by patient."""
     with (data / "clive" / "labels.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    found: list[Original] = []
+    originals: list[Original] = []
     well_rated = 0
     for row, part in zip(rows, _parts(len(rows), SPLIT_SEED), strict=True):
         votes = int(row["votes"])
-        shows_skin = votes < GOOD_VOTES or well_rated in SCENES_WITH_SKIN  # nobody looked through the others
+        shows_skin = votes < GOOD_VOTES or well_rated in SCENES_WITH_SKIN  # scenes with fewer votes were not inspected
         well_rated += votes >= GOOD_VOTES
         path = data / "clive" / "images" / row["image"]
-        found.append(Original(path, "clive", part, len(found), votes, shows_skin))
+        originals.append(Original(path, "clive", part, len(originals), votes, shows_skin))
     paths = sorted((data / "pad-ufes-20" / "images").iterdir())
     patients = sorted({path.name.split("_")[1] for path in paths})
     part_of = dict(zip(patients, _parts(len(patients), SPLIT_SEED + 1), strict=True))
-    found += [
-        Original(path, "pad", part_of[path.name.split("_")[1]], len(found) + index) for index, path in enumerate(paths)
+    n_scenes = len(originals)
+    originals += [
+        Original(path, "pad", part_of[path.name.split("_")[1]], n_scenes + index) for index, path in enumerate(paths)
     ]
-    return found
+    return originals
 
 
 def read_image(original: Original) -> Image.Image:
@@ -104,10 +106,10 @@ def read_image(original: Original) -> Image.Image:
 
 
 def recolour(photo: Image.Image, tone: SkinTone, exposure: float = 1.0) -> Image.Image:
-    """Gives skin another tone: each channel of linear light is scaled so that the median becomes the tone's colour.
+    """Recolours skin: each channel of linear light is scaled so that the median becomes the tone's colour.
 
-    More pigment takes away a share of the light at each wavelength (Beer and Lambert), so shadows, texture and moles
-    stay in proportion.
+    Pigment absorbs a share of the light at each wavelength (Beer-Lambert law), so shadows, texture and moles keep their
+    contrast.
     """
     linear = _to_linear(np.asarray(photo, np.float32))
     middle = np.median(linear[linear.shape[0] // 4 : -linear.shape[0] // 4].reshape(-1, 3), axis=0)
@@ -116,14 +118,14 @@ def recolour(photo: Image.Image, tone: SkinTone, exposure: float = 1.0) -> Image
 
 
 def relight(photo: Image.Image, name: str, random: np.random.Generator) -> Image.Image:
-    """Warm, cold or dim light, as at home: weaker than what counts as a flaw."""
+    """Simulates warm, cold or dim light, as at home: weaker than a flaw."""
     if name == "dim":
         return degrade(photo, Degradation.DARK, 0.45)
     return tint(photo, float(random.uniform(0.25, 0.45)), LIGHTS[name])
 
 
 def samples(original: Original, partners: list[Original]) -> Iterator[Sample]:
-    """What is measured of one original.
+    """The samples of one original.
 
     Args:
         partners: scenes of the same part, to paste skin onto.
@@ -142,10 +144,10 @@ def samples(original: Original, partners: list[Original]) -> Iterator[Sample]:
             return recolour(image, tone, random.uniform(0.75, 1.1)), tone.name
         return image, ""
 
-    for variant, flaw in _SPOILED:
+    for variant, flaw in _DEGRADED:
         photo, tone = base()
-        spoiled, strength = _spoil(photo, variant, random)
-        yield Sample(recompress(spoiled, random), variant, flaw, strength, tone)
+        degraded, strength = _degrade(photo, variant, random)
+        yield Sample(recompress(degraded, random), variant, flaw, strength, tone)
     if is_skin:
         for target in SkinTone:
             toned = recolour(image, target, random.uniform(0.75, 0.95))  # brighter, light skin would be overexposed
@@ -160,7 +162,11 @@ def samples(original: Original, partners: list[Original]) -> Iterator[Sample]:
 
 
 def paste(skin: Image.Image, scene: Image.Image, random: np.random.Generator) -> tuple[Image.Image, float]:
-    """Skin too far away or cut off by the border: an ellipse of a close-up on a scene, and its share of the side."""
+    """Simulates skin that is far away or cut off: pastes an ellipse of a close-up onto a scene.
+
+    Returns:
+        The photo, and the size of the ellipse as a share of the sides.
+    """
     width, height = scene.size
     share = float(random.uniform(0.12, 0.38))
     w, h = (round(share * side * random.uniform(0.8, 1.25)) for side in scene.size)
@@ -179,7 +185,7 @@ def paste(skin: Image.Image, scene: Image.Image, random: np.random.Generator) ->
 
 
 def soften_background(photo: Image.Image, strength: float, random: np.random.Generator) -> Image.Image:
-    """A sharp subject about the middle of a soft photo."""
+    """Blurs all but a region near the centre."""
     width, height = photo.size
     radius = random.uniform(0.2, 0.35) * min(width, height)
     x, y = (side * random.uniform(0.4, 0.6) for side in photo.size)
@@ -190,7 +196,7 @@ def soften_background(photo: Image.Image, strength: float, random: np.random.Gen
 
 
 def blur_by_lens(photo: Image.Image, strength: float) -> Image.Image:
-    """Defocus as an open lens makes it: a disk, of the same variance as the Gaussian of `degrade`."""
+    """Defocuses with a disk, as a lens does, of the same variance as the Gaussian of `degrade`."""
     radius = 2 * strength * 0.015 * max(photo.size)
     reach = int(np.ceil(radius)) + 1
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
@@ -201,7 +207,7 @@ def blur_by_lens(photo: Image.Image, strength: float) -> Image.Image:
 
 
 def recompress(photo: Image.Image, random: np.random.Generator) -> Image.Image:
-    """As a phone saves it, so that no flaw is told by its lack of compression."""
+    """Compresses as a phone does, so that missing compression does not give a degraded photo away."""
     file = io.BytesIO()
     photo.save(file, "JPEG", quality=int(random.integers(80, 96)))
     with Image.open(file) as image:
@@ -214,7 +220,7 @@ def draw_skin(seeds: range, size: tuple[int, int] = (600, 600)) -> Iterator[tupl
             yield tone, draw_skin_photo(1000 * tone + seed, tone=tone, size=size)
 
 
-_SPOILED: Final = (
+_DEGRADED: Final = (
     ("defocus", FindingKind.DEFOCUS),
     ("lens", FindingKind.DEFOCUS),
     ("defocus_dark", FindingKind.DEFOCUS),
@@ -234,7 +240,7 @@ _SPOILED: Final = (
 )
 
 
-def _spoil(photo: Image.Image, variant: str, random: np.random.Generator) -> tuple[Image.Image, float]:
+def _degrade(photo: Image.Image, variant: str, random: np.random.Generator) -> tuple[Image.Image, float]:
     seed = int(random.integers(2**31))
     match variant:
         case "defocus":

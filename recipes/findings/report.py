@@ -1,4 +1,4 @@
-"""Tables of what the findings reach on photos that had no part in fitting or choosing, as Markdown."""
+"""Markdown tables with the results of the findings on held-out photos."""
 
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -28,8 +28,8 @@ _ACCEPTED_VOTES: Final = 2  # of four, as of patients' photos
 _SIZES: Final = (300, 500, 1000, 2000)
 
 
-class Judged:
-    """Held-out samples with their findings; and the scenes as they are, with people's votes."""
+class HeldOut:
+    """Held-out samples with their findings, and the unchanged scenes with their votes."""
 
     def __init__(self, rows: Sequence[Measured], models: FindingModels) -> None:
         self.rows = [row for row in rows if row.part is Part.HELD_OUT]
@@ -49,7 +49,7 @@ class Judged:
         tones: Collection[str] | None = None,
         numbers: Collection[int] | None = None,
     ) -> list[tuple[Finding, ...]]:
-        """The findings of those samples that have all that is asked for."""
+        """The findings of the samples that match all conditions."""
         return [
             found
             for row, found in zip(self.rows, self.findings, strict=True)
@@ -61,25 +61,25 @@ class Judged:
         ]
 
 
-def tables(judged: Judged, originals: Sequence[Original]) -> dict[str, str]:
-    """By the name of its place in the document."""
-    held_out = [original for original in originals if original.part is Part.HELD_OUT]
+def tables(held_out: HeldOut, originals: Sequence[Original]) -> dict[str, str]:
+    """The tables by the name of their place in the document."""
+    held_out_originals = [original for original in originals if original.part is Part.HELD_OUT]
     return {
-        "held-out": _held_out(judged),
-        "compared": _compared(judged),
-        "kinds-told": _kinds_told(judged),
-        "false-alarms": _false_alarms(judged),
-        "rated": _rated(judged),
-        "tones": _tones(judged, {original.number: original for original in held_out}),
-        "no-skin": _no_skin(judged),
-        "sizes": _sizes(judged.models, held_out),
+        "held-out": _held_out(held_out),
+        "compared": _compared(held_out),
+        "kinds-told": _kinds_reported(held_out),
+        "false-alarms": _false_alarms(held_out),
+        "rated": _rated(held_out),
+        "tones": _tones(held_out, {original.number: original for original in held_out_originals}),
+        "no-skin": _no_skin(held_out),
+        "sizes": _sizes(held_out.models, held_out_originals),
     }
 
 
-def write_tables(document: Path, found: dict[str, str]) -> None:
-    """Puts each table between its markers, `<!-- NAME -->` and `<!-- /NAME -->`."""
+def write_tables(document: Path, by_name: dict[str, str]) -> None:
+    """Writes each table between its markers, `<!-- NAME -->` and `<!-- /NAME -->`."""
     text = document.read_text(encoding="utf-8")
-    for name, table in found.items():
+    for name, table in by_name.items():
         head, opening, rest = text.partition(f"<!-- {name} -->\n")
         _, closing, tail = rest.partition(f"<!-- /{name} -->")
         if not opening or not closing:
@@ -88,13 +88,13 @@ def write_tables(document: Path, found: dict[str, str]) -> None:
     document.write_text(text, encoding="utf-8")
 
 
-def _held_out(judged: Judged) -> str:
+def _held_out(held_out: HeldOut) -> str:
     lines = []
     for kind in FindingKind:
-        rows = rows_for(kind, judged.rows, Part.HELD_OUT)
-        flawed, logits = is_flawed(kind, rows), logits_of(judged.models.by_kind[kind], rows)
-        levels = [_level(judged.models, row, kind) for row in rows]
-        told = np.array([level is not None for level in levels])
+        rows = rows_for(kind, held_out.rows, Part.HELD_OUT)
+        flawed, logits = is_flawed(kind, rows), logits_of(held_out.models.by_kind[kind], rows)
+        levels = [_level(held_out.models, row, kind) for row in rows]
+        reported = np.array([level is not None for level in levels])
         severe = np.array([level is FindingLevel.SEVERE for level in levels])
         on_skin = np.array([row.source != "clive" for row in rows])
         against_clean = flawed | np.array([row.variant in CLEAN for row in rows])
@@ -102,10 +102,10 @@ def _held_out(judged: Judged) -> str:
             (
                 f"`{kind}`",
                 f"{flawed.sum()} / {(~flawed).sum()}",
-                f"{(told & flawed).sum() / max(1, told.sum()):.2f}",
-                f"{told[flawed].mean():.2f}",
-                f"{_f1(told, flawed):.2f}",
-                f"{_f1(told[on_skin], flawed[on_skin]):.2f}" if flawed[on_skin].any() else "",
+                f"{(reported & flawed).sum() / max(1, reported.sum()):.2f}",
+                f"{reported[flawed].mean():.2f}",
+                f"{_f1(reported, flawed):.2f}",
+                f"{_f1(reported[on_skin], flawed[on_skin]):.2f}" if flawed[on_skin].any() else "",
                 f"{severe[flawed].mean():.2f}",
                 f"{roc_auc_score(flawed, logits):.3f}",
                 f"{roc_auc_score(flawed[against_clean], logits[against_clean]):.3f}",
@@ -115,27 +115,27 @@ def _held_out(judged: Judged) -> str:
     return _table(("finding", *header), lines)
 
 
-def _f1(told: NDArray[np.bool_], flawed: NDArray[np.bool_]) -> float:
-    return float(2 * (told & flawed).sum() / (told.sum() + flawed.sum()))
+def _f1(reported: NDArray[np.bool_], flawed: NDArray[np.bool_]) -> float:
+    return float(2 * (reported & flawed).sum() / (reported.sum() + flawed.sum()))
 
 
-def _compared(judged: Judged) -> str:
-    """AUCs of the strongest of several findings: of self-made flaws, and of scenes that people rated badly."""
-    spoiled = [row for row in judged.rows if row.votes not in {0, 1, 2}]
+def _compared(held_out: HeldOut) -> str:
+    """The AUC of the strongest of several findings, for simulated flaws and for scenes with few votes."""
+    degraded = [row for row in held_out.rows if row.votes not in {0, 1, 2}]
     lines = []
     for name, kinds, theirs in (("blur", _BLUR, ".84"), ("lighting", _LIGHT, ".70")):
-        rows = [row for row in spoiled if row.flaw in kinds or not any(row.variant in IGNORED[kind] for kind in kinds)]
-        lines.append((f"{name}, self-made, against all else", *_auc_of_flaws(judged.models, rows, kinds), theirs))
-    rows = [row for row in spoiled if row.flaw in _TECHNICAL or (row.variant in CLEAN and row.source != "drawn")]
-    lines.append(("any, self-made, against clean", *_auc_of_flaws(judged.models, rows, _TECHNICAL), ".78"))
+        rows = [row for row in degraded if row.flaw in kinds or not any(row.variant in IGNORED[kind] for kind in kinds)]
+        lines.append((f"{name}, self-made, against all else", *_auc_of_flaws(held_out.models, rows, kinds), theirs))
+    rows = [row for row in degraded if row.flaw in _TECHNICAL or (row.variant in CLEAN and row.source != "drawn")]
+    lines.append(("any, self-made, against clean", *_auc_of_flaws(held_out.models, rows, _TECHNICAL), ".78"))
 
-    fit, held_out = (_logits_by_kind(judged.models, rows) for rows in (judged.rated_to_fit, judged.rated))
-    weighed = LogisticRegression(C=0.05).fit(fit, _is_rejected(judged.rated_to_fit))
-    rejected = _is_rejected(judged.rated)
+    fit, tested = (_logits_by_kind(held_out.models, rows) for rows in (held_out.rated_to_fit, held_out.rated))
+    weighed = LogisticRegression(C=0.05).fit(fit, _is_rejected(held_out.rated_to_fit))
+    rejected = _is_rejected(held_out.rated)
     for name, strength in (
-        ("blur or resolution", held_out[:, [_TECHNICAL.index(kind) for kind in _BLUR_OR_RESOLUTION]].max(axis=1)),
-        ("any", held_out.max(axis=1)),
-        ("all, weighed for people's votes", weighed.decision_function(held_out)),
+        ("blur or resolution", tested[:, [_TECHNICAL.index(kind) for kind in _BLUR_OR_RESOLUTION]].max(axis=1)),
+        ("any", tested.max(axis=1)),
+        ("all, weighed for people's votes", weighed.decision_function(tested)),
     ):
         lines.append((f"{name}: rejected by people, against other scenes", *_auc(rejected, strength), ".78"))
     return _table(("flaw", "with / without", "AUC", "TrueImage 2.0"), lines)
@@ -162,21 +162,23 @@ def _level(models: FindingModels, row: Measured, kind: FindingKind) -> FindingLe
     return next((f.level for f in findings_of(row.measures, models) if f.kind is kind), None)
 
 
-def _kinds_told(judged: Judged) -> str:
+def _kinds_reported(held_out: HeldOut) -> str:
     lines = []
-    variants = dict.fromkeys(row.variant for row in judged.rows if row.source != "drawn" and row.votes not in {0, 1, 2})
+    variants = dict.fromkeys(
+        row.variant for row in held_out.rows if row.source != "drawn" and row.votes not in {0, 1, 2}
+    )
     for variant in variants:
-        own = judged.where(sources=["pad"], variant=variant)
+        own = held_out.where(sources=["pad"], variant=variant)
         lines.append((variant.replace("_", " "), str(len(own)), *(_percent(_has(own, kind)) for kind in FindingKind)))
     return _table(("skin photos", "n", *(f"`{kind}`" for kind in FindingKind)), lines)
 
 
-def _false_alarms(judged: Judged) -> str:
-    best = judged.where(variant="original", votes=4)
-    skin = judged.where(sources=["pad"], variant="original")
+def _false_alarms(held_out: HeldOut) -> str:
+    best = held_out.where(variant="original", votes=4)
+    skin = held_out.where(sources=["pad"], variant="original")
     lines: list[tuple[str, ...]] = []
     for kind in FindingKind:
-        of_scenes = kind in _TECHNICAL  # on a scene without skin, what is told of skin is no false alarm
+        of_scenes = kind in _TECHNICAL  # on a scene without skin, a finding about skin is not a false alarm
         lines.append(
             (
                 f"`{kind}`",
@@ -193,48 +195,48 @@ def _false_alarms(judged: Judged) -> str:
     return _table(("finding", f"{scenes}, any level", "severe", f"{close_ups}, any level", "severe"), lines)
 
 
-def _rated(judged: Judged) -> str:
+def _rated(held_out: HeldOut) -> str:
     lines = []
     for votes in range(5):
-        own = judged.where(variant="original", votes=votes)
+        own = held_out.where(variant="original", votes=votes)
         cells = [_percent(_any(own, _TECHNICAL, level)) for level in (None, FindingLevel.SEVERE)]
         lines.append((str(votes), str(len(own)), *cells, *(_percent(_has(own, kind)) for kind in _TECHNICAL)))
     return _table(("votes", "n", "any finding", "a severe one", *(f"`{kind}`" for kind in _TECHNICAL)), lines)
 
 
-def _tones(judged: Judged, originals: dict[int, Original]) -> str:
+def _tones(held_out: HeldOut, originals: dict[int, Original]) -> str:
     lines: list[tuple[str, ...]] = []
 
     def add(name: str, own: Sequence[tuple[Finding, ...]]) -> None:
         if own:
-            told = (_has(own, kind) for kind in (FindingKind.NO_SKIN, FindingKind.TOO_DARK, FindingKind.TOO_BRIGHT))
-            cells = (*told, _any(own, tuple(FindingKind)), _any(own, tuple(FindingKind), FindingLevel.SEVERE))
+            reported = (_has(own, kind) for kind in (FindingKind.NO_SKIN, FindingKind.TOO_DARK, FindingKind.TOO_BRIGHT))
+            cells = (*reported, _any(own, tuple(FindingKind)), _any(own, tuple(FindingKind), FindingLevel.SEVERE))
             lines.append((name, str(len(own)), *(_percent(cell) for cell in cells)))
 
     ita = {number: _ita(original) for number, original in originals.items() if original.source == "pad"}
     for name, lower, upper in _bins():
         numbers = {number for number, angle in ita.items() if lower < angle <= upper}
-        add(f"as they are, ITA {name}", judged.where(sources=["pad"], variant="original", numbers=numbers))
+        add(f"as they are, ITA {name}", held_out.where(sources=["pad"], variant="original", numbers=numbers))
     for source, variant, how in (("pad", "tone", "recoloured to"), ("drawn", "original", "drawn,")):
         for tone in SkinTone:
-            add(f"{how} tone {tone.name}", judged.where(sources=[source], variant=variant, tones=[tone.name]))
+            add(f"{how} tone {tone.name}", held_out.where(sources=[source], variant=variant, tones=[tone.name]))
     for source, how in (("pad", "recoloured"), ("drawn", "drawn")):
         for light in ("warm", "cold", "dim"):
             for tones in (("I", "II", "III"), ("IV", "V", "VI")):
-                own = judged.where(sources=[source], variant=light, tones=tones)
+                own = held_out.where(sources=[source], variant=light, tones=tones)
                 add(f"{how}, tones {tones[0]}-{tones[-1]}, {light} light", own)
     return _table(("skin photos", "n", "`no_skin`", "`too_dark`", "`too_bright`", "any finding", "a severe one"), lines)
 
 
-def _no_skin(judged: Judged) -> str:
-    numbers = {row.number for row in judged.rows if row.flaw is FindingKind.NO_SKIN}
-    near = [judged.where(sources=["pad", "drawn"], variant=variant) for variant in judged.variants - {"pasted"}]
+def _no_skin(held_out: HeldOut) -> str:
+    numbers = {row.number for row in held_out.rows if row.flaw is FindingKind.NO_SKIN}
+    near = [held_out.where(sources=["pad", "drawn"], variant=variant) for variant in held_out.variants - {"pasted"}]
     groups = (
-        ("scenes without skin", judged.where(sources=["clive"], variant="original", numbers=numbers)),
+        ("scenes without skin", held_out.where(sources=["clive"], variant="original", numbers=numbers)),
         ("close-ups of skin, whatever was done to them", [found for own in near for found in own]),
-        ("skin small or cut off, as it was", judged.where(variant="pasted", tones=[""])),
-        ("skin small or cut off, tones III and IV", judged.where(variant="pasted", tones=["III", "IV"])),
-        ("skin small or cut off, tones V and VI", judged.where(variant="pasted", tones=["V", "VI"])),
+        ("skin small or cut off, as it was", held_out.where(variant="pasted", tones=[""])),
+        ("skin small or cut off, tones III and IV", held_out.where(variant="pasted", tones=["III", "IV"])),
+        ("skin small or cut off, tones V and VI", held_out.where(variant="pasted", tones=["V", "VI"])),
     )
     lines = [(name, str(len(own)), *_no_skin_cells(own)) for name, own in groups]
     return _table(("photos", "n", "`no_skin`", "severe", "`badly_framed`", "either"), lines)
@@ -252,7 +254,7 @@ def _no_skin_cells(own: Sequence[tuple[Finding, ...]]) -> tuple[str, ...]:
 
 
 def _sizes(models: FindingModels, originals: Iterable[Original]) -> str:
-    """The same photos, blurred alike in share of the side, at several sizes: drawn ones, and skin that is large."""
+    """Drawn photos and large photos of skin at several sizes, with blur in proportion to the side."""
     lines = []
     large = [own for own in originals if own.source == "pad" and min(read_image(own).size) >= 600]
     photos = [[draw_skin_photo(400 + s, tone=t, size=(2000, 2000)) for t in SkinTone] for s in range(2)]
@@ -260,9 +262,9 @@ def _sizes(models: FindingModels, originals: Iterable[Original]) -> str:
     sets = (("drawn", [photo for row in photos for photo in row]), ("native skin", native))
     for name, own in sets:
         for strength in (0.0, 0.1, 0.2, 0.35, 0.65, 0.95):
-            spoiled = [degrade(photo, Degradation.DEFOCUS, strength) if strength else photo for photo in own]
-            cells = [_percent(_defocus_at(models, spoiled, size)) for size in _SIZES]
-            cells.append(_percent(_defocus_at(models, spoiled, None)))
+            degraded = [degrade(photo, Degradation.DEFOCUS, strength) if strength else photo for photo in own]
+            cells = [_percent(_defocus_at(models, degraded, size)) for size in _SIZES]
+            cells.append(_percent(_defocus_at(models, degraded, None)))
             lines.append((name, str(len(own)), f"{1.5 * strength:.2f} %", *cells))
     header = ("photos", "n", "blur, share of the side", *(f"at {size} px" for size in _SIZES), "at its own size")
     return _table(header, lines)
@@ -281,7 +283,7 @@ def _defocus_at(models: FindingModels, photos: Sequence[Image.Image], size: int 
 def _ita(original: Original) -> float:
     """Individual typology angle of the centre's median, in degrees: arctan((L* - 50) / b*), Chardon et al. 1991.
 
-    The camera's light is as it was, so it orders photos and measures no one's skin.
+    The light is not standardised, so it orders photos and is not a measure of anybody's skin.
     """
     pixels = np.asarray(read_image(original).resize((64, 64)), np.float64)[16:48, 16:48].reshape(-1, 3)
     share = np.median(pixels, axis=0) / 255

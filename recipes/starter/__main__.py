@@ -1,4 +1,4 @@
-"""Makes the starter model from the photos that it was made of: about 40 minutes on two cores, 20 GB of memory.
+"""Reproduces the starter model from its data: about 40 minutes on two cores, 20 GB of memory.
 
 python -m recipes.starter DATA OUT
 
@@ -64,38 +64,39 @@ def main() -> None:
     arguments = parser.parse_args()
     started = time.monotonic()
 
-    def tell(what: str) -> None:
-        print(f"{time.monotonic() - started:5.0f} s  {what}", flush=True)
+    def report(text: str) -> None:
+        print(f"{time.monotonic() - started:5.0f} s  {text}", flush=True)
 
     torch.manual_seed(0)
     config = FinetuningConfig()
     rated = read_rated(arguments.data / "clive")
     skin_paths, held_out_paths = read_skin(arguments.data / "pad-ufes-20")
     skin = torch.stack([read_photo(path) for path in skin_paths])
-    tell(f"{len(rated.votes)} rated photos, {len(skin)} of skin, {len(held_out_paths)} of skin held out")
+    report(f"{len(rated.votes)} rated photos, {len(skin)} of skin, {len(held_out_paths)} of skin held out")
 
     network = draw_network(seed=0)
     teacher = SqueezeNet(arguments.data / "squeezenet-imagenet" / "squeezenet_v1.0_f32.npz", torch.device("cpu"))
     distil(network, teacher, draw_crops(torch.cat([rated.photos[rated.of(Split.TRAIN)], skin])))
-    tell("the convolutions have learned the teacher's layers")
+    report("fitted the convolutions to the teacher's layers")
     features = lower_features(network, rated, skin, config)
-    tell("features of the lower convolutions are there")
+    report("computed the features of the lower convolutions")
     finetune(network, features, config)
-    tell("the upper convolutions have learned the votes")
+    report("trained the upper convolutions on the votes")
 
     for weights in network.parameters():
-        weights.data = weights.data.half().float()  # what is shipped is what is evaluated
+        weights.data = weights.data.half().float()  # evaluated as shipped, in half precision
     held_out = torch.stack([read_photo(path) for path in held_out_paths])
     card = write_artifact(arguments.out, describe(network, rated, held_out, config), weights_of(network.half()))
-    tell(f"model {card.name} {card.weights_sha256[:12]} is in {arguments.out}")
+    report(f"wrote model {card.name} {card.weights_sha256[:12]} to {arguments.out}")
     for split in ("validation", "test"):
-        found = card.metrics[split]
-        print(f"{split}: AUC {found['auc']:.3f} {found['auc_ci']['delong']}, SRCC {found['correlation']['srcc']:.3f}")
+        metrics = card.metrics[split]
+        srcc = metrics["correlation"]["srcc"]
+        print(f"{split}: AUC {metrics['auc']:.3f} {metrics['auc_ci']['delong']}, SRCC {srcc:.3f}")
     print(card.metrics["skin"])
 
 
 def draw_crops(photos: Tensor) -> Tensor:
-    """Windows of 224 x 224 at random places, four in ten of them spoiled: what the teacher teaches on."""
+    """Random windows of 224 x 224, four in ten of them degraded, for the distillation."""
     random = np.random.default_rng(0)
     crops = []
     for index in random.choice(len(photos), CROPS, replace=False):
@@ -109,7 +110,7 @@ def draw_crops(photos: Tensor) -> Tensor:
 
 
 def describe(network: OrdinalVGG16, rated: RatedPhotos, held_out_skin: Tensor, config: FinetuningConfig) -> Card:
-    """Chooses recalibration and threshold on the validation photos; the test photos had no part in anything."""
+    """Fits recalibration and threshold on the validation photos, and evaluates on the test photos."""
     plain = Scorer(TorchEngine(network), good_votes=GOOD_VOTES)
     chosen_on = rated.of(Split.VALIDATION)
     scores = scores_of(plain, rated.photos[chosen_on])
@@ -147,14 +148,14 @@ def describe(network: OrdinalVGG16, rated: RatedPhotos, held_out_skin: Tensor, c
 
 
 def evaluate_on_skin(scorer: Scorer, photos: Tensor, accepts: Any) -> dict[str, Any]:
-    """On skin photos of patients never seen: how many pass, and how often the score falls at every step of a series."""
+    """On skin of held-out patients: the share that passes, and the share of series whose score falls at each step."""
     random = np.random.default_rng(7)
     falls: dict[str, float] = {}
     accepted_at_worst: dict[str, float] = {}
     originals = scores_of(scorer, photos)
     for kind in Degradation:
         degraded = torch.stack([series(photo, kind, random)[1:] for photo in photos])  # (N, 3, 3, 448, 448)
-        with torch.autocast("cpu", torch.bfloat16):  # so many photos, and only their order counts
+        with torch.autocast("cpu", torch.bfloat16):  # for speed: only the order of the scores matters
             rows = scores_of(scorer, degraded.flatten(0, 1)).reshape(len(photos), -1)
         falls[kind.value] = float((np.diff(np.column_stack([originals, rows]), axis=1) < 0).all(axis=1).mean())
         accepted_at_worst[kind.value] = float(accepts(rows[:, -1]).mean())

@@ -1,9 +1,11 @@
 """First step: VGG16's convolutions learn the teacher's layers, one after another, without labels.
 
-Each convolution is fitted by regression, least squares and then Adam, from what the ones before it deliver to the
-responses of one layer of the teacher at the same places. So an error of one is known to the next, and thirteen
-convolutions are taught in minutes on a CPU, where backpropagation through all of them would take days.
+Each convolution is fitted by regression, least squares and then Adam, from the output of the convolutions before it to
+the responses of one layer of the teacher at the same positions. Later convolutions so compensate for the errors of
+earlier ones, and thirteen convolutions take minutes on a CPU; backpropagation through all of them would take days.
 Hinton, Vinyals and Dean 2015, arXiv:1503.02531; by layers: Romero et al. 2015, FitNets, arXiv:1412.6550.
+
+Axes: N crops, n crops of a batch, C channels, G the side of the teacher's grid, M samples of a regression.
 """
 
 from collections.abc import Sequence
@@ -23,14 +25,14 @@ _STEM_FILTERS: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """What a convolution learns: the teacher's `layer` at grid place i is its own at place stride * i + offset."""
+    """The target of a convolution: position i of the teacher's `layer` is its position stride * i + offset."""
 
     layer: str
     offset: int
     stride: int = 1
 
 
-# By the convolution's number from 0; 0 to 2 are the stem, and 11 passes on what 10 delivers.
+# by number of the convolution, from 0: 0 to 2 are the stem, and 11 passes on the output of 10
 LESSONS: Final = {
     3: Lesson("squeeze2", offset=2, stride=2),
     4: Lesson("expand2", offset=1),
@@ -46,7 +48,7 @@ LESSONS: Final = {
 
 @torch.no_grad()
 def distil(network: OrdinalVGG16, teacher: SqueezeNet, crops: Tensor) -> None:
-    """Teaches all convolutions of a network in place.
+    """Fits all convolutions of a network in place.
 
     Args:
         crops: uint8 (N, 3, 224, 224), RGB.
@@ -69,23 +71,24 @@ def distil(network: OrdinalVGG16, teacher: SqueezeNet, crops: Tensor) -> None:
 
 
 def _responses(teacher: SqueezeNet, crops: Tensor) -> dict[str, Tensor]:
-    found: dict[str, list[Tensor]] = {}
+    responses: dict[str, list[Tensor]] = {}
     for batch in crops.split(_BATCH):
         for name, response in teacher.layers(batch.float()).items():
-            found.setdefault(name, []).append(response.half())
-    return {name: torch.cat(batches) for name, batches in found.items()}
+            responses.setdefault(name, []).append(response.half())
+    return {name: torch.cat(batches) for name, batches in responses.items()}  # (n, C, G, G) each -> (N, C, G, G)
 
 
 def _fit_stem(convolutions: Sequence[nn.Conv2d], network: OrdinalVGG16, teacher: SqueezeNet, crops: Tensor) -> None:
-    """Two 3 x 3 convolutions stand in for the teacher's 7 x 7: the first unfolds, the second is fitted.
+    """Two 3 x 3 convolutions replace the teacher's 7 x 7 one: the first unfolds, the second is fitted.
 
-    The first gives the 27 values of each 3 x 3 patch, positive and negative part apart, so that ReLU loses nothing.
-    Of the 96 filters, the 64 that vary most are kept. The third convolution passes them on.
+    The first gives the 27 values of each 3 x 3 patch, with positive and negative parts in separate channels, so that
+    ReLU loses nothing. Of the 96 filters, the 64 with the largest variance are kept. The third convolution passes them
+    on.
     """
     first, second, third = convolutions[:3]
     for layer in (first, second):
         layer.weight.zero_()
-        layer.bias.zero_()  # type: ignore[union-attr]  # every convolution of VGG16 has one
+        layer.bias.zero_()  # type: ignore[union-attr]  # every convolution of VGG16 has a bias
     for value in range(27):
         channel, row, column = value // 9, value // 3 % 3, value % 3
         first.weight[2 * value, channel, row, column] = 1
@@ -104,7 +107,9 @@ def _fit_stem(convolutions: Sequence[nn.Conv2d], network: OrdinalVGG16, teacher:
     second.bias.copy_((weights[75, kept] / scale).float())  # type: ignore[union-attr]
     for channel in range(3):
         for y in range(-2, 3):
-            for x in range(-2, 3):  # a tap of the 5 x 5 is shared by every way to reach it in two steps of 3 x 3
+            for x in range(
+                -2, 3
+            ):  # each tap of the 5 x 5 kernel is divided among the pairs of 3 x 3 taps that reach it
                 ways = [(a, b) for a in (-1, 0, 1) for b in (-1, 0, 1) if abs(y - a) <= 1 and abs(x - b) <= 1]
                 tap = kernels[:, channel, y + 2, x + 2] / len(ways)
                 for a, b in ways:
@@ -115,14 +120,14 @@ def _fit_stem(convolutions: Sequence[nn.Conv2d], network: OrdinalVGG16, teacher:
 
 
 def _fit(layer: nn.Conv2d, inputs: Sequence[Tensor], wanted: Tensor, lesson: Lesson, n_inputs: int) -> int:
-    """Fits a convolution's first outputs to the teacher's layer, each scaled to a root mean square of one.
+    """Fits the first outputs of a convolution to the teacher's layer, each scaled to a root mean square of 1.
 
     Args:
-        inputs: batches (n, C, H, W), of which the first `n_inputs` channels have learned something.
+        inputs: batches (n, C, H, W), whose first `n_inputs` channels are fitted.
         wanted: (N, C', G, G).
 
     Returns:
-        How many outputs it has now, C'.
+        The number of fitted outputs, C'.
     """
     grid = wanted.shape[-1]
     samples, responses = [], []
@@ -147,7 +152,7 @@ def _fit(layer: nn.Conv2d, inputs: Sequence[Tensor], wanted: Tensor, lesson: Les
 
 @torch.enable_grad()
 def _descend(start: Tensor, samples: Tensor, responses: Tensor, *, steps: int = 900, batch: int = 1024) -> Tensor:
-    """Goes on from least squares with what ReLU lets through, by Adam."""
+    """Improves the least-squares solution by Adam, with ReLU."""
     weights = nn.Parameter(start.clone())
     optimiser = torch.optim.Adam([weights])
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=6e-4, total_steps=steps)
@@ -191,7 +196,7 @@ def _inner_places(side: int, *, margin: int, count: int = 4000) -> Tensor:
 
 
 def _pass_on(layer: nn.Conv2d, n: int) -> None:
-    """Makes a convolution's first n outputs equal to its first n inputs."""
+    """Sets the first n outputs of a convolution to its first n inputs."""
     layer.weight[:n] = 0
     layer.bias[:n] = 0  # type: ignore[index]
     for channel in range(n):

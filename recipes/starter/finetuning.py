@@ -1,8 +1,10 @@
 """Second step: the last three convolutions and the CORAL head learn from votes, and to rank degraded photos.
 
-The votes as in the paper, by the CORAL loss on the pooled patches. Ranking by a hinge on neighbours in a series of ever
-stronger degradations: Liu, van de Weijer and Bagdanov 2017, RankIQA, doi:10.1109/ICCV.2017.118. What the ten lower
-convolutions deliver is computed once, in bfloat16.
+Votes are learned as in the paper, by the CORAL loss on the pooled patches; ranking by a hinge loss on neighbours in a
+series of increasing degradation (Liu, van de Weijer and Bagdanov 2017, RankIQA, doi:10.1109/ICCV.2017.118). The
+features of the ten lower convolutions are computed once, in bfloat16.
+
+Axes: N rated photos, M series, n patches of a batch.
 """
 
 import copy
@@ -17,6 +19,7 @@ from torch.nn import functional as F
 
 from recipes.starter.photos import RatedPhotos, draw_skin, series, vary_tones
 from triage.dataset.manifest import Split
+from triage.model.coral import cross_entropy_of_levels
 from triage.model.network import OrdinalVGG16
 from triage.model.patches import N_PATCHES, five_patches
 from triage.samples.drawing import Degradation
@@ -48,12 +51,12 @@ class FinetuningConfig:
 
 @dataclass(frozen=True, slots=True)
 class LowerFeatures:
-    """What the lower convolutions deliver, float16.
+    """The features of the lower convolutions, float16.
 
     Attributes:
-        rated: (2, N, 5, 512, 14, 14): training photos as they are and flipped left to right, five patches.
+        rated: (2, N, 5, 512, 14, 14): the training photos, as they are and flipped left-right.
         expected_votes: float32 (N,).
-        series: (M, 4, 2, 512, 14, 14): photo and three degradations, two patches each.
+        series: (M, 4, 2, 512, 14, 14): a photo and three degradations of it, two patches each.
     """
 
     rated: NDArray[np.float16]
@@ -62,33 +65,33 @@ class LowerFeatures:
 
 
 def lower_features(network: OrdinalVGG16, rated: RatedPhotos, skin: Tensor, config: FinetuningConfig) -> LowerFeatures:
-    """Computes them for the rated training photos, and for series made of skin, drawn and well rated photos."""
+    """Computes the features of the rated training photos, and of series from photos of skin, drawn and good photos."""
     random = np.random.default_rng(config.seed)
     training = rated.of(Split.TRAIN)
     photos = rated.photos[training]
-    own = np.empty((2, len(training), N_PATCHES, 512, 14, 14), np.float16)
+    of_rated = np.empty((2, len(training), N_PATCHES, 512, 14, 14), np.float16)
     for index, photo in enumerate(photos):
-        own[0, index] = _lower(network, five_patches(photo[None])[0])
-        own[1, index] = _lower(network, five_patches(photo.flip(2)[None])[0])
+        of_rated[0, index] = _lower(network, five_patches(photo[None])[0])
+        of_rated[1, index] = _lower(network, five_patches(photo.flip(2)[None])[0])
     well_rated = photos[rated.votes[training] >= 3]
     chosen = torch.from_numpy(random.permutation(len(well_rated))[:120])
     drawn = torch.cat(list(draw_skin(range(config.drawn_per_tone)).values()))
     originals = torch.cat([vary_tones(skin, random), drawn, well_rated[chosen]])
-    made = np.empty((len(originals) * config.series_per_photo, 4, 2, 512, 14, 14), np.float16)
+    of_series = np.empty((len(originals) * config.series_per_photo, 4, 2, 512, 14, 14), np.float16)
     for index, photo in enumerate(originals):
         kinds = random.choice(len(_KINDS), config.series_per_photo, replace=False)
         for number, kind in enumerate(kinds):
             photos_of_series = series(photo, _KINDS[kind], random, jitter=0.05)  # (4, 3, 448, 448)
             windows = five_patches(photos_of_series)[:, random.choice(N_PATCHES, 2, replace=False)]
             row = index * config.series_per_photo + number
-            made[row] = _lower(network, windows.flatten(0, 1)).reshape(4, 2, 512, 14, 14)
+            of_series[row] = _lower(network, windows.flatten(0, 1)).reshape(4, 2, 512, 14, 14)
         if index % 100 == 0:
             print(f"features of series {index} of {len(originals)}", flush=True)
-    return LowerFeatures(own, rated.expected_votes[training], made)
+    return LowerFeatures(of_rated, rated.expected_votes[training], of_series)
 
 
 def finetune(network: OrdinalVGG16, features: LowerFeatures, config: FinetuningConfig) -> None:
-    """Trains the upper convolutions and the head in place; the result is the average over the last steps."""
+    """Trains the upper convolutions and the head in place. The result is an exponential average over the steps."""
     random = np.random.default_rng(config.seed)
     upper = network.features[_LOWER:]
     head = network.head
@@ -121,12 +124,14 @@ def finetune(network: OrdinalVGG16, features: LowerFeatures, config: FinetuningC
             chosen = random.choice(len(features.series), config.series_per_step, replace=False)
             of_series = features.series[np.sort(chosen), :, int(random.integers(2))]
             latent = _latent(upper, head.weight, np.concatenate([_flat(patches), _flat(of_series)]))
-            rated = latent[: len(photos) * n_patches].view(len(photos), n_patches)
-            ranked = latent[len(photos) * n_patches :].view(-1, 4)
-            votes_loss = _cross_entropy(torch.sigmoid(rated.unsqueeze(-1) + head.bias).mean(dim=1), levels[photos])
+            rated = latent[: len(photos) * n_patches].view(len(photos), n_patches)  # (n,) -> (photos, patches)
+            ranked = latent[len(photos) * n_patches :].view(-1, 4)  # (n,) -> (series, 4)
+            votes_loss = cross_entropy_of_levels(
+                torch.sigmoid(rated.unsqueeze(-1) + head.bias).mean(dim=1), levels[photos]
+            )
             falls = ranked[:, :-1] - ranked[:, 1:]
             rank_loss = F.relu(config.rank_margin - falls).mean()
-            ends = torch.sigmoid(ranked[:, [0, -1]] + head.bias[_GOOD])  # the photo itself, and what is left of it
+            ends = torch.sigmoid(ranked[:, [0, -1]] + head.bias[_GOOD])  # the original and its strongest degradation
             anchor_loss = F.binary_cross_entropy(ends, torch.tensor([0.85, 0.15]).expand_as(ends))
             loss = votes_loss + config.rank_weight * rank_loss + config.anchor_weight * anchor_loss
             optimiser.zero_grad()
@@ -147,7 +152,7 @@ def finetune(network: OrdinalVGG16, features: LowerFeatures, config: FinetuningC
 
 
 def soft_levels(expected_votes: Tensor) -> Tensor:
-    """Targets of the four cumulative probabilities: of 2.4 expected votes, the third level is reached by 0.4.
+    """Targets for the four cumulative probabilities: with 2.4 expected votes, the third level is 0.4.
 
     Args:
         expected_votes: (N,), 0..4.
@@ -155,12 +160,12 @@ def soft_levels(expected_votes: Tensor) -> Tensor:
     Returns:
         (N, 4), in [0.015, 0.985].
     """
-    reached = (expected_votes.unsqueeze(1) - torch.arange(4.0)).clamp(0, 1)
+    reached = (expected_votes.unsqueeze(1) - torch.arange(4.0)).clamp(0, 1)  # (N, 1) - (4,) -> (N, 4)
     return 0.97 * reached + 0.015
 
 
 def _fit_head(network: OrdinalVGG16, features: LowerFeatures, levels: Tensor) -> None:
-    """The head to start from: one weight a channel, the same at all 49 places, by L-BFGS on the votes."""
+    """Initialises the head: one weight for each channel, equal at all 49 positions, fitted to the votes by L-BFGS."""
     upper = network.features[_LOWER:]
     with torch.no_grad():
         pooled = torch.stack([_upper(upper, photo).mean(dim=(2, 3)) for photo in features.rated[0]])  # (N, 5, 512)
@@ -171,7 +176,7 @@ def _fit_head(network: OrdinalVGG16, features: LowerFeatures, levels: Tensor) ->
 
     def closure() -> Tensor:
         optimiser.zero_grad()
-        loss = _cross_entropy(torch.sigmoid((pooled @ weights).unsqueeze(-1) + bias).mean(dim=1), levels)
+        loss = cross_entropy_of_levels(torch.sigmoid((pooled @ weights).unsqueeze(-1) + bias).mean(dim=1), levels)
         loss = loss + 0.03 * weights.pow(2).sum()
         loss.backward()
         return loss
@@ -181,10 +186,6 @@ def _fit_head(network: OrdinalVGG16, features: LowerFeatures, levels: Tensor) ->
         raw = weights / deviation
         network.head.weight.copy_((raw / 49).repeat_interleave(49))
         network.head.bias.copy_(bias - (mean * raw).sum())
-
-
-def _cross_entropy(cumulative: Tensor, levels: Tensor) -> Tensor:
-    return F.binary_cross_entropy(cumulative, levels, reduction="none").sum(dim=1).mean()
 
 
 def _latent(upper: nn.Module, weight: Tensor, lower: NDArray[np.float16]) -> Tensor:

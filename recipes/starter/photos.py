@@ -1,4 +1,4 @@
-"""The photos that the starter model learns from, and which of them it never sees."""
+"""The photos for the starter model, and those held out for its test."""
 
 import csv
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from triage.samples.drawing import TONES, Degradation, SkinTone, degrade, draw_s
 SPLIT_SEED: Final = 2024
 _DECODER: Final = Decoder()
 STRENGTHS: Final = (0.35, 0.65, 0.95)
-"""Of each self-made degradation, growing; a series is the photo itself and these three."""
+"""The strengths of a degradation in a series, after the photo itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +31,9 @@ class RatedPhotos:
     Attributes:
         photos: uint8 (N, 3, 448, 448).
         votes: int64 (N,), 0..4.
-        expected_votes: float32 (N,), 0..4: the number of four raters who would accept the photo, before rounding.
+        expected_votes: float32 (N,), 0..4: the expected number of four raters who accept the photo.
         mos: float64 (N,), mean opinion scores.
-        splits: of each photo.
+        splits: the split of each photo.
     """
 
     photos: Tensor
@@ -48,7 +48,7 @@ class RatedPhotos:
 
 
 def read_rated(folder: Path) -> RatedPhotos:
-    """Reads the rated photos; 70 % train, 10 % validate and 20 % test, alike in votes."""
+    """Reads the rated photos: 70 % for training, 10 % for validation and 20 % for the test, stratified by votes."""
     with (folder / "labels.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     mos = np.array([float(row["mos"]) for row in rows])
@@ -64,7 +64,7 @@ def read_rated(folder: Path) -> RatedPhotos:
 
 
 def read_skin(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Paths of PAD-UFES-20 (Pacheco et al. 2020): for training, and those of 15 % of the patients for the test."""
+    """Paths of PAD-UFES-20 (Pacheco et al. 2020): for training, and of 15 % of the patients for the test."""
     paths = sorted((folder / "images").iterdir())
     patients = np.unique([path.name.split("_")[1] for path in paths])
     held_out = set(np.random.default_rng(SPLIT_SEED).permutation(patients)[: round(0.15 * len(patients))])
@@ -73,28 +73,28 @@ def read_skin(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def read_photo(path: Path) -> Tensor:
-    """A photo as the network sees it, uint8 (3, 448, 448)."""
+    """Reads a photo as the network takes it, uint8 (3, 448, 448)."""
     return resize_photo(_DECODER.decode(path.read_bytes()))
 
 
 def degrade_photo(photo: Tensor, degradation: Degradation, strength: float, seed: int) -> Tensor:
-    """Spoils a photo, uint8 (3, 448, 448)."""
+    """Degrades a photo, uint8 (3, 448, 448)."""
     image = Image.fromarray(photo.permute(1, 2, 0).numpy())
-    spoiled = degrade(image, degradation, min(1.0, strength), seed)
-    return torch.from_numpy(np.array(spoiled)).permute(2, 0, 1)
+    degraded = degrade(image, degradation, min(1.0, strength), seed)
+    return torch.from_numpy(np.array(degraded)).permute(2, 0, 1)  # (448, 448, 3) -> (3, 448, 448)
 
 
 def series(photo: Tensor, degradation: Degradation, random: np.random.Generator, *, jitter: float = 0.0) -> Tensor:
-    """A photo and three ever stronger degradations of it: uint8 (4, 3, 448, 448)."""
+    """A photo and three degradations of it, of increasing strength: uint8 (4, 3, 448, 448)."""
     seed = int(random.integers(2**31))
     strengths = [strength + jitter * random.uniform(-1, 1) for strength in STRENGTHS]
     return torch.stack([photo, *(degrade_photo(photo, degradation, strength, seed) for strength in strengths)])
 
 
 def vary_tones(skin: Tensor, random: np.random.Generator) -> Tensor:
-    """Gives every other photo of skin another tone, down to the darkest, so that dark skin is not taken for bad light.
+    """Changes half of the photos of skin to another tone, so that the model does not take dark skin for bad light.
 
-    Photos of dark skin are few among those at hand. Each channel is scaled as between two of the project's drawn tones.
+    The data has few photos of dark skin. Each channel is scaled by the ratio of two drawn tones.
     """
     lightest = np.array(TONES[SkinTone.II], np.float32)
     photos = skin.clone()
@@ -107,7 +107,7 @@ def vary_tones(skin: Tensor, random: np.random.Generator) -> Tensor:
 
 
 def draw_skin(seeds: range) -> dict[SkinTone, Tensor]:
-    """Sharp close-ups that the project draws, the same number for each of six tones: uint8 (N, 3, 448, 448)."""
+    """Sharp drawn close-ups, the same number for each of six tones: uint8 (N, 3, 448, 448)."""
     return {
         tone: torch.stack(
             [

@@ -1,4 +1,4 @@
-"""The teacher: SqueezeNet v1.0 trained on ImageNet. It teaches and is no part of the product.
+"""The teacher: SqueezeNet v1.0 trained on ImageNet. Not part of the product.
 
 Iandola et al. 2016, SqueezeNet, arXiv:1602.07360.
 """
@@ -15,7 +15,7 @@ _MEAN_BGR: Final = (104.0, 117.0, 123.0)
 
 
 class SqueezeNet:
-    """Its layers' responses to RGB photos, float32 (N, 3, H, W) in 0..255."""
+    """The responses of SqueezeNet's layers to RGB photos, float32 (N, 3, H, W) in 0..255."""
 
     def __init__(self, archive: Path, device: torch.device) -> None:
         """
@@ -27,7 +27,7 @@ class SqueezeNet:
         self._mean = torch.tensor(_MEAN_BGR, device=device).view(3, 1, 1)
 
     def dense_filters(self, photos: Tensor) -> Tensor:
-        """What the 96 filters of the first layer give at every pixel, before ReLU: (N, 96, H, W)."""
+        """The 96 filters of the first layer at each pixel, before ReLU: (N, 96, H, W)."""
         return F.conv2d(self._prepare(photos), self._weights["conv1/w"], self._weights["conv1/b"], padding=3)
 
     def layers(self, photos: Tensor) -> dict[str, Tensor]:
@@ -38,7 +38,7 @@ class SqueezeNet:
         """
         x = F.relu(F.conv2d(self._prepare(photos), self._weights["conv1/w"], self._weights["conv1/b"], stride=2))
         x = F.max_pool2d(x, 3, 2, ceil_mode=True)
-        found: dict[str, Tensor] = {}
+        responses: dict[str, Tensor] = {}
         for module in range(2, 10):
             squeezed = self._conv(x, f"fire{module}/conv1x1_1")
             x = torch.cat(
@@ -49,14 +49,14 @@ class SqueezeNet:
                 dim=1,
             )
             if module == 2:
-                found["squeeze2"] = squeezed
+                responses["squeeze2"] = squeezed
             if module != 8:
-                found[f"expand{module}"] = x
+                responses[f"expand{module}"] = x
             if module in {4, 8}:
                 x = F.max_pool2d(x, 3, 2, ceil_mode=True)
             if module == 8:
-                found["pool8"] = x
-        return found
+                responses["pool8"] = x
+        return responses
 
     def _conv(self, x: Tensor, name: str, padding: int = 0) -> Tensor:
         return F.relu(F.conv2d(x, self._weights[f"{name}/w"], self._weights[f"{name}/b"], padding=padding))

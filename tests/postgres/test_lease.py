@@ -19,9 +19,7 @@ LEASE = timedelta(seconds=0.5)
 
 
 @pytest.mark.parametrize("finishes_epoch", [True, False])
-def test_attempts_are_counted_again_from_one_when_an_epoch_is_finished(
-    services: Services, finishes_epoch: bool
-) -> None:
+def test_attempts_restart_at_one_when_an_epoch_is_finished(services: Services, finishes_epoch: bool) -> None:
     with services.sessions.begin() as session:
         run, _ = runs.start(session, RunKind.TRAINING, {})
     for _ in range(3):  # two workers died

@@ -71,7 +71,7 @@ def test_model_is_a_candidate_with_its_weights_in_the_store_when_added(
     assert _audit(sessions) == [("scientist-1", "model.added")]
 
 
-def test_model_is_registered_once_when_the_same_weights_come_again(
+def test_model_is_registered_once_when_added_twice(
     registry: Registry, make_model: Callable[..., Path], sessions: Sessions
 ) -> None:
     first, again = (registry.add_folder(make_model("a"), actor="test") for _ in range(2))
@@ -94,7 +94,7 @@ def test_same_weights_are_refused_under_another_name(
     assert _audit(sessions) == [("test", "model.added")]
 
 
-def test_model_is_refused_in_one_line_when_its_weights_are_not_those_of_its_card(
+def test_model_is_refused_when_its_weights_do_not_match_its_card(
     registry: Registry, make_model: Callable[..., Path], sessions: Sessions, tmp_path: Path
 ) -> None:
     folder = make_model("a")
@@ -110,7 +110,7 @@ def test_model_is_refused_in_one_line_when_its_weights_are_not_those_of_its_card
 
 
 @pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b"other"), Path.unlink], ids=["changed", "gone"])
-def test_weights_are_refused_when_the_store_lost_them(
+def test_error_is_raised_when_the_store_lost_the_weights(
     registry: Registry, make_model: Callable[..., Path], tmp_path: Path, damage: Callable[[Path], object]
 ) -> None:
     card = registry.add_folder(make_model("a"), actor="test").card
@@ -120,7 +120,7 @@ def test_weights_are_refused_when_the_store_lost_them(
         registry.weights(card)
 
 
-def test_untrained_model_goes_live_only_when_that_is_allowed(
+def test_untrained_model_is_promoted_only_when_allowed(
     registry: Registry, make_model: Callable[..., Path], sessions: Sessions
 ) -> None:
     registry.add_folder(make_model("random", trained=False), actor="test")
@@ -134,7 +134,7 @@ def test_untrained_model_goes_live_only_when_that_is_allowed(
     assert _stages(sessions) == {"random": Stage.LIVE}
 
 
-def test_trained_model_goes_live_only_with_an_evaluation_on_its_card(
+def test_trained_model_is_promoted_only_with_an_evaluation_on_its_card(
     registry: Registry, make_model: Callable[..., Path], sessions: Sessions
 ) -> None:
     registry.add_folder(make_model("a", evaluated=False), actor="test")
@@ -151,7 +151,7 @@ def test_trained_model_goes_live_only_with_an_evaluation_on_its_card(
     assert ("scientist-1", "model.evaluated") in _audit(sessions)
 
 
-def test_model_goes_into_the_shadow_and_out_again(three_models: Registry, sessions: Sessions) -> None:
+def test_shadow_model_can_be_promoted(three_models: Registry, sessions: Sessions) -> None:
     three_models.promote("a", actor="test")
     three_models.shadow("b", actor="scientist-1")
     with pytest.raises(UsageError, match="is live"):
@@ -220,7 +220,7 @@ def test_live_model_is_not_retired(three_models: Registry, sessions: Sessions) -
     assert _stages(sessions)["a"] is Stage.LIVE
 
 
-def test_rollback_passes_over_a_model_that_was_never_live(three_models: Registry) -> None:
+def test_rollback_skips_models_that_were_never_live(three_models: Registry) -> None:
     three_models.promote("a", actor="test")
     three_models.promote("b", actor="test")
     three_models.retire("c", actor="test")
@@ -228,7 +228,7 @@ def test_rollback_passes_over_a_model_that_was_never_live(three_models: Registry
     assert three_models.rollback(actor="test").card.name == "a"
 
 
-def test_model_is_found_by_the_start_of_its_hash_and_refused_when_unknown(three_models: Registry) -> None:
+def test_model_is_found_by_the_start_of_its_hash(three_models: Registry) -> None:
     assert three_models.promote(hashlib.sha256(b"b").hexdigest()[:8], actor="test").card.name == "b"
 
     with pytest.raises(UsageError, match="list the registered models"):

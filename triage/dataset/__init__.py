@@ -1,1 +1,1 @@
-"""Labelled photos: manifests, imports, splits."""
+"""Labelled photos: manifests, their import from REDCap, and their split."""

@@ -9,6 +9,6 @@ from triage.imaging.photo import UPRIGHT, DecodedPhoto
 
 
 def crop(photo: DecodedPhoto, box: Box) -> DecodedPhoto | None:
-    """The part of a photo inside a box of upright pixels, or None where the box lies outside of it."""
-    region = np.ascontiguousarray(photo.upright[box.top : box.bottom, box.left : box.right])
+    """Crops a photo to a box, in pixels of the upright photo. None where the box lies outside the photo."""
+    region = np.ascontiguousarray(photo.upright[box.top : box.bottom, box.left : box.right])  # (h, w, 3)
     return replace(photo, pixels=region, orientation=UPRIGHT) if region.size else None

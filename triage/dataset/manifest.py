@@ -1,9 +1,9 @@
-"""Labelled photos as a table, CSV or Parquet: one row a photo, its reviewers' votes and what is known of it.
+"""Labelled photos as a table, CSV or Parquet: one row for each photo, with its reviewers' votes.
 
-Columns: `path` (or `image`), relative to the manifest's folder; either one column for each reviewer, `reviewer_...`,
-with 1, 0 or nothing, or `votes`, with their number in `n_reviewers` (4 if not given); optionally `source`,
+Columns: `path` (or `image`), relative to the manifest's folder; either one column for each reviewer, `reviewer_NAME`,
+with 1, 0 or empty, or `votes`, with the number of reviewers in `n_reviewers` (4 by default); optionally `source`,
 `fitzpatrick` (I to VI), `patient`, `rating`, `box_left`, `box_top`, `box_right`, `box_bottom` in pixels of the upright
-photo, and `split`. Any other column is kept, to group by.
+photo, and `split`. Further columns are kept, to group by.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,14 +43,19 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class LabelledPhoto:
-    """A photo and how many of its reviewers found it good enough for the chart.
+    """A photo and the number of reviewers who found it good enough for the chart.
 
     Attributes:
-        reviews: each reviewer's vote, None where one did not vote; empty where only their number is known.
+        path: of the file.
+        votes: 0..K.
+        reviews: the vote of each reviewer, None without one; empty where only `votes` is known.
+        source: such as a clinic or a device.
         fitzpatrick: skin type, I to VI.
         patient: an opaque id; all photos of a patient are in one split.
+        box: the region of interest.
+        split: all photos of a manifest have one, or none has.
         rating: a continuous rating, such as a mean opinion score.
-        others: further columns of the manifest.
+        others: further columns.
     """
 
     path: Path = field(repr=False)
@@ -67,32 +72,35 @@ class LabelledPhoto:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Labelled photos with the same number of reviewers, whose names are known where their votes are."""
+    """Labelled photos with the same number of reviewers. `reviewers` is empty where only `votes` is known."""
 
     photos: Sequence[LabelledPhoto]
     n_reviewers: int
     reviewers: Sequence[str] = ()
 
     def of(self, split: Split) -> list[LabelledPhoto]:
+        """The photos of a split."""
         return [photo for photo in self.photos if photo.split is split]
 
 
 def read_manifest(path: Path, *, n_reviewers: int | None = None) -> Manifest:
-    """Reads a manifest; `.parquet` by its suffix, anything else as CSV in UTF-8.
+    """Reads a manifest: `.parquet` as Parquet, any other suffix as CSV in UTF-8.
 
-    A photo that some reviewers did not vote on counts as if the others' share held for all: `votes` is that share of
-    the number of reviewers, rounded, a half up.
+    Where some reviewers did not vote on a photo, `votes` is the others' share scaled to all reviewers, half rounded up.
 
     Args:
-        n_reviewers: stated by the caller; a manifest that states another number is refused.
+        path: of the table.
+        n_reviewers: the expected number; a manifest with another number is refused.
 
     Raises:
-        UsageError: the file cannot be read, or rows are wrong: each with its line, all at once.
+        UsageError: the file cannot be read, or rows are invalid; the message names each with its line.
     """
     columns, rows = read_table(path)
     reviewers = [name for name in columns if name.startswith(_REVIEWER)]
     if not {"path", "image"} & set(columns) or not (reviewers or "votes" in columns):
-        raise UsageError(f"{path}: the manifest needs a column path, and votes or a column reviewer_... for each")
+        raise UsageError(
+            f"{path}: the manifest needs the column path, and either votes or one column reviewer_NAME for each"
+        )
     if not rows:
         raise UsageError(f"{path}: the manifest has no rows")
     stated = _stated_reviewers(path, rows, reviewers)
@@ -114,10 +122,10 @@ def read_manifest(path: Path, *, n_reviewers: int | None = None) -> Manifest:
 
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
-    """Writes a manifest that reads back the same; paths become relative to its folder where they lie in it.
+    """Writes a manifest. Paths inside its folder become relative.
 
     Raises:
-        UsageError: nothing can be written there.
+        UsageError: the file cannot be written.
     """
     folder = path.parent.resolve()
     write_table(path, [_row(photo, manifest, folder) for photo in manifest.photos])
@@ -126,7 +134,7 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
 def refuse(path: Path, defects: Sequence[str]) -> None:
     """
     Raises:
-        UsageError: there are defects; the first twenty are named and the rest is counted.
+        UsageError: there are defects; the message names the first twenty and counts the rest.
     """
     if defects:
         shown = "; ".join(defects[:_MAX_DEFECTS_SHOWN])
@@ -135,10 +143,10 @@ def refuse(path: Path, defects: Sequence[str]) -> None:
 
 
 def fitzpatrick_type(text: str) -> str | None:
-    """A skin type as I to VI, or None for an empty text.
+    """Converts a skin type, 1 to 6 or I to VI, to I to VI; None for an empty text.
 
     Raises:
-        ValueError: it is none.
+        ValueError: another text.
     """
     if not text:
         return None
@@ -146,14 +154,14 @@ def fitzpatrick_type(text: str) -> str | None:
         return _ROMAN[int(text) - 1]
     if text.upper() in _ROMAN:
         return text.upper()
-    raise ValueError("fitzpatrick must be I to VI")
+    raise ValueError("fitzpatrick must be I to VI or 1 to 6")
 
 
 def bounding_box(row: Row) -> Box | None:
-    """The region of interest of a row, or None where it has none.
+    """The region of interest of a row; None without one.
 
     Raises:
-        ValueError: it is incomplete or empty.
+        ValueError: the box is incomplete or empty.
     """
     texts = [row.text(name) for name in _BOX]
     if not any(texts):
@@ -163,15 +171,15 @@ def bounding_box(row: Row) -> Box | None:
     except (ValueError, OverflowError) as error:
         raise ValueError("a box needs four numbers: box_left, box_top, box_right, box_bottom") from error
     if not (0 <= left < right and 0 <= top < bottom):
-        raise ValueError("a box must have its left before its right and its top above its bottom")
+        raise ValueError("a box must have box_left < box_right and box_top < box_bottom, from 0")
     return Box(left, top, right, bottom)
 
 
 def votes_of(reviews: Sequence[int | None]) -> int:
-    """The votes of K reviewers, of whom some may not have voted: the others' share of K, a half rounded up.
+    """The votes of K reviewers; if some did not vote, the others' share scaled to K, half rounded up.
 
     Raises:
-        ValueError: none has voted.
+        ValueError: no reviewer has voted.
     """
     given = [review for review in reviews if review is not None]
     if not given:
@@ -187,20 +195,20 @@ def _stated_reviewers(path: Path, rows: Sequence[Row], reviewers: Sequence[str])
         return None
     number = stated.pop()
     if stated or number not in {str(n) for n in range(1, 33)}:
-        raise UsageError(f"{path}: n_reviewers must be one number from 1 to 32, that of the reviewers in all rows")
+        raise UsageError(f"{path}: n_reviewers must be the number of reviewers, 1 to 32, and the same in all rows")
     return int(number)
 
 
 def _photo(folder: Path, row: Row, reviewers: Sequence[str], k: int) -> LabelledPhoto:
     name = row.text("path") or row.text("image")
     if not name:
-        raise ValueError("no path")
+        raise ValueError("path is empty")
     if not _is_file(folder / name):
-        raise ValueError("there is no file at its path, or it may not be read")
+        raise ValueError("no file at this path, or no permission to read it")
     reviews = tuple(_review(row.text(reviewer)) for reviewer in reviewers)
     votes = votes_of(reviews) if reviewers else _votes(row.text("votes"), k)
     if row.text("votes") not in {"", str(votes)}:
-        raise ValueError("votes are not those of the reviewers")
+        raise ValueError("votes must agree with the votes of the reviewers")
     split = row.text("split")
     if split not in {"", *Split}:
         raise ValueError(f"split must be one of {', '.join(Split)}")
@@ -227,7 +235,7 @@ def _is_file(path: Path) -> bool:
 
 def _review(text: str) -> int | None:
     if text not in {"", "0", "1"}:
-        raise ValueError("a reviewer's vote must be 0, 1 or nothing")
+        raise ValueError("a reviewer's vote must be 0, 1 or empty")
     return int(text) if text else None
 
 
@@ -248,7 +256,7 @@ def _rating(text: str) -> float | None:
 
 
 def _defects_between(photos: Sequence[LabelledPhoto], lines: Sequence[int]) -> list[str]:
-    """What is wrong with rows together: a photo twice, a patient on two sides, a split that only some rows have."""
+    """Defects of several rows: a duplicate photo, a patient in two splits, a split in some rows only."""
     defects: list[str] = []
     seen: dict[Path, int] = {}
     sides: dict[str, Split | None] = {}
@@ -256,12 +264,12 @@ def _defects_between(photos: Sequence[LabelledPhoto], lines: Sequence[int]) -> l
     for photo, line in zip(photos, lines, strict=True):
         path = photo.path.resolve()
         if path in seen:
-            defects.append(f"line {line}: the photo of line {seen[path]} again")
+            defects.append(f"line {line}: the same photo as in line {seen[path]}")
         seen.setdefault(path, line)
         if some_split and photo.split is None:
-            defects.append(f"line {line}: no split, though other rows have one")
+            defects.append(f"line {line}: split is empty, but other rows have one")
         if photo.patient is not None and sides.setdefault(photo.patient, photo.split) is not photo.split:
-            defects.append(f"line {line}: its patient is in another split too")
+            defects.append(f"line {line}: the patient is also in another split")
     return defects
 
 

@@ -1,6 +1,6 @@
 """Reviewers' votes from a REDCap export in long format: one row for each reviewer and record.
 
-Source of the way of labelling: Jiang et al. 2022, restated in Jeong et al. 2024, doi:10.1016/j.xjidi.2024.100285.
+The labelling procedure is that of Jeong et al. 2024, doi:10.1016/j.xjidi.2024.100285.
 """
 
 from collections import defaultdict
@@ -27,26 +27,28 @@ def import_redcap(
     """Joins the rows of each record into one labelled photo.
 
     Args:
-        export: CSV in UTF-8, raw or labelled. Of each record, `source`, `fitzpatrick`, `patient` and `box_...` are
-            taken from the first row that has them.
+        export: CSV in UTF-8, raw or labelled. `source`, `fitzpatrick`, `patient` and `box_...` of a record come from
+            its first row that has them.
         photos: the folder of the photos.
-        vote_column: 1, yes or checked where the photo is good enough for the chart; 0, no or unchecked where it is not;
+        record_column: the record's id.
+        reviewer_column: the reviewer's name.
+        vote_column: 1, yes or checked for a photo that is good enough for the chart; 0, no or unchecked for another;
             empty where the reviewer did not vote.
-        photo_column: the photo's file name; if not given, the file is named by its record, with any suffix.
+        photo_column: the photo's file name; without one, the record's id is the file name, with any suffix.
 
     Raises:
-        UsageError: the export cannot be read, or rows are wrong: each with its line, all at once.
+        UsageError: the export cannot be read, or rows are invalid; the message names each with its line.
     """
     columns, rows = read_table(export)
     needed = [record_column, reviewer_column, vote_column, *([photo_column] if photo_column else [])]
     if missing := [name for name in needed if name not in columns]:
-        raise UsageError(f"{export}: the export lacks the column {', '.join(missing)}; name yours by an option")
+        raise UsageError(f"{export}: the export lacks the column {', '.join(missing)}: name its own columns")
     by_stem: dict[str, list[Path]] = defaultdict(list)
     try:
         for file in sorted(photos.iterdir()):
             by_stem[file.stem].append(file)
     except OSError as error:
-        raise UsageError(f"{photos}: no folder of photos is there") from error
+        raise UsageError(f"{photos}: no such folder of photos") from error
 
     records: dict[str, list[Row]] = defaultdict(list)
     votes: dict[tuple[str, str], int] = {}
@@ -67,7 +69,7 @@ def import_redcap(
         if not reviewer:
             defects.append(f"line {row.line}: a vote without a reviewer")
         elif votes.setdefault((record, reviewer), vote) != vote:
-            defects.append(f"line {row.line}: this reviewer voted otherwise on the same record before")
+            defects.append(f"line {row.line}: this reviewer has another vote on the same record")
     reviewers = sorted({reviewer for _, reviewer in votes})
     labelled: list[LabelledPhoto] = []
     seen: set[Path] = set()
@@ -76,7 +78,7 @@ def import_redcap(
             reviews = tuple(votes.get((record, reviewer)) for reviewer in reviewers)
             path = _file(of_record, record, photos, photo_column, by_stem)
             if path in seen:
-                raise ValueError("another record has the same file")
+                raise ValueError("another record has the same photo")
             seen.add(path)
             labelled.append(_photo(of_record, reviews, path))
         except ValueError as error:
@@ -102,12 +104,12 @@ def _file(rows: list[Row], record: str, folder: Path, photo_column: str | None, 
     if photo_column is not None:
         name = _first(rows, photo_column)
         if not name or not (folder / name).is_file():
-            raise ValueError("there is no file of this name in the folder of photos")
+            raise ValueError("the folder of photos has no file of this name")
         return folder / name
-    found = by_stem.get(record, [])
-    if len(found) != 1:
-        raise ValueError(f"{'no file is' if not found else 'several files are'} named by this record in the folder")
-    return found[0]
+    files = by_stem.get(record, [])
+    if len(files) != 1:
+        raise ValueError(f"the folder of photos has {len(files)} files with the name of this record, not one")
+    return files[0]
 
 
 def _photo(rows: list[Row], reviews: tuple[int | None, ...], path: Path) -> LabelledPhoto:

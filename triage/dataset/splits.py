@@ -1,4 +1,4 @@
-"""The split into training, validation and test photos: alike in votes, and no patient on two sides."""
+"""The split into training, validation and test photos, stratified by votes, with each patient in one split."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -10,15 +10,20 @@ import numpy as np
 from triage.dataset.manifest import LabelledPhoto, Manifest, Split
 
 SHARES: Final = (0.75, 0.10, 0.15)
-"""Of training, validation and test photos, as in the paper."""
+"""The shares of training, validation and test photos in the paper (doi:10.1016/j.xjidi.2024.100285)."""
 
 
 def split_photos(manifest: Manifest, *, seed: int = 0, shares: Sequence[float] = SHARES) -> Manifest:
-    """Gives every photo a split. A manifest that has one keeps it.
+    """Assigns each photo to a split. A manifest with splits is returned unchanged.
 
-    Patients, or photos whose patient is not known, are dealt out one after another in a random order, those with most
-    photos first; each goes where its votes are wanted most. So the shares hold for each number of votes, up to one
-    photo where no patient has several.
+    Patients (or single photos without a patient) are assigned one after another in a random order, those with most
+    photos first, each to the split that lacks most of its votes. So the shares hold for each number of votes, up to
+    one photo if no patient has several.
+
+    Args:
+        manifest: with splits for all photos or for none.
+        seed: the same seed gives the same splits.
+        shares: of the three splits; their sum is 1.
     """
     if all(photo.split for photo in manifest.photos):
         return manifest
@@ -27,7 +32,7 @@ def split_photos(manifest: Manifest, *, seed: int = 0, shares: Sequence[float] =
         members[photo.patient if photo.patient is not None else index].append(photo)
     order = np.random.default_rng(seed).permutation(len(members))
     groups = [list(members.values())[i] for i in order]
-    groups.sort(key=len, reverse=True)  # stable: random among those of one size
+    groups.sort(key=len, reverse=True)  # stable: still random among groups of one size
     totals = Counter(photo.votes for photo in manifest.photos)
     wanted = {split: {v: n * share for v, n in totals.items()} for split, share in zip(Split, shares, strict=True)}
     split_of: dict[int, Split] = {}
@@ -42,5 +47,5 @@ def split_photos(manifest: Manifest, *, seed: int = 0, shares: Sequence[float] =
 
 
 def _want(wanted: dict[int, float], votes: Counter[int]) -> float:
-    """How much a split lacks of these votes: the mean over the photos, so that large patients count no more."""
+    """How many photos with these votes a split lacks: the mean over the photos, so that size has no effect."""
     return sum(wanted[vote] * n for vote, n in votes.items()) / votes.total()

@@ -62,7 +62,7 @@ def levels_of(votes: Tensor, n_outputs: int) -> Tensor:
 
 
 def coral_loss(cumulative: Tensor, votes: Tensor) -> Tensor:
-    """The cross-entropy of each output, summed over the outputs, mean over the photos (equation 4 of the paper).
+    """The cross-entropy of each output, summed over the outputs, mean over the photos.
 
     Source: doi:10.1016/j.patrec.2020.11.008. The paper weighs the outputs; here all weigh the same.
 
@@ -81,12 +81,24 @@ def coral_loss(cumulative: Tensor, votes: Tensor) -> Tensor:
     Returns:
         A scalar.
     """
-    levels = levels_of(votes, cumulative.shape[1])  # (N, K)
+    return cross_entropy_of_levels(cumulative, levels_of(votes, cumulative.shape[1]))
+
+
+def cross_entropy_of_levels(cumulative: Tensor, levels: Tensor) -> Tensor:
+    """The loss for targets that need not be 0 or 1.
+
+    Args:
+        cumulative: float (N, K).
+        levels: float (N, K), 0..1.
+
+    Returns:
+        A scalar.
+    """
     return F.binary_cross_entropy(cumulative, levels, reduction="none").sum(dim=1).mean()  # (N, K) -> (N,) -> ()
 
 
 def grades_of(cumulative: Tensor) -> Tensor:
-    """The predicted number of votes: how many cumulative probabilities exceed one half (equation 1 of the paper).
+    """The predicted number of votes: how many cumulative probabilities exceed one half.
 
     Args:
         cumulative: float (N, K).

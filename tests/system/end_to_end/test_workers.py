@@ -112,8 +112,8 @@ def test_sweeper_finds_a_message_that_came_while_redis_was_down(
 
 
 @pytest.fixture
-def start_training(jpeg: Callable[..., bytes], tmp_path: Path) -> Callable[..., Run]:
-    """Queues a run of several epochs on a few photos, from random weights."""
+def start_training(model_folder: Path, jpeg: Callable[..., bytes], tmp_path: Path) -> Callable[..., Run]:
+    """Queues a training of the narrow network on six photos."""
     manifest = tmp_path / "manifest.csv"
     votes = [0, 4, 3, 1, 0, 4]
     for seed in range(len(votes)):
@@ -124,8 +124,8 @@ def start_training(jpeg: Callable[..., bytes], tmp_path: Path) -> Callable[..., 
     def start(clinic: Deployment, name: str, *, epochs: int, rewrite: bool = True) -> Run:
         if rewrite:
             manifest.write_text("\n".join(["path,votes,split", *rows]), encoding="utf-8")
-        config = {"epochs": epochs, "patience": epochs, "batch_photos": 2, "frozen_convolutions": 12}
-        parameters = {"manifest": str(manifest), "name": name, "init": "random", "config": config}
+        config = {"epochs": epochs, "patience": epochs, "batch_photos": 2, "frozen_convolutions": 4}
+        parameters = {"manifest": str(manifest), "name": name, "init": str(model_folder), "config": config}
         with clinic.services.sessions.begin() as session:
             run, _ = runs.start(session, RunKind.TRAINING, parameters)
         clinic.services.wake_ups.training()
@@ -150,7 +150,7 @@ def _epochs_of(clinic: Deployment, run: Run) -> int:
     return len(epochs)
 
 
-def test_training_run_becomes_a_candidate_while_scoring_goes_on(
+def test_training_run_becomes_a_candidate_while_photos_are_scored(
     deploy: Deploy, start_training: Callable[..., Run], jpeg: Callable[..., bytes], tmp_path: Path
 ) -> None:
     with deploy("scoring", "training") as clinic:
@@ -163,19 +163,19 @@ def test_training_run_becomes_a_candidate_while_scoring_goes_on(
             ("strict", "live"),
             ("of-this-clinic", "candidate"),
         ]
-        # neither photos nor checkpoint are left behind, a moment after the end
+        # photos and checkpoint are deleted soon after the end
         assert eventually(lambda: not list((tmp_path / "runs").iterdir()))
 
 
-def test_killed_training_goes_on_and_ends_in_the_weights_of_an_undisturbed_one(
+def test_killed_training_ends_with_the_weights_of_an_undisturbed_one(
     deploy: Deploy, start_training: Callable[..., Run]
 ) -> None:
-    with deploy("training", "intake") as clinic:
-        undisturbed = start_training(clinic, "undisturbed", epochs=4)
+    with deploy("training", "intake", TRAINING__THREADS="1") as clinic:
+        undisturbed = start_training(clinic, "undisturbed", epochs=60)
         assert eventually(lambda: _ended(clinic, undisturbed)) == "done"
 
-        run = start_training(clinic, "killed", epochs=4)
-        eventually(lambda: 1 <= _epochs_of(clinic, run) < 4)
+        run = start_training(clinic, "killed", epochs=60)
+        eventually(lambda: 1 <= _epochs_of(clinic, run) < 60)
         child = clinic.child("training")
         assert child is not None
         os.kill(child.pid, signal.SIGKILL)
@@ -191,11 +191,11 @@ def test_killed_training_goes_on_and_ends_in_the_weights_of_an_undisturbed_one(
         assert cards[0].threshold == cards[1].threshold
 
 
-def test_cancelled_training_stops_and_leaves_nothing_behind(
+def test_cancelled_training_stops_and_leaves_no_files(
     deploy: Deploy, start_training: Callable[..., Run], tmp_path: Path
 ) -> None:
     with deploy("training") as clinic:
-        run = start_training(clinic, "cancelled", epochs=500)
+        run = start_training(clinic, "cancelled", epochs=100_000)
         eventually(lambda: _epochs_of(clinic, run))
         with clinic.services.sessions.begin() as session:
             assert runs.cancel(session, run.id)
@@ -207,7 +207,7 @@ def test_cancelled_training_stops_and_leaves_nothing_behind(
         assert eventually(lambda: _ended(clinic, following)) == "done"
 
 
-def test_run_fails_in_one_line_and_leaves_nothing_behind_when_it_cannot_be_done(
+def test_invalid_run_fails_with_one_line_and_leaves_no_files(
     deploy: Deploy, start_training: Callable[..., Run], tmp_path: Path
 ) -> None:
     left = tmp_path / "runs" / str(new_id())  # of a run that ended while its worker was dead
@@ -226,7 +226,9 @@ def test_run_fails_in_one_line_and_leaves_nothing_behind_when_it_cannot_be_done(
         assert eventually(lambda: not list((tmp_path / "runs").iterdir()))
 
 
-def test_two_runs_never_train_at_once_on_one_device(deploy: Deploy, start_training: Callable[..., Run]) -> None:
+def test_runs_wait_while_another_process_trains_on_the_device(
+    deploy: Deploy, start_training: Callable[..., Run]
+) -> None:
     with deploy("training", "intake") as clinic:
         with try_lock(clinic.services.engine, device_lock(torch.device("cpu"))) as lock:
             assert lock is not None

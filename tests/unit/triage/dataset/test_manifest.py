@@ -100,22 +100,22 @@ def test_skin_type_is_a_roman_numeral_when_it_is_known(text: str, skin_type: str
     assert fitzpatrick_type(text) == skin_type
 
 
-def test_byte_order_mark_is_no_part_of_a_column_when_a_spreadsheet_wrote_it(write: Write) -> None:
+def test_byte_order_mark_is_stripped_from_the_first_column(write: Write) -> None:
     path = write("path,votes", "a.png,1")
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
 
     assert [photo.votes for photo in read_manifest(path).photos] == [1]
 
 
-def test_every_defect_is_told_with_its_line_when_rows_are_wrong(write: Write) -> None:
+def test_error_names_each_defect_with_its_line(write: Write) -> None:
     said = _defects(write("path,votes", "a.png,5", "gone.png,1", ",1", "b.png,x", "c.png,2"))
 
     assert said.count("line ") == 4
-    for defect in ("line 2: votes", "line 3: there is no file", "line 4: no path", "line 5: votes"):
+    for defect in ("line 2: votes", "line 3: no file", "line 4: path is empty", "line 5: votes"):
         assert defect in said
 
 
-def test_the_rest_is_counted_when_more_than_twenty_rows_are_wrong(write: Write) -> None:
+def test_error_counts_defects_after_the_first_twenty(write: Write) -> None:
     said = _defects(write("path,votes", *("a.png,9" for _ in range(23))))
 
     assert said.count("line ") == 20
@@ -125,9 +125,9 @@ def test_the_rest_is_counted_when_more_than_twenty_rows_are_wrong(write: Write) 
 @pytest.mark.parametrize(
     ("lines", "defect"),
     [
-        (["path,votes", "a.png,1", "a.png,1"], "line 3: the photo of line 2 again"),
-        (["path,votes,patient,split", "a.png,1,p,train", "b.png,1,p,test"], "line 3: its patient"),
-        (["path,votes,split", "a.png,1,train", "b.png,1,"], "line 3: no split"),
+        (["path,votes", "a.png,1", "a.png,1"], "line 3: the same photo as in line 2"),
+        (["path,votes,patient,split", "a.png,1,p,train", "b.png,1,p,test"], "line 3: the patient is also in"),
+        (["path,votes,split", "a.png,1,train", "b.png,1,"], "line 3: split is empty"),
         (["path,votes,split", "a.png,1,holdout"], "line 2: split must be one of train, validation, test"),
         (["path,votes,fitzpatrick", "a.png,1,VII"], "line 2: fitzpatrick"),
         (["path,votes,rating", "a.png,1,nan"], "line 2: rating"),
@@ -136,8 +136,8 @@ def test_the_rest_is_counted_when_more_than_twenty_rows_are_wrong(write: Write) 
         (["path,votes,box_left,box_top,box_right,box_bottom", "a.png,1,5,0,5,9"], "line 2: a box"),
         (["path,votes,box_left,box_top,box_right,box_bottom", "a.png,1,5,0,,9"], "line 2: a box needs four"),
         (["path,votes,n_reviewers", "a.png,1,3", "b.png,1,4"], "n_reviewers"),
-        (["path,score", "a.png,1"], "needs a column path, and votes"),
-        (["file,votes", "a.png,1"], "needs a column path"),
+        (["path,score", "a.png,1"], "needs the column path, and either votes"),
+        (["file,votes", "a.png,1"], "needs the column path"),
         (["path,votes"], "no rows"),
     ],
 )
@@ -145,7 +145,7 @@ def test_manifest_is_refused_when_it_has_a_defect(write: Write, lines: list[str]
     assert defect in _defects(write(*lines))
 
 
-def test_number_of_reviewers_bounds_the_votes_when_the_caller_states_it(write: Write) -> None:
+def test_votes_are_limited_by_the_expected_number_of_reviewers(write: Write) -> None:
     path = write("path,votes", "a.png,5")
 
     assert read_manifest(path, n_reviewers=5).photos[0].votes == 5
@@ -153,13 +153,15 @@ def test_number_of_reviewers_bounds_the_votes_when_the_caller_states_it(write: W
 
 
 @pytest.mark.parametrize("lines", [["path,votes,n_reviewers", "a.png,1,3"], ["path,reviewer_1", "a.png,1"]])
-def test_manifest_is_refused_when_the_caller_states_another_number_of_reviewers(write: Write, lines: list[str]) -> None:
+def test_manifest_is_refused_when_it_has_another_number_of_reviewers_than_expected(
+    write: Write, lines: list[str]
+) -> None:
     with pytest.raises(UsageError, match="reviewers, not 4"):
         read_manifest(write(*lines), n_reviewers=4)
 
 
 @pytest.mark.parametrize("name", ["photo.csv", "missing.csv", "photo.parquet", "missing.parquet"])
-def test_file_is_refused_when_it_is_no_table(tmp_path: Path, name: str) -> None:
+def test_file_is_refused_when_it_is_not_a_table(tmp_path: Path, name: str) -> None:
     for suffix in ("csv", "parquet"):
         (tmp_path / f"photo.{suffix}").write_bytes(b"\xff\xd8\xff\xe0\x00\x10")
 
@@ -167,7 +169,7 @@ def test_file_is_refused_when_it_is_no_table(tmp_path: Path, name: str) -> None:
         read_manifest(tmp_path / name)
 
 
-def test_parquet_is_refused_by_the_name_of_its_extra_when_pyarrow_is_missing(
+def test_error_names_the_extra_to_install_when_pyarrow_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)

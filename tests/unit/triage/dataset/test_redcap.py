@@ -58,7 +58,7 @@ def test_votes_are_scaled_when_a_reviewer_left_a_record_out(importing: Import) -
     assert (second.reviews, second.votes) == ((0, 1), 1)
 
 
-def test_what_is_known_of_a_record_is_carried_when_only_its_first_row_has_it(importing: Import) -> None:
+def test_properties_of_a_record_come_from_its_first_row_that_has_them(importing: Import) -> None:
     header = f"{HEADER},source,fitzpatrick,patient,box_left,box_top,box_right,box_bottom"
     lines = ["1,,,,,PCP,5,p-7,1,2,30,40", "1,votes,1,ann,1,,,,,,,", "2,votes,1,ann,0,,,,,,,"]
 
@@ -87,7 +87,7 @@ def test_vote_counts_once_when_a_reviewer_gave_it_twice(importing: Import) -> No
     assert (photo.reviews, photo.votes) == ((1,), 1)
 
 
-def test_every_defect_is_told_at_once_when_rows_are_wrong(importing: Import) -> None:
+def test_error_names_each_defect_with_its_line(importing: Import) -> None:
     lines = ["1,,1,ann,1", "1,,2,ann,0", "2,,1,ann,perhaps", "2,,2,bo,1", "9,,1,ann,1", "3,,1,,1", ",,1,ann,1"]
 
     with pytest.raises(UsageError) as raised:
@@ -95,9 +95,9 @@ def test_every_defect_is_told_at_once_when_rows_are_wrong(importing: Import) -> 
 
     said = str(raised.value)
     for defect in (
-        "line 3: this reviewer voted otherwise",
+        "line 3: this reviewer has another vote",
         "line 4: a vote must be",
-        "line 6: no file is named",
+        "line 6: the folder of photos has 0 files",
         "line 7: a vote without a reviewer",
         "line 8: no record",
     ):
@@ -106,10 +106,10 @@ def test_every_defect_is_told_at_once_when_rows_are_wrong(importing: Import) -> 
     assert "ann" not in said
 
 
-def test_export_is_refused_when_two_files_are_named_by_a_record(importing: Import, tmp_path: Path) -> None:
+def test_export_is_refused_when_a_record_has_two_files(importing: Import, tmp_path: Path) -> None:
     Image.new("RGB", (70, 70)).save(tmp_path / "photos" / "1.jpg")
 
-    with pytest.raises(UsageError, match="line 2: several files"):
+    with pytest.raises(UsageError, match="line 2: the folder of photos has 2 files"):
         importing(HEADER, "1,,1,ann,1")
 
 
@@ -122,7 +122,7 @@ def test_export_is_refused_when_two_files_are_named_by_a_record(importing: Impor
         ([HEADER, "1,,1,ann,"], "line 2: no reviewer has voted"),
     ],
 )
-def test_export_is_refused_when_it_says_nothing(importing: Import, lines: list[str], says: str) -> None:
+def test_export_is_refused_when_columns_or_rows_are_missing(importing: Import, lines: list[str], says: str) -> None:
     with pytest.raises(UsageError, match=says):
         importing(*lines)
 
@@ -130,5 +130,5 @@ def test_export_is_refused_when_it_says_nothing(importing: Import, lines: list[s
 def test_export_is_refused_when_the_folder_of_photos_is_missing(tmp_path: Path) -> None:
     (tmp_path / "export.csv").write_text(f"{HEADER}\n1,,1,ann,1\n")
 
-    with pytest.raises(UsageError, match="no folder of photos"):
+    with pytest.raises(UsageError, match="no such folder of photos"):
         import_redcap(tmp_path / "export.csv", photos=tmp_path / "nowhere")

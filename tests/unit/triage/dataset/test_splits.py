@@ -26,9 +26,7 @@ _photos = st.lists(st.tuples(st.integers(0, 4), st.sampled_from([None, "a", "b",
 
 
 @given(_photos, st.integers(0, 99))
-def test_nothing_is_lost_and_no_patient_is_split_when_some_have_several_photos(
-    photos: list[tuple[int, str | None]], seed: int
-) -> None:
+def test_all_photos_are_kept_and_each_patient_is_in_one_split(photos: list[tuple[int, str | None]], seed: int) -> None:
     manifest = _manifest([votes for votes, _ in photos], [patient for _, patient in photos])
 
     split = split_photos(manifest, seed=seed)
@@ -62,7 +60,7 @@ def test_splits_have_the_papers_sizes_when_there_are_as_many_photos() -> None:
     assert all(abs(sizes[side] - size) <= 5 for side, size in zip(Split, (900, 120, 180), strict=True))
 
 
-def test_votes_are_spread_alike_when_each_patient_has_several_photos() -> None:
+def test_splits_have_similar_votes_when_each_patient_has_several_photos() -> None:
     votes = [number for number, n in enumerate(PAPER_VOTES) for _ in range(n)]
     patients: list[str | None] = [f"p{i * 7919 % 400}" for i in range(len(votes))]
 
@@ -88,7 +86,7 @@ def test_split_is_kept_when_the_manifest_has_one() -> None:
 
 
 @pytest.mark.parametrize(("shares", "side"), [((1, 0, 0), Split.TRAIN), ((0, 0, 1), Split.TEST)])
-def test_all_photos_are_on_one_side_when_it_has_the_whole_share(shares: tuple[float, ...], side: Split) -> None:
+def test_all_photos_are_in_one_split_when_it_has_the_whole_share(shares: tuple[float, ...], side: Split) -> None:
     split = split_photos(_manifest([0, 1, 2, 3, 4] * 4), shares=shares)
 
     assert len(split.of(side)) == 20

@@ -27,13 +27,13 @@ def test_fit_equals_unpenalised_logistic_regression_when_classes_overlap() -> No
     assert calibration_line(scores, good) == platt
 
 
-def test_fit_finds_the_truth_when_there_are_many_photos() -> None:
+def test_fit_recovers_the_parameters_when_there_are_many_photos() -> None:
     platt = fit_platt(*_photos(200_000, 0.6, 0.9))
 
     assert (platt.slope, platt.intercept) == pytest.approx((0.6, 0.9), abs=0.03)
 
 
-def test_mean_of_recalibrated_scores_is_the_good_share_when_fitted_by_likelihood() -> None:
+def test_mean_of_recalibrated_scores_equals_the_share_of_good_photos() -> None:
     scores, good = _photos(300, 2.0, 1.0)
     platt = fit_platt(scores, good)
     again = calibration_line(platt.apply(scores), good)
@@ -73,7 +73,7 @@ def test_fit_equals_logistic_regression_when_some_scores_are_zero_or_one() -> No
     assert platt.slope == pytest.approx(reference.coef_[0, 0] / 27, rel=1e-3)
 
 
-def test_fit_only_knows_the_good_share_when_all_scores_are_equal() -> None:
+def test_fit_has_slope_zero_when_all_scores_are_equal() -> None:
     platt = fit_platt([0.4] * 4, [True, True, True, False])
 
     assert platt.slope == 0
@@ -94,7 +94,7 @@ def test_identity_changes_nothing_when_applied() -> None:
     assert_allclose(Platt(1, 0).apply(scores), scores, atol=1e-11)
 
 
-def test_fit_refuses_when_there_are_no_photos() -> None:
+def test_fit_raises_when_there_are_no_photos() -> None:
     with pytest.raises(ValueError, match="no photos"):
         fit_platt([], [])
     assert calibration_line([], []) is None

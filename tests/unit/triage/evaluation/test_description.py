@@ -35,7 +35,7 @@ def test_photos_are_counted_as_in_table_1_when_they_are_split() -> None:
 
 
 @pytest.mark.parametrize(("good_votes", "n_good"), [(1, 4), (2, 3), (3, 2), (4, 1)])
-def test_cut_decides_how_many_are_good_when_it_is_moved(good_votes: int, n_good: int) -> None:
+def test_number_of_good_photos_depends_on_good_votes(good_votes: int, n_good: int) -> None:
     photos = [LabelledPhoto(Path(str(votes)), votes) for votes in range(5)]
 
     document = describe(Manifest(photos, 4), good_votes=good_votes)
@@ -43,7 +43,7 @@ def test_cut_decides_how_many_are_good_when_it_is_moved(good_votes: int, n_good:
     assert document["n_good"] == document["by_split"]["not split"]["n_good"] == n_good
 
 
-def test_reviewers_are_unknown_when_only_votes_are() -> None:
+def test_reviewers_are_none_when_only_votes_are_known() -> None:
     document = describe(Manifest([LabelledPhoto(Path("a"), 3)], 4))
 
     assert document["reviewers"] is None
@@ -78,7 +78,7 @@ def test_agreement_is_perfect_when_all_reviews_are_alike() -> None:
     assert agreement["kappa"] == [{"reviewers": ["ann", "bo"], "kappa": pytest.approx(1)}]
 
 
-def test_agreement_is_that_of_the_formulas_when_reviewers_differ() -> None:
+def test_agreement_equals_the_formulas_when_reviewers_differ() -> None:
     photos = [_photo(1, 1), _photo(0, 0), _photo(1, 0), _photo(0, 0)]
 
     agreement = describe(Manifest(photos, 2, ("ann", "bo")))["agreement"]

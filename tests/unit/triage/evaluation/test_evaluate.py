@@ -29,7 +29,7 @@ def _random(n: int, seed: int = 0) -> Predictions:
     ("counts", "published"),
     [((107, 22, 40, 11), (0.829, 0.784, 0.907, 0.645)), ((211, 44, 36, 9), (0.827, 0.800, 0.959, 0.450))],
 )
-def test_evaluation_prints_the_papers_table_when_its_counts_are_given(
+def test_evaluation_equals_the_papers_table_when_its_counts_are_given(
     counts: tuple[int, int, int, int], published: tuple[float, ...]
 ) -> None:
     found = evaluate(_table(*counts), threshold=0.587)
@@ -43,7 +43,7 @@ def test_evaluation_prints_the_papers_table_when_its_counts_are_given(
     assert list(found["intervals"]) == list(RATES)
 
 
-def test_document_has_the_named_keys_and_is_json_when_all_is_asked_for() -> None:
+def test_document_has_the_named_keys_and_is_json_when_every_option_is_used() -> None:
     found = evaluate(_random(400), by=["source"])
 
     named = "n n_good n_bad threshold auc auc_ci tp fn tn fp sensitivity specificity ppv npv intervals calibration"
@@ -98,7 +98,7 @@ def test_auc_is_null_when_there_is_one_class(votes: int) -> None:
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
-def test_threshold_reaches_the_target_when_a_ppv_is_asked_for() -> None:
+def test_threshold_reaches_the_target_ppv() -> None:
     found = evaluate(_random(400), target_ppv=0.95)
 
     assert found["ppv"] >= 0.95
@@ -107,7 +107,7 @@ def test_threshold_reaches_the_target_when_a_ppv_is_asked_for() -> None:
         evaluate(_table(0, 3, 0, 5), target_ppv=0.95)
 
 
-def test_more_photos_are_bad_when_more_votes_make_a_good_one() -> None:
+def test_more_photos_are_bad_when_good_votes_is_higher() -> None:
     n_good = [evaluate(_random(200), good_votes=votes)["n_good"] for votes in (1, 2, 3, 4)]
 
     assert n_good == sorted(n_good, reverse=True)

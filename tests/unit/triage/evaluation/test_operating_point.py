@@ -83,17 +83,17 @@ def test_ppv_threshold_is_the_lowest_that_reaches_the_target_when_any_does(
             ppv_threshold(scores, good, target)
 
 
-def test_ppv_threshold_says_what_can_be_reached_when_the_target_cannot() -> None:
+def test_error_states_the_highest_ppv_when_the_target_is_out_of_reach() -> None:
     with pytest.raises(UsageError, match=r"no threshold reaches a PPV of 0\.9; the highest is 0\.667"):
         ppv_threshold([0.9, 0.8, 0.7], [False, True, True], 0.9)
 
 
-def test_youden_threshold_accepts_all_or_hardly_any_when_there_is_one_class() -> None:
+def test_youden_threshold_accepts_all_good_or_one_bad_when_there_is_one_class() -> None:
     assert youden_threshold([0.3, 0.8], [True, True]) == 0.3
     assert youden_threshold([0.3, 0.8], [False, False]) == 0.8
 
 
-def test_thresholds_refuse_when_there_are_no_photos() -> None:
+def test_thresholds_raise_when_there_are_no_photos() -> None:
     with pytest.raises(ValueError, match="no photos"):
         youden_threshold([], [])
     with pytest.raises(ValueError, match="no photos"):

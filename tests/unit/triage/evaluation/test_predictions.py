@@ -23,11 +23,11 @@ def test_columns_become_arrays_when_the_file_is_well_formed(tmp_path: Path) -> N
     assert found.good(2).tolist() == [True, False]
 
 
-def test_spreadsheets_byte_order_mark_is_no_part_of_a_column_when_present(tmp_path: Path) -> None:
+def test_byte_order_mark_is_stripped_from_the_first_column(tmp_path: Path) -> None:
     assert len(read_predictions(_write(tmp_path, "\ufeffscore,votes\n0.1,1\n"))) == 1
 
 
-def test_every_defect_is_told_with_its_line_when_there_are_a_few(tmp_path: Path) -> None:
+def test_error_names_each_defect_with_its_line(tmp_path: Path) -> None:
     path = _write(tmp_path, "score,votes\nnan,1\n1.01,1\n0.5,-1\n0.5,1\n0.5,1.5\n,1\n")
 
     with pytest.raises(UsageError) as raised:

@@ -20,14 +20,14 @@ def predictions() -> Predictions:
     return Predictions(scores, votes, None, {FOREIGN: [FOREIGN, "b"] * 100})
 
 
-def test_page_escapes_foreign_text_when_columns_and_titles_hold_markup(predictions: Predictions) -> None:
+def test_page_escapes_markup_in_columns_and_titles(predictions: Predictions) -> None:
     page = render_evaluation(evaluate(predictions, by=[FOREIGN]), predictions, title=FOREIGN, data=FOREIGN)
 
     assert "<script" not in page
     assert page.count("&lt;script&gt;") >= 4  # title, heading, data, column, group
 
 
-def test_page_fetches_nothing_when_opened(predictions: Predictions) -> None:
+def test_page_has_no_external_resources(predictions: Predictions) -> None:
     mistake = Mistake(b"\xff\xd8thumbnail", 0.9, 0)
     page = render_evaluation(evaluate(predictions), predictions, title="t", data="d", mistakes=[mistake])
 
@@ -39,7 +39,7 @@ def test_page_fetches_nothing_when_opened(predictions: Predictions) -> None:
     assert page.count("<svg") == 3
 
 
-def test_page_says_in_plain_words_how_many_pass_when_the_counts_are_the_papers() -> None:
+def test_page_states_the_rates_in_plain_words() -> None:
     scores = np.repeat([0.7, 0.4, 0.3, 0.6], [107, 22, 40, 11])
     table = Predictions(scores, np.repeat([2, 2, 1, 1], [107, 22, 40, 11]))
 

@@ -35,7 +35,7 @@ def test_artifact_reads_back_the_same(tmp_path: Path, layers: Layers) -> None:
         assert torch.equal(loaded.state_dict()[name], tensor)
 
 
-def test_artifact_is_refused_when_its_weights_are_altered(tmp_path: Path) -> None:
+def test_model_is_refused_when_its_weights_are_altered(tmp_path: Path) -> None:
     write_narrow_model(tmp_path)
     weights = (tmp_path / "weights.safetensors").read_bytes()
     (tmp_path / "weights.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))

@@ -22,7 +22,7 @@ def test_windows_are_the_four_corners_and_the_centre() -> None:
     assert (int(patches[4][0, -1, 0]), int(patches[4][1, 0, -1])) == (335, 335)
 
 
-def test_resize_keeps_channels_and_fills_the_square_when_the_photo_is_not_square() -> None:
+def test_resize_keeps_channels_and_stretches_the_photo_to_a_square() -> None:
     pixels = np.zeros((300, 600, 3), np.uint8)
     pixels[:, :300] = (200, 100, 50)
 
@@ -41,7 +41,7 @@ def test_resize_is_antialiased_when_the_photo_is_large() -> None:
     assert photo.float().std() < 2  # grey; without antialiasing it would be black and white
 
 
-def test_windows_of_one_resize_equal_five_resized_crops_away_from_the_seams() -> None:
+def test_windows_of_one_resize_equal_five_resized_crops_inside_their_edges() -> None:
     image = draw_skin_photo(1, size=(900, 1100))
     patches = five_patches(resize_photo(DecodedPhoto.of(image))[None])[0].float() / 255
 

@@ -52,7 +52,7 @@ def test_score_is_exact_when_the_weights_are_set_by_hand() -> None:
     assert found.grade == 1  # only P(votes >= 1) exceeds one half
 
 
-def test_score_is_that_of_the_worst_patch_when_pooling_takes_the_smallest() -> None:
+def test_score_is_of_the_worst_patch_when_pooling_takes_the_minimum() -> None:
     photo = _photo(255)
     photo[0, :224, :224] = 51  # one fifth
 
@@ -85,7 +85,7 @@ def test_recalibration_survives_probabilities_of_zero_and_one(probability_end: f
 
 
 @pytest.mark.parametrize("good_votes", [1, 3, 4])
-def test_score_is_the_probability_of_that_many_votes(good_votes: int) -> None:
+def test_score_is_the_probability_of_at_least_good_votes(good_votes: int) -> None:
     [found] = _scorer(good_votes=good_votes).score([_photo(255)])
 
     assert found.score == pytest.approx(_sigmoid(1 - (good_votes - 1)), abs=1e-6)
@@ -144,7 +144,7 @@ def test_network_scores_a_photo_the_same_in_any_batch() -> None:
     assert len({round(one.score, 4) for one in together}) == 3
 
 
-def test_nothing_is_scored_when_nothing_is_given() -> None:
+def test_no_scores_are_returned_for_no_photos() -> None:
     assert _scorer().score([]) == []
 
 
@@ -193,7 +193,7 @@ def test_only_photos_close_to_a_boundary_are_scored_twice() -> None:
     assert engine.exact_reds == [0, 100, 250]  # the first and the last are between two grades
 
 
-def test_scores_are_compared_with_every_threshold_of_a_card_and_with_the_edge_of_the_margin() -> None:
+def test_boundaries_are_the_thresholds_of_the_card_and_the_uncertain_margin() -> None:
     card = Card(
         name="two",
         trained=True,

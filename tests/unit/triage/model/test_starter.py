@@ -21,14 +21,14 @@ def scorer() -> Scorer:
     return Scorer.of(card, TorchEngine(load_network(card, weights)))
 
 
-def test_starter_is_found_by_its_name_and_any_other_model_by_its_folder() -> None:
+def test_starter_is_found_by_name_and_other_models_by_folder() -> None:
     assert model_folder("starter") == STARTER_FOLDER
     assert model_folder("/models/mine") == Path("/models/mine")
     with pytest.raises(ModelError):
         read_artifact(model_folder("/models/mine"))
 
 
-def test_starter_fits_into_a_repository_and_says_what_it_is() -> None:
+def test_starter_is_small_evaluated_and_states_its_licences() -> None:
     card, _ = read_artifact(STARTER_FOLDER)
 
     assert (STARTER_FOLDER / WEIGHTS_FILE).stat().st_size <= 32 * 2**20
@@ -41,7 +41,7 @@ def test_starter_fits_into_a_repository_and_says_what_it_is() -> None:
 
 
 @pytest.mark.parametrize("degradation", list(Degradation))
-def test_score_of_a_drawn_photo_falls_when_it_is_spoiled(scorer: Scorer, degradation: Degradation) -> None:
+def test_score_of_a_drawn_photo_falls_when_it_is_degraded(scorer: Scorer, degradation: Degradation) -> None:
     photos = [draw_skin_photo(seed, tone=tone, size=(480, 480)) for seed, tone in ((1, SkinTone.II), (2, SkinTone.V))]
     spoiled = [degrade(photo, degradation, 0.95, seed=3) for photo in photos]
 

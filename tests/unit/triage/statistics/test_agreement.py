@@ -18,11 +18,11 @@ KRIPPENDORFF_2011 = np.array(  # example C of Computing Krippendorff's alpha-rel
 
 
 @pytest.mark.parametrize(("level", "published"), [("nominal", 0.743), ("ordinal", 0.815), ("interval", 0.849)])
-def test_alpha_is_the_published_one_when_the_worked_example_is_given(level: Level, published: float) -> None:
+def test_alpha_equals_the_published_worked_example(level: Level, published: float) -> None:
     assert krippendorff_alpha(KRIPPENDORFF_2011, level) == pytest.approx(published, abs=5e-4)
 
 
-def test_nominal_alpha_equals_its_definition_when_computed_pair_by_pair() -> None:
+def test_nominal_alpha_equals_its_definition_by_pairs() -> None:
     units = [[value for value in row if not np.isnan(value)] for row in KRIPPENDORFF_2011]
     units = [unit for unit in units if len(unit) > 1]  # the last unit has a single rating and does not count
     values = [value for unit in units for value in unit]
@@ -35,7 +35,7 @@ def test_nominal_alpha_equals_its_definition_when_computed_pair_by_pair() -> Non
 
 
 @pytest.mark.parametrize("level", ["nominal", "ordinal", "interval"])
-def test_alpha_is_one_when_all_agree_and_about_zero_when_they_guess(level: Level) -> None:
+def test_alpha_is_one_for_agreement_and_near_zero_for_guesses(level: Level) -> None:
     guesses = np.random.default_rng(0).integers(0, 5, (5000, 4)).astype(float)
 
     assert krippendorff_alpha([[0, 0], [1, 1], [3, 3]], level) == 1
@@ -64,11 +64,11 @@ def test_kappa_of_each_pair_equals_that_of_scikit_learn_when_ratings_are_missing
         assert kappa == pytest.approx(cohen_kappa_score(ratings[both, a], ratings[both, b]))
 
 
-def test_kappa_is_none_when_two_reviewers_share_no_photo_or_say_one_thing() -> None:
+def test_kappa_is_none_when_reviewers_share_no_photo_or_give_one_rating() -> None:
     assert pairwise_kappa([[1, _, 1], [_, 0, 1]]) == {(0, 1): None, (0, 2): None, (1, 2): pytest.approx(0)}
 
 
-def test_agreement_refuses_when_ratings_are_no_table() -> None:
+def test_agreement_raises_when_ratings_are_not_a_table() -> None:
     with pytest.raises(ValueError, match="shape"):
         krippendorff_alpha([1, 2, 3])
     with pytest.raises(ValueError, match="shape"):

@@ -73,7 +73,7 @@ def test_delong_equals_the_structural_components_when_scores_are_tied_or_not(dig
     assert delong_interval(scores, good) == area.interval
 
 
-def test_comparison_equals_the_covariance_of_the_components_when_models_saw_the_same_photos() -> None:
+def test_comparison_equals_the_covariance_of_the_structural_components() -> None:
     scores, good = _photos(180)
     other = np.round(scores + np.random.default_rng(1).normal(0, 0.3, len(scores)), 1)
     pairs = [_components(values, good) for values in (scores, other)]
@@ -89,7 +89,7 @@ def test_comparison_equals_the_covariance_of_the_components_when_models_saw_the_
     assert found.p_value == pytest.approx(2 * norm.sf(difference / error))
 
 
-def test_comparison_finds_no_difference_when_a_model_meets_itself() -> None:
+def test_comparison_finds_no_difference_between_a_model_and_itself() -> None:
     scores, good = _photos(50)
 
     found = compare(scores, scores, good)
@@ -97,7 +97,7 @@ def test_comparison_finds_no_difference_when_a_model_meets_itself() -> None:
     assert (found.difference, found.interval, found.p_value) == (0, (0, 0), 1)
 
 
-def test_intervals_say_that_nothing_is_known_when_a_class_has_one_photo() -> None:
+def test_intervals_have_full_width_when_a_class_has_one_photo() -> None:
     scores, good = np.array([0.2, 0.4, 0.9]), np.array([True, False, True])
 
     assert delong(scores, good).standard_error is None
@@ -136,7 +136,7 @@ def test_bootstrap_agrees_with_delong_when_scores_are_too_many_to_resample_each(
     assert bootstrap_interval(scores, good) == pytest.approx(delong_interval(scores, good), abs=1e-3)
 
 
-def test_band_holds_the_curve_and_narrows_when_there_are_more_photos() -> None:
+def test_band_contains_the_curve_and_narrows_when_there_are_more_photos() -> None:
     widths = []
     for n in (200, 5000):
         scores, good = _photos(n)
@@ -150,14 +150,14 @@ def test_band_holds_the_curve_and_narrows_when_there_are_more_photos() -> None:
 
 
 @given(TIED)
-def test_auc_stays_when_scores_are_mapped_monotonically(rows: list[tuple[int, bool]]) -> None:
+def test_auc_is_invariant_under_monotone_maps_of_the_scores(rows: list[tuple[int, bool]]) -> None:
     scores, good = _arrays(rows)
 
     assert auc(np.exp(3 * scores) - 7, good) == auc(scores, good)
 
 
 @given(TIED)
-def test_auc_is_mirrored_when_scores_or_labels_are_turned_round(rows: list[tuple[int, bool]]) -> None:
+def test_auc_is_mirrored_when_scores_or_labels_are_reversed(rows: list[tuple[int, bool]]) -> None:
     scores, good = _arrays(rows)
 
     assert auc(-scores, good) == pytest.approx(1 - auc(scores, good))
@@ -177,7 +177,7 @@ def test_area_under_the_points_is_the_auc_when_scores_are_tied(rows: list[tuple[
     ("scores", "good"),
     [([0.5, 0.6], [True, True]), ([0.5], [True, False]), ([np.nan, 0.6], [True, False]), ([[0.5]], [[True]])],
 )
-def test_every_measure_refuses_when_there_is_nothing_to_rank(scores: Any, good: Any) -> None:
+def test_measures_raise_when_a_class_is_empty(scores: Any, good: Any) -> None:
     for measure in (auc, roc_curve, delong, bootstrap_interval, roc_band):
         with pytest.raises(ValueError, match=r"same shape|not finite|one good and one bad"):
             measure(scores, good)

@@ -11,17 +11,17 @@ def test_bayes_gives_the_published_values_when_the_adjusted_rates_are_given() ->
     assert at_prevalence(0.818, 0.823, PAPER_GOOD_SHARE) == pytest.approx({"ppv": 0.926, "npv": 0.626}, abs=5e-4)
 
 
-def test_bayes_returns_the_rates_at_hand_when_the_share_is_their_own() -> None:
+def test_bayes_returns_the_observed_rates_at_the_observed_share() -> None:
     assert at_prevalence(107 / 129, 40 / 51, 129 / 180) == pytest.approx({"ppv": 107 / 118, "npv": 40 / 62})
 
 
-def test_bayes_has_no_value_when_nothing_passes_or_everything() -> None:
+def test_bayes_is_none_when_no_photo_passes_or_all_pass() -> None:
     assert at_prevalence(0, 1, 0.7) == {"ppv": None, "npv": pytest.approx(0.3)}
     assert at_prevalence(1, 0, 0.7) == {"ppv": pytest.approx(0.7), "npv": None}
 
 
 @pytest.mark.parametrize("n", [300, 20_000])
-def test_resampling_agrees_with_bayes_when_repeated_often(n: int) -> None:
+def test_resampling_agrees_with_bayes(n: int) -> None:
     random = np.random.default_rng(2)
     good = random.random(n) < 0.85
     scores = random.normal(1.5 * good, 1)
@@ -41,7 +41,7 @@ def test_resampling_agrees_with_bayes_when_repeated_often(n: int) -> None:
     assert resampled(scores, good, 0.6, 0.73, seed=1) != found
 
 
-def test_rates_stay_defined_or_none_when_everything_passes() -> None:
+def test_rates_are_numbers_or_none_when_all_photos_pass() -> None:
     found = resampled([0.2, 0.8, 0.6], [False, True, True], 0.0, 0.5)
 
     assert found["npv"] is None

@@ -36,7 +36,7 @@ def test_checkpoint_reads_back_the_same(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_checkpoint_is_not_taken_when_it_is_of_another_run(tmp_path: Path) -> None:
+def test_checkpoint_is_ignored_when_it_belongs_to_another_run(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.safetensors"
     assert read_checkpoint(path, run="r") is None
     write_checkpoint(path, _state(), run="r")
@@ -57,9 +57,7 @@ def test_checkpoint_is_refused_when_it_is_damaged(tmp_path: Path) -> None:
     ("bests", "finished"),
     [([], False), ([1], False), ([1, 2], False), ([1, 0, 0], True), ([1, 0, 1, 0], False), ([1, 1, 1, 1, 1], True)],
 )
-def test_training_is_finished_after_all_epochs_or_too_many_without_a_better_one(
-    bests: list[int], finished: bool
-) -> None:
+def test_training_is_finished_when_all_epochs_are_done_or_patience_runs_out(bests: list[int], finished: bool) -> None:
     epochs = tuple(_epoch(number, is_best=bool(best)) for number, best in enumerate(bests, 1))
 
     assert TrainingState({}, {}, "random", epochs=epochs).is_finished(epochs=5, patience=2) is finished

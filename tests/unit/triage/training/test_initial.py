@@ -71,12 +71,12 @@ def test_file_is_refused_when_it_holds_anything_else(tmp_path: Path, content: ob
     assert not Path("/var/tmp/triage-unpickled").exists()
 
 
-def test_missing_file_is_named_with_the_choices() -> None:
+def test_error_lists_the_choices_when_the_file_is_missing() -> None:
     with pytest.raises(UsageError, match="imagenet, starter, random"):
         initial_network("/nonexistent", TrainingConfig())
 
 
-def test_imagenet_weights_come_through_torchvisions_api_with_progress_and_hash_check(
+def test_imagenet_weights_are_downloaded_with_progress_and_hash_check(
     monkeypatch: pytest.MonkeyPatch, imagenet_format: dict[str, Tensor]
 ) -> None:
     asked: list[dict[str, object]] = []
@@ -94,7 +94,7 @@ def test_imagenet_weights_come_through_torchvisions_api_with_progress_and_hash_c
     assert _has(network, imagenet_format)
 
 
-def test_error_says_what_to_do_when_imagenet_weights_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_says_what_to_do_when_imagenet_weights_cannot_be_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
     def get_state_dict(_: object, **arguments: object) -> None:
         raise URLError("no route to host")
 
@@ -104,7 +104,7 @@ def test_error_says_what_to_do_when_imagenet_weights_cannot_be_fetched(monkeypat
         initial_network("imagenet", TrainingConfig())
 
 
-def test_model_is_the_start_with_its_head_when_that_fits(tmp_path: Path) -> None:
+def test_head_of_the_initial_model_is_kept_when_it_fits(tmp_path: Path) -> None:
     before = draw_narrow_network(seed=3)
     write_narrow_model(tmp_path / "model", before, name="before")
 

@@ -75,7 +75,7 @@ def _train(
     return network, state
 
 
-def test_training_learns_an_order_that_is_there() -> None:
+def test_training_learns_to_order_photos_by_brightness() -> None:
     reports: list[Progress] = []
     network, state = _train(_config(), on_progress=reports.append)
 
@@ -96,7 +96,7 @@ def test_training_is_the_same_when_the_seed_is() -> None:
 
 
 @pytest.mark.parametrize("stopped_after", [1, 7, 14])
-def test_resumed_training_ends_in_the_very_same_weights(tmp_path: Path, stopped_after: int) -> None:
+def test_resumed_training_ends_with_the_same_weights(tmp_path: Path, stopped_after: int) -> None:
     """Through a checkpoint on disk, as a new process would."""
     config, path = _config(momentum=0.9, learning_rate=0.05), tmp_path / "checkpoint.safetensors"
 

@@ -66,9 +66,7 @@ def _train(manifest: Manifest, folder: Path, init: str, **config: object) -> tup
     return trained, reports
 
 
-def test_model_comes_with_a_card_that_says_how_it_was_made_and_how_good_it_is(
-    manifest: Manifest, tmp_path: Path
-) -> None:
+def test_card_states_data_settings_and_evaluation_of_vgg16(manifest: Manifest, tmp_path: Path) -> None:
     trained, reports = _train(manifest, tmp_path / "run", "random", seed=5)
 
     card = trained.card
@@ -137,7 +135,7 @@ def test_training_is_refused_when_no_photo_can_be_read(tmp_path: Path) -> None:
         _train(manifest, tmp_path / "run", "random")
 
 
-def test_photo_is_cropped_to_its_region_of_interest_when_that_is_asked_for(tmp_path: Path) -> None:
+def test_photo_is_cropped_when_region_of_interest_is_on(tmp_path: Path) -> None:
     pixels = np.zeros((100, 100, 3), dtype=np.uint8)
     pixels[50:, 50:] = 200
     Image.fromarray(pixels).save(tmp_path / "a.png")
@@ -150,7 +148,7 @@ def test_photo_is_cropped_to_its_region_of_interest_when_that_is_asked_for(tmp_p
     assert bool((cropped.photos == 200).all())
 
 
-def test_region_of_interest_is_cut_off_at_the_photo_and_never_made_up(tmp_path: Path) -> None:
+def test_box_is_clipped_to_the_photo_and_skipped_when_outside(tmp_path: Path) -> None:
     Image.new("RGB", (100, 80), (200, 200, 200)).save(tmp_path / "a.png")
     boxes = [Box(10, 10, 10**9, 10**9), Box(100, 0, 120, 20)]
     labels = [LabelledPhoto(tmp_path / "a.png", 2, box=box) for box in boxes]

@@ -59,7 +59,7 @@ def test_check_names_every_defect_when_rows_are_wrong(dataset: Dataset, manifest
 
     assert (result.code, result.out) == (USAGE, "")
     assert "line 2: votes" in result.complaint()
-    assert "line 3: there is no file" in result.complaint()
+    assert "line 3: no file" in result.complaint()
     assert "line 4" not in result.complaint()
 
 

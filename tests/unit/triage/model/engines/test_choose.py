@@ -39,12 +39,12 @@ def _import_mnn_as(monkeypatch: pytest.MonkeyPatch, found: ModuleType | Exceptio
     monkeypatch.setattr(importlib, "import_module", import_module)
 
 
-def test_device_is_a_card_only_where_there_is_one() -> None:
+def test_device_is_a_gpu_where_there_is_one() -> None:
     assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     assert choose_device("cpu") == CPU
 
 
-def test_engines_keep_to_their_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engine_is_refused_on_the_wrong_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
 
     assert choose_device("auto", "torch") == choose_device("auto", "cuda") == torch.device("cuda")
@@ -55,7 +55,7 @@ def test_engines_keep_to_their_devices(monkeypatch: pytest.MonkeyPatch) -> None:
             choose_device(device, engine)  # type: ignore[arg-type]
 
 
-def test_missing_card_is_an_error_when_cuda_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cuda_is_refused_when_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
     with pytest.raises(UsageError, match="no GPU"):
@@ -63,7 +63,7 @@ def test_missing_card_is_an_error_when_cuda_was_asked_for(monkeypatch: pytest.Mo
 
 
 @pytest.mark.usefixtures("without_mnn")
-def test_pytorch_takes_over_without_a_word_when_nobody_asked_for_mnn(network: OrdinalVGG16) -> None:
+def test_pytorch_is_used_silently_when_mnn_is_missing(network: OrdinalVGG16) -> None:
     told: list[EngineUnavailableError] = []
 
     assert isinstance(choose_engine(network, on_unavailable=told.append), TorchEngine)
@@ -71,14 +71,14 @@ def test_pytorch_takes_over_without_a_word_when_nobody_asked_for_mnn(network: Or
 
 
 @pytest.mark.usefixtures("without_mnn")
-def test_pytorch_takes_over_and_says_so_when_mnn_was_asked_for(network: OrdinalVGG16) -> None:
+def test_pytorch_is_used_and_reported_when_requested_mnn_is_missing(network: OrdinalVGG16) -> None:
     told: list[EngineUnavailableError] = []
 
     assert isinstance(choose_engine(network, engine="mnn", on_unavailable=told.append), TorchEngine)
     assert [(error.engine, error.reason) for error in told] == [("mnn", "missing")]
 
 
-def test_pytorch_takes_over_and_says_so_when_mnn_is_broken(
+def test_pytorch_is_used_and_reported_when_mnn_is_broken(
     network: OrdinalVGG16, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _import_mnn_as(monkeypatch, ImportError("undefined symbol"))
@@ -88,7 +88,7 @@ def test_pytorch_takes_over_and_says_so_when_mnn_is_broken(
     assert [(error.reason, type(error.__cause__)) for error in told] == [("broken", ImportError)]
 
 
-def test_pytorch_takes_over_and_says_so_when_mnn_is_too_far_off(
+def test_pytorch_is_used_and_reported_when_mnn_is_inexact(
     network: OrdinalVGG16, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("MNN")
@@ -99,9 +99,7 @@ def test_pytorch_takes_over_and_says_so_when_mnn_is_too_far_off(
     assert [error.reason for error in told] == ["inexact"]
 
 
-def test_mnn_is_not_even_imported_when_pytorch_is_asked_for(
-    network: OrdinalVGG16, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_mnn_is_not_imported_when_pytorch_is_requested(network: OrdinalVGG16, monkeypatch: pytest.MonkeyPatch) -> None:
     _import_mnn_as(monkeypatch, AssertionError("imported"))
 
     assert isinstance(choose_engine(network, engine="torch"), TorchEngine)
@@ -116,7 +114,7 @@ sys.stderr.write(",".join(name for name in sys.modules if name.startswith(("MNN.
 """
 
 
-def test_mnn_is_silent_and_its_tools_are_never_loaded() -> None:
+def test_mnn_writes_nothing_and_its_tools_are_not_imported() -> None:
     """Stdout is for JSON; the tools of the wheel report their use to their makers."""
     pytest.importorskip("MNN")
 

@@ -47,7 +47,7 @@ def test_file_is_written_once_for_the_same_weights(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b[:-9] + b"\0" + b[-8:], lambda b: b""])
-def test_damaged_file_is_written_anew(tmp_path: Path, damage: Any) -> None:
+def test_damaged_file_is_replaced(tmp_path: Path, damage: Any) -> None:
     with _outcome(_features(), tmp_path) as file:
         whole = file.read_bytes()
     file.write_bytes(damage(whole))
@@ -58,14 +58,14 @@ def test_damaged_file_is_written_anew(tmp_path: Path, damage: Any) -> None:
 
 
 @pytest.mark.parametrize("cache", [None, Path("/proc/engines"), Path("/nowhere/engines")])
-def test_nothing_is_kept_where_nothing_can_be_written(cache: Path | None) -> None:
+def test_file_is_temporary_when_the_folder_is_not_writable(cache: Path | None) -> None:
     with _outcome(_features(), cache) as file:
         assert file.exists()
 
     assert not file.parent.exists()
 
 
-def test_file_that_was_cut_off_is_never_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_truncated_file_is_not_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MNN.expr, "save", lambda _, path: Path(path).write_bytes(b"full disk"))
 
     with pytest.raises(OSError, match="no space"), model_file(MNN, _features(), SHAPE, tmp_path):

@@ -35,11 +35,11 @@ def _engine(network: nn.Module, photos_per_call: int = 8) -> TorchCudaEngine:
 
 
 @pytest.mark.parametrize(("fits", "found"), [(100, 8), (8, 8), (7, 4), (3, 2), (1, 1)])
-def test_batch_size_is_halved_at_start_until_it_fits(fits: int, found: int) -> None:
+def test_batch_is_halved_until_it_fits_into_memory(fits: int, found: int) -> None:
     assert _engine(SmallMemory(fits)).photos_per_call == found
 
 
-def test_no_photo_is_lost_when_memory_runs_out_later() -> None:
+def test_all_photos_are_scored_when_memory_runs_out_later() -> None:
     network = SmallMemory(8)
     engine = _engine(network)
     network.fits = 2
@@ -50,12 +50,12 @@ def test_no_photo_is_lost_when_memory_runs_out_later() -> None:
     assert engine.photos_per_call == 2  # and stays so
 
 
-def test_error_is_passed_on_when_not_one_photo_fits() -> None:
+def test_error_is_raised_when_a_single_photo_does_not_fit() -> None:
     with pytest.raises(torch.OutOfMemoryError):
         _engine(SmallMemory(0))
 
 
-def test_there_are_few_shapes_and_padding_leaves_no_trace() -> None:
+def test_batches_are_padded_to_few_shapes_without_effect_on_logits() -> None:
     network = SmallMemory(8)
     engine = _engine(network)
     network.shapes.clear()
@@ -66,7 +66,7 @@ def test_there_are_few_shapes_and_padding_leaves_no_trace() -> None:
     assert set(network.shapes) == {1, 2, 4, 8}
 
 
-def test_network_stays_in_float32_when_half_precision_is_too_far_off() -> None:
+def test_float32_is_used_when_half_precision_is_inexact() -> None:
     class Overflowing(nn.Module):
         def __init__(self) -> None:
             super().__init__()
