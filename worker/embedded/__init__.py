@@ -1,1 +1,1 @@
-"""A real Postgres and a real Redis from wheels, on private Unix sockets: no Docker, no root, no TCP port."""
+"""Postgres and Redis from wheels, on private Unix sockets, and workers: no Docker, root or TCP port required."""

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import kombu.pools
 import pytest
 from kombu.exceptions import OperationalError
 from pydantic import SecretStr
@@ -122,16 +121,6 @@ def _through(settings: Settings, redis: SecuredRedis, signing: SigningSettings |
     return settings.model_copy(update={"redis": reached, "signing": signing or SigningSettings()})
 
 
-@contextmanager
-def _services(settings: Settings) -> Iterator[Services]:
-    own = Services(settings)
-    try:
-        yield own
-    finally:
-        kombu.pools.reset()
-        own.close()
-
-
 def _signing(folder: Path, name: str, trusted: Path) -> SigningSettings:
     certificate, key = make_certificate(folder, name)
     return SigningSettings(key_file=key, certificate_file=certificate, trusted_folder=trusted)
@@ -148,7 +137,7 @@ def test_redis_of_an_unknown_authority_is_refused(
         assert redis.ping()
     with connect_redis(doubting) as redis, pytest.raises(RedisConnectionError, match="certificate"):
         redis.ping()
-    with _services(doubting) as own, pytest.raises(OperationalError):
+    with Services(doubting) as own, pytest.raises(OperationalError):
         own.celery.send_task("inbox.sweep", ignore_result=True)
 
 
@@ -165,11 +154,11 @@ def test_signed_message_is_accepted_and_any_other_refused(
         "SIGNING__TRUSTED_FOLDER": str(trusted),
     }
     with deploy("intake", **variables) as clinic:
-        with _services(_through(settings, secured_redis)) as unsigned:
+        with Services(_through(settings, secured_redis)) as unsigned:
             unsigned.celery.send_task("inbox.submit", [SUBMISSION | {"message_id": "m-unsigned"}], ignore_result=True)
-        with _services(_through(settings, secured_redis, _signing(tmp_path / "thief", "thief", trusted))) as stranger:
+        with Services(_through(settings, secured_redis, _signing(tmp_path / "thief", "thief", trusted))) as stranger:
             stranger.celery.send_task("inbox.submit", [SUBMISSION | {"message_id": "m-stranger"}], ignore_result=True)
-        with _services(_through(settings, secured_redis, ours)) as sender:
+        with Services(_through(settings, secured_redis, ours)) as sender:
             answer = sender.celery.send_task("inbox.submit", [SUBMISSION]).get(timeout=WAIT_SECONDS)
             assert answer["created"]
             assert sender.celery.control.ping(timeout=10.0, limit=1)

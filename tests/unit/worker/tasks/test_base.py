@@ -1,5 +1,5 @@
 import pytest
-from celery import Celery
+from celery import Celery, current_app
 from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
@@ -47,5 +47,8 @@ def test_tasks_share_the_services_and_the_app_of_their_process(app: Celery) -> N
 
     first, second = (app.task(succeed, name=f"test.{number}", base=WorkerTask) for number in range(2))
 
+    app.set_current()
+
     assert first.services is second.services is services_of(app)
+    assert services_of(current_app) is services_of(app)  # the hooks of a child process use Celery's proxy
     assert first.services.celery is app
