@@ -17,7 +17,7 @@ from triage.reports.explain import history
 from triage.reports.summary import summarise
 from triage.storage import inbox, messages, outbox, retention, runs, verdicts
 from triage.storage.gauges import read_gauges
-from triage.storage.tables import Base
+from triage.storage.tables import METADATA
 
 LARGE_TABLES = frozenset({"thread", "message", "attachment", "blob", "verdict", "decision", "retake_request"})
 
@@ -77,7 +77,7 @@ def tables_scanned(session: Session, query: Query) -> set[str]:
 _INDEXES = text("SELECT indexrelid::regclass::text AS name, indrelid::regclass::text AS relation FROM pg_index")
 _OF_FEW_ROWS = {
     index.name
-    for table in Base.metadata.tables.values()
+    for table in METADATA.tables.values()
     for index in table.indexes
     if index.dialect_options["postgresql"]["where"] is not None
     and index.name not in {"ix_blob__unmarked", "ix_blob__purged_at", "ix_verdict__run_id"}

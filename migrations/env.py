@@ -3,7 +3,7 @@
 from alembic import context
 from sqlalchemy import Engine, text
 
-from triage.storage.tables import Base
+from triage.storage.tables import METADATA
 
 LOCK_TIMEOUT = "4s"  # other statements queue behind a migration that waits for a lock, so it gives up soon
 STATEMENT_TIMEOUT = "10min"
@@ -19,7 +19,7 @@ def run(engine: Engine) -> None:
         try:
             context.configure(
                 connection=connection,
-                target_metadata=Base.metadata,
+                target_metadata=METADATA,
                 compare_server_default=True,
                 transaction_per_migration=True,
             )

@@ -13,11 +13,11 @@ from triage.domain.states import DecidedBy, Outcome, Reason
 from triage.storage import audit, decisions, migrate
 from triage.storage.database import Sessions
 from triage.storage.decisions import NewDecision
-from triage.storage.tables import Base
+from triage.storage.tables import METADATA
 
 
 def test_schema_is_created_by_upgrade_and_removed_by_downgrade_repeatedly(empty_engine: Engine) -> None:
-    declared = {*Base.metadata.tables, "alembic_version"}
+    declared = {*METADATA.tables, "alembic_version"}
 
     migrate.upgrade(empty_engine)
     assert set(inspect(empty_engine).get_table_names()) == declared
@@ -47,7 +47,7 @@ def test_migrated_schema_equals_the_declared_one_including_checks_and_predicates
     engine: Engine, empty_engine: Engine
 ) -> None:
     """`alembic check` compares neither check constraints nor predicates, so definitions in Postgres are compared."""
-    Base.metadata.create_all(empty_engine)
+    METADATA.create_all(empty_engine)
 
     migrated, declared = _schema(engine), _schema(empty_engine)
 
@@ -75,9 +75,7 @@ def _schema(engine: Engine) -> set[tuple[str, str, str]]:
 
 
 def test_comment_of_every_index_names_its_query(engine: Engine) -> None:
-    declared = {
-        str(index.name): index.info["query"] for table in Base.metadata.tables.values() for index in table.indexes
-    }
+    declared = {str(index.name): index.info["query"] for table in METADATA.tables.values() for index in table.indexes}
     comments = (
         "SELECT c.relname, obj_description(c.oid) FROM pg_class c JOIN pg_index i ON i.indexrelid = c.oid "
         "WHERE c.relnamespace = 'public'::regnamespace AND NOT EXISTS "

@@ -19,10 +19,10 @@ from triage.storage import audit, outbox, roles
 from triage.storage.database import Sessions, create_database_engine, create_sessions
 from triage.storage.role_names import MIGRATOR, REPORT, WORKER
 from triage.storage.roles import WORKER_MAY
-from triage.storage.tables import Base
+from triage.storage.tables import METADATA
 from worker.state_folder import StateFolder
 
-TABLES = [*Base.metadata.tables, "alembic_version"]
+TABLES = [*METADATA.tables, "alembic_version"]
 HISTORY = ["verdict", "decision", "audit_event"]
 
 
@@ -134,7 +134,7 @@ def test_worker_and_report_roles_cannot_change_the_schema_or_history(
 @pytest.mark.parametrize("table", TABLES)
 def test_report_role_cannot_write(connect: Callable[[str], Engine], table: str) -> None:
     engine = connect(REPORT)
-    column = "version_num" if table == "alembic_version" else next(iter(Base.metadata.tables[table].columns)).name
+    column = "version_num" if table == "alembic_version" else next(iter(METADATA.tables[table].columns)).name
 
     for statement in (
         f"INSERT INTO {table} DEFAULT VALUES",

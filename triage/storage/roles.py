@@ -12,7 +12,7 @@ from psycopg import sql
 from sqlalchemy import Connection, Engine, text
 
 from triage.storage.role_names import MIGRATOR, REPORT, ROLES, WORKER
-from triage.storage.tables import Base
+from triage.storage.tables import METADATA
 
 GRANT_LOCK: Final = 7216340002  # concurrent upgrades would change the same rows of the catalogue
 
@@ -205,14 +205,14 @@ def grants() -> Iterator[str]:
 
 def insertable(table: str) -> list[str]:
     """The columns that the worker may set in a new row of a table."""
-    return [column.name for column in Base.metadata.tables[table].columns if column.name not in NOT_INSERTED]
+    return [column.name for column in METADATA.tables[table].columns if column.name not in NOT_INSERTED]
 
 
 def _shown(table: str) -> str:
     """The columns that the report role may read, or an empty string for all."""
     if table not in HIDDEN_FROM_REPORT:
         return ""
-    columns = (column.name for column in Base.metadata.tables[table].columns)
+    columns = (column.name for column in METADATA.tables[table].columns)
     return ", ".join(name for name in columns if name not in HIDDEN_FROM_REPORT[table])
 
 

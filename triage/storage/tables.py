@@ -1,29 +1,20 @@
 """The tables. Keys are UUIDv7, times are `timestamptz`; constraints have names, indexes name the query they serve."""
 
 from datetime import datetime
-from enum import StrEnum
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import (
-    ARRAY,
-    TIMESTAMP,
     BigInteger,
     CheckConstraint,
-    Double,
     ForeignKey,
     Index,
-    MetaData,
     SmallInteger,
-    Text,
     UniqueConstraint,
-    func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
-from triage.domain.ids import new_id
 from triage.domain.states import (
     AttachmentStatus,
     DecidedBy,
@@ -35,14 +26,7 @@ from triage.domain.states import (
     Stage,
     VerdictOrigin,
 )
-
-NAMING_CONVENTION: Final = {
-    "pk": "pk_%(table_name)s",
-    "fk": "fk_%(table_name)s__%(column_0_N_name)s",
-    "uq": "uq_%(table_name)s__%(column_0_N_name)s",
-    "ck": "ck_%(table_name)s__%(constraint_name)s",
-}
-
+from triage.storage.base import Base, key, now, one_of
 
 # Partial indexes and their queries share a predicate, so that the planner can always use the index.
 FRESH: Final = text("status = 'pending' AND attempts = 0")
@@ -56,31 +40,6 @@ PURGED: Final = text("purged_at IS NOT NULL")
 TO_PURGE: Final = text("purge_after IS NOT NULL AND purged_at IS NULL")
 
 
-class Base(DeclarativeBase):
-    metadata = MetaData(naming_convention=NAMING_CONVENTION)
-    type_annotation_map: ClassVar[dict[Any, Any]] = {
-        datetime: TIMESTAMP(timezone=True),
-        str: Text(),
-        float: Double(),
-        list[float]: ARRAY(Double()),
-        dict[str, Any]: JSONB(),
-        list[Any]: JSONB(),
-    }
-
-
-def _one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
-    allowed = ", ".join(f"'{value.value}'" for value in values)
-    return CheckConstraint(f"{column} IN ({allowed})", name=column)
-
-
-def _key() -> Mapped[UUID]:
-    return mapped_column(primary_key=True, default=new_id)
-
-
-def _now() -> Mapped[datetime]:
-    return mapped_column(server_default=func.clock_timestamp())
-
-
 class Thread(Base):
     """A conversation. Its row is the lock under which the messages of the thread are decided one after another.
 
@@ -90,7 +49,7 @@ class Thread(Base):
     __tablename__ = "thread"
     __table_args__ = (UniqueConstraint("source", "external_id"),)
 
-    id: Mapped[UUID] = _key()
+    id: Mapped[UUID] = key()
     source: Mapped[str]
     external_id: Mapped[str]
     archived_at: Mapped[datetime | None]
@@ -126,14 +85,14 @@ class Message(Base):
         ),
     )
 
-    id: Mapped[UUID] = _key()
+    id: Mapped[UUID] = key()
     source: Mapped[str]
     external_id: Mapped[str]
     thread_id: Mapped[UUID] = mapped_column(ForeignKey("thread.id"))
     role: Mapped[str]
     locale: Mapped[str]
     opted_out: Mapped[bool]
-    received_at: Mapped[datetime] = _now()
+    received_at: Mapped[datetime] = now()
     current_decision_id: Mapped[UUID | None] = mapped_column(ForeignKey("decision.id", use_alter=True))
     forgotten_at: Mapped[datetime | None]
 
@@ -161,7 +120,7 @@ class Blob(Base):
     sha256: Mapped[str] = mapped_column(primary_key=True)
     media_type: Mapped[str | None]
     size_bytes: Mapped[int] = mapped_column(BigInteger)
-    created_at: Mapped[datetime] = _now()
+    created_at: Mapped[datetime] = now()
     purge_after: Mapped[datetime | None]
     purged_at: Mapped[datetime | None]
 
@@ -170,7 +129,7 @@ class Attachment(Base):
     __tablename__ = "attachment"
     __table_args__ = (
         UniqueConstraint("message_id", "external_id"),
-        _one_of("status", AttachmentStatus),
+        one_of("status", AttachmentStatus),
         CheckConstraint(  # a forgotten attachment is finished and has no content
             "sha256 IS NOT NULL OR uri IS NOT NULL OR error_code IS NOT NULL OR finished_at IS NOT NULL",
             name="has_content",
@@ -200,7 +159,7 @@ class Attachment(Base):
         Index("ix_attachment__sha256", "sha256", info={"query": "retention: the attachments of a blob"}),
     )
 
-    id: Mapped[UUID] = _key()
+    id: Mapped[UUID] = key()
     message_id: Mapped[UUID] = mapped_column(ForeignKey("message.id"))
     external_id: Mapped[str]
     photo_group: Mapped[str | None]
@@ -210,11 +169,11 @@ class Attachment(Base):
     uri: Mapped[str | None]
     status: Mapped[str]
     attempts: Mapped[int] = mapped_column(SmallInteger, server_default="0")
-    due_at: Mapped[datetime] = _now()
+    due_at: Mapped[datetime] = now()
     lease_token: Mapped[UUID | None]
     lease_until: Mapped[datetime | None]
     error_code: Mapped[str | None]
-    created_at: Mapped[datetime] = _now()
+    created_at: Mapped[datetime] = now()
     finished_at: Mapped[datetime | None]
 
 
@@ -222,7 +181,7 @@ class ModelVersion(Base):
     __tablename__ = "model_version"
     __table_args__ = (
         UniqueConstraint("weights_sha256"),
-        _one_of("stage", Stage),
+        one_of("stage", Stage),
         Index(
             "uq_model_version__live",
             "stage",
@@ -232,12 +191,12 @@ class ModelVersion(Base):
         ),
     )
 
-    id: Mapped[UUID] = _key()
+    id: Mapped[UUID] = key()
     name: Mapped[str]
     weights_sha256: Mapped[str]
     card: Mapped[dict[str, Any]]
     stage: Mapped[str]
-    created_at: Mapped[datetime] = _now()
+    created_at: Mapped[datetime] = now()
     promoted_at: Mapped[datetime | None]
 
 
@@ -247,8 +206,8 @@ class Run(Base):
     __tablename__ = "run"
     __table_args__ = (
         UniqueConstraint("dedupe_key"),
-        _one_of("kind", RunKind),
-        _one_of("status", RunStatus),
+        one_of("kind", RunKind),
+        one_of("status", RunStatus),
         Index(
             "ix_run__open",
             "kind",
@@ -258,7 +217,7 @@ class Run(Base):
         ),
     )
 
-    id: Mapped[UUID] = _key()
+    id: Mapped[UUID] = key()
     kind: Mapped[str]
     status: Mapped[str]
     parameters: Mapped[dict[str, Any]]
@@ -269,7 +228,7 @@ class Run(Base):
     lease_until: Mapped[datetime | None]
     heartbeat_at: Mapped[datetime | None]
     error: Mapped[str | None]
-    created_at: Mapped[datetime] = _now()
+    created_at: Mapped[datetime] = now()
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 
@@ -284,7 +243,7 @@ class Verdict(Base):
     __tablename__ = "verdict"
     __table_args__ = (
         UniqueConstraint("attachment_id", "model_version_id"),
-        _one_of("origin", VerdictOrigin),
+        one_of("origin", VerdictOrigin),
         Index(
             "ix_verdict__created_at", "created_at", info={"query": "reports: scores since a time; health by progress"}
         ),
@@ -296,7 +255,7 @@ class Verdict(Base):
         ),
     )
 
-    id: Mapped[UUID] = _key()
+    id: Mapped[UUID] = key()
     attachment_id: Mapped[UUID] = mapped_column(ForeignKey("attachment.id"))
     model_version_id: Mapped[UUID] = mapped_column(ForeignKey("model_version.id"))
     run_id: Mapped[UUID | None] = mapped_column(ForeignKey("run.id"))
@@ -312,7 +271,7 @@ class Verdict(Base):
     height: Mapped[int]
     n_frames: Mapped[int] = mapped_column(server_default="1")
     frame: Mapped[int] = mapped_column(server_default="0")
-    created_at: Mapped[datetime] = _now()
+    created_at: Mapped[datetime] = now()
 
 
 class Decision(Base):
@@ -325,9 +284,9 @@ class Decision(Base):
     __tablename__ = "decision"
     __table_args__ = (
         UniqueConstraint("supersedes_id"),
-        _one_of("outcome", Outcome),
-        _one_of("reason", Reason),
-        _one_of("decided_by", DecidedBy),
+        one_of("outcome", Outcome),
+        one_of("reason", Reason),
+        one_of("decided_by", DecidedBy),
         CheckConstraint("(decided_by = 'person') = (actor IS NOT NULL)", name="actor"),
         Index(
             "uq_decision__first",
@@ -339,7 +298,7 @@ class Decision(Base):
         Index("ix_decision__message_id", "message_id", info={"query": "explain: a message's decisions"}),
     )
 
-    id: Mapped[UUID] = _key()
+    id: Mapped[UUID] = key()
     message_id: Mapped[UUID] = mapped_column(ForeignKey("message.id"))
     supersedes_id: Mapped[UUID | None] = mapped_column(ForeignKey("decision.id"))
     outcome: Mapped[str]
@@ -348,7 +307,7 @@ class Decision(Base):
     model_version_id: Mapped[UUID | None] = mapped_column(ForeignKey("model_version.id"))
     actor: Mapped[str | None]
     note: Mapped[str | None]
-    created_at: Mapped[datetime] = _now()
+    created_at: Mapped[datetime] = now()
 
 
 class RetakeRequest(Base):
@@ -357,7 +316,7 @@ class RetakeRequest(Base):
     __tablename__ = "retake_request"
     __table_args__ = (
         UniqueConstraint("decision_id"),
-        _one_of("status", RetakeStatus),
+        one_of("status", RetakeStatus),
         CheckConstraint("(status = 'claimed') = (lease_until IS NOT NULL)", name="lease"),
         Index(
             "uq_retake_request__active",
@@ -378,7 +337,7 @@ class RetakeRequest(Base):
         Index("ix_retake_request__created_at", "created_at", info={"query": "reports: requests since a time"}),
     )
 
-    id: Mapped[UUID] = _key()
+    id: Mapped[UUID] = key()
     message_id: Mapped[UUID] = mapped_column(ForeignKey("message.id"))
     thread_id: Mapped[UUID] = mapped_column(ForeignKey("thread.id"))
     decision_id: Mapped[UUID] = mapped_column(ForeignKey("decision.id"))
@@ -386,7 +345,7 @@ class RetakeRequest(Base):
     claimed_by: Mapped[str | None]
     lease_token: Mapped[UUID | None]
     lease_until: Mapped[datetime | None]
-    created_at: Mapped[datetime] = _now()
+    created_at: Mapped[datetime] = now()
     sent_at: Mapped[datetime | None]
     withdrawn_at: Mapped[datetime | None]
     withdrawn_reason: Mapped[str | None]
@@ -404,8 +363,8 @@ class AuditEvent(Base):
         Index("ix_audit_event__subject_id", "subject_id", info={"query": "explain: audit events of a message"}),
     )
 
-    id: Mapped[UUID] = _key()
-    at: Mapped[datetime] = _now()
+    id: Mapped[UUID] = key()
+    at: Mapped[datetime] = now()
     actor: Mapped[str]
     action: Mapped[str]
     subject_kind: Mapped[str]
@@ -425,3 +384,7 @@ class AuditHead(Base):
     id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False, server_default="1")
     position: Mapped[int] = mapped_column(BigInteger)
     hash: Mapped[str]
+
+
+METADATA: Final = Base.metadata
+"""All tables."""
