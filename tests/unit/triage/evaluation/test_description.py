@@ -57,11 +57,11 @@ def test_each_reviewer_is_described_as_in_table_3_when_reviews_are_known() -> No
 
     assert ann == {"reviewer": "ann", "n": 4, "good": 3, "good_share": 0.75, "with_majority": 0.75}
     assert (bo["n"], bo["good"], bo["good_share"]) == (3, 1, pytest.approx(1 / 3))
-    assert bo["with_majority"] == 1.0  # the other two are even on the second photo, which does not count
+    assert bo["with_majority"] == 1.0  # on the second photo the other two are tied, so it is not counted
     assert (cy["n"], cy["good"], cy["good_share"]) == (3, 2, pytest.approx(2 / 3))
 
 
-def test_reviewer_has_no_shares_when_nobody_else_voted() -> None:
+def test_reviewer_has_no_shares_when_no_other_reviewer_voted() -> None:
     [ann, bo] = describe(Manifest([_photo(1, None)], 2, ("ann", "bo")))["reviewers"]
 
     assert (ann["good_share"], ann["with_majority"]) == (1.0, None)

@@ -1,4 +1,4 @@
-"""One photo has one score: however its phone was held, whatever format it came in."""
+"""A photo has the same score in any orientation and format."""
 
 from collections.abc import Callable, Iterator
 
@@ -17,7 +17,7 @@ from triage.model.weights import load_network
 from triage.samples.drawing import Degradation, SkinTone, degrade, draw_skin_photo
 
 TOLERANCE = 0.01
-# An encoder's own losses are kept out: they change the photo itself.
+# without the encoders' own losses, which change the photo
 ENCODERS: dict[str, Callable[[Image.Image, int], bytes]] = {
     "jpeg": lambda image, turn: encode(image, "JPEG", quality=100, subsampling=0, exif=with_orientation(turn)),
     "png": lambda image, turn: encode(image, "PNG", exif=with_orientation(turn)),
@@ -38,7 +38,7 @@ def score() -> Iterator[Callable[[bytes], float]]:
 
     def score(data: bytes) -> float:
         photo = prepare_photo(data, decoder).photo
-        key = photo.numpy().tobytes()  # the same pixels need no second forward pass
+        key = photo.numpy().tobytes()  # equal pixels are scored once
         if key not in known:
             known[key] = scorer.score([photo])[0].score
         return known[key]
@@ -58,7 +58,7 @@ def test_score_is_the_same_in_every_orientation_and_format(
     scores = [score(ENCODERS[name](stored(upright, turn), turn)) for turn in STORED]
 
     assert scores == pytest.approx([expected] * len(STORED), abs=TOLERANCE)
-    # what would be wrong is told apart from what is right
+    # a wrong orientation changes the score
     assert abs(score(encode(upright.rotate(180), "BMP")) - expected) > 1e-4
 
 

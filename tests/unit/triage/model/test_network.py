@@ -28,7 +28,7 @@ def test_input_is_normalised_as_torchvision_does_for_its_weights() -> None:
 def test_each_patch_has_its_own_logits() -> None:
     network = draw_narrow_network(seed=3)
     photo = torch.zeros(1, 3, 448, 448, dtype=torch.uint8)
-    photo[:, :, :112, :112] = 200  # lies in the first patch alone
+    photo[:, :, :112, :112] = 200  # inside the first patch only
 
     with torch.inference_mode():
         [logits] = network(photo)

@@ -12,7 +12,7 @@ CORNERS = {"top left": (0, 0), "top right": (0, 1), "bottom left": (1, 0), "bott
 def test_windows_are_the_four_corners_and_the_centre() -> None:
     rows = torch.arange(448).view(1, 448, 1).expand(1, 448, 448)
     columns = torch.arange(448).view(1, 1, 448).expand(1, 448, 448)
-    photo = torch.cat([rows, columns, rows])[None]  # channel 0 tells the row, channel 1 the column
+    photo = torch.cat([rows, columns, rows])[None]  # channel 0 is the row, channel 1 the column
 
     [patches] = five_patches(photo)
 

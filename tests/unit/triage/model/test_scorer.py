@@ -17,7 +17,7 @@ from triage.model.scorer import Scorer
 
 
 class RedNetwork(nn.Module):
-    """Logits that one can work out by hand: a patch's mean red, 0 to 1, minus 0, 1, 2, 3."""
+    """Logits that are easily computed by hand: a patch's mean red, 0 to 1, minus 0, 1, 2, 3."""
 
     def forward(self, photos: Tensor) -> Tensor:
         red = five_patches(photos)[:, :, 0].float().mean(dim=(2, 3)) / 255  # (N, 5)
@@ -40,7 +40,7 @@ def _photo(red: int) -> Tensor:
 
 def test_score_is_exact_when_the_weights_are_set_by_hand() -> None:
     photo = _photo(0)
-    photo[0, :224, :224] = 255  # red in the first patch, in a quarter of the centre, nowhere else
+    photo[0, :224, :224] = 255  # the first patch and a quarter of the centre are red
 
     [found] = _scorer().score([photo])
 
@@ -101,7 +101,7 @@ def test_batch_equals_its_photos_scored_alone_and_in_order(photos_per_call: int)
 
 
 class HeadAlone(nn.Module):
-    """A real CORAL head over signals that a test sets."""
+    """A real CORAL head over given signals."""
 
     def __init__(self, biases: list[float], signals: list[float]) -> None:
         super().__init__()
@@ -149,7 +149,7 @@ def test_no_scores_are_returned_for_no_photos() -> None:
 
 
 class RoughEngine:
-    """Its fast logits are off by so much; it notes the photos that it is asked to score exactly."""
+    """Its fast logits have a given error. It records the photos that are scored exactly."""
 
     name = "rough"
     device = torch.device("cpu")
@@ -190,7 +190,7 @@ def test_only_photos_close_to_a_boundary_are_scored_twice() -> None:
 
     Scorer(engine, good_votes=2, boundaries=[threshold]).score(photos)
 
-    assert engine.exact_reds == [0, 100, 250]  # the first and the last are between two grades
+    assert engine.exact_reds == [0, 100, 250]  # the first and the last lie at the boundary of two grades
 
 
 def test_boundaries_are_the_thresholds_of_the_card_and_the_uncertain_margin() -> None:

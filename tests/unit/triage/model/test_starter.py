@@ -1,4 +1,4 @@
-"""The model that ships: whole, small enough, described, and falling with what spoils a photo."""
+"""The starter model: complete, small, documented, and sensitive to degradations."""
 
 from pathlib import Path
 

@@ -18,14 +18,14 @@ CPU = torch.device("cpu")
 
 
 class BrightnessNetwork(nn.Module):
-    """A real CORAL head over each patch's mean brightness: it trains in milliseconds."""
+    """A real CORAL head over each patch's mean brightness, which trains in milliseconds."""
 
     architecture = "brightness"
 
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.convolution = nn.Conv2d(1, 1, 1)  # stands in for the frozen ones
+        self.convolution = nn.Conv2d(1, 1, 1)  # replaces the frozen convolutions
         self.head = CoralHead(1, 4)
 
     def forward(self, photos: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ def _train(
 ) -> tuple[BrightnessNetwork, TrainingState]:
     network = network or BrightnessNetwork()
     state = train(
-        network,  # type: ignore[arg-type]  # stands in for VGG16
+        network,  # type: ignore[arg-type]  # replaces VGG16
         TRAINING,
         validation,
         config,
@@ -111,7 +111,7 @@ def test_resumed_training_ends_with_the_same_weights(tmp_path: Path, stopped_aft
     whole, whole_state = _train(config)
     with pytest.raises(StoppedError):
         _train(config, save=save_and_stop)
-    torch.rand(100)  # the process-wide generator must not matter
+    torch.rand(100)  # advances the global generator, which must have no effect
     resumed, state = _train(config, resume=read_checkpoint(path, run="r"))
 
     for name, weights in whole.state_dict().items():
@@ -138,7 +138,7 @@ def test_biases_are_in_order_after_every_step() -> None:
 
 
 def test_training_stops_early_and_keeps_the_best_epoch() -> None:
-    misleading = _photos([0, 255], [4, 0])  # the more is learned, the worse it is for these
+    misleading = _photos([0, 255], [4, 0])  # labelled the other way round: the loss rises as the network learns
 
     network, state = _train(_config(epochs=50, patience=3), validation=misleading)
 

@@ -64,28 +64,28 @@ def test_cuda_is_refused_when_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.usefixtures("without_mnn")
 def test_pytorch_is_used_silently_when_mnn_is_missing(network: OrdinalVGG16) -> None:
-    told: list[EngineUnavailableError] = []
+    reports: list[EngineUnavailableError] = []
 
-    assert isinstance(choose_engine(network, on_unavailable=told.append), TorchEngine)
-    assert told == []
+    assert isinstance(choose_engine(network, on_unavailable=reports.append), TorchEngine)
+    assert reports == []
 
 
 @pytest.mark.usefixtures("without_mnn")
 def test_pytorch_is_used_and_reported_when_requested_mnn_is_missing(network: OrdinalVGG16) -> None:
-    told: list[EngineUnavailableError] = []
+    reports: list[EngineUnavailableError] = []
 
-    assert isinstance(choose_engine(network, engine="mnn", on_unavailable=told.append), TorchEngine)
-    assert [(error.engine, error.reason) for error in told] == [("mnn", "missing")]
+    assert isinstance(choose_engine(network, engine="mnn", on_unavailable=reports.append), TorchEngine)
+    assert [(error.engine, error.reason) for error in reports] == [("mnn", "missing")]
 
 
 def test_pytorch_is_used_and_reported_when_mnn_is_broken(
     network: OrdinalVGG16, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _import_mnn_as(monkeypatch, ImportError("undefined symbol"))
-    told: list[EngineUnavailableError] = []
+    reports: list[EngineUnavailableError] = []
 
-    assert isinstance(choose_engine(network, on_unavailable=told.append), TorchEngine)
-    assert [(error.reason, type(error.__cause__)) for error in told] == [("broken", ImportError)]
+    assert isinstance(choose_engine(network, on_unavailable=reports.append), TorchEngine)
+    assert [(error.reason, type(error.__cause__)) for error in reports] == [("broken", ImportError)]
 
 
 def test_pytorch_is_used_and_reported_when_mnn_is_inexact(
@@ -93,10 +93,10 @@ def test_pytorch_is_used_and_reported_when_mnn_is_inexact(
 ) -> None:
     pytest.importorskip("MNN")
     monkeypatch.setattr(mnn_engine.MnnEngine, "logit_tolerance", 1e-9)
-    told: list[EngineUnavailableError] = []
+    reports: list[EngineUnavailableError] = []
 
-    assert isinstance(choose_engine(network, on_unavailable=told.append), TorchEngine)
-    assert [error.reason for error in told] == ["inexact"]
+    assert isinstance(choose_engine(network, on_unavailable=reports.append), TorchEngine)
+    assert [error.reason for error in reports] == ["inexact"]
 
 
 def test_mnn_is_not_imported_when_pytorch_is_requested(network: OrdinalVGG16, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Every engine that runs here, against PyTorch in float32: the same verdicts, logits within the stated tolerance.
+"""All available engines against PyTorch in float32: the same verdicts, and logits within the tolerance.
 
 With TRIAGE_TEST_PHOTOS set to a folder, its JPEGs are scored too; TRIAGE_TEST_PHOTOS_MAX of them, 24 if unset.
 """

@@ -1,4 +1,4 @@
-"""The logic for cards, on the CPU: a network that runs out of memory when a test wants it to."""
+"""The logic of the CUDA engine, on the CPU, with a network that runs out of memory on demand."""
 
 import pytest
 import torch
@@ -47,7 +47,7 @@ def test_all_photos_are_scored_when_memory_runs_out_later() -> None:
     logits = engine.logits(_photos(11))
 
     assert logits[:, 0, 0].tolist() == list(range(11))
-    assert engine.photos_per_call == 2  # and stays so
+    assert engine.photos_per_call == 2  # the smaller batch is kept
 
 
 def test_error_is_raised_when_a_single_photo_does_not_fit() -> None:
