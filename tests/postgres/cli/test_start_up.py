@@ -18,7 +18,7 @@ MAY_IMPORT = {
     ("override", "m-1", "--decision", "pass", "--by", "n-1", "--reason", "clear"): READS_ROWS,
     ("retakes", "list"): READS_ROWS,
     ("retakes", "claim"): READS_ROWS,
-    ("models", "list"): READS_ROWS,
+    ("models", "list"): READS_BLOBS,  # the registry opens its store
     ("models", "promote", "nothing"): READS_BLOBS,
     ("runs",): READS_ROWS,
     ("wait",): READS_ROWS,
