@@ -60,22 +60,9 @@ class Registry:
             UsageError: no such model.
             ModelStoreUnavailableError: the store cannot be read, or does not have its weights.
         """
-        card = self.find(name).card
+        with self._sessions() as session:
+            card = models.find(session, name).card
         return card, self.weights(card)
-
-    def list_models(self) -> list[RegisteredModel]:
-        """All models, newest first."""
-        with self._sessions() as session:
-            return models.list_models(session)
-
-    def find(self, name: str) -> RegisteredModel:
-        """A model by its name, or by the start of the SHA-256 of its weights.
-
-        Raises:
-            UsageError: no model or several models match.
-        """
-        with self._sessions() as session:
-            return models.find(session, name)
 
     def shadow(self, name: str, *, actor: str) -> RegisteredModel:
         """Lets a model score every photo that the live model scores, without effect on decisions.

@@ -27,8 +27,10 @@ def models() -> None:
 @json_option
 def list_(*, as_json: bool) -> None:
     """Show all models, newest first."""
+    from triage.reports.models import list_models  # deferred: imports SQLAlchemy
+
     with open_services() as services:
-        found = services.registry.list_models()
+        found = list_models(services.sessions)
     if as_json:
         from worker.documents.models import ModelDocument  # deferred: imports pydantic
 
@@ -113,10 +115,11 @@ def thresholds(name: str, predictions: Path, column: str, target_ppv: float | No
     """
     from triage.evaluation.photo_counts import fit_thresholds  # deferred: imports numpy
     from triage.evaluation.predictions import read_predictions  # deferred: imports numpy
+    from triage.reports.models import find_model  # deferred: imports SQLAlchemy
 
     labelled = read_predictions(predictions)
     with open_services() as services:
-        good_votes = services.registry.find(name).card.good_votes
+        good_votes = find_model(services.sessions, name).card.good_votes
         fitted = fit_thresholds(labelled, good_votes=good_votes, column=column, target_ppv=target_ppv)
         model = services.registry.set_photo_count_thresholds(name, fitted, actor=by)
     if as_json:
@@ -132,9 +135,10 @@ def thresholds(name: str, predictions: Path, column: str, target_ppv: float | No
 def card(name: str) -> None:
     """Print a model's card as JSON."""
     from triage.domain.card import card_json  # deferred: imports pydantic
+    from triage.reports.models import find_model  # deferred: imports SQLAlchemy
 
     with open_services() as services:
-        print_json(card_json(services.registry.find(name).card))
+        print_json(card_json(find_model(services.sessions, name).card))
 
 
 def _show(model: "RegisteredModel", *, as_json: bool) -> None:

@@ -1,0 +1,21 @@
+"""Registered models as people look them up. Reads the tables alone; `triage.registry` also needs the model store."""
+
+from triage.domain.card import RegisteredModel
+from triage.storage import model_versions
+from triage.storage.database import Sessions
+
+
+def list_models(sessions: Sessions) -> list[RegisteredModel]:
+    """Returns all models, newest first."""
+    with sessions() as session:
+        return model_versions.list_models(session)
+
+
+def find_model(sessions: Sessions, name: str) -> RegisteredModel:
+    """Returns a model by its name, or by the start of the SHA-256 of its weights.
+
+    Raises:
+        UsageError: no model or several models match.
+    """
+    with sessions() as session:
+        return model_versions.find(session, name)
