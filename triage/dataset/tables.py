@@ -93,7 +93,7 @@ def _parquet(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> bytes
 def _pyarrow() -> tuple[Any, Any]:
     try:
         import pyarrow as pa  # deferred: an optional dependency
-        from pyarrow import parquet
+        from pyarrow import parquet  # deferred: an optional dependency
     except ImportError as error:
         raise UsageError(
             "reading or writing Parquet needs pyarrow: pip install 'skin-photo-triage[parquet]', or use CSV"

@@ -1,4 +1,4 @@
-"""Photos of every format on their way through the commands, and what is told of them."""
+"""Photos of every format through the commands, and the errors that users see."""
 
 from collections.abc import Callable
 from pathlib import Path
