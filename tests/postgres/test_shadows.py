@@ -67,8 +67,8 @@ def test_report_counts_disagreements_of_the_shadow_model(shadowed: Clinic) -> No
     assert (shadow["model"], shadow["n"], shadow["good_to_bad"], shadow["bad_to_good"]) == ("newer", 3, 1, 1)
     assert shadow["disagreement"] == pytest.approx(2 / 3)
     assert shadow["mean_score_difference"] == pytest.approx((0.8 + 0.6 + 0) / 3)
-    assert "in the shadow: newer disagrees on 66.7 % of 3 photos" in to_table(report)
-    assert "Models in the shadow" in render_html(report)
+    assert "shadow model newer disagrees on 66.7 % of 3 photos" in to_table(report)
+    assert "Shadow models" in render_html(report)
 
 
 def test_shadow_results_are_refused_when_the_lease_was_lost(clinic: Clinic) -> None:

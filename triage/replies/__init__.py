@@ -1,1 +1,1 @@
-"""What a patient can do about each finding."""
+"""Replies to patients: tips for a better photo."""

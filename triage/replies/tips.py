@@ -1,4 +1,4 @@
-"""What a patient can do about each finding, in plain words."""
+"""Tips: what a patient can do about each finding, in plain words."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -22,7 +22,7 @@ TIPS: Final[Mapping[FindingKind, str]] = MappingProxyType(
 
 
 def finding_json(finding: Finding) -> dict[str, Any]:
-    """A finding as JSON types, its patches by name, with its tip."""
+    """Returns a finding as JSON types, with its patches by name and its tip."""
     return {
         "kind": finding.kind,
         "level": finding.level,

@@ -1,1 +1,1 @@
-"""What people look at: the report over many messages, and the history of one."""
+"""What people read: reports on many messages, the history of one, flips of a rescoring run, registered models."""

@@ -1,4 +1,4 @@
-"""The report as one HTML page: no script, nothing fetched, so that it can be mailed and opened anywhere."""
+"""The report as one HTML page without scripts or external resources, so that it can be mailed and opened offline."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -1,1 +1,1 @@
-"""Asking for a retake: the message-level decision and the loop guard that keeps it from pestering a patient."""
+"""Retake requests: the decision on a message, its limits per thread, overrides, and the outbox of requests."""

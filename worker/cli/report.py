@@ -131,7 +131,7 @@ def _scores_table(summary: dict[str, Any], screen: Screen) -> str:
 def _closing_sentences(summary: dict[str, Any]) -> Iterator[str]:
     for shadow in summary["shadows"]:
         yield (
-            f"in the shadow: {shadow['model']} disagrees on {percent(shadow['disagreement'])} of {shadow['n']} photos "
+            f"shadow model {shadow['model']} disagrees on {percent(shadow['disagreement'])} of {shadow['n']} photos "
             f"(good to bad {shadow['good_to_bad']}, bad to good {shadow['bad_to_good']})"
         )
     requests = ", ".join(f"{name} {count}" for name, count in summary["retake_requests"].items())
