@@ -25,7 +25,7 @@ def _override(clinic: Clinic, message: str, outcome: Outcome, *, by: str, reason
     override(clinic.sessions, message, outcome, by=by, reason=reason, policy=clinic.policy)
 
 
-def test_history_is_whole_and_in_order_when_models_and_people_changed_their_minds(clinic: Clinic) -> None:
+def test_history_lists_all_decisions_in_order_when_they_differ(clinic: Clinic) -> None:
     clinic.send("m", "a/0.1", thread="t")
     clinic.drain()
     clinic.send("m", "a/0.1", "b/0.9", thread="t")
@@ -80,7 +80,7 @@ def test_history_holds_every_verdict_and_error_of_every_photo(clinic: Clinic) ->
     assert (unreadable["status"], unreadable["error_code"], unreadable["verdicts"]) == ("not_assessable", "corrupt", [])
 
 
-def test_history_says_nothing_of_other_messages_of_the_thread(clinic: Clinic) -> None:
+def test_history_excludes_other_messages_of_the_thread(clinic: Clinic) -> None:
     for number in range(2):
         clinic.send(f"m{number}", f"{number}/0.1", thread="t")
     clinic.drain()
@@ -93,7 +93,7 @@ def test_history_says_nothing_of_other_messages_of_the_thread(clinic: Clinic) ->
     assert (len(story["retake_requests"]), story["audit"]) == (1, [])
 
 
-def test_history_is_there_and_undecided_when_a_photo_is_pending(clinic: Clinic) -> None:
+def test_history_has_no_decision_when_a_photo_is_pending(clinic: Clinic) -> None:
     clinic.send("m", "a/0.9")
 
     story = _explain(clinic, "m")

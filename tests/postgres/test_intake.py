@@ -15,7 +15,7 @@ from triage.files.hashing import sha256_of
 from triage.intake import Intake
 
 
-def test_enqueue_changes_nothing_when_the_same_ids_come_again(clinic: Clinic) -> None:
+def test_enqueue_has_no_effect_when_the_same_ids_are_resubmitted(clinic: Clinic) -> None:
     first = clinic.send("m", "a/0.9", "b/0.9")
     again = clinic.send("m", "a/0.9", "b/0.9")
 
@@ -26,7 +26,7 @@ def test_enqueue_changes_nothing_when_the_same_ids_come_again(clinic: Clinic) ->
     assert len(clinic.wake_ups) == 1
 
 
-def test_enqueue_adds_a_photo_when_a_known_message_brings_a_new_one(clinic: Clinic) -> None:
+def test_enqueue_adds_a_photo_when_a_known_message_has_a_new_one(clinic: Clinic) -> None:
     clinic.send("m", "a/0.9")
     more = clinic.send("m", "a/0.9", "b/0.9")
 
@@ -75,7 +75,7 @@ def test_enqueue_records_an_error_code_when_a_photo_cannot_be_taken(clinic: Clin
     assert not clinic.decisions("m")
 
 
-def test_enqueue_decides_at_once_when_no_photo_can_be_taken(clinic: Clinic) -> None:
+def test_enqueue_decides_immediately_when_no_photo_is_accepted(clinic: Clinic) -> None:
     clinic.intake.enqueue([IncomingMessage("ehr", "m", [IncomingAttachment(uri="file:///etc/passwd")])])
 
     assert clinic.decisions("m") == [("not_assessable", "no_readable_photo")]
@@ -93,7 +93,7 @@ def test_enqueue_decides_at_once_when_no_photo_can_be_taken(clinic: Clinic) -> N
         (IncomingMessage("ehr", "m", [IncomingAttachment(data=b"x", uri="file:///in/x")]), "bytes or a URI"),
     ],
 )
-def test_enqueue_takes_nothing_when_one_message_of_a_batch_is_malformed(
+def test_enqueue_accepts_no_message_when_one_of_a_batch_is_malformed(
     clinic: Clinic, message: IncomingMessage, complaint: str
 ) -> None:
     good = IncomingMessage("ehr", "good", [IncomingAttachment(uri="file:///in/0.9")])

@@ -131,7 +131,7 @@ def test_override_counts_as_a_decision_of_no_model(busy: Clinic) -> None:
     assert {group["model"]: group["total"] for group in report["groups"]} == {"fixture": 2, None: 3}
 
 
-def test_report_says_untrained_when_the_model_was_never_trained(busy: Clinic) -> None:
+def test_report_marks_a_model_that_was_never_trained(busy: Clinic) -> None:
     with busy.sessions.begin() as session:
         session.execute(text("UPDATE model_version SET card = jsonb_set(card, '{trained}', 'false')"))
         report = summarise(session, Period(), [Dimension.MODEL])
@@ -162,7 +162,7 @@ def test_empty_report_divides_by_nothing(clinic: Clinic) -> None:
     assert "<html" in render_html(report)
 
 
-def test_html_escapes_what_others_named_and_names_no_patient(busy: Clinic) -> None:
+def test_html_escapes_names_and_contains_no_patient_data(busy: Clinic) -> None:
     with busy.sessions.begin() as session:
         session.execute(text("UPDATE message SET source = '<script>alert(1)</script>', role = '\"><b>bold'"))
         session.execute(text("UPDATE message SET external_id = external_id || '-Mustermann', locale = 'Mustermann'"))

@@ -36,7 +36,7 @@ def eventually(ask: Callable[[], Value], *, wait_seconds: float = WAIT_SECONDS) 
 
 @dataclass
 class Deployment:
-    """Services and workers as production runs them, each worker a process of its own."""
+    """Services and workers as in production: each worker is a separate process."""
 
     services: Services
     environment: dict[str, str]

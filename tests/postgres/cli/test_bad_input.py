@@ -75,7 +75,7 @@ def test_score_gives_each_file_its_outcome_when_some_are_bad(
     assert all(list(row) == keys.split() for row in result.json)
 
 
-def test_bad_photos_get_their_codes_and_the_good_one_its_score_when_one_message_brings_all(
+def test_each_photo_gets_its_code_or_score_when_a_message_has_good_and_bad_ones(
     triage: Triage, model_folder: Path, bad_files: dict[str, Path], tmp_path: Path, jpeg: Callable[..., bytes]
 ) -> None:
     (tmp_path / "good.jpg").write_bytes(jpeg(3))
@@ -152,7 +152,9 @@ def test_enqueue_works_when_redis_is_down(
     assert "secret" not in result.err
 
 
-def test_doctor_names_what_is_down_and_how_to_mend_it(triage: Triage, environment: Callable[[str, str], None]) -> None:
+def test_doctor_names_each_unavailable_service_and_its_remedy(
+    triage: Triage, environment: Callable[[str, str], None]
+) -> None:
     environment("REDIS__URL", "redis://127.0.0.1:1/0")
     environment("REDIS__SOCKET_TIMEOUT_SECONDS", "1")
 
@@ -181,7 +183,7 @@ def test_doctor_compares_clocks(triage: Triage, monkeypatch: pytest.MonkeyPatch)
     assert "3:00:0" in clock()["detail"]
 
 
-def test_doctor_objects_to_a_role_that_may_do_anything(
+def test_doctor_rejects_a_role_with_all_privileges(
     triage: Triage, environment: Callable[[str, str], None], embedded: StateFolder, database: str
 ) -> None:
     def role() -> dict[str, Any]:

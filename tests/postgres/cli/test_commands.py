@@ -96,7 +96,7 @@ def test_retake_request_is_claimed_and_acknowledged_once(triage: Triage, scored:
     assert (sent["id"], sent["status"]) == (listed["id"], "sent")
 
 
-def test_report_says_the_same_in_every_format(triage: Triage, scored: str, tmp_path: Path) -> None:
+def test_report_has_equal_figures_in_every_format(triage: Triage, scored: str, tmp_path: Path) -> None:
     document = triage("report", "--format", "json").json
     rows = list(csv.DictReader(io.StringIO(triage("report", "--by", "source", "--format", "csv").out)))
     table = triage("report", "--by", "source").out
@@ -112,7 +112,7 @@ def test_report_says_the_same_in_every_format(triage: Triage, scored: str, tmp_p
     assert "100.0 %" in page.read_text(encoding="utf-8")
 
 
-def test_json_has_its_keys_and_no_others(triage: Triage, scored: str, tmp_path: Path) -> None:
+def test_json_has_exactly_the_documented_keys(triage: Triage, scored: str, tmp_path: Path) -> None:
     documents = {
         "enqueue": triage("enqueue", tmp_path / "photo.jpg", "--json").json,
         "explain": triage("explain", scored, "--json").json,

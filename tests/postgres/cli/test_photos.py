@@ -64,7 +64,7 @@ def test_findings_are_the_same_in_score_and_explain(triage: Triage, model_folder
     assert "defocus" in triage("score", photo, "--model", model_folder).out
 
 
-def test_bad_photo_without_a_finding_says_so(
+def test_bad_photo_is_explained_when_it_has_no_finding(
     triage: Triage, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

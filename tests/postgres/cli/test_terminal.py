@@ -84,7 +84,7 @@ def _cells(requests: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     ]
 
 
-def test_every_cell_of_a_table_is_there_when_it_goes_to_a_pipe(with_long_id: Clinic) -> None:
+def test_table_is_complete_when_output_is_a_pipe(with_long_id: Clinic) -> None:
     requests = json.loads(_in_pipe("retakes", "list", "--json"))
 
     heading, *lines = _in_pipe("retakes", "list").splitlines()
@@ -158,7 +158,7 @@ def test_report_on_a_terminal_wraps_its_sentences(busy: Clinic) -> None:
     assert "100.0 %" in shown
 
 
-def test_colours_are_left_out_when_the_environment_asks_for_none(busy: Clinic) -> None:
+def test_output_has_no_colours_when_the_environment_disables_them(busy: Clinic) -> None:
     ours, theirs = pty.openpty()
     subprocess.run([*TRIAGE, "explain", "message-1"], stdout=theirs, check=True, env={**os.environ, "NO_COLOR": "1"})
     os.close(theirs)

@@ -1,4 +1,4 @@
-"""Whatever is pushed into Redis, the intake worker says that it refused it and goes on."""
+"""The intake worker rejects forged messages in Redis, logs the rejection and continues."""
 
 import base64
 import json
@@ -139,7 +139,7 @@ def test_forged_message_is_refused_with_a_log_line_and_stops_no_worker(deploy: D
     assert not MARK.exists()
 
 
-def test_worker_obeys_no_remote_command_when_it_is_more_than_a_ping(deploy: Deploy, services: Services) -> None:
+def test_worker_ignores_remote_commands_other_than_ping(deploy: Deploy, services: Services) -> None:
     with deploy("intake") as clinic:
         eventually(lambda: services.celery.control.ping(timeout=1.0))
 

@@ -15,7 +15,7 @@ from tests.support.deployment import Deployment, eventually
 Deploy: TypeAlias = Callable[..., AbstractContextManager[Deployment]]
 
 
-def test_stopped_worker_is_unhealthy_under_its_lease_and_healthy_again_when_it_goes_on(
+def test_worker_is_unhealthy_while_stopped_and_healthy_after_it_continues(
     deploy: Deploy, jpeg: Callable[..., bytes]
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:

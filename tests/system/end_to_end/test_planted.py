@@ -48,15 +48,15 @@ def test_name_in_metadata_is_found_nowhere_afterwards(
         eventually(lambda: not clinic.query("SELECT 1 FROM attachment WHERE finished_at IS NULL"))
 
         enqueue = ("enqueue", *_named_after_the_patient(photos, tmp_path), "--message-id", "m-all")
-        told = [_run(clinic, enqueue, ("wait",))]
+        outputs = [_run(clinic, enqueue, ("wait",))]
         commands = _commands(clinic, folder, tmp_path, model_folder)
-        told.append(_run(clinic, *commands))
+        outputs.append(_run(clinic, *commands))
         wrong = _wrong(tmp_path)
-        told.append(_run(clinic, *wrong, code=2))
-        told.append(_metrics(clinic))
+        outputs.append(_run(clinic, *wrong, code=2))
+        outputs.append(_metrics(clinic))
         statuses = {row.status for row in clinic.query("SELECT status FROM attachment")}
         assert statuses == {AttachmentStatus.SCORED, AttachmentStatus.NOT_ASSESSABLE}
-        left = [*told, *_rows(clinic), *_redis(settings)]
+        left = [*outputs, *_rows(clinic), *_redis(settings)]
         owner = settings.embedded.database_url(clinic.services.engine.url.database or "", role=MIGRATOR)
         [(answered,)] = clinic.query(
             "SELECT m.external_id FROM message m JOIN retake_request r ON r.message_id = m.id WHERE r.status = 'sent'"
@@ -76,7 +76,7 @@ def test_name_in_metadata_is_found_nowhere_afterwards(
 
 
 ELSEWHERE = {
-    "demo": "the same on services of its own",
+    "demo": "the same with separate services",
     "up": "the same workers, whose logs are read here",
     "down": "stops them",
     "status": "says whether they run",
@@ -172,7 +172,7 @@ def _content(file: Path) -> bytes:
 
 
 def _metrics(clinic: Deployment) -> bytes:
-    """What Prometheus reads, and what the command writes meanwhile."""
+    """The metrics that Prometheus reads, and the output of the command."""
     command = [sys.executable, "-c", "from worker.cli import main; main()", "metrics", "--port", "0"]
     with subprocess.Popen(command, env=clinic.environment, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None

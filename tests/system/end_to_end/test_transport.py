@@ -170,7 +170,7 @@ def test_signed_message_is_accepted_and_any_other_refused(
         assert PASSWORD not in log
 
 
-def test_redis_holds_ids_alone_while_messages_wait_and_after_their_way(
+def test_redis_holds_only_ids_while_messages_wait_and_afterwards(
     deploy: Deploy, settings: Settings, services: Services, jpeg: Callable[..., bytes], tmp_path: Path
 ) -> None:
     incoming = tmp_path / "incoming"
@@ -203,7 +203,7 @@ def _dump(redis: Redis, prefix: str) -> bytes:
         b"hash": redis.hgetall,
         b"set": redis.smembers,
         b"zset": lambda key: redis.zrange(key, 0, -1, withscores=True),
-        b"none": lambda _: "taken by a worker meanwhile",
+        b"none": lambda _: "already received by a worker",
     }
     keys = list(redis.scan_iter(f"*{prefix}*"))
     assert all(key.startswith(prefix.encode()) for key in keys)

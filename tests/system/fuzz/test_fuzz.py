@@ -27,7 +27,7 @@ def decoder() -> Iterator[Decoder]:
         yield own
 
 
-def test_damaged_photos_break_no_promise() -> None:
+def test_damaged_photos_violate_no_guarantee() -> None:
     for found in run(0, INPUTS):
         assert found.broken == {}
 

@@ -199,7 +199,7 @@ def test_damaged_data_is_corrupt(decoder: Decoder, quarters: Image.Image) -> Non
 def test_unsupported_variant_has_its_own_code(decoder: Decoder, quarters: Image.Image) -> None:
     data = bytearray(encode(quarters, "TIFF"))
     compression = data.index(struct.pack("<HHI", 259, 3, 1)) + 8
-    data[compression : compression + 2] = struct.pack("<H", 34712)  # JPEG 2000, which nobody sends as TIFF
+    data[compression : compression + 2] = struct.pack("<H", 34712)  # JPEG 2000, which is never sent as TIFF
 
     assert code_of(decoder, bytes(data)) in {ErrorCode.UNSUPPORTED_VARIANT, ErrorCode.CORRUPT}
 
