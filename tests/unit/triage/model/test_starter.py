@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from triage.errors import ModelError
 from triage.imaging.photo import DecodedPhoto
@@ -40,23 +41,33 @@ def test_starter_is_small_evaluated_and_states_its_licences() -> None:
     assert card.metrics["test"]["auc"] > 0.842
 
 
+def _scores(scorer: Scorer, photos: list[Image.Image]) -> list[float]:
+    return [score.score for score in scorer.score([resize_photo(DecodedPhoto.of(photo)) for photo in photos])]
+
+
+@pytest.fixture(scope="module")
+def drawn() -> list[Image.Image]:
+    return [draw_skin_photo(seed, tone=tone, size=(480, 480)) for seed, tone in ((1, SkinTone.II), (2, SkinTone.V))]
+
+
+@pytest.fixture(scope="module")
+def drawn_scores(scorer: Scorer, drawn: list[Image.Image]) -> list[float]:
+    return _scores(scorer, drawn)
+
+
 @pytest.mark.parametrize("degradation", list(Degradation))
-def test_score_of_a_drawn_photo_falls_when_it_is_degraded(scorer: Scorer, degradation: Degradation) -> None:
-    photos = [draw_skin_photo(seed, tone=tone, size=(480, 480)) for seed, tone in ((1, SkinTone.II), (2, SkinTone.V))]
-    spoiled = [degrade(photo, degradation, 0.95, seed=3) for photo in photos]
+def test_score_of_a_drawn_photo_falls_when_it_is_degraded(
+    scorer: Scorer, drawn: list[Image.Image], drawn_scores: list[float], degradation: Degradation
+) -> None:
+    degraded = _scores(scorer, [degrade(photo, degradation, 0.95, seed=3) for photo in drawn])
 
-    before, after = (
-        [score.score for score in scorer.score([resize_photo(DecodedPhoto.of(photo)) for photo in pictures])]
-        for pictures in (photos, spoiled)
-    )
-
-    assert all(worse < better for worse, better in zip(after, before, strict=True))
+    assert all(worse < better for worse, better in zip(degraded, drawn_scores, strict=True))
 
 
 def test_sharp_drawings_of_every_skin_tone_pass(scorer: Scorer) -> None:
     card, _ = read_artifact(STARTER_FOLDER)
     photos = [draw_skin_photo(50 + seed, tone=tone, size=(600, 600)) for tone in SkinTone for seed in range(2)]
 
-    scores = [score.score for score in scorer.score([resize_photo(DecodedPhoto.of(photo)) for photo in photos])]
+    scores = _scores(scorer, photos)
 
     assert sum(score >= card.threshold for score in scores) >= 11  # of twelve
