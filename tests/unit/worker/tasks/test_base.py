@@ -25,7 +25,7 @@ def test_task_ends_with_one_warning_when_a_service_is_unavailable(app: Celery, e
     def fail() -> None:
         raise error
 
-    task = app.task(fail, name="test.fail", base=WorkerTask)
+    task = app.task(fail, name="test.fail", base=WorkerTask, shared=False)
 
     with capture_logs() as logs:
         assert task() is None
@@ -38,14 +38,14 @@ def test_other_errors_of_a_task_are_raised(app: Celery) -> None:
         raise ModelError("the weights are damaged: add the model again")
 
     with pytest.raises(ModelError):
-        app.task(fail, name="test.fail", base=WorkerTask)()
+        app.task(fail, name="test.fail", base=WorkerTask, shared=False)()
 
 
 def test_tasks_share_the_services_and_the_app_of_their_process(app: Celery) -> None:
     def succeed() -> None:
         pass
 
-    first, second = (app.task(succeed, name=f"test.{number}", base=WorkerTask) for number in range(2))
+    first, second = (app.task(succeed, name=f"test.{number}", base=WorkerTask, shared=False) for number in range(2))
 
     app.set_current()
 
