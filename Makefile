@@ -7,10 +7,10 @@ STAMP  := $(VENV)/.installed
 # TORCH=cpu omits the CUDA packages (4 GB) on a Linux machine without a GPU
 TORCH  ?= default
 PHOTOS ?=
-# Every folder of tests is in one of the two lists. One file runs in one process, for the fixtures of its module.
-TESTS       := tests/unit tests/postgres tests/system/end_to_end
-OTHER_TESTS := tests/system/embedded tests/system/deployment tests/system/fuzz tests/system/chaos
-PYTEST      := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+# `make test-rest` runs the folders and files that are not in this list. Tests of one file run in one process, which
+# lets them share what is costly to start.
+TESTS  := tests/unit tests/postgres tests/system/deployment tests/system/end_to_end/test_workers.py
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # Without bytecode files, every command compiles the libraries again if PYTHONDONTWRITEBYTECODE is set
 export UV_COMPILE_BYTECODE := 1
@@ -50,7 +50,7 @@ test: setup  ## run the tests that verify an installation; ARGS="tests/unit -x" 
 	@$(PYTEST) $(or $(ARGS),$(TESTS))
 
 test-rest: setup  ## run the tests that `make test` leaves out
-	@$(PYTEST) $(OTHER_TESTS)
+	@$(PYTEST) tests $(TESTS:%=--ignore=%)
 
 test-all: test test-rest  ## run all tests
 

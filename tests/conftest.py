@@ -10,16 +10,16 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: processes s
 
 pytest_plugins = [
     f"tests.support.{module}"
-    for module in (
+    for module in (  # a module comes after those that it imports: pytest rewrites the assertions of each on import
         "clinic",
         "cluster",
         "command_line",
         "decoder",
+        "services",
         "deployment",
         "models",
         "photos",
         "rescoring",
-        "services",
     )
 ]
 

@@ -1,11 +1,11 @@
-"""Real Celery workers over the session's Postgres and Redis, with a real VGG16 of random weights."""
+"""Real Celery workers on the Postgres and Redis of the test run, with a narrow model."""
 
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,10 +14,13 @@ import psutil
 import pytest
 from sqlalchemy import text
 
+from tests.support.databases import DatabasePool
+from tests.support.services import make_settings
 from triage.domain.messages import Acceptance, IncomingAttachment, IncomingMessage
 from worker.commands import celery_command
 from worker.services import Services
-from worker.settings import Settings
+from worker.state_folder import StateFolder
+from worker.tasks.base import WorkerServices
 
 Value = TypeVar("Value")
 
@@ -25,7 +28,7 @@ WAIT_SECONDS = 120.0
 
 
 def eventually(ask: Callable[[], Value], *, wait_seconds: float = WAIT_SECONDS) -> Value:
-    """Asks until the answer is true; a deadline far beyond what is needed turns a hang into a failure."""
+    """Repeats a query until its answer is true, and fails after a deadline that only a hang reaches."""
     deadline = time.monotonic() + wait_seconds
     while not (answer := ask()):
         if time.monotonic() > deadline:
@@ -93,34 +96,58 @@ class Deployment:
         return rows[0].outcome if rows else None
 
 
-@pytest.fixture
-def deploy(settings: Settings, services: Services, model_folder: Path, tmp_path: Path) -> Callable[..., Any]:
-    """A context that starts workers of the kinds given, with more settings where a test gives them, and stops them."""
+@contextmanager
+def _deployed(
+    services: WorkerServices, model_folder: Path, folder: Path, kinds: Sequence[str], variables: Mapping[str, str]
+) -> Iterator[Deployment]:
+    """Workers of these kinds with a live model and the settings of the services; `variables` override them."""
+    settings = services.settings
+    services.registry.add_folder(model_folder, actor="test")
+    services.registry.promote("strict", actor="test")
+    variables = {
+        "HOME": str(settings.home),
+        "DATABASE__URL": settings.database_url,
+        "REDIS__KEY_PREFIX": settings.redis.key_prefix,
+        "BLOBS__URL": settings.blobs_url,
+        "MODELS__URL": settings.models_url,
+        "INTAKE__URI_ROOTS": f'["{settings.intake.uri_roots[0]}"]',
+        "TRAINING__LEASE_SECONDS": "5",
+        "TRAINING__FOLDER": str(folder / "runs"),
+        "INBOX__SWEEP_SECONDS": "1",
+        "INBOX__RETRY_BACKOFF_SECONDS": "0",
+        **variables,
+    }
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("TRIAGE_")}
+    environment = inherited | {f"TRIAGE_{name}": value for name, value in variables.items()}
+    deployment = Deployment(services, environment, folder)
+    try:
+        deployment.start(*kinds)
+        yield deployment
+    finally:
+        deployment.stop()
 
-    @contextmanager
-    def start(*kinds: str, lease_seconds: float = 60, **more: str) -> Iterator[Deployment]:
-        services.registry.add_folder(model_folder, actor="test")
-        services.registry.promote("strict", actor="test")
-        variables = {
-            "HOME": str(settings.home),
-            "DATABASE__URL": settings.database_url,
-            "REDIS__KEY_PREFIX": settings.redis.key_prefix,
-            "BLOBS__URL": settings.blobs_url,
-            "MODELS__URL": settings.models_url,
-            "INTAKE__URI_ROOTS": f'["{settings.intake.uri_roots[0]}"]',
-            "INBOX__LEASE_SECONDS": str(lease_seconds),
-            "TRAINING__LEASE_SECONDS": "5",
-            "TRAINING__FOLDER": str(tmp_path / "runs"),
-            "INBOX__SWEEP_SECONDS": "1",
-            "INBOX__RETRY_BACKOFF_SECONDS": "0",
-        } | more
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("TRIAGE_")}
-        environment = inherited | {f"TRIAGE_{name}": value for name, value in variables.items()}
-        deployment = Deployment(services, environment, tmp_path)
-        try:
-            deployment.start(*kinds)
-            yield deployment
-        finally:
-            deployment.stop()
+
+@pytest.fixture
+def deploy(services: WorkerServices, model_folder: Path, tmp_path: Path) -> Callable[..., Any]:
+    """A context that starts workers of the given kinds, with further variables, and stops them."""
+
+    def start(*kinds: str, lease_seconds: float = 60, **variables: str) -> AbstractContextManager[Deployment]:
+        variables = {"INBOX__LEASE_SECONDS": str(lease_seconds), **variables}
+        return _deployed(services, model_folder, tmp_path, kinds, variables)
 
     return start
+
+
+@pytest.fixture(scope="module")
+def shared_deployment(
+    embedded: StateFolder, database_pool: DatabasePool, model_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Deployment]:
+    """A scoring and an intake worker for all tests of a module that only send messages and look at the result."""
+    folder = tmp_path_factory.mktemp("deployment")
+    database = database_pool.take()
+    with (
+        WorkerServices(make_settings(embedded, database, folder)) as services,
+        _deployed(services, model_folder, folder, ("scoring", "intake"), {}) as deployment,
+    ):
+        yield deployment
+    database_pool.give_back(database)

@@ -25,18 +25,29 @@ from worker.state_folder import StateFolder
 from worker.tasks.base import WorkerServices
 
 
-@pytest.fixture
-def settings(embedded: StateFolder, database: str, tmp_path: Path) -> Settings:
-    """Settings of this test's own: its database, its folders, its keys in Redis. As in production, a worker's role."""
+def make_settings(state: StateFolder, database: str, folder: Path) -> Settings:
+    """Settings as in production, with a worker's database role.
+
+    Args:
+        state: of the running Postgres and Redis.
+        database: its name.
+        folder: of blobs, models and incoming photos; its name is the prefix of the keys in Redis.
+    """
     return Settings(
-        home=embedded.root,
-        database=DatabaseSettings(url=SecretStr(embedded.database_url(database, role=WORKER))),
-        redis=RedisSettings(key_prefix=f"{tmp_path.name}:"),
-        blobs=BlobSettings(url=str(tmp_path / "blobs")),
-        models=ModelSettings(url=str(tmp_path / "models")),
-        intake=IntakeSettings(max_bytes=2**20, uri_roots=((tmp_path / "incoming").as_uri(),)),
+        home=state.root,
+        database=DatabaseSettings(url=SecretStr(state.database_url(database, role=WORKER))),
+        redis=RedisSettings(key_prefix=f"{folder.name}:"),
+        blobs=BlobSettings(url=str(folder / "blobs")),
+        models=ModelSettings(url=str(folder / "models")),
+        intake=IntakeSettings(max_bytes=2**20, uri_roots=((folder / "incoming").as_uri(),)),
         inbox=InboxSettings(retry_backoff_seconds=0, sweep_seconds=1),
     )
+
+
+@pytest.fixture
+def settings(embedded: StateFolder, database: str, tmp_path: Path) -> Settings:
+    """Settings that no other test uses: database, folders and prefix in Redis."""
+    return make_settings(embedded, database, tmp_path)
 
 
 @pytest.fixture
