@@ -1,4 +1,4 @@
-"""A block of code that is ended from outside when its time is up."""
+"""A time limit for a block of code that waits for something outside Python, such as a pipe or a socket."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -7,11 +7,16 @@ from contextlib import contextmanager
 
 @contextmanager
 def deadline(seconds: float, end: Callable[[], object]) -> Iterator[threading.Event]:
-    """Calls `end` from a thread if the block takes longer; that has to break what the block waits for.
+    """Calls `end` from another thread if the block exceeds its time.
 
-    Returns:
-        An event that is set before `end` is called: it tells a late block from one that failed by itself. After the
-        block, `end` is neither called nor still running.
+    After the block, `end` is not called, and a call that had started has returned.
+
+    Args:
+        seconds: the time limit.
+        end: must make the block fail, for example by closing the socket that it reads.
+
+    Yields:
+        An event that is set before `end` is called. It shows whether a block failed because of the time limit.
     """
     is_over = threading.Event()
 

@@ -82,7 +82,7 @@ class Registry:
         Raises:
             UsageError: no such model.
             UntrainedModelError: the model was never trained, and that was not allowed.
-            ModelNotEvaluatedError: its card has no evaluation, but for training photos.
+            ModelNotEvaluatedError: its card has no evaluation, or only one of training photos.
         """
         with self._sessions.begin() as session:
             models.lock_stages(session)

@@ -1,4 +1,4 @@
-"""Training and rescoring runs as people handle them: list, find, cancel."""
+"""Use cases for training and rescoring runs: list, find, cancel."""
 
 from triage.domain.ids import RunId
 from triage.domain.runs import Run

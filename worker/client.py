@@ -25,7 +25,7 @@ def enqueue_message(
         source: the sending system, such as `mychart`.
         message_id: the sender's id of the message. All ids are opaque and must not identify a patient.
         attachments: bytes or allowed URIs, optionally with the sender's attachment ids and groups.
-        thread: the sender's id of the conversation; by default the message is a thread of its own. The limits of retake
+        thread: the sender's id of the conversation; by default each message has its own thread. The limits of retake
             requests apply per thread.
         role: author of the message, such as `patient` or `pcp`.
         locale: language of replies, such as `en` or `es-MX`.

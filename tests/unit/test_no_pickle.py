@@ -19,7 +19,7 @@ RUNS_CODE = (
     *("pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "jsonpickle"),
     *("torch.load", "torch.jit.load", "torch.hub", "torch.package", "allow_pickle", "eval", "exec"),
 )
-# ImageNet's weights as torchvision ships them: its reader of tensors alone, in training, of a file that its user named
+# with weights_only=True, for torchvision's file of ImageNet weights, which the user of `triage train` names
 ALLOWED = {("triage/training/initial.py", "torch.load")}
 
 

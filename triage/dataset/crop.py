@@ -9,6 +9,6 @@ from triage.imaging.photo import UPRIGHT, DecodedPhoto
 
 
 def crop(photo: DecodedPhoto, box: Box) -> DecodedPhoto | None:
-    """Crops a photo to a box, in pixels of the upright photo. None where the box lies outside the photo."""
+    """Crops a photo to a box, in pixels of the upright photo. Returns None if the box lies outside the photo."""
     region = np.ascontiguousarray(photo.upright[box.top : box.bottom, box.left : box.right])  # (h, w, 3)
     return replace(photo, pixels=region, orientation=UPRIGHT) if region.size else None

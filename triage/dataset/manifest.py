@@ -48,7 +48,7 @@ class LabelledPhoto:
     Attributes:
         path: of the file.
         votes: 0..K.
-        reviews: the vote of each reviewer, None without one; empty where only `votes` is known.
+        reviews: the vote of each reviewer, None without one; empty if only `votes` is known.
         source: such as a clinic or a device.
         fitzpatrick: skin type, I to VI.
         patient: an opaque id; all photos of a patient are in one split.
@@ -72,7 +72,7 @@ class LabelledPhoto:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Labelled photos with the same number of reviewers. `reviewers` is empty where only `votes` is known."""
+    """Labelled photos with the same number of reviewers. `reviewers` is empty if only `votes` is known."""
 
     photos: Sequence[LabelledPhoto]
     n_reviewers: int
@@ -86,7 +86,7 @@ class Manifest:
 def read_manifest(path: Path, *, n_reviewers: int | None = None) -> Manifest:
     """Reads a manifest: `.parquet` as Parquet, any other suffix as CSV in UTF-8.
 
-    Where some reviewers did not vote on a photo, `votes` is the others' share scaled to all reviewers, half rounded up.
+    If some reviewers did not vote on a photo, `votes` is the others' share scaled to all reviewers, half rounded up.
 
     Args:
         path: of the table.

@@ -56,7 +56,7 @@ class CalibrationBin:
 def fit_platt(scores: ArrayLike, good: ArrayLike) -> Platt:
     """Fits a recalibration by maximum likelihood.
 
-    Where the maximum does not exist (the scores separate good from bad, or all photos are of one class), Platt's
+    If the maximum does not exist (the scores separate good from bad, or all photos are of one class), Platt's
     targets, (n_good + 1) / (n_good + 2) and 1 / (n_bad + 2), replace the labels. The slope of equal scores is 0.
     Platt 1999, Probabilistic outputs for support vector machines; Lin, Lin, Weng 2007, doi:10.1007/s10994-007-5018-6.
 
@@ -82,7 +82,7 @@ def fit_platt(scores: ArrayLike, good: ArrayLike) -> Platt:
 def calibration_line(scores: ArrayLike, good: ArrayLike) -> Platt | None:
     """Calibration slope and intercept: the logistic regression of the outcome on the logit of the score.
 
-    None where it has no finite solution: the scores separate the classes, all scores are equal, or there is one class.
+    None if it has no finite solution: the scores separate the classes, all scores are equal, or there is one class.
     Cox 1958, Two further applications of a model for binary regression, doi:10.1093/biomet/45.3-4.562.
 
     Raises:
@@ -96,7 +96,7 @@ def calibration_line(scores: ArrayLike, good: ArrayLike) -> Platt | None:
 
 
 def calibration_bins(scores: ArrayLike, good: ArrayLike, n_bins: int = 10) -> list[CalibrationBin]:
-    """Photos in bins of equal count, in ascending order of score; fewer than `n_bins` where scores are equal.
+    """Photos in bins of equal count, in ascending order of score; fewer than `n_bins` if scores are equal.
 
     Raises:
         ValueError: the shapes differ or a score is not finite.

@@ -1,4 +1,4 @@
-"""The whole evaluation of a model, from scores and votes alone, as one JSON document."""
+"""The evaluation of a model as one JSON document, computed from scores and votes."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -34,7 +34,7 @@ def evaluate(
     good_share: float = PAPER_GOOD_SHARE,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Computes everything that the paper reports, and more that a clinic needs before it relies on a model.
+    """Computes the measures of the paper, and others that a clinic needs before it uses a model.
 
     Args:
         predictions: scores and votes.
@@ -157,7 +157,7 @@ def _groups(predictions: Predictions, column: str, good: Labels, threshold: floa
 
 
 def _correlation(predictions: Predictions) -> dict[str, float] | None:
-    """Spearman's and Pearson's correlation with the ratings; None without ratings, or where it is not defined."""
+    """Spearman's and Pearson's correlation with the ratings; None without ratings, or if it is not defined."""
     ratings, scores = predictions.ratings, predictions.scores
     if ratings is None or len(ratings) < 3 or np.ptp(ratings) == 0 or np.ptp(scores) == 0:
         return None

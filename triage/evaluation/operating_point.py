@@ -78,7 +78,7 @@ def count_at(scores: ArrayLike, good: ArrayLike, threshold: float) -> Counts:
 def youden_threshold(scores: ArrayLike, good: ArrayLike) -> float:
     """The score with the largest sensitivity + specificity - 1; of ties the highest, which passes fewest bad photos.
 
-    O(n log n). Where all photos are good, the lowest score; where all are bad, the highest.
+    O(n log n). If all photos are good, the lowest score; if all are bad, the highest.
     Youden 1950, Index for rating diagnostic tests,
     doi:10.1002/1097-0142(1950)3:1<32::AID-CNCR2820030106>3.0.CO;2-3.
 

@@ -38,7 +38,7 @@ class Predicted:
 
     Attributes:
         predictions: one row for each photo that could be read.
-        data: what the photos are, for a report's title.
+        data: a short description of the photos, for the report.
         card: the model's.
         mistakes: gives the worst mistakes at a threshold, each with a thumbnail.
     """

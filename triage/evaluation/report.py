@@ -23,7 +23,7 @@ _ENVIRONMENT = Environment(
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """A photo on the wrong side of the threshold. The thumbnail is a JPEG encoded from its pixels alone."""
+    """A photo on the wrong side of the threshold. The thumbnail is a JPEG without the metadata of the photo."""
 
     thumbnail: bytes = field(repr=False)
     score: float
@@ -49,7 +49,7 @@ def render_evaluation(
         evaluation: from `triage.evaluation.evaluate.evaluate`.
         predictions: the evaluated ones, for the plots.
         title: of the page.
-        data: what the photos are, in a few words.
+        data: a short description of the photos.
         card: of the model, as JSON, for its learning curve and its origin.
         mistakes: the worst first.
     """

@@ -67,7 +67,7 @@ class OrdinalVGG16(nn.Module):
             float32 (N, 5, K): logits of P(votes >= 1) ... P(votes >= K).
         """
         x = self.normalised_patches(photos)  # (N*5, 3, 224, 224)
-        # the convolutions, and they alone, may be in half precision
+        # only the convolutions may be in half precision
         x = x.to(self.features[0].weight.dtype, memory_format=torch.channels_last)
         return self.logits_of(self.features(x))  # (N*5, C, 7, 7) -> (N, 5, K)
 

@@ -1,7 +1,7 @@
 """A photo's five patches: four corners and the centre, each half of its height and width.
 
 The photo is resized once to 448 x 448 and five windows of 224 x 224 are cut from it. That equals resizing five regions
-to 224 x 224 each, but for one or two pixels at the edges (scores differ by at most .004), at a fifth of the cost.
+to 224 x 224 each, except for one or two pixels at the edges (scores differ by at most .004), at a fifth of the cost.
 
 A change here needs a new `PREPROCESSING` in `triage.domain.card`.
 

@@ -1,4 +1,4 @@
-"""Registered models as people look them up. Reads the tables alone; `triage.registry` also needs the model store."""
+"""Look-ups of registered models. They only read the tables; `triage.registry` also needs the model store."""
 
 from triage.domain.card import RegisteredModel
 from triage.storage import model_versions

@@ -1,4 +1,4 @@
-"""How many photos still wait for a result, of one message or of all."""
+"""Photos without a result, of one message or of all."""
 
 from triage.domain.ids import MessageId
 from triage.storage import inbox, messages

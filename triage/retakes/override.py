@@ -1,4 +1,4 @@
-"""Overrides: decisions by a person, which outrank every model from then on."""
+"""Overrides: decisions by a person, which no model changes later."""
 
 from dataclasses import dataclass
 

@@ -40,7 +40,7 @@ _SEVERITY = {Outcome.PASS: 0, Outcome.NOT_ASSESSABLE: 1, Outcome.UNCERTAIN: 2, O
 
 
 def decide_by_quality(photos: Sequence[AssessedPhoto], policy: RetakePolicy) -> Decision:
-    """Decides by photo quality alone: each group by its best photo, the message by its worst group."""
+    """Decides by photo quality only: each group by its best photo, the message by its worst group."""
     groups: dict[str | None, list[AssessedPhoto]] = {}
     for photo in photos:
         groups.setdefault(photo.group, []).append(photo)

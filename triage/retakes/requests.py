@@ -1,6 +1,6 @@
-"""Retake requests as a message system handles them: list, claim, acknowledge, withdraw.
+"""Use cases of a message system for retake requests: list, claim, acknowledge, withdraw.
 
-Each function is one transaction and, where it changes a request, records an audit event in it.
+Each function is one transaction, which includes an audit event if it changes a request.
 """
 
 from dataclasses import replace

@@ -1,1 +1,1 @@
-"""Pure functions from arrays to numbers. All but `auc` need numpy alone, so that reports start fast."""
+"""Pure functions from arrays to numbers. All except `auc` need only numpy, so that reports start fast."""

@@ -1,4 +1,4 @@
-"""How far reviewers agree. Their disagreement limits how well any model can do on their labels.
+"""The agreement of reviewers, which limits the accuracy that any model can reach on their labels.
 
 Axes: N photos, R reviewers, K distinct ratings.
 """
@@ -26,7 +26,7 @@ def krippendorff_alpha(ratings: ArrayLike, level: Level = "nominal") -> float | 
         level: of measurement: nominal (equal or not), ordinal (grades) or interval (numbers).
 
     Returns:
-        At most 1; None where no photo has two ratings, or all ratings are equal.
+        At most 1; None if no photo has two ratings, or all ratings are equal.
 
     Raises:
         ValueError: the ratings do not have two axes, or one is infinite.
@@ -57,7 +57,7 @@ def pairwise_kappa(ratings: ArrayLike) -> dict[tuple[int, int], float | None]:
         ratings: (N, R), NaN where a reviewer did not rate a photo.
 
     Returns:
-        Kappa by the two reviewers' columns, the lower first. None where they share no photo, or rated all photos alike.
+        Kappa by the two reviewers' columns, the lower first. None if they share no photo, or rated all photos alike.
 
     Raises:
         ValueError: the ratings do not have two axes, or one is infinite.

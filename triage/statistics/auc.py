@@ -151,7 +151,7 @@ def compare(scores: ArrayLike, other: ArrayLike, good: ArrayLike) -> Comparison:
 
 
 def hanley_mcneil_error(area: float, n_good: int, n_bad: int) -> float:
-    """The standard error of an AUC from its value and the class sizes alone, which publications state.
+    """The standard error of an AUC, from its value and the class sizes, which publications state.
 
     Hanley & McNeil 1982, The meaning and use of the area under a ROC curve, doi:10.1148/radiology.143.1.7063747.
     """

@@ -1,4 +1,4 @@
-"""Rates at another prevalence: where good photos are more or less common than in the data."""
+"""Rates at another prevalence: another share of good photos than in the data."""
 
 from typing import Final
 
@@ -21,7 +21,7 @@ def at_prevalence(sensitivity: float, specificity: float, good_share: float) -> 
         good_share: 0..1.
 
     Returns:
-        `{ppv, npv}`; PPV is None where no photo passes, NPV where all do.
+        `{ppv, npv}`; PPV is None if no photo passes, NPV if all do.
     """
     tp, fn = good_share * sensitivity, good_share * (1 - sensitivity)
     tn, fp = (1 - good_share) * specificity, (1 - good_share) * (1 - specificity)
@@ -51,7 +51,7 @@ def resampled(
         seed: the same seed gives the same result.
 
     Returns:
-        `{auc, ppv, sensitivity, npv, specificity}`, each `{mean, sd}` over the resamples where it is defined, or None.
+        `{auc, ppv, sensitivity, npv, specificity}`, each `{mean, sd}` over the resamples that define it, or None.
 
     Raises:
         ValueError: the shapes differ, a score is not finite, or all photos are good or all bad.

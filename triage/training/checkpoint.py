@@ -99,7 +99,7 @@ def read_checkpoint(path: Path, *, run: str) -> TrainingState | None:
     """Reads a checkpoint.
 
     Returns:
-        None where there is no file, or one of another run.
+        None if there is no file, or it belongs to another run.
 
     Raises:
         ModelError: the file is damaged.

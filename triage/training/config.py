@@ -11,7 +11,7 @@ INITIALISATIONS: Final = ("auto", "imagenet", "starter", "random")
 
 
 class TrainingConfig(BaseModel):
-    """The defaults are those of the paper (doi:10.1016/j.xjidi.2024.100285) where it states them."""
+    """The defaults are those of the paper (doi:10.1016/j.xjidi.2024.100285) if it states them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -37,7 +37,7 @@ def describe_network(
     """Recalibrates and evaluates a network, and chooses its threshold.
 
     Args:
-        network: as it was at its best epoch.
+        network: with the weights of its best epoch.
         sets: the photos of each split, of which the training split is not empty.
         state: after the last epoch.
         config: the settings of the training.
@@ -86,7 +86,7 @@ def describe_network(
 
 
 def _recalibration(scores: Scores, good: Labels) -> Platt | None:
-    """None where it cannot be fitted, or its slope is not positive: it would reverse the order of the scores."""
+    """None if it cannot be fitted, or would reverse the order of the scores (a slope that is not positive)."""
     if not _has_both(good):
         return None
     platt = fit_platt(scores, good)
@@ -109,7 +109,7 @@ def _threshold(scores: Scores, good: Labels, config: TrainingConfig) -> tuple[fl
 def _metrics(
     photos: PhotoSet, cumulative: Tensor, scores: Scores, raw: Scores | None, threshold: float, config: TrainingConfig
 ) -> dict[str, Any]:
-    """The evaluation of one split. `raw` are the scores before recalibration, where there is one."""
+    """The evaluation of one split. `raw` are the scores before recalibration, if any."""
     metrics = evaluate(
         predictions_of(scores, photos.labels), threshold=threshold, good_votes=config.good_votes, by=SUBGROUPS
     )

@@ -23,8 +23,8 @@ log = structlog.get_logger(__name__)
 class TrainingLease:
     """Keeps the lease of a claimed run while the block runs.
 
-    A background thread extends the lease five times within its duration and checks the lock on the device. Where
-    either is lost, the next call of `check` or `report` raises, which ends the training at its next batch.
+    A background thread extends the lease five times within its duration and checks the lock on the device. If either
+    is lost, the next call of `check` or `report` raises, which ends the training at its next batch.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class TrainingLease:
             run: as claimed; the progress of an earlier attempt is kept.
             token: from the claim.
             duration: how long the lease lasts without a heartbeat.
-            device_lock: held; taken again where its connection was cut.
+            device_lock: held; acquired again if its connection is lost.
             max_epochs: for the estimate of the time left.
         """
         self.progress: dict[str, Any] = {"stage": "starting", "epoch": 0, "done": 0.0, "epochs": []} | dict(
@@ -115,7 +115,7 @@ class TrainingLease:
                             made_progress=self._n_epochs() > self._n_epochs_before,
                         )
                     if not self._device_lock.take_again():
-                        self._lost = LeaseLostError("another run trains on this device now: this one stops")
+                        self._lost = LeaseLostError("another run trains on this device: this run stops")
                         return
             except LeaseLostError as error:
                 self._lost = error

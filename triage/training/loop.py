@@ -35,7 +35,7 @@ def train(
 ) -> TrainingState:
     """Trains a network in place and leaves it with the weights of its best epoch.
 
-    On a CPU the result depends on the photos, the config and the number of threads alone, even if the training was
+    On a CPU the result depends only on the photos, the config and the number of threads, even if the training was
     interrupted and resumed.
 
     Args:
@@ -136,7 +136,7 @@ def _train_epoch(
 
 @torch.inference_mode()
 def _validate(network: OrdinalVGG16, validation: PhotoSet, config: TrainingConfig) -> tuple[float | None, float | None]:
-    """Returns the loss and the AUC, None where they are not defined."""
+    """Returns the loss and the AUC, None if they are not defined."""
     if not len(validation):
         return None, None
     cumulative = predict(network, validation, config)  # (N, K)

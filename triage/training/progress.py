@@ -11,10 +11,10 @@ Stage: TypeAlias = Literal["reading photos", "training", "evaluating"]
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a training is. A field that is None has the value of the report before.
+    """The progress of a training. A field that is None has not changed since the last report.
 
     Attributes:
-        stage: what the training does now.
+        stage: the current step of the training.
         photos: photos decoded so far, readable or not.
         of_photos: photos to decode.
         epoch: the current epoch, from 1.
@@ -35,4 +35,4 @@ OnProgress: TypeAlias = Callable[[Progress], None]
 
 
 def ignore_progress(_: Progress) -> None:
-    """For callers that need no reports."""
+    """Ignores a report; the default of functions that report progress."""

@@ -83,10 +83,10 @@ class Trainer:
         """Claims the oldest open run that no worker holds, and trains it to its end.
 
         Returns:
-            False where there is none, or another run trains on the device.
+            False if no run can be claimed, or another run trains on the device.
 
         Raises:
-            ServiceUnavailableError: the database or a store does not answer. The run stays open.
+            ServiceUnavailableError: the database or a store does not respond. The run stays open.
         """
         if self._options.threads is not None:
             torch.set_num_threads(self._options.threads)
@@ -104,7 +104,7 @@ class Trainer:
         return True
 
     def _train_run(self, run: Run, token: LeaseToken, *, device: torch.device, lock: HeldLock) -> None:
-        """Trains one run. Any error ends it and is stored on its row, but for a lost lease or database."""
+        """Trains one run. Errors end it and are stored on its row, except a lost lease or an unavailable service."""
         log.info("training.started", run_id=str(run.id), device=str(device))
         try:
             parameters, config = self._checked(run)
@@ -184,7 +184,7 @@ class Trainer:
             runs.finish(session, run.id, token, RunStatus.FAILED, progress=run.progress, error=error)
 
     def _delete_folders_of_ended_runs(self) -> None:
-        """Also those that a killed worker left behind."""
+        """Includes the folders of killed workers."""
         root = self._options.folder
         for folder in root.iterdir() if root.is_dir() else ():
             with suppress(ValueError):

@@ -58,7 +58,7 @@ def train_model(
         config: the settings.
         name: of the new model.
         init: the initial weights, as in `initial_network`; not read again when training resumes.
-        folder: for the checkpoint and the decoded photos of this run alone. The caller deletes it.
+        folder: for the checkpoint and the decoded photos of this run; not shared. The caller deletes it.
         device: to train on.
         decoder: for the photos.
         on_progress: called after each photo, batch and epoch, and before the evaluation.

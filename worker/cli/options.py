@@ -31,7 +31,7 @@ SHARE = FiniteRange(0, 1, min_open=True)
 ROWS = click.IntRange(1, 1_000_000)
 
 
-class _Actor(click.ParamType):  # type: ignore[type-arg]  # generic in newer releases alone
+class _Actor(click.ParamType):  # type: ignore[type-arg]  # generic only in newer releases of click
     name = "id"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:

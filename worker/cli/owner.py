@@ -1,4 +1,4 @@
-"""The database as its administrators reach it: the operator's own URL, or a role of the embedded Postgres."""
+"""Connections for administrators: the configured database URL, or a role of the embedded Postgres."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,10 +17,10 @@ def administration_engine(embedded_role: str = MIGRATOR) -> Iterator["Engine"]:
     """An engine for one command.
 
     Args:
-        embedded_role: role of the embedded Postgres to connect as. An operator's own URL names the role itself.
+        embedded_role: role of the embedded Postgres to connect as. A configured URL already names a role.
 
     Raises:
-        DatabaseUnavailableError: the command lost Postgres; see `triage.storage.database.database_errors`.
+        DatabaseUnavailableError: Postgres does not respond; see `triage.storage.database.database_errors`.
     """
     from triage.storage.database import create_database_engine, database_errors  # deferred: imports SQLAlchemy
     from worker.settings import load_settings  # deferred: imports pydantic-settings

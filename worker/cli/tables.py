@@ -1,4 +1,4 @@
-"""Tables for people: the full width in a pipe, and on a terminal columns that wrap or give way to the width.
+"""Tables for people: complete in a pipe; on a terminal, columns wrap or are left out to fit its width.
 
 A cell is never cut, and no word is broken. A table that is too wide for the terminal wraps its columns of words, then
 leaves out optional columns and names them in a last line. If the rest is still too wide, each row becomes a block of
@@ -177,7 +177,7 @@ def _cell(value: object) -> Styled:
 
 
 def printable(text: str) -> str:
-    """The text with control characters and lone surrogates escaped, so that it cannot steer the terminal."""
+    """The text with control characters and lone surrogates escaped, so that it cannot control the terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 

@@ -1,4 +1,4 @@
-"""Evaluations of models and descriptions of data sets. Values that are undefined for the photos at hand are null."""
+"""Evaluations of models and descriptions of data sets. Values that are undefined for these photos are null."""
 
 from worker.documents.document import Document
 

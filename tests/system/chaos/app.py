@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 
 def load_engine(settings: Settings, card: Card, weights: bytes) -> "Engine":
-    from tests.system.chaos.engine import (
-        BrightnessEngine,  # deferred: imports torch
-    )
+    from tests.system.chaos.engine import BrightnessEngine  # deferred: imports torch
 
     return BrightnessEngine()
 

@@ -18,7 +18,7 @@ class Checked:
         lost: attachments without a result, messages without a decision, verdicts that are not the photo's.
         doubled: second verdicts of one model, second current decisions, requests beyond a thread's limit,
             requests delivered after their ack.
-        parked: photos that anybody could have read, given to staff because their workers died too often.
+        parked: readable photos that were given to staff because their workers died too often.
     """
 
     attachments: int

@@ -62,9 +62,9 @@ def hang(site: Site, scale: Scale) -> int:
 
 
 def roll(site: Site, scale: Scale) -> int:
-    """A rolling restart while messages arrive: SIGTERM to each part, the next one after it is up again.
+    """A rolling restart while messages arrive: SIGTERM to each part, each after the previous one is up again.
 
-    What is in flight is finished or given back, so nothing is tried twice, and no photo waits longer than a lease.
+    Batches in flight are finished or released, so no photo is tried twice or waits for an expired lease.
     """
     parts = ("scoring-1", "scoring-2", "intake-1", "beat-1")
     site.parts.start(*parts)
@@ -79,7 +79,7 @@ def roll(site: Site, scale: Scale) -> int:
                 site.wait_until_up(name)
     site.settle()
     [row] = site.query("SELECT max(attempts) AS attempts FROM attachment")
-    assert row.attempts == 1, "a lease ran out, so a message waited for it"
+    assert row.attempts == 1, "a lease expired, so a message waited for it"
     return 4 * scale.times
 
 

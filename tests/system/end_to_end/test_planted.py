@@ -88,7 +88,7 @@ ELSEWHERE = {
 
 
 def _commands(clinic: Deployment, folder: Path, tmp_path: Path, model_folder: Path) -> list[tuple[object, ...]]:
-    """Whatever reads, writes or changes, but for what removes."""
+    """All commands that read, write or change something, except those that delete."""
     manifest, export, predictions = _tables(folder, tmp_path)
     [request] = json.loads(_run(clinic, ("retakes", "claim", "--limit", "1", "--json")))
     flagged = clinic.query("SELECT id FROM retake_request WHERE status = 'flagged'")

@@ -1,4 +1,4 @@
-"""The way of a message through real workers, whatever happens to them."""
+"""Messages through real workers: their results, and faults on the way."""
 
 import io
 import os
@@ -121,7 +121,7 @@ def test_patient_data_reaches_neither_logs_nor_redis(
         services.celery.send_task("inbox.submit", [message]).get(timeout=60)
         services.celery.send_task("inbox.submit", [message | {"locale": PATIENT + "!"}]).get(timeout=60)
         assert eventually(lambda: clinic.outcome("m-1")) == "uncertain"
-        assert eventually(lambda: b"inbox.drained" in clinic.log("scoring").read_bytes())  # said after the decision
+        assert eventually(lambda: b"inbox.drained" in clinic.log("scoring").read_bytes())  # logged after the decision
         logs = b"".join(clinic.log(kind).read_bytes() for kind in clinic.workers)
         redis = services.redis
         dump = b"".join(key + (redis.dump(key) or b"") for key in redis.scan_iter("*"))

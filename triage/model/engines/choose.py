@@ -20,7 +20,7 @@ def choose_device(name: str, engine: EngineName = "auto") -> torch.device:
     """Chooses the device to score on.
 
     Args:
-        name: `auto`, for a CUDA GPU where there is one and else the CPU, or torch's name of a device.
+        name: `auto`, for a CUDA GPU if there is one and the CPU otherwise, or torch's name of a device.
         engine: the engine that will run there.
 
     Raises:
@@ -47,14 +47,14 @@ def choose_engine(
     cache: Path | None = None,
     on_unavailable: Callable[[EngineUnavailableError], None] = lambda _: None,
 ) -> Engine:
-    """Loads a network into an engine: CUDA on a GPU; on a CPU MNN where it is installed and works, else PyTorch.
+    """Loads a network into an engine: CUDA on a GPU; on a CPU MNN if it is installed and works, otherwise PyTorch.
 
     Args:
-        network: used by the engine from now on.
+        network: must not be changed afterwards; the engine uses it.
         engine: `auto`, or the name of an engine; `torch` is PyTorch in float32 on any device.
         device: from `choose_device`.
-        cache: folder for models in MNN's format; no file is kept without one.
-        on_unavailable: called where PyTorch replaces MNN, unless MNN is not installed and was not asked for.
+        cache: folder for models in MNN's format; None keeps no file.
+        on_unavailable: called if PyTorch replaces MNN, unless `auto` finds that MNN is not installed.
     """
     if device.type == "cuda":
         return TorchCudaEngine(network, device, dtype=torch.float32 if engine == "torch" else None)

@@ -286,7 +286,7 @@ def test_recorded_batches_are_reported_and_their_stages_are_timed() -> None:
 def test_every_claim_is_released_when_postgres_is_unavailable() -> None:
     class Failing(MemoryInbox):
         def record(self, claim: Claim, batch: AssessedBatch) -> Recorded:
-            raise ServiceUnavailableError("Postgres does not answer")
+            raise ServiceUnavailableError("Postgres does not respond")
 
     inbox = Failing(_attachments(9))
 
