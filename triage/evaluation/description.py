@@ -56,19 +56,19 @@ def _table_3(photos: Sequence[LabelledPhoto], reviewers: Sequence[str]) -> list[
     """For each reviewer: photos rated, photos rated good, and agreement with the majority of the others."""
     table = []
     for index, reviewer in enumerate(reviewers):
-        own = [(photo.reviews[index], photo) for photo in photos if photo.reviews[index] is not None]
-        good = sum(vote or 0 for vote, _ in own)
+        rated = [(photo.reviews[index], photo) for photo in photos if photo.reviews[index] is not None]
+        good = sum(vote or 0 for vote, _ in rated)
         compared = [
             (vote, others)
-            for vote, photo in own
+            for vote, photo in rated
             if (others := _majority([r for i, r in enumerate(photo.reviews) if i != index])) is not None
         ]
         table.append(
             {
                 "reviewer": reviewer,
-                "n": len(own),
+                "n": len(rated),
                 "good": good,
-                "good_share": good / len(own) if own else None,
+                "good_share": good / len(rated) if rated else None,
                 "with_majority": sum(vote == others for vote, others in compared) / len(compared) if compared else None,
             }
         )

@@ -23,7 +23,6 @@ SCALES: Final = (1, 2, 4, 8)
 """Widths of the averages between which gradients are taken, in steps."""
 
 _TILE: Final = 64  # steps along a tile's side
-_MIN_TILE: Final = 16  # the widest average needs this many steps
 _CELLS: Final = 14  # cells of 32 x 32 pixels along each side of the resized photo; tiles are chosen among them
 _CELL: Final = 32
 _FLATTEST: Final = 2

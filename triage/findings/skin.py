@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from triage.findings.light import GRID, Array, patch_windows
 
-N_SKIN_WEIGHTS: Final = 6
 _BLOCK: Final = 8  # 14 x 14 blocks
 _EDGE: Final = 2  # blocks
 

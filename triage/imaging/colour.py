@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 _RELATIVE: Final = ImageCms.Intent.RELATIVE_COLORIMETRIC
-_MAX_PROFILE_BYTES: Final = 4 * 2**20  # printer profiles, the largest in use, have about 2 MB
+MAX_PROFILE_BYTES: Final = 4 * 2**20  # printer profiles, the largest in use, have about 2 MB
 
 
 def to_rgb(image: Image.Image) -> tuple[Image.Image, bytes | None]:
@@ -20,7 +20,7 @@ def to_rgb(image: Image.Image) -> tuple[Image.Image, bytes | None]:
         composited over white, deeper channels are scaled to 8 bits, CMYK is converted by its own profile if present.
     """
     profile = image.info.get("icc_profile") or None
-    if not isinstance(profile, bytes) or len(profile) > _MAX_PROFILE_BYTES:
+    if not isinstance(profile, bytes) or len(profile) > MAX_PROFILE_BYTES:
         profile = None
     if image.mode == "F" or image.mode.startswith("I"):
         return Image.fromarray(scale_to_8_bits(np.asarray(image))).convert("RGB"), None

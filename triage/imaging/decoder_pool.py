@@ -19,13 +19,13 @@ import numpy as np
 
 from triage.deadline import deadline
 from triage.errors import AttachmentError, ErrorCode, TransientError
+from triage.imaging.colour import MAX_PROFILE_BYTES
 from triage.imaging.formats import MediaType
 from triage.imaging.limits import ImageLimits
 from triage.imaging.photo import DecodedPhoto
 
 SIZE: Final = struct.Struct("!Q")
 READY: Final = b"R"
-MAX_PROFILE_BYTES: Final = 4 * 2**20
 _MAX_HEADER_BYTES: Final = 4096
 _MAX_LINE: Final = 200
 _START_SECONDS: Final = 120.0

@@ -15,7 +15,8 @@ from typing import IO
 import numpy as np
 
 from triage.errors import AttachmentError, ErrorCode
-from triage.imaging.decoder_pool import MAX_PROFILE_BYTES, READY, SIZE
+from triage.imaging.colour import MAX_PROFILE_BYTES
+from triage.imaging.decoder_pool import READY, SIZE
 from triage.imaging.dicom import decode_dicom
 from triage.imaging.formats import MediaType, sniff
 from triage.imaging.limits import ImageLimits

@@ -123,7 +123,7 @@ def without_verdict(
     beyond = select(Attachment.id).where(Attachment.id > after).order_by(Attachment.id)
     last = session.scalar(beyond.offset(_EXAMINED_PER_PAGE - 1).limit(1))
     query = (
-        _unjudged(model_version_id, since)
+        _without_verdict(model_version_id, since)
         .add_columns(Attachment.id, Attachment.sha256, Attachment.uri, Attachment.attempts)
         .where(Attachment.id > after, *([Attachment.id <= last] if last else []), Attachment.created_at < until)
         .order_by(Attachment.id)
@@ -138,12 +138,12 @@ def without_verdict(
 
 def count_without(session: Session, model_version_id: ModelVersionId, *, since: datetime | None) -> int:
     """The number of scored attachments without a verdict of this model, whose photos were not purged."""
-    return session.scalar(_unjudged(model_version_id, since).add_columns(func.count())) or 0
+    return session.scalar(_without_verdict(model_version_id, since).add_columns(func.count())) or 0
 
 
-def _unjudged(model_version_id: ModelVersionId, since: datetime | None) -> Select[Any]:
+def _without_verdict(model_version_id: ModelVersionId, since: datetime | None) -> Select[Any]:
     """A query over scored attachments that can be scored again and have at most a shadow verdict of this model."""
-    judged = exists(
+    has_verdict = exists(
         select(Verdict.id).where(
             Verdict.attachment_id == Attachment.id,
             Verdict.model_version_id == model_version_id,
@@ -151,7 +151,9 @@ def _unjudged(model_version_id: ModelVersionId, since: datetime | None) -> Selec
         )
     )
     query = (
-        select().select_from(Attachment).where(Attachment.status == AttachmentStatus.SCORED, ~judged, bytes_are_there())
+        select()
+        .select_from(Attachment)
+        .where(Attachment.status == AttachmentStatus.SCORED, ~has_verdict, bytes_are_there())
     )
     if since is None:
         return query
