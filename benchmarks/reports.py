@@ -134,7 +134,7 @@ def rare_queries() -> dict[str, Query]:
     return {
         "report of a year": lambda session: summarise(session, year),
         "report of everything": lambda session: summarise(session, Period()),
-        "purge: hashes that nobody refers to (once a night)": retention.forget_unreferenced,
+        "purge: unreferenced hashes (once a night)": retention.forget_unreferenced,
         "purge --dry-run": lambda session: retention.count_older_than(session, timedelta(days=365)),
         "archive --dry-run": lambda session: count_closed(session, before=datetime.now(UTC) - timedelta(days=365)),
     }

@@ -67,7 +67,7 @@ def tables(held_out: HeldOut, originals: Sequence[Original]) -> dict[str, str]:
     return {
         "held-out": _held_out(held_out),
         "compared": _compared(held_out),
-        "kinds-told": _kinds_reported(held_out),
+        "kinds-reported": _kinds_reported(held_out),
         "false-alarms": _false_alarms(held_out),
         "rated": _rated(held_out),
         "tones": _tones(held_out, {original.number: original for original in held_out_originals}),
@@ -233,8 +233,8 @@ def _no_skin(held_out: HeldOut) -> str:
     near = [held_out.where(sources=["pad", "drawn"], variant=variant) for variant in held_out.variants - {"pasted"}]
     groups = (
         ("scenes without skin", held_out.where(sources=["clive"], variant="original", numbers=numbers)),
-        ("close-ups of skin, whatever was done to them", [found for own in near for found in own]),
-        ("skin small or cut off, as it was", held_out.where(variant="pasted", tones=[""])),
+        ("close-ups of skin, degraded or not", [found for own in near for found in own]),
+        ("skin small or cut off, original tone", held_out.where(variant="pasted", tones=[""])),
         ("skin small or cut off, tones III and IV", held_out.where(variant="pasted", tones=["III", "IV"])),
         ("skin small or cut off, tones V and VI", held_out.where(variant="pasted", tones=["V", "VI"])),
     )
