@@ -31,26 +31,26 @@ def main() -> None:
     arguments = parser.parse_args()
     rates: dict[str, list[float]] = {BARE: [], "intake": [], "claim, record, decide": []}
     n_photos = arguments.messages * PHOTOS_PER_MESSAGE
-    with clinic() as own:
-        prepare_bare_table(own)
+    with clinic() as site:
+        prepare_bare_table(site)
         for number in range(arguments.rounds):
             first = number * arguments.messages
-            rates[BARE].append(n_photos / seconds(partial(insert_rows, own, n_photos)))
-            send = partial(own.send_uris, arguments.messages, PHOTOS_PER_MESSAGE, bulk=MESSAGES_PER_CALL, first=first)
+            rates[BARE].append(n_photos / seconds(partial(insert_rows, site, n_photos)))
+            send = partial(site.send_uris, arguments.messages, PHOTOS_PER_MESSAGE, bulk=MESSAGES_PER_CALL, first=first)
             rates["intake"].append(n_photos / seconds(send))
-            rates["claim, record, decide"].append(n_photos / seconds(partial(drain_all, own, n_photos)))
+            rates["claim, record, decide"].append(n_photos / seconds(partial(drain_all, site, n_photos)))
     show(rates)
 
 
-def prepare_bare_table(own: Clinic) -> None:
-    with own.sessions.begin() as session:
+def prepare_bare_table(site: Clinic) -> None:
+    with site.sessions.begin() as session:
         session.execute(text("CREATE TABLE bare (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), uri text NOT NULL)"))
 
 
-def insert_rows(own: Clinic, n: int) -> None:
+def insert_rows(site: Clinic, n: int) -> None:
     """The reference: one row per statement, one commit per intake call."""
     rows_per_commit = MESSAGES_PER_CALL * PHOTOS_PER_MESSAGE
-    with own.sessions.kw["bind"].connect() as connection:
+    with site.sessions.kw["bind"].connect() as connection:
         cursor = connection.connection.cursor()
         for number in range(n):
             cursor.execute("INSERT INTO bare (uri) VALUES (%s) RETURNING id", (f"file:///photos/{number}.jpg",))
@@ -60,9 +60,9 @@ def insert_rows(own: Clinic, n: int) -> None:
         cursor.connection.commit()
 
 
-def drain_all(own: Clinic, n: int) -> None:
-    assessor = NothingAssessor(own.model)
-    drained = drain(own.inbox, lambda: assessor, DrainLimits(PHOTOS_PER_BATCH, seconds=600))
+def drain_all(site: Clinic, n: int) -> None:
+    assessor = NothingAssessor(site.model)
+    drained = drain(site.inbox, lambda: assessor, DrainLimits(PHOTOS_PER_BATCH, seconds=600))
     if (drained.recorded.scored, drained.recorded.flagged) != (n, n // PHOTOS_PER_MESSAGE):
         raise SystemExit(f"expected {n} photos scored and every message flagged, got {drained.recorded}")
 

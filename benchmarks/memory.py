@@ -38,24 +38,24 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=10_000)
     parser.add_argument("--points", type=int, default=10, help="number of memory readings")
     arguments = parser.parse_args()
-    with clinic() as own, ThreadPoolExecutor(2) as decoders:
+    with clinic() as site, ThreadPoolExecutor(2) as decoders:
         scorer = Scorer(TorchEngine(BrightnessNetwork()), good_votes=2)
         assessor = PhotoAssessor(
-            ScoringModel(own.model, threshold=0.5, scorer=scorer),
-            source=own.source,
+            ScoringModel(site.model, threshold=0.5, scorer=scorer),
+            source=site.source,
             decoder=Decoder(),
             threads=decoders,
         )
-        measure(own, assessor, arguments.photos, arguments.points)
+        measure(site, assessor, arguments.photos, arguments.points)
 
 
-def measure(own: Clinic, assessor: PhotoAssessor, n_photos: int, points: int) -> None:
+def measure(site: Clinic, assessor: PhotoAssessor, n_photos: int, points: int) -> None:
     process, jpegs = psutil.Process(), draw_jpegs(50)
     share = n_photos // points
     first = 0.0
     for point in range(points):
-        own.send_bytes(jpegs, share, first=point * share)
-        drained = drain(own.inbox, lambda: assessor, DrainLimits(32, seconds=3600))
+        site.send_bytes(jpegs, share, first=point * share)
+        drained = drain(site.inbox, lambda: assessor, DrainLimits(32, seconds=3600))
         if drained.recorded.scored != share:
             raise SystemExit(f"expected {share} photos scored, got {drained.recorded}")
         resident = process.memory_info().rss / 2**20

@@ -28,15 +28,15 @@ def main() -> None:
     engine = choose_engine(draw_network(seed=0), engine=arguments.engine, device=device)
     scorer = Scorer(engine, good_votes=2)
     scorer.score([torch.zeros(3, 448, 448, dtype=torch.uint8)])  # warms up
-    with clinic() as own, ThreadPoolExecutor(2) as decoders:
-        own.send_bytes(draw_jpegs(arguments.photos), arguments.photos)
+    with clinic() as site, ThreadPoolExecutor(2) as decoders:
+        site.send_bytes(draw_jpegs(arguments.photos), arguments.photos)
         assessor = PhotoAssessor(
-            ScoringModel(own.model, threshold=0.5, scorer=scorer),
-            source=own.source,
+            ScoringModel(site.model, threshold=0.5, scorer=scorer),
+            source=site.source,
             decoder=Decoder(),
             threads=decoders,
         )
-        drained = drain(own.inbox, lambda: assessor, DrainLimits(photos_per_batch, seconds=3600))
+        drained = drain(site.inbox, lambda: assessor, DrainLimits(photos_per_batch, seconds=3600))
     if drained.recorded.scored != arguments.photos:
         raise SystemExit(f"expected {arguments.photos} photos scored, got {drained.recorded}")
     print(

@@ -48,21 +48,21 @@ def main() -> None:
     parser.add_argument("--verdicts", type=int, default=10_000_000)
     parser.add_argument("--json", type=Path, help="file for the results")
     arguments = parser.parse_args()
-    with clinic() as own:
-        shadow, first = add_shadow(own), count(step=MESSAGES)
-        inbox = {"empty": measure_inbox(own, first)}
-        fill(own, arguments.verdicts, shadow)
-        inbox["full"] = measure_inbox(own, first)
-        with archiving(own) as still_archives:
-            inbox["full, archiving"] = measure_inbox(own, first)
+    with clinic() as site:
+        shadow, first = add_shadow(site), count(step=MESSAGES)
+        inbox = {"empty": measure_inbox(site, first)}
+        fill(site, arguments.verdicts, shadow)
+        inbox["full"] = measure_inbox(site, first)
+        with archiving(site) as still_archives:
+            inbox["full, archiving"] = measure_inbox(site, first)
             if not still_archives():
                 del inbox["full, archiving"]
                 print("archiving ended before the inbox was measured: use more --verdicts")
         result: dict[str, Any] = {
-            "rows": count_rows(own),
+            "rows": count_rows(site),
             "inbox": inbox,
-            "queries": {name: measure_query(own, query) for name, query in queries_of(own, shadow).items()},
-            "rare": {name: measure_query(own, query) for name, query in rare_queries().items()},
+            "queries": {name: measure_query(site, query) for name, query in queries_of(site, shadow).items()},
+            "rare": {name: measure_query(site, query) for name, query in rare_queries().items()},
         }
     show(result)
     if arguments.json:
@@ -71,34 +71,36 @@ def main() -> None:
         raise SystemExit(f"queries that read a large table whole: {scanned}")
 
 
-def add_shadow(own: Clinic) -> ModelVersionId:
-    with own.sessions.begin() as session:
+def add_shadow(site: Clinic) -> ModelVersionId:
+    with site.sessions.begin() as session:
         model, _ = models.add(session, make_card("shadow", weights_sha256="1" * 64))
         models.set_stage(session, model.id, Stage.SHADOW)
     return model.id
 
 
-def fill(own: Clinic, n_verdicts: int, shadow: ModelVersionId) -> None:
-    history = write_history(own.sessions.kw["bind"], n_verdicts, live=own.model, shadow=shadow, until=datetime.now(UTC))
+def fill(site: Clinic, n_verdicts: int, shadow: ModelVersionId) -> None:
+    history = write_history(
+        site.sessions.kw["bind"], n_verdicts, live=site.model, shadow=shadow, until=datetime.now(UTC)
+    )
     with Progress() as progress:
         task = progress.add_task("writing messages")
         for done, total in history:
             progress.update(task, completed=done, total=total)
 
 
-def measure_inbox(own: Clinic, first: Iterator[int]) -> dict[str, float]:
+def measure_inbox(site: Clinic, first: Iterator[int]) -> dict[str, float]:
     """Attachments per second through intake, and through claim, record and decide."""
     n = MESSAGES * PHOTOS_PER_MESSAGE
     rates: dict[str, list[float]] = {"intake": [], "claim, record, decide": []}
     for _ in range(ROUNDS):
-        send = partial(own.send_uris, MESSAGES, PHOTOS_PER_MESSAGE, bulk=100, first=next(first))
+        send = partial(site.send_uris, MESSAGES, PHOTOS_PER_MESSAGE, bulk=100, first=next(first))
         rates["intake"].append(n / seconds(send))
-        rates["claim, record, decide"].append(n / seconds(partial(drain_all, own, n)))
+        rates["claim, record, decide"].append(n / seconds(partial(drain_all, site, n)))
     return {step: statistics.median(found[1:]) for step, found in rates.items()}  # the first round warms up
 
 
 @contextmanager
-def archiving(own: Clinic) -> Iterator[Callable[[], bool]]:
+def archiving(site: Clinic) -> Iterator[Callable[[], bool]]:
     """Archives threads that ended two years ago in another process; yields a check whether it still runs."""
     command = [
         str(Path(sys.executable).with_name("triage")),
@@ -106,9 +108,9 @@ def archiving(own: Clinic) -> Iterator[Callable[[], bool]]:
         "--days",
         "730",
         "--to",
-        str(own.folder / "archive"),
+        str(site.folder / "archive"),
     ]
-    environment = os.environ | {"TRIAGE_HOME": str(own.folder / "state")}
+    environment = os.environ | {"TRIAGE_HOME": str(site.folder / "state")}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()  # the first file is done
@@ -120,12 +122,12 @@ def archiving(own: Clinic) -> Iterator[Callable[[], bool]]:
             raise SystemExit("the archiving failed")
 
 
-def queries_of(own: Clinic, shadow: ModelVersionId) -> dict[str, Query]:
+def queries_of(site: Clinic, shadow: ModelVersionId) -> dict[str, Query]:
     now = datetime.now(UTC)
-    with own.sessions() as session:
+    with site.sessions() as session:
         lately = Message.received_at > now - timedelta(days=100)
         row = session.scalars(select(Message).where(lately).order_by(Message.received_at).limit(1)).one()
-    return dict(standard_queries(now, MessageId(row.id), row.external_id, live=own.model, shadow=shadow))
+    return dict(standard_queries(now, MessageId(row.id), row.external_id, live=site.model, shadow=shadow))
 
 
 def rare_queries() -> dict[str, Query]:
@@ -140,18 +142,18 @@ def rare_queries() -> dict[str, Query]:
     }
 
 
-def measure_query(own: Clinic, query: Query) -> dict[str, Any]:
+def measure_query(site: Clinic, query: Query) -> dict[str, Any]:
     times = []
     for _ in range(TIMES):
-        with own.sessions() as session:
+        with site.sessions() as session:
             times.append(1000 * seconds(partial(query, session)))
-    with own.sessions() as session:
+    with site.sessions() as session:
         scanned = sorted(tables_scanned(session, query))
     return {"median_ms": statistics.median(times), "slowest_ms": max(times), "scanned": scanned}
 
 
-def count_rows(own: Clinic) -> dict[str, int]:
-    with own.sessions() as session:
+def count_rows(site: Clinic) -> dict[str, int]:
+    with site.sessions() as session:
         return {table: session.scalar(text(f"SELECT count(*) FROM {table}")) or 0 for table in sorted(LARGE_TABLES)}
 
 

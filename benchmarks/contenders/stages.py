@@ -27,13 +27,13 @@ def measure_stages(photos: Sequence[bytes], engines: Mapping[EngineName, Engine]
         seconds[stage].append(time.perf_counter() - started)
         return result
 
-    with clinic() as own, Decoder() as decoder:
+    with clinic() as site, Decoder() as decoder:
         for number in range(_ROUNDS):
-            own.send_bytes(photos, PHOTOS_PER_BATCH, first=number * PHOTOS_PER_BATCH)
-            claim = timed("claim", lambda: own.inbox.claim(PHOTOS_PER_BATCH, retry=False))
+            site.send_bytes(photos, PHOTOS_PER_BATCH, first=number * PHOTOS_PER_BATCH)
+            claim = timed("claim", lambda: site.inbox.claim(PHOTOS_PER_BATCH, retry=False))
             scored = []
             for attachment in claim.attachments:
-                data = timed("fetch", own.source.fetch, attachment)
+                data = timed("fetch", site.source.fetch, attachment)
                 photo = timed("decode", decoder.decode, data)
                 small = timed("resize", resize_photo, photo)
                 timed("findings", measure_findings, photo.upright, small.permute(1, 2, 0).numpy())
@@ -42,7 +42,7 @@ def measure_stages(photos: Sequence[bytes], engines: Mapping[EngineName, Engine]
                 width, height = photo.size
                 facts = PhotoFacts(attachment.sha256, width, height, photo.media_type)
                 scored.append(Scored(attachment.id, facts, BAD, acceptable=False))
-            timed("write", own.inbox.record, claim, AssessedBatch(own.model, 0.5, scored))
+            timed("write", site.inbox.record, claim, AssessedBatch(site.model, 0.5, scored))
     a_photo = {
         stage: statistics.median(times) / (PHOTOS_PER_BATCH if stage in ("claim", "write") else 1)
         for stage, times in seconds.items()

@@ -92,20 +92,20 @@ def fit_findings(rows: Sequence[Measured]) -> dict[FindingKind, FindingModel]:
     models: dict[FindingKind, FindingModel]
     models = {kind: fit_finding(kind, rows) for kind in FindingKind if kind is not FindingKind.NO_SKIN}
     hiding = [models[kind] for kind in HIDE_SKIN]
-    seen = [row for row in rows if not any(own.level(own.strength(row.measures.photo)) for own in hiding)]
+    seen = [row for row in rows if not any(model.level(model.strength(row.measures.photo)) for model in hiding)]
     return models | {FindingKind.NO_SKIN: fit_finding(FindingKind.NO_SKIN, seen)}
 
 
 def fit_finding(kind: FindingKind, rows: Sequence[Measured]) -> FindingModel:
     """Fits a logistic regression on the part to fit, and thresholds on the part to choose."""
-    own = rows_for(kind, rows, Part.FIT)
+    samples = rows_for(kind, rows, Part.FIT)
     names = sorted({name for term in TERMS[kind] for name in term.split("*")})
-    values = {name: np.array([row.measures.photo[name] for row in own]) for name in names}
+    values = {name: np.array([row.measures.photo[name] for row in samples]) for name in names}
     terms = np.stack([np.prod([values[name] for name in term.split("*")], axis=0) for term in TERMS[kind]], axis=1)
-    flawed = is_flawed(kind, own)
+    flawed = is_flawed(kind, samples)
     centre, spread = terms.mean(axis=0), terms.std(axis=0) + 1e-6
     model = LogisticRegression(C=0.3, max_iter=3000)
-    model.fit((terms - centre) / spread, flawed, sample_weight=_weights(own, flawed))
+    model.fit((terms - centre) / spread, flawed, sample_weight=_weights(samples, flawed))
     weights = model.coef_[0] / spread
     intercept = float(model.intercept_[0] - (weights * centre).sum())
     limits = {name: (float(column.min()), float(column.max())) for name, column in values.items()}
@@ -153,8 +153,8 @@ def _thresholds(kind: FindingKind, model: FindingModel, rows: Sequence[Measured]
 
     Skin in dim light at home may be reported as dark, but not as severely dark.
     """
-    own = rows_for(kind, rows, Part.CHOOSE)
-    precision, recall, cuts = precision_recall_curve(is_flawed(kind, own), logits_of(model, own))
+    samples = rows_for(kind, rows, Part.CHOOSE)
+    precision, recall, cuts = precision_recall_curve(is_flawed(kind, samples), logits_of(model, samples))
     best = float(cuts[np.argmax((2 * precision * recall / (precision + recall + 1e-9))[:-1])])
     seen = (Part.FIT, Part.CHOOSE)  # false alarms are rare, so both parts are used
     skin = [row for row in rows if row.part in seen and row.source != "clive"]

@@ -51,7 +51,9 @@ def measure_image(image: Image.Image, skin_colour: SkinColour) -> Measures:
 
 def measure_all(originals: Sequence[Original], skin_colour: SkinColour, processes: int) -> list[Measured]:
     """Measures all samples of all originals, and drawn skin of the six tones, whose source is `drawn`."""
-    partners = {part: [own for own in originals if own.part is part and not own.shows_skin] for part in Part}
+    partners = {
+        part: [original for original in originals if original.part is part and not original.shows_skin] for part in Part
+    }
     work = partial(_measure_original, partners=partners, skin_colour=skin_colour)
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         measured = [row for rows in pool.imap(work, originals, chunksize=8) for row in rows]

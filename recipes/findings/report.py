@@ -168,8 +168,10 @@ def _kinds_reported(held_out: HeldOut) -> str:
         row.variant for row in held_out.rows if row.source != "drawn" and row.votes not in {0, 1, 2}
     )
     for variant in variants:
-        own = held_out.where(sources=["pad"], variant=variant)
-        lines.append((variant.replace("_", " "), str(len(own)), *(_percent(_has(own, kind)) for kind in FindingKind)))
+        findings = held_out.where(sources=["pad"], variant=variant)
+        lines.append(
+            (variant.replace("_", " "), str(len(findings)), *(_percent(_has(findings, kind)) for kind in FindingKind))
+        )
     return _table(("skin photos", "n", *(f"`{kind}`" for kind in FindingKind)), lines)
 
 
@@ -187,7 +189,9 @@ def _false_alarms(held_out: HeldOut) -> str:
             )
         )
     for name, kinds in (("any of light, blur, resolution, colour", _TECHNICAL), ("any", tuple(FindingKind))):
-        cells = [_percent(_any(own, kinds, level)) for own in (best, skin) for level in (None, FindingLevel.SEVERE)]
+        cells = [
+            _percent(_any(findings, kinds, level)) for findings in (best, skin) for level in (None, FindingLevel.SEVERE)
+        ]
         if kinds != _TECHNICAL:
             cells[:2] = ["", ""]
         lines.append((name, *cells))
@@ -198,20 +202,26 @@ def _false_alarms(held_out: HeldOut) -> str:
 def _rated(held_out: HeldOut) -> str:
     lines = []
     for votes in range(5):
-        own = held_out.where(variant="original", votes=votes)
-        cells = [_percent(_any(own, _TECHNICAL, level)) for level in (None, FindingLevel.SEVERE)]
-        lines.append((str(votes), str(len(own)), *cells, *(_percent(_has(own, kind)) for kind in _TECHNICAL)))
+        findings = held_out.where(variant="original", votes=votes)
+        cells = [_percent(_any(findings, _TECHNICAL, level)) for level in (None, FindingLevel.SEVERE)]
+        lines.append((str(votes), str(len(findings)), *cells, *(_percent(_has(findings, kind)) for kind in _TECHNICAL)))
     return _table(("votes", "n", "any finding", "a severe one", *(f"`{kind}`" for kind in _TECHNICAL)), lines)
 
 
 def _tones(held_out: HeldOut, originals: dict[int, Original]) -> str:
     lines: list[tuple[str, ...]] = []
 
-    def add(name: str, own: Sequence[tuple[Finding, ...]]) -> None:
-        if own:
-            reported = (_has(own, kind) for kind in (FindingKind.NO_SKIN, FindingKind.TOO_DARK, FindingKind.TOO_BRIGHT))
-            cells = (*reported, _any(own, tuple(FindingKind)), _any(own, tuple(FindingKind), FindingLevel.SEVERE))
-            lines.append((name, str(len(own)), *(_percent(cell) for cell in cells)))
+    def add(name: str, findings: Sequence[tuple[Finding, ...]]) -> None:
+        if findings:
+            reported = (
+                _has(findings, kind) for kind in (FindingKind.NO_SKIN, FindingKind.TOO_DARK, FindingKind.TOO_BRIGHT)
+            )
+            cells = (
+                *reported,
+                _any(findings, tuple(FindingKind)),
+                _any(findings, tuple(FindingKind), FindingLevel.SEVERE),
+            )
+            lines.append((name, str(len(findings)), *(_percent(cell) for cell in cells)))
 
     ita = {number: _ita(original) for number, original in originals.items() if original.source == "pad"}
     for name, lower, upper in _bins():
@@ -223,8 +233,8 @@ def _tones(held_out: HeldOut, originals: dict[int, Original]) -> str:
     for source, how in (("pad", "recoloured"), ("drawn", "drawn")):
         for light in ("warm", "cold", "dim"):
             for tones in (("I", "II", "III"), ("IV", "V", "VI")):
-                own = held_out.where(sources=[source], variant=light, tones=tones)
-                add(f"{how}, tones {tones[0]}-{tones[-1]}, {light} light", own)
+                findings = held_out.where(sources=[source], variant=light, tones=tones)
+                add(f"{how}, tones {tones[0]}-{tones[-1]}, {light} light", findings)
     return _table(("skin photos", "n", "`no_skin`", "`too_dark`", "`too_bright`", "any finding", "a severe one"), lines)
 
 
@@ -233,39 +243,39 @@ def _no_skin(held_out: HeldOut) -> str:
     near = [held_out.where(sources=["pad", "drawn"], variant=variant) for variant in held_out.variants - {"pasted"}]
     groups = (
         ("scenes without skin", held_out.where(sources=["clive"], variant="original", numbers=numbers)),
-        ("close-ups of skin, degraded or not", [found for own in near for found in own]),
+        ("close-ups of skin, degraded or not", [found for findings in near for found in findings]),
         ("skin small or cut off, original tone", held_out.where(variant="pasted", tones=[""])),
         ("skin small or cut off, tones III and IV", held_out.where(variant="pasted", tones=["III", "IV"])),
         ("skin small or cut off, tones V and VI", held_out.where(variant="pasted", tones=["V", "VI"])),
     )
-    lines = [(name, str(len(own)), *_no_skin_cells(own)) for name, own in groups]
+    lines = [(name, str(len(findings)), *_no_skin_cells(findings)) for name, findings in groups]
     return _table(("photos", "n", "`no_skin`", "severe", "`badly_framed`", "either"), lines)
 
 
-def _no_skin_cells(own: Sequence[tuple[Finding, ...]]) -> tuple[str, ...]:
-    severe = _has(own, FindingKind.NO_SKIN, FindingLevel.SEVERE)
+def _no_skin_cells(findings: Sequence[tuple[Finding, ...]]) -> tuple[str, ...]:
+    severe = _has(findings, FindingKind.NO_SKIN, FindingLevel.SEVERE)
     kinds = (FindingKind.NO_SKIN, FindingKind.BADLY_FRAMED)
     return (
-        _percent(_has(own, kinds[0])),
+        _percent(_has(findings, kinds[0])),
         _percent(severe),
-        _percent(_has(own, kinds[1])),
-        _percent(_any(own, kinds)),
+        _percent(_has(findings, kinds[1])),
+        _percent(_any(findings, kinds)),
     )
 
 
 def _sizes(models: FindingModels, originals: Iterable[Original]) -> str:
     """Drawn photos and large photos of skin at several sizes, with blur in proportion to the side."""
     lines = []
-    large = [own for own in originals if own.source == "pad" and min(read_image(own).size) >= 600]
-    photos = [[draw_skin_photo(400 + s, tone=t, size=(2000, 2000)) for t in SkinTone] for s in range(2)]
-    native = [read_image(own) for own in large]
-    sets = (("drawn", [photo for row in photos for photo in row]), ("native skin", native))
-    for name, own in sets:
+    large = [original for original in originals if original.source == "pad" and min(read_image(original).size) >= 600]
+    drawn = [draw_skin_photo(400 + s, tone=t, size=(2000, 2000)) for s in range(2) for t in SkinTone]
+    native = [read_image(original) for original in large]
+    sets = (("drawn", drawn), ("native skin", native))
+    for name, photos in sets:
         for strength in (0.0, 0.1, 0.2, 0.35, 0.65, 0.95):
-            degraded = [degrade(photo, Degradation.DEFOCUS, strength) if strength else photo for photo in own]
+            degraded = [degrade(photo, Degradation.DEFOCUS, strength) if strength else photo for photo in photos]
             cells = [_percent(_defocus_at(models, degraded, size)) for size in _SIZES]
             cells.append(_percent(_defocus_at(models, degraded, None)))
-            lines.append((name, str(len(own)), f"{1.5 * strength:.2f} %", *cells))
+            lines.append((name, str(len(photos)), f"{1.5 * strength:.2f} %", *cells))
     header = ("photos", "n", "blur, share of the side", *(f"at {size} px" for size in _SIZES), "at its own size")
     return _table(header, lines)
 
@@ -299,14 +309,16 @@ def _bins() -> list[tuple[str, float, float]]:
     return [(name, edges[index + 1], edges[index]) for index, name in enumerate(names)]
 
 
-def _has(own: Sequence[tuple[Finding, ...]], kind: FindingKind, level: FindingLevel | None = None) -> float:
-    return _any(own, (kind,), level)
+def _has(findings: Sequence[tuple[Finding, ...]], kind: FindingKind, level: FindingLevel | None = None) -> float:
+    return _any(findings, (kind,), level)
 
 
-def _any(own: Sequence[tuple[Finding, ...]], kinds: Sequence[FindingKind], level: FindingLevel | None = None) -> float:
-    if not own:
+def _any(
+    findings: Sequence[tuple[Finding, ...]], kinds: Sequence[FindingKind], level: FindingLevel | None = None
+) -> float:
+    if not findings:
         return float("nan")
-    hits = [any(f.kind in kinds and (level is None or f.level is level) for f in found) for found in own]
+    hits = [any(f.kind in kinds and (level is None or f.level is level) for f in found) for found in findings]
     return float(np.mean(hits))
 
 

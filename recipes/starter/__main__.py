@@ -120,11 +120,11 @@ def describe(network: OrdinalVGG16, rated: RatedPhotos, held_out_skin: Tensor, c
     metrics: dict[str, Any] = {}
     for split in (Split.VALIDATION, Split.TEST):
         members = rated.of(split)
-        own = scores if split is Split.VALIDATION else scores_of(plain, rated.photos[members])
+        split_scores = scores if split is Split.VALIDATION else scores_of(plain, rated.photos[members])
         labels = rated.votes[members].numpy()
         ratings = np.array([rated.mos[i] for i in members.tolist()])
-        metrics[split.value] = evaluate(Predictions(platt.apply(own), labels, ratings), threshold=threshold)
-        before = evaluate(Predictions(own, labels), threshold=threshold)
+        metrics[split.value] = evaluate(Predictions(platt.apply(split_scores), labels, ratings), threshold=threshold)
+        before = evaluate(Predictions(split_scores, labels), threshold=threshold)
         metrics[split.value]["calibration_before"] = before["calibration"]
     metrics["skin"] = evaluate_on_skin(plain, held_out_skin, lambda values: platt.apply(values) >= threshold)
     return Card(
@@ -160,7 +160,7 @@ def evaluate_on_skin(scorer: Scorer, photos: Tensor, accepts: Any) -> dict[str, 
         falls[kind.value] = float((np.diff(np.column_stack([originals, rows]), axis=1) < 0).all(axis=1).mean())
         accepted_at_worst[kind.value] = float(accepts(rows[:, -1]).mean())
     with torch.autocast("cpu", torch.bfloat16):
-        drawn = {tone.name: accepts(scores_of(scorer, own)) for tone, own in draw_skin(range(100, 120)).items()}
+        drawn = {tone.name: accepts(scores_of(scorer, skin)) for tone, skin in draw_skin(range(100, 120)).items()}
     return {
         "n": len(photos),
         "drawn_accepted_by_tone": {tone: float(accepted.mean()) for tone, accepted in drawn.items()},

@@ -44,7 +44,7 @@ class RatedPhotos:
 
     def of(self, split: Split) -> Tensor:
         """Indices of a split's photos."""
-        return torch.tensor([i for i, own in enumerate(self.splits) if own is split])
+        return torch.tensor([i for i, assigned in enumerate(self.splits) if assigned is split])
 
 
 def read_rated(folder: Path) -> RatedPhotos:

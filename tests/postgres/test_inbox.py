@@ -42,10 +42,10 @@ def test_photo_is_claimed_once_when_workers_claim_concurrently(clinic: Clinic) -
 
     def work() -> list[AttachmentId]:
         barrier.wait()
-        own: list[AttachmentId] = []
+        ids: list[AttachmentId] = []
         while (claim := clinic.inbox.claim(7, retry=False)) is not None:
-            own += [attachment.id for attachment in claim.attachments]
-        return own
+            ids += [attachment.id for attachment in claim.attachments]
+        return ids
 
     with ThreadPoolExecutor(8) as pool:
         claimed = [item for future in [pool.submit(work) for _ in range(8)] for item in future.result()]

@@ -14,8 +14,8 @@ LIMITS = ImageLimits(max_bytes=10**6, max_pixels=10**6, min_side=32, max_side=20
 @pytest.fixture(scope="module")
 def decoder() -> Iterator[Decoder]:
     """A decoder with limits that a small file can exceed."""
-    with Decoder(LIMITS) as own:
-        yield own
+    with Decoder(LIMITS) as decoder:
+        yield decoder
 
 
 @pytest.fixture

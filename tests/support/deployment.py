@@ -74,7 +74,7 @@ class Deployment:
 
     def child(self, kind: str) -> psutil.Process | None:
         """The prefork child of a worker: the process that does the work."""
-        # the intake worker has beat as a further child, which is why the others alone are asked for
+        # not for the intake worker, which has beat as a second child
         return next(iter(psutil.Process(self.workers[kind].pid).children()), None)
 
     def send(self, message: str, *photos: bytes) -> Acceptance:

@@ -18,13 +18,13 @@ _XMP: Final = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><dc:creator>{PATIENT}</dc:cr
 
 def exif() -> bytes:
     """Texts, a place on earth, and a maker's note."""
-    own = Image.Exif()
+    exif = Image.Exif()
     for tag in (ExifTags.Base.ImageDescription, ExifTags.Base.Artist, ExifTags.Base.Copyright, ExifTags.Base.Software):
-        own[tag] = PATIENT
-    own.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = b"ASCII\0\0\0" + PATIENT.encode()
-    own.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.MakerNote] = PATIENT.encode()
-    own.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSAreaInformation] = PATIENT.encode()
-    return own.tobytes()
+        exif[tag] = PATIENT
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = b"ASCII\0\0\0" + PATIENT.encode()
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.MakerNote] = PATIENT.encode()
+    exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSAreaInformation] = PATIENT.encode()
+    return exif.tobytes()
 
 
 def _jpeg(image: Image.Image) -> bytes:

@@ -16,7 +16,7 @@ from tests.system.chaos.faults import FAULTS, FULL, SHORT, Row, inflict
 
 _CAPTION = (
     "Real Postgres, Redis, Celery workers and beats as processes; photos decoded and measured as ever. The network is "
-    "replaced: brightness in place of VGG16, 10 ms a photo. Leases last 8 s, sweeps come every second. "
+    "replaced: it measures brightness in 10 ms a photo. Leases last 8 s, and sweeps run every second. "
     "'Recover': from the end of a fault until a photo gets its result, the longest of all. "
     "'Parked': photos that could have been read, given to staff because their scorers were killed three times."
 )

@@ -73,7 +73,7 @@ class Row:
 def inflict(name: str, scale: Scale, *, seed: int) -> Row:
     """
     Raises:
-        AssertionError: something did not come to rest by itself, or a scenario's own promise was broken.
+        AssertionError: work was left after the time limit, or an assertion of the scenario failed.
     """
     fault = FAULTS[name]
     started = time.monotonic()

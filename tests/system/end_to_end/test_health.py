@@ -1,4 +1,4 @@
-"""Health by progress and a worker's own metrics, of a real worker that is stopped in the middle of its work."""
+"""Health checks and metrics of a real worker that is stopped while it scores."""
 
 import os
 import signal

@@ -64,10 +64,10 @@ def test_name_in_metadata_is_found_nowhere_afterwards(
         last = _last_commands(tmp_path, answered)
         left.append(_run(clinic, *last, database_url=owner))
         left += [*_rows(clinic), *_redis(settings)]
-    own = (folder, tmp_path / "named")
-    files = [file for file in tmp_path.rglob("*") if file.is_file() and not set(file.parents) & set(own)]
+    inputs = (folder, tmp_path / "named")
+    files = [file for file in tmp_path.rglob("*") if file.is_file() and not set(file.parents) & set(inputs)]
     assert {"report.html", "scoring.log", "intake.log"} <= {file.name for file in files}
-    # a photo's own bytes are kept as they came, under their hash
+    # the bytes of a photo are stored unchanged, under their hash
     left += [_content(file) for file in files if tmp_path / "blobs" not in file.parents]
     left += [str(file).encode() for file in files]
     assert [text[:200] for text in left if any(trace in text for trace in TRACES)] == []

@@ -131,14 +131,14 @@ def test_redis_of_an_unknown_authority_is_refused(
 ) -> None:
     other, _ = make_certificate(tmp_path / "other", "redis")
     trusting = _through(settings, secured_redis)
-    doubting = _through(settings, SecuredRedis(secured_redis.url, other))
+    distrusting = _through(settings, SecuredRedis(secured_redis.url, other))
 
     with connect_redis(trusting) as redis:
         assert redis.ping()
-    with connect_redis(doubting) as redis, pytest.raises(RedisConnectionError, match="certificate"):
+    with connect_redis(distrusting) as redis, pytest.raises(RedisConnectionError, match="certificate"):
         redis.ping()
-    with Services(doubting) as own, pytest.raises(OperationalError):
-        own.celery.send_task("inbox.sweep", ignore_result=True)
+    with Services(distrusting) as services, pytest.raises(OperationalError):
+        services.celery.send_task("inbox.sweep", ignore_result=True)
 
 
 def test_signed_message_is_accepted_and_any_other_refused(

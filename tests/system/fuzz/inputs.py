@@ -36,9 +36,9 @@ def damaged_file(number: int) -> tuple[str, bytes]:
     """Returns the name of a file and its bytes after one to six damages."""
     chance = random.Random(number)
     files = whole_files()
-    own = [name for name in files if "/" not in name]
+    top_level = [name for name in files if "/" not in name]
     foreign = [name for name in files if "/" in name]
-    name = chance.choice(own if chance.random() < 0.8 else foreign)
+    name = chance.choice(top_level if chance.random() < 0.8 else foreign)
     data = bytearray(files[name])
     for _ in range(chance.randint(1, 6)):
         if data:

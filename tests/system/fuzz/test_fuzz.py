@@ -23,8 +23,8 @@ LIMITS = ImageLimits(min_side=16)
 
 @pytest.fixture(scope="module")
 def decoder() -> Iterator[Decoder]:
-    with Decoder(LIMITS) as own:
-        yield own
+    with Decoder(LIMITS) as decoder:
+        yield decoder
 
 
 def test_damaged_photos_violate_no_guarantee() -> None:

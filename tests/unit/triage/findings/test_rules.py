@@ -149,7 +149,7 @@ def test_skin_of_every_tone_is_detected_in_good_warm_cold_and_dim_light(
         for photo in photos:
             lit = (photo, tint(photo, 0.4, WARM), tint(photo, 0.4, COLD), degrade(photo, Degradation.DARK, 0.45))
 
-            assert all(FindingKind.NO_SKIN not in _kinds(_findings(own)) for own in lit)
+            assert all(FindingKind.NO_SKIN not in _kinds(_findings(each)) for each in lit)
 
 
 @pytest.mark.parametrize("tone", SkinTone)
@@ -199,7 +199,10 @@ def test_strength_grows_with_the_degradation(
     for tone in (SkinTone.II, SkinTone.IV):
         photo = drawn[tone][1]
 
-        grown = [_strength(photo, kind), *(_strength(degrade(photo, degradation, own), kind) for own in strengths)]
+        grown = [
+            _strength(photo, kind),
+            *(_strength(degrade(photo, degradation, strength), kind) for strength in strengths),
+        ]
 
         assert grown == sorted(grown)
         assert grown[-1] - grown[0] > 0.5

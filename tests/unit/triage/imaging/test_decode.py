@@ -31,8 +31,8 @@ MEDIA_TYPES = {
 
 def _difference(photo: DecodedPhoto, upright: Image.Image) -> float:
     """Mean absolute difference of levels, 0..255, as the network sees them."""
-    own, other = resize_photo(photo).float(), resize_photo(DecodedPhoto.of(upright)).float()
-    return float((own - other).abs().mean())
+    turned, other = resize_photo(photo).float(), resize_photo(DecodedPhoto.of(upright)).float()
+    return float((turned - other).abs().mean())
 
 
 @pytest.mark.parametrize("name", MAKERS)

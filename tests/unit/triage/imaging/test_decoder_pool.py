@@ -59,7 +59,7 @@ def test_only_its_own_photo_fails_when_a_decoder_stalls(webp: bytes) -> None:
             decoders.decode(webp)
         assert raised.value.code is ErrorCode.DECODING_TIMED_OUT
         assert decoders.decode(webp).size == (120, 100)  # in a new process
-        assert process.pid not in {own.pid for own in _decoding_processes()}
+        assert process.pid not in {other.pid for other in _decoding_processes()}
     finally:
         decoders.close()
 
@@ -175,6 +175,6 @@ def test_process_is_killed_when_its_answer_is_invalid(
         assert raised.value.code is ErrorCode.DECODER_CRASHED
         monkeypatch.undo()
         assert decoders.decode(webp).size == (120, 100)
-        assert process.pid not in {own.pid for own in _decoding_processes()}
+        assert process.pid not in {other.pid for other in _decoding_processes()}
     finally:
         decoders.close()

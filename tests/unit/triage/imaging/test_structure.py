@@ -20,8 +20,8 @@ PHOTO = draw_skin_photo(1, size=(96, 128))
 
 @pytest.fixture
 def decoder() -> Iterator[Decoder]:
-    with Decoder() as own:
-        yield own
+    with Decoder() as decoder:
+        yield decoder
 
 
 def _segments(marker: int, n: int, content: bytes) -> bytes:

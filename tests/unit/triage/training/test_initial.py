@@ -25,8 +25,8 @@ def imagenet_format() -> dict[str, Tensor]:
 
 
 def _has(network: OrdinalVGG16, weights: dict[str, Tensor]) -> bool:
-    own = network.features.state_dict()
-    return all(torch.equal(own[name], weights[f"features.{name}"]) for name in own)
+    features = network.features.state_dict()
+    return all(torch.equal(features[name], weights[f"features.{name}"]) for name in features)
 
 
 def test_convolutions_are_those_of_the_file_and_the_head_is_new(

@@ -98,15 +98,16 @@ def test_verdicts_are_those_of_float32_on_real_photos(engine: Engine, exact: Tor
 
 
 def check(found: Tensor, expected: Tensor, tolerance: float, card: Card) -> None:
-    """The threshold is put at, and right beside, the photos' own scores, where a verdict is most easily lost."""
+    """Thresholds equal to the scores of the photos, and next to them, are the most likely to change a verdict."""
     assert found.dtype == torch.float32
     assert found.shape == expected.shape
     assert float((found - expected).abs().max()) <= tolerance + ROUNDING
     exact, engine = ReplayedEngine(expected, expected, 0.0), ReplayedEngine(found, expected, tolerance)
     scores = [photo.score for photo in exact.scores(card)]
     for threshold in {card.threshold, *(score + shift for score in scores for shift in (-ROUNDING, ROUNDING))}:
-        own = card.model_copy(update={"threshold": min(max(threshold, 0.0), 1.0)})
+        changed = card.model_copy(update={"threshold": min(max(threshold, 0.0), 1.0)})
         verdicts = [
-            [(photo.score >= own.threshold, photo.grade) for photo in one.scores(own)] for one in (exact, engine)
+            [(photo.score >= changed.threshold, photo.grade) for photo in one.scores(changed)]
+            for one in (exact, engine)
         ]
         assert verdicts[0] == verdicts[1]
