@@ -1,7 +1,8 @@
 """The drain: take a batch, score it, record it, until the inbox is empty or the time is up.
 
 The network never waits for a photo or a row. While it scores one batch, a thread claims, fetches and decodes the next
-one, and another thread records the previous one. At most these three batches are in memory.
+one, and another thread records the previous one. At most these three batches are in memory, and one of background work
+that waits because a message has arrived.
 
 A photo that failed before is tried alone, with nothing else in flight, after each batch of new photos. If it was the
 photo that killed the process, it cannot take another photo with it again, and its attempts run out.

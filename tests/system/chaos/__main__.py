@@ -15,10 +15,10 @@ from tests.system.chaos import clocks
 from tests.system.chaos.faults import FAULTS, FULL, SHORT, Row, inflict
 
 _CAPTION = (
-    "Real Postgres, Redis, Celery workers and beats as processes; photos decoded and measured as ever. The network is "
+    "Real Postgres, Redis, Celery workers and beats as processes; photos are decoded and measured. The network is "
     "replaced: it measures brightness in 10 ms a photo. Leases last 8 s, and sweeps run every second. "
-    "'Recover': from the end of a fault until a photo gets its result, the longest of all. "
-    "'Parked': photos that could have been read, given to staff because their scorers were killed three times."
+    "'Recover': the longest time from the end of a fault to the next result. "
+    "'Parked': readable photos that were given to staff because their scorers were killed three times."
 )
 
 

@@ -31,13 +31,13 @@ def rescore(site: Site, scale: Scale) -> int:
     site.settle()
 
     [run] = site.query("SELECT status, progress FROM run")
-    [(judged, without)] = site.query(
+    [(scored, without)] = site.query(
         "SELECT count(v.id), count(*) - count(v.id) FROM attachment a LEFT JOIN verdict v ON v.attachment_id = a.id "
         "AND v.origin = 'rescoring' WHERE a.status = 'scored'"
     )
     assert run.status == "done", "the run did not end"
     assert without == 0, f"{without} photos were not rescored"
-    assert run.progress["scored"] == judged, "the run counted other than it judged"
+    assert run.progress["scored"] == scored, "the count of the run differs from its verdicts"
     assert _requests(site) == requests, "rescoring sent something"
     return n_faults
 

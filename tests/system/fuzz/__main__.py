@@ -7,7 +7,7 @@ from collections import Counter
 from rich.console import Console
 from rich.table import Table
 
-from tests.system.fuzz.promises import CONTAINED
+from tests.system.fuzz.guarantees import CONTAINED
 from tests.system.fuzz.run import Found, run
 
 
@@ -35,8 +35,8 @@ def show(found: Found) -> None:
     codes = sum(found.outcomes.values(), Counter())
     print(", ".join(f"{code} {n}" for code, n in codes.most_common()))
     print(f"longest {found.longest_seconds:.1f} s; peak memory of a scorer {found.memory_mb:.0f} MB")
-    for number, promise in found.broken.items():
-        print(f"{promise}: reproduce with --first {number} --inputs 1")
+    for number, violation in found.broken.items():
+        print(f"{violation}: reproduce with --first {number} --inputs 1")
 
 
 def _is_contained(outcome: str) -> bool:

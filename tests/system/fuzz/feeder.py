@@ -6,8 +6,8 @@ import sys
 import time
 import warnings
 
+from tests.system.fuzz.guarantees import ViolationError, outcome_of
 from tests.system.fuzz.inputs import damaged_file
-from tests.system.fuzz.promises import BrokenPromiseError, outcome_of
 from triage.imaging.decode import Decoder
 from triage.imaging.limits import ImageLimits
 
@@ -21,7 +21,7 @@ def main(first: int, last: int) -> None:
             started = time.monotonic()
             try:
                 outcome, digest = outcome_of(decoder, LIMITS, damaged_file(number)[1])
-            except BrokenPromiseError as error:
+            except ViolationError as error:
                 outcome, digest = f"broken: {error}", ""
             line = {
                 "number": number,

@@ -14,8 +14,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from tests.system.fuzz.guarantees import CONTAINED
 from tests.system.fuzz.inputs import damaged_file, format_of
-from tests.system.fuzz.promises import CONTAINED
 from triage.deadline import deadline
 
 STALL_SECONDS: Final = 60.0
@@ -27,10 +27,10 @@ _PATTERNS: Final = ("17", "238")
 class Found:
     """
     Attributes:
-        outcomes: by format, how many files came to what.
-        broken: by number of the file, the promise that was broken.
-        longest_seconds: that one file took.
-        memory_mb: the most that a process standing for a scorer has held.
+        outcomes: numbers of files with each outcome, by format.
+        broken: the violated guarantee, by number of the file.
+        longest_seconds: the longest time for one file.
+        memory_mb: the largest memory of a process that decodes as a scorer does.
     """
 
     outcomes: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
@@ -49,7 +49,7 @@ def run(first: int, last: int) -> Iterator[Found]:
             if outcome.startswith("broken"):
                 found.broken[number] = outcome
             elif one["digest"] != other["digest"] and not {outcome, other["outcome"]} & CONTAINED:
-                found.broken[number] = "broken: the same pixels, whatever was in memory before"
+                found.broken[number] = "broken: pixels must not depend on earlier memory"
             elif max(one["memory_mb"], other["memory_mb"]) > MAX_MEMORY_MB:
                 found.broken[number] = "broken: bounded memory"
             found.longest_seconds = max(found.longest_seconds, one["seconds"], other["seconds"])
@@ -74,7 +74,7 @@ def _outcomes(first: int, last: int, pattern: str) -> Generator[dict[str, Any]]:
             feeder.kill()
             feeder.communicate()
         if first < last:
-            broken = "broken: a scorer lives on, and does not stall"
+            broken = "broken: a scorer must not die or stall"
             yield {"number": first, "outcome": broken, "digest": "", "seconds": 0.0, "memory_mb": 0.0}
             first += 1
 

@@ -14,7 +14,7 @@ CONTAINED = frozenset({ErrorCode.DECODER_CRASHED, ErrorCode.DECODING_TIMED_OUT})
 """Errors that report the loss of a decoder process only."""
 
 
-class BrokenPromiseError(Exception):
+class ViolationError(Exception):
     """A violated guarantee, in one line."""
 
 
@@ -25,22 +25,22 @@ def outcome_of(decoder: Decoder, limits: ImageLimits, data: bytes) -> tuple[str,
         `decoded` or the error's code, and a digest of what a caller can see.
 
     Raises:
-        BrokenPromiseError: anything else came of it.
+        ViolationError: the decoder violated a guarantee.
     """
     try:
         photo = decoder.decode(data)
         height, width, channels = photo.pixels.shape
         if channels != 3 or photo.pixels.dtype != np.uint8 or width * height > limits.max_pixels:
-            raise BrokenPromiseError(f"a photo of {photo.pixels.shape}")
+            raise ViolationError(f"a photo of {photo.pixels.shape}")
         small = resize_photo(photo)
         measure_findings(photo.upright, small.permute(1, 2, 0).numpy())
     except (AttachmentError, TransientError) as error:
         text = str(error)
         if "\n" in text or not text.isascii() or len(text) > 200:
-            raise BrokenPromiseError("an error of one plain line") from error
+            raise ViolationError("an error of one plain line") from error
         return error.code, text
-    except BrokenPromiseError:
+    except ViolationError:
         raise
     except BaseException as error:
-        raise BrokenPromiseError(f"an error with a code, not {type(error).__name__}") from error
+        raise ViolationError(f"an error with a code, not {type(error).__name__}") from error
     return "decoded", hashlib.sha256(photo.pixels.tobytes()).hexdigest()
