@@ -21,9 +21,9 @@ from triage.reports.html import render_html
 from triage.reports.summary import report
 from triage.retakes.requests import list_requests
 from worker.cli.demo_photos import Photo
-from worker.cli.messages import wait_until_done
 from worker.cli.output import findings_text, outcome_text, percent
 from worker.cli.tables import Column, Screen, Styled, print_table
+from worker.cli.waiting import wait_until_done
 from worker.embedded.stack import EmbeddedStack
 from worker.services import Services, open_services
 from worker.settings import BlobSettings, DatabaseSettings, ModelSettings, RedisSettings, Settings

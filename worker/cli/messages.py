@@ -1,21 +1,19 @@
 """Commands about messages: `enqueue`, `wait`, `explain`, `override`."""
 
-import time
 from mimetypes import guess_type
 from pathlib import Path
 
 import click
 
-from triage.domain.ids import MessageId, new_id
+from triage.domain.ids import new_id
 from triage.domain.messages import IncomingAttachment, IncomingMessage
 from triage.domain.states import Outcome
 from triage.errors import TriageError, UsageError
 from worker.cli.commands import command
 from worker.cli.options import FiniteRange, by_option
 from worker.cli.output import findings_text, json_option, local_time, outcome_text, print_document
-from worker.cli.progress import ProgressLine
 from worker.cli.tables import Column, print_table
-from worker.services import Services, open_services
+from worker.services import open_services
 
 
 @command()
@@ -69,32 +67,13 @@ def _attachment(path: str, group: str | None) -> IncomingAttachment:
 def wait(message_id: str | None, source: str | None, timeout: float) -> None:
     """Wait until no photo is pending."""
     from triage.reports.waiting import find_message  # deferred: imports SQLAlchemy
+    from worker.cli.waiting import wait_until_done  # deferred: imports SQLAlchemy
 
     with open_services() as services:
         message = None if message_id is None else find_message(services.sessions, message_id, source)
         remaining = wait_until_done(services, message, timeout)
     if remaining:
         raise TriageError(f"{remaining} photos are still pending: check the scoring worker with `triage doctor`")
-
-
-def wait_until_done(services: Services, message: MessageId | None, timeout: float) -> int:
-    """Shows progress on stderr until no photo is pending or the timeout expires.
-
-    Returns:
-        The number of photos that are still pending.
-    """
-    from triage.reports.waiting import count_open_photos  # deferred: imports SQLAlchemy
-
-    deadline = time.monotonic() + timeout
-    total = 0
-    with ProgressLine() as line:
-        while True:
-            remaining = count_open_photos(services.sessions, message)
-            total = max(total, remaining)
-            line.show(f"{total - remaining} of {total} photos scored", 1 - remaining / max(1, total))
-            if not remaining or time.monotonic() > deadline:
-                return remaining
-            time.sleep(0.2)
 
 
 @command()
