@@ -235,11 +235,11 @@ class _Drain:
 
     def _give_back(self) -> None:
         """Releases what was taken and not scored now, before its lease expires."""
-        waiting: list[_Job | None] = [self._put_aside]
+        taken: _Job | None = None
         if self._coming is not None:
             with suppress(Exception):  # the error that ends the drain is raised instead
-                waiting.append(self._coming.result())
-        for job in waiting:
+                taken = self._coming.result()
+        for job in (taken, self._take_back()):  # in this order: the thread ahead may take the batch back until it ends
             if job is not None and not isinstance(job, _Turn):
                 with suppress(Exception):  # Postgres may be unavailable; the lease releases the batch later
                     job.release()

@@ -261,6 +261,33 @@ def test_background_work_is_released_when_no_model_can_score_a_new_message() -> 
     assert chunks.released == 1
 
 
+def test_background_work_is_released_once_when_it_is_taken_back_while_the_drain_fails() -> None:
+    """The batch was put aside, and the thread ahead takes it back after the network has failed."""
+    has_failed = Event()
+
+    class Slow(MemoryInbox):
+        def claim(self, limit: int, *, retry: bool) -> Claim | None:
+            if self.claims:
+                assert has_failed.wait(60)
+                time.sleep(0.05)  # time in which the drain could look for the batch too early
+            elif chunks.left == 0:
+                self.fresh += _attachments(1)  # after background work was taken
+            return super().claim(limit, retry=retry)
+
+    class Failing(Refuser):
+        def assess(self, attachments: Sequence[ClaimedAttachment]) -> AssessedBatch:
+            has_failed.set()
+            raise MemoryError
+
+    chunks = Chunks(1, lambda: None)
+    inbox = Slow()
+
+    with pytest.raises(MemoryError):
+        drain(inbox, Failing, LIMITS, background=chunks)
+
+    assert (inbox.released, chunks.released) == (1, 1)
+
+
 def test_recorded_batches_are_reported_and_their_stages_are_timed() -> None:
     recorded: list[int] = []
     stages: list[str] = []
