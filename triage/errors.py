@@ -132,6 +132,10 @@ def validation_problems(error: "ValidationError", name: Callable[[Sequence[str]]
         name: makes the name of a field from the keys that lead to it.
     """
     return "; ".join(
-        ": ".join(filter(None, (name([*map(str, problem["loc"])]), problem["msg"].removeprefix("Value error, "))))
+        ": ".join(filter(None, (name([*map(str, problem["loc"])]), _problem_text(problem["type"], problem["msg"]))))
         for problem in error.errors(include_url=False, include_input=False)
     )
+
+
+def _problem_text(kind: str, text: str) -> str:
+    return "unknown name" if kind == "extra_forbidden" else text.removeprefix("Value error, ")

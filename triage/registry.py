@@ -119,7 +119,7 @@ class Registry:
             UsageError: no such model, or it is live.
         """
         return self._move(
-            name, Stage.RETIRED, actor=actor, action="model.retired", if_live="promote another one instead"
+            name, Stage.RETIRED, actor=actor, action="model.retired", if_live="promote another model instead"
         )
 
     def record_evaluation(self, name: str, data: str, evaluation: Mapping[str, Any], *, actor: str) -> RegisteredModel:

@@ -10,7 +10,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from triage.domain.limits import FETCH_SECONDS, POOL_SIZE, IntakeLimits, RetryRules
@@ -29,10 +29,28 @@ _RETAKES: Final = RetakePolicy()
 class _Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _check_not_empty(cls, value: object) -> object:
+        if value == "":
+            raise ValueError("the value is empty: set a value or unset the variable")
+        return value
+
+
+def _with_scheme(url: SecretStr | None, *schemes: str) -> SecretStr | None:
+    if url is not None and not url.get_secret_value().startswith(schemes):
+        raise ValueError(f"the URL must start with {' or '.join(schemes)}")
+    return url
+
 
 class DatabaseSettings(_Group):
     url: SecretStr | None = Field(default=None, description="postgresql+psycopg://...; the embedded Postgres if unset")
     pool_size: int = Field(default=POOL_SIZE, ge=1)
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, url: SecretStr | None) -> SecretStr | None:
+        return _with_scheme(url, "postgresql+psycopg://")
 
 
 class RoleSettings(_Group):
@@ -52,6 +70,11 @@ class RedisSettings(_Group):
     ca_file: Path | None = Field(default=None, description="CA of the server; the system's CAs if unset")
     certificate_file: Path | None = Field(default=None, description="client certificate, if the server requires one")
     key_file: Path | None = Field(default=None, description="private key of the client certificate")
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, url: SecretStr | None) -> SecretStr | None:
+        return _with_scheme(url, "redis://", "rediss://", "unix://")
 
 
 class SigningSettings(_Group):

@@ -214,7 +214,7 @@ def test_rollback_is_refused_when_no_model_was_live_before(three_models: Registr
 def test_live_model_is_not_retired(three_models: Registry, sessions: Sessions) -> None:
     three_models.promote("a", actor="test")
 
-    with pytest.raises(UsageError, match="promote another one instead"):
+    with pytest.raises(UsageError, match="promote another model instead"):
         three_models.retire("a", actor="test")
     assert three_models.retire("b", actor="test").stage is Stage.RETIRED
     assert _stages(sessions)["a"] is Stage.LIVE

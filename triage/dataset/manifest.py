@@ -99,7 +99,7 @@ def read_manifest(path: Path, *, n_reviewers: int | None = None) -> Manifest:
     reviewers = [name for name in columns if name.startswith(_REVIEWER)]
     if not {"path", "image"} & set(columns) or not (reviewers or "votes" in columns):
         raise UsageError(
-            f"{path}: the manifest needs the column path, and either votes or one column reviewer_NAME for each"
+            f"{path}: the manifest needs the column path, and either votes or a column reviewer_NAME per reviewer"
         )
     if not rows:
         raise UsageError(f"{path}: the manifest has no rows")

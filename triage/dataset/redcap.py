@@ -42,7 +42,7 @@ def import_redcap(
     columns, rows = read_table(export)
     needed = [record_column, reviewer_column, vote_column, *([photo_column] if photo_column else [])]
     if missing := [name for name in needed if name not in columns]:
-        raise UsageError(f"{export}: the export lacks the column {', '.join(missing)}: name its own columns")
+        raise UsageError(f"{export}: the export lacks the column {', '.join(missing)}: give the names of its columns")
     by_stem: dict[str, list[Path]] = defaultdict(list)
     try:
         for file in sorted(photos.iterdir()):

@@ -42,7 +42,9 @@ def read_table(path: Path) -> tuple[list[str], list[Row]]:
                 Row(reader.line_num, {key: (value or "").strip() for key, value in row.items() if key in columns})
                 for row in reader
             ]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
+        raise UsageError(f"{path}: the file cannot be read: check the path and its permissions") from error
+    except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{path}: cannot be read as CSV in UTF-8") from error
     return columns, rows
 

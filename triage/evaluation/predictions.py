@@ -52,9 +52,11 @@ def read_predictions(path: Path) -> Predictions:
             names = list(reader.fieldnames or ())
             missing = {"score", "votes"} - set(names)
             if missing:
-                raise UsageError(f"{path}: the predictions lack the column {' and '.join(sorted(missing))}")
+                raise UsageError(f"{path}: the predictions lack the column {', '.join(sorted(missing))}")
             rows = [(reader.line_num, row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
+        raise UsageError(f"{path}: the file cannot be read: check the path and its permissions") from error
+    except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{path}: the predictions cannot be read as CSV in UTF-8") from error
     if not rows:
         raise UsageError(f"{path}: the predictions have no rows")

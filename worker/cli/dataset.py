@@ -10,7 +10,7 @@ from triage.dataset.redcap import import_redcap as read_export
 from triage.errors import AttachmentError, TransientError
 from triage.imaging.limits import ImageLimits
 from worker.cli.commands import group
-from worker.cli.output import json_option, percent, print_document
+from worker.cli.output import count, json_option, percent, print_document
 from worker.cli.tables import print_table
 
 _output = click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True)
@@ -30,7 +30,8 @@ def check(manifest: Path, *, read_photos: bool) -> None:
 
     found = read_manifest(manifest)
     unreadable = _unreadable(found, load_settings().image_limits) if read_photos else []
-    click.echo(f"{len(found.photos)} photos, {found.n_reviewers} reviewers: no defects")
+    defects = f"{count(len(unreadable), 'photo')} cannot be decoded" if unreadable else "no defects"
+    click.echo(f"{len(found.photos)} photos, {found.n_reviewers} reviewers: {defects}")
     for number, message in unreadable:
         click.echo(f"photo {number} cannot be decoded and would be skipped: {message}")
 
@@ -53,7 +54,7 @@ def split(manifest: Path, output: Path, seed: int) -> None:
     click.echo(f"{output}: " + ", ".join(f"{name} {table['n']}" for name, table in sizes.items()))
 
 
-@dataset.command()
+@dataset.command(short_help="Count photos and show the reviewers' agreement.")
 @click.argument("manifest", type=click.Path(path_type=Path))
 @click.option("--good-votes", type=click.IntRange(1), default=2, show_default=True)
 @json_option

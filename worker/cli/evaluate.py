@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 _RATES = {
     "sensitivity": "good photos that pass",
     "specificity": "bad photos that fail",
-    "ppv": "of those that pass, the good ones",
-    "npv": "of those that fail, the bad ones",
-    "needless_retake_share": "of those that fail, the good ones",
+    "ppv": "passing photos that are good",
+    "npv": "failing photos that are bad",
+    "needless_retake_share": "failing photos that are good",
 }
 
 
@@ -197,7 +197,8 @@ def _print(document: dict[str, Any]) -> None:
     if adjusted := document["prevalence_adjusted"]:
         bayes = adjusted["bayes"]
         click.echo(
-            f"were {percent(adjusted['good_share'])} good: PPV {percent(bayes['ppv'])}, NPV {percent(bayes['npv'])}"
+            f"if {percent(adjusted['good_share'])} of the photos were good: "
+            f"PPV {percent(bayes['ppv'])}, NPV {percent(bayes['npv'])}"
         )
     if correlation := document["correlation"]:
         click.echo(f"SRCC {correlation['srcc']:.3f}, PLCC {correlation['plcc']:.3f}")

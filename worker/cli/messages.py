@@ -11,7 +11,7 @@ from triage.domain.states import Outcome
 from triage.errors import TriageError, UsageError
 from worker.cli.commands import command
 from worker.cli.options import FiniteRange, by_option
-from worker.cli.output import findings_text, json_option, local_time, outcome_text, print_document
+from worker.cli.output import count, findings_text, json_option, local_time, outcome_text, print_document
 from worker.cli.tables import Column, print_table
 from worker.services import open_services
 
@@ -30,7 +30,7 @@ def enqueue(paths: tuple[str, ...], message_id: str | None, *, as_json: bool, gr
     """Enqueue photos as one message. PATHS are files, or URIs below an allowed root."""
     attachments = [_attachment(path, group) for path in paths]
     message = IncomingMessage(
-        external_id=message_id or str(new_id()),
+        external_id=str(new_id()) if message_id is None else message_id,
         attachments=attachments,
         source=sender["source"],
         thread=sender["thread"],
@@ -46,7 +46,7 @@ def enqueue(paths: tuple[str, ...], message_id: str | None, *, as_json: bool, gr
         print_document(AcceptanceDocument.of(acceptance))
         return
     state = "accepted" if acceptance.created else "already known, nothing changed"
-    click.echo(f"message {acceptance.external_id}: {len(acceptance.attachments)} photos, {state}")
+    click.echo(f"message {acceptance.external_id}: {count(len(acceptance.attachments), 'photo')}, {state}")
 
 
 def _attachment(path: str, group: str | None) -> IncomingAttachment:
@@ -55,7 +55,8 @@ def _attachment(path: str, group: str | None) -> IncomingAttachment:
     try:
         return IncomingAttachment(data=Path(path).read_bytes(), group=group, declared_type=guess_type(path)[0])
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: the file cannot be read, and nothing was enqueued: check the path") from error
+        reason = "this is a folder: give files" if Path(path).is_dir() else "the file cannot be read: check the path"
+        raise UsageError(f"{path}: {reason}; nothing was enqueued") from error
 
 
 @command()
@@ -73,7 +74,7 @@ def wait(message_id: str | None, source: str | None, timeout: float) -> None:
         message = None if message_id is None else find_message(services.sessions, message_id, source)
         remaining = wait_until_done(services, message, timeout)
     if remaining:
-        raise TriageError(f"{remaining} photos are still pending: check the scoring worker with `triage doctor`")
+        raise TriageError(f"still pending: {count(remaining, 'photo')}: check the scoring worker with `triage doctor`")
 
 
 @command()

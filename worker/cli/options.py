@@ -24,6 +24,23 @@ class FiniteRange(click.FloatRange):
         return number
 
 
+class Moment(click.DateTime):
+    """A date or time in one of several formats, which help texts and errors show as `written`."""
+
+    def __init__(self, *formats: str, written: str) -> None:
+        super().__init__(formats)
+        self.written = written
+
+    def get_metavar(self, *_: object, **__: object) -> str:
+        return self.written
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"{value!r} is not a valid time: use {self.written}.", param, ctx)
+
+
 DAYS = FiniteRange(0, 36_500, min_open=True)
 SECONDS = FiniteRange(1, 86_400)
 POSITIVE = FiniteRange(0, min_open=True)

@@ -40,6 +40,11 @@ def print_document(document: "Document | Sequence[Document] | Mapping[str, Docum
         print_json(document.json_types())
 
 
+def count(number: int, noun: str) -> str:
+    """A number with its noun in singular or plural: `1 photo`, `2 photos`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a file.
 

@@ -12,12 +12,14 @@ import click
 
 from triage.domain.reporting import Dimension, Period
 from triage.domain.states import Outcome
+from triage.errors import UsageError
 from worker.cli.commands import command
+from worker.cli.options import Moment
 from worker.cli.output import percent, write_text
 from worker.cli.tables import Column, Screen, format_table
 from worker.services import open_services
 
-_TIMES = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
+_TIMES = Moment("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", written="YYYY-MM-DD[THH:MM[:SS]]")
 _DEFAULT_SPAN = timedelta(days=30)
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 _COUNTS = ("total", *(outcome.value for outcome in Outcome), "pending")
@@ -84,7 +86,11 @@ def _sentence(text: str, screen: Screen) -> str:
 
 
 def _period_text(summary: dict[str, Any]) -> str:
-    ends = [f"{word} {summary[end][:16]} UTC" for word, end in (("from", "since"), ("before", "until")) if summary[end]]
+    ends = [
+        f"{word} {datetime.fromisoformat(summary[end]):%Y-%m-%d %H:%M} UTC"
+        for word, end in (("from", "since"), ("before", "until"))
+        if summary[end]
+    ]
     return f"messages received {', '.join(ends) or 'at any time'}"
 
 
@@ -170,6 +176,8 @@ def _bar(count: int, largest: int) -> str:
 
 def _period(since: datetime | None, until: datetime | None) -> Period:
     """The period of a report: 30 days by default, because a report over years takes seconds of database time."""
+    if since and until and since >= until:
+        raise UsageError("--since is not before --until: correct one of them")
     end = until.replace(tzinfo=UTC) if until else None
     if since:
         return Period(since.replace(tzinfo=UTC), end)

@@ -14,7 +14,7 @@ from triage.domain.states import RunKind, RunStatus
 from triage.errors import TriageError
 from triage.training.config import TrainingConfig
 from worker.cli.commands import command
-from worker.cli.options import POSITIVE, ROWS, SHARE, by_option
+from worker.cli.options import POSITIVE, ROWS, SHARE, Moment, by_option
 from worker.cli.output import json_option, local_time, print_document
 from worker.cli.progress import ProgressLine
 from worker.cli.tables import Column, print_table
@@ -26,7 +26,9 @@ _OPEN = {RunStatus.PENDING, RunStatus.RUNNING}
 
 @command()
 @click.option("--model", "name", help="Name or SHA-256 of the model. [default: the live model]")
-@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="Messages received on or after this day (UTC).")
+@click.option(
+    "--since", type=Moment("%Y-%m-%d", written="YYYY-MM-DD"), help="Messages received on or after this day (UTC)."
+)
 @click.option("--limit", type=ROWS, help="At most this many photos.")
 @click.option("--wait", is_flag=True, help="Wait until the run ends.")
 @by_option("Who starts the run")
@@ -156,7 +158,8 @@ def _show(services: Services, run: Run, *, wait: bool, as_json: bool) -> None:
 
         print_document(RunDocument.of(run))
     else:
-        click.echo(f"{run.kind.value} run {run.id}: {run.status.value} {_describe(run)}".rstrip())
+        description = _describe(run)
+        click.echo(f"{run.kind.value} run {run.id}: {run.status.value}{f', {description}' if description else ''}")
     if run.status is RunStatus.FAILED:
         raise TriageError(run.error or "the run failed")
     if wait and run.status is RunStatus.CANCELLED:
@@ -190,7 +193,7 @@ def _describe(run: Run) -> str:
     if run.error:
         return run.error
     if not progress:
-        hint = "waits for a training worker: `triage up --training`, or `triage worker training`"
+        hint = "start a training worker with `triage up --training` or `triage worker training`"
         return hint if run.kind is RunKind.TRAINING and run.status is RunStatus.PENDING else ""
     if run.kind is RunKind.RESCORING:
         flips = f"good to bad {progress['good_to_bad']}, bad to good {progress['bad_to_good']}"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from triage.errors import AttachmentError, ErrorCode, TransientError
+from triage.errors import AttachmentError, ErrorCode, TransientError, UsageError
 from triage.model.starter import STARTER, model_folder
 from triage.replies.tips import finding_json
 from worker.cli.commands import command
@@ -57,7 +57,11 @@ def score(paths: tuple[str, ...], model: str, *, as_json: bool) -> None:
 
 
 def files_of(paths: Sequence[str]) -> list[str]:
-    """The paths, with each folder replaced by the files in it, without hidden files."""
+    """The paths, with each folder replaced by the files in it, without hidden files.
+
+    Raises:
+        UsageError: a folder has no files.
+    """
     files: list[str] = []
     for path in paths:
         try:
@@ -67,6 +71,8 @@ def files_of(paths: Sequence[str]) -> list[str]:
         except (OSError, ValueError):  # no folder: a file, or a path that gets its own error
             files.append(path)
         else:
+            if not inside:
+                raise UsageError(f"{path}: the folder has no files: name a folder with photos")
             files += map(str, inside)
     return files
 

@@ -45,6 +45,8 @@ def test_environment_is_read(monkeypatch: pytest.MonkeyPatch, name: str, value: 
         ("TRIAGE_LOG__FORMAT", "yaml"),
         ("TRIAGE_SCHEDULE__RESCORING_HOUR_UTC", "24"),
         ("TRIAGE_INBOX__LEASE_SECOND", "60"),
+        ("TRIAGE_DATABASE__URL", "mysql://db/triage"),
+        ("TRIAGE_REDIS__URL", "https://cache"),
     ],
 )
 def test_error_names_the_invalid_variable_in_one_line(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
@@ -56,6 +58,14 @@ def test_error_names_the_invalid_variable_in_one_line(monkeypatch: pytest.Monkey
     assert name in str(raised.value)
     assert value not in str(raised.value) or value == "0"
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["TRIAGE_DATABASE__URL", "TRIAGE_REDIS__CA_FILE", "TRIAGE_SCORER__DEVICE"])
+def test_value_is_refused_when_it_is_empty(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "")
+
+    with pytest.raises(UsageError, match=f"{name}: the value is empty"):
+        load_settings()
 
 
 def test_secrets_are_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
