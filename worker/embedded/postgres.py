@@ -36,6 +36,7 @@ _SETTINGS = {
     "log_min_messages": "log",
     "log_error_verbosity": "terse",
 }
+_KILL_SECONDS = 10.0
 _INITDB_OPTIONS = (
     "--username=postgres",
     "--auth-local=trust",  # the permissions of the socket folder exclude other users
@@ -146,6 +147,7 @@ class EmbeddedPostgres(EmbeddedService):
         """Creates the data folder under a temporary name and renames it once it is complete."""
         data = self._state.postgres_data
         for leftover in data.parent.glob(f"{data.name}.new-*"):
+            _end_initdb(leftover)
             shutil.rmtree(leftover, ignore_errors=True)
         folder = Path(tempfile.mkdtemp(prefix=f"{data.name}.new-", dir=data.parent))
         try:
@@ -236,6 +238,15 @@ def _only_the_server(folder: str, names: list[str]) -> set[str]:
     if Path(folder).name == "bin":
         return set(names) - {"initdb", "postgres"}
     return {name for name in names if name.endswith(".a") or name in ("pgxs", "pkgconfig")}
+
+
+def _end_initdb(folder: Path) -> None:
+    """Ends the processes of an initdb that outlived its killed launcher and would fill the folder again."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if str(folder) in process.cmdline() or process.environ().get("PGDATA") == str(folder):
+                process.kill()
+                process.wait(_KILL_SECONDS)
 
 
 def _remove_if_stale(lock: Path) -> None:
