@@ -47,10 +47,8 @@ def environment(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable
 
 
 @pytest.fixture
-def triage(
-    environment: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Result]:
-    """Runs a command in this process."""
+def run_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """Runs a command in this process, with the environment as it is."""
 
     def run(*arguments: str | Path) -> Result:
         monkeypatch.setattr(sys, "argv", ["triage", *map(str, arguments)])
@@ -61,3 +59,9 @@ def triage(
         return Result(int(exit_.value.code or 0), out, err)
 
     return run
+
+
+@pytest.fixture
+def triage(environment: Callable[[str, str], None], run_command: Callable[..., Result]) -> Callable[..., Result]:
+    """Runs a command in this process over this test's services."""
+    return run_command

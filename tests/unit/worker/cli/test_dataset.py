@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,25 +12,15 @@ from PIL import Image
 
 from tests.support.command_line import Result
 from triage.dataset.manifest import Split, read_manifest
-from worker.cli import main
 
 Dataset = Callable[..., Result]
 DONE, USAGE = 0, 2
 
 
 @pytest.fixture
-def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Dataset:
+def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_command: Callable[..., Result]) -> Dataset:
     monkeypatch.setenv("TRIAGE_HOME", str(tmp_path / "home"))
-
-    def run(*arguments: str | Path) -> Result:
-        monkeypatch.setattr(sys, "argv", ["triage", "dataset", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as exit_:
-            main()
-        out, err = capsys.readouterr()
-        return Result(int(exit_.value.code or 0), out, err)
-
-    return run
+    return partial(run_command, "dataset")
 
 
 @pytest.fixture

@@ -4,29 +4,20 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.support.command_line import Result
-from worker.cli import main
 
 
 @pytest.fixture
 def evaluate(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_command: Callable[..., Result]
 ) -> Callable[..., Result]:
     monkeypatch.setenv("TRIAGE_HOME", str(tmp_path / "home"))
-
-    def run(*arguments: str | Path) -> Result:
-        monkeypatch.setattr(sys, "argv", ["triage", "evaluate", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as exit_:
-            main()
-        out, err = capsys.readouterr()
-        return Result(int(exit_.value.code or 0), out, err)
-
-    return run
+    return partial(run_command, "evaluate")
 
 
 @pytest.fixture
