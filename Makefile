@@ -10,8 +10,7 @@ PHOTOS ?=
 # `make test-rest` runs the folders and files that are not in this list. Tests of one file run in one process, which
 # lets them share what is costly to start. Files run in the order of the list, long ones first, so that no process is
 # left alone with a long file at the end.
-TESTS  := tests/system/end_to_end/test_workers.py tests/unit/triage/model tests/unit/triage/training tests/unit \
-          tests/postgres tests/system/deployment
+TESTS  := tests/system/end_to_end/test_workers.py tests/postgres tests/unit tests/system/deployment
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # Without bytecode files, every command compiles the libraries again if PYTHONDONTWRITEBYTECODE is set

@@ -20,6 +20,7 @@ pytest_plugins = [
         "models",
         "photos",
         "rescoring",
+        "small_training",
     )
 ]
 

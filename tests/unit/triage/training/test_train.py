@@ -1,4 +1,4 @@
-"""A model from a few photos, in one epoch: the real VGG16 once, a narrow network in all other tests."""
+"""A model from a few photos, in one epoch of a narrow network; `tests/system/vgg16` trains the real one."""
 
 from pathlib import Path
 
@@ -8,40 +8,21 @@ import torch
 from PIL import Image
 
 from tests.support.narrow_model import write_narrow_model
+from tests.support.small_training import train_small
 from triage.dataset.manifest import Box, LabelledPhoto, Manifest, Split
-from triage.domain.card import read_card
 from triage.errors import UsageError
 from triage.imaging.decode import Decoder
 from triage.imaging.photo import DecodedPhoto
-from triage.model.artifact import check_weights, write_artifact
+from triage.model.artifact import write_artifact
 from triage.model.engines.torch_exact import TorchEngine
 from triage.model.patches import resize_photo
 from triage.model.scorer import Scorer
 from triage.model.weights import load_network
 from triage.training.config import TrainingConfig
 from triage.training.photos import load_photos
-from triage.training.progress import Progress
-from triage.training.train import TrainedModel, train_model
+from triage.training.train import train_model
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def manifest(tmp_path: Path) -> Manifest:
-    """Sharp photos are good and flat ones are bad; one cannot be read."""
-    random = np.random.default_rng(0)
-    photos = []
-    for index, (votes, split) in enumerate(
-        [(4, "train"), (0, "train"), (4, "validation"), (0, "validation"), (3, "test"), (1, "test"), (2, "train")]
-    ):
-        path = tmp_path / f"{index}.png"
-        pixels = random.integers(0, 256 if votes > 1 else 8, (80, 100, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(path)
-        photos.append(
-            LabelledPhoto(path, votes, split=Split(split), source="phone", fitzpatrick="V", rating=votes * 20)
-        )
-    photos[-1].path.write_bytes(b"no photo")
-    return Manifest(tuple(photos), 4)
 
 
 @pytest.fixture
@@ -51,53 +32,9 @@ def narrow(tmp_path: Path) -> str:
     return str(tmp_path / "narrow")
 
 
-def _train(manifest: Manifest, folder: Path, init: str, **config: object) -> tuple[TrainedModel, list[Progress]]:
-    reports: list[Progress] = []
-    trained = train_model(
-        manifest,
-        TrainingConfig.model_validate({"epochs": 1, "batch_photos": 2} | config),
-        name="small",
-        init=init,
-        folder=folder,
-        device=CPU,
-        decoder=Decoder(),
-        on_progress=reports.append,
-    )
-    return trained, reports
-
-
-def test_card_states_data_settings_and_evaluation_of_vgg16(manifest: Manifest, tmp_path: Path) -> None:
-    trained, reports = _train(manifest, tmp_path / "run", "random", seed=5)
-
-    card = trained.card
-    assert [(r.photos, r.of_photos) for r in reports if r.stage == "reading photos"] == [(n, 7) for n in range(1, 8)]
-    assert [r.done for r in reports if r.stage == "training"] == [1.0, 1.0]  # its batch, then its epoch
-    assert reports[-1].stage == "evaluating"
-    assert trained.unreadable == 1
-    assert card.architecture == "vgg16-five-patch"
-    assert card.data_summary == {
-        "photos": {"train": 2, "validation": 2, "test": 2},
-        "votes": {"train": [1, 0, 0, 0, 1], "validation": [1, 0, 0, 0, 1], "test": [0, 1, 0, 1, 0]},
-        "unreadable": 1,
-    }
-    assert card.training_settings["seed"] == 5
-    assert card.training_settings["started_from"] == "random"
-    assert card.is_evaluated
-    assert set(card.metrics) == {"train", "validation", "test"}
-    test = card.metrics["test"]
-    assert (test["n"], test["n_good"], test["threshold"], test["rank_violations"]) == (2, 1, card.threshold, 0)
-    assert set(test["groups"]) == {"source", "fitzpatrick"}
-    assert set(test["groups"]["fitzpatrick"]) == {"IV-VI"}
-    assert card.recalibration is None or card.recalibration.slope > 0
-    assert len(card.learning_curve) == 1
-    written = write_artifact(tmp_path / "model", card, trained.weights)
-    check_weights(written, trained.weights)
-    assert read_card(written.model_dump_json()) == written
-
-
 def test_scorer_gives_the_scores_of_the_evaluation(manifest: Manifest, tmp_path: Path, narrow: str) -> None:
     """Pooling and recalibration are applied in scoring as they were in the evaluation."""
-    trained, _ = _train(manifest, tmp_path / "run", narrow, pooling="min")
+    trained, _ = train_small(manifest, tmp_path / "run", narrow, pooling="min")
     card = write_artifact(tmp_path / "model", trained.card, trained.weights)
     scorer = Scorer.of(card, TorchEngine(load_network(card, trained.weights)))
     photos = [label for label in manifest.photos if label.split is Split.TEST]
@@ -117,7 +54,7 @@ def test_scorer_gives_the_scores_of_the_evaluation(manifest: Manifest, tmp_path:
 def test_rank_violations_are_counted_when_the_heads_are_independent(
     manifest: Manifest, tmp_path: Path, narrow: str
 ) -> None:
-    trained, _ = _train(
+    trained, _ = train_small(
         manifest, tmp_path / "run", narrow, head="independent", recalibrate=False, threshold_from="train"
     )
 
@@ -132,7 +69,7 @@ def test_training_is_refused_when_no_photo_can_be_read(tmp_path: Path) -> None:
     manifest = Manifest((LabelledPhoto(tmp_path / "a.jpg", 2, split=Split.TRAIN),), 4)
 
     with pytest.raises(UsageError, match="no photo of the training split"):
-        _train(manifest, tmp_path / "run", "random")
+        train_small(manifest, tmp_path / "run", "random")
 
 
 def test_photo_is_cropped_when_region_of_interest_is_on(tmp_path: Path) -> None:
@@ -163,7 +100,7 @@ def test_box_is_clipped_to_the_photo_and_skipped_when_outside(tmp_path: Path) ->
 def test_training_resumes_from_its_checkpoint_when_the_initial_weights_are_gone(
     manifest: Manifest, tmp_path: Path, narrow: str
 ) -> None:
-    first, _ = _train(manifest, tmp_path / "run", narrow)
+    first, _ = train_small(manifest, tmp_path / "run", narrow)
 
     again = train_model(
         manifest,

@@ -1,4 +1,4 @@
-"""`--version` and every `--help` import click and little else. For running commands see `tests/postgres/cli`."""
+"""`--version` and every `--help` import click and little else. For running commands see `tests/system/end_to_end`."""
 
 import json
 import subprocess
