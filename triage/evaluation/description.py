@@ -8,9 +8,9 @@ from typing import Any, Final
 import numpy as np
 
 from triage.dataset.manifest import LabelledPhoto, Manifest, Split
+from triage.evaluation.labelled import FITZPATRICK_GROUPS, fitzpatrick_group
 from triage.statistics.agreement import krippendorff_alpha, pairwise_kappa
 
-_FITZPATRICK_GROUPS: Final = {"I-III": {"I", "II", "III"}, "IV-VI": {"IV", "V", "VI"}}
 _NOT_SPLIT: Final = "not split"
 
 
@@ -40,14 +40,12 @@ def describe(manifest: Manifest, *, good_votes: int = 2) -> dict[str, Any]:
 
 def _table_1(photos: Sequence[LabelledPhoto], n_reviewers: int, good_votes: int) -> dict[str, Any]:
     votes = Counter(photo.votes for photo in photos)
+    skin_types = Counter(fitzpatrick_group(photo.fitzpatrick) for photo in photos)
     return {
         "n": len(photos),
         "votes": [votes[number] for number in range(n_reviewers + 1)],
         "n_good": sum(photo.votes >= good_votes for photo in photos),
-        "fitzpatrick": {
-            name: sum(photo.fitzpatrick in types for photo in photos) for name, types in _FITZPATRICK_GROUPS.items()
-        }
-        | {"not given": sum(photo.fitzpatrick is None for photo in photos)},
+        "fitzpatrick": {group: skin_types[group] for group in FITZPATRICK_GROUPS} | {"not given": skin_types[None]},
         "sources": dict(sorted(Counter(photo.source or "not given" for photo in photos).items())),
     }
 

@@ -12,6 +12,8 @@ from triage.statistics.auc import Scores
 SUBGROUPS: Final = ("source", "fitzpatrick")
 """Columns of every manifest, possibly empty, that each evaluation is broken down by."""
 
+FITZPATRICK_GROUPS: Final = ("I-III", "IV-VI")
+
 
 def predictions_of(scores: Scores, labels: Sequence[LabelledPhoto]) -> Predictions:
     """Joins scores with votes, with ratings if every photo has one, and with all columns to group by.
@@ -26,7 +28,7 @@ def predictions_of(scores: Scores, labels: Sequence[LabelledPhoto]) -> Predictio
     names = dict.fromkeys(name for label in labels for name in label.others)
     columns = {
         "source": [label.source or "" for label in labels],
-        "fitzpatrick": [_fitzpatrick_group(label.fitzpatrick) for label in labels],
+        "fitzpatrick": [fitzpatrick_group(label.fitzpatrick) or "" for label in labels],
         **{name: [label.others.get(name, "") for label in labels] for name in names},
     }
     return Predictions(
@@ -37,7 +39,8 @@ def predictions_of(scores: Scores, labels: Sequence[LabelledPhoto]) -> Predictio
     )
 
 
-def _fitzpatrick_group(skin_type: str | None) -> str:
+def fitzpatrick_group(skin_type: str | None) -> str | None:
+    """Returns the group of a Fitzpatrick skin type as in the paper, `I-III` or `IV-VI`; None if it is not given."""
     if skin_type is None:
-        return ""
+        return None
     return "I-III" if skin_type in {"I", "II", "III"} else "IV-VI"
