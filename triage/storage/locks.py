@@ -1,10 +1,21 @@
-"""Advisory locks of Postgres, held by a connection: a process that dies releases its locks."""
+"""Advisory locks of Postgres, held by an open transaction: a process that dies releases its locks.
+
+A transaction, not a session, because a pooler such as PgBouncer in transaction mode gives each transaction of a
+connection another session: the lock of a session would stay behind, and the next client would share it.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Final
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, func, select, text
 from sqlalchemy.exc import DBAPIError
+
+# Of this transaction only. Idle, it has no snapshot and no transaction id, so it delays neither vacuum nor migrations.
+_WITHOUT_TIME_LIMIT: Final = text(
+    "SELECT set_config(name, '0', true) FROM pg_settings "
+    "WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')"
+)
 
 
 class HeldLock:
@@ -19,12 +30,17 @@ class HeldLock:
         """Acquires the lock unless another connection holds it. Returns whether it is held now."""
         if self._connection is not None:
             return True
-        connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-        if connection.scalar(select(func.pg_try_advisory_lock(self._key))):
-            self._connection = connection
-            return True
-        connection.close()
-        return False
+        connection = self._engine.connect()
+        is_held = False
+        try:
+            is_held = bool(connection.scalar(select(func.pg_try_advisory_xact_lock(self._key))))
+            if is_held:
+                connection.execute(_WITHOUT_TIME_LIMIT)
+                self._connection = connection
+        finally:
+            if self._connection is None:
+                connection.close()
+        return is_held
 
     def take_again(self) -> bool:
         """Acquires the lock again if its connection was lost. Returns whether the lock is held now."""
@@ -32,21 +48,20 @@ class HeldLock:
             try:
                 self._connection.scalar(select(1))
             except DBAPIError:
-                self._close(self._connection)
+                self.release()
         return self.take()
 
     def release(self) -> None:
-        """Releases the lock. Does nothing if it is not held."""
-        if self._connection is not None:
-            with suppress(DBAPIError):  # the end of a lost connection has released the lock
-                # explicitly, because the server notices a closed connection only some time later
-                self._connection.scalar(select(func.pg_advisory_unlock(self._key)))
-            self._close(self._connection)
+        """Releases the lock. Does nothing if it is not held.
 
-    def _close(self, connection: Connection) -> None:
-        connection.invalidate()
-        connection.close()
-        self._connection = None
+        Once this returns, the lock can be acquired: Postgres has ended the transaction, unless the connection is lost.
+        """
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(DBAPIError):  # Postgres ends the transaction of a lost connection
+                connection.rollback()
+            with suppress(DBAPIError):
+                connection.close()
 
 
 @contextmanager
