@@ -1,36 +1,32 @@
 """The environment of Alembic: one transaction per migration, with limits on waiting for locks and on statements."""
 
 from alembic import context
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, event
 
+from triage.storage.locks import wait_for_lock
 from triage.storage.tables import METADATA
 
 LOCK_TIMEOUT = "4s"  # other statements queue behind a migration that waits for a lock, so it gives up soon
 STATEMENT_TIMEOUT = "10min"
-ADVISORY_LOCK = 7216340001  # of two concurrent upgrades, the second waits and then has nothing to do
+LOCK = "the schema"  # of concurrent upgrades, the others wait for the first and then have nothing to do
 
 
 def run(engine: Engine) -> None:
-    with engine.connect() as connection:
-        connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
-        connection.execute(text(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'"))
-        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": ADVISORY_LOCK})
-        connection.commit()
-        try:
-            context.configure(
-                connection=connection,
-                target_metadata=METADATA,
-                compare_server_default=True,
-                transaction_per_migration=True,
-            )
-            with context.begin_transaction():
-                context.run_migrations()
-        finally:
-            connection.rollback()
-            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": ADVISORY_LOCK})
-            connection.execute(text("RESET lock_timeout"))
-            connection.execute(text("RESET statement_timeout"))
-            connection.commit()
+    with wait_for_lock(engine, LOCK), engine.connect() as connection:
+        event.listen(connection, "begin", set_limits)  # of each transaction, because a pooler may share the session
+        context.configure(
+            connection=connection,
+            target_metadata=METADATA,
+            compare_server_default=True,
+            transaction_per_migration=True,
+        )
+        with context.begin_transaction():
+            context.run_migrations()
+
+
+def set_limits(connection: Connection) -> None:
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+    connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'")
 
 
 run(context.config.attributes["engine"])

@@ -1,6 +1,11 @@
 """Migrations on a real Postgres: upgrade, downgrade, upgrade; the result equals the declared schema."""
 
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import pytest
 from alembic import command
@@ -8,11 +13,13 @@ from alembic.util.exc import CommandError
 from sqlalchemy import Engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 
+from tests.support.deployment import eventually
 from triage.domain.ids import DecisionId, MessageId, new_id
 from triage.domain.states import DecidedBy, Outcome, Reason
 from triage.storage import audit, decisions, migrate
 from triage.storage.database import Sessions
 from triage.storage.decisions import NewDecision
+from triage.storage.locks import wait_for_lock
 from triage.storage.tables import METADATA
 
 
@@ -148,3 +155,28 @@ def make_history(sessions: Sessions) -> Callable[[], None]:
             )
 
     return make
+
+
+def test_concurrent_upgrades_wait_for_each_other(empty_engine: Engine) -> None:
+    """Longer than a migration waits for a table: the lock of the upgrades has no time limit."""
+    url = empty_engine.url.render_as_string(hide_password=False)
+    environment = os.environ | {"TRIAGE_DATABASE__URL": url}
+    command = [sys.executable, "-c", "from worker.cli import main; main()", "db", "upgrade"]
+    with ExitStack() as stack:
+        with wait_for_lock(empty_engine, "the schema"):
+            upgrades = [
+                stack.enter_context(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE))
+                for _ in range(3)
+            ]
+            eventually(lambda: _n_waiting(empty_engine) == len(upgrades))
+            time.sleep(5)
+            assert _n_waiting(empty_engine) == len(upgrades)
+        assert [upgrade.communicate()[1] for upgrade in upgrades] == [b""] * len(upgrades)
+    assert [upgrade.returncode for upgrade in upgrades] == [0] * len(upgrades)
+    assert migrate.is_current(empty_engine)
+
+
+def _n_waiting(engine: Engine) -> int:
+    with engine.connect() as connection:
+        found = connection.scalars(text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"))
+        return int(found.one())

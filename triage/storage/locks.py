@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from sqlalchemy import Connection, Engine, func, select, text
+from sqlalchemy import Connection, Engine, Function, func, select, text
 from sqlalchemy.exc import DBAPIError
 
 # Of this transaction only. Idle, it has no snapshot and no transaction id, so it delays neither vacuum nor migrations.
 _WITHOUT_TIME_LIMIT: Final = text(
     "SELECT set_config(name, '0', true) FROM pg_settings "
-    "WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')"
+    "WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout', 'lock_timeout')"
 )
 
 
@@ -23,7 +23,7 @@ class HeldLock:
 
     def __init__(self, engine: Engine, name: str) -> None:
         self._engine = engine
-        self._key = func.hashtextextended(name, 0)
+        self._key = _key(name)
         self._connection: Connection | None = None
 
     def take(self) -> bool:
@@ -76,3 +76,16 @@ def try_lock(engine: Engine, name: str) -> Iterator[HeldLock | None]:
         yield lock if lock.take() else None
     finally:
         lock.release()
+
+
+@contextmanager
+def wait_for_lock(engine: Engine, name: str) -> Iterator[None]:
+    """Waits for a named lock, without a time limit, and holds it until the block ends."""
+    with engine.connect() as connection:
+        connection.execute(_WITHOUT_TIME_LIMIT)
+        connection.execute(select(func.pg_advisory_xact_lock(_key(name))))
+        yield
+
+
+def _key(name: str) -> Function[int]:
+    return func.hashtextextended(name, 0)
