@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from triage.domain.text import csv_cell, from_csv_cell
 from triage.errors import UsageError
 from triage.files.atomic import write_durably
 
@@ -34,12 +35,15 @@ def read_table(path: Path) -> tuple[list[str], list[Row]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            columns = [name.strip() for name in reader.fieldnames or ()]
+            columns = [from_csv_cell(name.strip()) for name in reader.fieldnames or ()]
             if len(set(columns)) < len(columns):
                 raise UsageError(f"{path}: two columns have the same name: rename one")
             reader.fieldnames = columns
             rows = [
-                Row(reader.line_num, {key: (value or "").strip() for key, value in row.items() if key in columns})
+                Row(
+                    reader.line_num,
+                    {key: from_csv_cell((value or "").strip()) for key, value in row.items() if key in columns},
+                )
                 for row in reader
             ]
     except OSError as error:
@@ -79,9 +83,9 @@ def _read_parquet(path: Path) -> tuple[list[str], list[Row]]:
 
 def _csv(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> bytes:
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, columns, restval="")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = csv.writer(text)
+    writer.writerow(map(csv_cell, columns))
+    writer.writerows([csv_cell(row.get(column, "")) for column in columns] for row in rows)
     return text.getvalue().encode()
 
 

@@ -9,12 +9,14 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from triage.domain.text import printable_value
 from triage.evaluation.plots import plot_calibration, plot_learning_curve, plot_roc, plot_scores_by_votes
 from triage.evaluation.predictions import Predictions
 
 _ENVIRONMENT = Environment(
     loader=PackageLoader("triage.evaluation"),
     autoescape=True,
+    finalize=printable_value,
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,

@@ -6,10 +6,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from triage.domain.states import Outcome
+from triage.domain.text import printable_value
 
 _ENVIRONMENT = Environment(
     loader=PackageLoader("triage.reports"),
     autoescape=True,
+    finalize=printable_value,
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple, NoReturn
 import click
 
 from triage.errors import ServiceUnavailableError, TriageError, UsageError, where
+from worker.cli.tables import print_line, print_text
 from worker.hints import with_hint
 
 _COLLECT_AFTER: Final = 50_000
@@ -90,15 +91,12 @@ def main() -> None:
     except click.Abort:
         _fail("interrupted", 1)
     except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
+        print_text(f"{error.format_message()}\n")
         sys.exit(2)
     except click.ClickException as error:
-        hint = (
-            f"{error.ctx.get_help()}\n"
-            if isinstance(error, click.UsageError) and error.ctx and not sys.argv[1:]
-            else ""
-        )
-        _fail(f"{hint}{error.format_message()}", error.exit_code)
+        if isinstance(error, click.UsageError) and error.ctx and not sys.argv[1:]:
+            print_text(f"{error.ctx.get_help()}\n", err=True)
+        _fail(" ".join(error.format_message().split()), error.exit_code)  # click lists choices on lines of their own
     except UsageError as error:
         _fail(with_hint(error), 2)
     except ServiceUnavailableError as error:
@@ -115,5 +113,5 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    click.echo(f"triage: {message}", err=True)
+    print_line(f"triage: {message}", err=True)
     sys.exit(code)

@@ -11,6 +11,7 @@ from worker.cli.commands import command
 from worker.cli.options import DAYS, by_option
 from worker.cli.output import json_option, print_document
 from worker.cli.owner import administration_sessions
+from worker.cli.tables import print_line
 
 
 @command()
@@ -49,7 +50,7 @@ def _count(before: datetime, *, as_json: bool) -> None:
 
         print_document(ArchivePreviewDocument(before=before, dry_run=True, threads=threads))
     else:
-        click.echo(f"threads to archive: {threads}")
+        print_line(f"threads to archive: {threads}")
 
 
 def _move(folder: Path, before: datetime, *, by: str, as_json: bool) -> None:
@@ -63,7 +64,7 @@ def _move(folder: Path, before: datetime, *, by: str, as_json: bool) -> None:
                 moved.update(batch.counts)
                 files.append((batch.file, batch.sha256))
                 if not as_json:
-                    click.echo(f"{batch.sha256}  {batch.file}")
+                    print_line(f"{batch.sha256}  {batch.file}")
     except TriageError as error:
         done = f" ({len(files)} files are complete, and their threads are archived)" if files else ""
         raise type(error)(f"{error}{done}") from error
@@ -73,7 +74,7 @@ def _move(folder: Path, before: datetime, *, by: str, as_json: bool) -> None:
         written = [ArchiveFileDocument(file=str(file), sha256=sha256) for file, sha256 in files]
         print_document(ArchiveDocument(before=before, dry_run=False, **moved, files=written))
     else:
-        click.echo(
+        print_line(
             f"archived: {moved['threads']} threads with {moved['messages']} messages and {moved['verdicts']} verdicts, "
             f"in {len(files)} files"
         )

@@ -6,7 +6,7 @@ from triage.domain.audit import Anchor
 from triage.errors import TriageError
 from worker.cli.commands import group
 from worker.cli.output import json_option, print_document
-from worker.cli.tables import print_table
+from worker.cli.tables import print_line, print_table
 from worker.services import open_services
 
 
@@ -35,6 +35,7 @@ def verify(anchor: str | None, *, as_json: bool) -> None:
     else:
         if flaws:
             print_table(("position", "flaw", "event"), ((f.position, f.kind, f.event_id) for f in flaws))
-        click.echo(f"events: {verification.events}\nhead: {verification.head}")
+        print_line(f"events: {verification.events}")
+        print_line(f"head: {verification.head}")
     if flaws:
         raise TriageError(f"the audit trail is damaged ({len(flaws)} flaws): compare it with a backup")

@@ -11,7 +11,7 @@ from triage.errors import AttachmentError, TransientError
 from triage.imaging.limits import ImageLimits
 from worker.cli.commands import group
 from worker.cli.output import count, json_option, percent, print_document
-from worker.cli.tables import print_table
+from worker.cli.tables import print_line, print_table
 
 _output = click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True)
 
@@ -31,9 +31,9 @@ def check(manifest: Path, *, read_photos: bool) -> None:
     found = read_manifest(manifest)
     unreadable = _unreadable(found, load_settings().image_limits) if read_photos else []
     defects = f"{count(len(unreadable), 'photo')} cannot be decoded" if unreadable else "no defects"
-    click.echo(f"{len(found.photos)} photos, {found.n_reviewers} reviewers: {defects}")
+    print_line(f"{len(found.photos)} photos, {found.n_reviewers} reviewers: {defects}")
     for number, message in unreadable:
-        click.echo(f"photo {number} cannot be decoded and would be skipped: {message}")
+        print_line(f"photo {number} cannot be decoded and would be skipped: {message}")
 
 
 @dataset.command()
@@ -51,7 +51,7 @@ def split(manifest: Path, output: Path, seed: int) -> None:
     made = split_photos(read_manifest(manifest), seed=seed)
     write_manifest(made, output)
     sizes = describe_manifest(made)["by_split"]
-    click.echo(f"{output}: " + ", ".join(f"{name} {table['n']}" for name, table in sizes.items()))
+    print_line(f"{output}: " + ", ".join(f"{name} {table['n']}" for name, table in sizes.items()))
 
 
 @dataset.command(short_help="Count photos and show the reviewers' agreement.")
@@ -86,7 +86,7 @@ def import_redcap(export: Path, photos: Path, output: Path, **columns: Any) -> N
     """
     made = read_export(export, photos=photos, **columns)
     write_manifest(made, output)
-    click.echo(f"{output}: {len(made.photos)} photos, {made.n_reviewers} reviewers")
+    print_line(f"{output}: {len(made.photos)} photos, {made.n_reviewers} reviewers")
 
 
 def _unreadable(manifest: Manifest, limits: ImageLimits) -> list[tuple[int, str]]:
@@ -105,7 +105,8 @@ def _unreadable(manifest: Manifest, limits: ImageLimits) -> list[tuple[int, str]
 
 
 def _print(document: dict[str, Any]) -> None:
-    click.echo(f"{document['n']} photos, {document['n_good']} good ({document['good_votes']} or more votes)\n")
+    print_line(f"{document['n']} photos, {document['n_good']} good ({document['good_votes']} or more votes)")
+    print_line()
     splits = document["by_split"]
     rows: list[tuple[object, ...]] = [
         (f"votes {number}", *(table["votes"][number] for table in splits.values()))
@@ -119,7 +120,7 @@ def _print(document: dict[str, Any]) -> None:
     rows += [(f"source {name}", *(table["sources"].get(name, 0) for table in splits.values())) for name in sources]
     print_table(("", *splits), rows)
     if document["reviewers"]:
-        click.echo()
+        print_line()
         print_table(
             ("reviewer", "photos", "good", "share", "with the others' majority"),
             (
@@ -128,10 +129,11 @@ def _print(document: dict[str, Any]) -> None:
             ),
         )
         agreement = document["agreement"]
-        click.echo(f"\nKrippendorff's alpha {_number(agreement['krippendorff_alpha'])}")
-        click.echo(f"unanimous {percent(agreement['unanimous_share'])}")
+        print_line()
+        print_line(f"Krippendorff's alpha {_number(agreement['krippendorff_alpha'])}")
+        print_line(f"unanimous {percent(agreement['unanimous_share'])}")
         for pair in agreement["kappa"]:
-            click.echo(f"kappa of {' and '.join(pair['reviewers'])} {_number(pair['kappa'])}")
+            print_line(f"kappa of {' and '.join(pair['reviewers'])} {_number(pair['kappa'])}")
 
 
 def _number(value: float | None) -> str:

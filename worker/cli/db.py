@@ -6,6 +6,7 @@ from triage.errors import TriageError
 from triage.storage.role_names import MIGRATOR, REPORT, ROLES, WORKER
 from worker.cli.commands import group
 from worker.cli.owner import administration_engine
+from worker.cli.tables import print_line
 
 
 @group()
@@ -30,7 +31,9 @@ def roles(*, only_print: bool) -> None:
     settings = load_settings()
     if only_print:
         url = settings.administration_url("postgres")
-        click.echo("".join(f"{statement};\n" for statement in database_roles.creation(str(make_url(url).database))))
+        for statement in database_roles.creation(str(make_url(url).database)):
+            for line in f"{statement};".split("\n"):
+                print_line(line)
         return
     secrets = {
         MIGRATOR: settings.roles.migrator_password,
@@ -39,7 +42,7 @@ def roles(*, only_print: bool) -> None:
     }
     with administration_engine("postgres") as engine:
         database_roles.create(engine, {role: s.get_secret_value() for role, s in secrets.items() if s})
-    click.echo(f"roles: {', '.join(ROLES)}")
+    print_line(f"roles: {', '.join(ROLES)}")
 
 
 @db.command()
@@ -49,7 +52,7 @@ def upgrade() -> None:
 
     with administration_engine() as engine:
         migrate.upgrade(engine)
-    click.echo("the database is up to date")
+    print_line("the database is up to date")
 
 
 @db.command()
@@ -70,4 +73,4 @@ def check() -> None:
             alembic_command.check(migrate.alembic_config(engine))
     except CommandError as error:
         raise TriageError("the database schema differs from this release: restore or migrate it") from error
-    click.echo("the database is up to date")
+    print_line("the database is up to date")

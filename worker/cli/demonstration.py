@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import click
-
 from triage.domain.ids import MessageId
 from triage.domain.messages import IncomingAttachment, IncomingMessage
 from triage.domain.reporting import Period
@@ -22,7 +20,7 @@ from triage.reports.summary import report
 from triage.retakes.requests import list_requests
 from worker.cli.demo_photos import Photo
 from worker.cli.output import findings_text, outcome_text, percent
-from worker.cli.tables import Column, Screen, Styled, print_table
+from worker.cli.tables import Column, Styled, print_line, print_table
 from worker.cli.waiting import wait_until_done
 from worker.embedded.stack import EmbeddedStack
 from worker.services import Services, open_services
@@ -48,13 +46,16 @@ def run_demo(messages: dict[str, list[Photo]]) -> None:
             stack.start_workers(["scoring", "intake"])
             _print_up("scoring worker, intake worker with beat")
             _run(services, messages)
-    click.echo("\neverything stopped")
+    print_line()
+    print_line("everything stopped")
 
 
 def _run(services: Services, messages: dict[str, list[Photo]]) -> None:
     accepted = services.intake.enqueue([_incoming(name, photos) for name, photos in messages.items()])
     n_photos = sum(map(len, messages.values()))
-    click.echo(f"\n{len(accepted)} messages with {n_photos} photos enqueued; waiting for the worker\n")
+    print_line()
+    print_line(f"{len(accepted)} messages with {n_photos} photos enqueued; waiting for the worker")
+    print_line()
     if remaining := wait_until_done(services, None, timeout=60 + 30 * n_photos):
         raise TriageError(f"{remaining} photos are still pending: see the logs in {services.settings.embedded.logs}")
     with services.sessions() as session:
@@ -63,22 +64,23 @@ def _run(services: Services, messages: dict[str, list[Photo]]) -> None:
     summary = report(services.sessions, Period())
     _show_messages(stories[:_MESSAGES_SHOWN], messages)
     if len(stories) > _MESSAGES_SHOWN:
-        click.echo(f"... and {len(stories) - _MESSAGES_SHOWN} more")
+        print_line(f"... and {len(stories) - _MESSAGES_SHOWN} more")
     counts = summary["messages"]
     by_outcome = ", ".join(f"{outcome.replace('_', ' ')} {counts[outcome]}" for outcome in Outcome)
-    click.echo(f"\n{counts['total']} messages: {by_outcome}; retake rate {percent(counts['retake_rate'])}")
+    print_line()
+    print_line(f"{counts['total']} messages: {by_outcome}; retake rate {percent(counts['retake_rate'])}")
     asked = {request.message for request in requests}
     names = ", ".join([name for name in messages if name in asked][:_MESSAGES_SHOWN])
     flagged = f"{len(requests)} retake request{'' if len(requests) == 1 else 's'} flagged"
-    click.echo(flagged + (f": {names}" if requests else ""))
-    click.echo("the starter model is for trying the product, not for patient care")
+    print_line(flagged + (f": {names}" if requests else ""))
+    print_line("the starter model is for trying the product, not for patient care")
     page = services.settings.embedded.root / "report.html"
     page.write_text(render_html(summary), encoding="utf-8")
-    click.echo(f"report: {page}")
+    print_line(f"report: {page}")
 
 
 def _print_up(part: str) -> None:
-    click.echo(f"{Screen.of_stdout().paint(Styled('up', 'green'))}  {part}")
+    print_line(Styled("up", "green"), part)
 
 
 def _show_messages(stories: Sequence[dict[str, Any]], messages: dict[str, list[Photo]]) -> None:

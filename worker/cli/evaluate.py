@@ -13,7 +13,7 @@ from triage.model.starter import model_folder
 from worker.cli.commands import command
 from worker.cli.options import SHARE
 from worker.cli.output import json_option, percent, print_document, write_text
-from worker.cli.tables import Column, print_table
+from worker.cli.tables import Column, print_line, print_table
 from worker.services import open_services
 
 if TYPE_CHECKING:
@@ -177,13 +177,14 @@ def _page(
 
 
 def _print(document: dict[str, Any]) -> None:
-    click.echo(f"{document['n']} photos, {document['n_good']} good, {document['n_bad']} bad")
+    print_line(f"{document['n']} photos, {document['n_good']} good, {document['n_bad']} bad")
     if document["auc"] is not None:
         intervals = ", ".join(
             f"{name.replace('_', '-')} {low:.3f} to {high:.3f}" for name, (low, high) in document["auc_ci"].items()
         )
-        click.echo(f"AUC {document['auc']:.3f} ({intervals})")
-    click.echo(f"threshold {document['threshold']:.4f}, {document['threshold_chosen_by']}\n")
+        print_line(f"AUC {document['auc']:.3f} ({intervals})")
+    print_line(f"threshold {document['threshold']:.4f}, {document['threshold_chosen_by']}")
+    print_line()
     print_table(
         ("", "value", "95 % interval", Column("of", wrap=True)),
         (
@@ -193,22 +194,23 @@ def _print(document: dict[str, Any]) -> None:
     )
     calibration = document["calibration"]
     if calibration["slope"] is not None:
-        click.echo(f"\ncalibration slope {calibration['slope']:.2f}, intercept {calibration['intercept']:.2f}")
+        print_line()
+        print_line(f"calibration slope {calibration['slope']:.2f}, intercept {calibration['intercept']:.2f}")
     if adjusted := document["prevalence_adjusted"]:
         bayes = adjusted["bayes"]
-        click.echo(
+        print_line(
             f"if {percent(adjusted['good_share'])} of the photos were good: "
             f"PPV {percent(bayes['ppv'])}, NPV {percent(bayes['npv'])}"
         )
     if correlation := document["correlation"]:
-        click.echo(f"SRCC {correlation['srcc']:.3f}, PLCC {correlation['plcc']:.3f}")
+        print_line(f"SRCC {correlation['srcc']:.3f}, PLCC {correlation['plcc']:.3f}")
     if comparison := document.get("comparison"):
-        click.echo(
+        print_line(
             f"the other model: AUC {comparison['other_auc']:.3f}, difference {comparison['difference']:+.3f} "
             f"({comparison['interval'][0]:+.3f} to {comparison['interval'][1]:+.3f}), p = {comparison['p_value']:.2g}"
         )
     for column, groups in document["groups"].items():
-        click.echo()
+        print_line()
         print_table(
             (
                 column,

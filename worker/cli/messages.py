@@ -12,7 +12,7 @@ from triage.errors import TriageError, UsageError
 from worker.cli.commands import command
 from worker.cli.options import FiniteRange, by_option
 from worker.cli.output import count, findings_text, json_option, local_time, outcome_text, print_document
-from worker.cli.tables import Column, print_table
+from worker.cli.tables import Column, print_line, print_table
 from worker.services import open_services
 
 
@@ -46,7 +46,7 @@ def enqueue(paths: tuple[str, ...], message_id: str | None, *, as_json: bool, gr
         print_document(AcceptanceDocument.of(acceptance))
         return
     state = "accepted" if acceptance.created else "already known, nothing changed"
-    click.echo(f"message {acceptance.external_id}: {count(len(acceptance.attachments), 'photo')}, {state}")
+    print_line(f"message {acceptance.external_id}: {count(len(acceptance.attachments), 'photo')}, {state}")
 
 
 def _attachment(path: str, group: str | None) -> IncomingAttachment:
@@ -95,7 +95,7 @@ def explain(message_id: str, source: str | None, by: str, *, as_json: bool) -> N
         return
     forgotten = f", forgotten {local_time(story['forgotten_at'])}" if story["forgotten_at"] else ""
     received = local_time(story["received_at"], "seconds")
-    click.echo(f"message {story['message_id']} from {story['source']}, received {received}{forgotten}")
+    print_line(f"message {story['message_id']} from {story['source']}, received {received}{forgotten}")
     print_table(
         (
             "photo",
@@ -134,7 +134,7 @@ def explain(message_id: str, source: str | None, by: str, *, as_json: bool) -> N
         ),
     )
     for request in story["retake_requests"]:
-        click.echo(f"retake request {request['id']}: {request['status']}")
+        print_line(f"retake request {request['id']}: {request['status']}")
 
 
 @command()
@@ -163,4 +163,4 @@ def override(message_id: str, source: str | None, decision: str, by: str, reason
 
         print_document(OverrideDocument.of(made))
     else:
-        click.echo(f"message {made.message_id}: {made.outcome.value}, decided by {made.actor}")
+        print_line(f"message {made.message_id}: {made.outcome.value}, decided by {made.actor}")

@@ -9,7 +9,7 @@ from triage.model.starter import model_folder
 from worker.cli.commands import group
 from worker.cli.options import SHARE, by_option
 from worker.cli.output import json_option, local_time, print_document, print_json
-from worker.cli.tables import Column, print_table
+from worker.cli.tables import Column, print_line, print_table
 from worker.services import open_services
 
 if TYPE_CHECKING:
@@ -127,7 +127,8 @@ def thresholds(name: str, predictions: Path, column: str, target_ppv: float | No
 
         print_document(ModelThresholdsDocument.of(model))
     else:
-        click.echo("\n".join(f"{count} photos: {threshold:.4f}" for count, threshold in fitted.items()))
+        for count, threshold in fitted.items():
+            print_line(f"{count} photos: {threshold:.4f}")
 
 
 @models.command()
@@ -147,4 +148,4 @@ def _show(model: "RegisteredModel", *, as_json: bool) -> None:
 
         print_document(ModelDocument.of(model))
     else:
-        click.echo(f"model {model.card.label} ({model.card.weights_sha256[:12]}): {model.stage.value}")
+        print_line(f"model {model.card.label} ({model.card.weights_sha256[:12]}): {model.stage.value}")

@@ -10,7 +10,7 @@ import click
 
 from triage.domain.states import Outcome
 from triage.errors import UsageError
-from worker.cli.tables import Styled
+from worker.cli.tables import Styled, print_text
 
 if TYPE_CHECKING:
     from worker.documents.document import Document
@@ -27,7 +27,14 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 def print_json(document: object) -> None:
     """Prints JSON types as one JSON document."""
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    print_text(json_text(document))
+
+
+def json_text(document: object) -> str:
+    """JSON types as one JSON document that ends with a newline. JSON's own escapes replace what is not printable."""
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    lines = ("".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line) for line in text.split("\n"))
+    return "".join(f"{line}\n" for line in lines)
 
 
 def print_document(document: "Document | Sequence[Document] | Mapping[str, Document]") -> None:

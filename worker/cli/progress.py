@@ -5,7 +5,8 @@ import sys
 from types import TracebackType
 from typing import Final, Self
 
-import click
+from triage.domain.text import printable
+from worker.cli.tables import print_text
 
 _BAR_CELLS: Final = 20
 _CLEAR: Final = "\r\x1b[K"
@@ -40,4 +41,4 @@ class ProgressLine:
         if self._is_shown and text != self._shown:
             self._shown = text
             width = shutil.get_terminal_size().columns - 1  # a full line would wrap, and could not be overwritten
-            click.echo(_CLEAR + text[:width], err=True, nl=False)
+            print_text(_CLEAR + printable(text)[:width], err=True)

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,11 +11,12 @@ import click
 
 from triage.domain.reporting import Dimension, Period
 from triage.domain.states import Outcome
+from triage.domain.text import csv_cell, printable_value
 from triage.errors import UsageError
 from worker.cli.commands import command
 from worker.cli.options import Moment
-from worker.cli.output import percent, write_text
-from worker.cli.tables import Column, Screen, format_table
+from worker.cli.output import json_text, percent, write_text
+from worker.cli.tables import Column, Screen, format_table, print_text
 from worker.services import open_services
 
 _TIMES = Moment("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", written="YYYY-MM-DD[THH:MM[:SS]]")
@@ -55,9 +55,9 @@ def report(since: datetime | None, until: datetime | None, by: tuple[str, ...], 
     if output is not None:
         write_text(output, _RENDERERS[fmt](summary))
     elif fmt == "table":
-        click.echo(to_table(summary, Screen.of_stdout()), nl=False)
+        print_text(to_table(summary, Screen.of_stdout()))
     else:
-        click.echo(_RENDERERS[fmt](summary), nl=False)
+        print_text(_RENDERERS[fmt](summary))
 
 
 def to_table(summary: dict[str, Any], screen: Screen | None = None) -> str:
@@ -151,17 +151,18 @@ def _closing_sentences(summary: dict[str, Any]) -> Iterator[str]:
 def to_csv(summary: dict[str, Any]) -> str:
     """One row per group, or one row if there are no groups."""
     columns = [*summary["by"], *_COUNTS, "retake_rate"]
+    rows = summary["groups"] if summary["by"] else [summary["messages"]]
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(summary["groups"] if summary["by"] else [summary["messages"]])
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([csv_cell(printable_value(row[column])) for column in columns] for row in rows)
     return text.getvalue()
 
 
 def _json(summary: dict[str, Any]) -> str:
     from worker.documents.reports import ReportDocument  # deferred: imports pydantic
 
-    return json.dumps(ReportDocument.model_validate(summary).json_types(), indent=2) + "\n"
+    return json_text(ReportDocument.model_validate(summary).json_types())
 
 
 def _html(summary: dict[str, Any]) -> str:

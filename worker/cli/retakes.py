@@ -11,7 +11,7 @@ from triage.domain.states import RetakeStatus
 from worker.cli.commands import group
 from worker.cli.options import ROWS, SECONDS, by_option
 from worker.cli.output import json_option, local_time, print_document
-from worker.cli.tables import Column, print_table
+from worker.cli.tables import Column, print_line, print_table
 from worker.services import open_services
 
 
@@ -95,4 +95,4 @@ def _show(request: RetakeRequest, *, as_json: bool) -> None:
 
         print_document(RetakeRequestDocument.of(request))
     else:
-        click.echo(f"retake request {request.id}: {request.status.value}")
+        print_line(f"retake request {request.id}: {request.status.value}")

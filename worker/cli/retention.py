@@ -9,6 +9,7 @@ from worker.cli.commands import command
 from worker.cli.options import DAYS, by_option
 from worker.cli.output import json_option, print_document
 from worker.cli.owner import administration_sessions
+from worker.cli.tables import print_line
 from worker.services import open_services
 
 
@@ -41,7 +42,7 @@ def purge(days: float | None, by: str, *, dry_run: bool, as_json: bool) -> None:
         print_document(PurgeDocument(days=days_kept, dry_run=dry_run, photos=photos, bytes=size, strays=strays))
         return
     verb = "to remove" if dry_run else "removed"
-    click.echo(f"{verb}: {photos} photos, {size / 2**20:.1f} MiB; files without a row: {strays}")
+    print_line(f"{verb}: {photos} photos, {size / 2**20:.1f} MiB; files without a row: {strays}")
 
 
 @command()
@@ -77,7 +78,7 @@ def _forget(message_id: str, source: str | None, *, by: str, reason: str, as_jso
 
         print_document(ForgottenDocument.of(forgotten))
         return
-    click.echo(
+    print_line(
         f"message {forgotten.message_id}: forgotten, with {forgotten.photos} photos; the bytes of "
         f"{forgotten.photos_removed} are deleted, of {forgotten.photos_shared} are kept for another message"
     )
@@ -94,5 +95,5 @@ def _forget_archived(message_id: str, source: str | None, folder: Path, *, by: s
         print_document([RewrittenFileDocument.of(each) for each in written])
         return
     for each in written:
-        click.echo(f"{each.sha256}  {each.file}")
-    click.echo(f"files rewritten: {len(written)}")
+        print_line(f"{each.sha256}  {each.file}")
+    print_line(f"files rewritten: {len(written)}")

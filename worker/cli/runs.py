@@ -17,7 +17,7 @@ from worker.cli.commands import command
 from worker.cli.options import POSITIVE, ROWS, SHARE, Moment, by_option
 from worker.cli.output import json_option, local_time, print_document
 from worker.cli.progress import ProgressLine
-from worker.cli.tables import Column, print_table
+from worker.cli.tables import Column, print_line, print_table
 from worker.services import Services, open_services
 
 _DEFAULTS = TrainingConfig()
@@ -121,7 +121,7 @@ def runs(
             return
         if run_to_cancel is not None:
             run = cancel_run(services.sessions, RunId(run_to_cancel), by=by)
-            click.echo(f"run {run.id}: cancelled")
+            print_line(f"run {run.id}: cancelled")
             return
         found = list_runs(services.sessions, kind=RunKind(kind) if kind else None, limit=limit)
         if as_json:
@@ -159,7 +159,7 @@ def _show(services: Services, run: Run, *, wait: bool, as_json: bool) -> None:
         print_document(RunDocument.of(run))
     else:
         description = _describe(run)
-        click.echo(f"{run.kind.value} run {run.id}: {run.status.value}{f', {description}' if description else ''}")
+        print_line(f"{run.kind.value} run {run.id}: {run.status.value}{f', {description}' if description else ''}")
     if run.status is RunStatus.FAILED:
         raise TriageError(run.error or "the run failed")
     if wait and run.status is RunStatus.CANCELLED:

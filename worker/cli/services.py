@@ -14,7 +14,7 @@ from triage.errors import TriageError, UsageError
 from worker.cli.commands import command
 from worker.cli.options import SECONDS
 from worker.cli.output import json_option, print_document
-from worker.cli.tables import print_table
+from worker.cli.tables import print_line, print_table
 from worker.commands import beat_command, celery_command
 from worker.queues import WORKERS
 from worker.services import open_services
@@ -37,10 +37,10 @@ def up(*, detach: bool, training: bool) -> None:
         stack.start_services()
         stack.migrate()
         stack.start_workers(kinds)
-        click.echo(f"up: Postgres, Redis and workers ({', '.join(kinds)}); logs in {stack.state.logs}")
+        print_line(f"up: Postgres, Redis and workers ({', '.join(kinds)}); logs in {stack.state.logs}")
         if detach:
             return
-        click.echo("press Ctrl-C to stop everything")
+        print_line("press Ctrl-C to stop everything")
         _wait_for_signal(stack)
     except BaseException:
         stack.stop()
@@ -54,7 +54,7 @@ def down() -> None:
     from worker.embedded.stack import EmbeddedStack  # deferred: imports SQLAlchemy and redis
 
     EmbeddedStack(_embedded_settings().embedded).stop()
-    click.echo("down")
+    print_line("down")
 
 
 @command()
@@ -112,7 +112,7 @@ def health(part: str, stall_seconds: float) -> None:
             )
     if problem:
         raise TriageError(problem)
-    click.echo("healthy")
+    print_line("healthy")
 
 
 @command()
@@ -132,7 +132,7 @@ def metrics(host: str, port: int, stall_seconds: float) -> None:
             lease=services.settings.lease,
             stall=timedelta(seconds=stall_seconds),
         )
-        click.echo(f"metrics: http://{host}:{serve(host, port, collector)}/metrics", err=True)
+        print_line(f"metrics: http://{host}:{serve(host, port, collector)}/metrics", err=True)
         signal.sigwait(ending)
 
 

@@ -1,4 +1,7 @@
-"""Tables for people: complete in a pipe; on a terminal, columns wrap or are left out to fit its width.
+"""Tables and lines for people: complete in a pipe; on a terminal, columns wrap or are left out to fit its width.
+
+All text for people is printed here, and what is not printable in it is escaped: stored fields, file names and arguments
+cannot move the cursor of a terminal, hide text or add a line.
 
 A cell is never cut, and no word is broken. A table that is too wide for the terminal wraps its columns of words, then
 leaves out optional columns and names them in a last line. If the rest is still too wide, each row becomes a block of
@@ -15,6 +18,8 @@ from itertools import zip_longest
 from typing import Final, Self
 
 import click
+
+from triage.domain.text import printable
 
 _GAP: Final = "  "
 _NARROWEST_WORDS: Final = 16
@@ -69,7 +74,8 @@ class Screen:
 
     def lines(self, text: str) -> list[str]:
         """A sentence as lines that fit."""
-        return wrapped(text, self.width) if self.width else [text]
+        escaped = printable(text)
+        return wrapped(escaped, self.width) if self.width else [escaped]
 
     def paint(self, styled: Styled) -> str:
         if not self.colour or not styled.text or not (styled.colour or styled.bold or styled.dim):
@@ -77,9 +83,20 @@ class Screen:
         return click.style(styled.text, fg=styled.colour, bold=styled.bold or None, dim=styled.dim or None)
 
 
+def print_line(*cells: object, err: bool = False) -> None:
+    """Prints cells as one line, two spaces apart; without a cell, an empty line."""
+    screen = Screen() if err else Screen.of_stdout()
+    print_text(_GAP.join(screen.paint(_cell(cell)) for cell in cells) + "\n", err=err)
+
+
 def print_table(columns: Sequence[Column | str], rows: Iterable[Sequence[object]]) -> None:
     """Prints a table to stdout; see `format_table`."""
-    click.echo(format_table(columns, rows, Screen.of_stdout()), nl=False)
+    print_text(format_table(columns, rows, Screen.of_stdout()))
+
+
+def print_text(text: str, *, err: bool = False) -> None:
+    """Prints a text as it is: a table, JSON or a help text, which are escaped where they are made."""
+    click.echo(text, nl=False, err=err)  # noqa: TID251  # the one place
 
 
 def format_table(
@@ -93,7 +110,7 @@ def format_table(
         screen: the terminal; without one, the table is as wide as its cells.
     """
     screen = screen or Screen()
-    headings = [column if isinstance(column, Column) else Column(column) for column in columns]
+    headings = [_heading(column) for column in columns]
     cells = [[_cell(cell) for cell in row] for row in rows]
     layout = _Layout.fitting(headings, cells, screen)
     lines = layout.lines(headings, cells) if layout else _blocks(headings, cells, screen)
@@ -170,15 +187,16 @@ def _blocks(columns: Sequence[Column], rows: Sequence[Sequence[Styled]], screen:
             yield f"{name}{_GAP}{screen.paint(cell)}".rstrip()
 
 
+def _heading(column: Column | str) -> Column:
+    if isinstance(column, str):
+        return Column(printable(column))
+    return replace(column, name=printable(column.name))
+
+
 def _cell(value: object) -> Styled:
     if isinstance(value, Styled):
         return replace(value, text=printable(value.text))
     return Styled("" if value is None else printable(str(value)))
-
-
-def printable(text: str) -> str:
-    """The text with control characters and lone surrogates escaped, so that it cannot control the terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def wrapped(text: str, width: int) -> list[str]:

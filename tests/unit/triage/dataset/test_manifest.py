@@ -1,3 +1,4 @@
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -240,3 +241,19 @@ def test_votes_stay_within_half_a_vote_of_the_share_when_scaled(reviews: list[in
     given_ = [review for review in reviews if review is not None]
 
     assert abs(votes_of(reviews) - len(reviews) * sum(given_) / len(given_)) <= 0.5
+
+
+def test_manifest_neutralises_formulas_and_is_read_back_unchanged(tmp_path: Path) -> None:
+    (tmp_path / "-1+1.jpg").write_bytes(b"")
+    photo = LabelledPhoto(
+        path=tmp_path / "-1+1.jpg", votes=1, source="@SUM(A1)", patient="=1+1", rating=-0.5, others={"+site": "-x"}
+    )
+    table = tmp_path / "labels.csv"
+
+    write_manifest(Manifest([photo], 4), table)
+
+    written = table.read_text(encoding="utf-8")
+    assert not re.search(r"(^|,)[=+@-](?!0\.5)", written, re.MULTILINE)
+    assert ",-0.5," in written
+    [found] = read_manifest(table).photos
+    assert found == photo

@@ -28,7 +28,8 @@ def imported():
 
 found = {{}}
 help_of()
-found["commands imported by triage --help"] = [name for name in sys.modules if name.startswith("worker.cli.")]
+modules = {{name for name in sys.modules if name.startswith("worker.cli.")}} - {{"worker.cli.tables"}}  # prints errors
+found["commands imported by triage --help"] = sorted(modules)
 with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
     cli.main(["--version"])
 for names in json.load(sys.stdin):
