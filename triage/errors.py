@@ -54,6 +54,17 @@ class BlobStoreUnavailableError(ServiceUnavailableError):
     """The blob store cannot be read or written, or its URL has no driver."""
 
 
+class InvalidDatabaseUrlError(UsageError):
+    """The URL of the database is malformed."""
+
+
+class DefectError(TriageError):
+    """A defect of this product. The text names the place but no value, since values may be patient data."""
+
+    def __init__(self, problem: str, trace: TracebackType | None) -> None:
+        super().__init__(f"internal error: {problem} at {' < '.join(reversed(where(trace)))}: report this defect")
+
+
 class ModelError(TriageError):
     """A model artifact is missing, damaged or incompatible. The worker stops, because it cannot score photos."""
 
@@ -62,7 +73,7 @@ class NoLiveModelError(ModelError):
     """No registered model is live."""
 
 
-class ModelStoreUnavailableError(ModelError):
+class ModelStoreUnavailableError(ModelError, ServiceUnavailableError):
     """The weights of a registered model cannot be read from the model store."""
 
 
@@ -116,6 +127,8 @@ class TransientError(TriageError):
 
 
 _FRAMES: Final = 4
+_PROBLEMS: Final = 5
+_KEY_LENGTH: Final = 40
 
 
 def where(trace: TracebackType | None) -> list[str]:
@@ -127,14 +140,26 @@ def where(trace: TracebackType | None) -> list[str]:
 def validation_problems(error: "ValidationError", name: Callable[[Sequence[str]], str] = ".".join) -> str:
     """One line with the field and the problem of each error, `field: problem; field: problem`. Never a value.
 
+    Keys that a sender may have chosen are shortened and escaped, and only the first problems are listed.
+
     Args:
         error: of pydantic.
         name: makes the name of a field from the keys that lead to it.
     """
-    return "; ".join(
-        ": ".join(filter(None, (name([*map(str, problem["loc"])]), _problem_text(problem["type"], problem["msg"]))))
-        for problem in error.errors(include_url=False, include_input=False)
-    )
+    problems = error.errors(include_url=False, include_input=False)
+    texts = [
+        ": ".join(filter(None, (name([*map(_key, problem["loc"])]), _problem_text(problem["type"], problem["msg"]))))
+        for problem in problems[:_PROBLEMS]
+    ]
+    if len(problems) > _PROBLEMS:
+        texts.append(f"and {len(problems) - _PROBLEMS} more")
+    return "; ".join(texts)
+
+
+def _key(key: object) -> str:
+    text = str(key)
+    shortened = text if len(text) <= _KEY_LENGTH else f"{text[:_KEY_LENGTH]}..."
+    return shortened if shortened.isprintable() else ascii(shortened)
 
 
 def _problem_text(kind: str, text: str) -> str:

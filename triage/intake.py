@@ -21,6 +21,7 @@ from triage.storage import messages as message_rows
 from triage.storage import retention
 from triage.storage.database import Sessions
 from triage.storage.messages import Key, NewAttachment, NewBlob, NewMessage, StoredAttachment
+from triage.storage.use_case import use_case
 
 _OPAQUE_ID = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
 _WORD = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -94,6 +95,7 @@ class Intake:
         self._policy = policy
         self._wake_up = wake_up
 
+    @use_case
     def enqueue(self, messages: Sequence[IncomingMessage]) -> list[Acceptance]:
         """Accepts messages in one transaction: all of them or, on an error, none.
 

@@ -14,6 +14,7 @@ from triage.model.artifact import check_weights, read_artifact
 from triage.storage import audit
 from triage.storage import model_versions as models
 from triage.storage.database import Sessions
+from triage.storage.use_case import use_case
 
 
 class Registry:
@@ -23,6 +24,7 @@ class Registry:
         self._sessions = sessions
         self._store = store
 
+    @use_case
     def add(self, card: Card, weights: bytes, *, actor: str) -> RegisteredModel:
         """Registers a model as a candidate and copies its weights into the store. Idempotent.
 
@@ -44,6 +46,7 @@ class Registry:
                 raise UsageError(f"the same weights are registered already, as model {model.card.name!r}")
         return model
 
+    @use_case
     def add_folder(self, folder: Path, *, actor: str) -> RegisteredModel:
         """Registers the model in a folder, as `add`.
 
@@ -53,6 +56,7 @@ class Registry:
         """
         return self.add(*read_artifact(folder), actor=actor)
 
+    @use_case
     def load(self, name: str) -> tuple[Card, bytes]:
         """The card and the weights of a model.
 
@@ -64,6 +68,7 @@ class Registry:
             card = models.find(session, name).card
         return card, self.weights(card)
 
+    @use_case
     def shadow(self, name: str, *, actor: str) -> RegisteredModel:
         """Lets a model score every photo that the live model scores, without effect on decisions.
 
@@ -76,6 +81,7 @@ class Registry:
             name, Stage.SHADOW, actor=actor, action="model.shadowed", if_live="choose a model that is not live"
         )
 
+    @use_case
     def promote(self, name: str, *, actor: str, allow_untrained: bool = False) -> RegisteredModel:
         """Makes a model live and retires the one that was live. Workers notice between two batches.
 
@@ -98,6 +104,7 @@ class Registry:
             self._make_live(session, model, actor=actor, action="model.promoted")
             return models.find(session, model.card.weights_sha256)
 
+    @use_case
     def rollback(self, *, actor: str) -> RegisteredModel:
         """Makes the previously live model live again.
 
@@ -112,6 +119,7 @@ class Registry:
             self._make_live(session, model, actor=actor, action="model.rolled_back")
             return models.find(session, model.card.weights_sha256)
 
+    @use_case
     def retire(self, name: str, *, actor: str) -> RegisteredModel:
         """Retires a model that is not live.
 
@@ -122,6 +130,7 @@ class Registry:
             name, Stage.RETIRED, actor=actor, action="model.retired", if_live="promote another model instead"
         )
 
+    @use_case
     def record_evaluation(self, name: str, data: str, evaluation: Mapping[str, Any], *, actor: str) -> RegisteredModel:
         """Stores an evaluation on a model's card.
 
@@ -138,6 +147,7 @@ class Registry:
             name, lambda card: {"metrics": {**card.metrics, data: evaluation}}, actor=actor, action="model.evaluated"
         )
 
+    @use_case
     def set_photo_count_thresholds(self, name: str, thresholds: Mapping[int, float], *, actor: str) -> RegisteredModel:
         """Replaces the thresholds for messages of several photos on a model's card.
 

@@ -7,14 +7,17 @@ from triage.errors import UsageError
 from triage.storage import audit
 from triage.storage import runs as run_rows
 from triage.storage.database import Sessions
+from triage.storage.use_case import use_case
 
 
+@use_case
 def list_runs(sessions: Sessions, *, kind: RunKind | None = None, limit: int) -> list[Run]:
     """Returns runs, newest first, optionally of one kind only."""
     with sessions() as session:
         return run_rows.list_runs(session, kind=kind, limit=limit)
 
 
+@use_case
 def find_run(sessions: Sessions, run_id: RunId) -> Run:
     """Returns a run.
 
@@ -25,6 +28,7 @@ def find_run(sessions: Sessions, run_id: RunId) -> Run:
         return run_rows.find(session, run_id)
 
 
+@use_case
 def cancel_run(sessions: Sessions, run_id: RunId, *, by: str) -> Run:
     """Cancels a run that has not ended. Its worker stops at the next heartbeat.
 

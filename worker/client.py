@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from functools import cache
 
 from triage.domain.messages import Acceptance, IncomingAttachment, IncomingMessage
-from triage.storage.database import database_errors
 from worker.services import Services
 from worker.settings import load_settings
 
@@ -39,8 +38,7 @@ def enqueue_message(
         ServiceUnavailableError: Postgres or the blob store is unavailable. Nothing was accepted: retry.
     """
     message = IncomingMessage(source, message_id, attachments, thread, role, locale, opted_out)
-    with database_errors():
-        [acceptance] = _services().intake.enqueue([message])
+    [acceptance] = _services().intake.enqueue([message])
     return acceptance
 
 

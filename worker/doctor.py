@@ -35,10 +35,12 @@ _MIN_FREE_BYTES: Final = 2**30
 _MAX_CLOCK_DIFFERENCE: Final = timedelta(minutes=5)
 _STALLED_AFTER: Final = timedelta(minutes=2)
 _PING_SECONDS: Final = 2.0
+_NEEDS: Final = dict.fromkeys(("clock", "role", "tables", "live model", "progress"), "postgres") | {"workers": "redis"}
+"""Checks that cannot succeed while another check finds its service unavailable: the remedy is that service's."""
 
 
 def examine(services: Services) -> list[Check]:
-    """Runs all checks of a deployment. A check that fails does not stop the others."""
+    """Runs all checks of a deployment. A check that fails does not stop those that do not need its service."""
     settings = services.settings
     checks: dict[str, Callable[[], str]] = {
         "postgres": lambda: check_postgres(services.sessions),
@@ -52,7 +54,16 @@ def examine(services: Services) -> list[Check]:
         "progress": lambda: check_progress(services.sessions, services.liveness, lease=settings.lease),
         "disk": partial(check_disk, settings.home),
     }
-    return [run_check(name, check) for name, check in checks.items()]
+    results: dict[str, Check] = {}
+    for name, check in checks.items():
+        needed = results.get(_NEEDS.get(name, ""))
+        down = needed is not None and needed.unreachable
+        results[name] = _not_checked(name, needs=_NEEDS[name]) if down else run_check(name, check)
+    return list(results.values())
+
+
+def _not_checked(name: str, *, needs: str) -> Check:
+    return Check(name, ok=False, detail=f"not checked: {needs} is unavailable", unreachable=True)
 
 
 class ProblemError(TriageError):
@@ -149,9 +160,7 @@ def check_workers(celery: "Celery") -> str:
     try:
         answers = celery.control.ping(timeout=_PING_SECONDS)
     except (OperationalError, RedisError, OSError) as error:
-        raise ProblemError(
-            "workers cannot be reached, because Redis does not respond", "start Redis", unreachable=True
-        ) from error
+        raise ProblemError("Redis does not respond", "start Redis", unreachable=True) from error
     names = {name.partition("@")[0] for answer in answers for name in answer}
     missing = [kind for kind in WORKERS if kind not in names and kind != "training"]
     if missing:

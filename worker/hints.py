@@ -9,6 +9,7 @@ from triage.errors import (
     BlobStoreUnavailableError,
     DatabaseUnavailableError,
     InsufficientPrivilegeError,
+    InvalidDatabaseUrlError,
     InvalidUriRootError,
     ModelNotEvaluatedError,
     ModelStoreUnavailableError,
@@ -19,6 +20,7 @@ from triage.errors import (
 
 _HINTS: Final[dict[type[Exception], str]] = {
     DatabaseUnavailableError: "set TRIAGE_DATABASE__URL or run `triage up`",
+    InvalidDatabaseUrlError: "set TRIAGE_DATABASE__URL",
     TablesOutdatedError: "run `triage db upgrade`",
     InsufficientPrivilegeError: "set TRIAGE_DATABASE__URL; `triage db roles` creates the roles",
     BlobStoreUnavailableError: "set TRIAGE_BLOBS__URL",

@@ -47,6 +47,7 @@ def test_initial_weights_are_stored_as_a_name_or_an_absolute_path(
     monkeypatch.chdir(manifest.parent)
 
     assert _start(sessions, manifest, init="starter").parameters["init"] == "starter"
+    (manifest.parent / "weights.pth").touch()
     assert _start(sessions, manifest, init="weights.pth").parameters["init"] == str(manifest.parent / "weights.pth")
 
 

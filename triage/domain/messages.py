@@ -3,10 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from datetime import datetime
+from typing import ClassVar, Final
 
 from triage.domain.ids import AttachmentId, LeaseToken, MessageId, RetakeRequestId
 from triage.domain.states import AttachmentStatus, RetakeStatus
 from triage.errors import ErrorCode
+
+CHECKED: Final = {"strict": True, "revalidate_instances": "always"}
+"""Pydantic's configuration of a dataclass that callers make: a use case checks the types of its fields."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,7 @@ class IncomingAttachment:
         declared_type: the media type that the sender claims; stored and never trusted.
     """
 
+    __pydantic_config__: ClassVar = CHECKED
     data: bytes | None = field(default=None, repr=False)
     uri: str | None = field(default=None, repr=False)
     external_id: str | None = None
@@ -32,6 +37,7 @@ class IncomingAttachment:
 class IncomingMessage:
     """A message as submitted by its sender. All ids are opaque: no name, date of birth or record number."""
 
+    __pydantic_config__: ClassVar = CHECKED
     source: str
     external_id: str
     attachments: Sequence[IncomingAttachment]

@@ -3,12 +3,16 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import ClassVar
+
+from triage.domain.messages import CHECKED
 
 
 @dataclass(frozen=True, slots=True)
 class Period:
     """A period of receipt: from `since`, inclusive, to `until`, exclusive. None leaves that end open."""
 
+    __pydantic_config__: ClassVar = CHECKED
     since: datetime | None = None
     until: datetime | None = None
 

@@ -3,8 +3,10 @@
 from triage.domain.audit import Anchor, Verification
 from triage.storage import audit
 from triage.storage.database import Sessions
+from triage.storage.use_case import use_case
 
 
+@use_case
 def verify_audit_trail(sessions: Sessions, anchor: Anchor | None = None) -> Verification:
     """Reads the whole chain of hashes and finds changed, missing, reordered and cut-off events.
 

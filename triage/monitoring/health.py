@@ -5,8 +5,10 @@ from datetime import timedelta
 from triage.domain.states import Part
 from triage.storage import health
 from triage.storage.database import Sessions
+from triage.storage.use_case import use_case
 
 
+@use_case
 def stalled(sessions: Sessions, part: Part, after: timedelta, *, lease: timedelta) -> str | None:
     """Returns one line that says what has made no progress for longer than `after`, or None.
 

@@ -15,8 +15,10 @@ from triage.storage import audit, messages
 from triage.storage.database import Sessions
 from triage.storage.histories import MessageRows, load_history
 from triage.storage.tables import Attachment, Blob, Decision, ModelVersion, RetakeRequest, Verdict
+from triage.storage.use_case import use_case
 
 
+@use_case
 def explain(sessions: Sessions, message: str, source: str | None = None, *, by: str) -> dict[str, Any]:
     """Returns the history of a message and records in the audit trail that it was viewed.
 

@@ -7,8 +7,10 @@ from triage.domain.states import RunKind
 from triage.errors import UsageError
 from triage.storage import report_queries, runs
 from triage.storage.database import Sessions
+from triage.storage.use_case import use_case
 
 
+@use_case
 def flips_of(sessions: Sessions, run_id: RunId) -> list[dict[str, Any]]:
     """Compares the verdicts of a rescoring run with those of the inbox, by day and source, oldest first.
 

@@ -3,14 +3,17 @@
 from triage.domain.card import RegisteredModel
 from triage.storage import model_versions
 from triage.storage.database import Sessions
+from triage.storage.use_case import use_case
 
 
+@use_case
 def list_models(sessions: Sessions) -> list[RegisteredModel]:
     """Returns all models, newest first."""
     with sessions() as session:
         return model_versions.list_models(session)
 
 
+@use_case
 def find_model(sessions: Sessions, name: str) -> RegisteredModel:
     """Returns a model by its name, or by the start of the SHA-256 of its weights.
 

@@ -10,11 +10,13 @@ from triage.domain.reporting import Dimension, Period
 from triage.storage import report_queries
 from triage.storage.database import Sessions
 from triage.storage.report_queries import ModelScores, ShadowComparison
+from triage.storage.use_case import use_case
 
 N_BINS: Final = 10
 """Number of bins of the histograms of scores."""
 
 
+@use_case
 def report(sessions: Sessions, period: Period, by: Sequence[Dimension] = ()) -> dict[str, Any]:
     """Returns the report of a period, as `summarise` does, from a new session."""
     with sessions() as session:

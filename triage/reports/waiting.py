@@ -3,8 +3,10 @@
 from triage.domain.ids import MessageId
 from triage.storage import inbox, messages
 from triage.storage.database import Sessions
+from triage.storage.use_case import use_case
 
 
+@use_case
 def find_message(sessions: Sessions, message: str, source: str | None = None) -> MessageId:
     """Returns the id of a message.
 
@@ -20,6 +22,7 @@ def find_message(sessions: Sessions, message: str, source: str | None = None) ->
         return MessageId(messages.find_message(session, message, source).id)
 
 
+@use_case
 def count_open_photos(sessions: Sessions, message: MessageId | None = None) -> int:
     """Returns the number of photos that are pending or in progress."""
     with sessions() as session:

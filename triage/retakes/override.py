@@ -12,6 +12,7 @@ from triage.retakes.policy import RetakePolicy
 from triage.storage import audit, decisions, messages, outbox
 from triage.storage.database import Sessions
 from triage.storage.decisions import NewDecision
+from triage.storage.use_case import use_case
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class Override:
     actor: str
 
 
+@use_case
 def override(
     sessions: Sessions,
     message: str,

@@ -15,14 +15,17 @@ from triage.domain.states import RetakeStatus
 from triage.errors import LeaseLostError, UsageError
 from triage.storage import audit, outbox
 from triage.storage.database import Sessions
+from triage.storage.use_case import use_case
 
 
+@use_case
 def list_requests(sessions: Sessions, *, status: RetakeStatus | None = None, limit: int) -> list[RetakeRequest]:
     """Returns retake requests, newest first, optionally of one status only."""
     with sessions() as session:
         return outbox.list_requests(session, status=status, limit=limit)
 
 
+@use_case
 def claim(sessions: Sessions, *, limit: int, lease: timedelta, by: str) -> list[RetakeRequest]:
     """Claims unsent requests, oldest first, for a sender that acknowledges each within the lease.
 
@@ -48,6 +51,7 @@ def claim(sessions: Sessions, *, limit: int, lease: timedelta, by: str) -> list[
     return requests
 
 
+@use_case
 def acknowledge(sessions: Sessions, request_id: RetakeRequestId, token: LeaseToken, *, by: str) -> RetakeRequest:
     """Records that a claimed request was sent. Idempotent for the same token.
 
@@ -64,6 +68,7 @@ def acknowledge(sessions: Sessions, request_id: RetakeRequestId, token: LeaseTok
         return _find(session, request_id)
 
 
+@use_case
 def withdraw(sessions: Sessions, request_id: RetakeRequestId, *, by: str) -> RetakeRequest:
     """Withdraws a request that is neither sent nor held by a sender.
 

@@ -14,6 +14,7 @@ from triage.retention.archive_file import write_lines
 from triage.storage import archive as archive_rows
 from triage.storage import audit, retention
 from triage.storage.database import Sessions
+from triage.storage.use_case import use_case
 
 MESSAGES_PER_BATCH: Final = 1000
 
@@ -33,12 +34,14 @@ class Batch:
     counts: dict[str, int]
 
 
+@use_case
 def count_archivable(sessions: Sessions, *, before: datetime) -> int:
     """Returns how many threads `archive_threads` would archive now."""
     with sessions() as session:
         return archive_rows.count_closed(session, before=before)
 
 
+@use_case
 def archive_threads(sessions: Sessions, folder: Path, *, before: datetime, actor: str) -> Iterator[Batch]:
     """Writes threads that ended before a time into files and deletes their rows, one file per transaction.
 

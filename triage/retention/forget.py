@@ -16,6 +16,7 @@ from triage.retention.purge import Retention
 from triage.storage import messages, outbox
 from triage.storage import retention as retention_rows
 from triage.storage.database import Sessions
+from triage.storage.use_case import use_case
 
 _REASON: Final = re.compile(r"[A-Za-z0-9_.:/-]{1,64}")
 
@@ -55,6 +56,7 @@ def check_reason(reason: str) -> str:
     return reason
 
 
+@use_case
 def forget(
     sessions: Sessions,
     retention: Retention,

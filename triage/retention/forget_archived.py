@@ -22,6 +22,7 @@ from triage.retention.forget import check_reason
 from triage.storage import audit
 from triage.storage.database import Sessions, engine_of
 from triage.storage.locks import try_lock
+from triage.storage.use_case import use_case
 
 LOCK: Final = "the files of an archive"
 """Name of the lock that allows one process at a time to change archive files."""
@@ -61,6 +62,7 @@ class _Search:
         ]
 
 
+@use_case
 def forget_archived(
     sessions: Sessions, folder: Path, message: str, source: str | None = None, *, by: str, reason: str
 ) -> list[Rewritten]:

@@ -18,6 +18,7 @@ from triage.domain.ids import new_id
 from triage.storage import audit
 from triage.storage import retention as retention_rows
 from triage.storage.database import Sessions
+from triage.storage.use_case import use_case
 
 _BLOBS_PER_TRANSACTION: Final = 100
 _MARKED_PER_TRANSACTION: Final = 5000
@@ -58,6 +59,7 @@ class Retention:
         self._blobs = blobs
         self._keep = keep
 
+    @use_case
     def count_due(self) -> tuple[int, int]:
         """Returns the number of photos, and their bytes, that a purge would delete now."""
         with self._sessions() as session:
@@ -65,6 +67,7 @@ class Retention:
                 return retention_rows.count_marked(session)
             return retention_rows.count_older_than(session, self._keep)
 
+    @use_case
     def purge(self, *, actor: str, seconds: float | None = None) -> Purged:
         """Deletes expired photos and orphaned files.
 

@@ -12,8 +12,10 @@ from triage.errors import NoLiveModelError
 from triage.scoring.rescoring_progress import Progress
 from triage.storage import audit, model_versions, runs, verdicts
 from triage.storage.database import Sessions
+from triage.storage.use_case import use_case
 
 
+@use_case
 def start_rescoring(
     sessions: Sessions, *, model: str | None = None, since: datetime | None = None, limit: int | None = None, actor: str
 ) -> Run:
@@ -39,6 +41,7 @@ def start_rescoring(
     return run
 
 
+@use_case
 def start_nightly_rescoring(sessions: Sessions, *, actor: str) -> tuple[Run, bool]:
     """Queues tonight's rescoring run of the live model; there is one for each night and model.
 

@@ -6,17 +6,23 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Engine, TableValuedAlias, bindparam, column, create_engine, func
+import psycopg
+from psycopg.conninfo import make_conninfo
+from sqlalchemy import URL, Engine, TableValuedAlias, bindparam, column, create_engine, func, make_url
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session, sessionmaker
 
 from triage.domain.limits import POOL_SIZE
 from triage.errors import (
     DatabaseUnavailableError,
+    DefectError,
     InsufficientPrivilegeError,
+    InvalidDatabaseUrlError,
     TablesOutdatedError,
+    TriageError,
+    UsageError,
 )
 
 Result = TypeVar("Result")
@@ -32,9 +38,12 @@ def create_database_engine(url: str, *, pool_size: int = POOL_SIZE, connect_time
         url: `postgresql+psycopg://...`.
         pool_size: number of connections kept open; the same number again may be opened temporarily.
         connect_timeout_seconds: time to wait for a server that does not respond.
+
+    Raises:
+        InvalidDatabaseUrlError: the URL is malformed.
     """
     return create_engine(
-        url,
+        _checked_url(url),
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_pre_ping=True,
@@ -54,6 +63,22 @@ def create_database_engine(url: str, *, pool_size: int = POOL_SIZE, connect_time
     )
 
 
+def _checked_url(url: str) -> URL:
+    """Parses a database URL as the driver does when it connects. No error contains any part of it."""
+    try:
+        parsed = make_url(url)
+        if parsed.drivername != "postgresql+psycopg":
+            raise ValueError("another driver")
+        arguments, options = parsed.get_dialect()().create_connect_args(parsed)
+        make_conninfo(*arguments, **options)
+    except (SQLAlchemyError, psycopg.Error, ValueError, TypeError):
+        raise InvalidDatabaseUrlError(
+            "the database URL is malformed: use postgresql+psycopg://user:password@host:port/name, "
+            "with special characters of the password percent-encoded"
+        ) from None  # the cause may contain the password
+    return parsed
+
+
 def create_sessions(engine: Engine) -> Sessions:
     """Creates sessions whose objects remain readable after the commit."""
     return sessionmaker(engine, expire_on_commit=False)
@@ -63,25 +88,43 @@ def create_sessions(engine: Engine) -> Sessions:
 def database_errors() -> Iterator[None]:
     """Translates driver errors into one-line errors of this product.
 
+    A driver's error contains the statement and may contain rows, so it is kept as the cause only if it was raised while
+    connecting.
+
     Raises:
         DatabaseUnavailableError: Postgres does not respond, or closed the connection.
         TablesOutdatedError: a table or column that this release requires does not exist.
         InsufficientPrivilegeError: the database role may not run the statement.
+        UsageError: a value cannot be stored.
+        DefectError: Postgres refused a statement for another reason.
     """
     try:
         yield
-    except (OperationalError, InterfaceError, PoolTimeoutError) as error:
-        raise DatabaseUnavailableError("Postgres does not respond: start it or correct the database URL") from error
     except DBAPIError as error:
-        if error.connection_invalidated:
-            raise DatabaseUnavailableError("Postgres closed the connection: retry") from error
-        if getattr(error.orig, "sqlstate", None) in {"42P01", "42703"}:  # undefined table or column
-            raise outdated_tables() from error
-        if getattr(error.orig, "sqlstate", None) == "42501":  # insufficient privilege
-            raise InsufficientPrivilegeError(
-                "permission denied for this database role: connect as the role that this operation requires"
-            ) from error
-        raise
+        raise _translated(error) from (error if error.statement is None else None)
+    except PoolTimeoutError as error:
+        raise DatabaseUnavailableError("no connection to Postgres became free: retry") from error
+    except UnicodeEncodeError:
+        raise UsageError("invalid text: it has lone surrogates, which UTF-8 cannot represent") from None
+    except SQLAlchemyError as error:
+        raise DefectError(type(error).__name__, error.__traceback__) from None
+
+
+def _translated(error: DBAPIError) -> TriageError:
+    state = getattr(error.orig, "sqlstate", None) or ""
+    if isinstance(error, OperationalError | InterfaceError):
+        return DatabaseUnavailableError("Postgres does not respond: start it or correct the database URL")
+    if error.connection_invalidated:
+        return DatabaseUnavailableError("Postgres closed the connection: retry")
+    if state in {"42P01", "42703"}:  # undefined table or column
+        return outdated_tables()
+    if state == "42501":  # insufficient privilege
+        return InsufficientPrivilegeError(
+            "permission denied for this database role: connect as the role that this operation requires"
+        )
+    if isinstance(error, DataError):
+        return UsageError("a value cannot be stored: it is out of range or contains U+0000")
+    return DefectError(f"Postgres refused a statement (SQLSTATE {state or 'unknown'})", error.__traceback__)
 
 
 def persist(transaction: Callable[[], Result], *, patience_seconds: float) -> Result:

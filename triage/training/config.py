@@ -1,10 +1,12 @@
 """Every setting of a training run, in one frozen record that is stored on the model's card."""
 
+from pathlib import Path
 from typing import Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from triage.domain.card import Head, Pooling
+from triage.errors import UsageError
 
 INITIALISATIONS: Final = ("auto", "imagenet", "starter", "random")
 """The initial weights that have a name; see `triage.training.initial`."""
@@ -40,3 +42,19 @@ class TrainingConfig(BaseModel):
         if self.good_votes > self.n_reviewers:
             raise ValueError("good_votes is larger than the number of reviewers")
         return self
+
+
+def initial_path(init: str) -> Path:
+    """The file or folder of initial weights that have no name in `INITIALISATIONS`, as an absolute path.
+
+    Raises:
+        UsageError: no such file or folder.
+    """
+    try:
+        path = Path(init).resolve()
+        exists = path.is_file() or path.is_dir()
+    except (OSError, ValueError, RuntimeError):  # such as a loop of links, or a NUL in the path
+        exists = False
+    if not exists:
+        raise UsageError(f"init: no such file or folder: give a path or one of {', '.join(INITIALISATIONS)}")
+    return path

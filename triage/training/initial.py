@@ -10,12 +10,12 @@ from urllib.error import URLError
 import torch
 from torchvision.models import VGG16_Weights
 
-from triage.errors import ModelError, UsageError
+from triage.errors import ModelError
 from triage.model.artifact import read_artifact
 from triage.model.network import OrdinalVGG16, draw_network
 from triage.model.starter import STARTER_FOLDER
 from triage.model.weights import load_network
-from triage.training.config import INITIALISATIONS, TrainingConfig
+from triage.training.config import TrainingConfig, initial_path
 
 # torchvision ends the names of its files with the first digits of their SHA-256
 _HASHED_NAME: Final = re.compile(r"-([0-9a-f]{8,})\.pth$")
@@ -50,12 +50,10 @@ def initial_network(init: str, config: TrainingConfig) -> tuple[OrdinalVGG16, st
                 return _with_convolutions(_fetch_imagenet(), config), "imagenet"
             except ModelError:
                 return _from_model(STARTER_FOLDER, config)
-    path = Path(init)
+    path = initial_path(init)
     if path.is_dir():
         return _from_model(path, config)
-    if path.is_file():
-        return _with_convolutions(_read_state_dict(path), config), "file"
-    raise UsageError(f"init: no such file or folder: give a path or one of {', '.join(INITIALISATIONS)}")
+    return _with_convolutions(_read_state_dict(path), config), "file"
 
 
 def _fetch_imagenet() -> Mapping[str, Any]:

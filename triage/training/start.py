@@ -12,9 +12,11 @@ from triage.domain.states import RunKind
 from triage.errors import UsageError, validation_problems
 from triage.storage import audit, runs
 from triage.storage.database import Sessions
-from triage.training.config import INITIALISATIONS, TrainingConfig
+from triage.storage.use_case import use_case
+from triage.training.config import INITIALISATIONS, TrainingConfig, initial_path
 
 
+@use_case
 def start_training(
     sessions: Sessions,
     *,
@@ -25,7 +27,7 @@ def start_training(
     actor: str,
     dedupe_key: str | None = None,
 ) -> tuple[Run, bool]:
-    """Queues a training run. Everything that can be checked is checked before: the manifest, the name, the settings.
+    """Queues a training run. Everything that can be checked is checked before: the manifest, the weights, the settings.
 
     Args:
         manifest: the labelled photos; its number of reviewers becomes the model's number of outputs.
@@ -39,7 +41,7 @@ def start_training(
         The run, and whether it is new.
 
     Raises:
-        UsageError: the manifest, the name or a setting is invalid.
+        UsageError: the manifest, the name or a setting is invalid, or the initial weights do not exist.
     """
     n_reviewers = read_manifest(manifest).n_reviewers
     try:
@@ -47,7 +49,7 @@ def start_training(
         parameters = TrainingParameters(
             manifest=str(manifest.resolve()),
             name=name,
-            init=init if init in INITIALISATIONS else str(Path(init).resolve()),
+            init=init if init in INITIALISATIONS else str(initial_path(init)),
             config=config.model_dump(),
         )
     except ValidationError as error:

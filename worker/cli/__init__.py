@@ -1,17 +1,23 @@
 """The command line, `triage`. Results go to stdout, logs and errors to stderr.
 
-Exit codes: 0 done, 1 the work failed, 2 wrong usage, 3 a service is not reachable.
+Exit codes:
+    0: done.
+    1: the work failed, or its answer is no: a run failed, a part is stalled, a lease is lost.
+    2: the request is wrong: an argument, a setting, or what they name (a file, a folder, a model, a message).
+    3: a service is not reachable: retry.
 """
 
 import gc
 import importlib
 import os
 import sys
+from collections.abc import Sequence
+from io import TextIOWrapper
 from typing import Final, NamedTuple, NoReturn
 
 import click
 
-from triage.errors import ServiceUnavailableError, TriageError, UsageError, where
+from triage.errors import DefectError, ModelError, ServiceUnavailableError, TriageError, UsageError
 from worker.cli.tables import print_line, print_text
 from worker.hints import with_hint
 
@@ -85,7 +91,11 @@ def cli() -> None:
 def main() -> None:
     """Runs a command. Every failure ends in one line on stderr and an exit code."""
     gc.set_threshold(_COLLECT_AFTER)
+    for stream in (sys.stdout, sys.stderr):  # a name that the stream cannot encode is printed escaped
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
+        _check_encoding(sys.argv[1:])
         result = cli.main(standalone_mode=False)
         sys.exit(result if isinstance(result, int) else 0)
     except click.Abort:
@@ -97,10 +107,10 @@ def main() -> None:
         if isinstance(error, click.UsageError) and error.ctx and not sys.argv[1:]:
             print_text(f"{error.ctx.get_help()}\n", err=True)
         _fail(" ".join(error.format_message().split()), error.exit_code)  # click lists choices on lines of their own
-    except UsageError as error:
-        _fail(with_hint(error), 2)
     except ServiceUnavailableError as error:
         _fail(with_hint(error), 3)
+    except (UsageError, ModelError) as error:
+        _fail(with_hint(error), 2)
     except TriageError as error:
         _fail(with_hint(error), 1)
     except BrokenPipeError:
@@ -109,7 +119,16 @@ def main() -> None:
     except KeyboardInterrupt:
         _fail("interrupted", 1)
     except Exception as error:  # a defect: print where, but never the text, which may contain patient data
-        _fail(f"internal error: {type(error).__name__} at {' < '.join(reversed(where(error.__traceback__)))}", 1)
+        _fail(str(DefectError(type(error).__name__, error.__traceback__)), 1)
+
+
+def _check_encoding(arguments: Sequence[str]) -> None:
+    """Refuses bytes that are not UTF-8: ids and paths are stored and printed as text."""
+    for number, argument in enumerate(arguments, start=1):
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"argument {number} is not valid UTF-8: correct it, or rename the file") from None
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -6,7 +6,6 @@ from celery import shared_task
 from triage.domain.states import RunKind
 from triage.errors import ModelError, TriageError
 from triage.storage import runs
-from triage.storage.database import database_errors
 from worker.broker.liveness import Heartbeat
 from worker.documents.submission import ReceiptDocument, RejectionDocument, parse_submission
 from worker.metrics import LEASES_EXPIRED
@@ -29,8 +28,7 @@ def submit(self: WorkerTask, message: dict[str, object]) -> dict[str, object]:
     """
     try:
         submission = parse_submission(message)
-        with database_errors():
-            [acceptance] = self.services.intake.enqueue([submission.to_message()])
+        [acceptance] = self.services.intake.enqueue([submission.to_message()])
     except TriageError as error:
         log.warning("submission.refused", error_type=type(error).__name__)
         return RejectionDocument.of(error).json_types()

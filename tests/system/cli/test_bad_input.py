@@ -25,6 +25,7 @@ from worker.tasks.base import WorkerServices
 Triage: TypeAlias = Callable[..., Result]
 PATIENT = "Erika-Mustermann"
 DONE, FAILED, USAGE, UNREACHABLE = 0, 1, 2, 3
+NOWHERE = "018f0000-0000-7000-8000-000000000000"
 
 
 def _png_header(width: int, height: int) -> bytes:
@@ -204,7 +205,7 @@ def test_model_with_a_wrong_hash_is_refused(triage: Triage, model_folder: Path, 
 
     for command in (["models", "add", tmp_path], ["score", tmp_path / "card.json", "--model", tmp_path]):
         result = triage(*command)
-        assert result.code == FAILED
+        assert result.code == USAGE
         assert "SHA-256" in result.complaint()
 
 
@@ -216,10 +217,12 @@ def test_model_with_a_wrong_hash_is_refused(triage: Triage, model_folder: Path, 
         (["override", "m-1", "--decision", "perhaps", "--by", "n-1", "--reason", "x"], USAGE, "perhaps"),
         (["models", "promote", "nothing"], USAGE, "list the registered models"),
         (["models", "rollback"], USAGE, "no model was live before"),
-        (["models", "add", "/nonexistent"], FAILED, "weights.safetensors and card.json"),
-        (["rescore"], FAILED, "no model is live"),
+        (["models", "add", "/nonexistent"], USAGE, "weights.safetensors and card.json"),
+        (["rescore", "--model", "nope"], USAGE, "no model has the name"),
+        (["rescore"], USAGE, "no model is live"),
         (["train", "--manifest", "/nonexistent.csv"], USAGE, "cannot be read"),
-        (["retakes", "ack", "018f0000-0000-7000-8000-000000000000", "--token", "x"], USAGE, "token"),
+        (["retakes", "ack", NOWHERE, "--token", NOWHERE], FAILED, "do not send it"),
+        (["retakes", "ack", NOWHERE, "--token", "x"], USAGE, "token"),
         (["report", "--since", "yesterday"], USAGE, "yesterday"),
         (["report", "--since", "2026-02-01", "--until", "2026-01-01"], USAGE, "--since is not before --until"),
         (["report", "--format", "pdf"], USAGE, "pdf"),
@@ -282,7 +285,7 @@ def test_malformed_setting_is_named_and_its_value_is_not(
     [
         (["explain", "nowhere"], {}, USAGE, "no message has this id"),
         (["report", "--colour"], {}, USAGE, "--colour"),
-        (["models", "add", "/nonexistent"], {}, FAILED, "weights.safetensors and card.json"),
+        (["models", "add", "/nonexistent"], {}, USAGE, "weights.safetensors and card.json"),
         (
             ["report"],
             {"TRIAGE_DATABASE__URL": f"postgresql+psycopg://u:{PATIENT}@127.0.0.1:1/t"},
@@ -304,3 +307,60 @@ def test_command_ends_in_one_line_and_its_exit_code_when_run_from_a_shell(
     assert line.startswith("triage: ")
     assert says in line
     assert PATIENT not in line
+
+
+def test_doctor_names_a_remedy_once_when_postgres_is_down(
+    triage: Triage, environment: Callable[[str, str], None]
+) -> None:
+    environment("DATABASE__URL", "postgresql+psycopg://postgres:secret@127.0.0.1:1/triage?connect_timeout=2")
+
+    result = triage("doctor", "--json")
+
+    assert result.code == UNREACHABLE
+    checks = {check["name"]: check for check in result.json}
+    assert [name for name, check in checks.items() if "TRIAGE_DATABASE__URL" in (check["remedy"] or "")] == ["postgres"]
+    assert checks["tables"]["detail"] == "not checked: postgres is unavailable"
+
+
+def test_training_is_refused_when_its_initial_weights_do_not_exist(
+    triage: Triage, tmp_path: Path, sessions: Sessions
+) -> None:
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("path,votes,patient\nphoto.jpg,3,p1\n")
+    (tmp_path / "photo.jpg").touch()
+
+    result = triage("train", "--manifest", manifest, "--init", "imagenett")
+
+    assert result.code == USAGE
+    assert "imagenet, starter, random" in result.complaint()
+    with sessions() as session:
+        assert session.scalar(text("SELECT count(*) FROM run")) == 0
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"postgresql+psycopg://u:{PATIENT}@host:port/db",
+        f"postgresql+psycopg://u:{PATIENT}@host/db?no_such_option={PATIENT}",
+    ],
+)
+def test_malformed_database_url_is_refused_without_its_text(
+    triage: Triage, environment: Callable[[str, str], None], url: str
+) -> None:
+    environment("DATABASE__URL", url)
+
+    for command in (["report"], ["db", "check"], ["archive", "--days", "1", "--dry-run"]):
+        result = triage(*command)
+        assert result.code == USAGE
+        assert "TRIAGE_DATABASE__URL" in result.complaint()
+        assert PATIENT not in result.err
+
+
+def test_undecodable_bytes_are_refused_when_a_shell_passes_them(environment: Callable[[str, str], None]) -> None:
+    command = [os.fsencode(Path(sys.executable).with_name("triage")), b"explain", b"\xff\xfe"]
+
+    ended = subprocess.run(command, capture_output=True, check=False, env=os.environ)
+
+    assert ended.returncode == USAGE
+    assert ended.stderr.count(b"\n") == 1
+    assert ended.stderr.startswith(b"triage: argument 2 is not valid UTF-8")
