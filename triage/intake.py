@@ -1,15 +1,19 @@
-"""Intake: stores messages and their photos, commits, then wakes a worker. Idempotent by the sender's ids."""
+"""Intake: stores messages and their photos, commits, then wakes a worker. Idempotent by the sender's ids.
 
-import re
+What is stored first is kept. A resubmission can add photos and opt out; its other differences are reported.
+"""
+
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 from sqlalchemy.orm import Session
 
 from triage.blobs.store import BlobStore
 from triage.blobs.uris import UriPolicy
 from triage.domain.ids import AttachmentId, MessageId
+from triage.domain.incoming import check_message
 from triage.domain.limits import IntakeLimits
 from triage.domain.messages import Acceptance, AcceptedAttachment, IncomingAttachment, IncomingMessage
 from triage.errors import AttachmentError, ErrorCode, UsageError
@@ -17,21 +21,27 @@ from triage.files.hashing import sha256_of
 from triage.imaging.formats import normalise_declared, sniff
 from triage.retakes.decide import decide_messages
 from triage.retakes.policy import RetakePolicy
+from triage.storage import attachments as attachment_rows
+from triage.storage import audit, outbox, retention
 from triage.storage import messages as message_rows
-from triage.storage import retention
+from triage.storage.attachments import NewAttachment, NewBlob, StoredAttachment
 from triage.storage.database import Sessions
-from triage.storage.messages import Key, NewAttachment, NewBlob, NewMessage, StoredAttachment
+from triage.storage.messages import Key, NewMessage, StoredMessage
 from triage.storage.use_case import use_case
 
-_OPAQUE_ID = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
-_WORD = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_ACTOR: Final = "intake"
 
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """A message as rows, and its photos, which are in the blob store already."""
+    """A message as rows, and its photos.
+
+    Attributes:
+        gives_thread: whether the sender named the thread.
+    """
 
     message: NewMessage
+    gives_thread: bool
     attachments: Sequence[NewAttachment]
     photos: Mapping[NewBlob, bytes]
 
@@ -41,27 +51,30 @@ class _Stored:
     """The rows of messages after their insertion, and which of them are new.
 
     Attributes:
+        messages: as they were before a resubmission opted out.
         attachments: by message and the sender's id.
+        opted_out: the messages for which this submission opted out.
     """
 
-    message_ids: Mapping[Key, MessageId]
+    messages: Mapping[Key, StoredMessage]
     new_messages: Collection[MessageId]
     attachments: Mapping[MessageId, Mapping[str, StoredAttachment]]
     new_attachments: Collection[AttachmentId]
+    opted_out: Collection[MessageId]
 
     def acceptance(self, prepared: _Prepared) -> Acceptance:
         source, external_id = prepared.message.key
-        message_id = self.message_ids[prepared.message.key]
-        stored = self.attachments[message_id]
+        message = self.messages[prepared.message.key]
+        attachments = self.attachments[message.id]
         return Acceptance(
-            id=message_id,
+            id=message.id,
             source=source,
             external_id=external_id,
-            attachments=[
-                AcceptedAttachment(item.id, item.external_id, item.status, item.error_code)
-                for item in (stored[attachment.external_id] for attachment in prepared.attachments)
-            ],
-            created=message_id in self.new_messages or any(item.id in self.new_attachments for item in stored.values()),
+            attachments=[_accepted(each, attachments[each.external_id]) for each in prepared.attachments],
+            created=message.id in self.new_messages
+            or any(item.id in self.new_attachments for item in attachments.values()),
+            unchanged=_unchanged(prepared, message),
+            opted_out=message.opted_out or message.id in self.opted_out,
         )
 
 
@@ -107,12 +120,16 @@ class Intake:
             One acceptance per message, in order.
 
         Raises:
-            UsageError: an id is malformed, or a message has no photos or too many.
+            UsageError: a field is malformed, a message has no photos or too many, or two different photos of a message
+                have the same id.
             DatabaseUnavailableError, BlobStoreUnavailableError: nothing was accepted; retry.
         """
         for message in messages:
-            _check(message, self._limits)
-        prepared = [self._prepare(message) for message in messages]  # stores photos before any row refers to them
+            check_message(message, self._limits)
+        prepared = [self._prepare(message) for message in messages]
+        for item in prepared:  # before any row refers to them
+            for data in item.photos.values():
+                self._blobs.put(data)
         with self._sessions.begin() as session:
             stored = self._store(session, prepared)
         if stored.new_attachments:
@@ -129,8 +146,9 @@ class Intake:
             else self._prepare_photo(key, attachment, attachment.data, photos)
             for attachment in message.attachments
         ]
+        _check_distinct(message.attachments, attachments)
         new = NewMessage(key, thread, message.role, message.locale, message.opted_out)
-        return _Prepared(new, attachments, photos)
+        return _Prepared(new, message.thread is not None, attachments, photos)
 
     def _prepare_photo(
         self, message: Key, attachment: IncomingAttachment, data: bytes, photos: dict[NewBlob, bytes]
@@ -138,7 +156,6 @@ class Intake:
         sha256, media_type = sha256_of(data), sniff(data)
         is_too_large = len(data) > self._limits.max_bytes
         if not is_too_large:
-            self._blobs.put(data)
             photos[NewBlob(sha256, media_type, len(data))] = data
         return NewAttachment(
             message=message,
@@ -159,7 +176,7 @@ class Intake:
             error_code = error.code
         return NewAttachment(
             message=message,
-            external_id=attachment.external_id or sha256_of(uri.encode())[:16],
+            external_id=attachment.external_id or sha256_of(uri.encode("utf-8", "surrogatepass"))[:16],
             photo_group=attachment.group,
             declared_type=normalise_declared(attachment.declared_type),
             media_type=None,
@@ -169,26 +186,50 @@ class Intake:
         )
 
     def _store(self, session: Session, prepared: Sequence[_Prepared]) -> _Stored:
-        threads = message_rows.add_threads(session, {item.message.thread for item in prepared})
-        message_ids, new_messages = message_rows.add_messages(session, [item.message for item in prepared], threads)
+        stored, new_messages = _add_messages(session, [item.message for item in prepared])
         self._add_blobs(session, prepared)
-        new_attachments = message_rows.add_attachments(
+        message_ids = {key: message.id for key, message in stored.items()}
+        new_attachments = attachment_rows.add_attachments(
             session, [a for item in prepared for a in item.attachments], message_ids
         )
-        stored: dict[MessageId, dict[str, StoredAttachment]] = defaultdict(dict)
+        attachments: dict[MessageId, dict[str, StoredAttachment]] = defaultdict(dict)
         added = []
-        for attachment in message_rows.list_attachments(session, set(message_ids.values())):
-            stored[attachment.message_id][attachment.external_id] = attachment
+        for attachment in attachment_rows.list_attachments(session, set(message_ids.values())):
+            attachments[attachment.message_id][attachment.external_id] = attachment
             if attachment.id in new_attachments:
                 added.append(attachment)
+        opted_out = message_rows.opt_out(
+            session, {message_ids[item.message.key] for item in prepared if item.message.opted_out}
+        )
+        if refused := {
+            sent.sha256
+            for item in prepared
+            for sent in item.attachments
+            if sent.sha256 and not _is_same_photo(sent, attachments[message_ids[sent.message]][sent.external_id])
+        }:
+            retention.mark_unreferenced(session, refused)
         if any(attachment.error_code for attachment in added):  # a message may have no photo that can be scored
             decide_messages(session, {attachment.message_id for attachment in added}, self._policy)
-        return _Stored(message_ids, new_messages, stored, new_attachments)
+        if opted_out:
+            self._withdraw(session, opted_out)
+        return _Stored(stored, new_messages, attachments, new_attachments, opted_out)
+
+    def _withdraw(self, session: Session, opted_out: Collection[MessageId]) -> None:
+        """Withdraws the requests of messages whose author opted out, even if a sender holds them, and decides again."""
+        withdrawn = outbox.withdraw(session, opted_out, reason="opted_out", held_too=True)
+        sent = outbox.active_among(session, opted_out)
+        decide_messages(session, set(opted_out) - sent, self._policy)
+        for message_id in sorted(opted_out):
+            audit.record(
+                session, actor=_ACTOR, action="message.opted_out", subject_kind="message", subject_id=message_id
+            )
+        for request_id in withdrawn:
+            audit.record(session, actor=_ACTOR, action="retake.withdrawn", subject_kind="retake", subject_id=request_id)
 
     def _add_blobs(self, session: Session, prepared: Sequence[_Prepared]) -> None:
         """Adds the rows of photos. Stores a photo again if it was marked for a purge, which may have deleted it."""
         photos = {blob: data for item in prepared for blob, data in item.photos.items()}
-        marked = message_rows.add_blobs(session, photos.keys())  # and locks them, which keeps a purge away
+        marked = attachment_rows.add_blobs(session, photos.keys())  # and locks them, which keeps a purge away
         if not marked:
             return
         for blob, data in photos.items():
@@ -197,23 +238,60 @@ class Intake:
         retention.keep_again(session, marked)
 
 
-def _check(message: IncomingMessage, limits: IntakeLimits) -> None:
-    for name in (message.external_id, message.thread or message.external_id):
-        if not _OPAQUE_ID.fullmatch(name):
-            raise UsageError("invalid message or thread id: use 1 to 200 printable characters")
-    for word in (message.source, message.role, message.locale):
-        if not _WORD.fullmatch(word):
-            raise UsageError("invalid source, role or locale: use 1 to 64 letters, digits, dots, dashes or underscores")
-    if not message.attachments:
-        raise UsageError("the message has no photos: send only messages with photos")
-    if len(message.attachments) > limits.max_attachments:
-        raise UsageError(
-            f"the message has {len(message.attachments)} photos and the limit is {limits.max_attachments}: "
-            "split the message or raise the limit"
-        )
-    for attachment in message.attachments:
-        if (attachment.data is None) == (attachment.uri is None):
-            raise UsageError("invalid attachment: give either its bytes or a URI")
-        for optional in (attachment.external_id, attachment.group):
-            if optional is not None and not _OPAQUE_ID.fullmatch(optional):
-                raise UsageError("invalid attachment id or group: use 1 to 200 printable characters")
+def _add_messages(session: Session, messages: Sequence[NewMessage]) -> tuple[dict[Key, StoredMessage], set[MessageId]]:
+    """Adds the messages that are new, and locks the threads of all. A known message stays in its thread."""
+    threads = message_rows.threads_of(session, {message.key for message in messages})
+    for message in messages:
+        threads.setdefault(message.key, message.thread)
+    locked = message_rows.add_threads(session, set(threads.values()))
+    stored, new = message_rows.add_messages(
+        session, [replace(message, thread=threads[message.key]) for message in messages], locked
+    )
+    if others := {message.thread_id for message in stored.values()} - set(locked.values()):
+        message_rows.lock_threads(session, others)  # another process added the message to another thread just now
+    return stored, new
+
+
+def _check_distinct(sent: Sequence[IncomingAttachment], new: Sequence[NewAttachment]) -> None:
+    """
+    Raises:
+        UsageError: two photos with different bytes or URIs have the same id.
+    """
+    photos: dict[str, tuple[str | None, str | None]] = {}
+    for attachment, row in zip(sent, new, strict=True):
+        photo = (row.sha256, attachment.uri)  # of the URI that was sent: one that is not allowed is not in the row
+        if photos.setdefault(row.external_id, photo) != photo:
+            raise UsageError(f"two photos have the attachment id {row.external_id!r}: give each photo an id")
+
+
+def _accepted(sent: NewAttachment, stored: StoredAttachment) -> AcceptedAttachment:
+    fields = {
+        "group": (sent.photo_group, stored.photo_group),
+        "declared_type": (sent.declared_type, stored.declared_type),
+    }
+    return AcceptedAttachment(
+        stored.id,
+        stored.external_id,
+        stored.status,
+        stored.error_code,
+        conflict=not _is_same_photo(sent, stored),
+        unchanged=[name for name, (new, old) in fields.items() if new is not None and new != old],
+    )
+
+
+def _is_same_photo(sent: NewAttachment, stored: StoredAttachment) -> bool:
+    """Whether both have the same bytes or, if only a URI was sent, the same URI. A refused URI is stored as none."""
+    if sent.sha256 is not None:
+        return sent.sha256 == stored.sha256
+    return sent.uri == stored.uri and (sent.uri is not None or stored.sha256 is None)
+
+
+def _unchanged(prepared: _Prepared, stored: StoredMessage) -> list[str]:
+    sent = prepared.message
+    differs = {
+        "thread": prepared.gives_thread and sent.thread[1] != stored.thread,
+        "role": sent.role != stored.role,
+        "locale": sent.locale != stored.locale,
+        "opted_out": stored.opted_out and not sent.opted_out,
+    }
+    return [name for name, is_different in differs.items() if is_different]

@@ -491,6 +491,10 @@ CREATE TRIGGER audit_event_no_truncate BEFORE TRUNCATE ON audit_event
 CREATE TRIGGER audit_head_permanent BEFORE DELETE OR TRUNCATE ON audit_head
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
+-- An opt-out is permanent.
+CREATE TRIGGER message_keeps_opt_out BEFORE UPDATE OF opted_out ON message
+    FOR EACH ROW WHEN (OLD.opted_out AND NOT NEW.opted_out) EXECUTE FUNCTION refuse_change();
+
 -- Results are final.
 CREATE TRIGGER message_follows_decisions BEFORE UPDATE OF current_decision_id ON message
     FOR EACH ROW EXECUTE FUNCTION follow_decisions();

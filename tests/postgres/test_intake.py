@@ -1,18 +1,23 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from tests.support.clinic import Clinic
 from triage.blobs.store import BlobStore
 from triage.blobs.uris import UriPolicy
 from triage.domain.limits import IntakeLimits
-from triage.domain.messages import IncomingAttachment, IncomingMessage
-from triage.domain.states import AttachmentStatus
+from triage.domain.messages import Acceptance, IncomingAttachment, IncomingMessage
+from triage.domain.states import AttachmentStatus, Outcome
 from triage.errors import ErrorCode, ServiceUnavailableError, UsageError
 from triage.files.hashing import sha256_of
 from triage.intake import Intake
+from triage.retakes.override import override
+from triage.retakes.requests import acknowledge, claim
 
 
 def test_enqueue_has_no_effect_when_the_same_ids_are_resubmitted(clinic: Clinic) -> None:
@@ -86,8 +91,11 @@ def test_enqueue_decides_immediately_when_no_photo_is_accepted(clinic: Clinic) -
     [
         (IncomingMessage("ehr", "m", []), "no photos"),
         (IncomingMessage("ehr", "m", [IncomingAttachment(data=bytes([i])) for i in range(21)]), "21 photos"),
-        (IncomingMessage("ehr", "", [IncomingAttachment(data=b"x")]), "printable"),
-        (IncomingMessage("ehr", "a\nb", [IncomingAttachment(data=b"x")]), "printable"),
+        (IncomingMessage("ehr", "", [IncomingAttachment(data=b"x")]), "invalid message id"),
+        (IncomingMessage("ehr", "a\nb", [IncomingAttachment(data=b"x")]), "invalid message id"),
+        (IncomingMessage("ehr", "m", [IncomingAttachment(data=b"x")], thread="\u202et"), "invalid thread id"),
+        (IncomingMessage("ehr", "m", [IncomingAttachment(data=b"x", external_id="\x9b")]), "invalid attachment id"),
+        (IncomingMessage("ehr", "m", [IncomingAttachment(data=b"x", group="e\u0301")]), "invalid group"),
         (IncomingMessage("e h r", "m", [IncomingAttachment(data=b"x")]), "source"),
         (IncomingMessage("ehr", "m", [IncomingAttachment()]), "bytes or a URI"),
         (IncomingMessage("ehr", "m", [IncomingAttachment(data=b"x", uri="file:///in/x")]), "bytes or a URI"),
@@ -131,3 +139,176 @@ def test_enqueue_keeps_bytes_under_their_hash_when_two_messages_bring_the_same_p
 
     [blob] = clinic.query("SELECT sha256, media_type, size_bytes FROM blob")
     assert tuple(blob) == (sha256_of(photo), "image/jpeg", 900)
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        IncomingAttachment(data=b"two", external_id="a-1"),
+        IncomingAttachment(uri="file:///in/0.9", external_id="a-1"),
+        IncomingAttachment(uri="file:///etc/passwd", external_id="a-1"),
+    ],
+)
+def test_enqueue_refuses_a_message_and_names_the_id_when_two_photos_share_it(
+    clinic: Clinic, second: IncomingAttachment
+) -> None:
+    message = IncomingMessage("ehr", "m", [IncomingAttachment(data=b"one", external_id="a-1"), second])
+
+    with pytest.raises(UsageError, match="two photos have the attachment id 'a-1'"):
+        clinic.intake.enqueue([message])
+
+    assert not clinic.query("SELECT 1 FROM message")
+    assert not clinic.query("SELECT 1 FROM blob")
+
+
+def test_enqueue_stores_a_photo_once_when_a_message_repeats_it_under_its_id(clinic: Clinic) -> None:
+    photo = IncomingAttachment(data=b"one", external_id="a-1")
+
+    [acceptance] = clinic.intake.enqueue([IncomingMessage("ehr", "m", [photo, photo])])
+
+    assert [(each.external_id, each.conflict) for each in acceptance.attachments] == [("a-1", False)] * 2
+    assert len(clinic.query("SELECT 1 FROM attachment")) == 1
+
+
+def test_enqueue_keeps_the_first_photo_and_reports_a_conflict_when_another_is_resubmitted(clinic: Clinic) -> None:
+    def send(data: bytes) -> Acceptance:
+        [acceptance] = clinic.intake.enqueue(
+            [IncomingMessage("ehr", "m", [IncomingAttachment(data=data, external_id="a-1")])]
+        )
+        return acceptance
+
+    first, same, other = send(b"one"), send(b"one"), send(b"two")
+
+    assert [each.attachments[0].conflict for each in (first, same, other)] == [False, False, True]
+    assert not other.created
+    assert clinic.query("SELECT sha256 FROM attachment") == [(sha256_of(b"one"),)]
+    kept = clinic.query("SELECT sha256 FROM blob WHERE purge_after IS NULL")
+    assert kept == [(sha256_of(b"one"),)]  # the next purge deletes the bytes of the other photo
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_conflict"),
+    [
+        ("file:///in/0.9", "file:///in/0.9", False),
+        ("file:///in/0.9", "file:///in/0.8", True),
+        ("file:///in/0.9", "file:///etc/passwd", True),
+        ("file:///etc/passwd", "file:///in/0.9", True),
+        ("file:///etc/passwd", "file:///etc/passwd", False),
+    ],
+)
+def test_enqueue_reports_a_conflict_when_the_uri_of_an_id_changes(
+    clinic: Clinic, first: str, second: str, *, is_conflict: bool
+) -> None:
+    for uri in (first, second):
+        [acceptance] = clinic.intake.enqueue(
+            [IncomingMessage("ehr", "m", [IncomingAttachment(uri=uri, external_id="a-1")])]
+        )
+
+    assert [each.conflict for each in acceptance.attachments] == [is_conflict]
+
+
+def test_enqueue_reports_no_conflict_when_the_bytes_at_a_scored_uri_are_sent_later(clinic: Clinic) -> None:
+    clinic.send("m", "0.9")
+    clinic.drain()
+
+    [acceptance] = clinic.intake.enqueue(
+        [IncomingMessage("ehr", "m", [IncomingAttachment(data=b"file:///in/0.9", external_id="0.9")])]
+    )
+
+    assert [each.conflict for each in acceptance.attachments] == [False]
+
+
+def test_enqueue_reports_the_fields_that_a_resubmission_does_not_change(clinic: Clinic) -> None:
+    first = IncomingAttachment(data=b"one", external_id="a", group="arm", declared_type="image/png")
+    again = IncomingAttachment(data=b"one", external_id="a", group="leg", declared_type="image/jpeg")
+    clinic.intake.enqueue([IncomingMessage("ehr", "m", [first], thread="t", opted_out=True)])
+
+    [changed] = clinic.intake.enqueue([IncomingMessage("ehr", "m", [again], thread="u", role="pcp", locale="de")])
+    [omitted] = clinic.intake.enqueue(
+        [IncomingMessage("ehr", "m", [IncomingAttachment(data=b"one", external_id="a")], opted_out=True)]
+    )
+
+    assert changed.unchanged == ["thread", "role", "locale", "opted_out"]
+    assert changed.attachments[0].unchanged == ["group", "declared_type"]
+    assert (omitted.unchanged, omitted.attachments[0].unchanged) == ([], [])
+    assert clinic.query("SELECT role, locale, opted_out FROM message") == [("patient", "en", True)]
+    assert clinic.query("SELECT external_id FROM thread") == [("t",)]
+
+
+@pytest.mark.parametrize("is_held", [False, True])
+def test_resubmission_that_opts_out_withdraws_the_request_and_hands_the_message_to_staff(
+    clinic: Clinic, *, is_held: bool
+) -> None:
+    clinic.send("m", "0.1")
+    clinic.send("other", "0.2")
+    clinic.drain()
+    if is_held:
+        claim(clinic.sessions, limit=10, lease=timedelta(minutes=5), by="ehr")
+
+    acceptance = clinic.send("m", "0.1", opted_out=True)
+
+    assert (acceptance.created, acceptance.unchanged, acceptance.opted_out) == (False, [], True)
+    assert clinic.requests() == [("m", "withdrawn"), ("other", "claimed" if is_held else "flagged")]
+    assert clinic.decisions("m") == [("retake", "no_photo_passed"), ("uncertain", "opted_out")]
+    assert clinic.query("SELECT actor, action FROM audit_event WHERE actor = 'intake' ORDER BY position") == [
+        ("intake", "message.opted_out"),
+        ("intake", "retake.withdrawn"),
+    ]
+    clinic.send("m", "0.1", opted_out=True)
+    assert len(clinic.query("SELECT 1 FROM audit_event WHERE actor = 'intake'")) == 2  # idempotent
+
+
+def test_resubmission_that_opts_out_prevents_a_request_when_photos_are_pending(clinic: Clinic) -> None:
+    clinic.send("m", "0.1")
+    clinic.send("m", "0.1", "0.2", opted_out=True)
+    clinic.drain()
+
+    assert clinic.requests() == []
+    assert clinic.decisions("m") == [("uncertain", "opted_out")]
+
+
+def test_resubmission_that_opts_out_keeps_a_person_s_decision_and_a_sent_request(clinic: Clinic) -> None:
+    clinic.send("overridden", "0.9")
+    clinic.send("sent", "0.1")
+    clinic.drain()
+    [sent] = claim(clinic.sessions, limit=10, lease=timedelta(minutes=5), by="ehr")
+    assert sent.token
+    acknowledge(clinic.sessions, sent.id, sent.token, by="ehr")
+    decide = partial(override, clinic.sessions, by="nurse-7", policy=clinic.policy)
+    decide("overridden", Outcome.RETAKE, reason="blurred")
+
+    clinic.send("overridden", "0.9", opted_out=True)
+    clinic.send("sent", "0.1", opted_out=True)
+
+    assert clinic.requests() == [("sent", "sent"), ("overridden", "withdrawn")]
+    assert clinic.decisions("overridden") == [("pass", "photo_passed"), ("retake", "override")]
+    assert clinic.decisions("sent") == [("retake", "no_photo_passed")]
+
+
+def test_opt_outs_win_when_they_race_with_scoring(clinic: Clinic) -> None:
+    names = [f"m{number}" for number in range(12)]
+    for name in names:
+        clinic.send(name, "0.1")
+
+    with ThreadPoolExecutor(4) as pool:
+        drained = pool.submit(clinic.drain)
+        list(pool.map(lambda name: clinic.send(name, "0.1", opted_out=True), names))
+        drained.result()
+
+    assert {status for _, status in clinic.requests()} <= {"withdrawn"}
+    assert {clinic.decisions(name)[-1] for name in names} == {("uncertain", "opted_out")}
+
+
+def test_opt_out_is_permanent_for_every_role(clinic: Clinic) -> None:
+    clinic.send("m", "0.1", opted_out=True)
+
+    with pytest.raises(DBAPIError, match="append-only"):
+        clinic.execute("UPDATE message SET opted_out = false")
+
+
+def test_resubmission_stays_in_the_first_thread_when_it_names_another(clinic: Clinic) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: clinic.send("m", "0.1", f"{number}/0.2", thread=f"t{number % 4}"), range(16)))
+
+    assert len(clinic.query("SELECT DISTINCT thread_id FROM message")) == 1
+    assert len(clinic.query("SELECT 1 FROM attachment")) == 17

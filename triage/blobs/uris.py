@@ -139,11 +139,12 @@ def _parse(uri: str) -> _Location | None:
     if uri != uri.strip() or any(character < " " or character in "\x7f\\?#" for character in uri):
         return None
     try:
+        uri.encode()  # a lone surrogate is no text
         parts = urlsplit(uri)
         scheme, _ = parts.scheme.lower(), parts.port
         decoded = unquote(parts.path, errors="strict")
         plain = _fully_decoded(decoded)
-    except ValueError:  # an invalid port, an unclosed bracket, or invalid UTF-8
+    except ValueError:  # an invalid port, an unclosed bracket, a lone surrogate, or invalid UTF-8
         return None
     if scheme not in {"file"} | _WEB | _OBJECT_STORES or "@" in parts.netloc:
         return None

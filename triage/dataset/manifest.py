@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from triage.dataset.tables import Row, read_table, write_table
+from triage.domain.text import is_plain
 from triage.errors import UsageError
 
 _MAX_DEFECTS_SHOWN: Final = 20
@@ -97,6 +98,8 @@ def read_manifest(path: Path, *, n_reviewers: int | None = None) -> Manifest:
     """
     columns, rows = read_table(path)
     reviewers = [name for name in columns if name.startswith(_REVIEWER)]
+    if not all(map(is_plain, columns)):
+        raise UsageError(f"{path}: a column's name has control or format characters: rename the column")
     if not {"path", "image"} & set(columns) or not (reviewers or "votes" in columns):
         raise UsageError(
             f"{path}: the manifest needs the column path, and either votes or a column reviewer_NAME per reviewer"
@@ -216,9 +219,9 @@ def _photo(folder: Path, row: Row, reviewers: Sequence[str], k: int) -> Labelled
         path=folder / name,
         votes=votes,
         reviews=reviews,
-        source=row.text("source") or None,
+        source=row.name("source") or None,
         fitzpatrick=fitzpatrick_type(row.text("fitzpatrick")),
-        patient=row.text("patient") or None,
+        patient=row.name("patient") or None,
         box=bounding_box(row),
         split=Split(split) if split else None,
         rating=_rating(row.text("rating")),

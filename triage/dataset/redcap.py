@@ -54,13 +54,14 @@ def import_redcap(
     votes: dict[tuple[str, str], int] = {}
     defects: list[str] = []
     for row in rows:
-        record, reviewer = row.text(record_column), row.text(reviewer_column)
+        record = row.text(record_column)
         if not record:
             defects.append(f"line {row.line}: no record")
             continue
         records[record].append(row)
         try:
             vote = _vote(row.text(vote_column))
+            reviewer = row.name(reviewer_column)
         except ValueError as error:
             defects.append(f"line {row.line}: {error}")
             continue
@@ -118,12 +119,16 @@ def _photo(rows: list[Row], reviews: tuple[int | None, ...], path: Path) -> Labe
         path=path,
         votes=votes_of(reviews),
         reviews=reviews,
-        source=_first(rows, "source") or None,
+        source=_first_name(rows, "source"),
         fitzpatrick=fitzpatrick_type(_first(rows, "fitzpatrick")),
-        patient=_first(rows, "patient") or None,
+        patient=_first_name(rows, "patient"),
         box=boxes[0] if boxes else None,
     )
 
 
 def _first(rows: list[Row], column: str) -> str:
     return next((text for row in rows if (text := row.text(column))), "")
+
+
+def _first_name(rows: list[Row], column: str) -> str | None:
+    return next((name for row in rows if (name := row.name(column))), None)

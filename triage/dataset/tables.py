@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from triage.domain.text import csv_cell, from_csv_cell
+from triage.domain.text import MAX_ID, check_note, csv_cell, from_csv_cell
 from triage.errors import UsageError
 from triage.files.atomic import write_durably
 
@@ -22,6 +22,18 @@ class Row:
     def text(self, column: str) -> str:
         """The stripped value of a column; empty where the row has none."""
         return self.values.get(column, "")
+
+    def name(self, column: str) -> str:
+        """The name in a column, such as a reviewer's or a source's, in Unicode's form NFC; empty where it is missing.
+
+        Raises:
+            ValueError: it is too long or has control or format characters.
+        """
+        text = self.text(column)
+        try:
+            return check_note(text, column, at_most=MAX_ID) if text else ""
+        except UsageError as error:
+            raise ValueError(str(error)) from error
 
 
 def read_table(path: Path) -> tuple[list[str], list[Row]]:

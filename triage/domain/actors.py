@@ -16,6 +16,6 @@ def check_actor(actor: str) -> str:
     Raises:
         UsageError: the id is malformed.
     """
-    if not _ACTOR.fullmatch(actor):
+    if not isinstance(actor, str) or not _ACTOR.fullmatch(actor):
         raise UsageError("invalid actor id: use 1 to 64 letters, digits or `._:@/+-` (stored permanently)")
     return actor

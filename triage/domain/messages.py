@@ -49,21 +49,38 @@ class IncomingMessage:
 
 @dataclass(frozen=True, slots=True)
 class AcceptedAttachment:
+    """A photo as stored.
+
+    Attributes:
+        conflict: another photo was stored under this id before; it is kept, and the submitted one is not stored.
+        unchanged: the fields that were submitted with another value before, whose stored value is kept.
+    """
+
     id: AttachmentId
     external_id: str
     status: AttachmentStatus
     error_code: ErrorCode | None
+    conflict: bool = False
+    unchanged: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
-    """The result of intake. `created` is false if the same ids were submitted before, which has no effect."""
+    """The result of intake.
+
+    Attributes:
+        created: the message or one of its photos is new.
+        unchanged: the fields that were submitted with another value before, whose stored value is kept.
+        opted_out: no retake is requested for this message. Unlike other fields, a resubmission can set it.
+    """
 
     id: MessageId
     source: str
     external_id: str
     attachments: Sequence[AcceptedAttachment]
     created: bool
+    unchanged: Sequence[str] = ()
+    opted_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)

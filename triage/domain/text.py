@@ -16,7 +16,7 @@ from triage.errors import UsageError
 
 MAX_ID: Final = 200
 MAX_WORD: Final = 64
-MAX_REASON: Final = 2000
+MAX_NOTE: Final = 2000
 
 _FORMULA: Final = re.compile(r"'*[=+\-@\x00-\x1f\x7f-\x9f]", re.DOTALL)
 _NUMBER: Final = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?", re.ASCII)
@@ -42,15 +42,15 @@ def check_id(value: str, name: str) -> str:
     return _checked(value, name, MAX_ID)
 
 
-def check_reason(value: str) -> str:
-    """Returns the reason that a person gives, in NFC and without surrounding spaces.
+def check_note(value: str, name: str, *, at_most: int = MAX_NOTE) -> str:
+    """Returns text that people read, such as a reason or a name in a table, in NFC and without surrounding spaces.
 
     Raises:
         UsageError: it is no text, blank, too long, or has control or format characters. The error omits it.
     """
-    if isinstance(value, str) and len(value) <= MAX_REASON:
+    if isinstance(value, str) and len(value) <= at_most:
         value = unicodedata.normalize("NFC", value).strip()
-    return _checked(value, "reason", MAX_REASON)
+    return _checked(value, name, at_most)
 
 
 def check_word(value: str, name: str) -> str:

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 from triage.domain.actors import check_actor
 from triage.domain.ids import DecisionId, MessageId, ThreadId, new_id
 from triage.domain.states import DecidedBy, Outcome, Reason
+from triage.domain.text import check_note
 from triage.errors import UsageError
 from triage.retakes.policy import RetakePolicy
 from triage.storage import audit, decisions, messages, outbox
@@ -55,12 +56,11 @@ def override(
 
     Raises:
         UsageError: the message is unknown or ambiguous, the outcome is neither `pass` nor `retake`, `by` is malformed,
-            `reason` is empty, or no retake may be requested.
+            `reason` is blank, longer than 2,000 characters or has control characters, or no retake may be requested.
     """
     if outcome not in {Outcome.PASS, Outcome.RETAKE}:
         raise UsageError("invalid override: decide `pass` or `retake`")
-    if not reason.strip():
-        raise UsageError("an override requires a reason")
+    reason = check_note(reason, "reason")
     check_actor(by)
     with sessions.begin() as session:
         found = messages.find_message(session, message, source)

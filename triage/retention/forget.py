@@ -13,7 +13,7 @@ from triage.errors import UsageError
 from triage.retakes.decide import decide_messages
 from triage.retakes.policy import RetakePolicy
 from triage.retention.purge import Retention
-from triage.storage import messages, outbox
+from triage.storage import attachments, messages, outbox
 from triage.storage import retention as retention_rows
 from triage.storage.database import Sessions
 from triage.storage.use_case import use_case
@@ -49,7 +49,7 @@ def check_reason(reason: str) -> str:
     Raises:
         UsageError: the reason is not a short code.
     """
-    if not _REASON.fullmatch(reason):
+    if not isinstance(reason, str) or not _REASON.fullmatch(reason):
         raise UsageError(
             "invalid reason: use a code or request number of 1 to 64 letters, digits or `_.:/-` (stored permanently)"
         )
@@ -95,7 +95,7 @@ def forget(
     with sessions.begin() as session:
         message_id = MessageId(messages.find_message(session, message, source).id)
         hashes, marked, withdrawn = _forget_rows(session, message_id, by=by, reason=reason, policy=policy)
-        photos = len(messages.list_attachments(session, [message_id]))
+        photos = len(attachments.list_attachments(session, [message_id]))
     removed = retention.remove(actor=by, among=marked).photos if marked else 0
     return Forgotten(message_id, photos, removed, len(hashes) - len(marked), withdrawn)
 

@@ -15,6 +15,7 @@ from uuid import UUID, uuid5
 from sqlalchemy.orm import Session
 
 from triage.domain.actors import check_actor
+from triage.domain.text import check_id, check_word
 from triage.errors import UsageError
 from triage.files.atomic import sync_folder
 from triage.retention.archive_file import History, id_of, list_files, path_of, read_histories, write_lines
@@ -80,12 +81,15 @@ def forget_archived(
         reason: code, or number of the request.
 
     Raises:
-        UsageError: `by` or `reason` is malformed; no file holds the message, or those of several sources do; a file
-            cannot be read, written or deleted, or differs from its audit event; or another process holds the lock.
-            Files that were not replaced are unchanged.
+        UsageError: an id, `source`, `by` or `reason` is malformed; no file holds the message, or those of several
+            sources do; a file cannot be read, written or deleted, or differs from its audit event; or another process
+            holds the lock. Files that were not replaced are unchanged.
     """
     check_actor(by)
     check_reason(reason)
+    check_id(message, "message id")
+    if source is not None:
+        check_word(source, "source")
     search = _Search(message, source)
     with try_lock(engine_of(sessions), LOCK) as lock:  # two processes would undo each other's changes to a file
         if lock is None:

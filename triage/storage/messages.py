@@ -1,20 +1,19 @@
-"""Messages, attachments and blobs as rows. Every insertion is idempotent."""
+"""Messages and their threads as rows. Every insertion is idempotent."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Text, func, select
+from sqlalchemy import Text, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
-from sqlalchemy.types import BigInteger, Boolean, Uuid
+from sqlalchemy.types import Boolean, Uuid
 
-from triage.domain.ids import AttachmentId, MessageId, ThreadId, new_id
-from triage.domain.states import AttachmentStatus
-from triage.errors import ErrorCode, UsageError
+from triage.domain.ids import MessageId, ThreadId, new_id
+from triage.domain.text import check_id, check_word
+from triage.errors import UsageError
 from triage.storage.database import recordset
-from triage.storage.tables import Attachment, Blob, Message, Thread
+from triage.storage.tables import Message, Thread
 
 Key = tuple[str, str]
 """(source, external id) of a message or a thread."""
@@ -30,31 +29,31 @@ class NewMessage:
 
 
 @dataclass(frozen=True, slots=True)
-class NewAttachment:
-    message: Key
-    external_id: str
-    photo_group: str | None
-    declared_type: str | None
-    media_type: str | None
-    sha256: str | None
-    uri: str | None
-    error_code: ErrorCode | None
+class StoredMessage:
+    """A message as its first submission left it.
+
+    Attributes:
+        thread: the sender's id of the thread.
+    """
+
+    id: MessageId
+    thread_id: ThreadId
+    thread: str
+    role: str
+    locale: str
+    opted_out: bool
 
 
-@dataclass(frozen=True, slots=True)
-class NewBlob:
-    sha256: str
-    media_type: str | None
-    size_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class StoredAttachment:
-    id: AttachmentId
-    message_id: MessageId
-    external_id: str
-    status: AttachmentStatus
-    error_code: ErrorCode | None
+def threads_of(session: Session, messages: Collection[Key]) -> dict[Key, Key]:
+    """The threads of those of these messages that are stored."""
+    rows = [{"source": source, "external_id": external_id} for source, external_id in messages]
+    known = recordset("known", rows, source=Text(), external_id=Text())
+    found = session.execute(
+        select(Message.source, Message.external_id, Thread.source, Thread.external_id)
+        .join(known, (Message.source == known.c.source) & (Message.external_id == known.c.external_id))
+        .join(Thread, Thread.id == Message.thread_id)
+    )
+    return {(row[0], row[1]): (row[2], row[3]) for row in found}
 
 
 def add_threads(session: Session, keys: Collection[Key]) -> dict[Key, ThreadId]:
@@ -80,11 +79,11 @@ def add_threads(session: Session, keys: Collection[Key]) -> dict[Key, ThreadId]:
 
 def add_messages(
     session: Session, messages: Sequence[NewMessage], threads: dict[Key, ThreadId]
-) -> tuple[dict[Key, MessageId], set[MessageId]]:
+) -> tuple[dict[Key, StoredMessage], set[MessageId]]:
     """Inserts the messages that are new.
 
     Returns:
-        The id of each message, new or not, and the ids of the new ones.
+        Each message as stored, new or not, and the ids of the new ones.
     """
     rows = [
         {
@@ -116,96 +115,47 @@ def add_messages(
         .returning(Message.id)
     ).all()
     found = session.execute(
-        select(Message.id, Message.source, Message.external_id).join(
-            new, (Message.source == new.c.source) & (Message.external_id == new.c.external_id)
-        )
-    )
-    return {(row.source, row.external_id): MessageId(row.id) for row in found}, set(map(MessageId, created))
-
-
-def add_blobs(session: Session, blobs: Collection[NewBlob]) -> list[str]:
-    """Inserts blobs whose bytes are in the store, and locks their rows until the transaction ends.
-
-    Returns:
-        The hashes of blobs that were marked for deletion. The caller has to keep them again, and to store their bytes
-        again, because a purge may have deleted them.
-    """
-    if not blobs:
-        return []
-    rows: list[dict[str, Any]] = [
-        {"sha256": blob.sha256, "media_type": blob.media_type, "size_bytes": blob.size_bytes}
-        for blob in sorted(blobs, key=lambda blob: blob.sha256)
-    ]
-    new = recordset("new", rows, sha256=Text(), media_type=Text(), size_bytes=BigInteger())
-    insertion = insert(Blob).from_select(list(new.c.keys()), select(new).order_by(new.c.sha256))
-    statement = insertion.on_conflict_do_update(  # has no effect except to lock and return the existing row
-        index_elements=[Blob.sha256], set_={"media_type": insertion.excluded.media_type}
-    ).returning(Blob.sha256, Blob.purge_after)
-    return [row.sha256 for row in session.execute(statement) if row.purge_after is not None]
-
-
-def add_attachments(
-    session: Session, attachments: Sequence[NewAttachment], messages: dict[Key, MessageId]
-) -> set[AttachmentId]:
-    """Inserts the attachments that are new and returns their ids. Attachments with an error code are not assessable."""
-    rows = [
-        {
-            "id": new_id(),
-            "message_id": messages[attachment.message],
-            "external_id": attachment.external_id,
-            "photo_group": attachment.photo_group,
-            "declared_type": attachment.declared_type,
-            "media_type": attachment.media_type,
-            "sha256": attachment.sha256,
-            "uri": attachment.uri,
-            "status": AttachmentStatus.NOT_ASSESSABLE if attachment.error_code else AttachmentStatus.PENDING,
-            "error_code": attachment.error_code,
-        }
-        for attachment in attachments
-    ]
-    text_columns = (
-        "external_id",
-        "photo_group",
-        "declared_type",
-        "media_type",
-        "sha256",
-        "uri",
-        "status",
-        "error_code",
-    )
-    new = recordset("new", rows, id=Uuid(), message_id=Uuid(), **dict.fromkeys(text_columns, Text()))
-    created = session.scalars(
-        insert(Attachment)
-        .from_select(list(new.c.keys()), select(new))
-        .on_conflict_do_nothing()
-        .returning(Attachment.id)
-    )
-    return set(map(AttachmentId, created))
-
-
-def list_attachments(session: Session, message_ids: Collection[MessageId]) -> list[StoredAttachment]:
-    """The attachments of these messages, in the order of their receipt."""
-    rows = session.execute(
         select(
-            Attachment.id,
-            Attachment.message_id,
-            Attachment.external_id,
-            Attachment.status,
-            Attachment.error_code,
+            Message.id,
+            Message.source,
+            Message.external_id,
+            Message.thread_id,
+            Thread.external_id.label("thread"),
+            Message.role,
+            Message.locale,
+            Message.opted_out,
         )
-        .where(Attachment.message_id == func.any(list(message_ids)))
-        .order_by(Attachment.id)
+        .join(new, (Message.source == new.c.source) & (Message.external_id == new.c.external_id))
+        .join(Thread, Thread.id == Message.thread_id)
     )
-    return [
-        StoredAttachment(
-            AttachmentId(row.id),
-            MessageId(row.message_id),
-            row.external_id,
-            AttachmentStatus(row.status),
-            ErrorCode(row.error_code) if row.error_code else None,
+    stored = {
+        (row.source, row.external_id): StoredMessage(
+            MessageId(row.id), ThreadId(row.thread_id), row.thread, row.role, row.locale, row.opted_out
         )
-        for row in rows
-    ]
+        for row in found
+    }
+    return stored, set(map(MessageId, created))
+
+
+def lock_threads(session: Session, thread_ids: Collection[ThreadId]) -> None:
+    """Locks threads until the transaction ends."""
+    session.execute(
+        select(Thread.id).where(Thread.id == func.any(list(thread_ids))).order_by(Thread.id).with_for_update()
+    )
+
+
+def opt_out(session: Session, message_ids: Collection[MessageId]) -> set[MessageId]:
+    """Records that the authors of these messages opted out. Returns the messages for which that was not known."""
+    if not message_ids:
+        return set()
+    changed = session.scalars(
+        update(Message)
+        .where(Message.id == func.any(list(message_ids)), Message.opted_out.is_(False))
+        .values(opted_out=True)
+        .returning(Message.id),
+        execution_options={"synchronize_session": False},
+    )
+    return set(map(MessageId, changed))
 
 
 def find_message(session: Session, name: str, source: str | None = None) -> Message:
@@ -217,8 +167,11 @@ def find_message(session: Session, name: str, source: str | None = None) -> Mess
         source: the sender, required if several senders use the same id.
 
     Raises:
-        UsageError: the message is unknown or ambiguous.
+        UsageError: the message is unknown or ambiguous, or `name` or `source` is malformed.
     """
+    check_id(name, "message id")
+    if source is not None:
+        check_word(source, "source")
     query = select(Message).where(Message.external_id == name)
     if source is not None:
         query = query.where(Message.source == source)

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from triage.domain.card import Card, RegisteredModel, card_json
 from triage.domain.ids import ModelVersionId, new_id
 from triage.domain.states import Stage
+from triage.domain.text import check_id
 from triage.errors import ModelError, UsageError
 from triage.storage.tables import LIVE, ModelVersion
 
@@ -58,8 +59,9 @@ def find(session: Session, name: str) -> RegisteredModel:
     """Finds a model by its name, or by at least eight leading digits of the SHA-256 of its weights.
 
     Raises:
-        UsageError: no model matches, or several do.
+        UsageError: no model matches, or several do, or `name` is malformed.
     """
+    check_id(name, "model name")
     condition = ModelVersion.name == name
     if len(name) >= 8:
         condition |= ModelVersion.weights_sha256.startswith(name, autoescape=True)

@@ -43,7 +43,7 @@ NOT_INSERTED: Final = frozenset(
 
 WORKER_MAY: Final[Mapping[str, Rights]] = {
     "thread": Rights(update=("id",)),  # locking a row requires UPDATE on a column
-    "message": Rights(update=("current_decision_id",)),
+    "message": Rights(update=("current_decision_id", "opted_out")),
     "attachment": Rights(
         update=(
             "status",

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from triage.domain.ids import new_id
-from triage.domain.messages import IncomingAttachment, IncomingMessage
+from triage.domain.messages import Acceptance, IncomingAttachment, IncomingMessage
 from triage.domain.states import Outcome
 from triage.errors import TriageError, UsageError
 from worker.cli.commands import command
@@ -45,8 +45,23 @@ def enqueue(paths: tuple[str, ...], message_id: str | None, *, as_json: bool, gr
 
         print_document(AcceptanceDocument.of(acceptance))
         return
-    state = "accepted" if acceptance.created else "already known, nothing changed"
-    print_line(f"message {acceptance.external_id}: {count(len(acceptance.attachments), 'photo')}, {state}")
+    print_line(f"message {acceptance.external_id}: {count(len(acceptance.attachments), 'photo')}, {_state(acceptance)}")
+
+
+def _state(acceptance: Acceptance) -> str:
+    """What was stored, and what was not because the ids are known."""
+    conflicts = [each.external_id for each in acceptance.attachments if each.conflict]
+    unchanged = dict.fromkeys([*acceptance.unchanged, *(name for a in acceptance.attachments for name in a.unchanged)])
+    parts = ["accepted" if acceptance.created else "already known"]
+    if not acceptance.created and acceptance.opted_out:
+        parts.append("opted out of retake requests")
+    if conflicts:
+        parts.append(f"another photo is stored as {', '.join(conflicts)} and kept")
+    if unchanged:
+        parts.append(f"kept as submitted before: {', '.join(unchanged)}")
+    if parts == ["already known"]:
+        parts.append("nothing changed")
+    return ", ".join(parts)
 
 
 def _attachment(path: str, group: str | None) -> IncomingAttachment:

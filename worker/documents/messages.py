@@ -25,15 +25,22 @@ class AcceptedAttachmentDocument(Document):
     id: UUID
     status: AttachmentStatus
     error_code: ErrorCode | None
+    conflict: bool
+    unchanged: list[str]
 
 
 class AcceptanceDocument(Document):
-    """A message that intake has stored. `created` is false if the same ids were known and nothing changed."""
+    """A message that intake has stored. `created` is false if neither the message nor a photo is new.
+
+    `conflict` marks a photo whose id belongs to another photo, which is kept. `unchanged` names fields that were stored
+    with another value before, which is kept.
+    """
 
     message_id: str
     id: UUID
     attachments: list[AcceptedAttachmentDocument]
     created: bool
+    unchanged: list[str]
 
     @classmethod
     def of(cls, acceptance: Acceptance) -> Self:
@@ -46,10 +53,13 @@ class AcceptanceDocument(Document):
                     id=attachment.id,
                     status=attachment.status,
                     error_code=attachment.error_code,
+                    conflict=attachment.conflict,
+                    unchanged=list(attachment.unchanged),
                 )
                 for attachment in acceptance.attachments
             ],
             created=acceptance.created,
+            unchanged=list(acceptance.unchanged),
         )
 
 

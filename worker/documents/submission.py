@@ -1,6 +1,6 @@
 """The documents of the task `inbox.submit`: a message from a sender, and the answer."""
 
-from typing import Literal, Self
+from typing import Final, Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from triage.domain.messages import Acceptance, IncomingAttachment, IncomingMessage
 from triage.errors import ServiceUnavailableError, TriageError, UsageError, validation_problems
 from worker.documents.document import Document
+
+_FIELDS: Final = {"declared_type": "media_type"}
+"""Fields of an attachment that a submission names differently."""
 
 
 class SubmittedAttachment(BaseModel):
@@ -52,24 +55,37 @@ class Submission(BaseModel):
 class ReceivedAttachmentDocument(Document):
     id: UUID
     attachment_id: str
+    conflict: bool
+    unchanged: list[str]
 
 
 class ReceiptDocument(Document):
-    """The answer to a message that was stored."""
+    """The answer to a message that was stored. `created` is false if neither the message nor a photo is new.
+
+    `conflict` marks a photo whose id belongs to another photo, which is kept. `unchanged` names fields that were stored
+    with another value before, which is kept.
+    """
 
     message_id: str
     attachments: list[ReceivedAttachmentDocument]
     created: bool
+    unchanged: list[str]
 
     @classmethod
     def of(cls, acceptance: Acceptance) -> Self:
         return cls(
             message_id=acceptance.external_id,
             attachments=[
-                ReceivedAttachmentDocument(id=attachment.id, attachment_id=attachment.external_id)
+                ReceivedAttachmentDocument(
+                    id=attachment.id,
+                    attachment_id=attachment.external_id,
+                    conflict=attachment.conflict,
+                    unchanged=[_FIELDS.get(name, name) for name in attachment.unchanged],
+                )
                 for attachment in acceptance.attachments
             ],
             created=acceptance.created,
+            unchanged=list(acceptance.unchanged),
         )
 
 

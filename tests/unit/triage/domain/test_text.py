@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from triage.domain.text import (
     MAX_ID,
-    MAX_REASON,
+    MAX_NOTE,
     check_id,
-    check_reason,
+    check_note,
     check_word,
     csv_cell,
     from_csv_cell,
@@ -42,7 +42,7 @@ def test_id_of_readable_text_is_unchanged(value: str) -> None:
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
-@pytest.mark.parametrize("check", [lambda text: check_id(text, "message id"), check_reason])
+@pytest.mark.parametrize("check", [lambda text: check_id(text, "message id"), lambda text: check_note(text, "reason")])
 def test_text_is_refused_without_its_value_when_it_has_a_control_or_format_character(check, hostile: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(UsageError, match="without control or format characters") as raised:
         check(f"erika{hostile}7")
@@ -57,13 +57,13 @@ def test_id_is_refused_when_it_is_blank_too_long_decomposed_or_no_text(value: st
 
 
 def test_reason_is_stored_composed_and_without_surrounding_spaces() -> None:
-    assert check_reason("  scharf genug fu\u0308r Dr. 7 ") == "scharf genug für Dr. 7"
+    assert check_note("  scharf genug fu\u0308r Dr. 7 ", "reason") == "scharf genug für Dr. 7"
 
 
-@pytest.mark.parametrize("value", ["", "  ", "x" * (MAX_REASON + 1), "x" * 1_000_000, None])
+@pytest.mark.parametrize("value", ["", "  ", "x" * (MAX_NOTE + 1), "x" * 1_000_000, None])
 def test_reason_is_refused_when_it_is_blank_or_too_long(value: str) -> None:
     with pytest.raises(UsageError, match="invalid reason: use 1 to 2000 characters"):
-        check_reason(value)
+        check_note(value, "reason")
 
 
 @pytest.mark.parametrize("value", ["", "e h r", "ehr\n", "x" * 65, "ehrü", None, 7])
@@ -87,10 +87,10 @@ def test_accepted_id_is_always_readable_storable_and_composed(value: str) -> Non
 @given(ANY_TEXT)
 def test_accepted_reason_is_accepted_again_unchanged(value: str) -> None:
     try:
-        accepted = check_reason(value)
+        accepted = check_note(value, "reason")
     except UsageError:
         return
-    assert check_reason(accepted) == accepted
+    assert check_note(accepted, "reason") == accepted
 
 
 @given(ANY_TEXT)

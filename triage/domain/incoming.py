@@ -1,0 +1,38 @@
+"""The rules for a message from a sender, which every entrance of the product applies."""
+
+from triage.domain.limits import IntakeLimits
+from triage.domain.messages import IncomingAttachment, IncomingMessage
+from triage.domain.text import check_id, check_word
+from triage.errors import UsageError
+
+
+def check_message(message: IncomingMessage, limits: IntakeLimits) -> None:
+    """Checks the ids, codes and number of photos of a message, not the photos.
+
+    Raises:
+        UsageError: a field is malformed, or the message has no photos or too many.
+    """
+    check_word(message.source, "source")
+    check_id(message.external_id, "message id")
+    if message.thread is not None:
+        check_id(message.thread, "thread id")
+    check_word(message.role, "role")
+    check_word(message.locale, "locale")
+    if not message.attachments:
+        raise UsageError("the message has no photos: send only messages with photos")
+    if len(message.attachments) > limits.max_attachments:
+        raise UsageError(
+            f"the message has {len(message.attachments)} photos and the limit is {limits.max_attachments}: "
+            "split the message or raise the limit"
+        )
+    for attachment in message.attachments:
+        _check_attachment(attachment)
+
+
+def _check_attachment(attachment: IncomingAttachment) -> None:
+    if (attachment.data is None) == (attachment.uri is None):
+        raise UsageError("invalid attachment: give either its bytes or a URI")
+    if attachment.external_id is not None:
+        check_id(attachment.external_id, "attachment id")
+    if attachment.group is not None:
+        check_id(attachment.group, "group")
