@@ -119,6 +119,7 @@ class IntakeSettings(_Group):
 class InboxSettings(_Group):
     lease_seconds: float = Field(default=300, gt=0, le=86_400)
     max_attempts: int = Field(default=_RETRIES.max_attempts, ge=1)
+    max_lost_leases: int = Field(default=_RETRIES.max_lost_leases, ge=2, le=1000)
     retry_backoff_seconds: float = Field(default=_RETRIES.backoff.total_seconds(), ge=0, le=86_400)
     drain_seconds: float = Field(default=20, gt=0, le=86_400)
     sweep_seconds: float = Field(default=5, gt=0, le=86_400)
@@ -230,7 +231,8 @@ class Settings(BaseSettings):
 
     @property
     def retry_rules(self) -> RetryRules:
-        return RetryRules(self.inbox.max_attempts, timedelta(seconds=self.inbox.retry_backoff_seconds))
+        inbox = self.inbox
+        return RetryRules(inbox.max_attempts, inbox.max_lost_leases, timedelta(seconds=inbox.retry_backoff_seconds))
 
     @property
     def retake_policy(self) -> RetakePolicy:

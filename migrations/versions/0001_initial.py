@@ -56,6 +56,7 @@ TABLES = {
         uri           text,
         status        text NOT NULL,
         attempts      smallint NOT NULL DEFAULT '0',
+        lost_leases   smallint NOT NULL DEFAULT '0',
         due_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
         lease_token   uuid,
         lease_until   timestamptz,
@@ -239,13 +240,13 @@ INDEXES = {
     "ix_blob__purged_at": ("blob", "(purged_at) WHERE purged_at IS NOT NULL", "reports: photos purged"),
     "ix_attachment__fresh": (
         "attachment",
-        "(due_at, id) WHERE status = 'pending' AND attempts = 0",
+        "(due_at, id) WHERE status = 'pending' AND attempts = 0 AND lost_leases = 0",
         "inbox: claim of photos never attempted",
     ),
     "ix_attachment__retry": (
         "attachment",
-        "(due_at, id) WHERE status = 'pending' AND attempts > 0",
-        "inbox: claim of one photo that failed before",
+        "(due_at, id) WHERE status = 'pending' AND (attempts > 0 OR lost_leases > 0)",
+        "inbox: claim of one photo that failed or was lost before",
     ),
     "ix_attachment__lease_until": (
         "attachment",

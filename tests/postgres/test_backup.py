@@ -76,7 +76,7 @@ def test_restored_database_continues_without_loss(
     restored = Clinic(
         sessions,
         clinic.intake,
-        Inbox(sessions, lease=timedelta(seconds=60), rules=RetryRules(3, timedelta(0)), policy=clinic.policy),
+        Inbox(sessions, lease=timedelta(seconds=60), rules=RetryRules(backoff=timedelta(0)), policy=clinic.policy),
         clinic.assessor,
         clinic.policy,
         [],

@@ -10,6 +10,7 @@ from triage.domain.ids import AttachmentId, LeaseToken, new_id
 from triage.domain.messages import Claim
 from triage.domain.photos import AssessedBatch, Failed
 from triage.errors import ErrorCode
+from triage.scoring.inbox import Swept
 
 
 def _claim(clinic: Clinic, limit: int = 10, *, retry: bool = False) -> Claim:
@@ -33,6 +34,14 @@ def _expire_leases(clinic: Clinic) -> None:
         session.execute(
             text("UPDATE attachment SET lease_until = now() - interval '1 s' WHERE lease_until IS NOT NULL")
         )
+
+
+def _lose_workers(clinic: Clinic, *, retry: bool) -> Swept:
+    """Claims what is due, as workers do that then vanish, and sweeps after their leases."""
+    while clinic.inbox.claim(1 if retry else 10, retry=retry):
+        pass
+    _expire_leases(clinic)
+    return clinic.inbox.sweep()
 
 
 def test_photo_is_claimed_once_when_workers_claim_concurrently(clinic: Clinic) -> None:
@@ -60,7 +69,7 @@ def test_claim_never_exceeds_its_limit(clinic: Clinic) -> None:
     assert len(_claim(clinic, 3).attachments) == 3
 
 
-def test_claim_commits_the_attempt_before_any_work(clinic: Clinic) -> None:
+def test_claim_is_committed_before_any_work(clinic: Clinic) -> None:
     clinic.send("m", "a/0.9")
     _claim(clinic)
 
@@ -143,15 +152,44 @@ def test_sweep_requeues_photos_of_a_lost_worker(clinic: Clinic) -> None:
     assert clinic.decisions("m") == [("pass", "photo_passed")]
 
 
-def test_sweep_parks_and_decides_when_a_photo_kills_its_worker_each_time(make_clinic: Callable[..., Clinic]) -> None:
+def test_lost_leases_do_not_count_as_attempts(make_clinic: Callable[..., Clinic]) -> None:
+    clinic = make_clinic(max_attempts=2)
+    clinic.send("m", "a/0.9", "b/0.9")
+    for retry in (False, True, True, True):
+        _lose_workers(clinic, retry=retry)
+
+    assert clinic.query("SELECT DISTINCT status, attempts, lost_leases FROM attachment") == [("pending", 0, 4)]
+    clinic.drain()
+    assert clinic.query("SELECT DISTINCT status, attempts FROM attachment") == [("scored", 1)]
+
+
+def test_failures_count_apart_from_lost_leases(make_clinic: Callable[..., Clinic]) -> None:
     clinic = make_clinic(max_attempts=2)
     clinic.send("m", "a/0.9")
-    for retry in (False, True):
-        _claim(clinic, retry=retry)
-        _expire_leases(clinic)
-        swept = clinic.inbox.sweep()
+    _lose_workers(clinic, retry=False)
+    for status in ("pending", "not_assessable"):
+        claim = _claim(clinic, retry=True)
+        clinic.inbox.record(claim, _failed(clinic, claim))
 
-    assert (swept.requeued, swept.parked, swept.due) == (0, 1, False)
+        assert clinic.query("SELECT status FROM attachment") == [(status,)]
+
+
+def test_photo_is_claimed_alone_when_a_worker_that_held_it_was_lost(clinic: Clinic) -> None:
+    clinic.send("m", "a/0.9", "b/0.9")
+    assert [photo.is_retry for photo in _claim(clinic).attachments] == [False, False]
+    _expire_leases(clinic)
+    clinic.inbox.sweep()
+
+    assert clinic.inbox.claim(10, retry=False) is None
+    assert [photo.is_retry for photo in _claim(clinic, 1, retry=True).attachments] == [True]
+
+
+def test_sweep_parks_and_decides_when_a_photo_kills_its_worker_each_time(make_clinic: Callable[..., Clinic]) -> None:
+    clinic = make_clinic(max_lost_leases=4)
+    clinic.send("m", "a/0.9")
+    swept = [_lose_workers(clinic, retry=retry) for retry in (False, True, True, True)]
+
+    assert [(each.requeued, each.parked, each.due) for each in swept] == [(1, 0, True)] * 3 + [(0, 1, False)]
     [(code,)] = clinic.query("SELECT error_code FROM attachment")
     assert code == "attempts_exhausted"
     assert clinic.decisions("m") == [("not_assessable", "no_readable_photo")]

@@ -131,7 +131,9 @@ class Clinic:
 def make_clinic(
     sessions: Sessions, live_model: RegisteredModel, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., Clinic]:
-    def make(*, lease_seconds: float = 60, max_attempts: int = 3, max_attachments: int = 20) -> Clinic:
+    def make(
+        *, lease_seconds: float = 60, max_attempts: int = 3, max_lost_leases: int = 10, max_attachments: int = 20
+    ) -> Clinic:
         policy, wake_ups = RetakePolicy(), list[int]()
         intake = Intake(
             sessions,
@@ -144,7 +146,7 @@ def make_clinic(
         inbox = Inbox(
             sessions,
             lease=timedelta(seconds=lease_seconds),
-            rules=RetryRules(max_attempts, timedelta(0)),
+            rules=RetryRules(max_attempts, max_lost_leases, timedelta(0)),
             policy=policy,
         )
         return Clinic(sessions, intake, inbox, ScriptedAssessor(live_model.id), policy, wake_ups)

@@ -26,7 +26,15 @@ class IntakeLimits:
 
 @dataclass(frozen=True, slots=True)
 class RetryRules:
-    """How often a photo is tried, and the delay before each retry: `backoff` times the number of attempts so far."""
+    """When a photo is parked, and how long a retry waits.
+
+    Attributes:
+        max_attempts: failures in decoding or scoring.
+        max_lost_leases: leases that expired while a worker held the photo. Higher than `max_attempts`, because a worker
+            that was killed from outside counts too.
+        backoff: delay before a retry, for each failure or lost lease so far.
+    """
 
     max_attempts: int = 3
+    max_lost_leases: int = 10
     backoff: timedelta = timedelta(seconds=10)

@@ -85,12 +85,16 @@ class Acceptance:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedAttachment:
-    """An attachment that a worker holds until its lease expires."""
+    """An attachment that a worker holds until its lease expires.
+
+    Attributes:
+        is_retry: it failed before, or a worker that held it was lost.
+    """
 
     id: AttachmentId
     sha256: str | None
     uri: str | None = field(repr=False)
-    attempts: int
+    is_retry: bool = False
 
 
 @dataclass(frozen=True, slots=True)

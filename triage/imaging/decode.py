@@ -1,4 +1,4 @@
-"""Decodes photos to RGB: simple JPEG and PNG files in this process, all other files in a decoder process.
+"""Decodes photos to RGB: simple JPEG and PNG files in this process, all other files and retries in a decoder process.
 
 A decoder that crashes or hangs fails one photo only: docs/decisions/0014-decode-in-separate-processes.md
 """
@@ -42,20 +42,33 @@ class Decoder:
         """Stops the decoder processes."""
         self._isolated.close()
 
-    def decode(self, data: bytes) -> DecodedPhoto:
+    def decode(self, data: bytes, *, apart: bool = False) -> DecodedPhoto:
         """Decodes one photo: the primary image, or the middle frame of a DICOM file.
+
+        Args:
+            data: the bytes of the file.
+            apart: decode even a simple file in a decoder process, with the same result.
 
         Raises:
             AttachmentError: the photo cannot be assessed; `code` gives the reason.
             TransientError: the decoder process crashed or exceeded its time limit.
         """
         media_type = recognise(data, self._limits)
-        if not is_simple(data, media_type):
+        if apart or not is_simple(data, media_type):
             return self._isolated.decode(data)
-        if media_type is MediaType.JPEG:
-            with open_raster(data, media_type, self._limits) as image:
-                return _decode_jpeg(data, image)
-        return decode_raster(data, media_type, self._limits)
+        return decode_simple(data, media_type, self._limits)
+
+
+def decode_simple(data: bytes, media_type: MediaType, limits: ImageLimits) -> DecodedPhoto:
+    """Decodes a file for which `is_simple` is true, in this process.
+
+    Raises:
+        AttachmentError: the photo cannot be assessed.
+    """
+    if media_type is MediaType.JPEG:
+        with open_raster(data, media_type, limits) as image:
+            return _decode_jpeg(data, image)
+    return decode_raster(data, media_type, limits)
 
 
 def recognise(data: bytes, limits: ImageLimits) -> MediaType:

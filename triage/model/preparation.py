@@ -26,19 +26,20 @@ class PreparedPhoto:
     findings: tuple[Finding, ...]
 
 
-def prepare_photo(data: bytes, decoder: Decoder, timed: Timed = untimed) -> PreparedPhoto:
+def prepare_photo(data: bytes, decoder: Decoder, timed: Timed = untimed, *, apart: bool = False) -> PreparedPhoto:
     """Decodes, resizes and measures one photo.
 
     Args:
         data: the bytes of the file.
         decoder: for any image format.
         timed: called with `decode` and `findings`; measures the stages.
+        apart: decode in a decoder process, see `Decoder.decode`.
 
     Raises:
         AttachmentError, TransientError: as `Decoder.decode`.
     """
     with timed("decode"):
-        decoded = decoder.decode(data)
+        decoded = decoder.decode(data, apart=apart)
         photo = resize_photo(decoded)
     width, height = decoded.size
     facts = PhotoFacts(sha256_of(data), width, height, decoded.media_type, decoded.n_frames, decoded.frame)

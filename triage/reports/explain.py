@@ -87,6 +87,7 @@ def _attachment(attachment: Attachment, blob: Blob | None, rows: MessageRows) ->
         "status": attachment.status,
         "error_code": attachment.error_code,
         "attempts": attachment.attempts,
+        "lost_leases": attachment.lost_leases,
         "finished_at": _time(attachment.finished_at),
         "purged_at": _time(blob.purged_at) if blob else None,
         "verdicts": [

@@ -83,7 +83,9 @@ class PhotoAssessor:
         try:
             with self._timed("fetch"):
                 data = self._source.fetch(attachment)
-            return _Ready(attachment.id, prepare_photo(data, self._decoder, self._timed))
+            # a photo that may have killed its worker is decoded apart: only the decoder dies, and the failure counts
+            prepared = prepare_photo(data, self._decoder, self._timed, apart=attachment.is_retry)
+            return _Ready(attachment.id, prepared)
         except AttachmentError as error:
             if data is None:
                 return NotAssessable(attachment.id, error.code, attachment.sha256)

@@ -28,7 +28,7 @@ class Queue(Protocol):
         ...
 
     def has_retries(self) -> bool:
-        """Whether an attachment that failed before is due."""
+        """Whether an attachment that failed or was lost before is due."""
         ...
 
     def record(self, claim: Claim, batch: AssessedBatch) -> Recorded:

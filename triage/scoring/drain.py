@@ -4,8 +4,8 @@ The network never waits for a photo or a row. While it scores one batch, a threa
 one, and another thread records the previous one. At most these three batches are in memory, and one of background work
 that waits because a message has arrived.
 
-A photo that failed before is tried alone, with nothing else in flight, after each batch of new photos. If it was the
-photo that killed the process, it cannot take another photo with it again, and its attempts run out.
+A photo that failed, or whose worker was lost, is tried alone, with nothing else in flight, after each batch of new
+photos. If it was the photo that killed the process, it cannot take another photo with it again, and is parked.
 """
 
 import time
@@ -80,7 +80,7 @@ def drain(
 
 
 class _Turn(Enum):
-    RETRY = auto()  # a photo that failed before is due
+    RETRY = auto()  # a photo that failed or was lost before is due
     NOTHING = auto()  # no work is due
 
 
@@ -197,7 +197,7 @@ class _Drain:
         return batch
 
     def _score_alone(self) -> None:
-        """Tries a photo that failed before, with nothing else in flight."""
+        """Tries a photo that failed or was lost before, with nothing else in flight."""
         self._finish_recording()
         if batch := self._claim(1, retry=True):
             self._score(batch)

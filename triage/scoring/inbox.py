@@ -42,12 +42,12 @@ class Inbox:
         self._policy = policy
 
     def claim(self, limit: int, *, retry: bool) -> Claim | None:
-        """Claims due attachments. The attempt is committed first, so it counts even if a photo kills its worker."""
+        """Claims due attachments. The lease is committed first, so it expires if a photo kills its worker."""
         with self._sessions.begin() as session:
             return queue.claim(session, limit=limit, lease=self._lease, retry=retry)
 
     def has_retries(self) -> bool:
-        """Whether an attachment that failed before is due."""
+        """Whether an attachment that failed or was lost before is due."""
         with self._sessions() as session:
             return queue.has_retries(session)
 
@@ -103,7 +103,7 @@ class Inbox:
             return queue.release(session, claim.token)
 
     def sweep(self) -> Swept:
-        """Requeues expired leases, parks attachments without attempts left, and decides their messages."""
+        """Requeues expired leases, parks attachments that lost too many, and decides their messages."""
         requeued, parked = 0, list[UUID]()
         with self._sessions.begin() as session:
             if expired := queue.expired(session):

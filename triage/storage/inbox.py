@@ -26,7 +26,7 @@ def claim(session: Session, *, limit: int, lease: timedelta, retry: bool) -> Cla
         session: of the caller's transaction.
         limit: maximum number of attachments.
         lease: how long no other worker may claim them.
-        retry: claim photos that failed before, instead of photos never attempted.
+        retry: claim photos that failed or were lost before, instead of photos never attempted.
 
     Returns:
         The claim, or None if nothing is due.
@@ -49,11 +49,11 @@ def claim(session: Session, *, limit: int, lease: timedelta, retry: bool) -> Cla
             lease_token=token,
             lease_until=func.clock_timestamp() + lease,
         )
-        .returning(Attachment.id, Attachment.sha256, Attachment.uri, Attachment.attempts)
+        .returning(Attachment.id, Attachment.sha256, Attachment.uri)
     ).all()
     if not rows:
         return None
-    claimed = [ClaimedAttachment(AttachmentId(row.id), row.sha256, row.uri, row.attempts) for row in rows]
+    claimed = [ClaimedAttachment(AttachmentId(row.id), row.sha256, row.uri, retry) for row in rows]
     return Claim(token, claimed)
 
 
@@ -171,12 +171,14 @@ def expired(session: Session, limit: int = 1000) -> list[UUID]:
 
 
 def sweep(session: Session, attachment_ids: Sequence[UUID], rules: RetryRules) -> tuple[int, list[UUID]]:
-    """Makes attachments whose lease is still expired pending again, or parks them if their attempts are exhausted.
+    """Makes attachments whose lease is still expired pending again, or parks them if too many of their leases expired.
+
+    The attempt does not count: what ended the worker is unknown.
 
     Returns:
         The number that became pending, and the messages of those parked as `not_assessable`.
     """
-    exhausted = Attachment.attempts >= rules.max_attempts
+    exhausted = Attachment.lost_leases + 1 >= rules.max_lost_leases
     rows = session.execute(
         update(Attachment)
         .where(
@@ -188,6 +190,10 @@ def sweep(session: Session, attachment_ids: Sequence[UUID], rules: RetryRules) -
             status=case((exhausted, AttachmentStatus.NOT_ASSESSABLE.value), else_=AttachmentStatus.PENDING.value),
             error_code=case((exhausted, ErrorCode.ATTEMPTS_EXHAUSTED.value)),
             finished_at=case((exhausted, func.clock_timestamp())),
+            attempts=Attachment.attempts - 1,
+            lost_leases=Attachment.lost_leases + 1,
+            # others first, so that repeated kills do not always strike the same photo
+            due_at=func.clock_timestamp() + (Attachment.lost_leases + 1) * rules.backoff,
             lease_token=null(),
             lease_until=null(),
         )
@@ -204,7 +210,7 @@ def is_due(session: Session) -> bool:
 
 
 def has_retries(session: Session) -> bool:
-    """Whether any attachment that failed before is due."""
+    """Whether any attachment that failed or was lost before is due."""
     return bool(session.scalar(select(_any_due(RETRY))))
 
 

@@ -48,6 +48,7 @@ WORKER_MAY: Final[Mapping[str, Rights]] = {
         update=(
             "status",
             "attempts",
+            "lost_leases",
             "due_at",
             "lease_token",
             "lease_until",

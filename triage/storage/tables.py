@@ -29,8 +29,8 @@ from triage.domain.states import (
 from triage.storage.base import Base, key, now, one_of
 
 # Partial indexes and their queries share a predicate, so that the planner can always use the index.
-FRESH: Final = text("status = 'pending' AND attempts = 0")
-RETRY: Final = text("status = 'pending' AND attempts > 0")
+FRESH: Final = text("status = 'pending' AND attempts = 0 AND lost_leases = 0")
+RETRY: Final = text("status = 'pending' AND (attempts > 0 OR lost_leases > 0)")
 LEASED: Final = text("status = 'in_progress'")
 LIVE: Final = text("stage = 'live'")
 OPEN_REQUEST: Final = text("status IN ('flagged', 'claimed')")
@@ -126,6 +126,12 @@ class Blob(Base):
 
 
 class Attachment(Base):
+    """A photo and its place in the queue.
+
+    `attempts` counts failures, and the attempt that is running or succeeded. `lost_leases` counts leases that expired
+    without a result: a killed worker says little about the photos that it held.
+    """
+
     __tablename__ = "attachment"
     __table_args__ = (
         UniqueConstraint("message_id", "external_id"),
@@ -148,7 +154,7 @@ class Attachment(Base):
             "due_at",
             "id",
             postgresql_where=RETRY,
-            info={"query": "inbox: claim of one photo that failed before"},
+            info={"query": "inbox: claim of one photo that failed or was lost before"},
         ),
         Index(
             "ix_attachment__lease_until",
@@ -169,6 +175,7 @@ class Attachment(Base):
     uri: Mapped[str | None]
     status: Mapped[str]
     attempts: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    lost_leases: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     due_at: Mapped[datetime] = now()
     lease_token: Mapped[UUID | None]
     lease_until: Mapped[datetime | None]

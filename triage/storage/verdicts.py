@@ -124,13 +124,13 @@ def without_verdict(
     last = session.scalar(beyond.offset(_EXAMINED_PER_PAGE - 1).limit(1))
     query = (
         _without_verdict(model_version_id, since)
-        .add_columns(Attachment.id, Attachment.sha256, Attachment.uri, Attachment.attempts)
+        .add_columns(Attachment.id, Attachment.sha256, Attachment.uri)
         .where(Attachment.id > after, *([Attachment.id <= last] if last else []), Attachment.created_at < until)
         .order_by(Attachment.id)
         .limit(limit)
     )
     rows = session.execute(query).all()
-    attachments = [ClaimedAttachment(AttachmentId(row.id), row.sha256, row.uri, row.attempts) for row in rows]
+    attachments = [ClaimedAttachment(AttachmentId(row.id), row.sha256, row.uri) for row in rows]
     if len(rows) == limit:
         return Page(attachments, rows[-1].id, is_last=False)
     return Page(attachments, last or (rows[-1].id if rows else after), is_last=last is None)

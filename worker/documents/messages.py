@@ -112,6 +112,7 @@ class AttachmentHistoryDocument(Document):
     status: AttachmentStatus
     error_code: ErrorCode | None
     attempts: int
+    lost_leases: int
     finished_at: UtcTime | None
     purged_at: UtcTime | None
     verdicts: list[VerdictDocument]

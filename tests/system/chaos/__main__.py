@@ -18,7 +18,7 @@ _CAPTION = (
     "Real Postgres, Redis, Celery workers and beats as processes; photos are decoded and measured. The network is "
     "replaced: it measures brightness in 10 ms a photo. Leases last 8 s, and sweeps run every second. "
     "'Recover': the longest time from the end of a fault to the next result. "
-    "'Parked': readable photos that were given to staff because their scorers were killed three times."
+    "'Parked': readable photos that were given to staff because their scorers were killed too often."
 )
 
 

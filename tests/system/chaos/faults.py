@@ -31,6 +31,7 @@ class Fault:
 FAULTS: Final[Mapping[str, Fault]] = MappingProxyType(
     {
         "kills": Fault("SIGKILL of scorer, parents, beat, training, sweeper", kills.kill_at_random),
+        "outside-kills": Fault("SIGKILL of the scorer while it holds photos", kills.kill_from_outside),
         "redis-lost": Fault("Redis killed, restarted empty", services.lose_redis),
         "redis-stopped": Fault("Redis stopped with SIGSTOP", services.stop_redis),
         "redis-refuses": Fault("Redis refuses connections while messages arrive", services.refuse_redis),
@@ -41,7 +42,7 @@ FAULTS: Final[Mapping[str, Fault]] = MappingProxyType(
         "crowd": Fault("two sweepers, two beats, five scorers", kills.crowd),
         "hang": Fault("scorer hangs beyond its lease", kills.hang),
         "clocks": Fault("clocks step by hours", clocks.step_clocks),
-        "poison": Fault("photos that kill their scorer", harm.send_poison),
+        "poison": Fault("photos that kill their scorer", harm.send_poison, {"INBOX__MAX_LOST_LEASES": "3"}),
         "raises": Fault("photos that raise in a batch", harm.raise_in_batch),
         "memory": Fault("out of memory in the scorer", harm.exhaust_memory),
         "blobs-full": Fault("disk full for blobs", harm.fill_disk_of_blobs),

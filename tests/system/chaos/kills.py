@@ -4,10 +4,14 @@ import os
 import re
 import signal
 import time
-from contextlib import suppress
+from collections.abc import Iterator, Set
+from contextlib import contextmanager, suppress
 from typing import Final
+from uuid import UUID
 
+from tests.system.chaos.services import connect
 from tests.system.chaos.site import LEASE_SECONDS, Scale, Site
+from triage.domain.limits import RetryRules
 from triage.domain.runs import Run
 from triage.domain.states import RunKind
 from triage.storage import runs
@@ -15,6 +19,7 @@ from triage.storage import runs
 _PARTS: Final = ("scoring-1", "intake-1", "beat-1")
 _TERM_SECONDS: Final = 60.0
 _RESTART_SECONDS: Final = 8.0
+_KILLS_OF_A_PHOTO: Final = RetryRules().max_attempts + 1
 
 
 def kill_at_random(site: Site, scale: Scale) -> int:
@@ -41,6 +46,42 @@ def kill(site: Site, name: str, *, child: bool) -> None:
     if pid is not None:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+def kill_from_outside(site: Site, scale: Scale) -> int:
+    """Kills the scoring child each time while it holds the same good photo, more often than a photo may fail.
+
+    No photo is parked, and no attempt counts.
+    """
+    site.parts.start(*_PARTS)
+    photo = next(photo for photo in site.photos if photo.is_good)
+    struck: set[UUID | None] = {None}
+    for _ in range(scale.kills // _KILLS_OF_A_PHOTO):
+        with _unrecorded(site):
+            site.sender.send(1, 1, photo)
+            for _ in range(_KILLS_OF_A_PHOTO):
+                struck.add(site.wait_until(lambda: _new_lease(site, struck)))
+                kill(site, "scoring-1", child=True)
+        site.fault_ended()
+        site.send(scale, 1 / scale.kills)
+        site.settle()
+    [row] = site.query("SELECT max(attempts) AS attempts, max(lost_leases) AS lost FROM attachment")
+    assert (row.attempts, row.lost) == (1, _KILLS_OF_A_PHOTO)
+    assert not site.query("SELECT FROM attachment WHERE error_code = 'attempts_exhausted'")
+    return scale.kills
+
+
+@contextmanager
+def _unrecorded(site: Site) -> Iterator[None]:
+    """Keeps every scored photo in the hands of its worker, which waits to write the verdict."""
+    with connect(site) as connection, connection.transaction():
+        connection.execute("LOCK TABLE verdict IN SHARE MODE")
+        yield
+
+
+def _new_lease(site: Site, struck: Set[UUID | None]) -> UUID | None:
+    rows = site.query("SELECT lease_token FROM attachment")
+    return next((row.lease_token for row in rows if row.lease_token not in struck), None)
 
 
 def hang(site: Site, scale: Scale) -> int:

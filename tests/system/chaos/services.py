@@ -113,11 +113,11 @@ def lose_postgres(site: Site, scale: Scale) -> int:
 def fill_postgres(site: Site, scale: Scale) -> int:
     """Occupies every connection of Postgres."""
     site.send(scale)
-    taken = [_connect(site)]
+    taken = [connect(site)]
     try:
         with suppress(psycopg.OperationalError):
             while True:
-                taken.append(_connect(site))
+                taken.append(connect(site))
         site.parts.start(*_PARTS)  # parts that start now get no connection
         with site.sending(scale, 0.1):
             time.sleep(scale.seconds / 2)
@@ -134,13 +134,14 @@ def _begin(site: Site, scale: Scale, *, share: float = 1.0) -> None:
     site.send(scale, share)
 
 
-def _connect(site: Site) -> "psycopg.Connection[tuple[object, ...]]":
-    return psycopg.connect(site.state.database_url().replace("postgresql+psycopg", "postgresql"), autocommit=True)
-
-
 def _close(connections: "list[psycopg.Connection[tuple[object, ...]]]") -> None:
     for connection in connections:
         connection.close()
+
+
+def connect(site: Site) -> "psycopg.Connection[tuple[object, ...]]":
+    """Connects as the superuser."""
+    return psycopg.connect(site.state.database_url().replace("postgresql+psycopg", "postgresql"), autocommit=True)
 
 
 def kill_redis(site: Site) -> None:

@@ -6,7 +6,7 @@ from tests.system.chaos.faults import SHORT, inflict
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # killed servers leave sockets open
-@pytest.mark.parametrize("fault", ["redis-lost", "postgres-restarted", "raises"])
+@pytest.mark.parametrize("fault", ["redis-lost", "postgres-restarted", "raises", "poison", "outside-kills"])
 def test_nothing_is_lost_or_doubled_under_a_fault(fault: str) -> None:
     row = inflict(fault, SHORT, seed=1)
 

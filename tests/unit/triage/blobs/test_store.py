@@ -78,5 +78,5 @@ def test_attachment_is_not_found_when_it_has_neither_bytes_nor_a_uri(tmp_path: P
     source = PhotoSource(BlobStore(str(tmp_path)), UriPolicy([], max_bytes=1))
 
     with pytest.raises(AttachmentError) as raised:
-        source.fetch(ClaimedAttachment(AttachmentId(new_id()), None, None, 1))
+        source.fetch(ClaimedAttachment(AttachmentId(new_id()), None, None))
     assert raised.value.code is ErrorCode.NOT_FOUND

@@ -256,3 +256,17 @@ def test_jpeg_goes_to_decoder_process_when_it_has_many_scans() -> None:
         assert len(decoder._isolated._idle) == 1
         assert _difference(photo, image) < 20
         decoder.decode(io.BytesIO(data).getvalue())
+
+
+@pytest.mark.parametrize("fmt", ["JPEG", "PNG"])
+def test_photo_is_the_same_when_a_simple_file_is_decoded_apart(quarters: Image.Image, fmt: str) -> None:
+    file = io.BytesIO()
+    quarters.resize((301, 203)).save(file, fmt)
+    with Decoder() as decoder:
+        here = decoder.decode(file.getvalue())
+        assert decoder._isolated._idle == []
+        apart = decoder.decode(file.getvalue(), apart=True)
+        assert len(decoder._isolated._idle) == 1
+
+    assert np.array_equal(here.upright, apart.upright)
+    assert (here.media_type, here.size) == (apart.media_type, apart.size)

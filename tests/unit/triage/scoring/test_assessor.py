@@ -79,7 +79,7 @@ def test_each_attachment_gets_its_own_assessment(tmp_path: Path, jpeg: Callable[
     black = _black_jpeg()
 
     def claimed(data: bytes | None = None, uri: str | None = None) -> ClaimedAttachment:
-        return ClaimedAttachment(AttachmentId(new_id()), blobs.put(data) if data else None, uri, 1)
+        return ClaimedAttachment(AttachmentId(new_id()), blobs.put(data) if data else None, uri)
 
     good, truncated, poison, other = claimed(jpeg(1)), claimed(jpeg(2)[:800]), claimed(black), claimed(jpeg(3))
     refused = claimed(uri="file:///etc/passwd")
@@ -123,8 +123,8 @@ class Constant(nn.Module):
 
 def test_shadow_models_score_the_same_photos_at_their_own_threshold(tmp_path: Path, jpeg: Callable[..., bytes]) -> None:
     blobs = BlobStore(str(tmp_path / "blobs"))
-    photo = ClaimedAttachment(AttachmentId(new_id()), blobs.put(jpeg(1)), None, 1)
-    broken = ClaimedAttachment(AttachmentId(new_id()), blobs.put(jpeg(2)[:300]), None, 1)
+    photo = ClaimedAttachment(AttachmentId(new_id()), blobs.put(jpeg(1)), None)
+    broken = ClaimedAttachment(AttachmentId(new_id()), blobs.put(jpeg(2)[:300]), None)
     other = ModelVersionId(new_id())
 
     def scoring_model(id_: ModelVersionId, logit: float, threshold: float) -> ScoringModel:
@@ -164,7 +164,7 @@ class Crashing(Decoder):
         super().__init__()
         self._data = data
 
-    def decode(self, data: bytes) -> DecodedPhoto:
+    def decode(self, data: bytes, *, apart: bool = False) -> DecodedPhoto:
         if data == self._data:
             raise ZeroDivisionError
         return super().decode(data)
@@ -174,7 +174,7 @@ def test_only_one_photo_fails_when_its_preparation_raises_an_unexpected_error(
     tmp_path: Path, jpeg: Callable[..., bytes]
 ) -> None:
     blobs = BlobStore(str(tmp_path / "blobs"))
-    good, bad = (ClaimedAttachment(AttachmentId(new_id()), blobs.put(jpeg(seed)), None, 1) for seed in (1, 2))
+    good, bad = (ClaimedAttachment(AttachmentId(new_id()), blobs.put(jpeg(seed)), None) for seed in (1, 2))
     with ThreadPoolExecutor(2) as decoders:
         assessor = PhotoAssessor(
             ScoringModel(MODEL, threshold=0.5, scorer=Scorer(TorchEngine(Constant(0.0)), good_votes=2)),
@@ -187,3 +187,31 @@ def test_only_one_photo_fails_when_its_preparation_raises_an_unexpected_error(
     found = {item.id: item for item in batch.assessments}
     assert isinstance(found[good.id], Scored)
     assert found[bad.id] == Failed(bad.id, ErrorCode.SCORING_FAILED)  # the attempt counts, so retries end
+
+
+class Noting(Decoder):
+    """Notes which photos were decoded in a decoder process."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.apart: list[bool] = []
+
+    def decode(self, data: bytes, *, apart: bool = False) -> DecodedPhoto:
+        self.apart.append(apart)
+        return super().decode(data)
+
+
+def test_photo_is_decoded_apart_only_when_it_is_a_retry(tmp_path: Path, jpeg: Callable[..., bytes]) -> None:
+    blobs, decoder = BlobStore(str(tmp_path / "blobs")), Noting()
+    sha256 = blobs.put(jpeg(1))
+    with ThreadPoolExecutor(1) as threads:
+        assessor = PhotoAssessor(
+            ScoringModel(MODEL, threshold=0.5, scorer=Scorer(TorchEngine(Constant(0.0)), good_votes=2)),
+            source=PhotoSource(blobs, UriPolicy([], max_bytes=1)),
+            decoder=decoder,
+            threads=threads,
+        )
+        for is_retry in (False, True):
+            assessor.prepare([ClaimedAttachment(AttachmentId(new_id()), sha256, None, is_retry)])()
+
+    assert decoder.apart == [False, True]

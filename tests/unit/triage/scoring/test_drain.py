@@ -22,7 +22,7 @@ LIMITS = DrainLimits(photos_per_batch=3, seconds=60)
 
 
 def _attachments(n: int) -> list[ClaimedAttachment]:
-    return [ClaimedAttachment(AttachmentId(new_id()), None, None, 1) for _ in range(n)]
+    return [ClaimedAttachment(AttachmentId(new_id()), None, None) for _ in range(n)]
 
 
 @dataclass
