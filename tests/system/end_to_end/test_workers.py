@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
 from celery import Celery
@@ -55,7 +55,7 @@ def test_any_celery_app_can_submit_a_message(shared_deployment: Deployment, jpeg
     foreign = Celery("message-system", broker=url, backend=url, set_as_current=False)
     foreign.conf.broker_transport_options = {"global_keyprefix": settings.redis.key_prefix}
     foreign.conf.result_backend_transport_options = {"global_keyprefix": settings.redis.key_prefix}
-    message = {
+    message: dict[str, Any] = {
         "source": "ehr",
         "message_id": "m-foreign",
         "attachments": [{"uri": (incoming / "1.jpg").as_uri(), "id": "a-1"}, {"uri": "file:///etc/passwd"}],
@@ -65,7 +65,24 @@ def test_any_celery_app_can_submit_a_message(shared_deployment: Deployment, jpeg
     again = foreign.send_task("inbox.submit", [message], queue="intake").get(timeout=60)
     malformed = foreign.send_task("inbox.submit", [{"source": PATIENT}], queue="intake").get(timeout=60)
 
+    other = message | {"attachments": [{"uri": (incoming / "2.jpg").as_uri(), "id": "a-1"}], "locale": "de"}
+    conflict = foreign.send_task("inbox.submit", [other], queue="intake").get(timeout=60)
+    two = message | {"message_id": "m-two", "attachments": [*message["attachments"], *other["attachments"]]}
+    doubled = foreign.send_task("inbox.submit", [two], queue="intake").get(timeout=60)
+    hostile = message | {"message_id": f"{PATIENT}\x1b\u202e"}
+    refused = foreign.send_task("inbox.submit", [hostile], queue="intake").get(timeout=60)
+
     assert first["message_id"] == "m-foreign"
+    assert [item["conflict"] for item in first["attachments"]] == [False, False]
+    assert (conflict["created"], conflict["unchanged"]) == (False, ["locale"])
+    assert [item["conflict"] for item in conflict["attachments"]] == [True]
+    assert doubled["error"] == {
+        "code": "invalid",
+        "message": "two photos have the attachment id 'a-1': give each photo an id",
+    }
+    assert refused["error"]["code"] == "invalid"
+    assert "invalid message id" in refused["error"]["message"]
+    assert PATIENT not in refused["error"]["message"]
     assert first["created"]
     assert not again["created"]
     assert [item["id"] for item in again["attachments"]] == [item["id"] for item in first["attachments"]]

@@ -1,6 +1,10 @@
+import json
+import re
+
 import pytest
 
-from worker.cli.tables import Column, Screen, Styled, format_table
+from worker.cli.output import json_text
+from worker.cli.tables import Column, Screen, Styled, format_table, print_line
 
 IDS = [f"0190a0b0-0000-7000-8000-{number:012d}" for number in range(500)]
 COLUMNS = ("request", "message", "status", Column("flagged", 1), Column("source", 2), Column("model", 3))
@@ -95,3 +99,29 @@ def test_colour_is_kept_only_on_a_screen_with_colour(colour: bool) -> None:
 
 def test_empty_table_has_its_heading() -> None:
     assert format_table((Column("run", wrap=True), "kind"), [], TERMINAL) == "run  kind\n"
+
+
+@pytest.mark.parametrize("screen", [Screen(), Screen(30, colour=True), Screen(200, colour=True)])
+def test_cells_and_headings_are_escaped_and_only_our_own_colours_remain(screen: Screen) -> None:
+    hostile = "m\x1b[2J\x9b31m\u202e\u2028\r\n"
+
+    table = format_table(
+        (hostile, Column(hostile, wrap=True)), [(Styled(hostile, "red"), f"{hostile} {hostile}")], screen
+    )
+
+    assert re.sub(r"\x1b\[[0-9;]*m", "", table).replace("\n", "").isprintable()
+    assert r"\x1b[2J\x9b31m\u202e\u2028\r\n" in table
+
+
+def test_line_is_one_line_when_its_text_has_line_breaks(capsys: pytest.CaptureFixture[str]) -> None:
+    print_line("message m\u2028\nmessage n: accepted", "\udcff")
+
+    assert capsys.readouterr().out == "message m\\u2028\\nmessage n: accepted  \\udcff\n"
+
+
+@pytest.mark.parametrize("text", ["\x1b\x7f\x9b\u202e\u2028", "\U000e0001", "\udcff", 'a"b\\', "Å 患者", "\n"])
+def test_json_is_printable_and_keeps_its_text(text: str) -> None:
+    printed = json_text({text: [text]})
+
+    assert printed.replace("\n", "").isprintable()
+    assert json.loads(printed) == {text: [text]}
