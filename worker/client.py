@@ -28,13 +28,15 @@ def enqueue_message(
             requests apply per thread.
         role: author of the message, such as `patient` or `pcp`.
         locale: language of replies, such as `en` or `es-MX`.
-        opted_out: never request a retake from this author.
+        opted_out: never request a retake from this author. A resubmission can set it, which withdraws an open request.
 
     Returns:
-        The ids of the message and its attachments, and whether the message was new.
+        The ids of the message and its attachments, whether any was new, and what differs from an earlier submission,
+        which is kept.
 
     Raises:
-        UsageError: an id is invalid, or the number of photos is 0 or exceeds the limit.
+        UsageError: an id is invalid, two different photos have one id, or the number of photos is 0 or exceeds the
+            limit.
         ServiceUnavailableError: Postgres or the blob store is unavailable. Nothing was accepted: retry.
     """
     message = IncomingMessage(source, message_id, attachments, thread, role, locale, opted_out)

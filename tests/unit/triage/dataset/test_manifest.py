@@ -257,3 +257,32 @@ def test_manifest_neutralises_formulas_and_is_read_back_unchanged(tmp_path: Path
     assert ",-0.5," in written
     [found] = read_manifest(table).photos
     assert found == photo
+
+
+@pytest.mark.parametrize("column", ["source", "patient"])
+def test_manifest_is_refused_when_a_name_has_a_control_or_format_character(tmp_path: Path, column: str) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"")
+    (tmp_path / "labels.csv").write_text(f"path,votes,{column}\na.jpg,1,erika\u202e\n", encoding="utf-8")
+
+    with pytest.raises(UsageError, match=f"line 2: invalid {column}: .* without control or format") as raised:
+        read_manifest(tmp_path / "labels.csv")
+
+    assert "erika" not in str(raised.value)
+
+
+def test_manifest_is_refused_when_the_name_of_a_reviewer_has_a_format_character(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"")
+    (tmp_path / "labels.csv").write_text("path,reviewer_a\u202e\na.jpg,1\n", encoding="utf-8")
+
+    with pytest.raises(UsageError, match="a column's name has control or format characters"):
+        read_manifest(tmp_path / "labels.csv")
+
+
+def test_patients_are_the_same_when_their_ids_differ_in_unicode_composition_only(tmp_path: Path) -> None:
+    rows = "a.jpg,1,\u00e9,train\nb.jpg,1,e\u0301,test\n"
+    for name in "ab":
+        (tmp_path / f"{name}.jpg").write_bytes(b"")
+    (tmp_path / "labels.csv").write_text(f"path,votes,patient,split\n{rows}", encoding="utf-8")
+
+    with pytest.raises(UsageError, match="line 3: the patient is also in another split"):
+        read_manifest(tmp_path / "labels.csv")
