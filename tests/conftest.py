@@ -17,6 +17,7 @@ pytest_plugins = [
         "decoder",
         "services",
         "deployment",
+        "secured_redis",
         "models",
         "photos",
         "rescoring",

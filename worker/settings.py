@@ -78,11 +78,12 @@ class RedisSettings(_Group):
 
 
 class SigningSettings(_Group):
-    """All three files or none. With them, tasks are signed and unsigned tasks are rejected."""
+    """All three paths or none. With them, tasks are signed and unsigned tasks are rejected."""
 
     key_file: Path | None = None
     certificate_file: Path | None = None
     trusted_folder: Path | None = Field(default=None, description="certificates (.pem) of all trusted senders")
+    max_age_seconds: float = Field(default=86_400, ge=1, le=31_536_000)
 
     @property
     def is_on(self) -> bool:

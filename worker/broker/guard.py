@@ -14,6 +14,7 @@ from kombu.transport import redis as kombu_redis
 from kombu.transport.virtual import Empty
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from worker.broker.signing import Signatures, state_task
 from worker.queues import ROUTES
 
 log = structlog.get_logger(__name__)
@@ -84,7 +85,7 @@ class _Transport(kombu_redis.Transport):
     Channel = _Channel
 
     def _deliver(self, message: Any, queue: str) -> None:
-        if problem := _problem(message, queue):
+        if problem := _problem(message, queue) or self._problem_of_signature(message):
             _log_rejection(problem)
             return
         try:
@@ -94,6 +95,11 @@ class _Transport(kombu_redis.Transport):
         except Exception as error:  # a message that passed the checks must not stop the worker either
             _log_rejection(type(error).__name__)
             self._forget(message["properties"]["delivery_tag"])
+
+    def _problem_of_signature(self, message: dict[str, Any]) -> str | None:
+        options = self.client.transport_options if self.client else {}
+        signatures: Signatures | None = options.get("signatures")
+        return signatures.problem(message) if signatures else None
 
     def _forget(self, tag: str) -> None:
         """Rejects a delivered message; otherwise it occupies the prefetch slot and the worker receives no other."""
@@ -116,6 +122,13 @@ class GuardedAMQP(AMQP):  # type: ignore[misc]  # Celery has no type hints
     """Makes all broker connections of a Celery app guarded. Pass it as `Celery(amqp=...)`."""
 
     Connection = _GuardedConnection
+
+    def as_task_v2(self, task_id: str, name: str, *args: Any, **kwargs: Any) -> Any:
+        """Creates a task message. With signing on, its signature holds for this task, this id and this time."""
+        message = super().as_task_v2(task_id, name, *args, **kwargs)
+        if self.app.settings.signing.is_on:
+            state_task(message.body[2], task=name, task_id=task_id)
+        return message
 
 
 def restrict_remote_control() -> None:

@@ -5,9 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from celery import Celery, Task
+from celery.exceptions import Ignore
+from redis.exceptions import RedisError
 
 from triage.errors import ServiceUnavailableError
 from triage.storage.database import database_errors
+from worker.broker.signing import is_replay
 from worker.services import Services
 
 if TYPE_CHECKING:
@@ -49,9 +52,26 @@ class WorkerTask(Task):  # type: ignore[misc]  # Celery has no type hints
         return services_of(self.app)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self._refuse_replay()
         try:
             with database_errors():
                 return super().__call__(*args, **kwargs)
         except ServiceUnavailableError as error:
             log.warning("service.unavailable", task=self.name, error_type=type(error).__name__)
             return None
+
+    def _refuse_replay(self) -> None:
+        """
+        Raises:
+            Ignore: a signed message with this id was run before, or Redis is unavailable. No result is stored.
+        """
+        services = self.services
+        if not services.settings.signing.is_on or self.request.called_directly:
+            return
+        try:
+            if not is_replay(services.redis, services.settings, self.request.id):
+                return
+            log.warning("task.refused", kind="replayed")
+        except RedisError as error:
+            log.warning("redis.unavailable", error_type=type(error).__name__, task=self.name)
+        raise Ignore
