@@ -23,8 +23,8 @@ def submit(self: WorkerTask, message: dict[str, object]) -> dict[str, object]:
         message: a document as described by `worker.documents.submission.Submission`.
 
     Returns:
-        `{message_id, attachments, created}`, or `{error: {code, message}}`. A sender that receives neither resubmits
-        the message, which is idempotent.
+        `{message_id, attachments, created, unchanged}`, or `{error: {code, message}}`. A sender that receives neither
+        resubmits the message, which is idempotent.
     """
     try:
         submission = parse_submission(message)
