@@ -5,7 +5,6 @@ must agree, a message has a maximum age, and a worker runs each id once. All oth
 """
 
 import base64
-import json
 import math
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +14,7 @@ from celery.exceptions import SecurityError
 from redis import Redis
 
 from triage.errors import UsageError
+from worker.broker.envelope import decode
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -82,13 +82,17 @@ class Signatures:
         Returns:
             None if a trusted sender signed the message for this task and id, not too long ago; otherwise `unsigned`,
             `bad_signature`, `forged_headers` or `expired`. Remote control commands and replies state no task.
+
+        Raises:
+            RejectedMessageError: the signed bytes are not JSON, or exceed a limit.
         """
         if message["content-type"] != "application/data":
             return "unsigned"
         try:
-            signed = json.loads(self._seal.open(base64.b64decode(message["body"], validate=True)))
-        except (SecurityError, ValueError, RecursionError):
+            envelope = self._seal.open(base64.b64decode(message["body"], validate=True))
+        except (SecurityError, ValueError):
             return "bad_signature"
+        signed = decode(envelope)
         headers = message["headers"]
         return self._problem_of_task(signed, headers["task"], headers["id"]) if "task" in headers else None
 

@@ -3,6 +3,7 @@
 import base64
 import json
 import pickle
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -56,6 +57,13 @@ def _message(
     } | changes
 
 
+def _nested(depth: int) -> list[Any]:
+    nested: list[Any] = []
+    for _ in range(depth - 1):
+        nested = [nested]
+    return nested
+
+
 def _without(message: dict[str, Any], *path: str) -> dict[str, Any]:
     part = message
     for key in path[:-1]:
@@ -72,8 +80,6 @@ def _forged() -> dict[str, bytes]:
         "nothing": None,
         "an empty object": {},
         "no properties": _without(_message(), "properties"),
-        "no delivery tag": _without(_message(), "properties", "delivery_tag"),
-        "a delivery tag that is a list": _message(properties={"delivery_tag": [], "body_encoding": "base64"}),
         "no headers": _without(_message(), "headers"),
         "headers that are a list": _message() | {"headers": [1]},
         "headers that are nothing": _message() | {"headers": None},
@@ -101,11 +107,15 @@ def _forged() -> dict[str, bytes]:
         "an unknown content type": _message(content_type="text/plain"),
         "no content type": _without(_message(), "content-type"),
         "an unknown encoding": _message() | {"content-encoding": "nonsense"},
-        "an unknown compression": _message(headers={"compression": "nonsense"}),
-        "broken compression": _message(headers={"compression": "application/x-gzip"}),
-        "a time that is none": _message(headers={"eta": "tomorrow", "expires": PATIENT}),
-        "limits that are words": _message(headers={"timelimit": ["a", "b"]}),
-        "retries that are a word": _message(headers={"retries": "many"}),
+        "a compressed body": _message(
+            raw_body=zlib.compress(bytes(10**6)), headers={"compression": "application/x-gzip"}
+        ),
+        "deep brackets in the submission": _message(body=[[SUBMISSION | {"thread": _nested(900)}], {}, {}]),
+        "deep brackets in the arguments": _message(body=[_nested(900), {}, {}]),
+        "deep brackets in a header": _message(headers={"shadow": _nested(900)}),
+        "deep brackets in a property": _message(properties={"body_encoding": "base64", "reply_to": _nested(900)}),
+        "an id that would be two lines": _message(headers={"id": "a\nb"}),
+        "a body of two megabytes": _message(body=[[{"source": "x" * 2**21}], {}, {}]),
     }
     return {
         "bytes": b"\x00\xff\xfe no message",
@@ -137,6 +147,56 @@ def test_forged_message_is_refused_with_a_log_line_and_stops_no_worker(deploy: D
     assert "Unrecoverable error: %r" not in said
     assert said["task.refused"] > len(_forged()) / 2
     assert not MARK.exists()
+
+
+HEADERS: dict[str, dict[str, Any]] = {
+    "a name that is an object": {"shadow": {"a": 1}},
+    "time limits of a moment": {"timelimit": [0.001, 0.001]},
+    "time limits that are words": {"timelimit": ["a", "b"]},
+    "a start next century": {"eta": "2999-01-01T00:00:00+00:00"},
+    "a start that is no time": {"eta": "tomorrow"},
+    "an end in the past": {"expires": "2000-01-01T00:00:00+00:00"},
+    "an end that is no time": {"expires": PATIENT},
+    "many retries": {"retries": 10**6},
+    "retries that are a word": {"retries": "many"},
+    "a group": {"group": PATIENT, "group_index": -1},
+    "a chord": {"chord": {"task": "inbox.submit", "args": [PATIENT]}},
+    "another root": {"root_id": PATIENT, "parent_id": PATIENT},
+    "a reply address": {"replyto": PATIENT, "reply_to": [PATIENT]},
+    "an origin": {"origin": {"a": PATIENT}},
+    "stamps": {"stamps": {PATIENT: [PATIENT]}, "stamped_headers": [PATIENT]},
+    "stamps that are a list": {"stamps": [1], "stamped_headers": {"a": 1}},
+    "compression of a plain body": {"compression": "nonsense"},
+    "a language": {"lang": PATIENT},
+    "nesting": {"replaced_task_nesting": PATIENT},
+}
+PROPERTIES: dict[str, dict[str, Any]] = {
+    "no delivery tag": {},
+    "a delivery tag that is a list": {"delivery_tag": []},
+    "another queue": {"delivery_info": {"exchange": "", "routing_key": PATIENT}},
+    "a reply queue": {"reply_to": PATIENT, "correlation_id": PATIENT},
+    "priority and expiration": {"priority": "high", "expiration": "-1"},
+}
+
+
+def test_forged_header_or_property_has_no_effect_on_its_task(deploy: Deploy, services: Services) -> None:
+    queue = f"{services.settings.redis.key_prefix}{QueueName.INTAKE}"
+    calls = [{"task": "inbox.submit", "args": [SUBMISSION | {"message_id": "m-callback"}], "options": {}}]
+    with deploy("intake") as clinic:
+        for name in HEADERS | PROPERTIES:
+            submission = SUBMISSION | {"message_id": name.replace(" ", "-")}
+            message = _message(headers=HEADERS.get(name), body=[[submission], {}, {"callbacks": calls}])
+            if name in PROPERTIES:
+                message["properties"] = {"body_encoding": "base64"} | PROPERTIES[name]
+            services.redis.lpush(queue, json.dumps(message))
+            answer = services.celery.AsyncResult(message["headers"]["id"]).get(timeout=WAIT_SECONDS)
+            assert answer["created"], name
+        assert clinic.query("SELECT count(*) FROM message WHERE external_id = 'm-callback'")[0][0] == 0
+        eventually(lambda: _said(clinic)["message.accepted"] == len(HEADERS | PROPERTIES))
+        assert _said(clinic)["delivery.failed"] == 0
+        assert PATIENT.encode() not in clinic.log("intake").read_bytes()
+        keys = services.redis.scan_iter(f"{services.settings.redis.key_prefix}*")
+        assert [key for key in keys if PATIENT.encode() in (services.redis.dump(key) or b"")] == []
 
 
 def test_worker_ignores_remote_commands_other_than_ping(deploy: Deploy, services: Services) -> None:
