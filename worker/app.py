@@ -3,6 +3,7 @@
 The settings below avoid failures that were measured, see docs/decisions/0002-keep-the-queue-in-postgres.md.
 """
 
+from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,6 +22,12 @@ from worker.queues import ROUTES, WORKERS, QueueName, TaskName
 from worker.settings import Settings, load_settings
 
 
+class _App(Celery):  # type: ignore[misc]  # Celery has no type hints
+    @cached_property
+    def Worker(self) -> type:  # noqa: N802  # Celery's name
+        return self.subclass_with_self("worker.broker.guarded_worker:GuardedWorker")  # type: ignore[no-any-return]
+
+
 def create_app(settings: Settings) -> Celery:
     """Makes the Celery app of a process. It has no global effect.
 
@@ -29,7 +36,7 @@ def create_app(settings: Settings) -> Celery:
     Raises:
         UsageError: a file for signing cannot be read.
     """
-    app = Celery("triage", set_as_current=False, include=["worker.tasks"], amqp="worker.broker.guard:GuardedAMQP")
+    app = _App("triage", set_as_current=False, include=["worker.tasks"], amqp="worker.broker.guard:GuardedAMQP")
     app.settings = settings
     timeout, tls = settings.redis.socket_timeout_seconds, tls_options(settings) or None
     app.conf.update(

@@ -22,7 +22,7 @@ from triage.registry import Registry
 from triage.storage import migrate, server
 from triage.storage import model_versions as models
 from triage.storage.database import Sessions, database_errors
-from worker.broker.liveness import Heartbeat, Liveness
+from worker.broker.liveness import Heartbeat
 from worker.hints import with_hint
 from worker.queues import WORKERS
 from worker.services import Services
@@ -51,7 +51,7 @@ def examine(services: Services) -> list[Check]:
         "blob store": lambda: check_blob_store(services.blobs),
         "live model": lambda: check_live_model(services.sessions, services.registry),
         "workers": lambda: check_workers(services.celery),
-        "progress": lambda: check_progress(services.sessions, services.liveness, lease=settings.lease),
+        "progress": lambda: check_progress(services),
         "disk": partial(check_disk, settings.home),
     }
     results: dict[str, Check] = {}
@@ -171,13 +171,19 @@ def check_workers(celery: "Celery") -> str:
     return ", ".join(sorted(names))
 
 
-def check_progress(sessions: Sessions, liveness: Liveness, *, lease: timedelta) -> str:
+def check_progress(services: Services, *, stalled_after: timedelta = _STALLED_AFTER) -> str:
+    problems: list[tuple[str, str]] = []
+    for kind in WORKERS:
+        if problem := services.worker_heartbeats.stalled(kind, stalled_after.total_seconds()):
+            problems.append((problem, f"read the log of the {kind} worker and restart it"))
     for heartbeat in Heartbeat:
-        if problem := liveness.missing(heartbeat, _STALLED_AFTER.total_seconds()):
-            raise ProblemError(problem, f"read the log of {heartbeat} and restart it")
+        if problem := services.liveness.missing(heartbeat, stalled_after.total_seconds()):
+            problems.append((problem, f"read the log of {heartbeat} and restart it"))
     for part in Part:
-        if problem := stalled(sessions, part, _STALLED_AFTER, lease=lease):
-            raise ProblemError(problem, f"read the log of the {part} worker and restart it")
+        if problem := stalled(services.sessions, part, stalled_after, lease=services.settings.lease):
+            problems.append((problem, f"read the log of the {part} worker and restart it"))
+    if problems:
+        raise ProblemError("; ".join(problem for problem, _ in problems), problems[0][1])
     return "no part has stalled"
 
 

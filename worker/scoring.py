@@ -1,7 +1,8 @@
 """The scoring side of a worker: the models in use and the drain. Imports torch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import structlog
 
@@ -22,6 +23,7 @@ from triage.scoring.rescoring import Rescoring
 from triage.storage import migrate
 from triage.storage import model_versions as models
 from triage.storage.database import Sessions
+from worker.broker.progress import record_progress
 from worker.inference import load_engine
 from worker.metrics import BATCH_FILL, MODEL_LOADED, PHOTOS, timed
 from worker.settings import Settings
@@ -89,7 +91,7 @@ class Scoring:
             background=self._rescoring,
             on_batch=self._on_batch,
             on_recorded=_count_photos,
-            timed=timed,
+            timed=_timed,
         )
 
     def live_assessor(self) -> PhotoAssessor:
@@ -131,7 +133,7 @@ class Scoring:
             decoder=self._decoder,
             threads=self._threads,
             shadows=shadows,
-            timed=timed,
+            timed=_timed,
         )
 
     def _scoring_model(self, model: RegisteredModel) -> ScoringModel:
@@ -157,6 +159,15 @@ class Scoring:
             except Exception as error:  # any failure of a shadow model is harmless
                 log.warning("shadow.unavailable", model_version=str(model.id), error_type=type(error).__name__)
         return loaded
+
+
+@contextmanager
+def _timed(stage: str) -> Iterator[None]:
+    """Measures a stage, and records its start and end as progress of this worker."""
+    record_progress()
+    with timed(stage):
+        yield
+    record_progress()
 
 
 def _count_photos(recorded: Recorded) -> None:

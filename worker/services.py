@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from triage.retention.purge import Retention
     from triage.scoring.inbox import Inbox
     from triage.storage.database import Sessions
-    from worker.broker.liveness import Liveness
+    from worker.broker.liveness import Liveness, WorkerHeartbeats
     from worker.broker.wakeups import WakeUps
     from worker.settings import Settings
 
@@ -97,6 +97,12 @@ class Services:
 
         settings = self.settings
         return Liveness(self.redis, settings.redis.key_prefix, interval_seconds=settings.inbox.sweep_seconds)
+
+    @cached_property
+    def worker_heartbeats(self) -> "WorkerHeartbeats":
+        from worker.broker.liveness import WorkerHeartbeats  # deferred: imports redis
+
+        return WorkerHeartbeats(self.redis, self.settings.redis.key_prefix)
 
     @cached_property
     def blobs(self) -> "BlobStore":

@@ -117,6 +117,12 @@ class IntakeSettings(_Group):
     fetch_seconds: float = Field(default=FETCH_SECONDS, gt=0)
 
 
+class WorkerSettings(_Group):
+    stall_seconds: float = Field(
+        default=900, gt=0, le=86_400, description="a worker with work and without progress exits after this time"
+    )
+
+
 class InboxSettings(_Group):
     lease_seconds: float = Field(default=300, gt=0, le=86_400)
     max_attempts: int = Field(default=_RETRIES.max_attempts, ge=1)
@@ -183,6 +189,7 @@ class Settings(BaseSettings):
     blobs: BlobSettings = BlobSettings()
     models: ModelSettings = ModelSettings()
     intake: IntakeSettings = IntakeSettings()
+    worker: WorkerSettings = WorkerSettings()
     inbox: InboxSettings = InboxSettings()
     scorer: ScorerSettings = ScorerSettings()
     retakes: RetakeSettings = RetakeSettings()

@@ -1,6 +1,6 @@
 """The card of a network that was just trained: recalibration, threshold and evaluation on each split."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -33,6 +33,7 @@ def describe_network(
     name: str,
     unreadable: int,
     device: torch.device,
+    on_batch: Callable[[], object] = lambda: None,
 ) -> Card:
     """Recalibrates and evaluates a network, and chooses its threshold.
 
@@ -44,12 +45,15 @@ def describe_network(
         name: of the model.
         unreadable: the number of photos that were left out.
         device: that the network was trained on.
+        on_batch: called after each batch of photos.
 
     Returns:
         The card, without the hash of the weights.
     """
     exact = config.model_copy(update={"mixed_precision": False})  # as in scoring
-    cumulative = {split: predict(network, photos, exact) for split, photos in sets.items() if len(photos)}
+    cumulative = {
+        split: predict(network, photos, exact, on_batch=on_batch) for split, photos in sets.items() if len(photos)
+    }
     raw = {split: rows[:, config.good_votes - 1].double().numpy() for split, rows in cumulative.items()}  # (N,) each
     good = {split: (sets[split].votes >= config.good_votes).numpy() for split in raw}
     fitted_on = Split.VALIDATION if Split.VALIDATION in good and _has_both(good[Split.VALIDATION]) else Split.TRAIN

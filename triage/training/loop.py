@@ -8,6 +8,7 @@ Axes: N photos of a set, n photos of a batch, 5 patches, K outputs (one for each
 import math
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -47,7 +48,7 @@ def train(
         started_from: the name of the initial weights, for the state.
         resume: the state after the last finished epoch.
         save: called after each epoch, before it is reported; the state's tensors change with the next epoch.
-        on_progress: called after each batch and each epoch.
+        on_progress: called after each batch of training and validation, and after each epoch.
 
     Returns:
         The state after the last epoch.
@@ -69,7 +70,8 @@ def train(
         started = time.monotonic()
         number = len(state.epochs) + 1
         train_loss = _train_epoch(network, training, config, optimiser, number, on_progress)
-        validation_loss, validation_auc = _validate(network, validation, config)
+        trained_all = Progress("training", epoch=number, done=1.0)
+        validation_loss, validation_auc = _validate(network, validation, config, partial(on_progress, trained_all))
         watched_loss = train_loss if validation_loss is None else validation_loss
         is_best = watched_loss < min((epoch.watched_loss for epoch in state.epochs), default=math.inf)
         epoch = Epoch(number, train_loss, validation_loss, validation_auc, time.monotonic() - started, is_best)
@@ -89,15 +91,21 @@ def train(
 
 
 @torch.inference_mode()
-def predict(network: OrdinalVGG16, photos: PhotoSet, config: TrainingConfig) -> Tensor:
+def predict(
+    network: OrdinalVGG16,
+    photos: PhotoSet,
+    config: TrainingConfig,
+    *,
+    on_batch: Callable[[], object] = lambda: None,
+) -> Tensor:
     """The pooled cumulative probabilities of photos, without recalibration: float32 (N, K)."""
     network.eval()
     device = _device(network)
-    rows = [
-        pool_patches(_forward(network, batch.to(device), config).float(), config.pooling)[0].cpu()
-        for batch in photos.photos.split(config.batch_photos)
-        if len(batch)
-    ]
+    rows = []
+    for batch in photos.photos.split(config.batch_photos):
+        if len(batch):
+            rows.append(pool_patches(_forward(network, batch.to(device), config).float(), config.pooling)[0].cpu())
+            on_batch()
     return torch.cat(rows) if rows else torch.empty((0, config.n_reviewers))  # (n, K) each -> (N, K)
 
 
@@ -135,11 +143,13 @@ def _train_epoch(
 
 
 @torch.inference_mode()
-def _validate(network: OrdinalVGG16, validation: PhotoSet, config: TrainingConfig) -> tuple[float | None, float | None]:
+def _validate(
+    network: OrdinalVGG16, validation: PhotoSet, config: TrainingConfig, on_batch: Callable[[], object]
+) -> tuple[float | None, float | None]:
     """Returns the loss and the AUC, None if they are not defined."""
     if not len(validation):
         return None, None
-    cumulative = predict(network, validation, config)  # (N, K)
+    cumulative = predict(network, validation, config, on_batch=on_batch)  # (N, K)
     loss = coral_loss(cumulative, validation.votes)
     good = (validation.votes >= config.good_votes).numpy()
     area = auc(cumulative[:, config.good_votes - 1].double().numpy(), good) if 0 < good.sum() < len(good) else None

@@ -2,6 +2,7 @@
 
 import shutil
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -37,6 +38,7 @@ from triage.storage.database import Sessions
 from triage.storage.locks import HeldLock, try_lock
 from triage.training.config import TrainingConfig
 from triage.training.lease import TrainingLease
+from triage.training.progress import Progress
 from triage.training.train import TrainedModel, train_model
 
 log = structlog.get_logger(__name__)
@@ -69,15 +71,25 @@ class TrainerOptions:
 class Trainer:
     """Trains the runs of one database. Of all processes that share a device, one trains at a time."""
 
-    def __init__(self, engine: Engine, sessions: Sessions, registry: Registry, options: TrainerOptions) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        sessions: Sessions,
+        registry: Registry,
+        options: TrainerOptions,
+        *,
+        on_progress: Callable[[], object] = lambda: None,
+    ) -> None:
         """
         Args:
             engine: of the same database as `sessions`, for the lock on the device.
+            on_progress: called after each photo and batch of a run.
         """
         self._engine = engine
         self._sessions = sessions
         self._registry = registry
         self._options = options
+        self._on_progress = on_progress
 
     def train_next(self) -> bool:
         """Claims the oldest open run that no worker holds, and trains it to its end.
@@ -166,6 +178,10 @@ class Trainer:
         device: torch.device,
         lease: TrainingLease,
     ) -> TrainedModel:
+        def report(progress: Progress) -> None:
+            self._on_progress()
+            lease.report(progress)
+
         manifest = split_photos(_read_manifest(parameters, config), seed=config.seed)
         with Decoder(self._options.limits) as decoder:
             return train_model(
@@ -176,7 +192,7 @@ class Trainer:
                 folder=self._options.folder / str(run.id),
                 device=device,
                 decoder=decoder,
-                on_progress=lease.report,
+                on_progress=report,
             )
 
     def _fail(self, run: Run, token: LeaseToken, error: str) -> None:

@@ -1,6 +1,7 @@
 """From a manifest to a model: decode the photos, train, describe."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -61,7 +62,7 @@ def train_model(
         folder: for the checkpoint and the decoded photos of this run; not shared. The caller deletes it.
         device: to train on.
         decoder: for the photos.
-        on_progress: called after each photo, batch and epoch, and before the evaluation.
+        on_progress: called after each photo, batch and epoch, and during the evaluation.
 
     Raises:
         UsageError: no photo of the training split can be read, or the initial weights do not exist.
@@ -89,8 +90,11 @@ def train_model(
         save=lambda state: write_checkpoint(checkpoint, state, run=run),
         on_progress=on_progress,
     )
-    on_progress(Progress("evaluating"))
-    card = describe_network(network, sets, state, config, name=name, unreadable=unreadable, device=device)
+    evaluating = partial(on_progress, Progress("evaluating"))
+    evaluating()
+    card = describe_network(
+        network, sets, state, config, name=name, unreadable=unreadable, device=device, on_batch=evaluating
+    )
     weights = weights_of(network, made_as=f"{name} {run}")
     return TrainedModel(bind_card(card, weights), weights, unreadable)
 

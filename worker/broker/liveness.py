@@ -1,4 +1,4 @@
-"""Heartbeats of beat and the intake worker, which leave no trace in the database while there is no work.
+"""Heartbeats of beat and the workers, which leave no trace in the database while there is no work.
 
 Heartbeats expire in Redis, by the clock of Redis, so that any host can check them.
 """
@@ -11,10 +11,14 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from triage.errors import ServiceUnavailableError
+from worker.queues import WORKERS
 
 log = structlog.get_logger(__name__)
 
 _KEPT_SECONDS: Final = 86_400
+_PRIORITIES: Final = ("", "\x06\x163", "\x06\x166", "\x06\x169")  # kombu has a key for each step
+_MOVES: Final = b"moves"
+_WAITS: Final = b"waits"
 
 
 class Heartbeat(StrEnum):
@@ -61,16 +65,63 @@ class Liveness:
             ServiceUnavailableError: Redis does not respond.
         """
         try:
-            left: Any = self._redis.pttl(self._key(heartbeat))
-            age = _KEPT_SECONDS - left / 1000 if left > 0 else self._uptime()
+            age = _age(self._redis, self._key(heartbeat))
         except RedisError as error:
             raise ServiceUnavailableError("Redis does not respond: start it or set TRIAGE_REDIS__URL") from error
         return _PROBLEMS[heartbeat] if age > max(after_seconds, 3 * self._interval_seconds) else None
 
-    def _uptime(self) -> float:
-        """The age of a heartbeat that was never recorded: Redis may have restarted and lost earlier records."""
-        info: Any = self._redis.info("server")
-        return float(info["uptime_in_seconds"])
-
     def _key(self, heartbeat: Heartbeat) -> str:
         return f"{self._key_prefix}heartbeat:{heartbeat}"
+
+
+class WorkerHeartbeats:
+    """Heartbeats of the workers of each kind. A worker records none while it has work that does not move."""
+
+    def __init__(self, redis: Redis, key_prefix: str) -> None:
+        """
+        Args:
+            redis: the same Redis as the broker.
+            key_prefix: prefix of all keys.
+        """
+        self._redis = redis
+        self._key_prefix = key_prefix
+
+    def tasks_wait(self, kind: str) -> bool:
+        """Whether tasks wait in a queue of this kind of worker. Raises errors of Redis."""
+        keys = [f"{self._key_prefix}{queue}{priority}" for queue in WORKERS[kind] for priority in _PRIORITIES]
+        return bool(self._redis.exists(*keys))
+
+    def record(self, kind: str) -> None:
+        """Records that a worker of this kind makes progress, or has no work. Raises errors of Redis."""
+        self._redis.set(self._key(kind), _MOVES, ex=_KEPT_SECONDS)
+
+    def mark_waiting(self, kind: str) -> None:
+        """Notes that a worker has work that does not move; the time of the last heartbeat stays."""
+        self._redis.set(self._key(kind), _WAITS, xx=True, keepttl=True)
+
+    def stalled(self, kind: str, after_seconds: float) -> str | None:
+        """Returns one line if workers of this kind have work and have recorded no heartbeat for this time, or None.
+
+        Raises:
+            ServiceUnavailableError: Redis does not respond.
+        """
+        try:
+            value: Any = self._redis.get(self._key(kind))
+            if value != _WAITS and not self.tasks_wait(kind):
+                return None
+            age = _age(self._redis, self._key(kind))
+        except RedisError as error:
+            raise ServiceUnavailableError("Redis does not respond: start it or set TRIAGE_REDIS__URL") from error
+        return f"the {kind} worker has tasks and runs none" if age > after_seconds else None
+
+    def _key(self, kind: str) -> str:
+        return f"{self._key_prefix}worker:{kind}"
+
+
+def _age(redis: Redis, key: str) -> float:
+    """Seconds since a heartbeat; if it was never recorded, since the start of Redis, which may have lost it."""
+    left: Any = redis.pttl(key)
+    if left > 0:
+        return _KEPT_SECONDS - float(left) / 1000
+    info: Any = redis.info("server")
+    return float(info["uptime_in_seconds"])

@@ -97,14 +97,16 @@ def beat() -> NoReturn:
 def health(part: str, stall_seconds: float) -> None:
     """Exit 1 if a part is stalled.
 
-    A part is stalled if work is due and nothing has progressed for --stall-seconds.
+    A part is stalled if work is due or a task waits, and nothing has progressed for --stall-seconds.
     """
     from triage.monitoring.health import stalled  # deferred: imports SQLAlchemy
     from worker.broker.liveness import Heartbeat  # deferred: imports redis
 
     with open_services() as services:
         problem = None
-        if part in set(Heartbeat):
+        if part in WORKERS:
+            problem = services.worker_heartbeats.stalled(part, stall_seconds)
+        if part in set(Heartbeat) and not problem:
             problem = services.liveness.missing(Heartbeat(part), stall_seconds)
         if part in set(Part) and not problem:
             problem = stalled(

@@ -10,6 +10,7 @@ from redis.exceptions import RedisError
 
 from triage.errors import ServiceUnavailableError
 from triage.storage.database import database_errors
+from worker.broker.progress import record_progress
 from worker.broker.signing import is_replay
 from worker.services import Services
 
@@ -47,11 +48,14 @@ def services_of(app: Celery) -> WorkerServices:
 class WorkerTask(Task):  # type: ignore[misc]  # Celery has no type hints
     """A task with services. If a service is unavailable, logs a warning and ends: the next sweep tries again."""
 
+    Request = "worker.broker.guarded_worker:GuardedRequest"
+
     @property
     def services(self) -> WorkerServices:
         return services_of(self.app)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        record_progress()
         self._refuse_replay()
         try:
             with database_errors():
@@ -59,6 +63,8 @@ class WorkerTask(Task):  # type: ignore[misc]  # Celery has no type hints
         except ServiceUnavailableError as error:
             log.warning("service.unavailable", task=self.name, error_type=type(error).__name__)
             return None
+        finally:
+            record_progress()
 
     def _refuse_replay(self) -> None:
         """

@@ -1,5 +1,7 @@
 """The nightly purge. It runs in short turns, so that submissions and sweeps do not wait for it."""
 
+from typing import Final
+
 import structlog
 from celery import shared_task
 
@@ -9,6 +11,8 @@ from worker.tasks.base import WorkerTask
 
 log = structlog.get_logger(__name__)
 
+_MAX_TURN_SECONDS: Final = 60.0  # a turn shows no progress until it ends
+
 
 @shared_task(name=TaskName.PURGE, base=WorkerTask, bind=True)
 def purge(self: WorkerTask) -> None:
@@ -17,7 +21,8 @@ def purge(self: WorkerTask) -> None:
     Also logs the head of the audit trail: a copy of the log shows later whether events were rewritten or cut off.
     """
     services = self.services
-    purged = services.retention.purge(actor="beat", seconds=services.settings.inbox.sweep_seconds)
+    seconds = min(services.settings.inbox.sweep_seconds, _MAX_TURN_SECONDS)
+    purged = services.retention.purge(actor="beat", seconds=seconds)
     with services.sessions() as session:
         head = audit.head(session)
     if purged.photos or purged.strays:

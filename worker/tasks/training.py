@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from celery import shared_task
 
+from worker.broker.progress import record_progress
 from worker.queues import TaskName
 from worker.tasks.base import WorkerTask
 
@@ -22,6 +23,6 @@ def run(self: WorkerTask) -> None:
         device=settings.training.device,
         threads=settings.training.threads,
     )
-    trainer = Trainer(services.engine, services.sessions, services.registry, options)
+    trainer = Trainer(services.engine, services.sessions, services.registry, options, on_progress=record_progress)
     while trainer.train_next():
         pass

@@ -1,0 +1,139 @@
+"""Workers that cannot run tasks: they exit, and until then health checks and `triage doctor` name them.
+
+The messages are those that once stopped a worker for good; the workers run without the checks that reject them now.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import timedelta
+from typing import Any, TypeAlias
+from uuid import uuid4
+
+import psutil
+import pytest
+
+from tests.support.deployment import WAIT_SECONDS, Deployment, eventually
+from worker.doctor import ProblemError, check_progress
+from worker.queues import WORKERS, QueueName, TaskName
+from worker.services import Services
+
+Deploy: TypeAlias = Callable[..., AbstractContextManager[Deployment]]
+
+APP = "tests.support.faulty_app"
+STALL_SECONDS = 2.0
+
+
+def _nested(depth: int) -> list[Any]:
+    nested: list[Any] = []
+    for _ in range(depth - 1):
+        nested = [nested]
+    return nested
+
+
+SUBMISSION = {"source": "ehr", "message_id": "m-1", "attachments": [{"uri": "file:///elsewhere/1.jpg"}]}
+ATTACKS: dict[str, tuple[TaskName, list[Any], dict[str, Any]]] = {
+    "deep submission": (TaskName.SUBMIT, [SUBMISSION | {"thread": _nested(900)}], {}),
+    "name that is an object": (TaskName.SUBMIT, [SUBMISSION], {"shadow": {"a": 1}}),
+    "deep arguments of a drain": (TaskName.DRAIN, [_nested(900)], {}),
+}
+
+
+def _attack(services: Services, name: str) -> str:
+    """Sends a message that stops a worker; returns the kind of worker."""
+    task, arguments, headers = ATTACKS[name]
+    queue = {TaskName.SUBMIT: QueueName.INTAKE, TaskName.DRAIN: QueueName.INBOX}[task]
+    id_ = str(uuid4())
+    message = {
+        "body": json.dumps([arguments, {}, {}]),
+        "content-encoding": "utf-8",
+        "content-type": "application/json",
+        "headers": {"lang": "py", "task": task, "id": id_, "root_id": id_} | headers,
+        "properties": {
+            "correlation_id": id_,
+            "delivery_mode": 2,
+            "delivery_info": {"exchange": "", "routing_key": queue},
+            "delivery_tag": str(uuid4()),
+        },
+    }
+    services.redis.lpush(f"{services.settings.redis.key_prefix}{queue}", json.dumps(message))
+    return next(kind for kind, queues in WORKERS.items() if queue in queues)
+
+
+def _kind(name: str) -> str:
+    return "scoring" if ATTACKS[name][0] is TaskName.DRAIN else "intake"
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_worker_exits_with_a_failure_when_a_message_fails_in_delivery(
+    deploy: Deploy, services: Services, name: str
+) -> None:
+    with deploy(TEST_FAULT="unchecked") as clinic:
+        clinic.start(_kind(name), app=APP)
+        eventually(lambda: services.celery.control.ping(timeout=1.0))
+        processes = psutil.Process(clinic.workers[_kind(name)].pid).children(recursive=True)
+
+        kind = _attack(services, name)
+
+        assert clinic.workers[kind].wait(WAIT_SECONDS) not in (0, None)
+        assert _said(clinic, kind, "delivery.failed") == 1
+        assert not psutil.wait_procs(processes, timeout=WAIT_SECONDS)[1]
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_wedged_worker_is_named_by_doctor_and_health_check(deploy: Deploy, services: Services, name: str) -> None:
+    with deploy(TEST_FAULT="wedged") as clinic:
+        clinic.start(_kind(name), app=APP)
+        eventually(lambda: services.celery.control.ping(timeout=1.0))
+
+        kind = _attack(services, name)
+
+        assert eventually(lambda: f"the {kind} worker has tasks and runs none" in _problem(services))
+        assert services.celery.control.ping(timeout=10.0, limit=1)
+        assert clinic.workers[kind].poll() is None
+        assert "has tasks and runs none" in _health(clinic, kind)
+
+
+def test_worker_ends_itself_when_a_task_makes_no_progress(deploy: Deploy, services: Services) -> None:
+    with deploy(TEST_FAULT="wedged", WORKER__STALL_SECONDS="4") as clinic:
+        clinic.start("scoring", app=APP)
+        eventually(lambda: services.celery.control.ping(timeout=1.0))
+        processes = psutil.Process(clinic.workers["scoring"].pid).children(recursive=True)
+
+        _attack(services, "deep arguments of a drain")
+        services.celery.send_task(TaskName.DRAIN, ignore_result=True)
+
+        assert clinic.workers["scoring"].wait(WAIT_SECONDS) not in (0, None)
+        assert _said(clinic, "scoring", "work.stalled") == 1
+        assert not psutil.wait_procs(processes, timeout=WAIT_SECONDS)[1]
+
+
+def test_worker_without_work_does_not_end_itself(deploy: Deploy, services: Services) -> None:
+    with deploy("intake", "scoring", "training", WORKER__STALL_SECONDS="4") as clinic:
+        eventually(lambda: len(services.celery.control.ping(timeout=2.0)) == len(WORKERS))
+        for _ in range(3):
+            assert services.celery.send_task(TaskName.SUBMIT, [SUBMISSION]).get(timeout=WAIT_SECONDS)
+            eventually(lambda: not any(services.worker_heartbeats.stalled(kind, 0.0) for kind in WORKERS))
+        assert all(worker.poll() is None for worker in clinic.workers.values())
+
+
+def _problem(services: Services) -> str:
+    try:
+        check_progress(services, stalled_after=timedelta(seconds=STALL_SECONDS))
+    except ProblemError as problem:
+        return str(problem)
+    return ""
+
+
+def _health(clinic: Deployment, kind: str) -> str:
+    command = [sys.executable, "-c", "from worker.cli import main; main()", "health", kind, "--stall-seconds", "2"]
+    done = subprocess.run(command, env=clinic.environment, capture_output=True, text=True)
+    assert done.returncode == 1, done
+    return done.stderr
+
+
+def _said(clinic: Deployment, kind: str, event: str) -> int:
+    lines = clinic.log(kind).read_text(encoding="utf-8").splitlines()
+    return sum(json.loads(line)["event"] == event for line in lines if line.startswith("{"))

@@ -1,0 +1,137 @@
+"""The Celery worker of this product: it ends itself when it cannot run tasks, so that its supervisor restarts it."""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+import psutil
+import structlog
+from celery.apps.worker import Worker
+from celery.platforms import EX_FAILURE
+from celery.worker import state
+from celery.worker.request import Request
+from redis.exceptions import RedisError
+
+from worker.broker.guard import end_worker, fail_delivery
+from worker.broker.liveness import WorkerHeartbeats
+from worker.broker.progress import last_progress
+from worker.broker.redis_client import connect_redis
+from worker.queues import WORKERS
+
+log = structlog.get_logger(__name__)
+
+_MAX_INTERVAL_SECONDS: Final = 5.0
+_TICKS_PER_STALL: Final = 4
+_GRACE_SECONDS: Final = 30.0
+"""Time for an ordered shutdown, which waits for a running task: after it, the processes are killed."""
+
+
+class GuardedRequest(Request):  # type: ignore[misc]  # Celery has no type hints
+    """A request that ends its worker if it cannot note that the child has accepted the task.
+
+    The pool would only log the error. The message would stay unacknowledged, and the worker would receive no other.
+    """
+
+    def on_accepted(self, pid: int, time_accepted: float) -> None:
+        try:
+            super().on_accepted(pid, time_accepted)
+        except self._connection_errors:
+            raise
+        except Exception as error:
+            fail_delivery(error)
+
+
+class GuardedWorker(Worker):  # type: ignore[misc]  # Celery has no type hints
+    """A worker that exits with a failure if it cannot pass a task to its child, or works without progress."""
+
+    def _process_task(self, request: Any) -> None:
+        """Passes a task to the child process. Celery calls it with the only slot of the child taken."""
+        try:
+            super()._process_task(request)
+        except Exception as error:
+            fail_delivery(error)
+
+    def on_consumer_ready(self, consumer: Any) -> None:
+        """Starts the watch when the worker has connected for the first time."""
+        super().on_consumer_ready(consumer)
+        settings, kind = self.app.settings, self.hostname.partition("@")[0]
+        if kind not in WORKERS:
+            return  # a worker that an operator started by hand, with other queues
+        redis = connect_redis(settings)
+        heartbeats = WorkerHeartbeats(redis, settings.redis.key_prefix)
+        watch = StallWatch(
+            lambda: bool(state.requests) or heartbeats.tasks_wait(kind),
+            seconds=settings.worker.stall_seconds,
+            on_progress=lambda: heartbeats.record(kind),
+            on_wait=lambda: heartbeats.mark_waiting(kind),
+            on_stall=_end_stalled,
+        )
+        threading.Thread(target=watch.run, name="stall watch", daemon=True).start()
+
+
+class StallWatch:
+    """Detects that there is work and nothing moves.
+
+    It counts the time in which it runs itself, so that a suspended machine or a paused container is no stall.
+    """
+
+    def __init__(
+        self,
+        has_work: Callable[[], bool],
+        *,
+        seconds: float,
+        on_progress: Callable[[], object],
+        on_wait: Callable[[], object],
+        on_stall: Callable[[], object],
+    ) -> None:
+        """
+        Args:
+            has_work: whether a task was received and has not ended, or waits in a queue of this worker.
+            seconds: time without progress after which work counts as stalled.
+            on_progress: called at each look while work moves or there is none.
+            on_wait: called at each look while work waits.
+            on_stall: called once.
+        """
+        self._has_work = has_work
+        self._seconds = seconds
+        self._on_progress = on_progress
+        self._on_wait = on_wait
+        self._on_stall = on_stall
+        self._interval = min(_MAX_INTERVAL_SECONDS, seconds / _TICKS_PER_STALL)
+        self._seen = last_progress()
+        self._waited = 0.0
+
+    def run(self) -> None:
+        """Looks at each interval until work has stalled."""
+        while not self.look():
+            time.sleep(self._interval)
+        self._on_stall()
+
+    def look(self) -> bool:
+        """Looks once, as if an interval had passed since the last look; returns whether work has stalled."""
+        progress = last_progress()
+        try:
+            is_moving = progress != self._seen or not self._has_work()
+            self._seen = progress
+            if is_moving:
+                self._waited = 0.0
+                self._on_progress()
+                return False
+            self._waited += self._interval
+            self._on_wait()
+        except RedisError:  # a worker without Redis has no work
+            self._waited = 0.0
+        return self._waited > self._seconds
+
+
+def _end_stalled() -> None:
+    log.error("work.stalled")
+    end_worker()
+    time.sleep(_GRACE_SECONDS)
+    for process in psutil.Process().children(recursive=True):  # they would survive as orphans
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    os._exit(EX_FAILURE)
