@@ -151,10 +151,10 @@ def _embedded_settings() -> "Settings":
 
 
 def _wait_for_signal(stack: "EmbeddedStack") -> None:
-    """Returns on Ctrl-C or SIGTERM.
+    """Returns on Ctrl-C or SIGTERM. Until then it restarts workers that exit, such as those that make no progress.
 
     Raises:
-        TriageError: a worker has exited.
+        TriageError: a worker exited soon after its start.
     """
     received: list[int] = []
     previous = {
@@ -162,11 +162,10 @@ def _wait_for_signal(stack: "EmbeddedStack") -> None:
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
-        expected = set(stack.workers.running())
         while not received:
             time.sleep(0.5)
-            if gone := expected - set(stack.workers.running()):
-                raise TriageError(f"workers exited: {', '.join(sorted(gone))}; see the logs in {stack.state.logs}")
+            for kind in stack.workers.restart_exited():
+                print_line(f"restarted the {kind} worker, which had exited; logs in {stack.state.logs}", err=True)
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -15,9 +15,10 @@ import psutil
 from triage.files.atomic import write_durably
 from worker.commands import celery_command
 from worker.embedded.service import is_alive
-from worker.state_folder import StateFolder
+from worker.state_folder import EmbeddedError, StateFolder
 
 _STOP_SECONDS: Final = 5.0
+_MIN_RUN_SECONDS: Final = 60.0
 
 
 class EmbeddedWorkers:
@@ -32,6 +33,7 @@ class EmbeddedWorkers:
         self._state = state
         self._environment = dict(environment)
         self._children: list[subprocess.Popen[bytes]] = []
+        self._launched: dict[str, float] = {}  # by kind, in seconds of the monotonic clock
 
     def start(self, kinds: Sequence[str]) -> None:
         """Starts one worker of each kind, after stopping the workers of a killed launcher.
@@ -40,17 +42,25 @@ class EmbeddedWorkers:
         """
         self.stop()
         for kind in kinds:
-            with (self._state.logs / f"{kind}.log").open("ab") as log:
-                child = subprocess.Popen(
-                    celery_command(kind, beat=kind == "intake"),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    env=self._environment,
-                    start_new_session=True,  # Ctrl-C reaches only the launcher, which stops its workers in order
-                )
-            self._children.append(child)
-            self._record([*self._recorded(), (kind, child.pid, psutil.Process(child.pid).create_time())])
+            self._launch(kind)
+
+    def restart_exited(self) -> list[str]:
+        """Starts each worker again that this launcher started and that has exited; returns their kinds.
+
+        Raises:
+            EmbeddedError: a worker ran for less than a minute, so that starting it again would not help.
+        """
+        exited = sorted(self._launched.keys() - self.running().keys())
+        for kind in exited:
+            if time.monotonic() - self._launched[kind] < _MIN_RUN_SECONDS:
+                raise EmbeddedError(f"the {kind} worker exited: read {self._log(kind)}")
+            recorded = self._recorded()
+            for other, pid, created in recorded:
+                if other == kind:
+                    _end_session(pid, created)
+            self._record([entry for entry in recorded if entry[0] != kind])
+            self._launch(kind)
+        return exited
 
     def running(self) -> dict[str, int]:
         """Returns the process ids of the running workers, by kind."""
@@ -73,7 +83,25 @@ class EmbeddedWorkers:
         for child in self._children:
             child.wait()
         self._children.clear()
+        self._launched.clear()
         self._file.unlink(missing_ok=True)
+
+    def _log(self, kind: str) -> Path:
+        return self._state.logs / f"{kind}.log"
+
+    def _launch(self, kind: str) -> None:
+        with self._log(kind).open("ab") as log:
+            child = subprocess.Popen(
+                celery_command(kind, beat=kind == "intake"),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self._environment,
+                start_new_session=True,  # Ctrl-C reaches only the launcher, which stops its workers in order
+            )
+        self._launched[kind] = time.monotonic()
+        self._children = [*(other for other in self._children if other.poll() is None), child]
+        self._record([*self._recorded(), (kind, child.pid, psutil.Process(child.pid).create_time())])
 
     @property
     def _file(self) -> Path:

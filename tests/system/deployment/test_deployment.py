@@ -134,6 +134,15 @@ def test_every_kind_of_worker_has_a_container(compose: dict[str, Any]) -> None:
     assert ["beat"] in commands
 
 
+def test_workers_and_beat_are_restarted_when_they_exit(compose: dict[str, Any]) -> None:
+    """A worker that has work and makes no progress exits."""
+    services = compose["services"].values()
+    parts = [part for part in services if part.get("command", [""])[0] in {"worker", "beat"}]
+
+    assert len(parts) > len(WORKERS)
+    assert {part["restart"] for part in parts} == {"unless-stopped"}
+
+
 def test_containers_run_without_privileges(compose: dict[str, Any]) -> None:
     for name, service in compose["services"].items():
         assert service["read_only"], name

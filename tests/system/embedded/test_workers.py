@@ -14,7 +14,7 @@ import pytest
 from tests.support.deployment import eventually
 from worker.embedded.redis import EmbeddedRedis
 from worker.embedded.workers import EmbeddedWorkers
-from worker.state_folder import StateFolder
+from worker.state_folder import EmbeddedError, StateFolder
 
 
 @pytest.fixture
@@ -44,6 +44,27 @@ def test_stop_ends_the_children_when_their_worker_was_killed(workers: EmbeddedWo
 
     assert not any(child.is_running() for child in children)
     assert workers.running() == {}
+
+
+def test_exited_worker_is_restarted_without_its_old_children(
+    workers: EmbeddedWorkers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workers.start(["intake"])
+    worker = psutil.Process(workers.running()["intake"])
+    eventually(lambda: len(worker.children()) == 2)
+    children = worker.children()
+    assert workers.restart_exited() == []
+    worker.kill()
+    eventually(lambda: workers.running() == {})
+
+    with pytest.raises(EmbeddedError, match="the intake worker exited"):
+        workers.restart_exited()
+    monkeypatch.setattr("worker.embedded.workers._MIN_RUN_SECONDS", 0.0)
+
+    assert workers.restart_exited() == ["intake"]
+    assert workers.running()["intake"] != worker.pid
+    assert not any(child.is_running() for child in children)
+    eventually(lambda: len(psutil.Process(workers.running()["intake"]).children()) == 2)
 
 
 def test_stop_spares_a_process_when_it_has_the_id_of_an_old_worker(
