@@ -1,16 +1,22 @@
-"""The product's Celery app without its defences, for tests: `celery --app tests.support.faulty_app`.
+"""The product's Celery app with a fault, for tests: `celery --app tests.support.faulty_app`.
 
-`TRIAGE_TEST_FAULT` says what is missing. `unchecked` checks no message, so that a malformed one fails when it has taken
-the only slot of the worker. `wedged` also ignores that failure, as Celery and kombu do.
+`TRIAGE_TEST_FAULT` names the fault. `unchecked` checks no message, so that a malformed one fails when it has taken the
+only slot of the worker. `wedged` also ignores that failure, as Celery and kombu do. `slow` adds half a second to each
+stage of a photo.
 """
 
 import json
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from celery.worker import WorkController
 from celery.worker.request import Request
 
+from triage.timing import Timed
+from worker import metrics
 from worker.app import app
 from worker.broker import guard, guarded_worker
 
@@ -25,12 +31,23 @@ def _ignore(*_: object) -> None:
     """The worker continues without its slot."""
 
 
-_replaced: dict[tuple[object, str], object] = {(guard, "decode"): json.loads, (guard, "rebuild"): _unchanged}
-if os.environ["TRIAGE_TEST_FAULT"] == "wedged":
-    _replaced |= {
+@contextmanager
+def _slowly(stage: str, timed: Timed = metrics.timed) -> Iterator[None]:
+    with timed(stage):
+        time.sleep(0.5)
+        yield
+
+
+_UNCHECKED: dict[tuple[object, str], object] = {(guard, "decode"): json.loads, (guard, "rebuild"): _unchanged}
+_FAULTS: dict[str, dict[tuple[object, str], object]] = {
+    "unchecked": _UNCHECKED,
+    "wedged": {
+        **_UNCHECKED,
         (guard, "fail_delivery"): _ignore,
         (guarded_worker.GuardedWorker, "_process_task"): WorkController._process_task,
         (guarded_worker.GuardedRequest, "on_accepted"): Request.on_accepted,
-    }
-for (_owner, _name), _part in _replaced.items():
+    },
+    "slow": {(metrics, "timed"): _slowly},  # before the child imports the scorer
+}
+for (_owner, _name), _part in _FAULTS[os.environ["TRIAGE_TEST_FAULT"]].items():
     setattr(_owner, _name, _part)

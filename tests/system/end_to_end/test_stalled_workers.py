@@ -119,6 +119,22 @@ def test_worker_without_work_does_not_end_itself(deploy: Deploy, services: Servi
         assert all(worker.poll() is None for worker in clinic.workers.values())
 
 
+def test_long_drain_is_no_stall_while_its_photos_move(deploy: Deploy, jpeg: Callable[..., bytes]) -> None:
+    """Sixty photos take 45 s in one drain; without the signs of its stages the worker would end after 20 s."""
+    slow = {"TEST_FAULT": "slow", "WORKER__STALL_SECONDS": "15", "INBOX__DRAIN_SECONDS": "300"}
+    with deploy(lease_seconds=300, **slow) as clinic:
+        for number in range(3):
+            clinic.send(f"m-{number}", *(jpeg(20 * number + seed) for seed in range(20)))
+        clinic.start("scoring", app=APP)
+
+        for number in range(3):
+            eventually(lambda: clinic.outcome(f"m-{number}"), wait_seconds=300)  # noqa: B023
+
+        assert _said(clinic, "scoring", "work.stalled") == 0
+        [drained] = [line for line in _lines(clinic, "scoring") if line["event"] == "inbox.drained"]
+        assert drained["duration_ms"] > 25_000
+
+
 def _problem(services: Services) -> str:
     try:
         check_progress(services, stalled_after=timedelta(seconds=STALL_SECONDS))
@@ -135,5 +151,9 @@ def _health(clinic: Deployment, kind: str) -> str:
 
 
 def _said(clinic: Deployment, kind: str, event: str) -> int:
+    return sum(line["event"] == event for line in _lines(clinic, kind))
+
+
+def _lines(clinic: Deployment, kind: str) -> list[dict[str, Any]]:
     lines = clinic.log(kind).read_text(encoding="utf-8").splitlines()
-    return sum(json.loads(line)["event"] == event for line in lines if line.startswith("{"))
+    return [json.loads(line) for line in lines if line.startswith("{")]

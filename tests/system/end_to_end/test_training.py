@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeAlias
 
@@ -15,10 +16,11 @@ from tests.support.deployment import Deployment, eventually
 from triage.domain.ids import new_id
 from triage.domain.runs import Run
 from triage.domain.states import RunKind, RunStatus
+from triage.imaging.limits import ImageLimits
 from triage.storage import model_versions as models
 from triage.storage import runs
 from triage.storage.locks import try_lock
-from triage.training.run import device_lock
+from triage.training.run import Trainer, TrainerOptions, device_lock
 
 Deploy: TypeAlias = Callable[..., AbstractContextManager[Deployment]]
 
@@ -119,6 +121,25 @@ def test_cancelled_training_stops_and_leaves_no_files(
         assert clinic.query("SELECT name FROM model_version") == [("strict",)]
         following = start_training(clinic, "following", epochs=1)
         assert eventually(lambda: _ended(clinic, following)) == "done"
+
+
+def test_each_photo_and_batch_of_a_training_is_progress_of_its_worker(
+    deploy: Deploy, start_training: Callable[..., Run], tmp_path: Path
+) -> None:
+    photos, batches_of_an_epoch, epochs = 6, 2 + 1, 2  # of training and of validation
+    signs: list[None] = []
+    options = TrainerOptions(tmp_path / "runs", timedelta(seconds=60), 1, ImageLimits(), "cpu", threads=1)
+    with deploy() as clinic:
+        run = start_training(clinic, "watched", epochs=epochs)
+        services = clinic.services
+        trainer = Trainer(
+            services.engine, services.sessions, services.registry, options, on_progress=lambda: signs.append(None)
+        )
+
+        assert trainer.train_next()
+        assert _ended(clinic, run) == "done"
+
+    assert len(signs) >= photos + batches_of_an_epoch * epochs
 
 
 def test_invalid_run_fails_with_one_line_and_leaves_no_files(
