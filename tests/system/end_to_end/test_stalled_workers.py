@@ -110,6 +110,20 @@ def test_worker_ends_itself_when_a_task_makes_no_progress(deploy: Deploy, servic
         assert not psutil.wait_procs(processes, timeout=WAIT_SECONDS)[1]
 
 
+def test_processes_of_a_worker_are_killed_when_its_child_hangs(deploy: Deploy, jpeg: Callable[..., bytes]) -> None:
+    with deploy("scoring", WORKER__STALL_SECONDS="15") as clinic:
+        clinic.send("m-1", *(jpeg(seed) for seed in range(12)))
+        eventually(lambda: clinic.query("SELECT 1 FROM attachment WHERE status = 'in_progress'"))
+        child = clinic.child("scoring")
+        assert child is not None
+        child.suspend()
+        processes = [child, *child.children(recursive=True)]
+
+        assert clinic.workers["scoring"].wait(WAIT_SECONDS) not in (0, None)
+        assert _said(clinic, "scoring", "work.stalled") == 1
+        assert not psutil.wait_procs(processes, timeout=WAIT_SECONDS)[1]
+
+
 def test_worker_without_work_does_not_end_itself(deploy: Deploy, services: Services) -> None:
     with deploy("intake", "scoring", "training", WORKER__STALL_SECONDS="4") as clinic:
         eventually(lambda: len(services.celery.control.ping(timeout=2.0)) == len(WORKERS))
