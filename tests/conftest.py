@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: processes side by side take one core each
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -26,6 +27,12 @@ pytest_plugins = [
 ]
 
 _TESTS = Path(__file__).parent
+
+# The same examples in every run, so that a change is never blamed for an example that nobody has seen before.
+# `--hypothesis-profile=thorough` looks for new ones: `make fuzz`.
+settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
+settings.register_profile("thorough", max_examples=2000, deadline=None, print_blob=True)
+settings.load_profile("repeatable")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,15 +3,27 @@
 Defaults of rules and limits stand with the rule in `triage`; the fields here read them from there.
 """
 
+import json
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import cached_property
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from triage.domain.limits import FETCH_SECONDS, POOL_SIZE, IntakeLimits, RetryRules
 from triage.errors import UsageError, validation_problems
@@ -29,6 +41,13 @@ _RETAKES: Final = RetakePolicy()
 class _Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _check_is_group(cls, value: object) -> object:
+        if isinstance(value, str):
+            raise ValueError(f"this is no variable: set those of its group, such as {next(iter(cls.model_fields))}")
+        return value
+
     @field_validator("*", mode="before")
     @classmethod
     def _check_not_empty(cls, value: object) -> object:
@@ -38,14 +57,42 @@ class _Group(BaseModel):
 
 
 def _with_scheme(url: SecretStr | None, *schemes: str) -> SecretStr | None:
-    if url is not None and not url.get_secret_value().startswith(schemes):
+    if url is None:
+        return None
+    if not url.get_secret_value().startswith(schemes):
         raise ValueError(f"the URL must start with {' or '.join(schemes)}")
+    try:
+        port = urlsplit(url.get_secret_value()).port
+    except ValueError:
+        raise ValueError("the URL has a malformed host or port") from None  # the cause quotes the URL
+    if port == 0:
+        raise ValueError("the URL has a malformed host or port")
     return url
+
+
+def _from_json(value: object) -> object:
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
+        raise ValueError("use a JSON list of texts") from None
+
+
+def _network(value: Any) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(value)
+    except ValueError:
+        raise ValueError("use networks such as 10.20.0.0/16, without bits after the prefix") from None
+
+
+_Roots: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_from_json)]
+_Networks: TypeAlias = Annotated[
+    tuple[Annotated[IPv4Network | IPv6Network, PlainValidator(_network)], ...], BeforeValidator(_from_json)
+]
 
 
 class DatabaseSettings(_Group):
     url: SecretStr | None = Field(default=None, description="postgresql+psycopg://...; the embedded Postgres if unset")
-    pool_size: int = Field(default=POOL_SIZE, ge=1)
+    pool_size: int = Field(default=POOL_SIZE, ge=1, le=1000)
 
     @field_validator("url")
     @classmethod
@@ -66,7 +113,7 @@ class RedisSettings(_Group):
         default=None, description="redis://, rediss:// or unix://; the embedded Redis if unset"
     )
     key_prefix: str = "triage:"
-    socket_timeout_seconds: float = Field(default=10, gt=0)
+    socket_timeout_seconds: float = Field(default=10, gt=0, le=3600)
     ca_file: Path | None = Field(default=None, description="CA of the server; the system's CAs if unset")
     certificate_file: Path | None = Field(default=None, description="client certificate, if the server requires one")
     key_file: Path | None = Field(default=None, description="private key of the client certificate")
@@ -106,15 +153,15 @@ class ModelSettings(_Group):
 
 
 class IntakeSettings(_Group):
-    max_attachments: int = Field(default=_INTAKE.max_attachments, ge=1)
-    max_bytes: int = Field(default=_INTAKE.max_bytes, ge=1)
-    max_pixels: int = Field(default=_IMAGES.max_pixels, ge=1)
-    min_side_pixels: int = Field(default=_IMAGES.min_side, ge=1)
-    max_side_pixels: int = Field(default=_IMAGES.max_side, ge=1)
-    max_frames: int = Field(default=_IMAGES.max_frames, ge=1)
-    uri_roots: tuple[str, ...] = Field(default=(), description='JSON list, such as ["file:///srv/inbox"]')
-    local_networks: tuple[IPv4Network | IPv6Network, ...] = Field(default=(), description='such as ["10.20.0.0/16"]')
-    fetch_seconds: float = Field(default=FETCH_SECONDS, gt=0)
+    max_attachments: int = Field(default=_INTAKE.max_attachments, ge=1, le=10_000)
+    max_bytes: int = Field(default=_INTAKE.max_bytes, ge=1, le=2**33)
+    max_pixels: int = Field(default=_IMAGES.max_pixels, ge=1, le=2**33)
+    min_side_pixels: int = Field(default=_IMAGES.min_side, ge=1, le=2**20)
+    max_side_pixels: int = Field(default=_IMAGES.max_side, ge=1, le=2**20)
+    max_frames: int = Field(default=_IMAGES.max_frames, ge=1, le=10**6)
+    uri_roots: _Roots = Field(default=(), description='JSON list, such as ["file:///srv/inbox"]')
+    local_networks: _Networks = Field(default=(), description='such as ["10.20.0.0/16"]')
+    fetch_seconds: float = Field(default=FETCH_SECONDS, gt=0, le=3600)
 
 
 class WorkerSettings(_Group):
@@ -125,7 +172,7 @@ class WorkerSettings(_Group):
 
 class InboxSettings(_Group):
     lease_seconds: float = Field(default=300, gt=0, le=86_400)
-    max_attempts: int = Field(default=_RETRIES.max_attempts, ge=1)
+    max_attempts: int = Field(default=_RETRIES.max_attempts, ge=1, le=1000)
     max_lost_leases: int = Field(default=_RETRIES.max_lost_leases, ge=2, le=1000)
     retry_backoff_seconds: float = Field(default=_RETRIES.backoff.total_seconds(), ge=0, le=86_400)
     drain_seconds: float = Field(default=20, gt=0, le=86_400)
@@ -136,24 +183,28 @@ class ScorerSettings(_Group):
     device: str = "auto"
     engine: Literal["auto", "torch", "mnn", "cuda"] = "auto"
     cache_folder: Path | None = Field(default=None, description="models in MNN's format; an embedded folder if unset")
-    threads: int | None = Field(default=None, ge=1, description="CPU threads of the network; all available if unset")
-    decode_threads: int = Field(default=2, ge=1)
-    decode_seconds: float = Field(default=_IMAGES.decode_seconds, gt=0)
-    decode_memory_mb: int = Field(default=_IMAGES.decode_memory_bytes // 2**20, ge=512)
-    photos_per_batch: int | None = Field(default=None, ge=1, description="4 on a CPU, 64 on a GPU if unset")
+    threads: int | None = Field(
+        default=None, ge=1, le=1024, description="CPU threads of the network; all available if unset"
+    )
+    decode_threads: int = Field(default=2, ge=1, le=256)
+    decode_seconds: float = Field(default=_IMAGES.decode_seconds, gt=0, le=3600)
+    decode_memory_mb: int = Field(default=_IMAGES.decode_memory_bytes // 2**20, ge=512, le=2**20)
+    photos_per_batch: int | None = Field(default=None, ge=1, le=4096, description="4 on a CPU, 64 on a GPU if unset")
 
 
 class RetakeSettings(_Group):
-    max_requests_per_thread: int = Field(default=_RETAKES.max_requests_per_thread, ge=0)
+    max_requests_per_thread: int = Field(default=_RETAKES.max_requests_per_thread, ge=0, le=10_000)
     cooldown_hours: float = Field(default=_RETAKES.cooldown / timedelta(hours=1), ge=0, le=876_000)
     uncertain_margin: float = Field(default=_RETAKES.uncertain_margin, ge=0, le=1)
 
 
 class TrainingSettings(_Group):
     lease_seconds: float = Field(default=60, ge=5, le=86_400)
-    max_attempts: int = Field(default=10, ge=1)
+    max_attempts: int = Field(default=10, ge=1, le=1000)
     device: str = "auto"
-    threads: int | None = Field(default=None, ge=1, description="CPU threads of training; PyTorch's choice if unset")
+    threads: int | None = Field(
+        default=None, ge=1, le=1024, description="CPU threads of training; PyTorch's choice if unset"
+    )
     folder: Path | None = Field(default=None, description="checkpoints of runs; an embedded folder if unset")
 
 
@@ -179,7 +230,13 @@ class LogSettings(_Group):
 class Settings(BaseSettings):
     """All settings. The defaults select the embedded services."""
 
-    model_config = SettingsConfigDict(env_prefix="TRIAGE_", env_nested_delimiter="__", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="TRIAGE_",
+        env_nested_delimiter="__",
+        enable_decoding=False,  # its errors do not name the variable; the fields that hold lists decode them
+        frozen=True,
+        extra="ignore",
+    )
 
     home: Path = Field(default_factory=default_state_folder, description="folder of the embedded services")
     database: DatabaseSettings = DatabaseSettings()
@@ -281,13 +338,9 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        raise UsageError(f"invalid settings: {validation_problems(error, _variable)}") from error
-    except SettingsError as error:  # pydantic-settings parses lists first, and its error names only the group
-        raise UsageError(
-            "invalid settings: TRIAGE_INTAKE__URI_ROOTS, TRIAGE_INTAKE__LOCAL_NETWORKS: use JSON lists, such as "
-            '["10.0.0.0/8"]'
-        ) from error
+        raise UsageError(f"invalid settings: {validation_problems(error, _variable)}") from None  # it shows values
 
 
 def _variable(keys: Sequence[str]) -> str:
-    return f"TRIAGE_{'__'.join(keys).upper()}"
+    """The variable with a problem. Keys inside its value, such as the number of an item in a list, are left out."""
+    return f"TRIAGE_{'__'.join(keys[:2]).upper()}"

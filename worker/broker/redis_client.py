@@ -5,15 +5,26 @@ from typing import Any
 
 from redis import Redis
 
+from triage.errors import UsageError
 from worker.settings import Settings
 
 
 def connect_redis(settings: Settings) -> Redis:
-    """Returns a client with timeouts and health checks of idle connections. It connects on first use."""
+    """Returns a client with timeouts and health checks of idle connections. It connects on first use.
+
+    Raises:
+        UsageError: the URL has malformed or unknown options. The error omits the URL, which may contain a password.
+    """
     timeout = settings.redis.socket_timeout_seconds
     connecting = {} if settings.redis_url.startswith("unix:") else {"socket_connect_timeout": timeout}
     tls = tls_options(settings)
-    return Redis.from_url(settings.redis_url, socket_timeout=timeout, health_check_interval=30, **connecting, **tls)
+    options = {"socket_timeout": timeout, "health_check_interval": 30, **connecting, **tls}
+    try:
+        redis = Redis.from_url(settings.redis_url, **options)
+        redis.connection_pool.make_connection()  # does not connect, but checks the options of the URL
+    except (ValueError, TypeError):
+        raise UsageError("the Redis URL is malformed: correct TRIAGE_REDIS__URL") from None
+    return redis
 
 
 def tls_options(settings: Settings) -> dict[str, Any]:
