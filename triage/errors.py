@@ -127,6 +127,7 @@ class TransientError(TriageError):
 
 
 _FRAMES: Final = 4
+_UNKNOWN: Final = "extra_forbidden"
 _PROBLEMS: Final = 5
 _KEY_LENGTH: Final = 40
 
@@ -140,13 +141,14 @@ def where(trace: TracebackType | None) -> list[str]:
 def validation_problems(error: "ValidationError", name: Callable[[Sequence[str]], str] = ".".join) -> str:
     """One line with the field and the problem of each error, `field: problem; field: problem`. Never a value.
 
-    Keys that a sender may have chosen are shortened and escaped, and only the first problems are listed.
+    Keys that a sender may have chosen are shortened and escaped, and only the first problems are listed, unknown
+    names before others because they may be misspelt.
 
     Args:
         error: of pydantic.
         name: makes the name of a field from the keys that lead to it.
     """
-    problems = error.errors(include_url=False, include_input=False)
+    problems = sorted(error.errors(include_url=False, include_input=False), key=lambda each: each["type"] != _UNKNOWN)
     texts = [
         ": ".join(filter(None, (name([*map(_key, problem["loc"])]), _problem_text(problem["type"], problem["msg"]))))
         for problem in problems[:_PROBLEMS]
@@ -163,4 +165,4 @@ def _key(key: object) -> str:
 
 
 def _problem_text(kind: str, text: str) -> str:
-    return "unknown name" if kind == "extra_forbidden" else text.removeprefix("Value error, ")
+    return "unknown name" if kind == _UNKNOWN else text.removeprefix("Value error, ")
