@@ -17,7 +17,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscop
 export UV_COMPILE_BYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-rest test-all chaos check format lint types schemas contracts bench fuzz lock audit sbom clean
+.PHONY: help setup demo test test-rest test-all chaos check format lint types schemas contracts bench fuzz fuzz-errors lock audit sbom clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -90,6 +90,9 @@ bench: setup  ## measure speed and memory, as ratios in one run; an hour and 12 
 
 fuzz: setup  ## attack the decoders with 20,000 damaged photos; ARGS="--inputs 100000 --first 20000" for others
 	@$(BIN)/python -m tests.system.fuzz $(ARGS)
+
+fuzz-errors: setup  ## call every use case, task, command and setting with 20 times the hostile values of `make test-all`
+	@$(PYTEST) --hypothesis-profile=thorough tests/postgres/test_error_contract.py tests/system/cli/test_error_contract.py tests/unit/worker/test_settings_contract.py
 
 lock: setup  ## pin all packages again, with hashes
 	@requirements/lock

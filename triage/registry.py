@@ -4,12 +4,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from triage.blobs.store import BlobStore
 from triage.domain.card import Card, RegisteredModel, card_json
 from triage.domain.states import Stage
-from triage.errors import ModelNotEvaluatedError, ModelStoreUnavailableError, UntrainedModelError, UsageError
+from triage.errors import (
+    ModelNotEvaluatedError,
+    ModelStoreUnavailableError,
+    UntrainedModelError,
+    UsageError,
+    validation_problems,
+)
 from triage.model.artifact import check_weights, read_artifact
 from triage.storage import audit
 from triage.storage import model_versions as models
@@ -187,7 +194,10 @@ class Registry:
         with self._sessions.begin() as session:
             models.lock_stages(session)
             model = models.find(session, name)
-            card = Card.model_validate(card_json(model.card) | dict(changes(model.card)))
+            try:
+                card = Card.model_validate(card_json(model.card) | dict(changes(model.card)))
+            except ValidationError as error:
+                raise UsageError(f"invalid change of the card: {validation_problems(error)}") from None
             models.set_card(session, model.id, card)
             audit.record(session, actor=actor, action=action, subject_kind="model", subject_id=model.id)
             return models.find(session, card.weights_sha256)

@@ -11,8 +11,9 @@ from triage.domain.messages import IncomingAttachment, IncomingMessage
 from triage.domain.reporting import Dimension, Period
 from triage.domain.states import Outcome
 from triage.reports.html import render_html
-from triage.reports.summary import summarise
+from triage.reports.summary import report, summarise
 from triage.retakes.override import override
+from triage.storage.database import Sessions
 from worker.cli.report import to_csv, to_table
 
 
@@ -175,3 +176,7 @@ def test_html_escapes_names_and_contains_no_patient_data(busy: Clinic) -> None:
     assert "<b>bold" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert "Mustermann" not in page
+
+
+def test_dimension_groups_once_when_it_is_named_twice(sessions: Sessions) -> None:
+    assert report(sessions, Period(), [Dimension.DAY, Dimension.DAY])["by"] == ["day"]

@@ -118,7 +118,7 @@ def paths(folder: Path) -> st.SearchStrategy[str]:
     (folder / "model" / "weights.safetensors").write_bytes(b"")
     (folder / "loop").symlink_to("loop")
     named = [*contents, "folder", "model", "loop", "missing/file", "photo.jpg/file", "n" * 300, "d/" * 3000]
-    return st.sampled_from([*named, ".", "/dev/null", "/dev/full", "/proc/self/mem"])
+    return st.sampled_from([*named, ".", "/dev/null", "/dev/full", "/dev/zero", "/proc/self/mem"])
 
 
 NUMBERS: Final = (0, 1, -1, 2, 20, 2**31, 2**63 - 1, 2**63, 10**30, 10**400, 0.5, -0.0, 1e308, 5e-324)
@@ -135,11 +135,18 @@ DURATIONS: Final = (timedelta.min, timedelta.max, timedelta(0), timedelta(second
 IDS: Final = (UUID(int=0), UUID(int=2**128 - 1), UUID("018f0000-0000-7000-8000-000000000000"))
 
 
-def nested(depth: int) -> Any:
-    value: Any = []
-    for _ in range(depth):
-        value = [value]
-    return value
+class Nested(list[Any]):
+    """Lists within lists, with a short repr: Hypothesis prints examples by recursion."""
+
+    def __init__(self, depth: int) -> None:
+        value: list[Any] = []
+        for _ in range(depth - 1):
+            value = [value]
+        super().__init__([value])
+        self._depth = depth
+
+    def __repr__(self) -> str:
+        return f"Nested({self._depth})"
 
 
 def json_values() -> st.SearchStrategy[Any]:
@@ -149,7 +156,7 @@ def json_values() -> st.SearchStrategy[Any]:
         scalars,
         lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts(), inner, max_size=4),
         max_leaves=8,
-    ) | st.sampled_from([30, 900]).map(nested)
+    ) | st.sampled_from([30, 900]).map(Nested)
 
 
 def values() -> st.SearchStrategy[Any]:

@@ -10,6 +10,7 @@ from typing import Any
 from triage.domain.text import MAX_ID, check_note, csv_cell, from_csv_cell
 from triage.errors import UsageError
 from triage.files.atomic import write_durably
+from triage.files.devices import refuse_device
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ def read_table(path: Path) -> tuple[list[str], list[Row]]:
     if path.suffix == ".parquet":
         return _read_parquet(path)
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with refuse_device(path).open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             columns = [from_csv_cell(name.strip()) for name in reader.fieldnames or ()]
             if len(set(columns)) < len(columns):

@@ -3,9 +3,10 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 from uuid import UUID
 
+from triage.domain.messages import CHECKED
 from triage.errors import UsageError
 
 
@@ -13,6 +14,7 @@ from triage.errors import UsageError
 class Anchor:
     """A position in the chain and the hash of the event there."""
 
+    __pydantic_config__: ClassVar = CHECKED
     position: int
     hash: str
 

@@ -7,11 +7,12 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticSerializationError
 
 from triage.domain.architecture import VGG16, layers_of
 from triage.domain.ids import ModelVersionId
 from triage.domain.states import Stage
-from triage.errors import ModelError, validation_problems
+from triage.errors import ModelError, UsageError, validation_problems
 
 PREPROCESSING: Final = "five-windows-448-bilinear/1"
 """Version of the preprocessing of upright RGB for the network. A model requires the version named on its card."""
@@ -124,8 +125,15 @@ def check_preprocessing(card: Card) -> None:
 
 
 def card_json(card: Card) -> dict[str, Any]:
-    """Returns the card as JSON types, to store or to print."""
-    document: dict[str, Any] = json.loads(card.model_dump_json())
+    """Returns the card as JSON types, to store or to print.
+
+    Raises:
+        UsageError: a metric is nested too deeply, or is no JSON type.
+    """
+    try:
+        document: dict[str, Any] = json.loads(card.model_dump_json())
+    except PydanticSerializationError:
+        raise UsageError("the card cannot be written as JSON: give metrics of JSON types, nested less deeply") from None
     return document
 
 

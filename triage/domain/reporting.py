@@ -1,9 +1,10 @@
 """The terms of a report: its period and its dimensions."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar
+
+from pydantic import AwareDatetime
 
 from triage.domain.messages import CHECKED
 
@@ -13,8 +14,8 @@ class Period:
     """A period of receipt: from `since`, inclusive, to `until`, exclusive. None leaves that end open."""
 
     __pydantic_config__: ClassVar = CHECKED
-    since: datetime | None = None
-    until: datetime | None = None
+    since: AwareDatetime | None = None
+    until: AwareDatetime | None = None
 
 
 class Dimension(StrEnum):

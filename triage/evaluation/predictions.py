@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from triage.errors import UsageError
+from triage.files.devices import refuse_device
 from triage.statistics.auc import Labels, Scores
 
 _MAX_DEFECTS_SHOWN: Final = 5
@@ -47,7 +48,7 @@ def read_predictions(path: Path) -> Predictions:
         UsageError: the file cannot be read, or rows are invalid; the message names each with its line.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with refuse_device(path).open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             names = list(reader.fieldnames or ())
             missing = {"score", "votes"} - set(names)

@@ -37,6 +37,7 @@ def summarise(session: Session, period: Period, by: Sequence[Dimension] = ()) ->
         `messages` and each group hold `total`, a count for each outcome, `pending`, and `retake_rate`: the share of
         retakes among decided messages, or None if no message is decided.
     """
+    by = tuple(dict.fromkeys(by))  # a dimension named twice groups once
     [messages] = _messages(session, period, ())
     return {
         "since": period.since.isoformat() if period.since else None,

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from pydantic import AwareDatetime
 from sqlalchemy.orm import Session
 
 from triage.domain.actors import check_actor
@@ -35,14 +35,14 @@ class Batch:
 
 
 @use_case
-def count_archivable(sessions: Sessions, *, before: datetime) -> int:
+def count_archivable(sessions: Sessions, *, before: AwareDatetime) -> int:
     """Returns how many threads `archive_threads` would archive now."""
     with sessions() as session:
         return archive_rows.count_closed(session, before=before)
 
 
 @use_case
-def archive_threads(sessions: Sessions, folder: Path, *, before: datetime, actor: str) -> Iterator[Batch]:
+def archive_threads(sessions: Sessions, folder: Path, *, before: AwareDatetime, actor: str) -> Iterator[Batch]:
     """Writes threads that ended before a time into files and deletes their rows, one file per transaction.
 
     A thread is archived whole, after all its messages reached that age, so the limit of its retake requests applies

@@ -20,8 +20,15 @@ _TABLES: Final = frozenset({"thread", "messages", "attachments", "decisions"})
 
 
 def list_files(folder: Path) -> list[Path]:
-    """The archive files of a folder, sorted by name."""
-    return sorted(folder.glob(f"*{_SUFFIX}"))
+    """The archive files of a folder, sorted by name.
+
+    Raises:
+        UsageError: the folder cannot be read.
+    """
+    try:
+        return sorted(path for path in folder.iterdir() if path.name.endswith(_SUFFIX))
+    except OSError as error:
+        raise UsageError(f"the folder of the archive cannot be read ({error.strerror}): check its path") from error
 
 
 def path_of(folder: Path, file_id: UUID) -> Path:

@@ -1,8 +1,9 @@
 """Starting a rescoring run: the run's row, its total and its audit event."""
 
 from dataclasses import asdict
-from datetime import date, datetime
+from datetime import date
 
+from pydantic import AwareDatetime
 from sqlalchemy.orm import Session
 
 from triage.domain.ids import ModelVersionId
@@ -17,7 +18,12 @@ from triage.storage.use_case import use_case
 
 @use_case
 def start_rescoring(
-    sessions: Sessions, *, model: str | None = None, since: datetime | None = None, limit: int | None = None, actor: str
+    sessions: Sessions,
+    *,
+    model: str | None = None,
+    since: AwareDatetime | None = None,
+    limit: int | None = None,
+    actor: str,
 ) -> Run:
     """Queues a rescoring run.
 

@@ -22,15 +22,19 @@ def use_case(function: Callable[Arguments, Result]) -> Callable[Arguments, Resul
     nothing.
 
     Raises:
-        UsageError: an argument has a wrong type. The error names the argument and omits its value.
+        UsageError: an argument has a wrong type or is nested too deeply. The error names the argument and omits its
+            value.
     """
     parameters = signature(function)
 
     @wraps(function)
     def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         _check(function, parameters.bind(*args, **kwargs).arguments)
-        with database_errors():
-            return function(*args, **kwargs)
+        try:
+            with database_errors():
+                return function(*args, **kwargs)
+        except RecursionError:
+            raise UsageError("invalid arguments: a value is nested too deeply") from None
 
     return call
 

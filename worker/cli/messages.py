@@ -9,6 +9,7 @@ from triage.domain.ids import new_id
 from triage.domain.messages import Acceptance, IncomingAttachment, IncomingMessage
 from triage.domain.states import Outcome
 from triage.errors import TriageError, UsageError
+from triage.files.devices import refuse_device
 from worker.cli.commands import command
 from worker.cli.options import FiniteRange, by_option
 from worker.cli.output import count, findings_text, json_option, local_time, outcome_text, print_document
@@ -68,7 +69,9 @@ def _attachment(path: str, group: str | None) -> IncomingAttachment:
     if "://" in path:
         return IncomingAttachment(uri=path, group=group)
     try:
-        return IncomingAttachment(data=Path(path).read_bytes(), group=group, declared_type=guess_type(path)[0])
+        return IncomingAttachment(
+            data=refuse_device(Path(path)).read_bytes(), group=group, declared_type=guess_type(path)[0]
+        )
     except (OSError, ValueError) as error:
         reason = "this is a folder: give files" if Path(path).is_dir() else "the file cannot be read: check the path"
         raise UsageError(f"{path}: {reason}; nothing was enqueued") from error

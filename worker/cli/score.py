@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from triage.errors import AttachmentError, ErrorCode, TransientError, UsageError
+from triage.files.devices import refuse_device
 from triage.model.starter import STARTER, model_folder
 from triage.replies.tips import finding_json
 from worker.cli.commands import command
@@ -145,7 +146,7 @@ def read_photo(path: str) -> bytes:
         AttachmentError: nothing readable is at the path.
     """
     try:
-        return Path(path).read_bytes()
+        return refuse_device(Path(path)).read_bytes()
     except FileNotFoundError as error:
         raise AttachmentError(ErrorCode.NOT_FOUND, "the file does not exist: check the path") from error
     except (OSError, ValueError) as error:
