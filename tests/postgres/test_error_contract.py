@@ -16,18 +16,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import AwareDatetime
+from sqlalchemy import text
 
 from tests.support.hostile import DURATIONS, IDS, NOT_FINITE, NUMBERS, TIMES, json_values, paths, texts, values
 from triage.domain.audit import Anchor
 from triage.domain.card import Card
+from triage.domain.ids import new_id
 from triage.domain.messages import IncomingAttachment, IncomingMessage
 from triage.domain.reporting import Period
-from triage.errors import DefectError, TriageError
+from triage.errors import DefectError, TriageError, UsageError
 from triage.intake import Intake
 from triage.registry import Registry
 from triage.retakes.policy import RetakePolicy
 from triage.retention.purge import Retention
 from triage.storage.database import Sessions
+from triage.storage.use_case import use_case
 from worker import client
 from worker.tasks.base import WorkerServices, services_of
 
@@ -283,3 +286,23 @@ def test_no_other_task_takes_arguments(services: WorkerServices) -> None:
         if not name.startswith("celery.") and list(inspect.signature(task.run).parameters) not in ([], ["self"])
     }
     assert takes == {"inbox.submit"}
+
+
+def test_thresholds_are_refused_when_they_are_no_numbers(services: WorkerServices, live_model: object) -> None:
+    with pytest.raises(UsageError, match="invalid change of the card"):
+        services.registry.set_photo_count_thresholds("fixture", {2: float("nan")}, actor="a-1")
+
+
+def test_defect_hides_the_statement_when_postgres_refuses_it(sessions: Sessions) -> None:
+    insertion = text("INSERT INTO thread (id, source, external_id) VALUES (:id, 'ehr', :name)")
+
+    @use_case
+    def insert_twice(sessions: Sessions) -> None:
+        with sessions.begin() as session:
+            for _ in range(2):
+                session.execute(insertion, {"id": new_id(), "name": PATIENT})
+
+    with pytest.raises(DefectError) as raised:
+        insert_twice(sessions)
+
+    assert not [leak for leak in LEAKS for shown in _shown(raised.value) if leak in shown]

@@ -34,7 +34,7 @@ class Recalibration(BaseModel):
     Source: Platt 1999, Probabilistic outputs for support vector machines.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     slope: float = Field(gt=0)
     intercept: float
@@ -43,7 +43,7 @@ class Recalibration(BaseModel):
 class Card(BaseModel):
     """The card of a model, with all settings that scoring needs."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: ModelName
     architecture: str = VGG16

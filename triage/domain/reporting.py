@@ -1,21 +1,23 @@
 """The terms of a report: its period and its dimensions."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar
-
-from pydantic import AwareDatetime
 
 from triage.domain.messages import CHECKED
 
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """A period of receipt: from `since`, inclusive, to `until`, exclusive. None leaves that end open."""
+    """A period of receipt: from `since`, inclusive, to `until`, exclusive. None leaves that end open.
+
+    Both times have a zone.
+    """
 
     __pydantic_config__: ClassVar = CHECKED
-    since: AwareDatetime | None = None
-    until: AwareDatetime | None = None
+    since: datetime | None = None
+    until: datetime | None = None
 
 
 class Dimension(StrEnum):

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from triage.domain.card import label_of
 from triage.domain.reporting import Dimension, Period
+from triage.errors import UsageError
 from triage.storage import report_queries
 from triage.storage.database import Sessions
 from triage.storage.report_queries import ModelScores, ShadowComparison
@@ -18,7 +19,13 @@ N_BINS: Final = 10
 
 @use_case
 def report(sessions: Sessions, period: Period, by: Sequence[Dimension] = ()) -> dict[str, Any]:
-    """Returns the report of a period, as `summarise` does, from a new session."""
+    """Returns the report of a period, as `summarise` does, from a new session.
+
+    Raises:
+        UsageError: a time of the period has no zone.
+    """
+    if any(moment is not None and moment.tzinfo is None for moment in (period.since, period.until)):
+        raise UsageError("invalid period: give times with a zone")
     with sessions() as session:
         return summarise(session, period, by)
 
