@@ -216,7 +216,7 @@ class Intake:
 
     def _withdraw(self, session: Session, opted_out: Collection[MessageId]) -> None:
         """Withdraws the requests of messages whose author opted out, even if a sender holds them, and decides again."""
-        withdrawn = outbox.withdraw(session, opted_out, reason="opted_out", held_too=True)
+        withdrawn = outbox.withdraw(session, opted_out, reason="opted_out")
         sent = outbox.active_among(session, opted_out)
         decide_messages(session, set(opted_out) - sent, self._policy)
         for message_id in sorted(opted_out):

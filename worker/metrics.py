@@ -114,6 +114,11 @@ def _families(gauges: Gauges) -> Iterator[GaugeMetricFamily]:
     yield _by(
         "triage_retake_requests", "Open requests, and those closed in the last 24 hours.", ["state"], gauges.retakes
     )
+    yield _one(
+        "triage_oldest_waiting_retake_seconds",
+        "Age of the oldest retake request that no sender holds.",
+        gauges.oldest_waiting_retake_seconds,
+    )
     yield _by("triage_runs", "Open runs, and those that failed in the last 24 hours.", ["kind", "state"], gauges.runs)
     yield _by(
         "triage_model_info",

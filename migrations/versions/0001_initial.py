@@ -377,9 +377,14 @@ BEGIN
 END
 $$
 """,
+    # The sender of a withdrawn request may still record that the reply had been sent.
     "keep_request()": """
 RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
+    IF OLD.status = 'withdrawn' AND OLD.claimed_by IS NOT NULL AND OLD.sent_at IS NULL
+       AND to_jsonb(NEW) - 'sent_at' = to_jsonb(OLD) - 'sent_at' THEN
+        RETURN NEW;
+    END IF;
     RAISE EXCEPTION 'a sent or withdrawn retake request is final' USING ERRCODE = 'restrict_violation';
 END
 $$

@@ -74,11 +74,12 @@ def test_acknowledgement_requires_the_token(flagged: Clinic) -> None:
     assert not _ack(flagged, request.id, LeaseToken(new_id()))
 
 
-def test_withdrawal_excludes_a_request_that_a_sender_holds(flagged: Clinic) -> None:
-    [request, *_] = _claim(flagged, limit=1)
+def test_withdrawal_includes_a_request_that_a_sender_holds_and_excludes_a_sent_one(flagged: Clinic) -> None:
+    [sent, held] = _claim(flagged, limit=2)
+    assert _ack(flagged, sent.id, sent.token)
     with flagged.sessions.begin() as session:
         ids = [row.message_id for row in flagged.query("SELECT message_id FROM retake_request")]
         withdrawn = outbox.withdraw(session, ids, reason="test")
 
     assert len(withdrawn) == 2
-    assert request.id not in withdrawn
+    assert held.id in withdrawn

@@ -304,7 +304,7 @@ def test_run_has_a_total_at_its_start_and_a_remaining_time_later(
         assert runs.find(session, run.id).progress["seconds_left"] == pytest.approx(10, abs=2)  # one of five is left
 
 
-def test_unsent_request_is_withdrawn_when_its_message_passes_now(
+def test_open_request_is_withdrawn_when_its_message_passes_now(
     clinic: Clinic, make_other: Callable[[float], OtherModel]
 ) -> None:
     clinic.send("m1", "a/0.1")
@@ -324,7 +324,7 @@ def test_unsent_request_is_withdrawn_when_its_message_passes_now(
     assert clinic.decisions("m2") == [("retake", "no_photo_passed"), ("pass", "photo_passed")]
 
 
-def test_claimed_request_is_not_withdrawn(clinic: Clinic, make_other: Callable[[float], OtherModel]) -> None:
+def test_claimed_request_is_withdrawn(clinic: Clinic, make_other: Callable[[float], OtherModel]) -> None:
     clinic.send("m1", "a/0.1")
     clinic.drain()
     with clinic.sessions.begin() as session:
@@ -333,8 +333,8 @@ def test_claimed_request_is_not_withdrawn(clinic: Clinic, make_other: Callable[[
 
     run = _finish(clinic, model, _start(clinic, model))
 
-    assert (run.progress["bad_to_good"], run.progress["withdrawn"]) == (1, 0)
-    assert clinic.requests() == [("m1", "claimed")]
+    assert (run.progress["bad_to_good"], run.progress["withdrawn"]) == (1, 1)
+    assert clinic.requests() == [("m1", "withdrawn")]
 
 
 def test_request_by_override_is_not_withdrawn(clinic: Clinic, make_other: Callable[[float], OtherModel]) -> None:

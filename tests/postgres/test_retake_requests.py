@@ -1,6 +1,6 @@
 """The use cases of retake requests: each is one transaction with its audit event."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import pytest
@@ -8,10 +8,14 @@ import pytest
 from tests.support.clinic import Clinic
 from triage.domain.ids import LeaseToken, RetakeRequestId, new_id
 from triage.domain.messages import RetakeRequest
+from triage.domain.reporting import Period
 from triage.domain.states import Outcome, RetakeStatus
 from triage.errors import LeaseLostError, UsageError
+from triage.reports.explain import explain
 from triage.retakes import requests
 from triage.retakes.override import override
+from triage.storage.gauges import read_gauges
+from triage.storage.report_queries import count_retake_requests
 
 MINUTE = timedelta(minutes=1)
 
@@ -73,13 +77,73 @@ def test_withdrawal_is_recorded_and_ends_the_request(flagged: Clinic) -> None:
     assert _events(flagged) == [("nurse-1", "retake.withdrawn")]
 
 
-def test_withdrawal_is_rejected_when_a_sender_holds_the_request_or_has_sent_it(flagged: Clinic) -> None:
+def test_withdrawal_is_rejected_when_the_request_was_sent(flagged: Clinic) -> None:
     request, token = _claim(flagged)
-    with pytest.raises(UsageError, match="it is claimed"):
-        requests.withdraw(flagged.sessions, request.id, by="nurse-1")
     requests.acknowledge(flagged.sessions, request.id, token, by="ehr")
     with pytest.raises(UsageError, match="it is sent"):
         requests.withdraw(flagged.sessions, request.id, by="nurse-1")
+
+
+def _withdraw(clinic: Clinic, request: RetakeRequest) -> None:
+    requests.withdraw(clinic.sessions, request.id, by="nurse-1")
+
+
+def _pass(clinic: Clinic, _: RetakeRequest) -> None:
+    override(clinic.sessions, "m", Outcome.PASS, by="nurse-1", reason="sharp enough", policy=clinic.policy)
+
+
+def _add_good_photo(clinic: Clinic, _: RetakeRequest) -> None:
+    clinic.send("m", "b/0.9")
+    clinic.drain()
+
+
+@pytest.mark.parametrize("change", [_withdraw, _pass, _add_good_photo])
+@pytest.mark.parametrize("lease", [MINUTE, -MINUTE])
+def test_claimed_request_is_withdrawn_and_its_sender_learns_it(
+    flagged: Clinic, change: Callable[[Clinic, RetakeRequest], None], lease: timedelta
+) -> None:
+    [request] = requests.claim(flagged.sessions, limit=10, lease=lease, by="ehr")
+    assert request.token is not None
+    change(flagged, request)
+
+    assert requests.claim(flagged.sessions, limit=10, lease=MINUTE, by="ehr") == []
+    for _ in range(2):
+        late = requests.acknowledge(flagged.sessions, request.id, request.token, by="ehr")
+        assert (late.status, late.may_have_been_sent) == (RetakeStatus.WITHDRAWN, True)
+    [row] = flagged.query("SELECT sent_at IS NOT NULL AS is_sent FROM retake_request")
+    assert row.is_sent
+
+
+def test_withdrawn_request_counts_towards_the_cooldown_only_if_a_sender_had_claimed_it(clinic: Clinic) -> None:
+    for message in ("m1", "m2"):
+        clinic.send(message, f"{message}/0.1", thread=message)
+    clinic.drain()
+    [claimed] = requests.claim(clinic.sessions, limit=1, lease=MINUTE, by="ehr")
+    for request in requests.list_requests(clinic.sessions, limit=5):
+        _withdraw(clinic, request)
+    clinic.send("m3", "m3/0.1", thread="m1")
+    clinic.send("m4", "m4/0.1", thread="m2")
+    clinic.drain()
+
+    assert claimed.thread == "m1"
+    assert clinic.decisions("m3") == [("uncertain", "cooldown")]
+    assert clinic.decisions("m4") == [("retake", "no_photo_passed")]
+
+
+def test_request_of_a_dead_sender_is_flagged_again_everywhere(flagged: Clinic) -> None:
+    requests.claim(flagged.sessions, limit=10, lease=-MINUTE, by="ehr")
+
+    [request] = requests.list_requests(flagged.sessions, status=RetakeStatus.FLAGGED, limit=5)
+    with flagged.sessions() as session:
+        gauges = read_gauges(session, lease=MINUTE, stalled_after=MINUTE)
+        counts = count_retake_requests(session, Period())
+
+    assert (request.status, request.may_have_been_sent) == (RetakeStatus.FLAGGED, True)
+    assert requests.list_requests(flagged.sessions, status=RetakeStatus.CLAIMED, limit=5) == []
+    assert gauges.retakes == counts == {"flagged": 1, "claimed": 0, "sent": 0, "withdrawn": 0}
+    assert gauges.oldest_waiting_retake_seconds > 0
+    [told] = explain(flagged.sessions, "m", by="nurse-1")["retake_requests"]
+    assert (told["status"], told["may_have_been_sent"], told["claimed_by"]) == ("flagged", True, "ehr")
 
 
 def test_withdrawal_is_rejected_when_no_request_has_the_id(flagged: Clinic) -> None:

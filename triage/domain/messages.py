@@ -123,7 +123,11 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class RetakeRequest:
-    """A retake request, as the message system collects it."""
+    """A retake request, as the message system collects it.
+
+    Attributes:
+        may_have_been_sent: a sender has claimed it at least once.
+    """
 
     id: RetakeRequestId
     message_id: MessageId
@@ -132,6 +136,7 @@ class RetakeRequest:
     thread: str
     locale: str
     status: RetakeStatus
+    may_have_been_sent: bool
     token: LeaseToken | None
     lease_until: datetime | None
     created_at: datetime
@@ -159,7 +164,7 @@ class AssessedPhoto:
 
 @dataclass(frozen=True, slots=True)
 class ThreadHistory:
-    """The retake requests of a thread, without withdrawn ones.
+    """The retake requests of a thread, without those that were withdrawn before a sender claimed them.
 
     Attributes:
         requests: their number.

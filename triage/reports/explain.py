@@ -10,6 +10,7 @@ from triage.domain.actors import check_actor
 from triage.domain.card import label_of
 from triage.domain.ids import MessageId
 from triage.domain.photos import Finding
+from triage.domain.states import RetakeStatus
 from triage.replies.tips import finding_json
 from triage.storage import audit, messages
 from triage.storage.database import Sessions
@@ -67,7 +68,7 @@ def history(session: Session, message_id: MessageId) -> dict[str, Any]:
         "decided_by": current.decided_by if current else None,
         "attachments": [_attachment(attachment, blob, rows) for attachment, blob in rows.attachments],
         "decisions": [_decision(decision, rows.models) for decision in decisions],
-        "retake_requests": [_request(request) for request in rows.requests],
+        "retake_requests": [_request(request, status) for request, status in rows.requests],
         "audit": [
             {"at": _time(event.at), "actor": event.actor, "action": event.action, "details": event.details}
             for event in rows.events
@@ -131,10 +132,11 @@ def _decision(decision: Decision, models: dict[UUID, ModelVersion]) -> dict[str,
     }
 
 
-def _request(request: RetakeRequest) -> dict[str, Any]:
+def _request(request: RetakeRequest, status: RetakeStatus) -> dict[str, Any]:
     return {
         "id": str(request.id),
-        "status": request.status,
+        "status": status.value,
+        "may_have_been_sent": request.claimed_by is not None,
         "claimed_by": request.claimed_by,
         "created_at": _time(request.created_at),
         "sent_at": _time(request.sent_at),

@@ -49,20 +49,20 @@ def decide_messages(session: Session, message_ids: Collection[UUID], policy: Ret
     return Decided(len(changed), _flag(session, changed))
 
 
-def reconsider_unsent(
+def reconsider_open(
     session: Session, message_ids: Collection[UUID], policy: RetakePolicy, *, model_version_id: UUID
 ) -> int:
-    """Withdraws unsent requests of messages that pass by the verdicts of another model. It never flags a request.
+    """Withdraws the open requests of messages that pass by the verdicts of another model. It never flags a request.
 
     Returns:
         The number of requests withdrawn.
     """
-    unsent = outbox.unsent_among(session, message_ids)
-    if not unsent:
+    open_ = outbox.open_among(session, message_ids)
+    if not open_:
         return 0
     passing = [
         (message, decision)
-        for message in decisions.load_assessed(session, unsent, by_model=model_version_id)
+        for message in decisions.load_assessed(session, open_, by_model=model_version_id)
         if message.current is not None
         and message.current.decided_by is not DecidedBy.PERSON
         and (decision := decide_by_quality(message.photos, policy)).outcome is Outcome.PASS

@@ -27,9 +27,9 @@ def list_requests(sessions: Sessions, *, status: RetakeStatus | None = None, lim
 
 @use_case
 def claim(sessions: Sessions, *, limit: int, lease: timedelta, by: str) -> list[RetakeRequest]:
-    """Claims unsent requests, oldest first, for a sender that acknowledges each within the lease.
+    """Claims flagged requests, oldest first, for a sender that acknowledges each within the lease.
 
-    A request whose lease has expired can be claimed again by any sender.
+    A request whose lease has expired is flagged again.
 
     Args:
         sessions: of the worker role.
@@ -55,22 +55,32 @@ def claim(sessions: Sessions, *, limit: int, lease: timedelta, by: str) -> list[
 def acknowledge(sessions: Sessions, request_id: RetakeRequestId, token: LeaseToken, *, by: str) -> RetakeRequest:
     """Records that a claimed request was sent. Idempotent for the same token.
 
+    Returns:
+        The request. Its status is `withdrawn` if a decision or a person withdrew the request while the sender held it:
+        a reply that has not been sent must not be sent. One that has been sent stays on record.
+
     Raises:
         UsageError: `by` is malformed.
-        LeaseLostError: the request was withdrawn or claimed by another sender, or the token or id is wrong.
+        LeaseLostError: another sender has claimed the request, or the token or id is wrong.
     """
     with sessions.begin() as session:
         if not outbox.acknowledge(session, request_id, token):
-            raise LeaseLostError(
-                "the token does not hold this request (withdrawn, or claimed by another sender): do not send it"
-            )
-        audit.record(session, actor=by, action="retake.acked", subject_kind="retake", subject_id=request_id)
-        return _find(session, request_id)
+            raise LeaseLostError("the token does not hold this request (another sender claimed it): do not send it")
+        request = _find(session, request_id)
+        audit.record(
+            session,
+            actor=by,
+            action="retake.acked",
+            subject_kind="retake",
+            subject_id=request_id,
+            status=request.status.value,
+        )
+        return request
 
 
 @use_case
 def withdraw(sessions: Sessions, request_id: RetakeRequestId, *, by: str) -> RetakeRequest:
-    """Withdraws a request that is neither sent nor held by a sender.
+    """Withdraws a request that is flagged or claimed. The acknowledgement of its sender then answers `withdrawn`.
 
     Raises:
         UsageError: no request has this id, it cannot be withdrawn any more, or `by` is malformed.

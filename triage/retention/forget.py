@@ -70,7 +70,7 @@ def forget(
     """Forgets a message: deletes its sender's ids, its texts, URIs, hashes and photos.
 
     Verdicts, decisions without their notes, and the counts of reports are kept. Photos that are not scored yet become
-    `not_assessable`. An unsent retake request is withdrawn, even if a sender holds it. Resubmitting the same ids
+    `not_assessable`. A flagged or claimed retake request is withdrawn. Resubmitting the same ids
     creates a new message.
 
     The rows change in one transaction with an audit event; the bytes are deleted after it. If that is interrupted, the
@@ -109,7 +109,7 @@ def _forget_rows(
         raise UsageError("the message is already forgotten")
     undecided = message.current_decision_id is None
     hashes = retention_rows.lock_blobs_of(session, message_id)
-    withdrawn = outbox.withdraw(session, [message_id], reason="forgotten", held_too=True)
+    withdrawn = outbox.withdraw(session, [message_id], reason="forgotten")
     retention_rows.forget_message(session, message_id, actor=by, reason=reason)
     marked = retention_rows.mark_unreferenced(session, hashes)
     if undecided:

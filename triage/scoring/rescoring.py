@@ -23,7 +23,7 @@ from triage.domain.photos import AssessedBatch, Scored
 from triage.domain.runs import RescoringParameters, Run
 from triage.domain.states import RunKind, RunStatus, VerdictOrigin
 from triage.errors import ModelError
-from triage.retakes.decide import reconsider_unsent
+from triage.retakes.decide import reconsider_open
 from triage.retakes.policy import RetakePolicy
 from triage.scoring.batches import Assessor
 from triage.scoring.rescoring_progress import Progress
@@ -194,7 +194,7 @@ class Rescoring:
             origin=VerdictOrigin.RESCORING,
             run_id=chunk.run_id,
         )
-        withdrawn = reconsider_unsent(
+        withdrawn = reconsider_open(
             session,
             set(messages.values()),
             self._policy,

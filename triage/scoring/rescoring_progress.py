@@ -24,7 +24,7 @@ class Progress:
         passes: passes that have begun.
         scored_before: `scored` when this pass began.
         empty_passes: consecutive passes before this one that wrote no verdict.
-        withdrawn: unsent retake requests withdrawn because their message now passes.
+        withdrawn: open retake requests withdrawn because their message now passes.
         good_to_bad, bad_to_good: photos whose verdict differs from that of the inbox.
     """
 

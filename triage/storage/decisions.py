@@ -15,6 +15,7 @@ from triage.domain.ids import DecisionId, MessageId, ThreadId
 from triage.domain.messages import AssessedPhoto, ThreadHistory
 from triage.domain.states import AttachmentStatus, DecidedBy, Outcome, Reason, RetakeStatus, VerdictOrigin
 from triage.storage.database import recordset
+from triage.storage.outbox import MAY_HAVE_BEEN_SENT
 from triage.storage.tables import Attachment, Decision, Message, ModelVersion, RetakeRequest, Verdict
 
 
@@ -64,7 +65,7 @@ class Threads:
 
     Attributes:
         now: time of the database's clock.
-        requests: the requests of each thread that were not withdrawn.
+        requests: the requests of each thread, without those that were withdrawn before a sender claimed them.
     """
 
     now: datetime
@@ -181,7 +182,10 @@ def load_threads(session: Session, thread_ids: Collection[ThreadId]) -> Threads:
             func.array_agg(Attachment.sha256).label("photos"),
         )
         .join(Attachment, Attachment.message_id == RetakeRequest.message_id)
-        .where(RetakeRequest.thread_id == func.any(list(thread_ids)), RetakeRequest.status != RetakeStatus.WITHDRAWN)
+        .where(
+            RetakeRequest.thread_id == func.any(list(thread_ids)),
+            or_(RetakeRequest.status != RetakeStatus.WITHDRAWN, MAY_HAVE_BEEN_SENT),
+        )
         .group_by(RetakeRequest.id)
     ).all()
     requests: dict[ThreadId, list[PastRequest]] = {thread_id: [] for thread_id in thread_ids}

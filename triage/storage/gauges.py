@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from triage.domain.ids import first_id
 from triage.domain.states import Part, RetakeStatus, RunKind, RunStatus, Stage
 from triage.storage.health import stalled
+from triage.storage.outbox import STATUS, WAITING
 from triage.storage.tables import (
     FRESH,
     LEASED,
@@ -50,6 +51,7 @@ class Gauges:
         verdicts_last_day: verdicts by outcome (`acceptable`, `unacceptable`) and origin.
         parked_last_day: photos received in the last day that are not assessable, by error code.
         retakes: open requests by status, and requests flagged in the last day that were sent or withdrawn.
+        oldest_waiting_retake_seconds: age of the oldest request that no sender holds; 0 if there is none.
         runs: open runs by kind and status, and runs that failed in the last day.
         models: the live model and the shadow models.
         stalled: for each part, whether it makes no progress while work waits.
@@ -62,6 +64,7 @@ class Gauges:
     verdicts_last_day: dict[tuple[str, str], int]
     parked_last_day: dict[str, int]
     retakes: dict[str, int]
+    oldest_waiting_retake_seconds: float
     runs: dict[tuple[str, str], int]
     models: list[ModelInUse]
     stalled: dict[str, bool]
@@ -91,7 +94,8 @@ def read_gauges(session: Session, *, lease: timedelta, stalled_after: timedelta)
         .where(Attachment.id >= since, Attachment.created_at > day_ago, Attachment.error_code.is_not(None))
         .group_by(Attachment.error_code)
     )
-    open_requests = select(RetakeRequest.status, count).where(OPEN_REQUEST).group_by(RetakeRequest.status)
+    open_requests = select(STATUS, count).where(OPEN_REQUEST).group_by(STATUS)
+    waiting_since = session.scalar(select(func.min(RetakeRequest.created_at)).where(OPEN_REQUEST, WAITING))
     closed_requests = (
         select(RetakeRequest.status, count)
         .where(RetakeRequest.created_at > day_ago, RetakeRequest.status.in_(_CLOSED))
@@ -125,6 +129,7 @@ def read_gauges(session: Session, *, lease: timedelta, stalled_after: timedelta)
         parked_last_day={code: n for code, n in parked if code is not None},
         retakes={status.value: 0 for status in RetakeStatus}
         | {status: n for query in (open_requests, closed_requests) for status, n in session.execute(query)},
+        oldest_waiting_retake_seconds=(now - waiting_since).total_seconds() if waiting_since else 0.0,
         runs={(kind.value, status.value): 0 for kind in RunKind for status in _SHOWN_RUNS}
         | {(kind, status): n for query in (open_runs, failed_runs) for kind, status, n in session.execute(query)},
         models=[ModelInUse(name, sha256, stage) for name, sha256, stage in models],

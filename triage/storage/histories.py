@@ -8,7 +8,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, defer
 
 from triage.domain.ids import MessageId
+from triage.domain.states import RetakeStatus
 from triage.storage import audit
+from triage.storage.outbox import STATUS
 from triage.storage.tables import (
     Attachment,
     AuditEvent,
@@ -32,7 +34,7 @@ class MessageRows:
         attachments: its photos, each with its blob if there is one. Their URIs and lease tokens are not loaded.
         verdicts: of all models on its photos.
         decisions: the chain of decisions, each superseding the previous one.
-        requests: its retake requests. Their lease tokens are not loaded.
+        requests: its retake requests, each with the status that users see. Their lease tokens are not loaded.
         events: audit events of the message and its retake requests.
         models: all model versions by id.
     """
@@ -42,7 +44,7 @@ class MessageRows:
     attachments: Sequence[tuple[Attachment, Blob | None]]
     verdicts: Sequence[Verdict]
     decisions: Sequence[Decision]
-    requests: Sequence[RetakeRequest]
+    requests: Sequence[tuple[RetakeRequest, RetakeStatus]]
     events: Sequence[AuditEvent]
     models: dict[UUID, ModelVersion]
 
@@ -58,8 +60,8 @@ def load_history(session: Session, message_id: MessageId) -> MessageRows:
         .order_by(Attachment.id)
     ).all()
     attachment_ids = [row.Attachment.id for row in attachments]
-    requests = session.scalars(
-        select(RetakeRequest)
+    requests = session.execute(
+        select(RetakeRequest, STATUS.label("status"))
         .options(defer(RetakeRequest.lease_token, raiseload=True))
         .where(RetakeRequest.message_id == message_id)
         .order_by(RetakeRequest.id)
@@ -72,8 +74,8 @@ def load_history(session: Session, message_id: MessageId) -> MessageRows:
             select(Verdict).where(Verdict.attachment_id.in_(attachment_ids)).order_by(Verdict.id)
         ).all(),
         decisions=_chain(session, message_id),
-        requests=requests,
-        events=audit.events_of(session, message.id, *(request.id for request in requests)),
+        requests=[(row.RetakeRequest, RetakeStatus(row.status)) for row in requests],
+        events=audit.events_of(session, message.id, *(row.RetakeRequest.id for row in requests)),
         models={model.id: model for model in session.scalars(select(ModelVersion))},
     )
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Collection, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Select, func, insert, null, or_, select, true, update
+from sqlalchemy import ColumnElement, Select, and_, case, func, insert, null, or_, select, update
 from sqlalchemy.orm import Session
 
 from triage.domain.card import label_of
@@ -14,10 +14,15 @@ from triage.domain.messages import RetakeRequest as Request
 from triage.domain.states import RetakeStatus
 from triage.storage.tables import OPEN_REQUEST, Decision, Message, ModelVersion, RetakeRequest, Thread
 
-_NOT_HELD = or_(
-    RetakeRequest.status == RetakeStatus.FLAGGED,
-    (RetakeRequest.status == RetakeStatus.CLAIMED) & (RetakeRequest.lease_until < func.clock_timestamp()),
-)
+_EXPIRED: Final = and_(RetakeRequest.status == RetakeStatus.CLAIMED, RetakeRequest.lease_until < func.clock_timestamp())
+WAITING: Final = or_(RetakeRequest.status == RetakeStatus.FLAGGED, _EXPIRED)
+"""Requests that a sender can claim."""
+
+STATUS: Final = case((_EXPIRED, RetakeStatus.FLAGGED.value), else_=RetakeRequest.status)
+"""The status that users see: a request is flagged again when the lease of its sender has expired."""
+
+MAY_HAVE_BEEN_SENT: Final = RetakeRequest.claimed_by.is_not(None)
+"""Requests that a sender has claimed at least once, and may have sent without an acknowledgement."""
 
 
 def flag(session: Session, requests: Sequence[tuple[MessageId, ThreadId, DecisionId]]) -> None:
@@ -49,21 +54,19 @@ def active_among(session: Session, message_ids: Collection[MessageId]) -> set[Me
     return {MessageId(row) for row in rows}
 
 
-def unsent_among(session: Session, message_ids: Collection[UUID]) -> set[MessageId]:
-    """The messages among these that have a request that is neither sent nor held by a sender."""
+def open_among(session: Session, message_ids: Collection[UUID]) -> set[MessageId]:
+    """The messages among these that have a request that is flagged or claimed."""
     rows = session.scalars(
-        select(RetakeRequest.message_id).where(
-            OPEN_REQUEST, _NOT_HELD, RetakeRequest.message_id == func.any(list(message_ids))
-        )
+        select(RetakeRequest.message_id).where(OPEN_REQUEST, RetakeRequest.message_id == func.any(list(message_ids)))
     )
     return {MessageId(row) for row in rows}
 
 
 def claim(session: Session, *, limit: int, lease: timedelta, by: str) -> list[Request]:
-    """Claims unsent requests, oldest first, for a sender that acknowledges each within the lease."""
+    """Claims flagged requests, oldest first, for a sender that acknowledges each within the lease."""
     open_ = (
         select(RetakeRequest.id)
-        .where(OPEN_REQUEST, _NOT_HELD)
+        .where(OPEN_REQUEST, WAITING)
         .order_by(RetakeRequest.created_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -86,16 +89,17 @@ def claim(session: Session, *, limit: int, lease: timedelta, by: str) -> list[Re
 
 
 def acknowledge(session: Session, request_id: RetakeRequestId, token: LeaseToken) -> bool:
-    """Marks a request as sent and returns True if the token still holds it. Idempotent for the same token."""
+    """Records when a request was sent. A claimed request becomes sent; a withdrawn one stays withdrawn. Idempotent.
+
+    Returns:
+        Whether the token is that of the last claim.
+    """
+    withdrawn = RetakeRequest.status == RetakeStatus.WITHDRAWN
     acked = session.scalars(
         update(RetakeRequest)
-        .where(
-            RetakeRequest.id == request_id,
-            RetakeRequest.lease_token == token,
-            RetakeRequest.status.in_([RetakeStatus.CLAIMED, RetakeStatus.SENT]),
-        )
+        .where(RetakeRequest.id == request_id, RetakeRequest.lease_token == token)
         .values(
-            status=RetakeStatus.SENT,
+            status=case((withdrawn, RetakeStatus.WITHDRAWN.value), else_=RetakeStatus.SENT.value),
             sent_at=func.coalesce(RetakeRequest.sent_at, func.clock_timestamp()),
             lease_until=null(),
         )
@@ -104,22 +108,19 @@ def acknowledge(session: Session, request_id: RetakeRequestId, token: LeaseToken
     return bool(acked)
 
 
-def withdraw(
-    session: Session, message_ids: Collection[UUID], *, reason: str, held_too: bool = False
-) -> list[RetakeRequestId]:
-    """Withdraws the unsent requests of these messages, except those that a sender holds, and returns their ids.
+def withdraw(session: Session, message_ids: Collection[UUID], *, reason: str) -> list[RetakeRequestId]:
+    """Withdraws the flagged and claimed requests of these messages, and returns their ids.
 
     Args:
         session: of the caller's transaction.
         message_ids: messages whose requests are withdrawn.
         reason: recorded with each request.
-        held_too: also withdraw requests that a sender holds; their acknowledgement is then rejected.
     """
     if not message_ids:
         return []
     rows = session.scalars(
         update(RetakeRequest)
-        .where(OPEN_REQUEST, true() if held_too else _NOT_HELD, RetakeRequest.message_id == func.any(list(message_ids)))
+        .where(OPEN_REQUEST, RetakeRequest.message_id == func.any(list(message_ids)))
         .values(
             status=RetakeStatus.WITHDRAWN,
             withdrawn_at=func.clock_timestamp(),
@@ -139,13 +140,26 @@ def find(session: Session, request_id: RetakeRequestId) -> Request | None:
 def list_requests(session: Session, *, status: RetakeStatus | None, limit: int) -> list[Request]:
     """The requests of a status, or of any, newest first."""
     query = _described().order_by(RetakeRequest.created_at.desc()).limit(limit)
-    return _requests(session, query if status is None else query.where(RetakeRequest.status == status))
+    return _requests(session, query if status is None else query.where(_has(status)))
+
+
+def _has(status: RetakeStatus) -> ColumnElement[bool]:
+    """A condition on the status that users see, in a form that an index serves."""
+    match status:
+        case RetakeStatus.FLAGGED:
+            return WAITING
+        case RetakeStatus.CLAIMED:
+            return and_(RetakeRequest.status == status, ~_EXPIRED)
+        case _:
+            return RetakeRequest.status == status
 
 
 def _described() -> Select[Any]:
     return (
         select(
             RetakeRequest,
+            STATUS.label("status"),
+            MAY_HAVE_BEEN_SENT.label("may_have_been_sent"),
             Message.source,
             Message.external_id.label("message"),
             Message.locale,
@@ -168,7 +182,8 @@ def _requests(session: Session, query: Select[Any]) -> list[Request]:
             message=row.message,
             thread=row.thread,
             locale=row.locale,
-            status=RetakeStatus(row.RetakeRequest.status),
+            status=RetakeStatus(row.status),
+            may_have_been_sent=row.may_have_been_sent,
             token=row.RetakeRequest.lease_token,
             lease_until=row.RetakeRequest.lease_until,
             created_at=row.RetakeRequest.created_at,

@@ -11,6 +11,7 @@ from triage.domain.card import UNTRAINED
 from triage.domain.ids import RunId, first_id
 from triage.domain.reporting import Dimension, Period
 from triage.domain.states import AttachmentStatus, DecidedBy, Outcome, RetakeStatus, VerdictOrigin
+from triage.storage.outbox import STATUS
 from triage.storage.tables import PURGED, Attachment, Blob, Decision, Message, ModelVersion, RetakeRequest, Verdict
 
 
@@ -125,7 +126,7 @@ def count_forgotten_messages(session: Session, period: Period) -> int:
 
 def count_retake_requests(session: Session, period: Period) -> dict[str, int]:
     """Counts retake requests by status."""
-    counts = [func.count().filter(RetakeRequest.status == status).label(status.value) for status in RetakeStatus]
+    counts = [func.count().filter(STATUS.in_([each.value])).label(each.value) for each in RetakeStatus]
     row = session.execute(select(*counts).where(*_within(RetakeRequest.created_at, period))).one()
     return dict(row._mapping)
 

@@ -152,7 +152,8 @@ def explain(message_id: str, source: str | None, by: str, *, as_json: bool) -> N
         ),
     )
     for request in story["retake_requests"]:
-        print_line(f"retake request {request['id']}: {request['status']}")
+        maybe = " (may have been sent)" if request["status"] != "sent" and request["may_have_been_sent"] else ""
+        print_line(f"retake request {request['id']}: {request['status']}{maybe}")
 
 
 @command()

@@ -8,6 +8,7 @@ import click
 from triage.domain.ids import LeaseToken, RetakeRequestId
 from triage.domain.messages import RetakeRequest
 from triage.domain.states import RetakeStatus
+from triage.errors import LeaseLostError
 from worker.cli.commands import group
 from worker.cli.options import ROWS, SECONDS, by_option
 from worker.cli.output import json_option, local_time, print_document
@@ -69,12 +70,17 @@ def claim(limit: int, lease_seconds: float, by: str, *, as_json: bool) -> None:
 @by_option("Who sends")
 @json_option
 def ack(request_id: UUID, token: UUID, by: str, *, as_json: bool) -> None:
-    """Acknowledge that a claimed request was sent."""
+    """Acknowledge that a claimed request was sent.
+
+    Exit code 1 with status `withdrawn`: the request was withdrawn after the claim. Do not send its reply.
+    """
     from triage.retakes import requests  # deferred: imports SQLAlchemy
 
     with open_services() as services:
         request = requests.acknowledge(services.sessions, RetakeRequestId(request_id), LeaseToken(token), by=by)
     _show(request, as_json=as_json)
+    if request.status is RetakeStatus.WITHDRAWN:
+        raise LeaseLostError("the request was withdrawn after its claim: do not send the reply")
 
 
 @retakes.command()
@@ -82,7 +88,7 @@ def ack(request_id: UUID, token: UUID, by: str, *, as_json: bool) -> None:
 @by_option("Who withdraws", required=True)
 @json_option
 def withdraw(request_id: UUID, by: str, *, as_json: bool) -> None:
-    """Withdraw a request that is neither sent nor claimed."""
+    """Withdraw a request that is flagged or claimed."""
     from triage.retakes import requests  # deferred: imports SQLAlchemy
 
     with open_services() as services:

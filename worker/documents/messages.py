@@ -132,6 +132,7 @@ class DecisionDocument(Document):
 class RequestHistoryDocument(Document):
     id: UUID
     status: RetakeStatus
+    may_have_been_sent: bool
     claimed_by: str | None
     created_at: UtcTime
     sent_at: UtcTime | None

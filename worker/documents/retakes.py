@@ -17,6 +17,7 @@ class RetakeRequestDocument(Document):
     thread: str
     locale: str
     status: RetakeStatus
+    may_have_been_sent: bool
     created_at: UtcTime
     model: str | None
 
@@ -29,6 +30,7 @@ class RetakeRequestDocument(Document):
             thread=request.thread,
             locale=request.locale,
             status=request.status,
+            may_have_been_sent=request.may_have_been_sent,
             created_at=request.created_at,
             model=request.model,
         )
