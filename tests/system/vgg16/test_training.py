@@ -17,7 +17,7 @@ def test_card_states_data_settings_and_evaluation_of_vgg16(manifest: Manifest, t
 
     card = trained.card
     assert [(r.photos, r.of_photos) for r in reports if r.stage == "reading photos"] == [(n, 7) for n in range(1, 8)]
-    assert [r.done for r in reports if r.stage == "training"] == [1.0, 1.0]  # its batch, then its epoch
+    assert [r.done for r in reports if r.stage == "training"] == [1.0, 1.0, 1.0]  # batch, validation, epoch
     assert reports[-1].stage == "evaluating"
     assert trained.unreadable == 1
     assert card.architecture == "vgg16-five-patch"
