@@ -15,6 +15,7 @@ from typing import Final
 from triage.dataset.tables import Row, read_table, write_table
 from triage.domain.text import is_plain
 from triage.errors import UsageError
+from triage.files.kinds import is_file
 
 _MAX_DEFECTS_SHOWN: Final = 20
 _DEFAULT_REVIEWERS: Final = 4
@@ -206,7 +207,7 @@ def _photo(folder: Path, row: Row, reviewers: Sequence[str], k: int) -> Labelled
     name = row.text("path") or row.text("image")
     if not name:
         raise ValueError("path is empty")
-    if not _is_file(folder / name):
+    if not is_file(folder / name):
         raise ValueError("no file at this path, or no permission to read it")
     reviews = tuple(_review(row.text(reviewer)) for reviewer in reviewers)
     votes = votes_of(reviews) if reviewers else _votes(row.text("votes"), k)
@@ -227,13 +228,6 @@ def _photo(folder: Path, row: Row, reviewers: Sequence[str], k: int) -> Labelled
         rating=_rating(row.text("rating")),
         others={key: value for key, value in row.values.items() if key not in _KNOWN and key not in reviewers},
     )
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
 
 
 def _review(text: str) -> int | None:

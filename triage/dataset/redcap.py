@@ -10,6 +10,7 @@ from typing import Final
 from triage.dataset.manifest import LabelledPhoto, Manifest, bounding_box, fitzpatrick_type, refuse, votes_of
 from triage.dataset.tables import Row, read_table
 from triage.errors import UsageError
+from triage.files.kinds import is_file
 
 _YES: Final = frozenset({"1", "yes", "true", "checked", "sufficient"})
 _NO: Final = frozenset({"0", "no", "false", "unchecked", "insufficient"})
@@ -104,7 +105,7 @@ def _vote(text: str) -> int | None:
 def _file(rows: list[Row], record: str, folder: Path, photo_column: str | None, by_stem: dict[str, list[Path]]) -> Path:
     if photo_column is not None:
         name = _first(rows, photo_column)
-        if not name or not (folder / name).is_file():
+        if not name or not is_file(folder / name):
             raise ValueError("the folder of photos has no file of this name")
         return folder / name
     files = by_stem.get(record, [])

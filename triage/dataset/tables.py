@@ -10,7 +10,7 @@ from typing import Any
 from triage.domain.text import MAX_ID, check_note, csv_cell, from_csv_cell
 from triage.errors import UsageError
 from triage.files.atomic import write_durably
-from triage.files.devices import refuse_device
+from triage.files.kinds import refuse_device
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from triage.errors import UsageError
-from triage.files.devices import refuse_device
+from triage.files.kinds import refuse_device
 from triage.statistics.auc import Labels, Scores
 
 _MAX_DEFECTS_SHOWN: Final = 5

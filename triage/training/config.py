@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from triage.domain.card import Head, Pooling
 from triage.errors import UsageError
+from triage.files.kinds import is_file, is_folder
 
 INITIALISATIONS: Final = ("auto", "imagenet", "starter", "random")
 """The initial weights that have a name; see `triage.training.initial`."""
@@ -50,11 +51,7 @@ def initial_path(init: str) -> Path:
     Raises:
         UsageError: no such file or folder.
     """
-    try:
-        path = Path(init).resolve()
-        exists = path.is_file() or path.is_dir()
-    except (OSError, ValueError, RuntimeError):  # such as a loop of links, or a NUL in the path
-        exists = False
-    if not exists:
+    given = Path(init)
+    if not (is_file(given) or is_folder(given)):
         raise UsageError(f"init: no such file or folder: give a path or one of {', '.join(INITIALISATIONS)}")
-    return path
+    return given.resolve()

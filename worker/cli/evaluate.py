@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from triage.errors import UsageError
+from triage.files.kinds import is_folder
 from triage.model.starter import model_folder
 from worker.cli.commands import command
 from worker.cli.options import SHARE
@@ -135,7 +136,7 @@ def _predict(model: str, manifest: Path, split: str | None, *, for_card: bool) -
     from worker.settings import load_settings  # deferred: imports pydantic-settings
 
     folder = model_folder(model)
-    card, weights = _load_registered(model) if for_card or not folder.is_dir() else read_artifact(folder)
+    card, weights = _load_registered(model) if for_card or not is_folder(folder) else read_artifact(folder)
     settings = load_settings()
     return predict_manifest(
         card,

@@ -9,7 +9,7 @@ from triage.domain.ids import new_id
 from triage.domain.messages import Acceptance, IncomingAttachment, IncomingMessage
 from triage.domain.states import Outcome
 from triage.errors import TriageError, UsageError
-from triage.files.devices import refuse_device
+from triage.files.kinds import is_folder, refuse_device
 from worker.cli.commands import command
 from worker.cli.options import FiniteRange, by_option
 from worker.cli.output import count, findings_text, json_option, local_time, outcome_text, print_document
@@ -73,7 +73,7 @@ def _attachment(path: str, group: str | None) -> IncomingAttachment:
             data=refuse_device(Path(path)).read_bytes(), group=group, declared_type=guess_type(path)[0]
         )
     except (OSError, ValueError) as error:
-        reason = "this is a folder: give files" if Path(path).is_dir() else "the file cannot be read: check the path"
+        reason = "this is a folder: give files" if is_folder(Path(path)) else "the file cannot be read: check the path"
         raise UsageError(f"{path}: {reason}; nothing was enqueued") from error
 
 

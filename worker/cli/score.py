@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from triage.errors import AttachmentError, ErrorCode, TransientError, UsageError
-from triage.files.devices import refuse_device
+from triage.files.kinds import refuse_device
 from triage.model.starter import STARTER, model_folder
 from triage.replies.tips import finding_json
 from worker.cli.commands import command
