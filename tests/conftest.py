@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: processes side by side take one core each
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -30,8 +30,10 @@ _TESTS = Path(__file__).parent
 
 # The same examples in every run, so that a change is never blamed for an example that nobody has seen before.
 # `--hypothesis-profile=thorough` looks for new ones: `make fuzz`.
-settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
-settings.register_profile("thorough", max_examples=2000, deadline=None, print_blob=True)
+# On a loaded machine, one draw can take seconds: tests do not assert on time.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("repeatable", settings.get_profile("patient"), derandomize=True, database=None)
+settings.register_profile("thorough", settings.get_profile("patient"), max_examples=2000, print_blob=True)
 settings.load_profile("repeatable")
 
 

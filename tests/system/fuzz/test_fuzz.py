@@ -41,7 +41,7 @@ def test_damaged_photo_is_the_same_when_it_is_made_again() -> None:
 
 
 @given(st.binary(max_size=200), st.sampled_from(sorted(MAKERS)), st.integers(0, 150))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_bytes_get_a_photo_or_a_code(decoder: Decoder, tail: bytes, name: str, kept: int) -> None:
     """The beginning of a real file followed by random bytes."""
     data = MAKERS[name](Image.new("RGB", (20, 20)))[:kept] + tail
@@ -50,7 +50,7 @@ def test_any_bytes_get_a_photo_or_a_code(decoder: Decoder, tail: bytes, name: st
 
 
 @given(st.integers(16, 90), st.integers(16, 90), st.sampled_from(["png", "webp-lossless", "tiff", "bmp", "dicom"]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_lossless_photo_of_any_size_is_exact(decoder: Decoder, width: int, height: int, name: str) -> None:
     pixels = np.random.default_rng(width * height).integers(0, 256, (height, width, 3), np.uint8)
 

@@ -254,7 +254,7 @@ def test_light_is_reported_when_a_photo_is_uniform(value: int, expected: Finding
     assert _kinds(found) <= {expected, FindingKind.LOW_RESOLUTION}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     height=st.integers(64, 400),
     width=st.integers(64, 400),

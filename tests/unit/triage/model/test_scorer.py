@@ -117,7 +117,7 @@ class HeadAlone(nn.Module):
         return logits
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     biases=st.lists(st.floats(-50, 50, width=32), min_size=2, max_size=8),
     signals=st.lists(st.floats(-100, 100, width=32), min_size=5, max_size=5),
