@@ -1,5 +1,6 @@
 """Messages: intake, claims, recorded results and retake requests."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from datetime import datetime
@@ -99,10 +100,11 @@ class ClaimedAttachment:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Attachments claimed together under one lease token."""
+    """Attachments claimed together under one lease token. `at` is the time of this process's monotonic clock."""
 
     token: LeaseToken
     attachments: Sequence[ClaimedAttachment]
+    at: float = field(default_factory=time.monotonic, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

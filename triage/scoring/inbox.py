@@ -1,5 +1,6 @@
 """The inbox in Postgres: claim, record, release and sweep, each in one transaction."""
 
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -59,7 +60,7 @@ class Inbox:
         Raises:
             ServiceUnavailableError: the database was unavailable for that time, or its tables are outdated.
         """
-        return persist(partial(self._record, claim, batch), patience_seconds=self._lease.total_seconds())
+        return persist(partial(self._record, claim, batch), patience_seconds=self._seconds_left(claim))
 
     def _record(self, claim: Claim, batch: AssessedBatch) -> Recorded:
         with self._sessions.begin() as session:
@@ -95,8 +96,17 @@ class Inbox:
         )
 
     def release(self, claim: Claim) -> int:
-        """Releases a claim without counting the attempt, once the database is available."""
-        return persist(partial(self._release, claim), patience_seconds=self._lease.total_seconds())
+        """Releases a claim without counting the attempt.
+
+        While the database is unavailable, it retries until the lease expires: the next sweep then releases the claim.
+
+        Raises:
+            ServiceUnavailableError: as `record`.
+        """
+        return persist(partial(self._release, claim), patience_seconds=self._seconds_left(claim))
+
+    def _seconds_left(self, claim: Claim) -> float:
+        return self._lease.total_seconds() - (time.monotonic() - claim.at)
 
     def _release(self, claim: Claim) -> int:
         with self._sessions.begin() as session:
