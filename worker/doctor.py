@@ -90,9 +90,13 @@ def run_check(name: str, check: Callable[[], str]) -> Check:
 
 def check_postgres(sessions: Sessions) -> str:
     with sessions() as session:
-        version = server.server_version(session)
+        version, has_time_limits = server.server_version(session), server.has_time_limits(session)
     if version < _MIN_POSTGRES:
         raise ProblemError(f"Postgres {version // 10000} is not supported", "upgrade to Postgres 14 or newer")
+    if not has_time_limits:
+        raise ProblemError(
+            "a pooler drops the time limits of connections", "run `triage db roles`, then restart the pooler"
+        )
     return f"version {version // 10000}"
 
 

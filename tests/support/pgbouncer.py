@@ -4,18 +4,15 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-import psycopg
 import pytest
-from pydantic import SecretStr
 
 from tests.support.deployment import eventually
 from triage.storage.role_names import ROLES
-from worker.settings import Settings
 from worker.state_folder import StateFolder, unprivileged_user
 
 _PROGRAM: Final = shutil.which("pgbouncer", path=f"{os.defpath}:/usr/sbin:/usr/local/sbin")
@@ -40,7 +37,7 @@ server_round_robin = 1
 
 @contextmanager
 def pgbouncer(state: StateFolder, mode: str, *further: str) -> Iterator[Path]:
-    """Runs a PgBouncer, and gives the folder of its socket, where it listens on port 6432.
+    """Runs a PgBouncer. Yields the folder of its socket, where it listens on port 6432.
 
     Args:
         state: of the running Postgres.
@@ -80,14 +77,6 @@ def pgbouncer(state: StateFolder, mode: str, *further: str) -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-@pytest.fixture(params=["transaction", "session"])
-def pooled_settings(request: pytest.FixtureRequest, embedded: StateFolder, settings: Settings) -> Iterator[Settings]:
-    """This test's settings, through a PgBouncer that is configured as docs/operations/install.md says."""
-    with pgbouncer(embedded, request.param, "ignore_startup_parameters = options") as folder:
-        yield through(settings, folder)
-
-
-def through(settings: Settings, folder: Path) -> Settings:
-    """Settings that reach Postgres through the PgBouncer with this folder."""
-    url = settings.database_url.partition("?")[0] + f"?host={folder}&port=6432"
-    return settings.model_copy(update={"database": settings.database.model_copy(update={"url": SecretStr(url)})})
+def pooled_url(url: str, folder: Path) -> str:
+    """The URL of the same database and role through the PgBouncer with this folder."""
+    return f"{url.partition('?')[0]}?host={folder}&port=6432"

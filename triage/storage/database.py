@@ -28,6 +28,13 @@ from triage.errors import (
 Result = TypeVar("Result")
 Sessions = sessionmaker[Session]
 
+SESSION_SETTINGS: Final = {
+    "timezone": "UTC",
+    "lock_timeout": "30s",
+    "idle_in_transaction_session_timeout": "60s",
+}
+"""Of every connection. The roles have them too, for a pooler that drops what a client sets at its start."""
+
 _PAUSE_SECONDS: Final = 0.5
 
 
@@ -53,7 +60,8 @@ def create_database_engine(url: str, *, pool_size: int = POOL_SIZE, connect_time
         connect_args={
             "connect_timeout": connect_timeout_seconds,
             "application_name": "triage",
-            "options": "-c timezone=UTC -c lock_timeout=30s -c idle_in_transaction_session_timeout=60s",
+            "options": " ".join(f"-c {name}={value}" for name, value in SESSION_SETTINGS.items()),
+            "prepare_threshold": None,  # a pooler may run the next transaction in a session without the statement
             # detects a lost server, for example after a failover, within a minute, also during a statement
             "keepalives_idle": 30,
             "keepalives_interval": 10,
@@ -113,7 +121,7 @@ def database_errors() -> Iterator[None]:
 def _translated(error: DBAPIError) -> TriageError:
     state = getattr(error.orig, "sqlstate", None) or ""
     if isinstance(error, OperationalError | InterfaceError):
-        return DatabaseUnavailableError("Postgres does not respond: start it or correct the database URL")
+        return DatabaseUnavailableError(_why_unavailable(str(error.orig)))
     if error.connection_invalidated:
         return DatabaseUnavailableError("Postgres closed the connection: retry")
     if state in {"42P01", "42703"}:  # undefined table or column
@@ -125,6 +133,12 @@ def _translated(error: DBAPIError) -> TriageError:
     if isinstance(error, DataError):
         return UsageError("a value cannot be stored: it is out of range or contains U+0000")
     return DefectError(f"Postgres refused a statement (SQLSTATE {state or 'unknown'})", error.__traceback__)
+
+
+def _why_unavailable(text: str) -> str:
+    if "unsupported startup parameter" in text:
+        return "PgBouncer rejects `options`: add it to ignore_startup_parameters"
+    return "Postgres does not respond: start it or correct the database URL"
 
 
 def persist(transaction: Callable[[], Result], *, patience_seconds: float) -> Result:

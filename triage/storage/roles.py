@@ -11,6 +11,7 @@ from typing import Any, Final
 from psycopg import sql
 from sqlalchemy import Connection, Engine, text
 
+from triage.storage.database import SESSION_SETTINGS
 from triage.storage.role_names import MIGRATOR, REPORT, ROLES, WORKER
 from triage.storage.tables import METADATA
 
@@ -117,6 +118,11 @@ def creation(database: str) -> list[str]:
     name = sql.Identifier(database).as_string()
     return [
         *(_CREATE_ROLE.format(role=role) for role in ROLES),
+        *(
+            f"ALTER ROLE {role} IN DATABASE {name} SET {setting} = '{value}'"
+            for role in ROLES
+            for setting, value in SESSION_SETTINGS.items()
+        ),
         f"REVOKE ALL ON DATABASE {name} FROM PUBLIC",
         f"GRANT CONNECT ON DATABASE {name} TO {roles}",
         "REVOKE ALL ON SCHEMA public FROM PUBLIC",

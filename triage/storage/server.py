@@ -17,6 +17,14 @@ def server_time(session: Session) -> datetime:
     return now
 
 
+def has_time_limits(session: Session) -> bool:
+    """Whether statements wait for locks, and transactions for their client, for a limited time only."""
+    names = ["lock_timeout", "idle_in_transaction_session_timeout"]
+    return "0" not in session.scalars(
+        text("SELECT setting FROM pg_settings WHERE name = ANY(:names)"), {"names": names}
+    )
+
+
 def current_role(session: Session) -> tuple[str, bool]:
     """Returns the role, and whether it can change append-only history: a superuser, or the owner of the tables."""
     name, can_change_history = session.execute(
