@@ -17,7 +17,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscop
 export UV_COMPILE_BYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-rest test-all chaos check format lint types schemas contracts bench fuzz fuzz-errors lock audit sbom clean
+.PHONY: help setup demo test test-rest test-all test-random chaos check format lint types schemas contracts bench fuzz fuzz-errors lock audit sbom clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -54,6 +54,9 @@ test-rest: setup  ## run the tests that `make test` leaves out
 	@$(PYTEST) tests $(TESTS:%=--ignore=%)
 
 test-all: test test-rest  ## run all tests
+
+test-random: setup  ## run all tests in random order, whose seed is printed; ARGS="tests --randomly-seed=7" repeats
+	@$(PYTEST) -p randomly $(or $(ARGS),tests)
 
 chaos: setup  ## inject every fault, 1,000 photos each, 25 minutes; ARGS="kills --json chaos.json" selects
 	@$(BIN)/python -m tests.system.chaos $(ARGS)
