@@ -17,7 +17,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscop
 export UV_COMPILE_BYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-rest test-all test-random chaos check format lint types schemas contracts bench fuzz fuzz-errors lock audit sbom clean
+.PHONY: help setup demo test test-rest test-all test-random chaos check format lint types schemas pages contracts bench fuzz fuzz-errors lock audit sbom clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -76,6 +76,9 @@ types: setup  ## mypy, strict
 
 schemas: setup  ## write the JSON schemas of all documents into docs/schemas
 	@$(BIN)/python -m worker.documents.schemas docs/schemas
+
+pages: setup  ## write the pages made from the settings: docs/operations/settings.md, deploy/env.example
+	@$(BIN)/python -m worker.documents.settings_pages
 
 contracts: setup  ## import contracts: worker runs triage, never the other way
 	@$(BIN)/lint-imports

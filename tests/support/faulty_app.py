@@ -49,5 +49,6 @@ _FAULTS: dict[str, dict[tuple[object, str], object]] = {
     },
     "slow": {(metrics, "timed"): _slowly},  # before the child imports the scorer
 }
-for (_owner, _name), _part in _FAULTS[os.environ["TRIAGE_TEST_FAULT"]].items():
+# removed from the environment, because it is no setting
+for (_owner, _name), _part in _FAULTS[os.environ.pop("TRIAGE_TEST_FAULT")].items():
     setattr(_owner, _name, _part)

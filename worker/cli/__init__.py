@@ -60,6 +60,7 @@ _COMMANDS: Final = {
     "archive": _Entry("worker.cli.archive:archive", "Move old threads from the database into files."),
     "audit": _Entry("worker.cli.audit:audit", "Verify the audit trail."),
     "db": _Entry("worker.cli.db:db", "Create the database's roles and tables, and check them."),
+    "settings": _Entry("worker.cli.settings:settings", "Show every setting in force and its source."),
     "doctor": _Entry("worker.cli.doctor:doctor", "Check every part of the deployment."),
 }
 

@@ -27,6 +27,7 @@ from worker.documents.operations import (
 from worker.documents.photos import PhotoScoreDocument
 from worker.documents.reports import FlipsDocument, ReportDocument
 from worker.documents.retakes import ClaimedRequestDocument, RetakeRequestDocument
+from worker.documents.settings import SettingDocument
 from worker.documents.submission import ReceiptDocument, RejectionDocument, Submission
 
 DOCUMENTS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
@@ -54,6 +55,7 @@ DOCUMENTS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
         "retake-request": RetakeRequestDocument,
         "rewritten-file": RewrittenFileDocument,
         "run": RunDocument,
+        "setting": SettingDocument,
         "submission": Submission,
         "verification": VerificationDocument,
     }

@@ -238,5 +238,5 @@ def open_site(seed: int, variables: Mapping[str, str] | None = None) -> Iterator
         yield site
     finally:
         site.close()
-        if "TRIAGE_CHAOS_KEEP" not in os.environ:
+        if "CHAOS_KEEP" not in os.environ:
             shutil.rmtree(folder)

@@ -31,6 +31,7 @@ MAY_IMPORT = {
     ("health", "scoring"): READS_ROWS | {"redis"},
     ("db", "check"): READS_ROWS | {"alembic"},
     ("doctor",): WAKES_WORKERS | {"fsspec", "alembic"},
+    ("settings",): READS_SETTINGS,
     ("dataset", "check", __file__): READS_SETTINGS,
     ("dataset", "split", __file__, "-o", "/nonexistent/m.csv"): READS_SETTINGS | {"numpy", "scipy"},
     ("evaluate", __file__): READS_SETTINGS | {"numpy", "scipy"},

@@ -1,6 +1,6 @@
 """All available engines against PyTorch in float32: the same verdicts, and logits within the tolerance.
 
-With TRIAGE_TEST_PHOTOS set to a folder, its JPEGs are scored too; TRIAGE_TEST_PHOTOS_MAX of them, 24 if unset.
+With TEST_PHOTOS set to a folder, its JPEGs are scored too; TEST_PHOTOS_MAX of them, 24 if unset.
 """
 
 import importlib.util
@@ -28,8 +28,8 @@ from triage.model.starter import STARTER_FOLDER
 from triage.model.weights import load_network
 from triage.samples.drawing import Degradation, SkinTone, degrade, draw_skin_photo
 
-FOLDER = os.environ.get("TRIAGE_TEST_PHOTOS")
-MOST = int(os.environ.get("TRIAGE_TEST_PHOTOS_MAX", "24"))
+FOLDER = os.environ.get("TEST_PHOTOS")
+MOST = int(os.environ.get("TEST_PHOTOS_MAX", "24"))
 ROUNDING = 1e-4
 
 has_mnn = pytest.mark.skipif(importlib.util.find_spec("MNN") is None, reason="the extra fast-cpu is not installed")
@@ -83,7 +83,7 @@ def test_verdicts_are_those_of_float32(engine: Engine, card: Card, drawn: Tensor
     assert torch.allclose(engine.logits(drawn[2:3]), found[2:3], atol=ROUNDING + engine.logit_tolerance / 10)
 
 
-@pytest.mark.skipif(FOLDER is None, reason="TRIAGE_TEST_PHOTOS is not set")
+@pytest.mark.skipif(FOLDER is None, reason="TEST_PHOTOS is not set")
 def test_verdicts_are_those_of_float32_on_real_photos(engine: Engine, exact: TorchEngine, card: Card) -> None:
     assert FOLDER is not None
     files = sorted(Path(FOLDER).rglob("*.jpg"))

@@ -1,0 +1,331 @@
+"""The settings by group, each with its default, its limits and its meaning.
+
+Defaults of rules and limits stand with the rule in `triage`; the fields here read them from there. The meanings are the
+text of docs/operations/settings.md and deploy/env.example, which `make pages` writes.
+"""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Final, Literal, Self
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from triage.domain.limits import FETCH_SECONDS, POOL_SIZE, IntakeLimits, RetryRules
+from triage.imaging.limits import ImageLimits
+from triage.retakes.policy import RetakePolicy
+from worker.setting_types import Group, Networks, Roots, with_scheme
+
+_INTAKE: Final = IntakeLimits()
+_IMAGES: Final = ImageLimits()
+_RETRIES: Final = RetryRules()
+_RETAKES: Final = RetakePolicy()
+
+
+class DatabaseSettings(Group):
+    url: SecretStr | None = Field(
+        default=None, description="`postgresql+psycopg://user:password@host:5432/name`; the embedded Postgres if unset"
+    )
+    pool_size: int = Field(
+        default=POOL_SIZE,
+        ge=1,
+        le=1000,
+        description="connections that a process keeps; it may briefly open the same number again",
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, url: SecretStr | None) -> SecretStr | None:
+        return with_scheme(url, "postgresql+psycopg://")
+
+
+class RoleSettings(Group):
+    """Passwords for `triage db roles`, the only command that reads them."""
+
+    migrator_password: SecretStr | None = Field(
+        default=None,
+        description=(
+            "password of the role triage_migrator, read by `triage db roles` only, like the next two; see "
+            "[roles.md](roles.md)"
+        ),
+    )
+    worker_password: SecretStr | None = Field(default=None, description="password of the role triage_worker")
+    report_password: SecretStr | None = Field(default=None, description="password of the role triage_report")
+
+
+class RedisSettings(Group):
+    url: SecretStr | None = Field(
+        default=None, description="`redis://`, `rediss://` (TLS) or `unix://`; the embedded Redis if unset"
+    )
+    key_prefix: str = Field(
+        default="triage:", description="prefix of every key; senders through Celery use the same prefix"
+    )
+    socket_timeout_seconds: float = Field(default=10, gt=0, le=3600, description="time limit for an answer of Redis")
+    ca_file: Path | None = Field(
+        default=None,
+        description=(
+            "for `rediss://`: certificate of the authority that signed the server's certificate; the "
+            "system's authorities if unset"
+        ),
+    )
+    certificate_file: Path | None = Field(
+        default=None, description="client certificate, if the server requires one; set it with `TRIAGE_REDIS__KEY_FILE`"
+    )
+    key_file: Path | None = Field(default=None, description="private key of that certificate")
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, url: SecretStr | None) -> SecretStr | None:
+        return with_scheme(url, "redis://", "rediss://", "unix://")
+
+
+class SigningSettings(Group):
+    """All three paths or none. With them, tasks are signed and unsigned tasks are rejected."""
+
+    key_file: Path | None = Field(
+        default=None,
+        description=(
+            "private key of this process; with the next two variables task messages are signed, see "
+            "[security.md](security.md)"
+        ),
+    )
+    certificate_file: Path | None = Field(default=None, description="certificate of this process")
+    trusted_folder: Path | None = Field(
+        default=None, description="folder with the certificates (`.pem`) of all parts and senders"
+    )
+    max_age_seconds: float = Field(
+        default=86_400,
+        ge=1,
+        le=31_536_000,
+        description="age from which a signed message is refused; longer than the longest outage of the workers",
+    )
+
+    @property
+    def is_on(self) -> bool:
+        return self.key_file is not None
+
+    @model_validator(mode="after")
+    def _all_or_none(self) -> Self:
+        given = [self.key_file, self.certificate_file, self.trusted_folder]
+        if any(given) and not all(given):
+            raise ValueError("set key_file, certificate_file and trusted_folder together")
+        return self
+
+
+class BlobSettings(Group):
+    url: str | None = Field(
+        default=None,
+        description=(
+            "store of the photos: a folder, or any fsspec URL whose driver is installed; an embedded folder if unset"
+        ),
+    )
+
+
+class ModelSettings(Group):
+    url: str | None = Field(
+        default=None, description="store of model weights, in the same form; every worker needs the same store"
+    )
+
+
+class IntakeSettings(Group):
+    max_attachments: int = Field(
+        default=_INTAKE.max_attachments, ge=1, le=10_000, description="largest number of photos in a message"
+    )
+    max_bytes: int = Field(
+        default=_INTAKE.max_bytes, ge=1, le=2**33, description="largest size of a photo; a larger photo is `too_large`"
+    )
+    max_pixels: int = Field(
+        default=_IMAGES.max_pixels,
+        ge=1,
+        le=2**33,
+        description="largest number of pixels, checked before decoding; a photo with more is `too_many_pixels`",
+    )
+    min_side_pixels: int = Field(
+        default=_IMAGES.min_side, ge=1, le=2**20, description="smallest shorter side; a smaller photo is `too_small`"
+    )
+    max_side_pixels: int = Field(
+        default=_IMAGES.max_side, ge=1, le=2**20, description="largest longer side; a longer photo is `side_too_long`"
+    )
+    max_frames: int = Field(
+        default=_IMAGES.max_frames,
+        ge=1,
+        le=10**6,
+        description="largest number of pictures in a file; a file with more is `too_many_frames`",
+    )
+    uri_roots: Roots = Field(
+        default=(),
+        description=(
+            'JSON list of allowed roots of photo URIs, such as `["file:///srv/inbox"]`; also `https://`, '
+            "`s3://`; see [security.md](security.md)"
+        ),
+    )
+    local_networks: Networks = Field(
+        default=(),
+        description='JSON list of non-public networks with web servers that hold photos, such as `["10.20.0.0/16"]`',
+    )
+    fetch_seconds: float = Field(
+        default=FETCH_SECONDS,
+        gt=0,
+        le=3600,
+        description="time limit for fetching a photo from a web server; the photo is then retried",
+    )
+
+
+class WorkerSettings(Group):
+    stall_seconds: float = Field(
+        default=900,
+        gt=0,
+        le=86_400,
+        description=(
+            "a worker that has work and makes no progress exits after this time, so that it is restarted; "
+            "keep it longer than loading a model or scoring one batch takes"
+        ),
+    )
+
+
+class InboxSettings(Group):
+    lease_seconds: float = Field(
+        default=300,
+        gt=0,
+        le=86_400,
+        description="time a worker holds photos; unfinished photos then go to another worker",
+    )
+    max_attempts: int = Field(
+        default=_RETRIES.max_attempts,
+        ge=1,
+        le=1000,
+        description="failures in decoding or scoring before a photo is parked as `not_assessable`",
+    )
+    max_lost_leases: int = Field(
+        default=_RETRIES.max_lost_leases,
+        ge=2,
+        le=1000,
+        description="workers that may be lost with a photo in hand before it is parked with `attempts_exhausted`",
+    )
+    retry_backoff_seconds: float = Field(
+        default=_RETRIES.backoff.total_seconds(), ge=0, le=86_400, description="delay before a failed photo is retried"
+    )
+    drain_seconds: float = Field(
+        default=20,
+        gt=0,
+        le=86_400,
+        description=(
+            "time after which a drain starts no further batch; keep it below the 60 s that a container has to stop"
+        ),
+    )
+    sweep_seconds: float = Field(
+        default=5, gt=0, le=86_400, description="interval of the sweeps for expired leases and lost wake-ups"
+    )
+
+
+class ScorerSettings(Group):
+    device: str = Field(default="auto", description="`auto` uses a CUDA card if available; or `cpu`, `cuda`, `cuda:1`")
+    engine: Literal["auto", "torch", "mnn", "cuda"] = Field(
+        default="auto",
+        description=(
+            "`torch`, `mnn` or `cuda`; `auto` uses the fastest that works on the machine; see [engines.md](engines.md)"
+        ),
+    )
+    cache_folder: Path | None = Field(
+        default=None,
+        description=(
+            "models converted for MNN, 59 MB each; a folder below `TRIAGE_HOME` if unset; safe to empty at any time"
+        ),
+    )
+    threads: int | None = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        description="CPU threads of the network; PyTorch's choice if unset, limited to the container's CPUs",
+    )
+    decode_threads: int = Field(default=2, ge=1, le=256, description="photos decoded at the same time")
+    decode_seconds: float = Field(
+        default=_IMAGES.decode_seconds,
+        gt=0,
+        le=3600,
+        description=(
+            "time limit for decoding a photo that is not plain JPEG or PNG; a slower photo is `decoding_timed_out`"
+        ),
+    )
+    decode_memory_mb: int = Field(
+        default=_IMAGES.decode_memory_bytes // 2**20,
+        ge=512,
+        le=2**20,
+        description=(
+            "address space of a process that decodes such photos; a photo that needs more is `too_much_memory`"
+        ),
+    )
+    photos_per_batch: int | None = Field(
+        default=None,
+        ge=1,
+        le=4096,
+        description="photos claimed, scored and recorded together; if unset 4 on a CPU, 64 on a GPU",
+    )
+
+
+class RetakeSettings(Group):
+    max_requests_per_thread: int = Field(
+        default=_RETAKES.max_requests_per_thread,
+        ge=0,
+        le=10_000,
+        description="requests in a thread before staff take over",
+    )
+    cooldown_hours: float = Field(
+        default=_RETAKES.cooldown / timedelta(hours=1),
+        ge=0,
+        le=876_000,
+        description="minimum time between two requests in a thread",
+    )
+    uncertain_margin: float = Field(
+        default=_RETAKES.uncertain_margin,
+        ge=0,
+        le=1,
+        description="a best score within this distance below the threshold goes to staff, not back to the patient",
+    )
+
+
+class TrainingSettings(Group):
+    lease_seconds: float = Field(
+        default=60, ge=5, le=86_400, description="time without a heartbeat before another worker resumes a training run"
+    )
+    max_attempts: int = Field(
+        default=10, ge=1, le=1000, description="worker deaths without a finished epoch before a run fails"
+    )
+    device: str = Field(default="auto", description="as `TRIAGE_SCORER__DEVICE`")
+    threads: int | None = Field(
+        default=None, ge=1, le=1024, description="CPU threads of training; PyTorch's choice if unset"
+    )
+    folder: Path | None = Field(
+        default=None,
+        description="checkpoints and decoded photos of runs, 0.6 MB per photo; a folder below `TRIAGE_HOME` if unset",
+    )
+
+
+class RetentionSettings(Group):
+    photo_days: float | None = Field(
+        default=None,
+        gt=0,
+        le=36_500,
+        description="age since the last receipt at which photos are purged; never if unset",
+    )
+
+
+class ScheduleSettings(Group):
+    rescoring_hour_utc: int = Field(default=2, ge=0, le=23, description="hour at which the nightly rescoring starts")
+    purge_hour_utc: int = Field(default=4, ge=0, le=23, description="hour at which the nightly purge starts")
+
+
+class MetricsSettings(Group):
+    host: str = Field(default="127.0.0.1", description="listen address of the workers' metrics")
+    worker_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="port of a worker's metrics, different for each worker of a host; closed if unset",
+    )
+
+
+class LogSettings(Group):
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`"
+    )
+    format: Literal["json", "console"] = Field(default="json", description="`json` or `console`")

@@ -1,0 +1,68 @@
+"""The base of all groups of settings, and the types of their values: URLs, lists and networks."""
+
+import json
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated, Any, TypeAlias
+from urllib.parse import urlsplit
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainValidator,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
+
+
+class Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_is_group(cls, value: object) -> object:
+        if isinstance(value, str):
+            raise ValueError(f"this is no variable: set those of its group, such as {next(iter(cls.model_fields))}")
+        return value
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _check_not_empty(cls, value: object) -> object:
+        if value == "":
+            raise ValueError("the value is empty: set a value or unset the variable")
+        return value
+
+
+def with_scheme(url: SecretStr | None, *schemes: str) -> SecretStr | None:
+    if url is None:
+        return None
+    if not url.get_secret_value().startswith(schemes):
+        raise ValueError(f"the URL must start with {' or '.join(schemes)}")
+    try:
+        port = urlsplit(url.get_secret_value()).port
+    except ValueError:
+        raise ValueError("the URL has a malformed host or port") from None  # the cause quotes the URL
+    if port == 0:
+        raise ValueError("the URL has a malformed host or port")
+    return url
+
+
+def _from_json(value: object) -> object:
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
+        raise ValueError("use a JSON list of texts") from None
+
+
+def _network(value: Any) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(value)
+    except ValueError:
+        raise ValueError("use networks such as 10.20.0.0/16, without bits after the prefix") from None
+
+
+Roots: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_from_json)]
+Networks: TypeAlias = Annotated[
+    tuple[Annotated[IPv4Network | IPv6Network, PlainValidator(_network)], ...], BeforeValidator(_from_json)
+]
