@@ -177,6 +177,28 @@ TABLES = {
         CONSTRAINT ck_retake_request__status CHECK (status IN ('flagged', 'claimed', 'sent', 'withdrawn')),
         CONSTRAINT ck_retake_request__lease CHECK ((status = 'claimed') = (lease_until IS NOT NULL))
     """,
+    "archived_count": """
+        id               uuid NOT NULL,
+        kind             text NOT NULL,
+        day              date NOT NULL,
+        source           text,
+        role             text,
+        model_version_id uuid,
+        run_id           uuid,
+        label            text,
+        bin              smallint,
+        n                bigint NOT NULL,
+        total            double precision,
+        CONSTRAINT pk_archived_count PRIMARY KEY (id),
+        CONSTRAINT fk_archived_count__model_version_id FOREIGN KEY (model_version_id) REFERENCES model_version (id),
+        CONSTRAINT fk_archived_count__run_id FOREIGN KEY (run_id) REFERENCES run (id),
+        CONSTRAINT ck_archived_count__kind CHECK (
+            kind IN (
+                'messages', 'overrides', 'forgotten', 'photos', 'errors', 'requests', 'scores', 'shadows', 'flips',
+                'purged'
+            )
+        )
+    """,
     "audit_event": """
         id            uuid NOT NULL,
         at            timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -286,6 +308,12 @@ INDEXES = {
     "ix_retake_request__thread_id": ("retake_request", "(thread_id)", "decisions: a thread's earlier requests"),
     "ix_retake_request__status": ("retake_request", "(status, created_at)", "retakes: the newest of a status"),
     "ix_retake_request__created_at": ("retake_request", "(created_at)", "reports: requests since a time"),
+    "ix_archived_count__kind": ("archived_count", "(kind, day)", "reports: archived counts since a day"),
+    "ix_archived_count__run_id": (
+        "archived_count",
+        "(run_id) WHERE run_id IS NOT NULL",
+        "runs: archived flips of a rescoring",
+    ),
     "ix_audit_event__subject_id": ("audit_event", "(subject_id)", "explain: audit events of a message"),
 }
 
@@ -493,6 +521,10 @@ CREATE TRIGGER decision_no_truncate BEFORE TRUNCATE ON decision
 CREATE TRIGGER audit_event_append_only BEFORE UPDATE OR DELETE ON audit_event
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER audit_event_no_truncate BEFORE TRUNCATE ON audit_event
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER archived_count_append_only BEFORE UPDATE OR DELETE ON archived_count
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER archived_count_no_truncate BEFORE TRUNCATE ON archived_count
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER audit_head_permanent BEFORE DELETE OR TRUNCATE ON audit_head
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();

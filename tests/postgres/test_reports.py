@@ -75,6 +75,26 @@ def test_report_is_split_by_a_dimension(busy: Clinic, dimension: Dimension, tota
     assert {group[dimension.value]: group["total"] for group in groups} == totals
 
 
+def test_tables_name_what_they_count_and_explain_messages_without_a_model(busy: Clinic) -> None:
+    with busy.sessions() as session:
+        by_model = summarise(session, Period(), [Dimension.MODEL])
+        by_source = summarise(session, Period(), [Dimension.SOURCE])
+
+    explanation = "no model: messages that are pending, that a person decided, or that have no photo"
+    lines = to_table(by_model).splitlines()
+    assert [line for line in lines if line.startswith(("messages", "photos"))][0:5] == [
+        "messages received at any time",
+        next(line for line in lines if line.startswith("messages  ")),
+        "messages by model",
+        "photos scored in this period, by model",
+        "photos not assessable: corrupt 1",
+    ]
+    assert any(line.startswith("no model  ") for line in lines)
+    assert any(line.startswith(explanation) for line in lines)
+    assert explanation in render_html(by_model)
+    assert explanation not in to_table(by_source) + render_html(by_source)
+
+
 def test_report_by_day_and_source_has_a_row_for_each_pair(busy: Clinic) -> None:
     with busy.sessions() as session:
         groups = summarise(session, Period(), [Dimension.DAY, Dimension.SOURCE])["groups"]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from triage.domain.messages import CHECKED
 
@@ -20,8 +20,16 @@ class Period:
     until: datetime | None = None
 
 
+NO_MODEL: Final = "no model"
+"""What tables call the model of messages that no model decided."""
+
+ABOUT_NO_MODEL: Final = (
+    f"{NO_MODEL}: messages that are pending, that a person decided, or that have no photo that a model could score"
+)
+
+
 class Dimension(StrEnum):
-    """A dimension of a report. The model of a message is that of its current decision."""
+    """A dimension of a report. The model of a message is that of its current decision, or None."""
 
     DAY = "day"
     SOURCE = "source"

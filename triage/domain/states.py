@@ -55,6 +55,21 @@ class RetakeStatus(StrEnum):
     WITHDRAWN = "withdrawn"
 
 
+class ArchivedKind(StrEnum):
+    """What a report still counts of archived threads, and of purged photos that no message refers to."""
+
+    MESSAGES = "messages"
+    OVERRIDES = "overrides"
+    FORGOTTEN = "forgotten"
+    PHOTOS = "photos"
+    ERRORS = "errors"
+    REQUESTS = "requests"
+    SCORES = "scores"
+    SHADOWS = "shadows"
+    FLIPS = "flips"
+    PURGED = "purged"
+
+
 class Stage(StrEnum):
     CANDIDATE = "candidate"
     SHADOW = "shadow"

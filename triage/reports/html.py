@@ -5,6 +5,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from triage.domain.reporting import ABOUT_NO_MODEL, NO_MODEL
 from triage.domain.states import Outcome
 from triage.domain.text import printable_value
 
@@ -23,6 +24,8 @@ def render_html(summary: dict[str, Any]) -> str:
     template = _ENVIRONMENT.get_template("report.html.j2")
     return template.render(
         summary=summary,
+        no_model=NO_MODEL,
+        about_no_model=ABOUT_NO_MODEL,
         outcomes=[outcome.value for outcome in Outcome],
         made_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     )

@@ -1,20 +1,18 @@
 """The report: messages by outcome, retake rate, scores by model and pending work, by day, source, role and model."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy.orm import Session
 
 from triage.domain.card import label_of
 from triage.domain.reporting import Dimension, Period
 from triage.errors import UsageError
-from triage.storage import report_queries
+from triage.storage import archived_counts, report_queries
+from triage.storage.archived_counts import N_BINS
 from triage.storage.database import Sessions
 from triage.storage.report_queries import ModelScores, ShadowComparison
 from triage.storage.use_case import use_case
-
-N_BINS: Final = 10
-"""Number of bins of the histograms of scores."""
 
 
 @use_case
@@ -40,9 +38,10 @@ def summarise(session: Session, period: Period, by: Sequence[Dimension] = ()) ->
 
     Returns:
         `{since, until, messages, photos, errors, retention, retake_requests, overrides, scores, shadows,
-        oldest_pending_seconds, by, groups}`.
+        oldest_pending_seconds, archived, by, groups}`.
         `messages` and each group hold `total`, a count for each outcome, `pending`, and `retake_rate`: the share of
-        retakes among decided messages, or None if no message is decided.
+        retakes among decided messages, or None if no message is decided. All numbers include archived threads, except
+        those of the days `archived.days_left_out`, which lie in the period in part: archived counts are daily.
     """
     by = tuple(dict.fromkeys(by))  # a dimension named twice groups once
     [messages] = _messages(session, period, ())
@@ -58,9 +57,13 @@ def summarise(session: Session, period: Period, by: Sequence[Dimension] = ()) ->
         },
         "retake_requests": report_queries.count_retake_requests(session, period),
         "overrides": report_queries.count_overrides(session, period),
-        "scores": [_scores(each) for each in report_queries.scores_by_model(session, period, n_bins=N_BINS)],
+        "scores": [_scores(each) for each in report_queries.scores_by_model(session, period)],
         "shadows": [_shadow(each) for each in report_queries.compare_shadows(session, period)],
         "oldest_pending_seconds": report_queries.oldest_pending_seconds(session),
+        "archived": {
+            "messages": archived_counts.count_messages(session, period),
+            "days_left_out": [day.isoformat() for day in archived_counts.days_left_out(session, period)],
+        },
         "by": [dimension.value for dimension in by],
         "groups": _messages(session, period, by) if by else [],
     }

@@ -15,12 +15,14 @@ from uuid import UUID, uuid5
 from sqlalchemy.orm import Session
 
 from triage.domain.actors import check_actor
+from triage.domain.states import ArchivedKind
 from triage.domain.text import check_id, check_word
 from triage.errors import UsageError
 from triage.files.atomic import sync_folder
 from triage.retention.archive_file import History, id_of, list_files, path_of, read_histories, write_lines
 from triage.retention.forget import check_reason
 from triage.storage import audit
+from triage.storage.archived_counts import keep_count
 from triage.storage.database import Sessions, engine_of
 from triage.storage.locks import try_lock
 from triage.storage.use_case import use_case
@@ -130,6 +132,7 @@ def _replace_all(session: Session, paths: Sequence[Path], search: _Search, *, by
             resumed.append(_existing(session, path, path_of(path.parent, new_id), found))
     for old_id, rewritten in written.items():
         _record(session, old_id, rewritten, by=by, reason=reason)
+        keep_count(session, ArchivedKind.FORGOTTEN, [datetime.now(UTC)] * len(rewritten.messages))
     return [*written.values(), *(each for each in resumed if each.file not in paths)]
 
 

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from triage.domain.ids import ThreadId
 from triage.domain.states import AttachmentStatus
+from triage.storage.archived_counts import keep_counts
 from triage.storage.tables import OPEN_REQUEST, Attachment, Decision, Message, RetakeRequest, Thread, Verdict
 
 _HISTORIES = text(
@@ -95,12 +96,13 @@ def photos_of(session: Session, threads: Sequence[ThreadId]) -> list[str]:
 
 
 def remove(session: Session, threads: Sequence[ThreadId]) -> dict[str, int]:
-    """Deletes these threads with all their rows. The caller holds their locks.
+    """Deletes these threads with all their rows, and keeps the counts of reports. The caller holds their locks.
 
     Returns:
         The number of messages, attachments and verdicts deleted.
     """
     chosen = list(threads)
+    keep_counts(session, threads)
     messages = select(Message.id).where(Message.thread_id == func.any(chosen))
     attachments = select(Attachment.id).where(Attachment.message_id.in_(messages))
     session.execute(update(Thread).where(Thread.id == func.any(chosen)).values(archived_at=func.clock_timestamp()))

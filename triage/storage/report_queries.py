@@ -1,18 +1,35 @@
-"""The queries of reports: counts of a period, scores by model, shadow models and flips."""
+"""The queries of reports: counts of a period, scores by model, shadow models and flips.
+
+Each query adds what archived threads left (`triage.storage.archived_counts`) to what it counts in the tables.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from enum import StrEnum
+from typing import Any, TypeAlias
 
-from sqlalchemy import ColumnElement, Date, case, cast, func, literal, select, true
+from sqlalchemy import BigInteger, ColumnElement, Double, Select, case, cast, func, literal, select, true, union_all
 from sqlalchemy.orm import Session, aliased
 
 from triage.domain.card import UNTRAINED
 from triage.domain.ids import RunId, first_id
 from triage.domain.reporting import Dimension, Period
-from triage.domain.states import AttachmentStatus, DecidedBy, Outcome, RetakeStatus, VerdictOrigin
+from triage.domain.states import ArchivedKind, AttachmentStatus, DecidedBy, Outcome, RetakeStatus, VerdictOrigin
+from triage.storage.archived_counts import archived, score_bin, utc_day
 from triage.storage.outbox import STATUS
-from triage.storage.tables import PURGED, Attachment, Blob, Decision, Message, ModelVersion, RetakeRequest, Verdict
+from triage.storage.tables import (
+    PURGED,
+    ArchivedCount,
+    Attachment,
+    Blob,
+    Decision,
+    Message,
+    ModelVersion,
+    RetakeRequest,
+    Verdict,
+)
+
+_Counts: TypeAlias = Select[*tuple[Any, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +85,7 @@ def count_messages(session: Session, period: Period, by: Sequence[Dimension] = (
     """
     keys = [_expression(dimension).label(dimension.value) for dimension in by]
     counts = [func.count().filter(Decision.outcome == outcome).label(outcome.value) for outcome in Outcome]
-    query = (
+    present = (
         select(
             *keys,
             func.count().label("total"),
@@ -80,26 +97,34 @@ def count_messages(session: Session, period: Period, by: Sequence[Dimension] = (
         .outerjoin(ModelVersion, ModelVersion.id == Decision.model_version_id)
         .where(*_within(Message.received_at, period))
         .group_by(*keys)
-        .order_by(*keys)
     )
-    return [dict(row) for row in session.execute(query).mappings()]
+    keys = [_archived_expression(dimension).label(dimension.value) for dimension in by]
+    past = (
+        select(*keys, _archived().label("total"), *_archived_by_label(Outcome), literal(0).label("pending"))
+        .outerjoin(ModelVersion, ModelVersion.id == ArchivedCount.model_version_id)
+        .where(*archived(ArchivedKind.MESSAGES, period))
+        .group_by(*keys)
+    )
+    return _added(session, present, past, [dimension.value for dimension in by])
 
 
 def count_photos(session: Session, period: Period) -> dict[str, int]:
     """Counts photos of messages: `total`, and a count for each status."""
     counts = [func.count().filter(Attachment.status == status).label(status.value) for status in AttachmentStatus]
-    row = session.execute(
+    present = (
         select(func.count().label("total"), *counts)
         .join(Message, Message.id == Attachment.message_id)
         .where(*_within(Message.received_at, period), _id_since(Attachment.id, period))
-    ).one()
-    return dict(row._mapping)
+    )
+    past = select(_archived().label("total"), *_archived_by_label(AttachmentStatus))
+    [row] = _added(session, present, past.where(*archived(ArchivedKind.PHOTOS, period)))
+    return row
 
 
 def count_errors(session: Session, period: Period) -> dict[str, int]:
     """Counts photos that are not assessable by error code."""
-    rows = session.execute(
-        select(Attachment.error_code, func.count())
+    present = (
+        select(Attachment.error_code.label("code"), func.count().label("n"))
         .join(Message, Message.id == Attachment.message_id)
         .where(
             Attachment.error_code.is_not(None),
@@ -107,34 +132,38 @@ def count_errors(session: Session, period: Period) -> dict[str, int]:
             _id_since(Attachment.id, period),
         )
         .group_by(Attachment.error_code)
-        .order_by(Attachment.error_code)
     )
-    return {code: count for code, count in rows if code is not None}
+    past = select(ArchivedCount.label.label("code"), _archived().label("n")).group_by(ArchivedCount.label)
+    rows = _added(session, present, past.where(*archived(ArchivedKind.ERRORS, period)), ["code"])
+    return {row["code"]: row["n"] for row in rows}
 
 
 def count_purged_photos(session: Session, period: Period) -> int:
-    """Counts photos purged in the period. The row of an unreferenced photo is kept for a day only."""
-    query = select(func.count()).select_from(Blob).where(PURGED, *_within(Blob.purged_at, period))
-    return session.scalar(query) or 0
+    """Counts photos purged in the period."""
+    present = select(func.count().label("n")).select_from(Blob).where(PURGED, *_within(Blob.purged_at, period))
+    return _added_number(session, present, ArchivedKind.PURGED, period)
 
 
 def count_forgotten_messages(session: Session, period: Period) -> int:
     """Counts messages forgotten in the period."""
-    query = select(func.count()).where(Message.forgotten_at.is_not(None), *_within(Message.forgotten_at, period))
-    return session.scalar(query) or 0
+    is_forgotten = [Message.forgotten_at.is_not(None), *_within(Message.forgotten_at, period)]
+    present = select(func.count().label("n")).select_from(Message).where(*is_forgotten)
+    return _added_number(session, present, ArchivedKind.FORGOTTEN, period)
 
 
 def count_retake_requests(session: Session, period: Period) -> dict[str, int]:
     """Counts retake requests by status."""
     counts = [func.count().filter(STATUS.in_([each.value])).label(each.value) for each in RetakeStatus]
-    row = session.execute(select(*counts).where(*_within(RetakeRequest.created_at, period))).one()
-    return dict(row._mapping)
+    present = select(*counts).where(*_within(RetakeRequest.created_at, period))
+    past = select(*_archived_by_label(RetakeStatus)).where(*archived(ArchivedKind.REQUESTS, period))
+    [row] = _added(session, present, past)
+    return row
 
 
 def count_overrides(session: Session, period: Period) -> int:
     """Counts messages whose current decision a person made."""
-    query = (
-        select(func.count())
+    present = (
+        select(func.count().label("n"))
         .select_from(Message)
         .join(Decision, Decision.id == Message.current_decision_id)
         .where(
@@ -143,32 +172,48 @@ def count_overrides(session: Session, period: Period) -> int:
             _id_since(Decision.id, period),
         )
     )
-    return session.scalar(query) or 0
+    return _added_number(session, present, ArchivedKind.OVERRIDES, period)
 
 
-def scores_by_model(session: Session, period: Period, *, n_bins: int) -> list[ModelScores]:
-    """The scores of each model in equal bins over [0, 1], in the order of registration."""
-    bin_ = func.least(func.width_bucket(Verdict.score, 0.0, 1.0, n_bins), n_bins)
-    rows = session.execute(
+def scores_by_model(session: Session, period: Period) -> list[ModelScores]:
+    """The scores of each model in `N_BINS` bins, in the order of registration."""
+    bin_ = score_bin().label("bin")
+    present = (
         select(
             Verdict.model_version_id,
-            bin_.label("bin"),
+            bin_,
             func.count().label("n"),
             func.sum(Verdict.score).label("total"),
             func.count().filter(Verdict.acceptable).label("acceptable"),
         )
         .where(*_within(Verdict.created_at, period))
         .group_by(Verdict.model_version_id, bin_)
-    ).all()
+    )
+    past = (
+        select(
+            ArchivedCount.model_version_id,
+            ArchivedCount.bin,
+            _archived().label("n"),
+            func.sum(ArchivedCount.total).label("total"),
+            _archived("acceptable").label("acceptable"),
+        )
+        .where(*archived(ArchivedKind.SCORES, period))
+        .group_by(ArchivedCount.model_version_id, ArchivedCount.bin)
+    )
+    rows = _added(session, present, past, ["model_version_id", "bin"])
     models = session.scalars(
         select(ModelVersion)
-        .where(ModelVersion.id.in_({row.model_version_id for row in rows}))
+        .where(ModelVersion.id.in_({row["model_version_id"] for row in rows}))
         .order_by(ModelVersion.id)
     )
     return [
         ModelScores(
             model.card,
-            [ScoreBin(row.bin, row.n, row.total, row.acceptable) for row in rows if row.model_version_id == model.id],
+            [
+                ScoreBin(row["bin"], row["n"], row["total"], row["acceptable"])
+                for row in rows
+                if row["model_version_id"] == model.id
+            ],
         )
         for model in models
     ]
@@ -177,13 +222,13 @@ def scores_by_model(session: Session, period: Period, *, n_bins: int) -> list[Mo
 def compare_shadows(session: Session, period: Period) -> list[ShadowComparison]:
     """Compares the verdicts of each shadow model with those that decided."""
     shadow, deciding = aliased(Verdict), aliased(Verdict)
-    rows = session.execute(
+    present: _Counts = (
         select(
-            ModelVersion.card,
+            shadow.model_version_id,
             func.count().label("n"),
             func.count().filter(deciding.acceptable, ~shadow.acceptable).label("good_to_bad"),
             func.count().filter(~deciding.acceptable, shadow.acceptable).label("bad_to_good"),
-            func.avg(func.abs(shadow.score - deciding.score)).label("mean_difference"),
+            func.sum(func.abs(shadow.score - deciding.score, type_=Double())).label("difference"),
         )
         .join_from(
             shadow,
@@ -192,13 +237,33 @@ def compare_shadows(session: Session, period: Period) -> list[ShadowComparison]:
             & (deciding.origin == VerdictOrigin.INBOX)
             & _id_since(deciding.id, period),
         )
-        .join(ModelVersion, ModelVersion.id == shadow.model_version_id)
         .where(shadow.origin == VerdictOrigin.SHADOW, *_within(shadow.created_at, period))
-        .group_by(ModelVersion.id)
-        .order_by(ModelVersion.id)
+        .group_by(shadow.model_version_id)
     )
+    past = (
+        select(
+            ArchivedCount.model_version_id,
+            _archived().label("n"),
+            *_archived_flips(),
+            func.sum(ArchivedCount.total).label("difference"),
+        )
+        .where(*archived(ArchivedKind.SHADOWS, period))
+        .group_by(ArchivedCount.model_version_id)
+    )
+    rows = _added(session, present, past, ["model_version_id"])
+    models = select(ModelVersion.id, ModelVersion.card).where(
+        ModelVersion.id.in_([r["model_version_id"] for r in rows])
+    )
+    cards = {row.id: row.card for row in session.execute(models)}
     return [
-        ShadowComparison(row.card, row.n, row.good_to_bad, row.bad_to_good, float(row.mean_difference)) for row in rows
+        ShadowComparison(
+            cards[row["model_version_id"]],
+            row["n"],
+            row["good_to_bad"],
+            row["bad_to_good"],
+            row["difference"] / row["n"],
+        )
+        for row in rows
     ]
 
 
@@ -216,8 +281,8 @@ def count_flips(session: Session, run_id: RunId) -> list[dict[str, Any]]:
         `{day, source, photos, good_to_bad, bad_to_good}`, in that order of groups.
     """
     new, old = aliased(Verdict), aliased(Verdict)
-    day = cast(func.timezone("UTC", Message.received_at), Date).label("day")
-    rows = session.execute(
+    day = utc_day(Message.received_at).label("day")
+    present = (
         select(
             day,
             Message.source,
@@ -230,9 +295,42 @@ def count_flips(session: Session, run_id: RunId) -> list[dict[str, Any]]:
         .join(Message, Message.id == Attachment.message_id)
         .where(new.run_id == run_id)
         .group_by(day, Message.source)
-        .order_by(day, Message.source)
     )
-    return [dict(row) for row in rows.mappings()]
+    past = (
+        select(ArchivedCount.day, ArchivedCount.source, _archived().label("photos"), *_archived_flips())
+        .where(ArchivedCount.run_id == run_id)
+        .group_by(ArchivedCount.day, ArchivedCount.source)
+    )
+    return _added(session, present, past, ["day", "source"])
+
+
+def _added(session: Session, present: _Counts, past: _Counts, keys: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Adds up the rows of two queries that have the same columns, in groups by some, in their order."""
+    rows = union_all(present, past).subquery()
+    groups = [rows.c[key] for key in keys]
+    sums = [cast(func.sum(column), column.type).label(column.name) for column in rows.c if column.name not in keys]
+    query = select(*groups, *sums).group_by(*groups).order_by(*groups)
+    return [dict(row) for row in session.execute(query).mappings()]
+
+
+def _added_number(session: Session, present: _Counts, kind: ArchivedKind, period: Period) -> int:
+    [row] = _added(session, present, select(_archived().label("n")).where(*archived(kind, period)))
+    return int(row["n"])
+
+
+def _archived(label: str | None = None) -> ColumnElement[int]:
+    """The sum of archived counts, of those with this label or of all."""
+    count = func.sum(ArchivedCount.n)
+    chosen = count if label is None else count.filter(ArchivedCount.label == label)
+    return cast(func.coalesce(chosen, 0), BigInteger)
+
+
+def _archived_by_label(labels: type[StrEnum]) -> list[ColumnElement[int]]:
+    return [_archived(label).label(label) for label in labels]
+
+
+def _archived_flips() -> list[ColumnElement[int]]:
+    return [_archived(name).label(name) for name in ("good_to_bad", "bad_to_good")]
 
 
 def _within(column: Any, period: Period) -> list[ColumnElement[bool]]:
@@ -254,11 +352,23 @@ def _id_since(id_column: Any, period: Period) -> ColumnElement[bool]:
 def _expression(dimension: Dimension) -> ColumnElement[Any]:
     match dimension:
         case Dimension.DAY:
-            return cast(func.timezone("UTC", Message.received_at), Date)
+            return utc_day(Message.received_at)
         case Dimension.SOURCE:
             return Message.source.expression
         case Dimension.ROLE:
             return Message.role.expression
+        case Dimension.MODEL:
+            return _model_label()
+
+
+def _archived_expression(dimension: Dimension) -> ColumnElement[Any]:
+    match dimension:
+        case Dimension.DAY:
+            return ArchivedCount.day.expression
+        case Dimension.SOURCE:
+            return ArchivedCount.source.expression
+        case Dimension.ROLE:
+            return ArchivedCount.role.expression
         case Dimension.MODEL:
             return _model_label()
 

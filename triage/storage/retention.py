@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 from sqlalchemy.types import BigInteger
 
 from triage.domain.ids import MessageId, new_id
-from triage.domain.states import AttachmentStatus
+from triage.domain.states import ArchivedKind, AttachmentStatus
+from triage.storage import archived_counts
 from triage.storage.database import recordset
 from triage.storage.tables import TO_PURGE, UNMARKED, Attachment, Blob, ModelVersion
 
@@ -103,16 +104,20 @@ def purged(session: Session, hashes: Collection[str]) -> None:
 
 
 def forget_unreferenced(session: Session) -> int:
-    """Deletes the rows of purged, unreferenced blobs, so that their hashes are forgotten, and returns their number."""
-    rows = session.scalars(
+    """Deletes the rows of purged, unreferenced blobs, so that their hashes are forgotten, and returns their number.
+
+    Reports still count them.
+    """
+    purged_at = session.scalars(
         delete(Blob)
         .where(
             Blob.purged_at < _ago(_ROW_KEPT),
             ~exists(select(Attachment.id).where(Attachment.sha256 == Blob.sha256)),
         )
-        .returning(Blob.sha256)
+        .returning(Blob.purged_at)
     ).all()
-    return len(rows)
+    archived_counts.keep_count(session, ArchivedKind.PURGED, [moment for moment in purged_at if moment is not None])
+    return len(purged_at)
 
 
 def unknown_among(session: Session, hashes: Collection[str]) -> list[str]:

@@ -81,6 +81,7 @@ WORKER_MAY: Final[Mapping[str, Rights]] = {
     "retake_request": Rights(
         update=("status", "claimed_by", "lease_token", "lease_until", "sent_at", "withdrawn_at", "withdrawn_reason")
     ),
+    "archived_count": Rights(),  # a purge keeps the count of photos whose rows it deletes
     "audit_event": Rights(),
     "audit_head": Rights(insert=False),
     "alembic_version": Rights(insert=False),

@@ -1,6 +1,6 @@
 """The tables. Keys are UUIDv7, times are `timestamptz`; constraints have names, indexes name the query they serve."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from triage.domain.states import (
+    ArchivedKind,
     AttachmentStatus,
     DecidedBy,
     Outcome,
@@ -356,6 +357,38 @@ class RetakeRequest(Base):
     sent_at: Mapped[datetime | None]
     withdrawn_at: Mapped[datetime | None]
     withdrawn_reason: Mapped[str | None]
+
+
+class ArchivedCount(Base):
+    """How many rows of one kind, day (UTC) and group were deleted that reports still count. Append-only, without ids.
+
+    `label` is the outcome, status, error code or flip. `total` is the sum of the scores of a bin, or of the differences
+    between the scores of a shadow model and those that decided.
+    """
+
+    __tablename__ = "archived_count"
+    __table_args__ = (
+        one_of("kind", ArchivedKind),
+        Index("ix_archived_count__kind", "kind", "day", info={"query": "reports: archived counts since a day"}),
+        Index(
+            "ix_archived_count__run_id",
+            "run_id",
+            postgresql_where=text("run_id IS NOT NULL"),
+            info={"query": "runs: archived flips of a rescoring"},
+        ),
+    )
+
+    id: Mapped[UUID] = key()
+    kind: Mapped[str]
+    day: Mapped[date]
+    source: Mapped[str | None]
+    role: Mapped[str | None]
+    model_version_id: Mapped[UUID | None] = mapped_column(ForeignKey("model_version.id"))
+    run_id: Mapped[UUID | None] = mapped_column(ForeignKey("run.id"))
+    label: Mapped[str | None]
+    bin: Mapped[int | None] = mapped_column(SmallInteger)
+    n: Mapped[int] = mapped_column(BigInteger)
+    total: Mapped[float | None]
 
 
 class AuditEvent(Base):

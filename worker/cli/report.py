@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from triage.domain.reporting import Dimension, Period
+from triage.domain.reporting import ABOUT_NO_MODEL, NO_MODEL, Dimension, Period
 from triage.domain.states import Outcome
 from triage.domain.text import csv_cell, printable_value
 from triage.errors import UsageError
@@ -105,10 +105,17 @@ def _groups_table(summary: dict[str, Any], screen: Screen) -> str:
         return ""
     keys = summary["by"]
     rows = [
-        (*(group[key] for key in keys), *(group[name] for name in _COUNTS), percent(group["retake_rate"]))
+        (
+            *(NO_MODEL if group[key] is None else group[key] for key in keys),
+            *(group[name] for name in _COUNTS),
+            percent(group["retake_rate"]),
+        )
         for group in summary["groups"]
     ]
-    return format_table((*keys, *_COUNT_COLUMNS), rows, screen)
+    caption = _sentence(f"messages by {' and '.join(keys)}", screen)
+    no_model = any(group.get(Dimension.MODEL, "") is None for group in summary["groups"])
+    note = _sentence(ABOUT_NO_MODEL, screen) if no_model else ""
+    return caption + format_table((*keys, *_COUNT_COLUMNS), rows, screen) + note
 
 
 def _scores_table(summary: dict[str, Any], screen: Screen) -> str:
@@ -131,7 +138,9 @@ def _scores_table(summary: dict[str, Any], screen: Screen) -> str:
         "acceptable",
         Column("0 to 1", 1),
     )
-    return format_table(columns, rows, screen) if rows else ""
+    if not rows:
+        return ""
+    return _sentence("photos scored in this period, by model", screen) + format_table(columns, rows, screen)
 
 
 def _closing_sentences(summary: dict[str, Any]) -> Iterator[str]:
@@ -143,9 +152,15 @@ def _closing_sentences(summary: dict[str, Any]) -> Iterator[str]:
     requests = ", ".join(f"{name} {count}" for name, count in summary["retake_requests"].items())
     yield f"retake requests: {requests}"
     if summary["errors"]:
-        yield "not assessable: " + ", ".join(f"{code} {count}" for code, count in summary["errors"].items())
+        yield "photos not assessable: " + ", ".join(f"{code} {count}" for code, count in summary["errors"].items())
     if summary["oldest_pending_seconds"] is not None:
         yield f"oldest pending message: {summary['oldest_pending_seconds']:.0f} s"
+    archived = summary["archived"]
+    if archived["messages"]:
+        yield f"archived messages, counted: {archived['messages']}"
+    if archived["days_left_out"]:
+        days = ", ".join(archived["days_left_out"])
+        yield f"not counted: archived messages of {days}, because the period starts or ends within the day"
 
 
 def to_csv(summary: dict[str, Any]) -> str:

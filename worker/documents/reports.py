@@ -76,6 +76,16 @@ class ShadowDocument(Document):
     mean_score_difference: float
 
 
+class ArchivedDocument(Document):
+    """What the report says about archived threads.
+
+    `messages` of them are counted. `days_left_out` lie in the period in part: their archived threads are not counted.
+    """
+
+    messages: int
+    days_left_out: list[date]
+
+
 class ReportDocument(Document):
     """The messages of a period."""
 
@@ -90,6 +100,7 @@ class ReportDocument(Document):
     scores: list[ScoresDocument]
     shadows: list[ShadowDocument]
     oldest_pending_seconds: float | None
+    archived: ArchivedDocument
     by: list[str]
     groups: list[ReportGroupDocument]
 

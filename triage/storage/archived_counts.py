@@ -1,0 +1,157 @@
+"""What archived threads leave in the tables: daily counts, so that reports on past days keep their numbers.
+
+The counts are taken in the transaction that deletes the rows. Nothing changes in an archived thread, so they need no
+correction.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Date, Select, case, cast, func, select
+from sqlalchemy.orm import Session, aliased
+
+from triage.domain.ids import ThreadId
+from triage.domain.reporting import Period
+from triage.domain.states import ArchivedKind, DecidedBy, VerdictOrigin
+from triage.storage.tables import ArchivedCount, Attachment, Decision, Message, RetakeRequest, Verdict
+
+N_BINS: Final = 10
+"""Number of equal bins of scores over [0, 1]. Stored counts have these bins, so all reports do."""
+
+
+def keep_counts(session: Session, threads: Sequence[ThreadId]) -> None:
+    """Stores the counts of threads. The caller holds their locks and deletes their rows in the same transaction."""
+    for kind, query in _counts_of(threads):
+        _add(session, kind, (dict(row) for row in session.execute(query).mappings()))
+
+
+def keep_count(session: Session, kind: ArchivedKind, moments: Sequence[datetime]) -> None:
+    """Stores how many events of a kind happened on each day (UTC)."""
+    days = Counter(moment.astimezone(UTC).date() for moment in moments)
+    _add(session, kind, ({"day": day, "n": n} for day, n in sorted(days.items())))
+
+
+def archived(kind: ArchivedKind, period: Period) -> list[ColumnElement[bool]]:
+    """Conditions on an archived count: its kind, and that its whole day lies in the period."""
+    after = [ArchivedCount.day >= _first_day(period.since)] if period.since else []
+    before = [ArchivedCount.day < period.until.astimezone(UTC).date()] if period.until else []
+    return [ArchivedCount.kind == kind, *after, *before]
+
+
+def count_messages(session: Session, period: Period) -> int:
+    """The number of archived messages that a report on this period counts."""
+    messages = select(func.coalesce(func.sum(ArchivedCount.n), 0)).where(*archived(ArchivedKind.MESSAGES, period))
+    return int(session.scalars(messages).one())
+
+
+def days_left_out(session: Session, period: Period) -> list[date]:
+    """The days that lie in the period in part and have archived counts, which a report on the period cannot divide."""
+    ends = [end.astimezone(UTC) for end in (period.since, period.until) if end is not None]
+    divided = {end.date() for end in ends if end.time() != time()}
+    days = select(ArchivedCount.day).where(ArchivedCount.kind.in_(list(ArchivedKind)), ArchivedCount.day.in_(divided))
+    return list(session.scalars(days.distinct().order_by(ArchivedCount.day))) if divided else []
+
+
+def utc_day(moment: Any) -> ColumnElement[date]:
+    """The day (UTC) of a column of times."""
+    return cast(func.timezone("UTC", moment), Date)
+
+
+def score_bin() -> ColumnElement[int]:
+    """The bin of a verdict's score, from 1."""
+    return func.least(func.width_bucket(Verdict.score, 0.0, 1.0, N_BINS), N_BINS)
+
+
+def _first_day(moment: datetime) -> date:
+    """The first day (UTC) that begins at this moment or later."""
+    utc = moment.astimezone(UTC)
+    return utc.date() if utc.time() == time() else utc.date() + timedelta(days=1)
+
+
+def _add(session: Session, kind: ArchivedKind, rows: Iterable[dict[str, Any]]) -> None:
+    session.add_all([ArchivedCount(kind=kind, **row) for row in rows])
+    session.flush()
+
+
+def _counts_of(threads: Sequence[ThreadId]) -> Iterator[tuple[ArchivedKind, Select[Any]]]:
+    """What to count of these threads: the days and groups by which reports count."""
+    chosen = Message.thread_id == func.any(list(threads))
+    day = utc_day(Message.received_at)
+    decided = Decision.id == Message.current_decision_id
+    yield (
+        ArchivedKind.MESSAGES,
+        _count(
+            day=day,
+            source=Message.source,
+            role=Message.role,
+            model_version_id=Decision.model_version_id,
+            label=Decision.outcome,
+        )
+        .join_from(Message, Decision, decided)
+        .where(chosen),
+    )
+    overrides = _count(day=day).join_from(Message, Decision, decided)
+    yield ArchivedKind.OVERRIDES, overrides.where(chosen, Decision.decided_by == DecidedBy.PERSON)
+    forgotten = _count(day=utc_day(Message.forgotten_at))
+    yield ArchivedKind.FORGOTTEN, forgotten.where(chosen, Message.forgotten_at.is_not(None))
+    of_message = Attachment.message_id == Message.id
+    photos = _count(day=day, label=Attachment.status).join_from(Message, Attachment, of_message)
+    yield ArchivedKind.PHOTOS, photos.where(chosen)
+    errors = _count(day=day, label=Attachment.error_code).join_from(Message, Attachment, of_message)
+    yield ArchivedKind.ERRORS, errors.where(chosen, Attachment.error_code.is_not(None))
+    requests = _count(day=utc_day(RetakeRequest.created_at), label=RetakeRequest.status)
+    yield ArchivedKind.REQUESTS, requests.where(RetakeRequest.thread_id == func.any(list(threads)))
+    yield from _counts_of_verdicts(chosen, of_message)
+
+
+def _counts_of_verdicts(
+    chosen: ColumnElement[bool], of_message: ColumnElement[bool]
+) -> Iterator[tuple[ArchivedKind, Select[Any]]]:
+    scores = _count(
+        func.sum(Verdict.score),
+        day=utc_day(Verdict.created_at),
+        model_version_id=Verdict.model_version_id,
+        label=case((Verdict.acceptable, "acceptable"), else_="unacceptable"),
+        bin=score_bin(),
+    )
+    yield (
+        ArchivedKind.SCORES,
+        scores.select_from(Verdict)
+        .join(Attachment, Attachment.id == Verdict.attachment_id)
+        .join(Message, of_message)
+        .where(chosen),
+    )
+    deciding = aliased(Verdict)
+    is_deciding = (deciding.attachment_id == Verdict.attachment_id) & (deciding.origin == VerdictOrigin.INBOX)
+    flip = case(
+        (deciding.acceptable & ~Verdict.acceptable, "good_to_bad"),
+        (~deciding.acceptable & Verdict.acceptable, "bad_to_good"),
+    )
+    shadows = _count(
+        func.sum(func.abs(Verdict.score - deciding.score)),
+        day=utc_day(Verdict.created_at),
+        model_version_id=Verdict.model_version_id,
+        label=flip,
+    )
+    flips = _count(day=utc_day(Message.received_at), source=Message.source, run_id=Verdict.run_id, label=flip)
+    for kind, query, compared in (
+        (ArchivedKind.SHADOWS, shadows, Verdict.origin == VerdictOrigin.SHADOW),
+        (ArchivedKind.FLIPS, flips, Verdict.run_id.is_not(None)),
+    ):
+        yield (
+            kind,
+            query.select_from(Verdict)
+            .join(deciding, is_deciding)
+            .join(Attachment, Attachment.id == Verdict.attachment_id)
+            .join(Message, of_message)
+            .where(chosen, compared),
+        )
+
+
+def _count(total: ColumnElement[Any] | None = None, **groups: Any) -> Select[Any]:
+    """Counts rows in groups, and adds up a total. The names are those of the columns of `ArchivedCount`."""
+    keys = [column.label(name) for name, column in groups.items()]
+    totals = [] if total is None else [total.label("total")]
+    return select(*keys, func.count().label("n"), *totals).group_by(*keys)
