@@ -16,6 +16,7 @@ from triage.blobs.store import BlobStore
 from triage.domain.checks import Check
 from triage.domain.states import Part
 from triage.errors import ModelError, ServiceUnavailableError, TriageError
+from triage.files.reach import count_out_of_reach
 from triage.model.artifact import check_weights
 from triage.monitoring.health import stalled
 from triage.registry import Registry
@@ -49,6 +50,7 @@ def examine(services: Services) -> list[Check]:
         "tables": lambda: check_tables(services.engine),
         "redis": lambda: check_redis(services.redis),
         "blob store": lambda: check_blob_store(services.blobs),
+        "files": lambda: check_files(services),
         "live model": lambda: check_live_model(services.sessions, services.registry),
         "workers": lambda: check_workers(services.celery),
         "progress": lambda: check_progress(services),
@@ -147,6 +149,25 @@ def check_redis(redis: Redis) -> str:
 def check_blob_store(blobs: BlobStore) -> str:
     blobs.check()
     return "writable"
+
+
+def check_files(services: Services) -> str:
+    """Examines what is below the folders, which may have been made by commands of another user."""
+    settings = services.settings
+    folders = {
+        "TRIAGE_BLOBS__URL": services.blobs.folder,
+        "TRIAGE_MODELS__URL": BlobStore(settings.models_url).folder,
+        "TRIAGE_TRAINING__FOLDER": settings.training_folder,
+        "TRIAGE_SCORER__CACHE_FOLDER": settings.cache_folder,
+    }
+    counts = {name: count_out_of_reach(folder) if folder else 0 for name, folder in folders.items()}
+    if any(counts.values()):
+        places = ", ".join(f"{number:,} below {name}" for name, number in counts.items() if number)
+        raise ProblemError(
+            f"the workers' user cannot read or delete files or folders: {places}",
+            "chown them to that user, or set TRIAGE_FILES__GROUP, chgrp -R them to that group and chmod -R g+rwX",
+        )
+    return "readable and deletable"
 
 
 def check_live_model(sessions: Sessions, registry: Registry) -> str:

@@ -13,7 +13,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from triage.domain.limits import FETCH_SECONDS, POOL_SIZE, IntakeLimits, RetryRules
 from triage.imaging.limits import ImageLimits
 from triage.retakes.policy import RetakePolicy
-from worker.setting_types import Group, Networks, Roots, with_scheme
+from worker.setting_types import Group, Networks, Roots, group_number, with_scheme
 
 _INTAKE: Final = IntakeLimits()
 _IMAGES: Final = ImageLimits()
@@ -124,6 +124,27 @@ class ModelSettings(Group):
     url: str | None = Field(
         default=None, description="store of model weights, in the same form; every worker needs the same store"
     )
+
+
+class FileSettings(Group):
+    group: str | None = Field(
+        default=None,
+        description=(
+            "name or number of a group that can use all files of the product; only their owner can if unset, "
+            "see [install.md](install.md#users-and-permissions)"
+        ),
+    )
+
+    @property
+    def group_id(self) -> int | None:
+        return None if self.group is None else group_number(self.group)
+
+    @field_validator("group")
+    @classmethod
+    def _check_group(cls, group: str | None) -> str | None:
+        if group is not None:
+            group_number(group)
+        return group
 
 
 class IntakeSettings(Group):

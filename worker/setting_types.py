@@ -1,5 +1,6 @@
 """The base of all groups of settings, and the types of their values: URLs, lists and networks."""
 
+import grp
 import json
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Any, TypeAlias
@@ -66,3 +67,17 @@ Roots: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_from_json)]
 Networks: TypeAlias = Annotated[
     tuple[Annotated[IPv4Network | IPv6Network, PlainValidator(_network)], ...], BeforeValidator(_from_json)
 ]
+
+
+def group_number(group: str) -> int:
+    """The number of a group of this system.
+
+    Raises:
+        ValueError: there is no group of this name.
+    """
+    if group.isascii() and group.isdigit() and len(group) < 10:
+        return int(group)
+    try:
+        return grp.getgrnam(group).gr_gid
+    except (KeyError, ValueError):
+        raise ValueError("this system has no such group: create it, or name another") from None

@@ -12,12 +12,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from triage.domain.limits import IntakeLimits, RetryRules
 from triage.errors import UsageError, validation_problems
+from triage.files.modes import share_with
 from triage.imaging.limits import ImageLimits
 from triage.retakes.policy import RetakePolicy
 from triage.storage.role_names import WORKER
 from worker.setting_groups import (
     BlobSettings,
     DatabaseSettings,
+    FileSettings,
     InboxSettings,
     IntakeSettings,
     LogSettings,
@@ -40,6 +42,7 @@ __all__ = [
     "VARIABLES",
     "BlobSettings",
     "DatabaseSettings",
+    "FileSettings",
     "InboxSettings",
     "IntakeSettings",
     "LogSettings",
@@ -79,6 +82,7 @@ class Settings(BaseSettings):
     signing: SigningSettings = SigningSettings()
     blobs: BlobSettings = BlobSettings()
     models: ModelSettings = ModelSettings()
+    files: FileSettings = FileSettings()
     intake: IntakeSettings = IntakeSettings()
     worker: WorkerSettings = WorkerSettings()
     inbox: InboxSettings = InboxSettings()
@@ -171,7 +175,7 @@ _MAX_PROBLEMS: Final = 5
 
 
 def load_settings() -> Settings:
-    """Reads the settings from the environment.
+    """Reads the settings from the environment. Also sets the permissions of the files that this process will make.
 
     Raises:
         UsageError: a variable is unknown or invalid. The message names the variable but not its value.
@@ -180,9 +184,11 @@ def load_settings() -> Settings:
         more = f"; and {len(unknown) - _MAX_PROBLEMS} more" if len(unknown) > _MAX_PROBLEMS else ""
         raise UsageError(f"invalid settings: {'; '.join(unknown[:_MAX_PROBLEMS])}{more}")
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as error:
         raise UsageError(f"invalid settings: {validation_problems(error, _variable)}") from None  # it shows values
+    share_with(settings.files.group_id)
+    return settings
 
 
 def _variable(keys: Sequence[str]) -> str:

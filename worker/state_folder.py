@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from triage.errors import TriageError
+from triage.files.modes import is_shared, make_folder
 
 _SOCKET_PATH_LIMIT = 103  # bytes; macOS has room for 103 and a closing zero, Linux for 107
 _LONGEST_SOCKET_NAME = ".s.PGSQL.5432"
@@ -107,7 +108,7 @@ class StateFolder:
         return f"unix://{quote(os.fspath(self.redis_socket))}"
 
     def prepare(self) -> None:
-        """Creates the folders, accessible only to this user. Existing folders keep their permissions.
+        """Creates the folders, with the permissions of `triage.files.modes`. Existing folders keep theirs.
 
         If root runs this, Postgres runs as another user, which may traverse the root folder and owns the folder of the
         sockets.
@@ -118,7 +119,10 @@ class StateFolder:
         user = unprivileged_user()
         try:
             self.root.parent.mkdir(parents=True, exist_ok=True)
-            for folder in (self.root, self.redis_dir, self.logs, self.blobs, self.models):
+            for folder in (self.root, self.blobs, self.models):
+                make_folder(folder)
+                _check_private(folder, owners={os.geteuid()})
+            for folder in (self.redis_dir, self.logs):
                 _make_private(folder, owners={os.geteuid()})
             _make_private(self.socket_dir, owners={user.pw_uid, os.geteuid()} if user else {os.geteuid()})
             if user:
@@ -154,8 +158,12 @@ def unprivileged_user() -> pwd.struct_passwd | None:
 def _make_private(folder: Path, *, owners: set[int]) -> None:
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
+    _check_private(folder, owners=owners)
+
+
+def _check_private(folder: Path, *, owners: set[int]) -> None:
     link, target = folder.lstat(), folder.stat()
     if target.st_uid not in owners or (stat.S_ISLNK(link.st_mode) and link.st_uid != os.geteuid()):
         raise EmbeddedError(f"{folder} belongs to another user: choose another state folder")
-    if target.st_mode & 0o022:
+    if target.st_mode & (0o002 if is_shared(target) else 0o022):
         raise EmbeddedError(f"others can write to {folder}: choose another state folder or run chmod go-w")

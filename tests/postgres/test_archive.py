@@ -304,10 +304,10 @@ def test_command_reports_completed_files_when_it_fails(
     write = write_durably
     written: list[Path] = []
 
-    def write_one(path: Path, data: bytes, *, mode: int) -> None:
+    def write_one(path: Path, data: bytes) -> None:
         if written:
             raise OSError(errno.ENOSPC, "No space left on device")
-        write(path, data, mode=mode)
+        write(path, data)
         written.append(path)
 
     monkeypatch.setattr(archive_file, "write_durably", write_one)

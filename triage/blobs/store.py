@@ -11,7 +11,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from triage.errors import AttachmentError, BlobStoreUnavailableError, ErrorCode, TransientError
-from triage.files.atomic import write_durably
+from triage.files.atomic import make_folders, write_durably
 from triage.files.hashing import sha256_of
 
 
@@ -20,6 +20,11 @@ class BlobStore:
 
     def __init__(self, url: str) -> None:
         self._fs, self._root = _filesystem(url)
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of the store; None if it is elsewhere."""
+        return Path(self._root) if isinstance(self._fs, LocalFileSystem) else None
 
     def put(self, data: bytes) -> str:
         """Stores bytes atomically and returns their SHA-256.
@@ -32,7 +37,7 @@ class BlobStore:
         try:
             if self._fs.exists(path) and self._fs.size(path) == len(data):
                 return sha256
-            if isinstance(self._fs, LocalFileSystem):
+            if self.folder:
                 write_durably(Path(path), data)
             else:
                 self._fs.pipe_file(path, data)
@@ -101,7 +106,10 @@ class BlobStore:
         """
         probe = f"{self._root}/probe-{uuid4().hex}"
         try:
-            self._fs.makedirs(self._root, exist_ok=True)
+            if self.folder:
+                make_folders(self.folder)
+            else:
+                self._fs.makedirs(self._root, exist_ok=True)
             self._fs.pipe_file(probe, b"probe")
             self._fs.rm_file(probe)
         except OSError as error:

@@ -75,7 +75,7 @@ def write_table(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
     columns = list(dict.fromkeys(name for row in rows for name in row))
     encoded = (_parquet if path.suffix == ".parquet" else _csv)(columns, rows)
     try:
-        write_durably(path, encoded)
+        write_durably(path, encoded, follow_umask=True)
     except OSError as error:
         raise UsageError(f"{path}: cannot be written: check the folder, its free space and permissions") from error
 

@@ -1,1 +1,1 @@
-"""Files: atomic writes, opening below a folder, hashes."""
+"""Files: atomic writes, permissions, opening below a folder, hashes."""

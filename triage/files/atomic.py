@@ -5,8 +5,10 @@ from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
+from triage.files.modes import make_folder, opener
 
-def write_durably(path: Path, data: bytes, *, mode: int = 0o666) -> None:
+
+def write_durably(path: Path, data: bytes, *, follow_umask: bool = False) -> None:
     """Writes a file atomically: after a crash at any point, the file is complete on the disk or unchanged.
 
     An interrupted write can leave a file whose name ends in `.part`.
@@ -14,15 +16,15 @@ def write_durably(path: Path, data: bytes, *, mode: int = 0o666) -> None:
     Args:
         path: the file. Missing folders are created.
         data: its content.
-        mode: permissions of the file, before the umask of the process.
+        follow_umask: for files that a person asked for; other files and folders get the permissions of `modes`.
 
     Raises:
         OSError: the file cannot be written.
     """
-    _make_folder(path.parent)
+    make_folders(path.parent, follow_umask=follow_umask)
     part = path.with_name(f"{path.name}.{uuid4().hex}.part")
     try:
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        with open(part, "xb", opener=None if follow_umask else opener) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -32,10 +34,18 @@ def write_durably(path: Path, data: bytes, *, mode: int = 0o666) -> None:
     sync_folder(path.parent)
 
 
-def _make_folder(folder: Path) -> None:
+def make_folders(folder: Path, *, follow_umask: bool = False) -> None:
+    """Makes a folder and its missing parents durably.
+
+    Raises:
+        OSError: a folder cannot be made.
+    """
     if not folder.is_dir():
-        _make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
+        make_folders(folder.parent, follow_umask=follow_umask)
+        if follow_umask:
+            folder.mkdir(exist_ok=True)
+        else:
+            make_folder(folder)
         with suppress(PermissionError):  # a folder can be writable without being readable
             sync_folder(folder.parent)
 

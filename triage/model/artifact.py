@@ -26,8 +26,8 @@ def write_artifact(folder: Path, card: Card, weights: bytes) -> Card:
         weights: a safetensors file, from `triage.model.weights.weights_of`.
     """
     bound = bind_card(card, weights)
-    write_durably(folder / WEIGHTS_FILE, weights)
-    write_durably(folder / CARD_FILE, f"{bound.model_dump_json(indent=2)}\n".encode())
+    write_durably(folder / WEIGHTS_FILE, weights, follow_umask=True)
+    write_durably(folder / CARD_FILE, f"{bound.model_dump_json(indent=2)}\n".encode(), follow_umask=True)
     return bound
 
 

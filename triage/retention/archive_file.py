@@ -60,7 +60,7 @@ def write_lines(folder: Path, file_id: UUID, lines: Sequence[str]) -> tuple[Path
     file = path_of(folder, file_id)
     data = gzip.compress("".join(f"{line}\n" for line in lines).encode(), mtime=0)
     try:
-        write_durably(file, data, mode=0o600)
+        write_durably(file, data)
     except OSError as error:
         raise UsageError(
             f"the archive cannot be written ({error.strerror}): check the free space and permissions of its folder"

@@ -11,6 +11,7 @@ from torch import Tensor
 from triage.dataset.crop import crop
 from triage.dataset.manifest import LabelledPhoto
 from triage.errors import AttachmentError, TransientError
+from triage.files.modes import opener
 from triage.imaging.decode import Decoder
 from triage.model.patches import PHOTO_SIDE, resize_photo
 
@@ -57,7 +58,8 @@ def load_photos(
         empty = torch.empty((0, 3, PHOTO_SIDE, PHOTO_SIDE), dtype=torch.uint8)
         return PhotoSet(empty, torch.empty(0, dtype=torch.int64), []), 0
     shape = (len(labels), 3, PHOTO_SIDE, PHOTO_SIDE)
-    photos = np.memmap(cache, dtype=np.uint8, mode="w+", shape=shape)
+    with open(cache, "w+b", opener=opener) as file:
+        photos = np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)
     readable: list[LabelledPhoto] = []
     for number, label in enumerate(labels, 1):
         try:

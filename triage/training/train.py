@@ -11,6 +11,7 @@ from triage.dataset.manifest import Manifest, Split
 from triage.domain.architecture import layers_of
 from triage.domain.card import Card
 from triage.errors import UsageError
+from triage.files.atomic import make_folders
 from triage.imaging.decode import Decoder
 from triage.model.artifact import bind_card
 from triage.model.network import OrdinalVGG16
@@ -68,7 +69,7 @@ def train_model(
         UsageError: no photo of the training split can be read, or the initial weights do not exist.
         ModelError: the initial weights or the checkpoint are damaged.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folders(folder)
     sets, unreadable = _load(manifest, config, folder, decoder, on_progress)
     if not len(sets[Split.TRAIN]):
         raise UsageError("no photo of the training split can be read: check the files of the manifest")

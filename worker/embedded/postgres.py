@@ -18,6 +18,7 @@ import psutil
 import psycopg
 from psycopg import sql
 
+from triage.files.modes import opener
 from worker.embedded.service import MINIMAL_ENVIRONMENT, EmbeddedService, find_package
 from worker.state_folder import EmbeddedError, unprivileged_user
 
@@ -181,7 +182,7 @@ class EmbeddedPostgres(EmbeddedService):
         if user := unprivileged_user():
             identity = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
         try:
-            with self.log.open("ab") as log:
+            with open(self.log, "ab", opener=opener) as log:
                 return subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,

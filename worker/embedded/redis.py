@@ -12,6 +12,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from triage.files.modes import opener
 from worker.embedded.service import MINIMAL_ENVIRONMENT, EmbeddedService, find_package
 from worker.state_folder import EmbeddedError
 
@@ -74,7 +75,7 @@ class EmbeddedRedis(EmbeddedService):
         try:
             self._state.redis_socket.unlink(missing_ok=True)
             self._pid_file.unlink(missing_ok=True)
-            with self.log.open("ab") as log:  # standard output includes errors in the settings
+            with open(self.log, "ab", opener=opener) as log:  # standard output includes errors in the settings
                 return subprocess.Popen(
                     [program, *options],
                     stdin=subprocess.DEVNULL,

@@ -15,6 +15,7 @@ from typing import ClassVar
 
 import psutil
 
+from triage.files.modes import opener
 from worker.state_folder import EmbeddedError, StateFolder
 
 MINIMAL_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
@@ -164,7 +165,7 @@ class EmbeddedService(ABC):
     @contextmanager
     def _lock(self) -> Iterator[None]:
         """Lets one launcher at a time start or stop this server. The lock of a killed launcher is released."""
-        with (self._state.logs / f".{self.name}.lock").open("a") as file:
+        with open(self._state.logs / f".{self.name}.lock", "a", opener=opener) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 

@@ -13,6 +13,7 @@ from typing import Final
 import psutil
 
 from triage.files.atomic import write_durably
+from triage.files.modes import opener
 from worker.commands import celery_command
 from worker.embedded.service import is_alive
 from worker.state_folder import EmbeddedError, StateFolder
@@ -90,7 +91,7 @@ class EmbeddedWorkers:
         return self._state.logs / f"{kind}.log"
 
     def _launch(self, kind: str) -> None:
-        with self._log(kind).open("ab") as log:
+        with open(self._log(kind), "ab", opener=opener) as log:
             child = subprocess.Popen(
                 celery_command(kind, beat=kind == "intake"),
                 stdin=subprocess.DEVNULL,

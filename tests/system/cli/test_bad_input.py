@@ -197,6 +197,27 @@ def test_doctor_rejects_a_role_with_all_privileges(
         assert "triage db roles" in role()["remedy"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as several users")
+def test_doctor_counts_files_that_the_service_cannot_use(
+    triage: Triage, environment: Callable[[str, str], None], tmp_path: Path, jpeg: Callable[..., bytes]
+) -> None:
+    def files() -> dict[str, Any]:
+        return next(check for check in triage("doctor", "--json").json if check["name"] == "files")
+
+    store, photo = tmp_path / "blobs", tmp_path / "photo.jpg"
+    photo.write_bytes(jpeg(1))
+    store.mkdir(mode=0o700)
+    os.chown(store, 65534, 65534)
+    environment("BLOBS__URL", str(store))
+    assert files()["ok"]
+
+    assert triage("enqueue", photo, "--message-id", "m-1").code == DONE
+
+    assert not files()["ok"]
+    assert "1 below TRIAGE_BLOBS__URL" in files()["detail"]
+    assert "TRIAGE_FILES__GROUP" in files()["remedy"]
+
+
 def test_model_with_a_wrong_hash_is_refused(triage: Triage, model_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "card.json").write_bytes((model_folder / "card.json").read_bytes())
     weights = bytearray((model_folder / "weights.safetensors").read_bytes())

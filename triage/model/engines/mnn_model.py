@@ -15,6 +15,8 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from triage.files.modes import grant, make_folder
+
 
 @contextmanager
 def model_file(mnn: Any, features: nn.Sequential, shape: tuple[int, ...], cache: Path | None) -> Iterator[Path]:
@@ -44,7 +46,7 @@ def _sha256_of_source(mnn: Any, features: nn.Sequential, shape: tuple[int, ...])
 
 def _can_be_written(folder: Path) -> bool:
     try:
-        folder.mkdir(mode=0o700, exist_ok=True)
+        make_folder(folder)
     except OSError:
         return False
     return os.access(folder, os.R_OK | os.W_OK | os.X_OK)
@@ -65,6 +67,7 @@ def _make(mnn: Any, features: nn.Sequential, shape: tuple[int, ...], folder: Pat
         _write(mnn, features, shape, file)
         if file.stat().st_size < sum(parameter.nbytes for parameter in features.parameters()):
             raise OSError("no space left for a model in MNN's format")  # MNN reports no error
+        grant(file)
         return file.replace(folder / _name(source, file))
 
 
