@@ -6,31 +6,17 @@ each with a test: docs/decisions/0018-restrict-uris-to-configured-roots.md
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import IO, Final, NoReturn
-from urllib.parse import unquote, urlsplit
 
 import fsspec
 
+from triage.blobs.locations import FILE, WEB, Location, parse_location, parse_root
 from triage.blobs.web import Network, open_on_web
 from triage.domain.limits import FETCH_SECONDS
-from triage.errors import AttachmentError, ErrorCode, InvalidUriRootError, TransientError
+from triage.errors import AttachmentError, ErrorCode, TransientError
 from triage.files.beneath import open_below
 
-_WEB: Final = frozenset({"http", "https"})
-_OBJECT_STORES: Final = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"})
 _CHUNK_BYTES: Final = 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class _Location:
-    scheme: str
-    host: str
-    path: PurePosixPath
-
-    def is_below(self, root: "_Location") -> bool:
-        return (self.scheme, self.host) == (root.scheme, root.host) and self.path.is_relative_to(root.path)
 
 
 class UriPolicy:
@@ -54,7 +40,7 @@ class UriPolicy:
         Raises:
             InvalidUriRootError: a root is malformed.
         """
-        self._roots = tuple(_root(root) for root in roots)
+        self._roots = tuple(parse_root(root) for root in roots)
         self._max_bytes = max_bytes
         self._local_networks = tuple(local_networks)
         self._fetch_seconds = fetch_seconds
@@ -85,21 +71,21 @@ class UriPolicy:
         except Exception as error:  # drivers of object stores raise their own types
             raise TransientError(ErrorCode.FETCH_FAILED, "the photo's URI does not respond: retry") from error
 
-    def _allowed(self, uri: str) -> _Location:
-        location = _parse(uri)
+    def _allowed(self, uri: str) -> Location:
+        location = parse_location(uri)
         if location is None or not any(location.is_below(root) for root in self._roots):
             _refuse()
         return location
 
     @contextmanager
-    def _open(self, location: _Location) -> Iterator[IO[bytes]]:
-        if location.scheme == "file":
-            file = open_below([root.path for root in self._roots if root.scheme == "file"], location.path)
+    def _open(self, location: Location) -> Iterator[IO[bytes]]:
+        if location.scheme == FILE:
+            file = open_below([root.path for root in self._roots if root.scheme == FILE], location.path)
             if file is None:
                 _refuse()
             with file:
                 yield file
-        elif location.scheme in _WEB:
+        elif location.scheme in WEB:
             with open_on_web(
                 location.scheme,
                 location.host,
@@ -122,43 +108,6 @@ class UriPolicy:
                     ErrorCode.TOO_LARGE, f"the photo has more than {self._max_bytes:,} bytes: send a smaller photo"
                 )
         return bytes(data)
-
-
-def _root(text: str) -> _Location:
-    root = _parse(text)
-    if root is None or root == _Location("file", "", PurePosixPath("/")) or (root.scheme != "file" and not root.host):
-        raise InvalidUriRootError(
-            "invalid URI root: use a folder such as file:///srv/inbox, https://photos.example.org/in or "
-            "s3://bucket/in, without a user, a query or '..'"
-        )
-    return root
-
-
-def _parse(uri: str) -> _Location | None:
-    """The parts of a URI, or None if another reader could interpret it differently."""
-    if uri != uri.strip() or any(character < " " or character in "\x7f\\?#" for character in uri):
-        return None
-    try:
-        uri.encode()  # a lone surrogate is no text
-        parts = urlsplit(uri)
-        scheme, _ = parts.scheme.lower(), parts.port
-        decoded = unquote(parts.path, errors="strict")
-        plain = _fully_decoded(decoded)
-    except ValueError:  # an invalid port, an unclosed bracket, a lone surrogate, or invalid UTF-8
-        return None
-    if scheme not in {"file"} | _WEB | _OBJECT_STORES or "@" in parts.netloc:
-        return None
-    if ".." in plain.split("/") or any(character < " " or character in "\x7f\\" for character in plain):
-        return None
-    key = parts.path if scheme in _OBJECT_STORES else decoded  # percent signs in the name of an object are literal
-    return _Location(scheme, parts.netloc.lower(), PurePosixPath(key or "/"))
-
-
-def _fully_decoded(path: str) -> str:
-    """A path without percent-encoding, at any depth, because some servers decode twice."""
-    while (decoded := unquote(path, errors="strict")) != path:
-        path = decoded
-    return path
 
 
 def _refuse() -> NoReturn:

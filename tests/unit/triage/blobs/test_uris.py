@@ -181,6 +181,50 @@ def test_photo_is_retried_when_the_driver_of_its_store_is_missing() -> None:
 
 @pytest.mark.parametrize(
     "root",
+    [
+        "file:///",
+        "file:////",
+        "file://///",
+        "file:/",
+        "file:",
+        "file://",
+        "FILE:///",
+        "file:///.",
+        "file:///./",
+        "file:////./.",
+        "file:///%2e",
+        "file:///%2F",
+        "file:///%2f%2f",
+        "file://localhost",
+        "file://localhost/",
+        "file://LOCALHOST//",
+        "file:///proc/self/root",
+        "file:///srv/..",
+        "file:.",
+        "file:srv/inbox",
+        "file://elsewhere/srv/inbox",
+    ],
+)
+def test_root_folder_of_the_machine_is_refused_in_every_spelling(root: str) -> None:
+    with pytest.raises(InvalidUriRootError, match="root folder / is not allowed"):
+        UriPolicy([root], max_bytes=100)
+
+
+@pytest.mark.parametrize("prefix", ["file://", "file:", "file:///", "file:////", "file:///.", "file://localhost"])
+def test_folder_is_the_same_root_in_every_spelling(tmp_path: Path, prefix: str) -> None:
+    (tmp_path / "root").mkdir()
+    for folder in (tmp_path, tmp_path / "root"):
+        (folder / "a.jpg").write_bytes(DATA)
+    policy = UriPolicy([f"{prefix}{tmp_path}/root"], max_bytes=100)
+
+    for spelling in ("file://", "file:", "file:///", "file://localhost", prefix):
+        assert policy.fetch(f"{spelling}{tmp_path}/root/a.jpg") == DATA
+        assert _code(policy, f"{spelling}{tmp_path}/a.jpg") is ErrorCode.URI_NOT_ALLOWED
+    assert _code(policy, "file:////etc/passwd") is ErrorCode.URI_NOT_ALLOWED
+
+
+@pytest.mark.parametrize(
+    "root",
     ["/srv/inbox", "file:///", "https:///in", "https://user:secret@host/in", "ftp://host/in", "s3://b/in/../..", "[x"],
 )
 def test_malformed_root_is_rejected_by_an_error_without_its_value(root: str) -> None:
