@@ -46,12 +46,15 @@ class Deployment:
     folder: Path
     workers: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
-    def start(self, *kinds: str, app: str = "worker.app") -> None:
-        """Starts workers of a Celery app; `intake` runs beat too."""
+    def start(self, *kinds: str, app: str = "worker.app", beat: bool = True) -> None:
+        """Starts workers of a Celery app; with `beat`, `intake` runs beat too."""
         for kind in kinds:
             with self.log(kind).open("ab") as log:
                 self.workers[kind] = subprocess.Popen(
-                    [app if part == "worker.app" else part for part in celery_command(kind, beat=kind == "intake")],
+                    [
+                        app if part == "worker.app" else part
+                        for part in celery_command(kind, beat=beat and kind == "intake")
+                    ],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import psutil
 import structlog
+from billiard.exceptions import WorkerLostError
 from celery.apps.worker import Worker
 from celery.platforms import EX_FAILURE
 from celery.worker import state
@@ -30,18 +31,29 @@ _GRACE_SECONDS: Final = 30.0
 
 
 class GuardedRequest(Request):  # type: ignore[misc]  # Celery has no type hints
-    """A request that ends its worker if it cannot note that the child has accepted the task.
-
-    The pool would only log the error. The message would stay unacknowledged, and the worker would receive no other.
-    """
+    """A request that ends its worker if it cannot be accepted, and answers its sender if the child is lost."""
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
+        """Ends the worker if it cannot note that the child has accepted the task.
+
+        The pool would only log the error. The message would stay unacknowledged, and the worker would receive no other.
+        """
         try:
             super().on_accepted(pid, time_accepted)
         except self._connection_errors:
             raise
         except Exception as error:
             fail_delivery(error)
+
+    def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> None:
+        """Answers a sender that waits, if the child was killed while it ran the task. Celery would store a failure."""
+        error = getattr(exc_info.exception, "exc", exc_info.exception)  # the pool wraps it with its traceback
+        if not isinstance(error, WorkerLostError) or self.ignore_result or self._success_was_stored():
+            super().on_failure(exc_info, *args, **kwargs)
+            return
+        state.task_ready(self)
+        log.error("task.lost", task=self.name)
+        self.task.backend.mark_as_done(self.id, self.task.answer_if_lost(), request=self._context)
 
 
 class GuardedWorker(Worker):  # type: ignore[misc]  # Celery has no type hints

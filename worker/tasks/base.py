@@ -12,6 +12,7 @@ from triage.errors import ServiceUnavailableError
 from triage.storage.database import database_errors
 from worker.broker.progress import record_progress
 from worker.broker.signing import is_replay
+from worker.documents.submission import RejectionDocument
 from worker.services import Services
 
 if TYPE_CHECKING:
@@ -65,6 +66,12 @@ class WorkerTask(Task):  # type: ignore[misc]  # Celery has no type hints
             return None
         finally:
             record_progress()
+
+    def answer_if_lost(self) -> dict[str, Any]:
+        """The answer to a sender whose task was not completed, because its process was killed."""
+        return RejectionDocument.of(
+            ServiceUnavailableError("the process that ran the task was killed, so the outcome is unknown: retry")
+        ).json_types()
 
     def _refuse_replay(self) -> None:
         """
