@@ -81,6 +81,10 @@ class LeaseLostError(TriageError):
     """The lease expired and another worker holds the work, so the late result was rejected."""
 
 
+class LockedError(TriageError):
+    """Another process holds the lock of this work. A retry after that process has finished succeeds."""
+
+
 class ErrorCode(StrEnum):
     """Why an attachment is `not_assessable`. The names are stable, because reports and other systems depend on them."""
 

@@ -21,7 +21,7 @@ from tests.support.rescoring import LEASE, OtherModel
 from triage.domain.ids import MessageId, new_id
 from triage.domain.runs import RescoringParameters
 from triage.domain.states import Outcome, RunStatus
-from triage.errors import UsageError
+from triage.errors import LockedError, UsageError
 from triage.files.atomic import write_durably
 from triage.retakes.override import override
 from triage.retention import archive as archiving
@@ -434,7 +434,7 @@ def test_old_file_that_was_left_does_not_undo_forgetting_when_another_message_is
 def test_forgetting_is_refused_while_another_process_holds_the_lock(clinic: Clinic, archived: Path) -> None:
     with try_lock(clinic.sessions.kw["bind"], LOCK) as lock:
         assert lock is not None
-        with pytest.raises(UsageError, match="another process"):
+        with pytest.raises(LockedError, match="another process"):
             _forget(clinic, archived)
 
 
@@ -546,6 +546,7 @@ def test_source_is_required_when_several_sources_use_the_same_id(clinic: Clinic,
 
 
 def test_command_forgets_in_archive_files(
+    clinic: Clinic,
     triage: Callable[..., Result],
     environment: Callable[[str, str], None],
     embedded: StateFolder,
@@ -555,6 +556,9 @@ def test_command_forgets_in_archive_files(
     environment("DATABASE__URL", embedded.database_url(database, role=MIGRATOR))
     command = ("forget", "m-1", "--archive", archived, "--by", "op-1", "--reason", "request-17", "--json")
 
+    with try_lock(clinic.sessions.kw["bind"], LOCK) as lock:
+        assert lock is not None
+        assert triage(*command).code == 1  # the command is right, its work failed
     [written] = triage(*command).json
 
     assert [written["file"]] == [str(file) for file in archived.iterdir()]

@@ -20,6 +20,18 @@ def refuse_device(path: Path) -> Path:
     return path
 
 
+def read_regular(path: Path) -> bytes:
+    """Reads a file that has a fixed name in a folder. Links are followed.
+
+    Raises:
+        OSError: nothing is there, it cannot be read, or it is a pipe or a device, which could block or have no end.
+    """
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return file.read()
+
+
 def is_file(path: Path) -> bool:
     """Whether a path leads to a regular file."""
     try:

@@ -7,6 +7,7 @@ from triage.domain.card import Card, read_card
 from triage.errors import ModelError
 from triage.files.atomic import write_durably
 from triage.files.hashing import sha256_of
+from triage.files.kinds import read_regular
 
 WEIGHTS_FILE: Final = "weights.safetensors"
 CARD_FILE: Final = "card.json"
@@ -38,8 +39,8 @@ def read_artifact(folder: Path) -> tuple[Card, bytes]:
         ModelError: a file is missing, the card is invalid, or the weights do not have the hash of the card.
     """
     try:
-        card = read_card((folder / CARD_FILE).read_bytes())
-        weights = (folder / WEIGHTS_FILE).read_bytes()
+        card = read_card(read_regular(folder / CARD_FILE))
+        weights = read_regular(folder / WEIGHTS_FILE)
     except OSError as error:
         raise ModelError(f"no model at {folder}: give a folder with {WEIGHTS_FILE} and {CARD_FILE}") from error
     check_weights(card, weights)

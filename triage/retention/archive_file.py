@@ -11,6 +11,7 @@ from uuid import UUID
 
 from triage.errors import UsageError
 from triage.files.atomic import write_durably
+from triage.files.kinds import read_regular
 
 History: TypeAlias = dict[str, Any]
 """A thread with its rows: a key for each table, rows as JSON objects."""
@@ -78,7 +79,7 @@ def read_histories(path: Path) -> tuple[list[History], str]:
         UsageError: the file cannot be read, or is not a complete archive file.
     """
     try:
-        data = path.read_bytes()
+        data = read_regular(path)
         histories = [json.loads(line) for line in gzip.decompress(data).splitlines()]
         is_archive = all(each.keys() >= _TABLES for each in histories)
     except (OSError, EOFError, ValueError, AttributeError, zlib.error):

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from triage.domain.actors import check_actor
 from triage.domain.states import ArchivedKind
 from triage.domain.text import check_id, check_word
-from triage.errors import UsageError
+from triage.errors import LockedError, UsageError
 from triage.files.atomic import sync_folder
 from triage.retention.archive_file import History, id_of, list_files, path_of, read_histories, write_lines
 from triage.retention.forget import check_reason
@@ -84,8 +84,9 @@ def forget_archived(
 
     Raises:
         UsageError: an id, `source`, `by` or `reason` is malformed; no file holds the message, or those of several
-            sources do; a file cannot be read, written or deleted, or differs from its audit event; or another process
-            holds the lock. Files that were not replaced are unchanged.
+            sources do; or a file cannot be read, written or deleted, or differs from its audit event. Files that were
+            not replaced are unchanged.
+        LockedError: another process is changing archive files.
     """
     check_actor(by)
     check_reason(reason)
@@ -95,7 +96,7 @@ def forget_archived(
     search = _Search(message, source)
     with try_lock(engine_of(sessions), LOCK) as lock:  # two processes would undo each other's changes to a file
         if lock is None:
-            raise UsageError("another process is changing the archive files: retry when it has finished")
+            raise LockedError("another process is changing the archive files: retry when it has finished")
         paths = _find(folder, search)
         with sessions.begin() as session:
             written = _replace_all(session, paths, search, by=by, reason=reason)

@@ -2,7 +2,7 @@
 
 Exit codes:
     0: done.
-    1: the work failed, or its answer is no: a run failed, a part is stalled, a lease is lost.
+    1: the work failed, or its answer is no: a run failed, a part is stalled, a lease is lost, a lock is held.
     2: the request is wrong: an argument, a setting, or what they name (a file, a folder, a model, a message).
     3: a service is not reachable: retry.
 """

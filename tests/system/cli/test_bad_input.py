@@ -2,6 +2,8 @@
 
 import json
 import os
+import resource
+import shutil
 import struct
 import subprocess
 import sys
@@ -388,3 +390,31 @@ def test_undecodable_bytes_are_refused_when_a_shell_passes_them(environment: Cal
     assert ended.returncode == USAGE
     assert ended.stderr.count(b"\n") == 1
     assert ended.stderr.startswith(b"triage: argument 2 is not valid UTF-8")
+
+
+@pytest.mark.parametrize("file", ["card.json", "weights.safetensors"])
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_model_is_refused_when_a_file_of_it_is_a_pipe_or_a_device(
+    environment: Callable[[str, str], None], model_folder: Path, tmp_path: Path, file: str, kind: str
+) -> None:
+    """Reading it would wait or fill the memory for ever."""
+    model = tmp_path / "model"
+    shutil.copytree(model_folder, model)
+    (model / file).unlink()
+    if kind == "pipe":
+        os.mkfifo(model / file)
+    else:
+        (model / file).symlink_to("/dev/zero")
+    command = [str(Path(sys.executable).with_name("triage")), "models", "add", str(model)]
+
+    ended = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30)),
+    )
+
+    assert ended.returncode == USAGE
+    assert "no model at" in ended.stderr
