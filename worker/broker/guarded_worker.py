@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import psutil
 import structlog
-from billiard.exceptions import WorkerLostError
 from celery.apps.worker import Worker
+from celery.exceptions import WorkerLostError
 from celery.platforms import EX_FAILURE
 from celery.worker import state
 from celery.worker.request import Request
