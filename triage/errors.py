@@ -54,6 +54,10 @@ class BlobStoreUnavailableError(ServiceUnavailableError):
     """The blob store cannot be read or written, or its URL has no driver."""
 
 
+class WrongBlobStoreError(BlobStoreUnavailableError):
+    """The blob store is not the one that this database was set up with: it is empty, not mounted or another one."""
+
+
 class InvalidDatabaseUrlError(UsageError):
     """The URL of the database is malformed."""
 
@@ -128,6 +132,16 @@ class TransientError(TriageError):
     def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class StorageFaultError(TransientError):
+    """The bytes of one attachment cannot be read, because of their storage and not of their sender.
+
+    The attachment is retried; no attempt is used up.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(ErrorCode.FETCH_FAILED, message)
 
 
 _FRAMES: Final = 4

@@ -19,6 +19,7 @@ from triage.domain.messages import Acceptance, AcceptedAttachment, IncomingAttac
 from triage.errors import AttachmentError, ErrorCode, UsageError
 from triage.files.hashing import sha256_of
 from triage.imaging.formats import normalise_declared, sniff
+from triage.photo_store import PhotoStore
 from triage.retakes.decide import decide_messages
 from triage.retakes.policy import RetakePolicy
 from triage.storage import attachments as attachment_rows
@@ -103,6 +104,7 @@ class Intake:
         """
         self._sessions = sessions
         self._blobs = blobs
+        self._photo_store = PhotoStore(sessions, blobs)
         self._uris = uris
         self._limits = limits
         self._policy = policy
@@ -127,6 +129,8 @@ class Intake:
         for message in messages:
             check_message(message, self._limits)
         prepared = [self._prepare(message) for message in messages]
+        if any(item.photos for item in prepared):
+            self._photo_store.set_up()
         for item in prepared:  # before any row refers to them
             for data in item.photos.values():
                 self._blobs.put(data)

@@ -16,6 +16,7 @@ from triage.errors import (
     NoLiveModelError,
     TablesOutdatedError,
     UntrainedModelError,
+    WrongBlobStoreError,
 )
 
 _HINTS: Final[dict[type[Exception], str]] = {
@@ -24,6 +25,7 @@ _HINTS: Final[dict[type[Exception], str]] = {
     TablesOutdatedError: "run `triage db upgrade`",
     InsufficientPrivilegeError: "set TRIAGE_DATABASE__URL; `triage db roles` creates the roles",
     BlobStoreUnavailableError: "set TRIAGE_BLOBS__URL",
+    WrongBlobStoreError: "`triage blobs adopt` accepts the store at TRIAGE_BLOBS__URL",
     InvalidUriRootError: "set TRIAGE_INTAKE__URI_ROOTS",
     NoLiveModelError: "run `triage models add FOLDER`, then `triage models promote NAME`",
     ModelNotEvaluatedError: "run `triage evaluate --model NAME --manifest FILE --record`",

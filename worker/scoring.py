@@ -15,6 +15,7 @@ from triage.imaging.decode import Decoder
 from triage.model.engines.choose import choose_device
 from triage.model.engines.engine import Engine
 from triage.model.scorer import Scorer
+from triage.photo_store import PhotoStore
 from triage.registry import Registry
 from triage.scoring.assessor import PhotoAssessor, ScoringModel
 from triage.scoring.drain import Drained, DrainLimits, drain
@@ -41,6 +42,7 @@ class Scoring:
         registry: Registry,
         inbox: Inbox,
         source: PhotoSource,
+        store: PhotoStore,
         *,
         wake_another: Callable[[], object],
     ) -> None:
@@ -51,6 +53,7 @@ class Scoring:
             registry: holds the models' weights.
             inbox: the queue of photos.
             source: the bytes of the photos.
+            store: the store of photos, checked before each drain.
             wake_another: wakes a scoring worker; called when more photos may wait than this one can score.
         """
         self._settings = settings
@@ -58,6 +61,7 @@ class Scoring:
         self._registry = registry
         self._inbox = inbox
         self._source = source
+        self._store = store
         self._wake_another = wake_another
         device = choose_device(settings.scorer.device, settings.scorer.engine)
         self._photos_per_batch = settings.scorer.photos_per_batch or (4 if device.type == "cpu" else 64)
@@ -83,7 +87,9 @@ class Scoring:
 
         Raises:
             ModelError: there is no live model, or it cannot be loaded.
+            BlobStoreUnavailableError: the store of photos is not the one of this database. Nothing was claimed.
         """
+        self._store.check()
         return drain(
             self._inbox,
             self.live_assessor,

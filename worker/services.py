@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from triage.blobs.store import BlobStore
     from triage.blobs.uris import UriPolicy
     from triage.intake import Intake
+    from triage.photo_store import PhotoStore
     from triage.registry import Registry
     from triage.retention.purge import Retention
     from triage.scoring.inbox import Inbox
@@ -111,6 +112,12 @@ class Services:
         return BlobStore(self.settings.blobs_url)
 
     @cached_property
+    def photo_store(self) -> "PhotoStore":
+        from triage.photo_store import PhotoStore  # deferred: imports fsspec and SQLAlchemy
+
+        return PhotoStore(self.sessions, self.blobs)
+
+    @cached_property
     def uris(self) -> "UriPolicy":
         from triage.blobs.uris import UriPolicy  # deferred: imports fsspec
 
@@ -126,7 +133,7 @@ class Services:
     def source(self) -> "PhotoSource":
         from triage.blobs.source import PhotoSource  # deferred: imports fsspec
 
-        return PhotoSource(self.blobs, self.uris)
+        return PhotoSource(self.blobs, self.uris, check=self.photo_store.check)
 
     @cached_property
     def registry(self) -> "Registry":

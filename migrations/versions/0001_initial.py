@@ -45,24 +45,32 @@ TABLES = {
         purged_at   timestamptz,
         CONSTRAINT pk_blob PRIMARY KEY (sha256)
     """,
+    "photo_store": """
+        id        smallint NOT NULL DEFAULT '1',
+        marker    uuid NOT NULL,
+        set_up_at timestamptz,
+        CONSTRAINT pk_photo_store PRIMARY KEY (id),
+        CONSTRAINT ck_photo_store__one_row CHECK (id = 1)
+    """,
     "attachment": """
-        id            uuid NOT NULL,
-        message_id    uuid NOT NULL,
-        external_id   text NOT NULL,
-        photo_group   text,
-        declared_type text,
-        media_type    text,
-        sha256        text,
-        uri           text,
-        status        text NOT NULL,
-        attempts      smallint NOT NULL DEFAULT '0',
-        lost_leases   smallint NOT NULL DEFAULT '0',
-        due_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
-        lease_token   uuid,
-        lease_until   timestamptz,
-        error_code    text,
-        created_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
-        finished_at   timestamptz,
+        id             uuid NOT NULL,
+        message_id     uuid NOT NULL,
+        external_id    text NOT NULL,
+        photo_group    text,
+        declared_type  text,
+        media_type     text,
+        sha256         text,
+        uri            text,
+        status         text NOT NULL,
+        attempts       smallint NOT NULL DEFAULT '0',
+        lost_leases    smallint NOT NULL DEFAULT '0',
+        storage_faults smallint NOT NULL DEFAULT '0',
+        due_at         timestamptz NOT NULL DEFAULT clock_timestamp(),
+        lease_token    uuid,
+        lease_until    timestamptz,
+        error_code     text,
+        created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+        finished_at    timestamptz,
         CONSTRAINT pk_attachment PRIMARY KEY (id),
         CONSTRAINT fk_attachment__message_id FOREIGN KEY (message_id) REFERENCES message (id),
         CONSTRAINT uq_attachment__message_id_external_id UNIQUE (message_id, external_id),
@@ -227,6 +235,9 @@ CURRENT_DECISION = "fk_message__current_decision_id"
 
 # The hash before the first audit event.
 FIRST_AUDIT_HEAD = "INSERT INTO audit_head (position, hash) VALUES (0, repeat('0', 64))"
+
+# The id that marks the store of photos of this database.
+PHOTO_STORE = "INSERT INTO photo_store (marker) VALUES (gen_random_uuid())"
 
 # Indexes: name -> (table, columns and predicate, the query that the index serves). The query becomes its comment.
 
@@ -564,6 +575,7 @@ def upgrade() -> None:
         op.execute(f"CREATE TABLE {table} ({columns})")
     op.create_foreign_key(CURRENT_DECISION, "message", "decision", ["current_decision_id"], ["id"])
     op.execute(FIRST_AUDIT_HEAD)
+    op.execute(PHOTO_STORE)
     for index, (table, definition, query) in INDEXES.items():
         unique = "UNIQUE" if index.startswith("uq_") else ""
         op.execute(f"CREATE {unique} INDEX {index} ON {table} {definition}")

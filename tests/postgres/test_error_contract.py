@@ -26,6 +26,7 @@ from triage.domain.messages import IncomingAttachment, IncomingMessage
 from triage.domain.reporting import Period
 from triage.errors import DefectError, TriageError, UsageError
 from triage.intake import Intake
+from triage.photo_store import PhotoStore
 from triage.registry import Registry
 from triage.retakes.policy import RetakePolicy
 from triage.retention.purge import Retention
@@ -97,6 +98,7 @@ class Arguments:
             Intake: services.intake,
             Registry: services.registry,
             Retention: services.retention,
+            PhotoStore: services.photo_store,
         }
         self.places = paths(folder)
         self._fixed: Mapping[Any, object] = {**owner, Sessions: services.sessions, RetakePolicy: RetakePolicy()}

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from tests.support.clinic import Clinic, scored
 from triage.domain.ids import AttachmentId, LeaseToken, new_id
 from triage.domain.messages import Claim
-from triage.domain.photos import AssessedBatch, Failed
+from triage.domain.photos import AssessedBatch, Failed, Unreadable
 from triage.errors import ErrorCode
 from triage.scoring.inbox import Swept
 
@@ -26,6 +26,11 @@ def _batch(clinic: Clinic, claim: Claim, score: float = 0.9) -> AssessedBatch:
 
 def _failed(clinic: Clinic, claim: Claim) -> AssessedBatch:
     items = [Failed(attachment.id, ErrorCode.SCORING_FAILED) for attachment in claim.attachments]
+    return AssessedBatch(clinic.assessor.model_version_id, 0.5, items)
+
+
+def _unreadable(clinic: Clinic, claim: Claim) -> AssessedBatch:
+    items = [Unreadable(attachment.id) for attachment in claim.attachments]
     return AssessedBatch(clinic.assessor.model_version_id, 0.5, items)
 
 
@@ -172,6 +177,38 @@ def test_failures_count_apart_from_lost_leases(make_clinic: Callable[..., Clinic
         clinic.inbox.record(claim, _failed(clinic, claim))
 
         assert clinic.query("SELECT status FROM attachment") == [(status,)]
+
+
+def test_storage_faults_use_no_attempts_and_delay_the_next_read(clinic: Clinic) -> None:
+    clinic.send("m", "a/0.9", "b/0.9")
+    for faults in (1, 2, 3, 4):
+        claim = _claim(clinic)
+        clinic.inbox.record(claim, _unreadable(clinic, claim))
+
+        assert clinic.query("SELECT DISTINCT status, attempts, storage_faults FROM attachment") == [
+            ("pending", 0, faults)
+        ]
+        assert clinic.inbox.claim(10, retry=False) is None
+        [(seconds,)] = clinic.query("SELECT round(extract(epoch FROM max(due_at) - clock_timestamp())) FROM attachment")
+        assert seconds in {faults - 1, faults}
+        clinic.execute("UPDATE attachment SET due_at = clock_timestamp()")
+
+    assert not clinic.decisions("m")
+    clinic.drain()
+    assert clinic.query("SELECT DISTINCT status, attempts FROM attachment") == [("scored", 1)]
+
+
+def test_photo_is_parked_when_its_storage_has_failed_for_long(clinic: Clinic) -> None:
+    clinic.send("m", "a/0.9")
+    for faults, code in ((997, None), (999, "fetch_failed")):
+        clinic.execute(f"UPDATE attachment SET storage_faults = {faults}, due_at = clock_timestamp()")
+        claim = _claim(clinic)
+        clinic.inbox.record(claim, _unreadable(clinic, claim))
+
+        assert clinic.query("SELECT error_code FROM attachment") == [(code,)]
+        [(minutes,)] = clinic.query("SELECT extract(epoch FROM due_at - clock_timestamp()) / 60 FROM attachment")
+        assert minutes <= 10
+    assert clinic.decisions("m") == [("not_assessable", "no_readable_photo")]
 
 
 def test_photo_is_claimed_alone_when_a_worker_that_held_it_was_lost(clinic: Clinic) -> None:

@@ -4,26 +4,36 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
+from typing import Any, Final
+from uuid import UUID, uuid4
 
-import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from triage.errors import AttachmentError, BlobStoreUnavailableError, ErrorCode, TransientError
-from triage.files.atomic import make_folders, write_durably
+from triage.blobs.filesystem import call, filesystem
+from triage.domain.limits import FETCH_SECONDS
+from triage.errors import AttachmentError, BlobStoreUnavailableError, ErrorCode, StorageFaultError
+from triage.files.atomic import write_durably
 from triage.files.hashing import sha256_of
+
+_MARKER: Final = "triage-store-id"
+_MALFORMED: Final = UUID(int=0)
 
 
 class BlobStore:
     """Stores bytes under their SHA-256, in a folder or at any URL that fsspec supports. Equal bytes are stored once."""
 
-    def __init__(self, url: str) -> None:
-        self._fs, self._root = _filesystem(url)
+    def __init__(self, url: str, *, seconds: float = FETCH_SECONDS) -> None:
+        """
+        Args:
+            url: of the store.
+            seconds: time limit for each call of an object store.
+        """
+        self._fs, self._root = filesystem(url)
+        self._seconds = seconds
 
     @property
     def folder(self) -> Path | None:
-        """The folder of the store; None if it is elsewhere."""
+        """The folder of the store, which may not exist; None if it is elsewhere."""
         return Path(self._root) if isinstance(self._fs, LocalFileSystem) else None
 
     def put(self, data: bytes) -> str:
@@ -34,34 +44,24 @@ class BlobStore:
         """
         sha256 = sha256_of(data)
         path = self._path(sha256)
-        try:
-            if self._fs.exists(path) and self._fs.size(path) == len(data):
-                return sha256
-            if self.folder:
-                write_durably(Path(path), data)
-            else:
-                self._fs.pipe_file(path, data)
-        except OSError as error:
-            raise BlobStoreUnavailableError(
-                "the blob store cannot be written: check its free space and permissions, and the blob store's URL"
-            ) from error
+        with _writing():
+            if not self._call("exists", path) or self._call("size", path) != len(data):
+                self._write(path, data)
         return sha256
 
     def get(self, sha256: str) -> bytes:
         """Returns the bytes with this hash.
 
         Raises:
-            AttachmentError: the bytes are missing, or do not have this hash.
-            TransientError: the store does not respond.
+            AttachmentError: the bytes do not have this hash.
+            StorageFaultError: the bytes are missing, or the store does not respond.
         """
         try:
-            data: bytes = self._fs.cat_file(self._path(sha256))
+            data: bytes = self._call("cat_file", self._path(sha256))
         except FileNotFoundError as error:
-            raise AttachmentError(
-                ErrorCode.NOT_FOUND, "the photo is no longer in the blob store: request it again"
-            ) from error
+            raise StorageFaultError("a stored photo is missing: restore the blob store") from error
         except OSError as error:
-            raise TransientError(ErrorCode.FETCH_FAILED, "the blob store does not respond: retry") from error
+            raise StorageFaultError("the blob store does not respond: retry") from error
         if sha256_of(data) != sha256:
             raise AttachmentError(ErrorCode.CORRUPT, "the stored photo differs from the received one: request it again")
         return data
@@ -72,8 +72,8 @@ class BlobStore:
         Raises:
             BlobStoreUnavailableError: the file cannot be deleted.
         """
-        with self._may_fail(), suppress(FileNotFoundError):
-            self._fs.rm_file(self._path(name))
+        with _reading(), suppress(FileNotFoundError):
+            self._call("rm_file", self._path(name))
 
     def names(self, folder: str) -> list[str]:
         """The names of the files in a folder of the store. The folders are named 00 to ff.
@@ -81,62 +81,87 @@ class BlobStore:
         Raises:
             BlobStoreUnavailableError: the store cannot be read.
         """
-        with self._may_fail(), suppress(FileNotFoundError):
-            return [path.rsplit("/", 1)[-1] for path in self._fs.ls(f"{self._root}/{folder}", detail=False)]
+        with _reading(), suppress(FileNotFoundError):
+            return [path.rsplit("/", 1)[-1] for path in self._call("ls", f"{self._root}/{folder}", detail=False)]
         return []
 
     def is_older(self, name: str, than: datetime) -> bool:
         """Whether a file was last modified before a time. False if the store does not provide the time."""
-        with self._may_fail(), suppress(FileNotFoundError, NotImplementedError):
-            modified: datetime = self._fs.modified(self._path(name))
+        with _reading(), suppress(FileNotFoundError, NotImplementedError):
+            modified: datetime = self._call("modified", self._path(name))
             return modified < than
         return False
 
     def size(self, name: str) -> int:
         """The size of a file in bytes, or 0 if it does not exist."""
-        with self._may_fail(), suppress(FileNotFoundError):
-            return int(self._fs.size(self._path(name)))
+        with _reading(), suppress(FileNotFoundError):
+            return int(self._call("size", self._path(name)))
         return 0
 
-    def check(self) -> None:
-        """Writes and deletes a probe file.
+    def marker(self) -> UUID | None:
+        """The id that was written into the store, or None if it has none or does not exist.
+
+        Raises:
+            BlobStoreUnavailableError: the store cannot be read.
+        """
+        with _reading(), suppress(FileNotFoundError):
+            content: bytes = self._call("cat_file", f"{self._root}/{_MARKER}")
+            try:
+                return UUID(content.decode().strip())
+            except ValueError:
+                return _MALFORMED
+        return None
+
+    def mark(self, id_: UUID) -> None:
+        """Writes an id into the store.
 
         Raises:
             BlobStoreUnavailableError: the store cannot be written.
         """
-        probe = f"{self._root}/probe-{uuid4().hex}"
-        try:
-            if self.folder:
-                make_folders(self.folder)
-            else:
-                self._fs.makedirs(self._root, exist_ok=True)
-            self._fs.pipe_file(probe, b"probe")
-            self._fs.rm_file(probe)
-        except OSError as error:
-            raise BlobStoreUnavailableError(
-                "the blob store cannot be written: check its free space and permissions, and the blob store's URL"
-            ) from error
+        with _writing():
+            self._write(f"{self._root}/{_MARKER}", f"{id_}\n".encode())
 
-    @contextmanager
-    def _may_fail(self) -> Iterator[None]:
-        try:
-            yield
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise BlobStoreUnavailableError(
-                "the blob store cannot be read or changed: check its permissions and URL"
-            ) from error
+    def check(self) -> None:
+        """Writes and deletes a probe file. Creates no folder.
+
+        Raises:
+            BlobStoreUnavailableError: the store does not exist, or cannot be written.
+        """
+        probe = f"{self._root}/probe-{uuid4().hex}"
+        with _writing():
+            self._call("pipe_file", probe, b"probe")
+            self._call("rm_file", probe)
+
+    def _write(self, path: str, data: bytes) -> None:
+        if self.folder:
+            write_durably(Path(path), data)
+        else:
+            self._call("pipe_file", path, data)
+
+    def _call(self, method: str, *args: object, **options: object) -> Any:
+        return call(self._fs, method, *args, seconds=self._seconds, **options)
 
     def _path(self, sha256: str) -> str:
         return f"{self._root}/{sha256[:2]}/{sha256}"
 
 
-def _filesystem(url: str) -> tuple[Any, str]:
+@contextmanager
+def _reading() -> Iterator[None]:
     try:
-        fs, path = fsspec.core.url_to_fs(url)
-    except (ImportError, ValueError) as error:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
         raise BlobStoreUnavailableError(
-            "the URL's scheme has no installed fsspec driver: install s3fs, gcsfs or adlfs, or use another URL"
+            "the blob store cannot be read or changed: check its permissions and URL"
         ) from error
-    return fs, path.rstrip("/")
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BlobStoreUnavailableError(
+            "the blob store cannot be written: check its free space and permissions, and the blob store's URL"
+        ) from error

@@ -4,16 +4,19 @@ The location that is read is assembled from the checked parts, never from the su
 each with a test: docs/decisions/0018-restrict-uris-to-configured-roots.md
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import IO, Final, NoReturn
+import os
+import socket
+import time
+from collections.abc import Sequence
+from typing import IO, Any, Final, NoReturn
 
 import fsspec
 
+from triage.blobs.filesystem import call
 from triage.blobs.locations import FILE, WEB, Location, parse_location, parse_root
-from triage.blobs.web import Network, open_on_web
+from triage.blobs.web import Network, ServerFaultError, open_on_web
 from triage.domain.limits import FETCH_SECONDS
-from triage.errors import AttachmentError, ErrorCode, TransientError
+from triage.errors import AttachmentError, ErrorCode, StorageFaultError, TransientError
 from triage.files.beneath import open_below
 
 _CHUNK_BYTES: Final = 2**20
@@ -35,7 +38,7 @@ class UriPolicy:
             roots: allowed folders, with the scheme file, http, https or that of an object store.
             max_bytes: maximum size of a photo; no more is ever read.
             local_networks: networks of allowed web servers, in addition to public addresses.
-            fetch_seconds: time limit for a photo from a web server.
+            fetch_seconds: time limit for a photo from a web server, and for each call of an object store.
 
         Raises:
             InvalidUriRootError: a root is malformed.
@@ -44,6 +47,7 @@ class UriPolicy:
         self._max_bytes = max_bytes
         self._local_networks = tuple(local_networks)
         self._fetch_seconds = fetch_seconds
+        self._slow_until: dict[tuple[str, str], float] = {}
 
     def check(self, uri: str) -> None:
         """Checks that a URI is below an allowed root.
@@ -58,18 +62,29 @@ class UriPolicy:
 
         Raises:
             AttachmentError: the URI is not allowed, nothing is there, or the photo is too large.
-            TransientError: the server or the store does not respond.
+            StorageFaultError: the share is not mounted, or the store or the server is unavailable.
+            TransientError: the server sends this photo too slowly or incompletely.
         """
         location = self._allowed(uri)
+        is_on_web = location.scheme in WEB
         try:
-            with self._open(location) as stream:
-                return self._read(stream)
+            return self._from_web(location) if is_on_web else self._from_share(location)
         except AttachmentError:
             raise
         except (FileNotFoundError, IsADirectoryError) as error:
+            if isinstance(error, FileNotFoundError) and not is_on_web and not self._is_mounted(location):
+                raise StorageFaultError("the share of the photo is empty or not mounted: mount it") from error
             raise AttachmentError(ErrorCode.NOT_FOUND, "nothing is at the photo's URI: resend the photo") from error
-        except Exception as error:  # drivers of object stores raise their own types
-            raise TransientError(ErrorCode.FETCH_FAILED, "the photo's URI does not respond: retry") from error
+        except (ServerFaultError, ConnectionError, socket.gaierror) as error:
+            raise StorageFaultError("the server of the photo is unavailable: retry") from error
+        except Exception as error:
+            if is_on_web:
+                raise TransientError(ErrorCode.FETCH_FAILED, "the photo's URI does not respond: retry") from error
+            raise StorageFaultError("the share of the photo cannot be read: check it") from error
+
+    def missing_shares(self) -> int:
+        """The number of roots, other than web servers, that cannot be read. An empty folder counts as readable."""
+        return sum(root.scheme not in WEB and not self._is_there(root, or_empty=True) for root in self._roots)
 
     def _allowed(self, uri: str) -> Location:
         location = parse_location(uri)
@@ -77,37 +92,71 @@ class UriPolicy:
             _refuse()
         return location
 
-    @contextmanager
-    def _open(self, location: Location) -> Iterator[IO[bytes]]:
-        if location.scheme == FILE:
-            file = open_below([root.path for root in self._roots if root.scheme == FILE], location.path)
-            if file is None:
-                _refuse()
-            with file:
-                yield file
-        elif location.scheme in WEB:
-            with open_on_web(
-                location.scheme,
-                location.host,
-                str(location.path),
-                local_networks=self._local_networks,
-                seconds=self._fetch_seconds,
-            ) as response:
-                yield response
-        else:
-            # not `fsspec.open`, which would follow a chain of `::` to any location
-            with fsspec.filesystem(location.scheme).open(f"{location.host}{location.path}", "rb") as stream:
-                yield stream
+    def _from_web(self, location: Location) -> bytes:
+        with open_on_web(
+            location.scheme,
+            location.host,
+            str(location.path),
+            local_networks=self._local_networks,
+            seconds=self._fetch_seconds,
+        ) as response:
+            return self._read(response)
+
+    def _from_share(self, location: Location) -> bytes:
+        if location.scheme != FILE:
+            return self._from_object_store(location)
+        file = open_below([root.path for root in self._roots if root.scheme == FILE], location.path)
+        if file is None:
+            _refuse()
+        with file:
+            return self._read(file)
+
+    def _from_object_store(self, location: Location) -> bytes:
+        """Reads an object. After a call that took too long, others of the store fail at once for the same time."""
+        store = (location.scheme, location.host)
+        if time.monotonic() < self._slow_until.get(store, 0.0):
+            raise TimeoutError
+        try:
+            size = self._call(location, "info")["size"]
+            self._check_size(size or 0)
+            # no more than allowed, even if the object has just been replaced; an empty range is an error
+            data: bytes = self._call(location, "cat_file", start=0, end=self._max_bytes + 1) if size else b""
+        except TimeoutError:
+            self._slow_until[store] = time.monotonic() + self._fetch_seconds
+            raise
+        self._check_size(len(data))
+        return data
+
+    def _is_mounted(self, location: Location) -> bool:
+        return all(self._is_there(root) for root in self._roots if location.is_below(root))
+
+    def _is_there(self, root: Location, *, or_empty: bool = False) -> bool:
+        """Whether a root can be read and is not empty. The mount point of a share that is not mounted is empty."""
+        try:
+            if root.scheme != FILE:
+                return bool(self._call(root, "exists"))
+            with os.scandir(root.path) as entries:
+                return or_empty or any(entries)
+        except OSError:
+            return False
+
+    def _call(self, location: Location, method: str, **options: object) -> Any:
+        # not `fsspec.open`, which would follow a chain of `::` to any location
+        fs = fsspec.filesystem(location.scheme, use_listings_cache=False)
+        return call(fs, method, f"{location.host}{location.path}", seconds=self._fetch_seconds, **options)
 
     def _read(self, stream: IO[bytes]) -> bytes:
         data = bytearray()
         while chunk := stream.read(min(_CHUNK_BYTES, self._max_bytes + 1 - len(data))):
             data += chunk
-            if len(data) > self._max_bytes:
-                raise AttachmentError(
-                    ErrorCode.TOO_LARGE, f"the photo has more than {self._max_bytes:,} bytes: send a smaller photo"
-                )
+            self._check_size(len(data))
         return bytes(data)
+
+    def _check_size(self, size: int) -> None:
+        if size > self._max_bytes:
+            raise AttachmentError(
+                ErrorCode.TOO_LARGE, f"the photo has more than {self._max_bytes:,} bytes: send a smaller photo"
+            )
 
 
 def _refuse() -> NoReturn:

@@ -25,6 +25,10 @@ _NAT64: Final = IPv6Network("64:ff9b::/96")
 _IPV4_COMPATIBLE: Final = IPv6Network("::/96")
 
 
+class ServerFaultError(OSError):
+    """The server answered that it cannot send any photo now."""
+
+
 @contextmanager
 def open_on_web(
     scheme: str, host: str, path: str, *, local_networks: Sequence[Network], seconds: float
@@ -44,6 +48,7 @@ def open_on_web(
     Raises:
         AttachmentError: the server redirects, or its address is not allowed.
         FileNotFoundError: nothing is at this path.
+        ServerFaultError: the server is overloaded or failed.
         OSError: the server does not respond correctly.
     """
     parts = urlsplit(f"//{host}")
@@ -100,6 +105,8 @@ def _check_status(status: int) -> None:
             ErrorCode.URI_NOT_ALLOWED,
             "the photo's URI redirects: send the target of the redirect",
         )
+    if status == 429 or status >= 500:
+        raise ServerFaultError
     if status != 200:
         raise OSError("the server did not send the photo")
 

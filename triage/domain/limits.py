@@ -32,9 +32,11 @@ class RetryRules:
         max_attempts: failures in decoding or scoring.
         max_lost_leases: leases that expired while a worker held the photo. Higher than `max_attempts`, because a worker
             that was killed from outside counts too.
-        backoff: delay before a retry, for each failure or lost lease so far.
+        backoff: delay before a retry, for each failure, lost lease or storage fault so far.
+        max_storage_faults: times that the photo's bytes could not be read. At the longest delay, that is a week.
     """
 
     max_attempts: int = 3
     max_lost_leases: int = 10
     backoff: timedelta = timedelta(seconds=10)
+    max_storage_faults: int = 1000

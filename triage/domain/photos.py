@@ -103,7 +103,14 @@ class Failed:
     code: ErrorCode
 
 
-Assessment: TypeAlias = Scored | NotAssessable | Failed
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """The assessment of an attachment whose storage did not provide its bytes. It is retried; no attempt is used up."""
+
+    id: AttachmentId
+
+
+Assessment: TypeAlias = Scored | NotAssessable | Failed | Unreadable
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from typing import Final
 from triage.blobs.store import BlobStore
 from triage.domain.actors import check_actor
 from triage.domain.ids import new_id
+from triage.photo_store import PhotoStore
 from triage.storage import audit
 from triage.storage import retention as retention_rows
 from triage.storage.database import Sessions
@@ -57,6 +58,7 @@ class Retention:
         """
         self._sessions = sessions
         self._blobs = blobs
+        self._store = PhotoStore(sessions, blobs)
         self._keep = keep
 
     @use_case
@@ -77,13 +79,15 @@ class Retention:
 
         Raises:
             UsageError: the actor id is malformed; nothing was deleted.
-            BlobStoreUnavailableError: the store did not delete a file; the next purge continues.
+            BlobStoreUnavailableError: the store is not the one of this database, or did not delete a file; the next
+                purge continues.
         """
         check_actor(actor)
+        is_set_up = self._store.check()
         begin = time.monotonic()
         deadline, half = (None, None) if seconds is None else (begin + seconds, begin + seconds / 2)
         self._mark()
-        strays = self._adopt_orphans(half)
+        strays = self._adopt_orphans(half) if is_set_up else 0
         purged = self.remove(actor=actor, deadline=deadline)
         if not purged.unfinished:  # examines every photo ever purged, so it runs once after the last batch
             with self._sessions.begin() as session:
@@ -99,10 +103,12 @@ class Retention:
             deadline: time of `time.monotonic` after which no new batch starts.
 
         Raises:
-            BlobStoreUnavailableError: the store did not delete a file; the next purge continues.
+            BlobStoreUnavailableError: the store is not the one of this database, or did not delete a file; the next
+                purge continues.
         """
         purged = Purged()
         while deadline is None or time.monotonic() < deadline:
+            self._store.check()  # in an empty volume, all photos would count as deleted
             with self._sessions.begin() as session:
                 due = retention_rows.take_due(session, limit=_BLOBS_PER_TRANSACTION, among=among)
                 if not due:

@@ -10,8 +10,15 @@ from typing import TypeVar
 from triage.blobs.source import PhotoSource
 from triage.domain.ids import AttachmentId, ModelVersionId
 from triage.domain.messages import ClaimedAttachment
-from triage.domain.photos import AssessedBatch, Assessment, Failed, NotAssessable, Scored
-from triage.errors import AttachmentError, ErrorCode, ModelError, TransientError
+from triage.domain.photos import AssessedBatch, Assessment, Failed, NotAssessable, Scored, Unreadable
+from triage.errors import (
+    AttachmentError,
+    ErrorCode,
+    ModelError,
+    ServiceUnavailableError,
+    StorageFaultError,
+    TransientError,
+)
 from triage.files.hashing import sha256_of
 from triage.imaging.decode import Decoder
 from triage.imaging.formats import sniff
@@ -65,10 +72,14 @@ class PhotoAssessor:
         self._timed = timed
 
     def prepare(self, attachments: Sequence[ClaimedAttachment]) -> Callable[[], AssessedBatch]:
-        """See `Assessor.prepare`. The returned call raises ModelError if the scorer is broken."""
+        """See `Assessor.prepare`. The returned call raises ModelError if the scorer is broken.
+
+        Raises:
+            BlobStoreUnavailableError: the whole store is unavailable, so no photo of the batch is at fault.
+        """
         return partial(self._score, list(self._threads.map(self._prepare, attachments)))
 
-    def _score(self, prepared: Sequence["_Ready | NotAssessable | Failed"]) -> AssessedBatch:
+    def _score(self, prepared: Sequence["_Ready | NotAssessable | Failed | Unreadable"]) -> AssessedBatch:
         ready = [item for item in prepared if isinstance(item, _Ready)]
         unready: list[Assessment] = [item for item in prepared if not isinstance(item, _Ready)]
         started = time.perf_counter()
@@ -78,7 +89,7 @@ class PhotoAssessor:
         model = self._model
         return AssessedBatch(model.model_version_id, model.threshold, assessments, network_seconds, shadows)
 
-    def _prepare(self, attachment: ClaimedAttachment) -> "_Ready | NotAssessable | Failed":
+    def _prepare(self, attachment: ClaimedAttachment) -> "_Ready | NotAssessable | Failed | Unreadable":
         data = None
         try:
             with self._timed("fetch"):
@@ -90,8 +101,12 @@ class PhotoAssessor:
             if data is None:
                 return NotAssessable(attachment.id, error.code, attachment.sha256)
             return NotAssessable(attachment.id, error.code, sha256_of(data), sniff(data))
+        except StorageFaultError:
+            return Unreadable(attachment.id)
         except TransientError as error:
             return Failed(attachment.id, error.code)
+        except ServiceUnavailableError:
+            raise
         except Exception:  # for example out of memory: counts as an attempt of this photo
             return Failed(attachment.id, ErrorCode.SCORING_FAILED)
 

@@ -16,6 +16,9 @@ class Assessor(Protocol):
         """Fetches and decodes, and returns the call that scores. The two may run in different threads.
 
         An attachment that fails never fails another one.
+
+        Raises:
+            ServiceUnavailableError: the store of all photos is unavailable.
         """
         ...
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import Exists, Text, TextClause, case, exists, func, literal, null, or_, select, update
@@ -12,7 +12,7 @@ from sqlalchemy.types import Uuid
 from triage.domain.ids import AttachmentId, LeaseToken, MessageId, new_id
 from triage.domain.limits import RetryRules
 from triage.domain.messages import Claim, ClaimedAttachment
-from triage.domain.photos import Assessment, Failed, NotAssessable, Scored
+from triage.domain.photos import Assessment, Failed, NotAssessable, Scored, Unreadable
 from triage.domain.states import AttachmentStatus
 from triage.errors import ErrorCode
 from triage.storage.database import recordset
@@ -90,11 +90,15 @@ def finish(
         media_type=Text(),
         error_code=Text(),
     )
+    is_unreadable = results.c.status == _UNREADABLE
+    faults = case((is_unreadable, Attachment.storage_faults + 1), else_=Attachment.storage_faults)
+    used_up = case((is_unreadable, faults >= rules.max_storage_faults), else_=Attachment.attempts >= rules.max_attempts)
     status = case(
-        (results.c.status != _FAILED, results.c.status),
-        (Attachment.attempts >= rules.max_attempts, literal(AttachmentStatus.NOT_ASSESSABLE.value)),
+        (results.c.status.not_in([_FAILED, _UNREADABLE]), results.c.status),
+        (used_up, literal(AttachmentStatus.NOT_ASSESSABLE.value)),
         else_=literal(AttachmentStatus.PENDING.value),
     )
+    fault_delay = func.least(faults * max(rules.backoff, _MIN_FAULT_DELAY), _MAX_FAULT_DELAY)
     rows = session.execute(
         update(Attachment)
         .where(Attachment.id == results.c.id, Attachment.lease_token == token)
@@ -106,10 +110,13 @@ def finish(
             due_at=case(
                 (
                     status == AttachmentStatus.PENDING.value,
-                    func.clock_timestamp() + Attachment.attempts * rules.backoff,
+                    func.clock_timestamp()
+                    + case((is_unreadable, fault_delay), else_=Attachment.attempts * rules.backoff),
                 ),
                 else_=Attachment.due_at,
             ),
+            attempts=case((is_unreadable, Attachment.attempts - 1), else_=Attachment.attempts),
+            storage_faults=faults,
             finished_at=case((status != AttachmentStatus.PENDING.value, func.clock_timestamp())),
             lease_token=null(),
             lease_until=null(),
@@ -120,7 +127,11 @@ def finish(
     return {row.id: row.message_id for row in rows}
 
 
-_FAILED = "failed"
+_FAILED: Final = "failed"
+_UNREADABLE: Final = "unreadable"
+_MIN_FAULT_DELAY: Final = timedelta(seconds=1)
+_MAX_FAULT_DELAY: Final = timedelta(minutes=10)
+"""Bounds of the delay after a storage fault: the store is not asked without pause, and is soon found repaired."""
 
 
 def _state(item: Assessment) -> dict[str, Any]:
@@ -143,6 +154,14 @@ def _state(item: Assessment) -> dict[str, Any]:
             }
         case Failed():
             return {"id": item.id, "status": _FAILED, "sha256": None, "media_type": None, "error_code": item.code}
+        case Unreadable():
+            return {
+                "id": item.id,
+                "status": _UNREADABLE,
+                "sha256": None,
+                "media_type": None,
+                "error_code": ErrorCode.FETCH_FAILED,
+            }
 
 
 def release(session: Session, token: LeaseToken) -> int:

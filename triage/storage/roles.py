@@ -50,6 +50,7 @@ WORKER_MAY: Final[Mapping[str, Rights]] = {
             "status",
             "attempts",
             "lost_leases",
+            "storage_faults",
             "due_at",
             "lease_token",
             "lease_until",
@@ -60,6 +61,7 @@ WORKER_MAY: Final[Mapping[str, Rights]] = {
         )
     ),
     "blob": Rights(update=("media_type", "purge_after", "purged_at"), delete=True),
+    "photo_store": Rights(insert=False, update=("marker", "set_up_at")),
     "model_version": Rights(update=("card", "stage", "promoted_at")),
     "run": Rights(
         update=(

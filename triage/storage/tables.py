@@ -126,11 +126,23 @@ class Blob(Base):
     purged_at: Mapped[datetime | None]
 
 
+class PhotoStore(Base):
+    """A single row: the id that the store of photos carries as its marker, and when the store was set up."""
+
+    __tablename__ = "photo_store"
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False, server_default="1")
+    marker: Mapped[UUID]
+    set_up_at: Mapped[datetime | None]
+
+
 class Attachment(Base):
     """A photo and its place in the queue.
 
     `attempts` counts failures, and the attempt that is running or succeeded. `lost_leases` counts leases that expired
-    without a result: a killed worker says little about the photos that it held.
+    without a result: a killed worker says little about the photos that it held. `storage_faults` counts reads that
+    failed because of the storage.
     """
 
     __tablename__ = "attachment"
@@ -177,6 +189,7 @@ class Attachment(Base):
     status: Mapped[str]
     attempts: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     lost_leases: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    storage_faults: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     due_at: Mapped[datetime] = now()
     lease_token: Mapped[UUID | None]
     lease_until: Mapped[datetime | None]

@@ -56,6 +56,7 @@ _COMMANDS: Final = {
     "runs": _Entry("worker.cli.runs:runs", "Show, follow and cancel training and rescoring runs."),
     "models": _Entry("worker.cli.models:models", "Add, promote, roll back and retire models."),
     "purge": _Entry("worker.cli.retention:purge", "Remove the bytes of old photos."),
+    "blobs": _Entry("worker.cli.blobs:blobs", "Adopt a store of photos, such as a restored copy."),
     "forget": _Entry("worker.cli.retention:forget", "Forget a message: its sender's ids, texts, URIs and photos."),
     "archive": _Entry("worker.cli.archive:archive", "Move old threads from the database into files."),
     "audit": _Entry("worker.cli.audit:audit", "Verify the audit trail."),

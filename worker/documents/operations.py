@@ -54,6 +54,12 @@ class PurgeDocument(Document):
     strays: int
 
 
+class AdoptedStoreDocument(Document):
+    """A store of photos that belongs to the database from now on, and the id in its marker."""
+
+    id: UUID
+
+
 class ForgottenDocument(Document):
     """A forgotten message. `photos_shared` counts photos kept because another message has the same bytes."""
 

@@ -14,6 +14,7 @@ from worker.documents.evaluation import DatasetDocument, EvaluationDocument
 from worker.documents.messages import AcceptanceDocument, MessageHistoryDocument, OverrideDocument
 from worker.documents.models import ModelDocument, ModelThresholdsDocument
 from worker.documents.operations import (
+    AdoptedStoreDocument,
     ArchiveDocument,
     ArchivePreviewDocument,
     CheckDocument,
@@ -33,6 +34,7 @@ from worker.documents.submission import ReceiptDocument, RejectionDocument, Subm
 DOCUMENTS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
     {
         "acceptance": AcceptanceDocument,
+        "adopted-store": AdoptedStoreDocument,
         "archive": ArchiveDocument,
         "archive-preview": ArchivePreviewDocument,
         "card": Card,

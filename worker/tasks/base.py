@@ -34,6 +34,7 @@ class WorkerServices(Services):
             self.registry,
             self.inbox,
             self.source,
+            self.photo_store,
             wake_another=self.wake_ups.inbox,
         )
         self._stack.callback(scoring.close)

@@ -1,5 +1,5 @@
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import fsspec
 import pytest
@@ -9,7 +9,7 @@ from triage.blobs.store import BlobStore
 from triage.blobs.uris import UriPolicy
 from triage.domain.ids import AttachmentId, new_id
 from triage.domain.messages import ClaimedAttachment
-from triage.errors import AttachmentError, BlobStoreUnavailableError, ErrorCode
+from triage.errors import AttachmentError, BlobStoreUnavailableError, ErrorCode, StorageFaultError
 from triage.files.hashing import sha256_of
 
 DATA = b"the bytes of a photo"
@@ -53,10 +53,30 @@ def test_incomplete_bytes_are_written_again(url: str) -> None:
     assert store.get(sha256) == DATA
 
 
-def test_purged_bytes_are_not_found(url: str) -> None:
-    with pytest.raises(AttachmentError) as raised:
+def test_missing_bytes_are_a_storage_fault(url: str) -> None:
+    with pytest.raises(StorageFaultError):
         BlobStore(url).get(sha256_of(DATA))
-    assert raised.value.code is ErrorCode.NOT_FOUND
+
+
+def test_marker_is_returned_as_written(url: str) -> None:
+    store, id_ = BlobStore(url), uuid4()
+    assert store.marker() is None
+
+    store.mark(id_)
+
+    assert BlobStore(url).marker() == id_
+
+
+def test_malformed_marker_equals_no_id(tmp_path: Path) -> None:
+    (tmp_path / "triage-store-id").write_bytes(b"\xff")
+
+    assert BlobStore(str(tmp_path)).marker() == UUID(int=0)
+
+
+def test_check_creates_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(BlobStoreUnavailableError):
+        BlobStore(str(tmp_path / "blobs")).check()
+    assert not (tmp_path / "blobs").exists()
 
 
 def test_store_is_unavailable_when_it_cannot_be_written(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from tests.support.certificates import make_certificate
 from triage.blobs.uris import UriPolicy
 from triage.blobs.web import is_public
-from triage.errors import AttachmentError, ErrorCode, InvalidUriRootError, TransientError
+from triage.errors import AttachmentError, ErrorCode, InvalidUriRootError, StorageFaultError, TransientError
 
 DATA = b"the bytes of a photo"
 ROOTS = ["file:///srv/inbox", "s3://photos/in", "https://images.example.org/in"]
@@ -120,7 +120,22 @@ def test_symbolic_link_is_not_followed_when_it_leads_out_of_the_root(tmp_path: P
 
 @pytest.mark.parametrize(("name", "code"), [("missing.jpg", ErrorCode.NOT_FOUND), ("", ErrorCode.NOT_FOUND)])
 def test_missing_file_and_folder_are_not_found(tmp_path: Path, name: str, code: ErrorCode) -> None:
+    (tmp_path / "other.jpg").write_bytes(DATA)
+
     assert _code(_policy(tmp_path), (tmp_path / name).as_uri()) is code
+
+
+@pytest.mark.parametrize("is_left", [True, False])
+def test_missing_file_is_a_storage_fault_when_its_share_is_not_mounted(tmp_path: Path, is_left: bool) -> None:
+    """The mount point is left, empty, or is missing too."""
+    share = tmp_path / "share"
+    if is_left:
+        share.mkdir()
+    policy = UriPolicy([tmp_path.as_uri(), share.as_uri()], max_bytes=100)
+
+    with pytest.raises(StorageFaultError):
+        policy.fetch((share / "a.jpg").as_uri())
+    assert policy.missing_shares() == (not is_left)
 
 
 def test_file_above_the_limit_is_too_large(tmp_path: Path) -> None:

@@ -56,8 +56,8 @@ def top(tmp_path: Path) -> Path:
 def _make_everything(folder: Path) -> None:
     """Makes one of each kind of file and folder."""
     blobs = BlobStore(str(folder / "blobs"))
-    blobs.check()
     blobs.put(b"photo")
+    blobs.check()
     BlobStore(str(folder / "more" / "blobs")).put(b"photo")
     write_lines(folder / "archive", new_id(), ["{}"])
     _load_photo(folder)

@@ -1,0 +1,45 @@
+"""Calls of fsspec's drivers with a time limit, whose failures are all OSError."""
+
+from typing import Any
+
+import fsspec
+
+from triage.errors import BlobStoreUnavailableError
+
+
+def filesystem(url: str) -> tuple[Any, str]:
+    """The driver of a URL, and the path in it. Listings are not cached, since other processes change the store.
+
+    Raises:
+        BlobStoreUnavailableError: no driver for the URL's scheme is installed.
+    """
+    try:
+        fs, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
+    except (ImportError, ValueError) as error:
+        raise BlobStoreUnavailableError(
+            "the URL's scheme has no installed fsspec driver: install s3fs, gcsfs or adlfs, or use another URL"
+        ) from error
+    return fs, path.rstrip("/")
+
+
+def call(fs: Any, method: str, *args: object, seconds: float, **options: object) -> Any:
+    """Calls a method of a driver.
+
+    Args:
+        fs: a file system of fsspec.
+        method: such as `cat_file`.
+        seconds: time limit. Only drivers of object stores have one; a local file system blocks.
+
+    Raises:
+        FileNotFoundError: no such file or, in an object store, no such bucket.
+        OSError: the call failed in any other way.
+        NotImplementedError: the driver has no such method.
+    """
+    if fs.async_impl and hasattr(fs, f"_{method}"):
+        options["timeout"] = seconds
+    try:
+        return getattr(fs, method)(*args, **options)
+    except (OSError, NotImplementedError):
+        raise
+    except Exception as error:  # drivers raise their own types too
+        raise OSError("the driver of the store failed") from error
