@@ -246,7 +246,7 @@ def test_enqueue_message_keeps_the_error_contract_when_its_arguments_are_hostile
 def submissions() -> st.SearchStrategy[object]:
     """Documents of the task `inbox.submit`, most of them with a few wrong fields."""
     photo = st.fixed_dictionaries(
-        {"uri": texts()}, optional={"id": texts(), "group": texts() | st.none(), "media_type": texts()}
+        {"uri": texts()}, optional={"attachment_id": texts(), "group": texts() | st.none(), "media_type": texts()}
     )
     message = st.fixed_dictionaries(
         {

@@ -33,7 +33,7 @@ class AcceptanceDocument(Document):
     """A message that intake has stored. `created` is false if neither the message nor a photo is new.
 
     `conflict` marks a photo whose id belongs to another photo, which is kept. `unchanged` names fields that were stored
-    with another value before, which is kept.
+    with another value before, which is kept. `opted_out` is true if no retake is ever requested for the message.
     """
 
     message_id: str
@@ -41,6 +41,7 @@ class AcceptanceDocument(Document):
     attachments: list[AcceptedAttachmentDocument]
     created: bool
     unchanged: list[str]
+    opted_out: bool
 
     @classmethod
     def of(cls, acceptance: Acceptance) -> Self:
@@ -60,6 +61,7 @@ class AcceptanceDocument(Document):
             ],
             created=acceptance.created,
             unchanged=list(acceptance.unchanged),
+            opted_out=acceptance.opted_out,
         )
 
 

@@ -29,7 +29,7 @@ from worker.documents.photos import PhotoScoreDocument
 from worker.documents.reports import FlipsDocument, ReportDocument
 from worker.documents.retakes import ClaimedRequestDocument, RetakeRequestDocument
 from worker.documents.settings import SettingDocument
-from worker.documents.submission import ReceiptDocument, RejectionDocument, Submission
+from worker.documents.submission import RejectionDocument, Submission
 
 DOCUMENTS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
     {
@@ -51,7 +51,6 @@ DOCUMENTS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
         "part": PartDocument,
         "photo-score": PhotoScoreDocument,
         "purge": PurgeDocument,
-        "receipt": ReceiptDocument,
         "rejection": RejectionDocument,
         "report": ReportDocument,
         "retake-request": RetakeRequestDocument,

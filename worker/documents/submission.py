@@ -1,27 +1,45 @@
-"""The documents of the task `inbox.submit`: a message from a sender, and the answer."""
+"""The document of the task `inbox.submit`, a message from a sender, and the answer of each task that fails."""
 
-from typing import Final, Literal, Self
-from uuid import UUID
+from typing import Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from triage.domain.messages import Acceptance, IncomingAttachment, IncomingMessage
+from triage.domain.messages import IncomingAttachment, IncomingMessage
 from triage.errors import ServiceUnavailableError, TriageError, UsageError, validation_problems
 from worker.documents.document import Document
 
-_FIELDS: Final = {"declared_type": "media_type"}
-"""Fields of an attachment that a submission names differently."""
+_DEPRECATED: Final[Any] = Field(default=None, json_schema_extra={"deprecated": True})
 
 
 class SubmittedAttachment(BaseModel):
-    """A photo at a URI below an allowed root. Without an `id`, the hash of the URI serves as one."""
+    """A photo at a URI below an allowed root. Without an `attachment_id`, the hash of the URI serves as one.
+
+    `id` and `media_type` are deprecated names of `attachment_id` and `declared_type`.
+    """
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     uri: str
-    id: str | None = None
+    attachment_id: str | None = None
     group: str | None = None
-    media_type: str | None = None
+    declared_type: str | None = None
+    id: str | None = _DEPRECATED
+    media_type: str | None = _DEPRECATED
+
+    @model_validator(mode="after")
+    def check_names(self) -> Self:
+        for name, deprecated in (("attachment_id", "id"), ("declared_type", "media_type")):
+            if {name, deprecated} <= self.model_fields_set:
+                raise ValueError(f"give {name} without {deprecated}, which is its deprecated name")
+        return self
+
+    def to_attachment(self) -> IncomingAttachment:
+        return IncomingAttachment(
+            uri=self.uri,
+            external_id=self.attachment_id if self.id is None else self.id,
+            group=self.group,
+            declared_type=self.declared_type if self.media_type is None else self.media_type,
+        )
 
 
 class Submission(BaseModel):
@@ -41,51 +59,11 @@ class Submission(BaseModel):
         return IncomingMessage(
             source=self.source,
             external_id=self.message_id,
-            attachments=[
-                IncomingAttachment(uri=a.uri, external_id=a.id, group=a.group, declared_type=a.media_type)
-                for a in self.attachments
-            ],
+            attachments=[attachment.to_attachment() for attachment in self.attachments],
             thread=self.thread,
             role=self.role,
             locale=self.locale,
             opted_out=self.opted_out,
-        )
-
-
-class ReceivedAttachmentDocument(Document):
-    id: UUID
-    attachment_id: str
-    conflict: bool
-    unchanged: list[str]
-
-
-class ReceiptDocument(Document):
-    """The answer to a message that was stored. `created` is false if neither the message nor a photo is new.
-
-    `conflict` marks a photo whose id belongs to another photo, which is kept. `unchanged` names fields that were stored
-    with another value before, which is kept.
-    """
-
-    message_id: str
-    attachments: list[ReceivedAttachmentDocument]
-    created: bool
-    unchanged: list[str]
-
-    @classmethod
-    def of(cls, acceptance: Acceptance) -> Self:
-        return cls(
-            message_id=acceptance.external_id,
-            attachments=[
-                ReceivedAttachmentDocument(
-                    id=attachment.id,
-                    attachment_id=attachment.external_id,
-                    conflict=attachment.conflict,
-                    unchanged=[_FIELDS.get(name, name) for name in attachment.unchanged],
-                )
-                for attachment in acceptance.attachments
-            ],
-            created=acceptance.created,
-            unchanged=list(acceptance.unchanged),
         )
 
 

@@ -7,7 +7,8 @@ from triage.domain.states import RunKind
 from triage.errors import ModelError, TriageError
 from triage.storage import runs
 from worker.broker.liveness import Heartbeat
-from worker.documents.submission import ReceiptDocument, RejectionDocument, parse_submission
+from worker.documents.messages import AcceptanceDocument
+from worker.documents.submission import RejectionDocument, parse_submission
 from worker.metrics import LEASES_EXPIRED
 from worker.queues import TaskName
 from worker.tasks.base import WorkerTask
@@ -23,8 +24,8 @@ def submit(self: WorkerTask, message: dict[str, object]) -> dict[str, object]:
         message: a document as described by `worker.documents.submission.Submission`.
 
     Returns:
-        `{message_id, attachments, created, unchanged}`, or `{error: {code, message}}`. A sender that receives neither
-        resubmits the message, which is idempotent.
+        The acceptance as `triage enqueue --json` prints it, or `{error: {code, message}}`. A sender that receives
+        neither resubmits the message, which is idempotent.
     """
     try:
         submission = parse_submission(message)
@@ -33,7 +34,7 @@ def submit(self: WorkerTask, message: dict[str, object]) -> dict[str, object]:
         log.warning("submission.refused", error_type=type(error).__name__)
         return RejectionDocument.of(error).json_types()
     log.info("message.accepted", message_id=str(acceptance.id), photos=len(acceptance.attachments))
-    return ReceiptDocument.of(acceptance).json_types()
+    return AcceptanceDocument.of(acceptance).json_types()
 
 
 @shared_task(name=TaskName.DRAIN, base=WorkerTask, bind=True)

@@ -18,7 +18,7 @@ from worker.tasks.base import WorkerServices
 Triage: TypeAlias = Callable[..., Result]
 
 KEYS = {
-    "enqueue": "message_id id attachments[] created unchanged[]",
+    "enqueue": "message_id id attachments[] created unchanged[] opted_out",
     "explain": """
         message_id id source thread role locale opted_out received_at forgotten_at outcome reason decided_by
         attachments[] decisions[] retake_requests[] audit[]

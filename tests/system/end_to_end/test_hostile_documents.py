@@ -37,4 +37,7 @@ def test_worker_answers_invalid_when_a_document_is_hostile(
             assert len(message) < 500, name
             assert name == "unknown field" or PATIENT not in message, name  # a key is shown, shortened and escaped
 
-        assert services.celery.send_task("inbox.submit", [GOOD]).get(timeout=WAIT_SECONDS)["created"]
+        answer = services.celery.send_task("inbox.submit", [GOOD]).get(timeout=WAIT_SECONDS)
+        assert answer["created"]
+        [refused] = answer["attachments"]
+        assert (refused["status"], refused["error_code"]) == ("not_assessable", "uri_not_allowed")

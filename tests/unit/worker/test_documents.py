@@ -37,14 +37,25 @@ def test_submission_without_optional_fields_has_their_defaults() -> None:
 
 
 def test_submission_keeps_every_field() -> None:
-    attachment = {"uri": "s3://in/1.jpg", "id": "a-1", "group": "arm"}
+    attachment = {"uri": "s3://in/1.jpg", "attachment_id": "a-1", "group": "arm", "declared_type": "image/png"}
     fields = {"thread": "t-1", "role": "proxy", "locale": "de", "opted_out": True, "attachments": [attachment]}
 
     message = parse_submission(MESSAGE | fields).to_message()
 
     assert (message.thread, message.role, message.locale, message.opted_out) == ("t-1", "proxy", "de", True)
     [found] = message.attachments
-    assert (found.external_id, found.group) == ("a-1", "arm")
+    assert (found.external_id, found.group, found.declared_type) == ("a-1", "arm", "image/png")
+
+
+def test_submission_accepts_the_deprecated_names_of_an_attachment_but_not_both() -> None:
+    deprecated = {"uri": "s3://in/1.jpg", "id": "a-1", "media_type": "image/png"}
+
+    [found] = parse_submission(MESSAGE | {"attachments": [deprecated]}).to_message().attachments
+
+    assert (found.external_id, found.declared_type) == ("a-1", "image/png")
+    for both in (deprecated | {"attachment_id": "a-2"}, deprecated | {"declared_type": None}):
+        with pytest.raises(UsageError, match="which is its deprecated name"):
+            parse_submission(MESSAGE | {"attachments": [both]})
 
 
 @pytest.mark.parametrize(
