@@ -10,12 +10,13 @@ from uuid import UUID
 from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 
-from triage.domain.ids import MessageId, ModelVersionId, first_id
+from triage.domain.ids import LeaseToken, MessageId, ModelVersionId, RetakeRequestId, first_id
+from triage.domain.messages import HeldRequest
 from triage.domain.reporting import Dimension, Period
 from triage.domain.states import RetakeStatus
 from triage.reports.explain import history
 from triage.reports.summary import summarise
-from triage.storage import inbox, messages, outbox, retention, runs, verdicts
+from triage.storage import feed, inbox, messages, outbox, retention, runs, verdicts
 from triage.storage.gauges import read_gauges
 from triage.storage.tables import METADATA
 
@@ -44,6 +45,12 @@ def standard_queries(
         "retakes list": lambda session: outbox.list_requests(session, status=None, limit=20),
         "retakes list --status withdrawn": lambda session: outbox.list_requests(
             session, status=RetakeStatus.WITHDRAWN, limit=20
+        ),
+        "decisions: a page": lambda session: feed.decisions_after(session, 1, limit=20),
+        "decisions: positions for new ones": lambda session: feed.number_decisions(session, limit=20),
+        "claim for one source": lambda session: outbox.claim(session, limit=20, lease=minutes, by="ehr", source="ehr"),
+        "acknowledge": lambda session: outbox.acknowledge(
+            session, [HeldRequest(RetakeRequestId(UUID(int=1)), LeaseToken(UUID(int=1)))]
         ),
         "wait": lambda session: inbox.count_open(session),
         "runs": lambda session: runs.list_runs(session),

@@ -21,10 +21,11 @@ from triage.files.hashing import sha256_of
 from triage.imaging.formats import normalise_declared, sniff
 from triage.photo_store import PhotoStore
 from triage.retakes.decide import decide_messages
+from triage.retakes.opt_out import stop_requests
 from triage.retakes.policy import RetakePolicy
 from triage.storage import attachments as attachment_rows
-from triage.storage import audit, outbox, retention
 from triage.storage import messages as message_rows
+from triage.storage import opt_outs, retention
 from triage.storage.attachments import NewAttachment, NewBlob, StoredAttachment
 from triage.storage.database import Sessions
 from triage.storage.messages import Key, NewMessage, StoredMessage
@@ -215,20 +216,8 @@ class Intake:
         if any(attachment.error_code for attachment in added):  # a message may have no photo that can be scored
             decide_messages(session, {attachment.message_id for attachment in added}, self._policy)
         if opted_out:
-            self._withdraw(session, opted_out)
+            stop_requests(session, opted_out, self._policy, by=_ACTOR)
         return _Stored(stored, new_messages, attachments, new_attachments, opted_out)
-
-    def _withdraw(self, session: Session, opted_out: Collection[MessageId]) -> None:
-        """Withdraws the requests of messages whose author opted out, even if a sender holds them, and decides again."""
-        withdrawn = outbox.withdraw(session, opted_out, reason="opted_out")
-        sent = outbox.active_among(session, opted_out)
-        decide_messages(session, set(opted_out) - sent, self._policy)
-        for message_id in sorted(opted_out):
-            audit.record(
-                session, actor=_ACTOR, action="message.opted_out", subject_kind="message", subject_id=message_id
-            )
-        for request_id in withdrawn:
-            audit.record(session, actor=_ACTOR, action="retake.withdrawn", subject_kind="retake", subject_id=request_id)
 
     def _add_blobs(self, session: Session, prepared: Sequence[_Prepared]) -> None:
         """Adds the rows of photos. Stores a photo again if it was marked for a purge, which may have deleted it."""
@@ -243,17 +232,26 @@ class Intake:
 
 
 def _add_messages(session: Session, messages: Sequence[NewMessage]) -> tuple[dict[Key, StoredMessage], set[MessageId]]:
-    """Adds the messages that are new, and locks the threads of all. A known message stays in its thread."""
+    """Adds the messages that are new, and locks the threads of all. A known message stays in its thread.
+
+    A new message of a thread that has opted out is opted out too.
+    """
     threads = message_rows.threads_of(session, {message.key for message in messages})
     for message in messages:
         threads.setdefault(message.key, message.thread)
     locked = message_rows.add_threads(session, set(threads.values()))
+    opted_out = opt_outs.among(session, locked)
     stored, new = message_rows.add_messages(
-        session, [replace(message, thread=threads[message.key]) for message in messages], locked
+        session, [_in_thread(each, threads, opted_out) for each in messages], locked
     )
     if others := {message.thread_id for message in stored.values()} - set(locked.values()):
         message_rows.lock_threads(session, others)  # another process added the message to another thread just now
     return stored, new
+
+
+def _in_thread(message: NewMessage, threads: Mapping[Key, Key], opted_out: Collection[Key]) -> NewMessage:
+    thread = threads[message.key]
+    return replace(message, thread=thread, opted_out=message.opted_out or thread in opted_out)
 
 
 def _check_distinct(sent: Sequence[IncomingAttachment], new: Sequence[NewAttachment]) -> None:

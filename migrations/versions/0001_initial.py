@@ -21,6 +21,13 @@ TABLES = {
         CONSTRAINT pk_thread PRIMARY KEY (id),
         CONSTRAINT uq_thread__source_external_id UNIQUE (source, external_id)
     """,
+    "opt_out": """
+        id            uuid NOT NULL,
+        thread_sha256 text NOT NULL,
+        created_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+        CONSTRAINT pk_opt_out PRIMARY KEY (id),
+        CONSTRAINT uq_opt_out__thread_sha256 UNIQUE (thread_sha256)
+    """,
     "message": """
         id                  uuid NOT NULL,
         source              text NOT NULL,
@@ -149,6 +156,7 @@ TABLES = {
         actor            text,
         note             text,
         created_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+        position         bigint,
         CONSTRAINT pk_decision PRIMARY KEY (id),
         CONSTRAINT fk_decision__message_id FOREIGN KEY (message_id) REFERENCES message (id),
         CONSTRAINT fk_decision__supersedes_id FOREIGN KEY (supersedes_id) REFERENCES decision (id),
@@ -305,6 +313,16 @@ INDEXES = {
         "decisions: at most one first decision for a message, so one chain",
     ),
     "ix_decision__message_id": ("decision", "(message_id)", "explain: a message's decisions"),
+    "uq_decision__position": (
+        "decision",
+        "(position) WHERE position IS NOT NULL",
+        "feed: decisions after a cursor",
+    ),
+    "ix_decision__unnumbered": (
+        "decision",
+        "(created_at, id) WHERE position IS NULL",
+        "feed: decisions without a position",
+    ),
     "uq_retake_request__active": (
         "retake_request",
         "(message_id) WHERE status <> 'withdrawn'",
@@ -360,10 +378,15 @@ BEGIN
 END
 $$
 """,
-    # Forgetting a message may remove the note of its decisions. Only archiving its thread may delete a decision.
+    # The feed gives each decision a position, once. Forgetting a message may remove the note of its decisions. Only
+    # archiving its thread may delete a decision.
     "keep_decision()": """
 RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
+    IF TG_OP = 'UPDATE' AND OLD.position IS NULL AND NEW.position IS NOT NULL
+       AND to_jsonb(NEW) - 'position' = to_jsonb(OLD) - 'position' THEN
+        RETURN NEW;
+    END IF;
     IF TG_OP = 'UPDATE' AND NEW.note IS NULL AND to_jsonb(NEW) - 'note' = to_jsonb(OLD) - 'note'
        AND EXISTS (SELECT FROM message WHERE id = OLD.message_id AND forgotten_at IS NOT NULL) THEN
         RETURN NEW;
@@ -519,6 +542,9 @@ $$
 """,
 }
 
+# Positions in the feed of decisions. `DROP TABLE` drops it.
+SEQUENCE = "CREATE SEQUENCE decision_position OWNED BY decision.position"
+
 TRIGGERS = """
 -- History is append-only.
 CREATE TRIGGER verdict_append_only BEFORE UPDATE OR DELETE ON verdict
@@ -574,6 +600,7 @@ def upgrade() -> None:
     for table, columns in TABLES.items():
         op.execute(f"CREATE TABLE {table} ({columns})")
     op.create_foreign_key(CURRENT_DECISION, "message", "decision", ["current_decision_id"], ["id"])
+    op.execute(SEQUENCE)
     op.execute(FIRST_AUDIT_HEAD)
     op.execute(PHOTO_STORE)
     for index, (table, definition, query) in INDEXES.items():

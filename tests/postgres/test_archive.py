@@ -19,6 +19,7 @@ from tests.support.clinic import Clinic
 from tests.support.command_line import Result
 from tests.support.rescoring import LEASE, OtherModel
 from triage.domain.ids import MessageId, new_id
+from triage.domain.messages import HeldRequest
 from triage.domain.runs import RescoringParameters
 from triage.domain.states import Outcome, RunStatus
 from triage.errors import LockedError, UsageError
@@ -55,7 +56,7 @@ def _send_retakes(clinic: Clinic) -> None:
     with clinic.sessions.begin() as session:
         for request in outbox.claim(session, limit=100, lease=LEASE, by="sender"):
             assert request.token
-            assert outbox.acknowledge(session, request.id, request.token)
+            assert outbox.acknowledge(session, [HeldRequest(request.id, request.token)])
 
 
 def test_thread_is_archived_with_all_its_rows_unchanged(clinic: Clinic, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.clinic import Clinic
 from triage.domain.ids import LeaseToken, RetakeRequestId, new_id
-from triage.domain.messages import RetakeRequest
+from triage.domain.messages import HeldRequest, RetakeRequest
 from triage.storage import outbox
 
 
@@ -27,7 +27,7 @@ def _claim(clinic: Clinic, *, lease_seconds: float = 60, limit: int = 10) -> Seq
 def _ack(clinic: Clinic, request_id: RetakeRequestId, token: LeaseToken | None) -> bool:
     assert token is not None
     with clinic.sessions.begin() as session:
-        return outbox.acknowledge(session, request_id, token)
+        return bool(outbox.acknowledge(session, [HeldRequest(request_id, token)]))
 
 
 def test_request_is_claimed_by_one_sender_when_many_claim_concurrently(flagged: Clinic) -> None:

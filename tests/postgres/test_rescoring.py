@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from tests.support.clinic import Clinic, ScriptedAssessor, scored
 from tests.support.rescoring import LEASE, OtherModel, step
-from triage.domain.messages import ClaimedAttachment
+from triage.domain.messages import ClaimedAttachment, HeldRequest
 from triage.domain.photos import AssessedBatch, Failed
 from triage.domain.runs import RescoringParameters, Run
 from triage.domain.states import Outcome, RunStatus, VerdictOrigin
@@ -313,7 +313,7 @@ def test_open_request_is_withdrawn_when_its_message_passes_now(
     with clinic.sessions.begin() as session:
         [claimed] = outbox.claim(session, limit=1, lease=LEASE, by="ehr")
         assert claimed.token is not None
-        outbox.acknowledge(session, claimed.id, claimed.token)  # the request of m1 is sent
+        outbox.acknowledge(session, [HeldRequest(claimed.id, claimed.token)])  # the request of m1 is sent
     model = make_other(0.9)
 
     run = _finish(clinic, model, _start(clinic, model))

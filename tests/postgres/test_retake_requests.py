@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.clinic import Clinic
 from triage.domain.ids import LeaseToken, RetakeRequestId, new_id
-from triage.domain.messages import RetakeRequest
+from triage.domain.messages import HeldRequest, RetakeRequest
 from triage.domain.reporting import Period
 from triage.domain.states import Outcome, RetakeStatus
 from triage.errors import LeaseLostError, UsageError
@@ -66,6 +66,37 @@ def test_acknowledgement_is_rejected_and_not_recorded_when_the_token_is_wrong(fl
         requests.acknowledge(flagged.sessions, *wrong, by="ehr")
 
     assert _events(flagged) == [("ehr", "retake.claimed")]
+
+
+def test_many_acknowledgements_are_answered_one_by_one(clinic: Clinic) -> None:
+    for number in range(3):
+        clinic.send(f"m{number}", f"{number}/0.1")
+    clinic.drain()
+    claimed = requests.claim(clinic.sessions, limit=10, lease=MINUTE, by="ehr")
+    sent, withdrawn, lost = (HeldRequest(each.id, each.token) for each in claimed if each.token)
+    requests.withdraw(clinic.sessions, withdrawn.id, by="nurse-1")
+    unknown, stale = HeldRequest(RetakeRequestId(new_id()), lost.token), HeldRequest(lost.id, LeaseToken(new_id()))
+
+    for _ in range(2):
+        answers = requests.acknowledge_all(clinic.sessions, [unknown, withdrawn, sent, sent, stale], by="ehr")
+        assert answers == ["lease_lost", "withdrawn", "sent", "sent", "lease_lost"]
+
+    assert requests.acknowledge_all(clinic.sessions, [], by="ehr") == []
+    assert clinic.requests() == [("m0", "sent"), ("m1", "withdrawn"), ("m2", "claimed")]
+    assert [action for _, action in _events(clinic)].count("retake.acked") == 4
+
+
+def test_claim_of_a_source_leaves_the_requests_of_others(clinic: Clinic) -> None:
+    for source in ("portal", "ehr", "portal"):
+        clinic.send(f"m{len(clinic.query('SELECT FROM message'))}", "a/0.1", source=source)
+    clinic.drain()
+
+    [claimed] = requests.claim(clinic.sessions, limit=10, lease=MINUTE, by="ehr", source="ehr")
+
+    assert (claimed.source, claimed.message) == ("ehr", "m1")
+    assert len(requests.claim(clinic.sessions, limit=10, lease=MINUTE, by="any")) == 2
+    with pytest.raises(UsageError, match="invalid source"):
+        requests.claim(clinic.sessions, limit=10, lease=MINUTE, by="ehr", source="a b")
 
 
 def test_withdrawal_is_recorded_and_ends_the_request(flagged: Clinic) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from tests.support.clinic import Clinic
 from tests.support.command_line import Result
 from triage.domain.ids import new_id
+from triage.domain.messages import HeldRequest
 from triage.domain.states import Outcome
 from triage.retakes.override import override
 from triage.storage import audit, outbox, roles
@@ -176,7 +177,7 @@ def test_worker_cannot_change_final_results(connect: Callable[[str], Engine], cl
     with clinic.sessions.begin() as session:
         [request] = outbox.claim(session, limit=9, lease=timedelta(minutes=1), by="ehr")
         assert request.token
-        assert outbox.acknowledge(session, request.id, request.token)
+        assert outbox.acknowledge(session, [HeldRequest(request.id, request.token)])
     override(clinic.sessions, "overridden", Outcome.RETAKE, by="nurse-1", reason="another angle", policy=clinic.policy)
 
     assert _refused(connect(WORKER), statement) == "23001"

@@ -6,8 +6,8 @@ from dataclasses import astuple, dataclass, field
 from datetime import datetime
 from typing import ClassVar, Final
 
-from triage.domain.ids import AttachmentId, LeaseToken, MessageId, RetakeRequestId
-from triage.domain.states import AttachmentStatus, RetakeStatus
+from triage.domain.ids import AttachmentId, DecisionId, LeaseToken, MessageId, RetakeRequestId
+from triage.domain.states import AttachmentStatus, DecidedBy, Outcome, Reason, RetakeStatus
 from triage.errors import ErrorCode
 
 CHECKED: Final = {"strict": True, "revalidate_instances": "always"}
@@ -143,6 +143,41 @@ class RetakeRequest:
     lease_until: datetime | None
     created_at: datetime
     model: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRequest:
+    """A claimed retake request that its sender acknowledges, and the token of the claim."""
+
+    __pydantic_config__: ClassVar = CHECKED
+    id: RetakeRequestId
+    token: LeaseToken
+
+
+@dataclass(frozen=True, slots=True)
+class FeedDecision:
+    """A decision, as the message system reads it in the feed.
+
+    Attributes:
+        position: its place in the feed.
+        message: the sender's id of the message; `thread` is that of its thread.
+        is_current: no later decision has superseded it.
+        request_id: the retake request that it flagged, if any.
+    """
+
+    position: int
+    id: DecisionId
+    message_id: MessageId
+    source: str
+    message: str
+    thread: str
+    outcome: Outcome
+    reason: Reason
+    decided_by: DecidedBy
+    model: str | None
+    decided_at: datetime
+    is_current: bool
+    request_id: RetakeRequestId | None
 
 
 @dataclass(frozen=True, slots=True)

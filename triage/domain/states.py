@@ -70,6 +70,14 @@ class ArchivedKind(StrEnum):
     PURGED = "purged"
 
 
+class Acknowledged(StrEnum):
+    """What an acknowledgement of a retake request answers. Unless it is `sent`, the reply must not be sent."""
+
+    SENT = "sent"
+    WITHDRAWN = "withdrawn"
+    LEASE_LOST = "lease_lost"
+
+
 class Stage(StrEnum):
     CANDIDATE = "candidate"
     SHADOW = "shadow"

@@ -3,6 +3,7 @@
 Each function is one transaction, which includes an audit event if it changes a request.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -10,8 +11,9 @@ from sqlalchemy.orm import Session
 
 from triage.domain.actors import check_actor
 from triage.domain.ids import LeaseToken, RetakeRequestId
-from triage.domain.messages import RetakeRequest
-from triage.domain.states import RetakeStatus
+from triage.domain.messages import HeldRequest, RetakeRequest
+from triage.domain.states import Acknowledged, RetakeStatus
+from triage.domain.text import check_word
 from triage.errors import LeaseLostError, UsageError
 from triage.storage import audit, outbox
 from triage.storage.database import Sessions
@@ -26,7 +28,9 @@ def list_requests(sessions: Sessions, *, status: RetakeStatus | None = None, lim
 
 
 @use_case
-def claim(sessions: Sessions, *, limit: int, lease: timedelta, by: str) -> list[RetakeRequest]:
+def claim(
+    sessions: Sessions, *, limit: int, lease: timedelta, by: str, source: str | None = None
+) -> list[RetakeRequest]:
     """Claims flagged requests, oldest first, for a sender that acknowledges each within the lease.
 
     A request whose lease has expired is flagged again.
@@ -36,16 +40,19 @@ def claim(sessions: Sessions, *, limit: int, lease: timedelta, by: str) -> list[
         limit: maximum number of requests.
         lease: how long the sender holds them.
         by: id of the sender.
+        source: only requests for messages of this source.
 
     Returns:
         The claimed requests with their lease tokens.
 
     Raises:
-        UsageError: `by` is malformed.
+        UsageError: `by` or `source` is malformed.
     """
     check_actor(by)
+    if source is not None:
+        check_word(source, "source")
     with sessions.begin() as session:
-        requests = outbox.claim(session, limit=limit, lease=lease, by=by)
+        requests = outbox.claim(session, limit=limit, lease=lease, by=by, source=source)
         for request in requests:
             audit.record(session, actor=by, action="retake.claimed", subject_kind="retake", subject_id=request.id)
     return requests
@@ -63,19 +70,28 @@ def acknowledge(sessions: Sessions, request_id: RetakeRequestId, token: LeaseTok
         UsageError: `by` is malformed.
         LeaseLostError: another sender has claimed the request, or the token or id is wrong.
     """
+    check_actor(by)
     with sessions.begin() as session:
-        if not outbox.acknowledge(session, request_id, token):
-            raise LeaseLostError("the token does not hold this request (another sender claimed it): do not send it")
-        request = _find(session, request_id)
-        audit.record(
-            session,
-            actor=by,
-            action="retake.acked",
-            subject_kind="retake",
-            subject_id=request_id,
-            status=request.status.value,
-        )
-        return request
+        request = _find(session, request_id) if _acknowledge(session, [HeldRequest(request_id, token)], by) else None
+    if request is None:
+        raise LeaseLostError("the token does not hold this request (another sender claimed it): do not send it")
+    return request
+
+
+@use_case
+def acknowledge_all(sessions: Sessions, held: Sequence[HeldRequest], *, by: str) -> list[Acknowledged]:
+    """Records that claimed requests were sent, in one transaction. Idempotent for the same tokens.
+
+    Returns:
+        One answer per request, in order: the status that `acknowledge` returns, or `lease_lost` where it raises.
+
+    Raises:
+        UsageError: `by` is malformed.
+    """
+    check_actor(by)
+    with sessions.begin() as session:
+        statuses = _acknowledge(session, held, by)
+    return [Acknowledged(statuses[each].value) if each in statuses else Acknowledged.LEASE_LOST for each in held]
 
 
 @use_case
@@ -98,3 +114,17 @@ def _find(session: Session, request_id: RetakeRequestId) -> RetakeRequest:
     if request is None:
         raise UsageError("no retake request has this id: list the requests and check the id")
     return request
+
+
+def _acknowledge(session: Session, held: Sequence[HeldRequest], by: str) -> dict[HeldRequest, RetakeStatus]:
+    statuses = outbox.acknowledge(session, held)
+    for request, status in statuses.items():
+        audit.record(
+            session,
+            actor=by,
+            action="retake.acked",
+            subject_kind="retake",
+            subject_id=request.id,
+            status=status.value,
+        )
+    return statuses

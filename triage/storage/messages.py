@@ -158,6 +158,13 @@ def opt_out(session: Session, message_ids: Collection[MessageId]) -> set[Message
     return set(map(MessageId, changed))
 
 
+def opt_out_thread(session: Session, thread_id: ThreadId) -> set[MessageId]:
+    """Records that all messages of a thread opted out. Returns those for which that was not known."""
+    return opt_out(
+        session, set(map(MessageId, session.scalars(select(Message.id).where(Message.thread_id == thread_id))))
+    )
+
+
 def find_message(session: Session, name: str, source: str | None = None) -> Message:
     """Finds a message by the sender's id or its own.
 

@@ -7,11 +7,14 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, and_, case, func, insert, null, or_, select, update
 from sqlalchemy.orm import Session
+from sqlalchemy.types import Uuid
 
 from triage.domain.card import label_of
-from triage.domain.ids import DecisionId, LeaseToken, MessageId, RetakeRequestId, ThreadId, new_id
+from triage.domain.ids import DecisionId, MessageId, RetakeRequestId, ThreadId, new_id
+from triage.domain.messages import HeldRequest
 from triage.domain.messages import RetakeRequest as Request
 from triage.domain.states import RetakeStatus
+from triage.storage.database import recordset
 from triage.storage.tables import OPEN_REQUEST, Decision, Message, ModelVersion, RetakeRequest, Thread
 
 _EXPIRED: Final = and_(RetakeRequest.status == RetakeStatus.CLAIMED, RetakeRequest.lease_until < func.clock_timestamp())
@@ -62,14 +65,15 @@ def open_among(session: Session, message_ids: Collection[UUID]) -> set[MessageId
     return {MessageId(row) for row in rows}
 
 
-def claim(session: Session, *, limit: int, lease: timedelta, by: str) -> list[Request]:
+def claim(session: Session, *, limit: int, lease: timedelta, by: str, source: str | None = None) -> list[Request]:
     """Claims flagged requests, oldest first, for a sender that acknowledges each within the lease."""
+    waiting = select(RetakeRequest.id).where(OPEN_REQUEST, WAITING)
+    if source is not None:
+        waiting = waiting.join(Message, Message.id == RetakeRequest.message_id).where(Message.source == source)
     open_ = (
-        select(RetakeRequest.id)
-        .where(OPEN_REQUEST, WAITING)
-        .order_by(RetakeRequest.created_at)
+        waiting.order_by(RetakeRequest.created_at)
         .limit(limit)
-        .with_for_update(skip_locked=True)
+        .with_for_update(of=RetakeRequest, skip_locked=True)
         .cte("open")
     )
     ids = session.scalars(
@@ -88,24 +92,34 @@ def claim(session: Session, *, limit: int, lease: timedelta, by: str) -> list[Re
     return _requests(session, claimed)
 
 
-def acknowledge(session: Session, request_id: RetakeRequestId, token: LeaseToken) -> bool:
-    """Records when a request was sent. A claimed request becomes sent; a withdrawn one stays withdrawn. Idempotent.
+def acknowledge(session: Session, held: Collection[HeldRequest]) -> dict[HeldRequest, RetakeStatus]:
+    """Records when requests were sent. A claimed request becomes sent; a withdrawn one stays withdrawn. Idempotent.
 
     Returns:
-        Whether the token is that of the last claim.
+        The status of each request whose token is that of its last claim.
     """
+    acked = recordset("acked", [{"id": each.id, "token": each.token} for each in held], id=Uuid(), token=Uuid())
+    owned = (RetakeRequest.id == acked.c.id) & (RetakeRequest.lease_token == acked.c.token)
+    ids = session.scalars(
+        select(RetakeRequest.id)
+        .join(acked, owned)
+        .where(RetakeRequest.id == func.any([each.id for each in held]))  # for the index
+        .order_by(RetakeRequest.id)  # so that two senders cannot block each other
+        .with_for_update(of=RetakeRequest)
+    ).all()
     withdrawn = RetakeRequest.status == RetakeStatus.WITHDRAWN
-    acked = session.scalars(
+    rows = session.execute(
         update(RetakeRequest)
-        .where(RetakeRequest.id == request_id, RetakeRequest.lease_token == token)
+        .where(RetakeRequest.id == func.any(list(ids)))
         .values(
             status=case((withdrawn, RetakeStatus.WITHDRAWN.value), else_=RetakeStatus.SENT.value),
             sent_at=func.coalesce(RetakeRequest.sent_at, func.clock_timestamp()),
             lease_until=null(),
         )
-        .returning(RetakeRequest.id)
-    ).all()
-    return bool(acked)
+        .returning(RetakeRequest.id, RetakeRequest.lease_token, RetakeRequest.status),
+        execution_options={"synchronize_session": False},
+    )
+    return {HeldRequest(row.id, row.lease_token): RetakeStatus(row.status) for row in rows}
 
 
 def withdraw(session: Session, message_ids: Collection[UUID], *, reason: str) -> list[RetakeRequestId]:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, text
 
 from triage.storage.database import SESSION_SETTINGS
 from triage.storage.role_names import MIGRATOR, REPORT, ROLES, WORKER
-from triage.storage.tables import METADATA
+from triage.storage.tables import DECISION_POSITION, METADATA
 
 GRANT_LOCK: Final = 7216340002  # concurrent upgrades would change the same rows of the catalogue
 
@@ -44,6 +44,7 @@ NOT_INSERTED: Final = frozenset(
 
 WORKER_MAY: Final[Mapping[str, Rights]] = {
     "thread": Rights(update=("id",)),  # locking a row requires UPDATE on a column
+    "opt_out": Rights(delete=True),  # a person can take an opt-out back
     "message": Rights(update=("current_decision_id", "opted_out")),
     "attachment": Rights(
         update=(
@@ -79,7 +80,7 @@ WORKER_MAY: Final[Mapping[str, Rights]] = {
     "verdict": Rights(
         update=("origin", "run_id", "threshold", "acceptable")
     ),  # a shadow verdict may become one that counts; a trigger rejects other changes
-    "decision": Rights(),
+    "decision": Rights(update=("position",)),  # a trigger rejects a change of one that is set
     "retake_request": Rights(
         update=("status", "claimed_by", "lease_token", "lease_until", "sent_at", "withdrawn_at", "withdrawn_reason")
     ),
@@ -207,6 +208,8 @@ def grants() -> Iterator[str]:
             yield f"GRANT DELETE ON {table} TO {WORKER}"
         columns = _shown(table)
         yield f"GRANT SELECT{f' ({columns})' if columns else ''} ON {table} TO {REPORT}"
+    yield f"REVOKE ALL ON SEQUENCE {DECISION_POSITION.name} FROM PUBLIC, {WORKER}, {REPORT}"
+    yield f"GRANT USAGE, SELECT ON SEQUENCE {DECISION_POSITION.name} TO {WORKER}"
     for function, callers in FUNCTIONS.items():
         yield f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC, {WORKER}, {REPORT}"
         if callers:

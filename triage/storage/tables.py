@@ -9,6 +9,7 @@ from sqlalchemy import (
     CheckConstraint,
     ForeignKey,
     Index,
+    Sequence,
     SmallInteger,
     UniqueConstraint,
     text,
@@ -37,6 +38,8 @@ LIVE: Final = text("stage = 'live'")
 OPEN_REQUEST: Final = text("status IN ('flagged', 'claimed')")
 OPEN_RUN: Final = text("status IN ('pending', 'running')")
 UNMARKED: Final = text("purge_after IS NULL")
+NUMBERED: Final = text("position IS NOT NULL")
+UNNUMBERED: Final = text("position IS NULL")
 PURGED: Final = text("purged_at IS NOT NULL")
 TO_PURGE: Final = text("purge_after IS NOT NULL AND purged_at IS NULL")
 
@@ -54,6 +57,17 @@ class Thread(Base):
     source: Mapped[str]
     external_id: Mapped[str]
     archived_at: Mapped[datetime | None]
+
+
+class OptOut(Base):
+    """A thread that has opted out of retake requests: a hash, so that neither archiving nor forgetting ends it."""
+
+    __tablename__ = "opt_out"
+    __table_args__ = (UniqueConstraint("thread_sha256"),)
+
+    id: Mapped[UUID] = key()
+    thread_sha256: Mapped[str]
+    created_at: Mapped[datetime] = now()
 
 
 class Message(Base):
@@ -295,11 +309,14 @@ class Verdict(Base):
     created_at: Mapped[datetime] = now()
 
 
+DECISION_POSITION: Final = Sequence("decision_position", metadata=Base.metadata)
+
+
 class Decision(Base):
     """A decision on a message. Decisions are append-only: a new decision supersedes the previous one.
 
-    A trigger rejects every change with two exceptions: forgetting the message clears the note, and archiving the thread
-    deletes the row.
+    `position` is the place in the feed of decisions, given to committed rows. A trigger rejects every other change with
+    two exceptions: forgetting the message clears the note, and archiving the thread deletes the row.
     """
 
     __tablename__ = "decision"
@@ -317,6 +334,21 @@ class Decision(Base):
             info={"query": "decisions: at most one first decision for a message, so one chain"},
         ),
         Index("ix_decision__message_id", "message_id", info={"query": "explain: a message's decisions"}),
+        # partial: Postgres would count the column of a complete unique index as part of the key, and lock its rows more
+        Index(
+            "uq_decision__position",
+            "position",
+            unique=True,
+            postgresql_where=NUMBERED,
+            info={"query": "feed: decisions after a cursor"},
+        ),
+        Index(
+            "ix_decision__unnumbered",
+            "created_at",
+            "id",
+            postgresql_where=UNNUMBERED,
+            info={"query": "feed: decisions without a position"},
+        ),
     )
 
     id: Mapped[UUID] = key()
@@ -329,6 +361,7 @@ class Decision(Base):
     actor: Mapped[str | None]
     note: Mapped[str | None]
     created_at: Mapped[datetime] = now()
+    position: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class RetakeRequest(Base):

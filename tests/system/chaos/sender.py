@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy.exc import SQLAlchemyError
 
 from tests.system.chaos.photos import Photo
-from triage.domain.messages import IncomingAttachment, IncomingMessage
+from triage.domain.messages import HeldRequest, IncomingAttachment, IncomingMessage
 from triage.errors import ServiceUnavailableError
 from triage.storage import outbox
 from triage.storage.database import database_errors
@@ -99,7 +99,7 @@ class Collector:
             if request.token is None or self._dice.random() < 0.2:
                 continue
             with database_errors(), self._services.sessions.begin() as session:
-                is_acked = outbox.acknowledge(session, request.id, request.token)
+                is_acked = outbox.acknowledge(session, [HeldRequest(request.id, request.token)])
             if is_acked:
                 self.acked.add(request.id)
         return len(requests)
