@@ -1,11 +1,19 @@
-"""The Python interface for senders in the same environment: `enqueue_message(...)`."""
+"""The Python interface for senders in the same environment: messages, retake requests, opt-outs, decisions."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import cache
+from typing import TYPE_CHECKING
 
-from triage.domain.messages import Acceptance, IncomingAttachment, IncomingMessage
+from triage.domain.ids import RetakeRequestId
+from triage.domain.messages import Acceptance, HeldRequest, IncomingAttachment, IncomingMessage, RetakeRequest
+from triage.domain.states import Acknowledged
 from worker.services import Services
 from worker.settings import load_settings
+
+if TYPE_CHECKING:  # not imported at run time: SQLAlchemy
+    from triage.retakes.feed import DecisionPage
+    from triage.retakes.opt_out import ThreadOptOut
 
 
 def enqueue_message(
@@ -42,6 +50,44 @@ def enqueue_message(
     message = IncomingMessage(source, message_id, attachments, thread, role, locale, opted_out)
     [acceptance] = _services().intake.enqueue([message])
     return acceptance
+
+
+def claim_requests(
+    *, by: str, limit: int = 10, lease: timedelta = timedelta(minutes=5), source: str | None = None
+) -> list[RetakeRequest]:
+    """Claims flagged retake requests, oldest first, each with a token. See `triage.retakes.requests.claim`."""
+    from triage.retakes import requests  # deferred: imports SQLAlchemy
+
+    return requests.claim(_services().sessions, limit=limit, lease=lease, by=by, source=source)
+
+
+def acknowledge_requests(held: Sequence[HeldRequest], *, by: str) -> list[Acknowledged]:
+    """Records that claimed requests were sent. See `triage.retakes.requests.acknowledge_all`."""
+    from triage.retakes import requests  # deferred: imports SQLAlchemy
+
+    return requests.acknowledge_all(_services().sessions, held, by=by)
+
+
+def withdraw_request(request_id: RetakeRequestId, *, by: str) -> RetakeRequest:
+    """Withdraws a request that is flagged or claimed. See `triage.retakes.requests.withdraw`."""
+    from triage.retakes import requests  # deferred: imports SQLAlchemy
+
+    return requests.withdraw(_services().sessions, request_id, by=by)
+
+
+def opt_out_thread(*, source: str, thread: str, by: str) -> "ThreadOptOut":
+    """Stops retake requests for a thread. See `triage.retakes.opt_out.opt_out`."""
+    from triage.retakes.opt_out import opt_out  # deferred: imports SQLAlchemy
+
+    services = _services()
+    return opt_out(services.sessions, source=source, thread=thread, by=by, policy=services.settings.retake_policy)
+
+
+def list_decisions(*, after: str | None = None, limit: int = 100) -> "DecisionPage":
+    """Returns the decisions that follow a cursor, each exactly once. See `triage.retakes.feed.list_decisions`."""
+    from triage.retakes import feed  # deferred: imports SQLAlchemy
+
+    return feed.list_decisions(_services().sessions, after=after, limit=limit)
 
 
 @cache

@@ -7,11 +7,16 @@ from typing import Final
 class TaskName(StrEnum):
     """The tasks that workers accept. All other names are rejected."""
 
+    DECISIONS = "decisions.list"
     DRAIN = "inbox.drain"
     SUBMIT = "inbox.submit"
     SWEEP = "inbox.sweep"
     RESCORE = "rescoring.start"
+    ACKNOWLEDGE = "retakes.acknowledge"
+    CLAIM = "retakes.claim"
+    WITHDRAW = "retakes.withdraw"
     PURGE = "retention.purge"
+    OPT_OUT = "threads.opt_out"
     TRAIN = "training.run"
 
 
@@ -24,9 +29,19 @@ class QueueName(StrEnum):
     TRAINING = "training"
 
 
+SENDER_TASKS: Final = (
+    TaskName.SUBMIT,
+    TaskName.CLAIM,
+    TaskName.ACKNOWLEDGE,
+    TaskName.WITHDRAW,
+    TaskName.OPT_OUT,
+    TaskName.DECISIONS,
+)
+"""The tasks that a sender calls with one document and that answer with one. All others take no arguments."""
+
 ROUTES: Final = {
+    **dict.fromkeys(SENDER_TASKS, QueueName.INTAKE),  # its workers answer at once, while those of others may be busy
     TaskName.DRAIN: QueueName.INBOX,
-    TaskName.SUBMIT: QueueName.INTAKE,
     TaskName.SWEEP: QueueName.MAINTENANCE,
     TaskName.RESCORE: QueueName.MAINTENANCE,
     TaskName.PURGE: QueueName.MAINTENANCE,

@@ -22,7 +22,7 @@ from tests.support.hostile import DURATIONS, IDS, NOT_FINITE, NUMBERS, TIMES, js
 from triage.domain.audit import Anchor
 from triage.domain.card import Card
 from triage.domain.ids import new_id
-from triage.domain.messages import IncomingAttachment, IncomingMessage
+from triage.domain.messages import HeldRequest, IncomingAttachment, IncomingMessage
 from triage.domain.reporting import Period
 from triage.errors import DefectError, TriageError, UsageError
 from triage.intake import Intake
@@ -33,6 +33,7 @@ from triage.retention.purge import Retention
 from triage.storage.database import Sessions
 from triage.storage.use_case import use_case
 from worker import client
+from worker.queues import SENDER_TASKS
 from worker.tasks.base import WorkerServices, services_of
 
 PATIENT: Final = "Erika-Mustermann-1971"
@@ -138,7 +139,7 @@ class Arguments:
             return self.places.map(Path)
         if isinstance(hint, type) and issubclass(hint, Enum):
             return st.sampled_from(list(hint))
-        if hint in {Period, Anchor, IncomingMessage, IncomingAttachment}:
+        if hint in {Period, Anchor, IncomingMessage, IncomingAttachment, HeldRequest}:
             fields = get_type_hints(hint)
             return st.builds(hint, **{n: self._right(fields[n]) | values() for n in inspect.signature(hint).parameters})
         if get_origin(hint) in {Union, UnionType}:
@@ -280,14 +281,47 @@ def test_submission_is_answered_when_it_is_hostile(arguments: Arguments, service
         services_of(services.celery).close()
 
 
+CALLS: Final[Mapping[str, dict[str, Any]]] = {
+    "retakes.claim": {"by": "ehr", "limit": 3, "lease_seconds": 60, "source": "ehr"},
+    "retakes.acknowledge": {"by": "ehr", "requests": [{"id": str(new_id()), "token": str(new_id())}]},
+    "retakes.withdraw": {"by": "ehr", "id": str(new_id())},
+    "threads.opt_out": {"source": "ehr", "thread": "t-1", "by": "ehr"},
+    "decisions.list": {"after": "0", "limit": 3},
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_call_of_a_sender_is_answered_when_it_is_hostile(
+    name: str, arguments: Arguments, services: WorkerServices
+) -> None:
+    task, right = services.celery.tasks[name], CALLS[name]
+    wrong = st.dictionaries(st.sampled_from(list(right)) | texts(), json_values() | texts(), max_size=2)
+
+    @settings(suppress_health_check=list(HealthCheck), max_examples=settings().max_examples // 2)
+    @given(document=st.builds(lambda changes: right | changes, wrong) | json_values())
+    def fuzz(document: object) -> None:
+        answer = task(document)
+        if "error" in answer:
+            assert answer["error"]["code"] == "invalid"
+            assert answer["error"]["message"].isprintable()
+            assert len(answer["error"]["message"]) < 2000
+            assert not [leak for leak in LEAKS if leak in answer["error"]["message"]]
+
+    try:
+        fuzz()
+        assert "error" not in task(right) or name == "retakes.withdraw"
+    finally:
+        services_of(services.celery).close()
+
+
 def test_no_other_task_takes_arguments(services: WorkerServices) -> None:
-    """A task that takes arguments needs a test like the one of `inbox.submit`."""
+    """A task that takes arguments needs a test like those above."""
     takes = {
         name
         for name, task in services.celery.tasks.items()
         if not name.startswith("celery.") and list(inspect.signature(task.run).parameters) not in ([], ["self"])
     }
-    assert takes == {"inbox.submit"}
+    assert takes == {"inbox.submit", *CALLS} == set(SENDER_TASKS)
 
 
 def test_thresholds_are_refused_when_they_are_no_numbers(services: WorkerServices, live_model: object) -> None:

@@ -48,6 +48,8 @@ _COMMANDS: Final = {
     "explain": _Entry("worker.cli.messages:explain", "Show the whole history of a message."),
     "override": _Entry("worker.cli.messages:override", "Decide a message as a person."),
     "retakes": _Entry("worker.cli.retakes:retakes", "Collect retake requests: list, claim, acknowledge, withdraw."),
+    "opt-out": _Entry("worker.cli.opt_out:opt_out", "Never request a retake in a thread."),
+    "decisions": _Entry("worker.cli.decisions:decisions", "Read the decisions after a cursor."),
     "report": _Entry("worker.cli.report:report", "Report messages by outcome, the retake rate and scores."),
     "rescore": _Entry("worker.cli.runs:rescore", "Score photos again with another model."),
     "dataset": _Entry("worker.cli.dataset:dataset", "Check, split, describe and import labelled photos."),

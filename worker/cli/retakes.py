@@ -1,17 +1,20 @@
 """`triage retakes`: retake requests, for message systems that collect them by command."""
 
+import sys
 from datetime import timedelta
+from pathlib import Path
 from uuid import UUID
 
 import click
 
 from triage.domain.ids import LeaseToken, RetakeRequestId
 from triage.domain.messages import RetakeRequest
-from triage.domain.states import RetakeStatus
-from triage.errors import LeaseLostError
+from triage.domain.states import Acknowledged, RetakeStatus
+from triage.errors import LeaseLostError, UsageError
+from triage.files.kinds import refuse_device
 from worker.cli.commands import group
 from worker.cli.options import ROWS, SECONDS, by_option
-from worker.cli.output import json_option, local_time, print_document
+from worker.cli.output import count, json_option, local_time, print_document
 from worker.cli.tables import Column, print_line, print_table
 from worker.services import open_services
 
@@ -45,9 +48,10 @@ def list_(status: str | None, limit: int, *, as_json: bool) -> None:
 @retakes.command()
 @click.option("--limit", type=ROWS, default=10, show_default=True)
 @click.option("--lease-seconds", type=SECONDS, default=300, show_default=True)
+@click.option("--source", help="Only requests for messages of this source.")
 @by_option("Who sends")
 @json_option
-def claim(limit: int, lease_seconds: float, by: str, *, as_json: bool) -> None:
+def claim(limit: int, lease_seconds: float, source: str | None, by: str, *, as_json: bool) -> None:
     """Claim requests to send, oldest first.
 
     Acknowledge each request with its token before the lease expires.
@@ -55,7 +59,8 @@ def claim(limit: int, lease_seconds: float, by: str, *, as_json: bool) -> None:
     from triage.retakes import requests  # deferred: imports SQLAlchemy
 
     with open_services() as services:
-        claimed = requests.claim(services.sessions, limit=limit, lease=timedelta(seconds=lease_seconds), by=by)
+        lease = timedelta(seconds=lease_seconds)
+        claimed = requests.claim(services.sessions, limit=limit, lease=lease, by=by, source=source)
     if as_json:
         from worker.documents.retakes import ClaimedRequestDocument  # deferred: imports pydantic
 
@@ -65,15 +70,30 @@ def claim(limit: int, lease_seconds: float, by: str, *, as_json: bool) -> None:
 
 
 @retakes.command()
-@click.argument("request_id", type=click.UUID)
-@click.option("--token", type=click.UUID, required=True, help="The token printed by `claim`.")
+@click.argument("request_id", type=click.UUID, required=False)
+@click.option("--token", type=click.UUID, help="The token printed by `claim`.")
+@click.option(
+    "--file",
+    "file",
+    metavar="FILE",
+    help="Acknowledge many: what `claim --json` printed, or lines of JSON with id and token. `-` is stdin.",
+)
 @by_option("Who sends")
 @json_option
-def ack(request_id: UUID, token: UUID, by: str, *, as_json: bool) -> None:
-    """Acknowledge that a claimed request was sent.
+def ack(request_id: UUID | None, token: UUID | None, file: str | None, by: str, *, as_json: bool) -> None:
+    """Acknowledge that claimed requests were sent: one by its id and token, or many from a file.
 
-    Exit code 1 with status `withdrawn`: the request was withdrawn after the claim. Do not send its reply.
+    Exit code 1: a request was withdrawn after the claim, or another sender holds it. Do not send its reply.
     """
+    if file is not None and request_id is None and token is None:
+        _ack_all(file, by, as_json=as_json)
+    elif file is None and request_id is not None and token is not None:
+        _ack(request_id, token, by, as_json=as_json)
+    else:
+        raise click.UsageError("give REQUEST_ID and --token, or --file")
+
+
+def _ack(request_id: UUID, token: UUID, by: str, *, as_json: bool) -> None:
     from triage.retakes import requests  # deferred: imports SQLAlchemy
 
     with open_services() as services:
@@ -81,6 +101,30 @@ def ack(request_id: UUID, token: UUID, by: str, *, as_json: bool) -> None:
     _show(request, as_json=as_json)
     if request.status is RetakeStatus.WITHDRAWN:
         raise LeaseLostError("the request was withdrawn after its claim: do not send the reply")
+
+
+def _ack_all(file: str, by: str, *, as_json: bool) -> None:
+    from triage.retakes import requests  # deferred: imports SQLAlchemy
+    from worker.documents.retakes import AcknowledgedRequestsDocument, read_held_requests  # deferred: imports pydantic
+
+    held = read_held_requests(_read(file))
+    with open_services() as services:
+        answers = requests.acknowledge_all(services.sessions, held, by=by)
+    if as_json:
+        print_document(AcknowledgedRequestsDocument.of(held, answers))
+    else:
+        print_table(
+            ("request", "status"), ((each.id, answer.value) for each, answer in zip(held, answers, strict=True))
+        )
+    if others := sum(answer is not Acknowledged.SENT for answer in answers):
+        raise LeaseLostError(f"{count(others, 'request')} of {len(held)} not acknowledged: do not send their replies")
+
+
+def _read(file: str) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if file == "-" else refuse_device(Path(file)).read_bytes()
+    except (OSError, ValueError) as error:
+        raise UsageError("the file of requests cannot be read: check the path") from error
 
 
 @retakes.command()

@@ -10,6 +10,7 @@ from typing import Final
 from pydantic import BaseModel
 
 from triage.domain.card import Card
+from worker.documents.decisions import DecisionsDocument, DecisionsQuery
 from worker.documents.evaluation import DatasetDocument, EvaluationDocument
 from worker.documents.messages import AcceptanceDocument, MessageHistoryDocument, OverrideDocument
 from worker.documents.models import ModelDocument, ModelThresholdsDocument
@@ -25,22 +26,36 @@ from worker.documents.operations import (
     RunDocument,
     VerificationDocument,
 )
+from worker.documents.opt_out import ThreadOptOutCall, ThreadOptOutDocument
 from worker.documents.photos import PhotoScoreDocument
+from worker.documents.rejection import RejectionDocument
 from worker.documents.reports import FlipsDocument, ReportDocument
-from worker.documents.retakes import ClaimedRequestDocument, RetakeRequestDocument
+from worker.documents.retakes import (
+    AcknowledgedRequestsDocument,
+    ClaimedRequestDocument,
+    ClaimedRequestsDocument,
+    RetakeRequestDocument,
+    RetakesAcknowledgement,
+    RetakesClaim,
+    RetakesWithdrawal,
+)
 from worker.documents.settings import SettingDocument
-from worker.documents.submission import RejectionDocument, Submission
+from worker.documents.submission import Submission
 
 DOCUMENTS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
     {
         "acceptance": AcceptanceDocument,
         "adopted-store": AdoptedStoreDocument,
+        "acknowledged-requests": AcknowledgedRequestsDocument,
         "archive": ArchiveDocument,
         "archive-preview": ArchivePreviewDocument,
         "card": Card,
         "check": CheckDocument,
         "claimed-request": ClaimedRequestDocument,
+        "claimed-requests": ClaimedRequestsDocument,
         "dataset": DatasetDocument,
+        "decisions": DecisionsDocument,
+        "decisions-query": DecisionsQuery,
         "evaluation": EvaluationDocument,
         "flips": FlipsDocument,
         "forgotten": ForgottenDocument,
@@ -54,10 +69,15 @@ DOCUMENTS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
         "rejection": RejectionDocument,
         "report": ReportDocument,
         "retake-request": RetakeRequestDocument,
+        "retakes-acknowledgement": RetakesAcknowledgement,
+        "retakes-claim": RetakesClaim,
+        "retakes-withdrawal": RetakesWithdrawal,
         "rewritten-file": RewrittenFileDocument,
         "run": RunDocument,
         "setting": SettingDocument,
         "submission": Submission,
+        "thread-opt-out": ThreadOptOutDocument,
+        "thread-opt-out-call": ThreadOptOutCall,
         "verification": VerificationDocument,
     }
 )

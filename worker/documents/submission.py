@@ -1,23 +1,20 @@
-"""The document of the task `inbox.submit`, a message from a sender, and the answer of each task that fails."""
+"""The document of the task `inbox.submit`: a message from a sender."""
 
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from triage.domain.messages import IncomingAttachment, IncomingMessage
-from triage.errors import ServiceUnavailableError, TriageError, UsageError, validation_problems
-from worker.documents.document import Document
+from worker.documents.document import Call
 
 _DEPRECATED: Final[Any] = Field(default=None, json_schema_extra={"deprecated": True})
 
 
-class SubmittedAttachment(BaseModel):
+class SubmittedAttachment(Call):
     """A photo at a URI below an allowed root. Without an `attachment_id`, the hash of the URI serves as one.
 
     `id` and `media_type` are deprecated names of `attachment_id` and `declared_type`.
     """
-
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     uri: str
     attachment_id: str | None = None
@@ -42,10 +39,8 @@ class SubmittedAttachment(BaseModel):
         )
 
 
-class Submission(BaseModel):
+class Submission(Call):
     """A message. All ids are opaque and must not identify the patient."""
-
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     source: str
     message_id: str
@@ -65,33 +60,3 @@ class Submission(BaseModel):
             locale=self.locale,
             opted_out=self.opted_out,
         )
-
-
-class RejectionErrorDocument(Document):
-    code: Literal["invalid", "unavailable"]
-    message: str
-
-
-class RejectionDocument(Document):
-    """The answer to a message that was not stored: fix it if `invalid`, retry if `unavailable`."""
-
-    error: RejectionErrorDocument
-
-    @classmethod
-    def of(cls, error: TriageError) -> Self:
-        code: Literal["invalid", "unavailable"] = "invalid"
-        if isinstance(error, ServiceUnavailableError):
-            code = "unavailable"
-        return cls(error=RejectionErrorDocument(code=code, message=str(error)))
-
-
-def parse_submission(document: object) -> Submission:
-    """Validates a message from a sender.
-
-    Raises:
-        UsageError: a field is missing, unknown or of the wrong type. The error names it and omits its value.
-    """
-    try:
-        return Submission.model_validate(document)
-    except ValidationError as error:
-        raise UsageError(f"invalid message: {validation_problems(error)}") from error

@@ -1,18 +1,21 @@
 """The base class of all tasks: it gives them the services of their process and handles unavailable services."""
 
-from functools import cache, cached_property
+from collections.abc import Callable
+from functools import cache, cached_property, wraps
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from celery import Celery, Task
+from celery import Celery, Task, shared_task
 from celery.exceptions import Ignore
 from redis.exceptions import RedisError
 
-from triage.errors import ServiceUnavailableError
+from triage.errors import ServiceUnavailableError, TriageError
 from triage.storage.database import database_errors
 from worker.broker.progress import record_progress
 from worker.broker.signing import is_replay
-from worker.documents.submission import RejectionDocument
+from worker.documents.document import Document
+from worker.documents.rejection import RejectionDocument
+from worker.queues import TaskName
 from worker.services import Services
 
 if TYPE_CHECKING:
@@ -89,3 +92,27 @@ class WorkerTask(Task):  # type: ignore[misc]  # Celery has no type hints
         except RedisError as error:
             log.warning("redis.unavailable", error_type=type(error).__name__, task=self.name)
         raise Ignore
+
+
+Answer = Callable[[WorkerTask, object], Document]
+
+
+def sender_task(name: TaskName) -> Callable[[Answer], Any]:
+    """Declares a task that a sender calls with one document, and that always answers with one.
+
+    An error of this product is answered with a `RejectionDocument`: nothing was changed.
+    """
+
+    def declare(answer: Answer) -> Any:
+        @wraps(answer)
+        def run(task: WorkerTask, document: object) -> dict[str, Any]:
+            try:
+                with database_errors():
+                    return answer(task, document).json_types()
+            except TriageError as error:
+                log.warning("document.refused", task=name, error_type=type(error).__name__)
+                return RejectionDocument.of(error).json_types()
+
+        return shared_task(run, name=name, base=WorkerTask, bind=True, ignore_result=False)
+
+    return declare

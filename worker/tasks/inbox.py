@@ -4,37 +4,27 @@ import structlog
 from celery import shared_task
 
 from triage.domain.states import RunKind
-from triage.errors import ModelError, TriageError
+from triage.errors import ModelError
 from triage.storage import runs
 from worker.broker.liveness import Heartbeat
 from worker.documents.messages import AcceptanceDocument
-from worker.documents.submission import RejectionDocument, parse_submission
+from worker.documents.submission import Submission
 from worker.metrics import LEASES_EXPIRED
 from worker.queues import TaskName
-from worker.tasks.base import WorkerTask
+from worker.tasks.base import WorkerTask, sender_task
 
 log = structlog.get_logger(__name__)
 
 
-@shared_task(name=TaskName.SUBMIT, base=WorkerTask, bind=True, ignore_result=False)
-def submit(self: WorkerTask, message: dict[str, object]) -> dict[str, object]:
+@sender_task(TaskName.SUBMIT)
+def submit(self: WorkerTask, document: object) -> AcceptanceDocument:
     """Accepts a message with photos at allowed URIs. Redis holds ids and URIs, never photos.
 
-    Args:
-        message: a document as described by `worker.documents.submission.Submission`.
-
-    Returns:
-        The acceptance as `triage enqueue --json` prints it, or `{error: {code, message}}`. A sender that receives
-        neither resubmits the message, which is idempotent.
+    A sender that receives no answer resubmits the message, which is idempotent.
     """
-    try:
-        submission = parse_submission(message)
-        [acceptance] = self.services.intake.enqueue([submission.to_message()])
-    except TriageError as error:
-        log.warning("submission.refused", error_type=type(error).__name__)
-        return RejectionDocument.of(error).json_types()
+    [acceptance] = self.services.intake.enqueue([Submission.parse(document).to_message()])
     log.info("message.accepted", message_id=str(acceptance.id), photos=len(acceptance.attachments))
-    return AcceptanceDocument.of(acceptance).json_types()
+    return AcceptanceDocument.of(acceptance)
 
 
 @shared_task(name=TaskName.DRAIN, base=WorkerTask, bind=True)

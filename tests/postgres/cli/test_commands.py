@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.command_line import Result
 from tests.support.narrow_model import draw_narrow_network, write_narrow_model
+from triage.domain.ids import new_id
 from worker.cli import _COMMANDS, cli
 from worker.settings import load_settings
 from worker.tasks.base import WorkerServices
@@ -94,6 +95,75 @@ def test_retake_request_is_claimed_and_acknowledged_once(triage: Triage, scored:
     assert triage("retakes", "ack", claimed["id"], "--token", claimed["token"]).code == 0  # a repeated ack is harmless
     [sent] = triage("retakes", "list", "--json").json
     assert (sent["id"], sent["status"]) == (listed["id"], "sent")
+
+
+def test_claimed_requests_are_acknowledged_together(
+    triage: Triage, scored: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claimed = triage("retakes", "claim", "--by", "ehr", "--source", "ehr", "--json").json
+    [held] = claimed
+    unknown = {"id": held["id"], "token": held["id"]}
+    (tmp_path / "claimed.json").write_text(json.dumps(claimed, indent=2), encoding="utf-8")
+    lines = "".join(f"{json.dumps(each)}\n" for each in (held, unknown))
+
+    acked = triage("retakes", "ack", "--file", tmp_path / "claimed.json", "--json")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(lines.encode())))
+    again = triage("retakes", "ack", "--file", "-", "--json")
+
+    assert (acked.code, acked.json) == (0, {"requests": [{"id": held["id"], "status": "sent"}]})
+    assert (again.code, [each["status"] for each in again.json["requests"]]) == (1, ["sent", "lease_lost"])
+    assert "1 request of 2 not acknowledged" in again.complaint()
+    assert "sent" in triage("retakes", "ack", "--file", tmp_path / "claimed.json").out
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("", "no requests"),
+        ("[]", "no requests"),
+        ("{}", "id: Field required"),
+        ("[" * 3000, "invalid requests"),
+        ('{"id": "Erika", "token": "Mustermann"}', "id: Input should be a valid UUID"),
+        (None, "cannot be read"),
+    ],
+)
+def test_file_of_acknowledgements_is_refused_in_one_line_when_it_is_malformed(
+    triage: Triage, tmp_path: Path, content: str | None, problem: str
+) -> None:
+    if content is not None:
+        (tmp_path / "claimed.json").write_text(content, encoding="utf-8")
+
+    refused = triage("retakes", "ack", "--file", tmp_path / "claimed.json")
+
+    assert refused.code == 2
+    assert problem in refused.complaint()
+    assert "Erika" not in refused.err
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), (str(new_id()),), ("--token", str(new_id())), (str(new_id()), "--file", "-")]
+)
+def test_acknowledgement_needs_an_id_with_a_token_or_a_file(triage: Triage, arguments: tuple[str, ...]) -> None:
+    refused = triage("retakes", "ack", *arguments)
+
+    assert refused.code == 2
+    assert "give REQUEST_ID and --token, or --file" in refused.err
+
+
+def test_thread_is_opted_out_and_its_decisions_are_read(triage: Triage, scored: str) -> None:
+    thread = ("--source", "ehr", "--thread", scored, "--by", "ehr")
+    first = triage("decisions", "--limit", "1", "--json").json
+    opted_out = triage("opt-out", *thread, "--json").json
+    rest = triage("decisions", "--after", first["cursor"], "--json").json
+
+    assert [(d["message_id"], d["outcome"], d["current"]) for d in first["decisions"]] == [(scored, "retake", True)]
+    assert (opted_out["opted_out"], opted_out["changed"]) == (True, True)
+    assert opted_out["requests_withdrawn"] == [first["decisions"][0]["request_id"]]
+    assert [(d["outcome"], d["reason"]) for d in rest["decisions"]] == [("uncertain", "opted_out")]
+    assert triage("opt-out", *thread).out == f"thread {scored} of ehr: already opted out\n"
+    assert "retake requests are allowed" in triage("opt-out", *thread, "--undo").out
+    assert "opted_out" in triage("decisions").out
+    assert triage("decisions", "--after", "99").code == 2
 
 
 def test_report_has_equal_figures_in_every_format(triage: Triage, scored: str, tmp_path: Path) -> None:

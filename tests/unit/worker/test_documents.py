@@ -15,7 +15,7 @@ from triage.evaluation.predictions import Predictions
 from worker.documents.evaluation import DatasetDocument, EvaluationDocument
 from worker.documents.reports import ReportGroupDocument
 from worker.documents.schemas import DOCUMENTS, schema_text
-from worker.documents.submission import parse_submission
+from worker.documents.submission import Submission
 
 SCHEMAS = Path("docs/schemas")
 PATIENT = "Erika-Mustermann"
@@ -23,7 +23,7 @@ MESSAGE: dict[str, Any] = {"source": "ehr", "message_id": "m-1", "attachments": 
 
 
 def test_submission_without_optional_fields_has_their_defaults() -> None:
-    message = parse_submission(MESSAGE).to_message()
+    message = Submission.parse(MESSAGE).to_message()
 
     assert (message.source, message.external_id, message.thread, message.role, message.locale) == (
         "ehr",
@@ -40,7 +40,7 @@ def test_submission_keeps_every_field() -> None:
     attachment = {"uri": "s3://in/1.jpg", "attachment_id": "a-1", "group": "arm", "declared_type": "image/png"}
     fields = {"thread": "t-1", "role": "proxy", "locale": "de", "opted_out": True, "attachments": [attachment]}
 
-    message = parse_submission(MESSAGE | fields).to_message()
+    message = Submission.parse(MESSAGE | fields).to_message()
 
     assert (message.thread, message.role, message.locale, message.opted_out) == ("t-1", "proxy", "de", True)
     [found] = message.attachments
@@ -50,12 +50,12 @@ def test_submission_keeps_every_field() -> None:
 def test_submission_accepts_the_deprecated_names_of_an_attachment_but_not_both() -> None:
     deprecated = {"uri": "s3://in/1.jpg", "id": "a-1", "media_type": "image/png"}
 
-    [found] = parse_submission(MESSAGE | {"attachments": [deprecated]}).to_message().attachments
+    [found] = Submission.parse(MESSAGE | {"attachments": [deprecated]}).to_message().attachments
 
     assert (found.external_id, found.declared_type) == ("a-1", "image/png")
     for both in (deprecated | {"attachment_id": "a-2"}, deprecated | {"declared_type": None}):
         with pytest.raises(UsageError, match="which is its deprecated name"):
-            parse_submission(MESSAGE | {"attachments": [both]})
+            Submission.parse(MESSAGE | {"attachments": [both]})
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_submission_accepts_the_deprecated_names_of_an_attachment_but_not_both()
 )
 def test_malformed_submission_is_rejected_by_field_without_its_values(document: object, field: str) -> None:
     with pytest.raises(UsageError) as raised:
-        parse_submission(document)
+        Submission.parse(document)
 
     assert field in str(raised.value)
     assert PATIENT not in str(raised.value)

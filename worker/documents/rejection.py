@@ -1,0 +1,32 @@
+"""The answer of a task that a sender called in vain."""
+
+from typing import Literal, Self
+
+from triage.errors import DefectError, ServiceUnavailableError, TriageError
+from worker.documents.document import Document
+
+
+class RejectionErrorDocument(Document):
+    code: Literal["invalid", "unavailable", "internal"]
+    message: str
+
+    @classmethod
+    def of(cls, error: TriageError) -> Self:
+        match error:
+            case ServiceUnavailableError():
+                return cls(code="unavailable", message=str(error))
+            case DefectError():
+                return cls(code="internal", message=str(error))
+        return cls(code="invalid", message=str(error))
+
+
+class RejectionDocument(Document):
+    """The answer of a task that did nothing: fix the document if `invalid`, retry if `unavailable`, report `internal`
+    as a defect.
+    """
+
+    error: RejectionErrorDocument
+
+    @classmethod
+    def of(cls, error: TriageError) -> Self:
+        return cls(error=RejectionErrorDocument.of(error))
