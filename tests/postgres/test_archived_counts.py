@@ -12,6 +12,7 @@ from tests.support.clinic import Clinic
 from tests.support.rescoring import LEASE, OtherModel, step
 from triage.blobs.store import BlobStore
 from triage.domain.ids import RunId
+from triage.domain.messages import HeldRequest
 from triage.domain.reporting import Dimension, Period
 from triage.domain.runs import RescoringParameters
 from triage.domain.states import Outcome
@@ -71,7 +72,7 @@ def run(clinic: Clinic, make_other: Callable[[float], OtherModel]) -> RunId:
     with clinic.sessions.begin() as session:
         for request in outbox.claim(session, limit=100, lease=LEASE, by="sender"):
             assert request.token
-            assert outbox.acknowledge(session, request.id, request.token)
+            assert outbox.acknowledge(session, [HeldRequest(request.id, request.token)])
     return run.id
 
 

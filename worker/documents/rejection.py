@@ -21,7 +21,7 @@ class RejectionErrorDocument(Document):
 
 
 class RejectionDocument(Document):
-    """The answer of a task that did nothing: fix the document if `invalid`, retry if `unavailable`, report `internal`
+    """The answer of a task that failed: fix the document if `invalid`, retry if `unavailable`, report `internal`
     as a defect.
     """
 

@@ -27,7 +27,7 @@ KEYS = {
     "retakes": "id message_id source thread locale status may_have_been_sent created_at model",
     "report": """
         since until messages photos errors retention retake_requests overrides scores[] shadows[]
-        oldest_pending_seconds by[] groups[]
+        oldest_pending_seconds archived by[] groups[]
     """,
 }
 
