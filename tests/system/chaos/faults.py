@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
-from tests.system.chaos import clocks, harm, kills, migrations, rescoring, services
+from tests.system.chaos import clocks, forgeries, harm, kills, migrations, rescoring, services
 from tests.system.chaos.checks import Checked, check
 from tests.system.chaos.site import Scale, Site, open_site
 
@@ -50,6 +50,8 @@ FAULTS: Final[Mapping[str, Fault]] = MappingProxyType(
         "rolling": Fault("SIGTERM of one part after another", kills.roll),
         "expand": Fault("next release's migration, and back", migrations.expand),
         "downgrade": Fault("tables of an older release", migrations.downgrade),
+        "malformed": Fault("malformed messages in all queues", forgeries.send_malformed),
+        "forged-headers": Fault("messages with forged headers", forgeries.forge_headers),
         "rescoring": Fault("rescoring: kills, Redis lost, Postgres restarted", rescoring.rescore),
     }
 )

@@ -19,6 +19,11 @@ _APP: Final = "tests.system.chaos.app"
 _RESTART_SECONDS: Final = 0.3
 
 
+def node_name(name: str) -> str:
+    """The name of a worker for Celery, whose first half is its kind, as in production."""
+    return f"{name.partition('-')[0]}@{name}"
+
+
 class Parts:
     """Parts by name, such as `beat-1` or `scoring-2`; the kind precedes the hyphen."""
 
@@ -113,6 +118,6 @@ class Parts:
             command = beat_command()
         else:
             command = celery_command(kind)
-            command[command.index("--hostname") + 1] = f"{name}@%h"
+            command[command.index("--hostname") + 1] = node_name(name)
         command[command.index("--app") + 1] = _APP
         return command

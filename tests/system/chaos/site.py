@@ -3,7 +3,6 @@
 import os
 import random
 import shutil
-import socket
 import tempfile
 import threading
 import time
@@ -17,7 +16,7 @@ from typing import Any, Final, TypeVar
 import kombu.pools
 from sqlalchemy import text
 
-from tests.system.chaos.parts import Parts
+from tests.system.chaos.parts import Parts, node_name
 from tests.system.chaos.photos import draw_photos
 from tests.system.chaos.sender import Collector, Sender
 from triage.domain.card import Card
@@ -162,9 +161,8 @@ class Site:
         if name.startswith("beat"):
             time.sleep(3)
             return
-        host = f"{name}@{socket.gethostname()}"
         ping = self.services.celery.control.ping
-        self.wait_until(lambda: ping(destination=[host], timeout=1))
+        self.wait_until(lambda: ping(destination=[node_name(name)], timeout=1))
 
     def settle(self) -> None:
         """Waits until nothing is open and every request is acknowledged, without intervention."""
