@@ -86,6 +86,7 @@ def create_app(settings: Settings) -> Celery:
         worker_cancel_long_running_tasks_on_connection_loss=False,
         # a child imports torch and loads the model before it reports that it is ready
         worker_proc_alive_timeout=180,
+        worker_consumer="worker.broker.guarded_worker:GuardedConsumer",
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         worker_send_task_events=False,

@@ -23,7 +23,9 @@ from triage.registry import Registry
 from triage.storage import migrate, server
 from triage.storage import model_versions as models
 from triage.storage.database import Sessions, database_errors
+from worker.broker.keys import BrokerKeys
 from worker.broker.liveness import Heartbeat
+from worker.broker.redis_client import redis_problem
 from worker.hints import with_hint
 from worker.queues import WORKERS
 from worker.services import Services
@@ -48,7 +50,7 @@ def examine(services: Services) -> list[Check]:
         "clock": lambda: check_clock(services.sessions),
         "role": lambda: check_role(services.sessions),
         "tables": lambda: check_tables(services.engine),
-        "redis": lambda: check_redis(services.redis),
+        "redis": lambda: check_redis(services.redis, settings.redis.key_prefix),
         "blob store": lambda: check_blob_store(services.blobs),
         "files": lambda: check_files(services),
         "live model": lambda: check_live_model(services.sessions, services.registry),
@@ -131,19 +133,26 @@ def check_tables(engine: Engine) -> str:
     return f"revision {migrate.head()}"
 
 
-def check_redis(redis: Redis) -> str:
+def check_redis(redis: Redis, key_prefix: str) -> str:
     try:
         version = redis.info("server")["redis_version"]
         policy = redis.info("memory").get("maxmemory_policy", "noeviction")
+        damaged = BrokerKeys(redis, key_prefix).damaged()
     except RedisError as error:
+        raise _redis_problem(error) from error
+    if damaged:
         raise ProblemError(
-            "Redis does not respond (messages are still accepted)",
-            "start it (`triage up` starts the embedded one) or set TRIAGE_REDIS__URL",
-            unreachable=True,
-        ) from error
+            f"another client has overwritten keys of the queues: {', '.join(damaged)}",
+            "running workers delete them within seconds; if they come back, let nobody else write to Redis",
+        )
     if policy != "noeviction":
         raise ProblemError(f"Redis may evict tasks (maxmemory-policy {policy})", "set maxmemory-policy noeviction")
     return f"version {version}"
+
+
+def _redis_problem(error: Exception) -> ProblemError:
+    detail, _, remedy = redis_problem(error).partition(": ")
+    return ProblemError(f"{detail} (messages are still accepted)", remedy, unreachable=True)
 
 
 def check_blob_store(blobs: BlobStore) -> str:
@@ -185,7 +194,7 @@ def check_workers(celery: "Celery") -> str:
     try:
         answers = celery.control.ping(timeout=_PING_SECONDS)
     except (OperationalError, RedisError, OSError) as error:
-        raise ProblemError("Redis does not respond", "start Redis", unreachable=True) from error
+        raise _redis_problem(error) from error
     names = {name.partition("@")[0] for answer in answers for name in answer}
     missing = [kind for kind in WORKERS if kind not in names and kind != "training"]
     if missing:

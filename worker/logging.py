@@ -38,6 +38,7 @@ ALLOWED_FIELDS: Final = frozenset(
         "failed",
         "flagged",
         "head",
+        "keys",
         "kind",
         "message_id",
         "model_version",

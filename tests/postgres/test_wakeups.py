@@ -53,6 +53,22 @@ def test_window_expires_when_no_worker_receives_the_wake_up(services: Services, 
     assert 0 < left <= 1000 * settings.inbox.sweep_seconds
 
 
+@pytest.mark.parametrize("kind", ["a lock without expiry", "a lock for a year", "a hash"])
+def test_wake_up_is_published_when_another_client_has_written_its_key(
+    services: Services, settings: Settings, kind: str
+) -> None:
+    key = f"{settings.redis.key_prefix}wake-up:{TaskName.DRAIN}"
+    if kind == "a hash":
+        services.redis.hset(key, "a", "b")
+    else:
+        services.redis.set(key, "theirs", ex=31_536_000 if "year" in kind else None)
+
+    for _ in range(2):
+        assert services.wake_ups.inbox()
+
+    assert _waiting(services, settings, QueueName.INBOX) == 1
+
+
 def test_message_is_accepted_when_redis_is_down(without_redis: Services) -> None:
     message = IncomingMessage("ehr", "m-1", [IncomingAttachment(data=b"photo")])
 

@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import psutil
 import pytest
+from pydantic import BaseModel
 from sqlalchemy import text
 
 from tests.support.databases import DatabasePool
@@ -19,6 +21,7 @@ from tests.support.services import make_settings
 from triage.domain.messages import Acceptance, IncomingAttachment, IncomingMessage
 from worker.commands import celery_command
 from worker.services import Services
+from worker.settings import SigningSettings
 from worker.state_folder import StateFolder
 from worker.tasks.base import WorkerServices
 
@@ -37,6 +40,11 @@ def eventually(ask: Callable[[], Value], *, wait_seconds: float = WAIT_SECONDS) 
     return answer
 
 
+def signing_variables(signing: SigningSettings) -> dict[str, str]:
+    """The variables of a worker with these settings, without `TRIAGE_`; none if it does not sign."""
+    return {f"SIGNING__{name.upper()}": str(path) for name, path in signing if isinstance(path, Path)}
+
+
 @dataclass
 class Deployment:
     """Services and workers as in production: each worker is a separate process."""
@@ -46,15 +54,16 @@ class Deployment:
     folder: Path
     workers: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
-    def start(self, *kinds: str, app: str = "worker.app", beat: bool = True) -> None:
-        """Starts workers of a Celery app; with `beat`, `intake` runs beat too."""
-        for kind in kinds:
-            with self.log(kind).open("ab") as log:
-                self.workers[kind] = subprocess.Popen(
-                    [
-                        app if part == "worker.app" else part
-                        for part in celery_command(kind, beat=beat and kind == "intake")
-                    ],
+    def start(self, *names: str, app: str = "worker.app", beat: bool = True) -> None:
+        """Starts workers of a Celery app: `intake`, with beat if asked, or `intake-2`, another of its kind."""
+        for name in names:
+            kind, _, number = name.partition("-")
+            command = celery_command(kind, beat=beat and name == "intake")
+            if number:
+                command[command.index("--hostname") + 1] = f"{kind}@{name}"
+            with self.log(name).open("ab") as log:
+                self.workers[name] = subprocess.Popen(
+                    [app if part == "worker.app" else part for part in command],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
@@ -72,8 +81,8 @@ class Deployment:
                 os.killpg(worker.pid, signal.SIGKILL)
                 worker.wait()
 
-    def log(self, kind: str) -> Path:
-        return self.folder / f"{kind}.log"
+    def log(self, name: str) -> Path:
+        return self.folder / f"{name}.log"
 
     def child(self, kind: str) -> psutil.Process | None:
         """The prefork child of a worker: the process that does the work."""
@@ -142,15 +151,32 @@ def deploy(services: WorkerServices, model_folder: Path, tmp_path: Path) -> Call
 
 
 @pytest.fixture(scope="module")
-def shared_deployment(
+def deploy_for_module(
     embedded: StateFolder, database_pool: DatabasePool, model_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., AbstractContextManager[Deployment]]:
+    """As `deploy`, for all tests of a module. Keyword arguments replace groups of the senders' settings."""
+
+    @contextmanager
+    def start(
+        *names: str, variables: Mapping[str, str] = MappingProxyType({}), **changes: BaseModel
+    ) -> Iterator[Deployment]:
+        folder = tmp_path_factory.mktemp("deployment")
+        database = database_pool.take()
+        settings = make_settings(embedded, database, folder)
+        with (
+            WorkerServices(settings.model_copy(update=changes)) as services,
+            _deployed(services, model_folder, folder, names, variables) as deployment,
+        ):
+            yield deployment
+        database_pool.give_back(database)
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def shared_deployment(
+    deploy_for_module: Callable[..., AbstractContextManager[Deployment]],
 ) -> Iterator[Deployment]:
     """A scoring and an intake worker for all tests of a module that only send messages and look at the result."""
-    folder = tmp_path_factory.mktemp("deployment")
-    database = database_pool.take()
-    with (
-        WorkerServices(make_settings(embedded, database, folder)) as services,
-        _deployed(services, model_folder, folder, ("scoring", "intake"), {}) as deployment,
-    ):
+    with deploy_for_module("scoring", "intake") as deployment:
         yield deployment
-    database_pool.give_back(database)

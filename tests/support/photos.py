@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def jpeg() -> Callable[..., bytes]:
     """Makes a JPEG of noise; each seed gives other bytes."""
 

@@ -3,25 +3,53 @@
 A worker whose delivery failed half-way looks alive, answers `ping` and runs no task: only a restart helps.
 """
 
+from contextlib import suppress
 from typing import Any, Final
 
 import structlog
 from celery.app.amqp import AMQP
 from kombu.connection import Connection
 from kombu.transport import redis as kombu_redis
+from kombu.transport import virtual
 from kombu.transport.virtual import Empty
+from redis.exceptions import ResponseError
 
 from triage.errors import where
 from worker.broker.envelope import RejectedMessageError, decode, rebuild
+from worker.broker.progress import record_progress
 from worker.broker.signing import Signatures, state_task
 
 log = structlog.get_logger(__name__)
 
 _ALLOWED_COMMANDS: Final = {"ping"}
+_READ_SECONDS: Final = 1.0
+"""Time for the rest of a message that has begun to arrive."""
+
+
+class _QoS(kombu_redis.QoS):
+    """The messages that this worker has received and whose tasks have not begun. Redis has a copy of each."""
+
+    def ack(self, delivery_tag: Any) -> None:
+        """Acknowledges a message here even if Redis refuses to delete the copy: the worker would receive no other."""
+        with suppress(ResponseError):
+            self._remove_from_indices(delivery_tag).execute()  # type: ignore[no-untyped-call]
+        virtual.QoS.ack(self, delivery_tag)
+
+    def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:  # noqa: FBT001, FBT002
+        """Returns a message of a lost worker to its queue, or drops it: kombu would try it again and again."""
+        try:
+            super().restore_by_tag(tag, client, leftmost)  # type: ignore[no-untyped-call]
+        except self.channel.connection_errors:
+            raise
+        except Exception:
+            _log_rejection(RejectedMessageError("malformed"))
+            self._remove_from_indices(tag).execute()  # type: ignore[no-untyped-call]
 
 
 class _Channel(kombu_redis.Channel):
     """Decodes messages within limits. Both methods follow kombu's, which decode without limits."""
+
+    QoS = _QoS
 
     def _brpop_read(self, **options: Any) -> bool:
         connection = self.client.connection
@@ -37,6 +65,7 @@ class _Channel(kombu_redis.Channel):
             queue = key.decode().rsplit(self.sep, 1)[0]
             self._queue_cycle.rotate(queue)
             self._decode_and_deliver(item, queue)
+            record_progress()  # also if the message was refused: the queue moves
             return True
         finally:
             self._in_poll: Any = None
@@ -44,7 +73,8 @@ class _Channel(kombu_redis.Channel):
 
     def _receive_one(self, client: Any) -> bool:
         try:
-            response = client.parse_response()
+            # kombu waits without limit, even if redis-py has connected again and nothing will arrive
+            response = client.parse_response(block=False, timeout=_READ_SECONDS)
         except self.connection_errors:
             self._in_listen: Any = None
             raise
@@ -70,6 +100,8 @@ class _Channel(kombu_redis.Channel):
 
 class _Transport(kombu_redis.Transport):
     Channel = _Channel
+    # a worker connects again after an error that Redis answers with, instead of ending
+    connection_errors = (*kombu_redis.Transport.connection_errors, ResponseError)
 
     def _deliver(self, message: Any, queue: str) -> None:
         try:

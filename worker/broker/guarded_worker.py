@@ -13,10 +13,12 @@ from celery.apps.worker import Worker
 from celery.exceptions import WorkerLostError
 from celery.platforms import EX_FAILURE
 from celery.worker import state
+from celery.worker.consumer import Consumer
 from celery.worker.request import Request
 from redis.exceptions import RedisError
 
 from worker.broker.guard import end_worker, fail_delivery
+from worker.broker.keys import BrokerKeys
 from worker.broker.liveness import WorkerHeartbeats
 from worker.broker.progress import last_progress
 from worker.broker.redis_client import connect_redis
@@ -56,6 +58,16 @@ class GuardedRequest(Request):  # type: ignore[misc]  # Celery has no type hints
         self.task.backend.mark_as_done(self.id, self.task.answer_if_lost(), request=self._context)
 
 
+class GuardedConsumer(Consumer):  # type: ignore[misc]  # Celery has no type hints
+    """A consumer that repairs the keys of the broker before it connects, at the start and after each error."""
+
+    def connect(self) -> Any:
+        settings = self.app.settings
+        with suppress(RedisError), connect_redis(settings) as redis:
+            BrokerKeys(redis, settings.redis.key_prefix).repair()
+        return super().connect()
+
+
 class GuardedWorker(Worker):  # type: ignore[misc]  # Celery has no type hints
     """A worker that exits with a failure if it cannot pass a task to its child, or works without progress."""
 
@@ -74,8 +86,14 @@ class GuardedWorker(Worker):  # type: ignore[misc]  # Celery has no type hints
             return  # a worker that an operator started by hand, with other queues
         redis = connect_redis(settings)
         heartbeats = WorkerHeartbeats(redis, settings.redis.key_prefix)
+        keys = BrokerKeys(redis, settings.redis.key_prefix)
+
+        def has_work() -> bool:
+            keys.repair()  # those that only senders use
+            return bool(state.requests) or heartbeats.tasks_wait(kind)
+
         watch = StallWatch(
-            lambda: bool(state.requests) or heartbeats.tasks_wait(kind),
+            has_work,
             seconds=settings.worker.stall_seconds,
             on_progress=lambda: heartbeats.record(kind),
             on_wait=lambda: heartbeats.mark_waiting(kind),

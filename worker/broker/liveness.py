@@ -11,12 +11,13 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from triage.errors import ServiceUnavailableError
+from worker.broker.keys import queue_keys
+from worker.broker.redis_client import redis_problem
 from worker.queues import WORKERS
 
 log = structlog.get_logger(__name__)
 
 _KEPT_SECONDS: Final = 86_400
-_PRIORITIES: Final = ("", "\x06\x163", "\x06\x166", "\x06\x169")  # kombu has a key for each step
 _MOVES: Final = b"moves"
 _WAITS: Final = b"waits"
 
@@ -62,12 +63,12 @@ class Liveness:
             One line, or None if the heartbeat is recent.
 
         Raises:
-            ServiceUnavailableError: Redis does not respond.
+            ServiceUnavailableError: Redis does not respond, or refuses the command.
         """
         try:
             age = _age(self._redis, self._key(heartbeat))
         except RedisError as error:
-            raise ServiceUnavailableError("Redis does not respond: start it or set TRIAGE_REDIS__URL") from error
+            raise ServiceUnavailableError(redis_problem(error)) from error
         return _PROBLEMS[heartbeat] if age > max(after_seconds, 3 * self._interval_seconds) else None
 
     def _key(self, heartbeat: Heartbeat) -> str:
@@ -88,7 +89,7 @@ class WorkerHeartbeats:
 
     def tasks_wait(self, kind: str) -> bool:
         """Whether tasks wait in a queue of this kind of worker. Raises errors of Redis."""
-        keys = [f"{self._key_prefix}{queue}{priority}" for queue in WORKERS[kind] for priority in _PRIORITIES]
+        keys = [f"{self._key_prefix}{key}" for queue in WORKERS[kind] for key in queue_keys(queue)]
         return bool(self._redis.exists(*keys))
 
     def record(self, kind: str) -> None:
@@ -103,7 +104,7 @@ class WorkerHeartbeats:
         """Returns one line if workers of this kind have work and have recorded no heartbeat for this time, or None.
 
         Raises:
-            ServiceUnavailableError: Redis does not respond.
+            ServiceUnavailableError: Redis does not respond, or refuses the command.
         """
         try:
             value: Any = self._redis.get(self._key(kind))
@@ -111,7 +112,7 @@ class WorkerHeartbeats:
                 return None
             age = _age(self._redis, self._key(kind))
         except RedisError as error:
-            raise ServiceUnavailableError("Redis does not respond: start it or set TRIAGE_REDIS__URL") from error
+            raise ServiceUnavailableError(redis_problem(error)) from error
         return f"the {kind} worker has tasks and runs none" if age > after_seconds else None
 
     def _key(self, kind: str) -> str:

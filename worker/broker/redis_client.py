@@ -4,6 +4,7 @@ import ssl
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import AuthenticationError, ResponseError
 
 from triage.errors import UsageError
 from worker.settings import Settings
@@ -35,3 +36,20 @@ def tls_options(settings: Settings) -> dict[str, Any]:
     files = {"ssl_ca_certs": redis.ca_file, "ssl_certfile": redis.certificate_file, "ssl_keyfile": redis.key_file}
     given = {name: str(path) for name, path in files.items() if path is not None}
     return {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True} | given
+
+
+def redis_problem(error: BaseException) -> str:
+    """Says in one line what is wrong with Redis and what to do, without data of Redis.
+
+    Args:
+        error: of redis-py, or of kombu with the error of redis-py as its cause.
+    """
+    cause = error if isinstance(error, ResponseError | AuthenticationError) else error.__cause__
+    if isinstance(cause, AuthenticationError):
+        return "Redis refuses the password: correct TRIAGE_REDIS__URL"
+    if isinstance(cause, ResponseError):
+        return (
+            f"Redis refuses a command ({type(cause).__name__}): "
+            "check its memory limit, its role, the rights of its user, and who else writes to it"
+        )
+    return "Redis does not respond: start it or set TRIAGE_REDIS__URL"

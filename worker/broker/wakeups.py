@@ -5,7 +5,7 @@ A lost wake-up only costs time, because the next sweep publishes another. Failur
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from kombu.exceptions import OperationalError
@@ -42,8 +42,7 @@ class WakeUps:
 
     def inbox(self) -> bool:
         """Wakes a scoring worker; returns whether a wake-up is in its queue."""
-        task = TaskName.DRAIN
-        return self._publish(task, lambda: self._redis.set(self._key(task), 1, nx=True, px=self._window_ms))
+        return self._publish(TaskName.DRAIN, lambda: self._begins_window(TaskName.DRAIN))
 
     def training(self) -> bool:
         """Wakes a training worker, unless a wake-up is in its queue; returns whether one is.
@@ -73,6 +72,20 @@ class WakeUps:
             now = time.monotonic()
             self._paused_until = now + max(self._window_ms / 1000, _PAUSE_FACTOR * (now - before))
             return False
+        return True
+
+    def _begins_window(self, task: TaskName) -> bool:
+        """Whether no wake-up was published in this window; then the next window begins.
+
+        A key without expiry or of another type, which no sender of wake-ups writes, would stop them forever.
+        """
+        key = self._key(task)
+        if self._redis.set(key, 1, nx=True, px=self._window_ms):
+            return True
+        left: Any = self._redis.pttl(key)
+        if 0 <= left <= self._window_ms:
+            return False
+        self._redis.set(key, 1, px=self._window_ms)
         return True
 
     def _key(self, task: TaskName) -> str:
