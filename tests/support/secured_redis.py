@@ -26,10 +26,11 @@ class SecuredRedis:
     ca_file: Path
 
 
-@pytest.fixture
-def secured_redis(tmp_path: Path) -> Iterator[SecuredRedis]:
+@pytest.fixture(scope="module")
+def secured_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredRedis]:
     """A Redis with a password, behind TLS."""
-    certificate, key = make_certificate(tmp_path / "tls", "redis")
+    folder = tmp_path_factory.mktemp("redis")
+    certificate, key = make_certificate(folder / "tls", "redis")
     port = _free_port()
     options = [
         "--port",
@@ -41,7 +42,7 @@ def secured_redis(tmp_path: Path) -> Iterator[SecuredRedis]:
         "--save",
         "",
         "--dir",
-        str(tmp_path),
+        str(folder),
     ]
     server = subprocess.Popen([find_redis_binary(), *options], stdout=subprocess.DEVNULL)
     try:
