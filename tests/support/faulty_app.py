@@ -16,9 +16,12 @@ from celery.worker import WorkController
 from celery.worker.request import Request
 
 from triage.timing import Timed
-from worker import metrics
-from worker.app import app
-from worker.broker import guard, guarded_worker
+
+_FAULT = os.environ.pop("TRIAGE_TEST_FAULT")  # before the app reads the environment, because it is no setting
+
+from worker import metrics  # noqa: E402
+from worker.app import app  # noqa: E402
+from worker.broker import guard, guarded_worker  # noqa: E402
 
 __all__ = ["app"]
 
@@ -49,6 +52,5 @@ _FAULTS: dict[str, dict[tuple[object, str], object]] = {
     },
     "slow": {(metrics, "timed"): _slowly},  # before the child imports the scorer
 }
-# removed from the environment, because it is no setting
-for (_owner, _name), _part in _FAULTS[os.environ.pop("TRIAGE_TEST_FAULT")].items():
+for (_owner, _name), _part in _FAULTS[_FAULT].items():
     setattr(_owner, _name, _part)
