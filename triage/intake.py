@@ -1,6 +1,7 @@
 """Intake: stores messages and their photos, commits, then wakes a worker. Idempotent by the sender's ids.
 
-What is stored first is kept. A resubmission can add photos and opt out; its other differences are reported.
+What is stored first is kept. A resubmission can add photos, opt out, and requeue parked photos whose bytes could not be
+read; its other differences are reported.
 """
 
 from collections import defaultdict
@@ -16,6 +17,7 @@ from triage.domain.ids import AttachmentId, MessageId
 from triage.domain.incoming import check_message
 from triage.domain.limits import IntakeLimits
 from triage.domain.messages import Acceptance, AcceptedAttachment, IncomingAttachment, IncomingMessage
+from triage.domain.states import AttachmentStatus
 from triage.errors import AttachmentError, ErrorCode, UsageError
 from triage.files.hashing import sha256_of
 from triage.imaging.formats import normalise_declared, sniff
@@ -25,13 +27,15 @@ from triage.retakes.opt_out import stop_requests
 from triage.retakes.policy import RetakePolicy
 from triage.storage import attachments as attachment_rows
 from triage.storage import messages as message_rows
-from triage.storage import opt_outs, retention
+from triage.storage import opt_outs, parked, retention
 from triage.storage.attachments import NewAttachment, NewBlob, StoredAttachment
 from triage.storage.database import Sessions
 from triage.storage.messages import Key, NewMessage, StoredMessage
 from triage.storage.use_case import use_case
 
 _ACTOR: Final = "intake"
+_UNREAD: Final = frozenset({ErrorCode.NOT_FOUND, ErrorCode.FETCH_FAILED})
+"""Codes of photos whose bytes could not be read. A resubmission may have brought them back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,7 @@ class _Stored:
         messages: as they were before a resubmission opted out.
         attachments: by message and the sender's id.
         opted_out: the messages for which this submission opted out.
+        requeued: parked photos that are pending again.
     """
 
     messages: Mapping[Key, StoredMessage]
@@ -63,6 +68,7 @@ class _Stored:
     attachments: Mapping[MessageId, Mapping[str, StoredAttachment]]
     new_attachments: Collection[AttachmentId]
     opted_out: Collection[MessageId]
+    requeued: Collection[AttachmentId]
 
     def acceptance(self, prepared: _Prepared) -> Acceptance:
         source, external_id = prepared.message.key
@@ -72,7 +78,9 @@ class _Stored:
             id=message.id,
             source=source,
             external_id=external_id,
-            attachments=[_accepted(each, attachments[each.external_id]) for each in prepared.attachments],
+            attachments=[
+                _accepted(each, attachments[each.external_id], self.requeued) for each in prepared.attachments
+            ],
             created=message.id in self.new_messages
             or any(item.id in self.new_attachments for item in attachments.values()),
             unchanged=_unchanged(prepared, message),
@@ -137,7 +145,7 @@ class Intake:
                 self._blobs.put(data)
         with self._sessions.begin() as session:
             stored = self._store(session, prepared)
-        if stored.new_attachments:
+        if stored.new_attachments or stored.requeued:
             self._wake_up()
         return [stored.acceptance(item) for item in prepared]
 
@@ -217,7 +225,15 @@ class Intake:
             decide_messages(session, {attachment.message_id for attachment in added}, self._policy)
         if opted_out:
             stop_requests(session, opted_out, self._policy, by=_ACTOR)
-        return _Stored(stored, new_messages, attachments, new_attachments, opted_out)
+        unread = {
+            found.id
+            for item in prepared
+            for sent in item.attachments
+            if (found := attachments[message_ids[sent.message]][sent.external_id]).error_code in _UNREAD
+            and _is_same_photo(sent, found)
+        }
+        requeued = parked.requeue(session, unread, actor=_ACTOR) if unread else {}
+        return _Stored(stored, new_messages, attachments, new_attachments, opted_out, requeued)
 
     def _add_blobs(self, session: Session, prepared: Sequence[_Prepared]) -> None:
         """Adds the rows of photos. Stores a photo again if it was marked for a purge, which may have deleted it."""
@@ -266,7 +282,8 @@ def _check_distinct(sent: Sequence[IncomingAttachment], new: Sequence[NewAttachm
             raise UsageError(f"two photos have the attachment id {row.external_id!r}: give each photo an id")
 
 
-def _accepted(sent: NewAttachment, stored: StoredAttachment) -> AcceptedAttachment:
+def _accepted(sent: NewAttachment, stored: StoredAttachment, requeued: Collection[AttachmentId]) -> AcceptedAttachment:
+    is_requeued = stored.id in requeued
     fields = {
         "group": (sent.photo_group, stored.photo_group),
         "declared_type": (sent.declared_type, stored.declared_type),
@@ -274,10 +291,11 @@ def _accepted(sent: NewAttachment, stored: StoredAttachment) -> AcceptedAttachme
     return AcceptedAttachment(
         stored.id,
         stored.external_id,
-        stored.status,
-        stored.error_code,
+        AttachmentStatus.PENDING if is_requeued else stored.status,
+        None if is_requeued else stored.error_code,
         conflict=not _is_same_photo(sent, stored),
         unchanged=[name for name, (new, old) in fields.items() if new is not None and new != old],
+        requeued=is_requeued,
     )
 
 

@@ -429,10 +429,12 @@ BEGIN
 END
 $$
 """,
+    # A parked photo may be tried again; a verdict is final.
     "keep_result()": """
 RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
-    IF EXISTS (SELECT FROM message WHERE id = NEW.message_id AND forgotten_at IS NOT NULL) THEN
+    IF OLD.status = 'not_assessable' AND NEW.status = 'pending' AND NEW.sha256 IS NOT DISTINCT FROM OLD.sha256
+       OR EXISTS (SELECT FROM message WHERE id = NEW.message_id AND forgotten_at IS NOT NULL) THEN
         RETURN NEW;
     END IF;
     RAISE EXCEPTION 'the result of a photo is final' USING ERRCODE = 'restrict_violation';

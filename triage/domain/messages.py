@@ -55,6 +55,7 @@ class AcceptedAttachment:
     Attributes:
         conflict: another photo was stored under this id before; it is kept, and the submitted one is not stored.
         unchanged: the fields that were submitted with another value before, whose stored value is kept.
+        requeued: it was parked because its bytes could not be read, and is pending again because it was resubmitted.
     """
 
     id: AttachmentId
@@ -63,6 +64,7 @@ class AcceptedAttachment:
     error_code: ErrorCode | None
     conflict: bool = False
     unchanged: Sequence[str] = ()
+    requeued: bool = False
 
 
 @dataclass(frozen=True, slots=True)

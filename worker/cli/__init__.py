@@ -46,6 +46,7 @@ _COMMANDS: Final = {
     "enqueue": _Entry("worker.cli.messages:enqueue", "Enqueue photos as one message."),
     "wait": _Entry("worker.cli.messages:wait", "Wait until no photo is pending."),
     "explain": _Entry("worker.cli.messages:explain", "Show the whole history of a message."),
+    "retry": _Entry("worker.cli.retry:retry", "Try parked photos again."),
     "override": _Entry("worker.cli.messages:override", "Decide a message as a person."),
     "retakes": _Entry("worker.cli.retakes:retakes", "Collect retake requests: list, claim, acknowledge, withdraw."),
     "opt-out": _Entry("worker.cli.opt_out:opt_out", "Never request a retake in a thread."),

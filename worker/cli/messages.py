@@ -56,6 +56,10 @@ def _state(acceptance: Acceptance) -> str:
     parts = ["accepted" if acceptance.created else "already known"]
     if not acceptance.created and acceptance.opted_out:
         parts.append("opted out of retake requests")
+    if requeued := [each.external_id for each in acceptance.attachments if each.requeued]:
+        parts.append(f"requeued: {', '.join(requeued)}")
+    if parked := [f"{each.external_id} ({each.error_code})" for each in acceptance.attachments if each.error_code]:
+        parts.append(f"not assessable: {', '.join(parked)}")
     if conflicts:
         parts.append(f"another photo is stored as {', '.join(conflicts)} and kept")
     if unchanged:

@@ -27,6 +27,7 @@ class AcceptedAttachmentDocument(Document):
     error_code: ErrorCode | None
     conflict: bool
     unchanged: list[str]
+    requeued: bool
 
 
 class AcceptanceDocument(Document):
@@ -34,6 +35,7 @@ class AcceptanceDocument(Document):
 
     `conflict` marks a photo whose id belongs to another photo, which is kept. `unchanged` names fields that were stored
     with another value before, which is kept. `opted_out` is true if no retake is ever requested for the message.
+    `requeued` marks a photo that was parked because its bytes could not be read, and is pending again.
     """
 
     message_id: str
@@ -56,6 +58,7 @@ class AcceptanceDocument(Document):
                     error_code=attachment.error_code,
                     conflict=attachment.conflict,
                     unchanged=list(attachment.unchanged),
+                    requeued=attachment.requeued,
                 )
                 for attachment in acceptance.attachments
             ],

@@ -12,6 +12,7 @@ from worker.documents.document import Document, UtcTime
 if TYPE_CHECKING:  # not imported at run time: SQLAlchemy, Celery and Redis
     from triage.retention.forget import Forgotten
     from triage.retention.forget_archived import Rewritten
+    from triage.scoring.retry import Requeued
 
 
 class RunDocument(Document):
@@ -52,6 +53,18 @@ class PurgeDocument(Document):
     photos: int
     bytes: int
     strays: int
+
+
+class RequeuedDocument(Document):
+    """Parked photos that are pending again, and their messages. `without_bytes` counts those that stay parked."""
+
+    photos: int
+    messages: int
+    without_bytes: int
+
+    @classmethod
+    def of(cls, requeued: "Requeued") -> Self:
+        return cls(photos=requeued.photos, messages=requeued.messages, without_bytes=requeued.without_bytes)
 
 
 class AdoptedStoreDocument(Document):
