@@ -3,16 +3,15 @@
 from alembic import context
 from sqlalchemy import Connection, Engine, event
 
-from triage.storage.locks import wait_for_lock
+from triage.storage.locks import SCHEMA_LOCK, wait_for_lock
 from triage.storage.tables import METADATA
 
 LOCK_TIMEOUT = "4s"  # other statements queue behind a migration that waits for a lock, so it gives up soon
 STATEMENT_TIMEOUT = "10min"
-LOCK = "the schema"  # of concurrent upgrades, the others wait for the first and then have nothing to do
 
 
 def run(engine: Engine) -> None:
-    with wait_for_lock(engine, LOCK), engine.connect() as connection:
+    with wait_for_lock(engine, SCHEMA_LOCK), engine.connect() as connection:
         event.listen(connection, "begin", set_limits)  # of each transaction, because a pooler may share the session
         context.configure(
             connection=connection,

@@ -19,6 +19,7 @@ pytest_plugins = [
         "services",
         "deployment",
         "secured_redis",
+        "guarded_postgres",
         "models",
         "photos",
         "rescoring",

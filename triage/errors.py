@@ -22,10 +22,6 @@ class UsageError(TriageError):
     """The request is invalid, for example an unknown message, a malformed manifest or an exceeded limit."""
 
 
-class InsufficientPrivilegeError(UsageError):
-    """The database role lacks a privilege that the operation requires."""
-
-
 class InvalidUriRootError(UsageError):
     """An allowed root for photo URIs is malformed."""
 
@@ -38,16 +34,79 @@ class ModelNotEvaluatedError(UsageError):
     """A model without an evaluation on its card was to be promoted."""
 
 
+class Fault(StrEnum):
+    """Why a service is unavailable. The names are stable, because logs and alerts depend on them."""
+
+    UNREACHABLE = "unreachable"
+    UNKNOWN_HOST = "unknown_host"
+    DISCONNECTED = "disconnected"
+    RESTARTING = "restarting"
+    TOO_MANY_CONNECTIONS = "too_many_connections"
+    TOO_SLOW = "too_slow"
+    LOCKED = "locked"
+    READ_ONLY = "read_only"
+    DISK_FULL = "disk_full"
+    NO_MEMORY = "no_memory"
+    OUTDATED = "outdated"
+    NO_PASSWORD = "no_password"  # noqa: S105  # names of faults, not passwords
+    WRONG_PASSWORD = "wrong_password"  # noqa: S105
+    UNKNOWN_ROLE = "unknown_role"
+    UNKNOWN_DATABASE = "unknown_database"
+    NO_PRIVILEGE = "no_privilege"
+    NOT_ALLOWED = "not_allowed"
+    UNTRUSTED_CERTIFICATE = "untrusted_certificate"
+    NO_CERTIFICATE = "no_certificate"
+    TLS = "tls"
+    SETTING = "setting"
+    REFUSED = "refused"
+
+
 class ServiceUnavailableError(TriageError):
     """A service that this product depends on is unavailable. Retrying later may succeed."""
+
+    def __init__(self, message: str, kind: Fault = Fault.UNREACHABLE) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class ServiceRefusedError(ServiceUnavailableError):
+    """A service responds and refuses this process until a setting or an account is corrected, such as a password.
+
+    It counts as unavailable, because work is kept and retried: a password may be changed while workers run.
+    """
 
 
 class DatabaseUnavailableError(ServiceUnavailableError):
     """Postgres does not respond, or closed the connection."""
 
 
+class DatabaseRefusedError(ServiceRefusedError, DatabaseUnavailableError):
+    """Postgres, or its driver, refuses to connect with this URL."""
+
+
+class InvalidDatabaseUrlError(DatabaseRefusedError):
+    """The URL of the database is malformed."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, Fault.SETTING)
+
+
+class InsufficientPrivilegeError(DatabaseRefusedError):
+    """The database role lacks a privilege that the operation requires."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, Fault.NO_PRIVILEGE)
+
+
 class TablesOutdatedError(ServiceUnavailableError):
     """The database schema is older than this release requires. No work starts until the schema is upgraded."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, Fault.OUTDATED)
+
+
+class TablesNewerError(UsageError):
+    """The database schema is of a newer release, and the operation requires that of this release."""
 
 
 class BlobStoreUnavailableError(ServiceUnavailableError):
@@ -56,10 +115,6 @@ class BlobStoreUnavailableError(ServiceUnavailableError):
 
 class WrongBlobStoreError(BlobStoreUnavailableError):
     """The blob store is not the one that this database was set up with: it is empty, not mounted or another one."""
-
-
-class InvalidDatabaseUrlError(UsageError):
-    """The URL of the database is malformed."""
 
 
 class DefectError(TriageError):

@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import psutil
-from kombu.exceptions import OperationalError
 from redis import Redis
-from redis.exceptions import RedisError
 from sqlalchemy import Engine
 
 from triage.blobs.store import BlobStore
 from triage.domain.checks import Check
 from triage.domain.states import Part
-from triage.errors import ModelError, ServiceUnavailableError, TriageError
+from triage.errors import ModelError, ServiceRefusedError, ServiceUnavailableError, TablesOutdatedError, TriageError
 from triage.files.reach import count_out_of_reach
 from triage.model.artifact import check_weights
 from triage.monitoring.health import stalled
@@ -23,9 +21,9 @@ from triage.registry import Registry
 from triage.storage import migrate, server
 from triage.storage import model_versions as models
 from triage.storage.database import Sessions, database_errors
+from worker.broker.faults import redis_errors
 from worker.broker.keys import BrokerKeys
 from worker.broker.liveness import Heartbeat
-from worker.broker.redis_client import redis_problem
 from worker.hints import with_hint
 from worker.queues import WORKERS
 from worker.services import Services
@@ -39,7 +37,7 @@ _MAX_CLOCK_DIFFERENCE: Final = timedelta(minutes=5)
 _STALLED_AFTER: Final = timedelta(minutes=2)
 _PING_SECONDS: Final = 2.0
 _NEEDS: Final = dict.fromkeys(("clock", "role", "tables", "live model", "progress"), "postgres") | {"workers": "redis"}
-"""Checks that cannot succeed while another check finds its service unavailable: the remedy is that service's."""
+"""Checks that cannot succeed while another check finds its service unavailable or refused: the remedy is that one's."""
 
 
 def examine(services: Services) -> list[Check]:
@@ -61,22 +59,22 @@ def examine(services: Services) -> list[Check]:
     results: dict[str, Check] = {}
     for name, check in checks.items():
         needed = results.get(_NEEDS.get(name, ""))
-        down = needed is not None and needed.unreachable
-        results[name] = _not_checked(name, needs=_NEEDS[name]) if down else run_check(name, check)
+        is_down = needed is not None and (needed.unreachable or needed.refused)
+        results[name] = _not_checked(name, needed) if needed is not None and is_down else run_check(name, check)
     return list(results.values())
 
 
-def _not_checked(name: str, *, needs: str) -> Check:
-    return Check(name, ok=False, detail=f"not checked: {needs} is unavailable", unreachable=True)
+def _not_checked(name: str, needed: Check) -> Check:
+    detail = f"not checked: {needed.name} {'refuses this process' if needed.refused else 'is unavailable'}"
+    return Check(name, ok=False, detail=detail, unreachable=needed.unreachable, refused=needed.refused)
 
 
 class ProblemError(TriageError):
     """A problem that a check found, with its remedy."""
 
-    def __init__(self, detail: str, remedy: str, *, unreachable: bool = False) -> None:
+    def __init__(self, detail: str, remedy: str) -> None:
         super().__init__(detail)
         self.remedy = remedy
-        self.unreachable = unreachable
 
 
 def run_check(name: str, check: Callable[[], str]) -> Check:
@@ -85,18 +83,24 @@ def run_check(name: str, check: Callable[[], str]) -> Check:
         with database_errors():
             return Check(name, ok=True, detail=check())
     except ProblemError as problem:
-        return Check(name, ok=False, detail=str(problem), remedy=problem.remedy, unreachable=problem.unreachable)
+        return Check(name, ok=False, detail=str(problem), remedy=problem.remedy)
     except TriageError as error:
         detail, _, remedy = with_hint(error).partition(": ")
-        unreachable = isinstance(error, ServiceUnavailableError)
-        return Check(name, ok=False, detail=detail, remedy=remedy, unreachable=unreachable)
+        refused = isinstance(error, ServiceRefusedError)
+        outage = isinstance(error, ServiceUnavailableError) and not isinstance(error, TablesOutdatedError)
+        return Check(name, ok=False, detail=detail, remedy=remedy, unreachable=outage and not refused, refused=refused)
 
 
 def check_postgres(sessions: Sessions) -> str:
     with sessions() as session:
         version, has_time_limits = server.server_version(session), server.has_time_limits(session)
+        encoding = server.encoding(session)
     if version < _MIN_POSTGRES:
         raise ProblemError(f"Postgres {version // 10000} is not supported", "upgrade to Postgres 14 or newer")
+    if encoding != "UTF8":
+        raise ProblemError(
+            f"the database has the encoding {encoding}", "create it with ENCODING 'UTF8' TEMPLATE template0"
+        )
     if not has_time_limits:
         raise ProblemError(
             "a pooler drops the time limits of connections", "run `triage db roles`, then restart the pooler"
@@ -128,18 +132,15 @@ def check_role(sessions: Sessions) -> str:
 
 
 def check_tables(engine: Engine) -> str:
-    if not migrate.is_current(engine):
-        raise ProblemError("the tables are not up to date", "run `triage db upgrade`")
+    migrate.check_current(engine)
     return f"revision {migrate.head()}"
 
 
 def check_redis(redis: Redis, key_prefix: str) -> str:
-    try:
+    with redis_errors():
         version = redis.info("server")["redis_version"]
         policy = redis.info("memory").get("maxmemory_policy", "noeviction")
         damaged = BrokerKeys(redis, key_prefix).damaged()
-    except RedisError as error:
-        raise _redis_problem(error) from error
     if damaged:
         raise ProblemError(
             f"another client has overwritten keys of the queues: {', '.join(damaged)}",
@@ -148,11 +149,6 @@ def check_redis(redis: Redis, key_prefix: str) -> str:
     if policy != "noeviction":
         raise ProblemError(f"Redis may evict tasks (maxmemory-policy {policy})", "set maxmemory-policy noeviction")
     return f"version {version}"
-
-
-def _redis_problem(error: Exception) -> ProblemError:
-    detail, _, remedy = redis_problem(error).partition(": ")
-    return ProblemError(f"{detail} (messages are still accepted)", remedy, unreachable=True)
 
 
 def check_blob_store(blobs: BlobStore) -> str:
@@ -191,10 +187,8 @@ def check_live_model(sessions: Sessions, registry: Registry) -> str:
 
 
 def check_workers(celery: "Celery") -> str:
-    try:
+    with redis_errors():
         answers = celery.control.ping(timeout=_PING_SECONDS)
-    except (OperationalError, RedisError, OSError) as error:
-        raise _redis_problem(error) from error
     names = {name.partition("@")[0] for answer in answers for name in answer}
     missing = [kind for kind in WORKERS if kind not in names and kind != "training"]
     if missing:

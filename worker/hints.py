@@ -7,7 +7,9 @@ from typing import Final
 
 from triage.errors import (
     BlobStoreUnavailableError,
+    DatabaseRefusedError,
     DatabaseUnavailableError,
+    Fault,
     InsufficientPrivilegeError,
     InvalidDatabaseUrlError,
     InvalidUriRootError,
@@ -20,10 +22,12 @@ from triage.errors import (
 )
 
 _HINTS: Final[dict[type[Exception], str]] = {
-    DatabaseUnavailableError: "set TRIAGE_DATABASE__URL or run `triage up`",
+    DatabaseRefusedError: "set TRIAGE_DATABASE__URL; `triage db roles` creates the roles",
     InvalidDatabaseUrlError: "set TRIAGE_DATABASE__URL",
     TablesOutdatedError: "run `triage db upgrade`",
-    InsufficientPrivilegeError: "set TRIAGE_DATABASE__URL; `triage db roles` creates the roles",
+    InsufficientPrivilegeError: (
+        "set TRIAGE_DATABASE__URL; `triage db roles` creates the roles and `triage db upgrade` grants their privileges"
+    ),
     BlobStoreUnavailableError: "set TRIAGE_BLOBS__URL",
     WrongBlobStoreError: "`triage blobs adopt` accepts the store at TRIAGE_BLOBS__URL",
     InvalidUriRootError: "set TRIAGE_INTAKE__URI_ROOTS",
@@ -33,9 +37,19 @@ _HINTS: Final[dict[type[Exception], str]] = {
     UntrainedModelError: "`triage models promote --allow-untrained` is for demonstrations",
 }
 
+_OUTAGES: Final = {
+    Fault.UNREACHABLE: "set TRIAGE_DATABASE__URL or run `triage up`",
+    Fault.UNKNOWN_HOST: "set TRIAGE_DATABASE__URL",
+    Fault.READ_ONLY: "set TRIAGE_DATABASE__URL",
+    Fault.TOO_MANY_CONNECTIONS: "set TRIAGE_DATABASE__POOL_SIZE",
+}
+"""Of a Postgres that is unavailable; for other faults, the text of the error is complete."""
+
 
 def hint(error: Exception) -> str | None:
     """What to set or run; None if the error's own text is complete."""
+    if type(error) is DatabaseUnavailableError:
+        return _OUTAGES.get(error.kind)
     return next((_HINTS[kind] for kind in type(error).__mro__ if kind in _HINTS), None)
 
 

@@ -83,7 +83,7 @@ class DatabaseCollector(Collector):
                 restrict_to_reads(session, statement_timeout_ms=_STATEMENT_MS)
                 return read_gauges(session, lease=self._lease, stalled_after=self._stall)
         except ServiceUnavailableError as error:
-            log.warning("service.unavailable", error_type=type(error).__name__)
+            log.warning("service.unavailable", error_type=type(error).__name__, kind=error.kind)
         return None
 
     def _ping(self) -> bool:

@@ -22,8 +22,16 @@ PASSWORD = "swordfish"
 
 @dataclass(frozen=True)
 class SecuredRedis:
+    """
+    Attributes:
+        url: with TLS, as the default user.
+        ca_file: of the server.
+        plain_port: without TLS. The user `limited` with the password `pw` may do everything to keys `other:*`.
+    """
+
     url: str
     ca_file: Path
+    plain_port: int = 0
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +39,7 @@ def secured_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredR
     """A Redis with a password, behind TLS."""
     folder = tmp_path_factory.mktemp("redis")
     certificate, key = make_certificate(folder / "tls", "redis")
-    port = _free_port()
+    port = free_port()
     options = [
         "--port",
         str(port),
@@ -39,6 +47,8 @@ def secured_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredR
         "127.0.0.1",
         "--requirepass",
         PASSWORD,
+        "--user",
+        *("limited", "on", ">pw", "~other:*", "+@all"),
         "--save",
         "",
         "--dir",
@@ -48,13 +58,14 @@ def secured_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredR
     try:
         eventually(lambda: _accepts(port))
         with _tls_before(port, certificate, key) as tls_port:
-            yield SecuredRedis(f"rediss://:{PASSWORD}@127.0.0.1:{tls_port}/0", certificate)
+            yield SecuredRedis(f"rediss://:{PASSWORD}@127.0.0.1:{tls_port}/0", certificate, port)
     finally:
         server.terminate()
         server.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of 127.0.0.1 that nothing listens on."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
         return port

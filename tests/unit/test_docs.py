@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from triage.errors import Fault
+
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 RECORDS = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
@@ -111,6 +113,13 @@ def test_every_log_event_is_documented() -> None:
             text = source.read_text(encoding="utf-8")
             logged |= set(re.findall(r'\blog\.(?:info|warning|error)\(\s*"([a-z_.]+)"', text))
     page = (ROOT / "docs" / "operations" / "logs.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (`.+?`) \|", page, re.MULTILINE)
+    rows = re.findall(r"^\| (`.+?`) \|", page.partition("## Reasons")[0], re.MULTILINE)
 
     assert {event for row in rows for event in re.findall(r"[a-z_.]+", row)} == logged
+
+
+def test_every_reason_of_an_outage_is_documented() -> None:
+    page = (ROOT / "docs" / "operations" / "logs.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.+?`) \|", page.partition("## Reasons")[2], re.MULTILINE)
+
+    assert {kind for row in rows for kind in re.findall(r"`(\w+)`", row)} == set(Fault)

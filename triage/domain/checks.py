@@ -13,6 +13,7 @@ class Check:
         detail: one line with the state or the problem.
         remedy: how to fix the problem.
         unreachable: whether a service did not respond.
+        refused: whether a service refused this process, for example because of a wrong password.
     """
 
     name: str
@@ -20,3 +21,4 @@ class Check:
     detail: str
     remedy: str = ""
     unreachable: bool = False
+    refused: bool = False

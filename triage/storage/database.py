@@ -10,7 +10,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 from sqlalchemy import URL, Engine, TableValuedAlias, bindparam, column, create_engine, func, make_url
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -18,12 +18,11 @@ from triage.domain.limits import POOL_SIZE
 from triage.errors import (
     DatabaseUnavailableError,
     DefectError,
-    InsufficientPrivilegeError,
+    Fault,
     InvalidDatabaseUrlError,
-    TablesOutdatedError,
-    TriageError,
     UsageError,
 )
+from triage.storage.faults import translated
 
 Result = TypeVar("Result")
 Sessions = sessionmaker[Session]
@@ -60,6 +59,7 @@ def create_database_engine(url: str, *, pool_size: int = POOL_SIZE, connect_time
         connect_args={
             "connect_timeout": connect_timeout_seconds,
             "application_name": "triage",
+            "client_encoding": "utf8",  # a database in SQL_ASCII would send bytes
             "options": " ".join(f"-c {name}={value}" for name, value in SESSION_SETTINGS.items()),
             "prepare_threshold": None,  # a pooler may run the next transaction in a session without the statement
             # detects a lost server, for example after a failover, within a minute, also during a statement
@@ -100,7 +100,8 @@ def database_errors() -> Iterator[None]:
     connecting.
 
     Raises:
-        DatabaseUnavailableError: Postgres does not respond, or closed the connection.
+        DatabaseUnavailableError: Postgres does not respond, closed the connection, or cannot run the statement now.
+        DatabaseRefusedError: Postgres refuses to connect, for example because of a wrong password.
         TablesOutdatedError: a table or column that this release requires does not exist.
         InsufficientPrivilegeError: the database role may not run the statement.
         UsageError: a value cannot be stored.
@@ -109,36 +110,15 @@ def database_errors() -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        raise _translated(error) from (error if error.statement is None else None)
+        raise translated(error) from (error if error.statement is None else None)
     except PoolTimeoutError as error:
-        raise DatabaseUnavailableError("no connection to Postgres became free: retry") from error
+        raise DatabaseUnavailableError(
+            "no connection to Postgres became free: retry", Fault.TOO_MANY_CONNECTIONS
+        ) from error
     except UnicodeEncodeError:
         raise UsageError("invalid text: it has lone surrogates, which UTF-8 cannot represent") from None
     except SQLAlchemyError as error:
         raise DefectError(type(error).__name__, error.__traceback__) from None
-
-
-def _translated(error: DBAPIError) -> TriageError:
-    state = getattr(error.orig, "sqlstate", None) or ""
-    if isinstance(error, OperationalError | InterfaceError):
-        return DatabaseUnavailableError(_why_unavailable(str(error.orig)))
-    if error.connection_invalidated:
-        return DatabaseUnavailableError("Postgres closed the connection: retry")
-    if state in {"42P01", "42703"}:  # undefined table or column
-        return outdated_tables()
-    if state == "42501":  # insufficient privilege
-        return InsufficientPrivilegeError(
-            "permission denied for this database role: connect as the role that this operation requires"
-        )
-    if isinstance(error, DataError):
-        return UsageError("a value cannot be stored: it is out of range or contains U+0000")
-    return DefectError(f"Postgres refused a statement (SQLSTATE {state or 'unknown'})", error.__traceback__)
-
-
-def _why_unavailable(text: str) -> str:
-    if "unsupported startup parameter" in text:
-        return "PgBouncer rejects `options`: add it to ignore_startup_parameters"
-    return "Postgres does not respond: start it or correct the database URL"
 
 
 def persist(transaction: Callable[[], Result], *, patience_seconds: float) -> Result:
@@ -172,10 +152,6 @@ def engine_of(sessions: Sessions) -> Engine:
     """The engine that these sessions use."""
     engine: Engine = sessions.kw["bind"]
     return engine
-
-
-def outdated_tables() -> TablesOutdatedError:
-    return TablesOutdatedError("the database schema is outdated: upgrade it")
 
 
 def recordset(name: str, rows: list[dict[str, Any]], **columns: Any) -> TableValuedAlias:

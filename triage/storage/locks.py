@@ -10,11 +10,21 @@ from typing import Final
 
 from sqlalchemy import Connection, Engine, Function, func, select, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+SCHEMA_LOCK: Final = "the schema"
+"""Of concurrent upgrades: the others wait for the first and then have nothing to do."""
 
 # Of this transaction only. Idle, it has no snapshot and no transaction id, so it delays neither vacuum nor migrations.
 _WITHOUT_TIME_LIMIT: Final = text(
     "SELECT set_config(name, '0', true) FROM pg_settings "
     "WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout', 'lock_timeout')"
+)
+
+_HELD: Final = text(
+    "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1 "
+    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
+    "AND (classid::bigint << 32) | objid::bigint = hashtextextended(:name, 0))"
 )
 
 
@@ -85,6 +95,11 @@ def wait_for_lock(engine: Engine, name: str) -> Iterator[None]:
         connection.execute(_WITHOUT_TIME_LIMIT)
         connection.execute(select(func.pg_advisory_xact_lock(_key(name))))
         yield
+
+
+def is_held(session: Session, name: str) -> bool:
+    """Whether a connection to this database holds a named lock."""
+    return bool(session.scalar(_HELD, {"name": name}))
 
 
 def _key(name: str) -> Function[int]:

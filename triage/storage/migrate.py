@@ -8,11 +8,12 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.orm import Session
 
+from triage.errors import TablesNewerError, TablesOutdatedError
 from triage.storage import roles
-from triage.storage.database import outdated_tables
+from triage.storage.locks import SCHEMA_LOCK, is_held
 
 _PACKAGE: Final = Path(__file__).resolve().parents[1]
 _INSTALLED: Final = _PACKAGE / "migrations"
@@ -32,7 +33,12 @@ def upgrade(engine: Engine, revision: str = "head") -> None:
     """Upgrades the schema to a revision; at the head, also grants each role its privileges.
 
     Concurrent upgrades run one after another.
+
+    Raises:
+        TablesNewerError: the schema is that of a newer release. Nothing was changed.
     """
+    with engine.connect() as connection:
+        _check_not_newer(_revision(connection))
     command.upgrade(alembic_config(engine), revision)
     if is_current(engine):
         roles.grant(engine)
@@ -46,7 +52,21 @@ def downgrade(engine: Engine, revision: str) -> None:
 def is_current(engine: Engine) -> bool:
     """Whether the database schema is exactly that of this release."""
     with engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision() == head()
+        return _revision(connection) == head()
+
+
+def check_current(engine: Engine) -> None:
+    """Rejects every schema but that of this release.
+
+    Raises:
+        TablesOutdatedError: the database is empty, or its schema is of an older release.
+        TablesNewerError: the schema is of a newer release.
+    """
+    with Session(engine) as session:
+        revision = _revision(session.connection())
+        if revision in _older_revisions():
+            raise _outdated(session, revision)
+        _check_not_newer(revision)
 
 
 def check_not_behind(session: Session) -> None:
@@ -57,8 +77,26 @@ def check_not_behind(session: Session) -> None:
     Raises:
         TablesOutdatedError: the schema is older than this release requires.
     """
-    if session.scalar(text("SELECT version_num FROM alembic_version")) in _older_revisions():
-        raise outdated_tables()
+    revision = session.scalar(text("SELECT version_num FROM alembic_version"))
+    if revision in _older_revisions():
+        raise _outdated(session, revision)
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _outdated(session: Session, revision: str | None) -> TablesOutdatedError:
+    if is_held(session, SCHEMA_LOCK):
+        return TablesOutdatedError("the database schema is being upgraded: wait until that has ended")
+    if revision is None:
+        return TablesOutdatedError("the database has no schema: upgrade it")
+    return TablesOutdatedError("the database schema is older than this release: upgrade it")
+
+
+def _check_not_newer(revision: str | None) -> None:
+    if revision != head() and revision not in _older_revisions():
+        raise TablesNewerError("the database schema is of a newer release: use that release")
 
 
 @cache

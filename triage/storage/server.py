@@ -17,6 +17,11 @@ def server_time(session: Session) -> datetime:
     return now
 
 
+def encoding(session: Session) -> str:
+    """The encoding of the database, such as `UTF8`."""
+    return str(session.scalars(text("SHOW server_encoding")).one())
+
+
 def has_time_limits(session: Session) -> bool:
     """Whether statements wait for locks, and transactions for their client, for a limited time only."""
     names = ["lock_timeout", "idle_in_transaction_session_timeout"]

@@ -121,7 +121,7 @@ class TrainingLease:
                 self._lost = error
                 return
             except ServiceUnavailableError as error:  # the lease may last until Postgres is back
-                log.warning("service.unavailable", error_type=type(error).__name__)
+                log.warning("service.unavailable", error_type=type(error).__name__, kind=error.kind)
 
     def _n_epochs(self) -> int:
         return len(self.progress["epochs"])

@@ -6,16 +6,12 @@ Heartbeats expire in Redis, by the clock of Redis, so that any host can check th
 from enum import StrEnum
 from typing import Any, Final
 
-import structlog
 from redis import Redis
 from redis.exceptions import RedisError
 
-from triage.errors import ServiceUnavailableError
+from worker.broker.faults import log_unavailable, redis_fault
 from worker.broker.keys import queue_keys
-from worker.broker.redis_client import redis_problem
 from worker.queues import WORKERS
-
-log = structlog.get_logger(__name__)
 
 _KEPT_SECONDS: Final = 86_400
 _MOVES: Final = b"moves"
@@ -54,7 +50,7 @@ class Liveness:
         try:
             self._redis.set(self._key(heartbeat), 1, ex=_KEPT_SECONDS)
         except RedisError as error:
-            log.warning("redis.unavailable", error_type=type(error).__name__)
+            log_unavailable(error)
 
     def missing(self, heartbeat: Heartbeat, after_seconds: float) -> str | None:
         """Describes a heartbeat whose last record is older than `after_seconds` and three intervals.
@@ -63,12 +59,12 @@ class Liveness:
             One line, or None if the heartbeat is recent.
 
         Raises:
-            ServiceUnavailableError: Redis does not respond, or refuses the command.
+            RedisUnavailableError: Redis does not respond, or refuses this process.
         """
         try:
             age = _age(self._redis, self._key(heartbeat))
         except RedisError as error:
-            raise ServiceUnavailableError(redis_problem(error)) from error
+            raise redis_fault(error) from error
         return _PROBLEMS[heartbeat] if age > max(after_seconds, 3 * self._interval_seconds) else None
 
     def _key(self, heartbeat: Heartbeat) -> str:
@@ -104,7 +100,7 @@ class WorkerHeartbeats:
         """Returns one line if workers of this kind have work and have recorded no heartbeat for this time, or None.
 
         Raises:
-            ServiceUnavailableError: Redis does not respond, or refuses the command.
+            RedisUnavailableError: Redis does not respond, or refuses this process.
         """
         try:
             value: Any = self._redis.get(self._key(kind))
@@ -112,7 +108,7 @@ class WorkerHeartbeats:
                 return None
             age = _age(self._redis, self._key(kind))
         except RedisError as error:
-            raise ServiceUnavailableError(redis_problem(error)) from error
+            raise redis_fault(error) from error
         return f"the {kind} worker has tasks and runs none" if age > after_seconds else None
 
     def _key(self, kind: str) -> str:

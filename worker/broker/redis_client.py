@@ -4,7 +4,6 @@ import ssl
 from typing import Any
 
 from redis import Redis
-from redis.exceptions import AuthenticationError, ResponseError
 
 from triage.errors import UsageError
 from worker.settings import Settings
@@ -29,27 +28,27 @@ def connect_redis(settings: Settings) -> Redis:
 
 
 def tls_options(settings: Settings) -> dict[str, Any]:
-    """redis-py's TLS options: verify the server's certificate and host name. Empty unless the URL is `rediss://`."""
+    """redis-py's TLS options: verify the server's certificate and host name. Empty unless the URL is `rediss://`.
+
+    Raises:
+        UsageError: a file cannot be used. Without this check it would look like a Redis that does not respond.
+    """
     if not settings.redis_url.startswith("rediss:"):
         return {}
     redis = settings.redis
     files = {"ssl_ca_certs": redis.ca_file, "ssl_certfile": redis.certificate_file, "ssl_keyfile": redis.key_file}
     given = {name: str(path) for name, path in files.items() if path is not None}
+    _check_files(settings)
     return {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True} | given
 
 
-def redis_problem(error: BaseException) -> str:
-    """Says in one line what is wrong with Redis and what to do, without data of Redis.
-
-    Args:
-        error: of redis-py, or of kombu with the error of redis-py as its cause.
-    """
-    cause = error if isinstance(error, ResponseError | AuthenticationError) else error.__cause__
-    if isinstance(cause, AuthenticationError):
-        return "Redis refuses the password: correct TRIAGE_REDIS__URL"
-    if isinstance(cause, ResponseError):
-        return (
-            f"Redis refuses a command ({type(cause).__name__}): "
-            "check its memory limit, its role, the rights of its user, and who else writes to it"
-        )
-    return "Redis does not respond: start it or set TRIAGE_REDIS__URL"
+def _check_files(settings: Settings) -> None:
+    redis = settings.redis
+    try:
+        variable = "TRIAGE_REDIS__CA_FILE"
+        context = ssl.create_default_context(cafile=redis.ca_file)
+        variable = "TRIAGE_REDIS__CERTIFICATE_FILE or TRIAGE_REDIS__KEY_FILE"
+        if redis.certificate_file is not None:
+            context.load_cert_chain(redis.certificate_file, redis.key_file)
+    except OSError:
+        raise UsageError(f"the file of {variable} cannot be used: name a readable file in PEM format") from None

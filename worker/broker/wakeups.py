@@ -7,17 +7,14 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-import structlog
-from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.exceptions import RedisError
 
+from worker.broker.faults import REDIS_ERRORS, log_unavailable
 from worker.queues import QueueName, TaskName
 
 if TYPE_CHECKING:
     from celery import Celery
-
-log = structlog.get_logger(__name__)
 
 _PAUSE_FACTOR: Final = 9
 """Pause after a failure, in multiples of its duration: a Redis that times out costs at most a tenth of the time."""
@@ -57,7 +54,7 @@ class WakeUps:
         try:
             self._redis.delete(self._key(task))
         except RedisError as error:
-            log.warning("redis.unavailable", error_type=type(error).__name__, task=task)
+            log_unavailable(error, task=task)
 
     def _publish(self, task: TaskName, is_wanted: Callable[[], object]) -> bool:
         before = time.monotonic()
@@ -66,8 +63,8 @@ class WakeUps:
         try:
             if is_wanted():
                 self._celery.send_task(task, ignore_result=True)
-        except (RedisError, OperationalError, OSError) as error:
-            log.warning("redis.unavailable", error_type=type(error).__name__, task=task)
+        except REDIS_ERRORS as error:
+            log_unavailable(error, task=task)
             # each attempt at a hanging Redis costs a timeout; scoring and intake continue without it during the pause
             now = time.monotonic()
             self._paused_until = now + max(self._window_ms / 1000, _PAUSE_FACTOR * (now - before))

@@ -3,8 +3,9 @@
 Exit codes:
     0: done.
     1: the work failed, or its answer is no: a run failed, a part is stalled, a lease is lost, a lock is held.
-    2: the request is wrong: an argument, a setting, or what they name (a file, a folder, a model, a message).
-    3: a service is not reachable: retry.
+    2: the request is wrong: an argument, a setting, or what they name (a file, a folder, a model, a message). A service
+        that refuses this process, for example because of a wrong password, counts as a wrong setting.
+    3: a service is not reachable, or cannot do its work now: retry.
 """
 
 import gc
@@ -17,7 +18,7 @@ from typing import Final, NamedTuple, NoReturn
 
 import click
 
-from triage.errors import DefectError, ModelError, ServiceUnavailableError, TriageError, UsageError
+from triage.errors import DefectError, ModelError, ServiceRefusedError, ServiceUnavailableError, TriageError, UsageError
 from worker.cli.tables import print_line, print_text
 from worker.hints import with_hint
 
@@ -113,7 +114,7 @@ def main() -> None:
             print_text(f"{error.ctx.get_help()}\n", err=True)
         _fail(" ".join(error.format_message().split()), error.exit_code)  # click lists choices on lines of their own
     except ServiceUnavailableError as error:
-        _fail(with_hint(error), 3)
+        _fail(with_hint(error), 2 if isinstance(error, ServiceRefusedError) else 3)
     except (UsageError, ModelError) as error:
         _fail(with_hint(error), 2)
     except TriageError as error:

@@ -2,11 +2,12 @@
 
 import click
 
-from triage.errors import TriageError
+from triage.errors import TablesOutdatedError, TriageError
 from triage.storage.role_names import MIGRATOR, REPORT, ROLES, WORKER
 from worker.cli.commands import group
 from worker.cli.owner import administration_engine
 from worker.cli.tables import print_line
+from worker.hints import with_hint
 
 
 @group()
@@ -68,9 +69,10 @@ def check() -> None:
 
     try:
         with administration_engine() as engine:
-            if not migrate.is_current(engine):
-                raise TriageError("the database schema is outdated: run `triage db upgrade`")
+            migrate.check_current(engine)
             alembic_command.check(migrate.alembic_config(engine))
+    except TablesOutdatedError as error:
+        raise TriageError(with_hint(error)) from error
     except CommandError as error:
         raise TriageError("the database schema differs from this release: restore or migrate it") from error
     print_line("the database is up to date")

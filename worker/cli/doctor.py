@@ -13,7 +13,8 @@ from worker.services import open_services
 def doctor(*, as_json: bool) -> None:
     """Check every part of the deployment.
 
-    Exits with 1 if a check fails, or with 3 if a service is unavailable.
+    Exits with 1 if a check fails, with 2 if a service refuses this process, for example because of a wrong password, or
+    with 3 if a service is unavailable.
     """
     from worker.doctor import examine  # deferred: imports SQLAlchemy and redis
 
@@ -33,5 +34,7 @@ def doctor(*, as_json: bool) -> None:
         )
     if any(check.unreachable for check in checks):
         sys.exit(3)
+    if any(check.refused for check in checks):
+        sys.exit(2)
     if not all(check.ok for check in checks):
         sys.exit(1)

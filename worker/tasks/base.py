@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 
 from triage.errors import ServiceUnavailableError, TriageError
 from triage.storage.database import database_errors
+from worker.broker.faults import log_unavailable
 from worker.broker.progress import record_progress
 from worker.broker.signing import is_replay
 from worker.documents.document import Document
@@ -66,7 +67,7 @@ class WorkerTask(Task):  # type: ignore[misc]  # Celery has no type hints
             with database_errors():
                 return super().__call__(*args, **kwargs)
         except ServiceUnavailableError as error:
-            log.warning("service.unavailable", task=self.name, error_type=type(error).__name__)
+            log.warning("service.unavailable", task=self.name, error_type=type(error).__name__, kind=error.kind)
             return None
         finally:
             record_progress()
@@ -90,7 +91,7 @@ class WorkerTask(Task):  # type: ignore[misc]  # Celery has no type hints
                 return
             log.warning("task.refused", kind="replayed")
         except RedisError as error:
-            log.warning("redis.unavailable", error_type=type(error).__name__, task=self.name)
+            log_unavailable(error, task=self.name)
         raise Ignore
 
 

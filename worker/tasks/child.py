@@ -34,4 +34,4 @@ def load_model_early(**_: object) -> None:
         with database_errors():
             services_of(current_app).scoring.live_assessor()
     except TriageError as error:
-        log.warning("model.unavailable", error_type=type(error).__name__)
+        log.warning("model.unavailable", error_type=type(error).__name__, kind=getattr(error, "kind", None))

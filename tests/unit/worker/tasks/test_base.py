@@ -15,13 +15,24 @@ def app() -> Celery:
 
 
 @pytest.mark.parametrize(
-    ("error", "logged"),
+    ("error", "logged", "kind"),
     [
-        (OperationalError("SELECT 1", {}, Exception("no server")), "DatabaseUnavailableError"),
-        (BlobStoreUnavailableError("the blob store does not respond: retry"), "BlobStoreUnavailableError"),
+        (OperationalError("SELECT 1", {}, Exception("server closed")), "DatabaseUnavailableError", "disconnected"),
+        (
+            OperationalError(None, None, Exception('database "x" does not exist')),
+            "DatabaseRefusedError",
+            "unknown_database",
+        ),
+        (
+            BlobStoreUnavailableError("the blob store does not respond: retry"),
+            "BlobStoreUnavailableError",
+            "unreachable",
+        ),
     ],
 )
-def test_task_ends_with_one_warning_when_a_service_is_unavailable(app: Celery, error: Exception, logged: str) -> None:
+def test_task_ends_with_one_warning_when_a_service_is_unavailable(
+    app: Celery, error: Exception, logged: str, kind: str
+) -> None:
     def fail() -> None:
         raise error
 
@@ -30,7 +41,9 @@ def test_task_ends_with_one_warning_when_a_service_is_unavailable(app: Celery, e
     with capture_logs() as logs:
         assert task() is None
 
-    assert logs == [{"event": "service.unavailable", "log_level": "warning", "task": "test.fail", "error_type": logged}]
+    [line] = logs
+    assert (line["event"], line["log_level"], line["task"]) == ("service.unavailable", "warning", "test.fail")
+    assert (line["error_type"], line["kind"]) == (logged, kind)
 
 
 def test_other_errors_of_a_task_are_raised(app: Celery) -> None:
