@@ -1,26 +1,28 @@
 """Checks of a deployment: one function for each condition that it needs, with a remedy for each problem."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import psutil
 from redis import Redis
 from sqlalchemy import Engine
 
 from triage.blobs.store import BlobStore
+from triage.blobs.uris import UriPolicy
 from triage.domain.checks import Check
 from triage.domain.states import Part
 from triage.errors import ModelError, ServiceRefusedError, ServiceUnavailableError, TablesOutdatedError, TriageError
 from triage.files.reach import count_out_of_reach
+from triage.files.volumes import Volume, volume_of
 from triage.model.artifact import check_weights
 from triage.monitoring.health import stalled
+from triage.photo_store import PhotoStore
 from triage.registry import Registry
 from triage.storage import migrate, server
 from triage.storage import model_versions as models
 from triage.storage.database import Sessions, database_errors
+from triage.storage.health import count_unread
 from worker.broker.faults import redis_errors
 from worker.broker.keys import BrokerKeys
 from worker.broker.liveness import Heartbeat
@@ -32,11 +34,12 @@ if TYPE_CHECKING:
     from celery import Celery
 
 _MIN_POSTGRES: Final = 140000
-_MIN_FREE_BYTES: Final = 2**30
 _MAX_CLOCK_DIFFERENCE: Final = timedelta(minutes=5)
 _STALLED_AFTER: Final = timedelta(minutes=2)
 _PING_SECONDS: Final = 2.0
-_NEEDS: Final = dict.fromkeys(("clock", "role", "tables", "live model", "progress"), "postgres") | {"workers": "redis"}
+_NEEDS: Final = dict.fromkeys(
+    ("clock", "role", "tables", "blob store", "unread photos", "live model", "progress"), "postgres"
+) | {"workers": "redis"}
 """Checks that cannot succeed while another check finds its service unavailable or refused: the remedy is that one's."""
 
 
@@ -49,12 +52,14 @@ def examine(services: Services) -> list[Check]:
         "role": lambda: check_role(services.sessions),
         "tables": lambda: check_tables(services.engine),
         "redis": lambda: check_redis(services.redis, settings.redis.key_prefix),
-        "blob store": lambda: check_blob_store(services.blobs),
+        "blob store": lambda: check_blob_store(services.photo_store, services.blobs),
+        "uri roots": lambda: check_uri_roots(services.uris),
+        "unread photos": lambda: check_unread_photos(services.sessions),
         "files": lambda: check_files(services),
         "live model": lambda: check_live_model(services.sessions, services.registry),
         "workers": lambda: check_workers(services.celery),
         "progress": lambda: check_progress(services),
-        "disk": partial(check_disk, settings.home),
+        "volumes": lambda: check_volumes(services.folders),
     }
     results: dict[str, Check] = {}
     for name, check in checks.items():
@@ -151,9 +156,31 @@ def check_redis(redis: Redis, key_prefix: str) -> str:
     return f"version {version}"
 
 
-def check_blob_store(blobs: BlobStore) -> str:
+def check_blob_store(store: PhotoStore, blobs: BlobStore) -> str:
+    if not store.check():
+        return "not set up: the first photo does that"
     blobs.check()
     return "writable"
+
+
+def check_uri_roots(uris: UriPolicy) -> str:
+    if missing := uris.missing_shares():
+        raise ProblemError(
+            f"{missing} of {uris.n_roots} roots for photos cannot be read",
+            "mount the share, or remove its root from TRIAGE_INTAKE__URI_ROOTS",
+        )
+    return f"{uris.n_roots} configured"
+
+
+def check_unread_photos(sessions: Sessions) -> str:
+    with sessions() as session:
+        unread = count_unread(session)
+    if unread:
+        raise ProblemError(
+            f"{unread:,} photo{'' if unread == 1 else 's'} cannot be read from their storage, and wait",
+            "mount the share or the store, or restore the lost files: the photos are retried",
+        )
+    return "none"
 
 
 def check_files(services: Services) -> str:
@@ -215,11 +242,17 @@ def check_progress(services: Services, *, stalled_after: timedelta = _STALLED_AF
     return "no part has stalled"
 
 
-def check_disk(folder: Path) -> str:
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    free = psutil.disk_usage(str(existing)).free
-    if free < _MIN_FREE_BYTES:
-        raise ProblemError(
-            f"only {free / 2**30:.1f} GiB are free", "free some space, or set TRIAGE_BLOBS__URL to another store"
-        )
-    return f"{free / 2**30:.0f} GiB free"
+def check_volumes(folders: Mapping[str, Path]) -> str:
+    """Examines each volume once, with the names of the folders that it holds."""
+    volumes: dict[int, tuple[Volume, list[str]]] = {}
+    for name, folder in folders.items():
+        if volume := volume_of(folder):
+            volumes.setdefault(volume.device, (volume, []))[1].append(name)
+    states = [(volume.is_low, f"{', '.join(names)}: {_free(volume)}") for volume, names in volumes.values()]
+    if low := [state for is_low, state in states if is_low]:
+        raise ProblemError("; ".join(low), "free some space, enlarge the volume, or purge older photos")
+    return "; ".join(state for _, state in states)
+
+
+def _free(volume: Volume) -> str:
+    return f"{volume.free_bytes / 2**30:.1f} GiB ({volume.free_share:.0%}) free"

@@ -5,9 +5,10 @@ what it measures, such as the seconds per stage. Reasons: docs/decisions/0019-re
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -18,6 +19,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from triage.errors import ServiceUnavailableError, UsageError
+from triage.files.volumes import volume_of
+from triage.photo_store import PhotoStore
 from triage.storage.database import Sessions, database_errors
 from triage.storage.gauges import Gauges, read_gauges
 from triage.storage.server import restrict_to_reads
@@ -55,16 +58,29 @@ def timed(stage: str) -> Iterator[None]:
 class DatabaseCollector(Collector):
     """Reads the database at each scrape. An unavailable database is reported as a metric, not as an error."""
 
-    def __init__(self, sessions: Sessions, redis: Redis, *, lease: timedelta, stall: timedelta) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        redis: Redis,
+        store: PhotoStore,
+        folders: Mapping[str, Path],
+        *,
+        lease: timedelta,
+        stall: timedelta,
+    ) -> None:
         """
         Args:
             sessions: of any role; the exporter only reads.
             redis: is pinged at each scrape.
+            store: is checked at each scrape.
+            folders: by name; the free space of their volumes is reported.
             lease: length of the lease on photos.
             stall: time without progress after which a part counts as stalled.
         """
         self._sessions = sessions
         self._redis = redis
+        self._store = store
+        self._folders = folders
         self._lease = lease
         self._stall = stall
 
@@ -75,7 +91,19 @@ class DatabaseCollector(Collector):
         yield _one("triage_redis_up", "Whether Redis responds.", float(self._ping()))
         yield _one("triage_exporter_seconds", "Duration of this reading.", time.monotonic() - started)
         if gauges is not None:
+            yield _one(
+                "triage_blob_store_up", "Whether the blob store is there and the right one.", self._check_store()
+            )
             yield from _families(gauges)
+        yield from _volume_families(self._folders)
+
+    def _check_store(self) -> float:
+        try:
+            self._store.check()
+        except ServiceUnavailableError as error:
+            log.warning("service.unavailable", error_type=type(error).__name__)
+            return 0.0
+        return 1.0
 
     def _read(self) -> Gauges | None:
         try:
@@ -95,6 +123,7 @@ class DatabaseCollector(Collector):
 
 def _families(gauges: Gauges) -> Iterator[GaugeMetricFamily]:
     yield _by("triage_pending_photos", "Photos that wait to be scored.", ["state"], gauges.pending)
+    yield _one("triage_unread_photos", "Photos that wait because their storage failed.", gauges.unread)
     yield _one("triage_photos_in_progress", "Photos under a lease.", gauges.in_progress)
     yield _one("triage_overdue_leases", "Expired leases that no sweep has handled.", gauges.overdue_leases)
     yield _one(
@@ -127,6 +156,28 @@ def _families(gauges: Gauges) -> Iterator[GaugeMetricFamily]:
         {(model.name, model.sha256[:12], model.stage): 1 for model in gauges.models},
     )
     yield _by("triage_stalled", "Whether a part has stalled.", ["part"], gauges.stalled)
+
+
+def _volume_families(folders: Mapping[str, Path]) -> Iterator[GaugeMetricFamily]:
+    volumes = {name: volume for name, folder in folders.items() if (volume := volume_of(folder))}
+    yield _by(
+        "triage_volume_free_bytes",
+        "Free bytes of the volume that holds a folder.",
+        ["volume"],
+        {name: volume.free_bytes for name, volume in volumes.items()},
+    )
+    yield _by(
+        "triage_volume_free_share",
+        "Free share of its bytes or inodes, whichever is smaller.",
+        ["volume"],
+        {name: volume.free_share for name, volume in volumes.items()},
+    )
+    yield _by(
+        "triage_volume_low",
+        "Whether the volume will soon be full.",
+        ["volume"],
+        {name: volume.is_low for name, volume in volumes.items()},
+    )
 
 
 def _one(name: str, help_: str, value: float) -> GaugeMetricFamily:

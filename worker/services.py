@@ -9,6 +9,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from celery import Celery
     from redis import Redis
     from sqlalchemy import Engine
@@ -104,6 +106,21 @@ class Services:
         from worker.broker.liveness import WorkerHeartbeats  # deferred: imports redis
 
         return WorkerHeartbeats(self.redis, self.settings.redis.key_prefix)
+
+    @property
+    def folders(self) -> "dict[str, Path]":
+        """The local folders that hold data, by name. Stores and servers elsewhere are left out."""
+        from triage.blobs.store import BlobStore  # deferred: imports fsspec
+
+        settings = self.settings
+        folders = {
+            "photos": self.blobs.folder,
+            "models": BlobStore(settings.models_url).folder,
+            "runs": settings.training_folder,
+            "engines": settings.cache_folder,
+            "postgres": None if settings.database.url else settings.embedded.postgres_data,
+        }
+        return {name: folder for name, folder in folders.items() if folder is not None}
 
     @cached_property
     def blobs(self) -> "BlobStore":

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import text
 
 import worker.metrics  # noqa: F401  # declares the metrics of a worker
 from triage.domain.card import RegisteredModel
@@ -33,6 +34,7 @@ def exporter(settings: Settings) -> Iterator[str]:
         "TRIAGE_HOME": str(settings.home),
         "TRIAGE_DATABASE__URL": settings.database_url,
         "TRIAGE_REDIS__KEY_PREFIX": settings.redis.key_prefix,
+        "TRIAGE_BLOBS__URL": settings.blobs_url,
     }
     command = [sys.executable, "-c", "from worker.cli import main; main()", "metrics", "--port", "0"]
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
@@ -74,7 +76,29 @@ def test_scrape_returns_the_state_of_the_database(
     assert values["triage_retake_requests", ("flagged",)] == 0
     assert values["triage_model_info", ("fixture", "live", "0" * 12)] == 1
     assert values["triage_stalled", ("scoring",)] == 0
+    assert values["triage_blob_store_up", ()] == 1
+    assert values["triage_unread_photos", ()] == 0
+    for name in ("photos", "models", "runs", "engines"):
+        assert values["triage_volume_free_bytes", (name,)] > 0
+        assert 0 < values["triage_volume_free_share", (name,)] < 1
+        assert values["triage_volume_low", (name,)] in {0, 1}
     assert PATIENT not in text
+
+
+def test_scrape_reports_an_empty_blob_store_and_photos_that_cannot_be_read(exporter: str, services: Services) -> None:
+    services.intake.enqueue(
+        [IncomingMessage("ehr", "m", [IncomingAttachment(data=b"a"), IncomingAttachment(data=b"b")])]
+    )
+    with services.sessions.begin() as session:
+        session.execute(text("UPDATE attachment SET storage_faults = 1"))
+    folder = Path(services.settings.blobs_url)
+    folder.rename(folder.with_name("away"))
+    folder.mkdir()
+
+    _, values = _scrape(exporter)
+
+    assert values["triage_blob_store_up", ()] == 0
+    assert values["triage_unread_photos", ()] == 2
 
 
 def test_scrape_reports_an_unavailable_database(exporter: str, services: Services, engine: Any) -> None:

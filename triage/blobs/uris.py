@@ -82,6 +82,10 @@ class UriPolicy:
                 raise TransientError(ErrorCode.FETCH_FAILED, "the photo's URI does not respond: retry") from error
             raise StorageFaultError("the share of the photo cannot be read: check it") from error
 
+    @property
+    def n_roots(self) -> int:
+        return len(self._roots)
+
     def missing_shares(self) -> int:
         """The number of roots, other than web servers, that cannot be read. An empty folder counts as readable."""
         return sum(root.scheme not in WEB and not self._is_there(root, or_empty=True) for root in self._roots)

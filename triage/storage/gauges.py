@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from triage.domain.ids import first_id
 from triage.domain.states import Part, RetakeStatus, RunKind, RunStatus, Stage
-from triage.storage.health import stalled
+from triage.storage.health import count_unread, stalled
 from triage.storage.outbox import STATUS, WAITING
 from triage.storage.tables import (
     FRESH,
@@ -45,6 +45,7 @@ class Gauges:
     """
     Attributes:
         pending: pending photos, by `fresh` or `retry`.
+        unread: pending photos whose storage did not provide their bytes.
         in_progress: photos under a lease.
         overdue_leases: photos whose lease has expired but was not swept yet.
         oldest_pending_seconds: time since the oldest pending photo became due; 0 if none is pending.
@@ -58,6 +59,7 @@ class Gauges:
     """
 
     pending: dict[str, int]
+    unread: int
     in_progress: int
     overdue_leases: int
     oldest_pending_seconds: float
@@ -117,6 +119,7 @@ def read_gauges(session: Session, *, lease: timedelta, stalled_after: timedelta)
             name: session.scalar(select(count).select_from(Attachment).where(state)) or 0
             for name, state in (("fresh", FRESH), ("retry", RETRY))
         },
+        unread=count_unread(session),
         in_progress=session.scalar(select(count).select_from(Attachment).where(LEASED)) or 0,
         overdue_leases=session.scalar(
             select(count).select_from(Attachment).where(LEASED, Attachment.lease_until < func.clock_timestamp())

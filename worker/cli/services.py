@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 from datetime import timedelta
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
@@ -22,6 +22,12 @@ from worker.services import open_services
 if TYPE_CHECKING:
     from worker.embedded.stack import EmbeddedStack
     from worker.settings import Settings
+
+
+_SCRAPE_SECONDS: Final = 5.0
+"""Time limit for the check of an object store, so that a scrape does not wait for it."""
+
+_USERS_OF_PHOTOS: Final = frozenset({"scoring", "intake"})
 
 
 @command()
@@ -97,13 +103,16 @@ def beat() -> NoReturn:
 def health(part: str, stall_seconds: float) -> None:
     """Exit 1 if a part is stalled.
 
-    A part is stalled if work is due or a task waits, and nothing has progressed for --stall-seconds.
+    A part is stalled if work is due or a task waits, and nothing has progressed for --stall-seconds. Exits with 3 if a
+    service or the blob store is unavailable.
     """
     from triage.monitoring.health import stalled  # deferred: imports SQLAlchemy
     from worker.broker.liveness import Heartbeat  # deferred: imports redis
 
     with open_services() as services:
         problem = None
+        if part in _USERS_OF_PHOTOS:
+            services.photo_store.check()
         if part in WORKERS:
             problem = services.worker_heartbeats.stalled(part, stall_seconds)
         if part in set(Heartbeat) and not problem:
@@ -122,7 +131,12 @@ def health(part: str, stall_seconds: float) -> None:
 @click.option("--port", type=click.IntRange(0, 65535), default=9464, show_default=True)
 @click.option("--stall-seconds", type=SECONDS, default=120, show_default=True)
 def metrics(host: str, port: int, stall_seconds: float) -> None:
-    """Serve metrics of the database to Prometheus until stopped. A read-only database role is sufficient."""
+    """Serve metrics of the database, the blob store and the volumes to Prometheus until stopped.
+
+    A read-only database role is sufficient. Run it where the blob store and the volumes are mounted.
+    """
+    from triage.blobs.store import BlobStore  # deferred: imports fsspec
+    from triage.photo_store import PhotoStore  # deferred: imports SQLAlchemy
     from worker.metrics import DatabaseCollector, serve  # deferred: imports prometheus_client
 
     ending = {signal.SIGINT, signal.SIGTERM}
@@ -131,6 +145,8 @@ def metrics(host: str, port: int, stall_seconds: float) -> None:
         collector = DatabaseCollector(
             services.sessions,
             services.redis,
+            PhotoStore(services.sessions, BlobStore(services.settings.blobs_url, seconds=_SCRAPE_SECONDS)),
+            services.folders,
             lease=services.settings.lease,
             stall=timedelta(seconds=stall_seconds),
         )

@@ -1,0 +1,71 @@
+"""Checks of `triage doctor` on storage that goes away."""
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from triage.blobs.uris import UriPolicy
+from triage.domain.checks import Check
+from triage.domain.messages import IncomingAttachment, IncomingMessage
+from triage.files.volumes import Volume
+from worker.doctor import check_blob_store, check_unread_photos, check_uri_roots, check_volumes, run_check
+from worker.tasks.base import WorkerServices
+
+
+def _check_store(services: WorkerServices) -> Check:
+    return run_check("blob store", lambda: check_blob_store(services.photo_store, services.blobs))
+
+
+def test_store_is_reported_as_not_set_up_and_no_folder_is_created(services: WorkerServices) -> None:
+    check = _check_store(services)
+
+    assert check.ok
+    assert "not set up" in check.detail
+    assert not Path(services.settings.blobs_url).exists()
+
+
+@pytest.mark.parametrize("mount_point_is_left", [True, False])
+def test_store_that_is_not_mounted_is_wrong_and_no_folder_is_created(
+    services: WorkerServices, mount_point_is_left: bool
+) -> None:
+    services.intake.enqueue([IncomingMessage("ehr", "m", [IncomingAttachment(data=b"photo")])])
+    assert _check_store(services) == Check("blob store", ok=True, detail="writable")
+    folder = Path(services.settings.blobs_url)
+    folder.rename(folder.with_name("away"))
+    if mount_point_is_left:
+        folder.mkdir()
+
+    check = _check_store(services)
+
+    assert (check.ok, check.unreachable) == (False, True)
+    assert "empty or not mounted" in check.detail
+    assert "`triage blobs adopt`" in check.remedy
+    assert folder.exists() == mount_point_is_left
+
+
+def test_missing_share_and_unread_photos_are_wrong(services: WorkerServices, tmp_path: Path) -> None:
+    uris = UriPolicy([(tmp_path / name).as_uri() for name in ("there", "away")], max_bytes=1)
+    (tmp_path / "there").mkdir()
+    services.intake.enqueue([IncomingMessage("ehr", "m", [IncomingAttachment(data=b"photo")])])
+    assert run_check("", lambda: check_unread_photos(services.sessions)).ok
+
+    with services.sessions.begin() as session:
+        session.execute(text("UPDATE attachment SET storage_faults = 1"))
+
+    shares = run_check("", lambda: check_uri_roots(uris))
+    unread = run_check("", lambda: check_unread_photos(services.sessions))
+    assert (shares.ok, shares.detail) == (False, "1 of 2 roots for photos cannot be read")
+    assert (unread.ok, unread.detail[:10]) == (False, "1 photo ca")
+
+
+def test_every_volume_in_use_is_examined_once(
+    services: WorkerServices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert {"photos", "models", "runs", "engines"} <= services.folders.keys()
+    folders = {"photos": tmp_path, "models": tmp_path / "models"}
+    assert run_check("", lambda: check_volumes(folders)).detail.startswith("photos, models: ")
+
+    monkeypatch.setattr(Volume, "is_low", True)
+
+    assert not run_check("", lambda: check_volumes(folders)).ok
