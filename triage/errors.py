@@ -238,4 +238,8 @@ def _key(key: object) -> str:
 
 
 def _problem_text(kind: str, text: str) -> str:
-    return "unknown name" if kind == _UNKNOWN else text.removeprefix("Value error, ")
+    if kind == _UNKNOWN:
+        return "unknown name"
+    if kind == "model_type":  # pydantic names the class
+        return "Input should be a valid object"
+    return text.removeprefix("Value error, ")

@@ -18,7 +18,7 @@ from tests.support.command_line import Result
 from triage.blobs.store import BlobStore
 from triage.domain.ids import MessageId
 from triage.domain.messages import IncomingAttachment, IncomingMessage
-from triage.errors import ServiceUnavailableError
+from triage.errors import ServiceUnavailableError, UsageError
 from triage.files.hashing import sha256_of
 from triage.retention.purge import Purged, Retention
 from triage.storage import audit, messages, verdicts
@@ -397,6 +397,37 @@ def test_forgetting_is_refused_when_the_message_is_already_forgotten(
     assert triage("forget", message, "--by", "op-1", "--reason", "r-1").code == 2
     assert triage("forget", "m-1", "--by", "op-1", "--reason", "r-1").code == 2
     assert clinic.query("SELECT count(*) FROM audit_event WHERE action = 'message.forgotten'") == [(1,)]
+
+
+@pytest.mark.parametrize("outcome", ["pass", "retake"])
+def test_forgotten_message_is_not_decided_by_a_person(
+    clinic: Clinic, triage: Callable[..., Result], jpeg: Callable[..., bytes], outcome: str
+) -> None:
+    """No request is flagged for it, and no text about the patient is stored again."""
+    message = str(clinic.send("m-1", jpeg(1)))
+    clinic.finish()
+    assert triage("forget", "m-1", "--by", "op-1", "--reason", "r-1").code == 0
+
+    result = triage("override", message, "--decision", outcome, "--by", "op-1", "--reason", PATIENT)
+
+    assert result.code == 2
+    assert "the message is forgotten" in result.complaint()
+    assert clinic.query("SELECT count(*) FROM retake_request") == [(0,)]
+    assert clinic.query("SELECT count(*) FROM decision WHERE note IS NOT NULL") == [(0,)]
+
+
+def test_message_cannot_take_the_id_of_a_forgotten_one(
+    clinic: Clinic, triage: Callable[..., Result], jpeg: Callable[..., bytes]
+) -> None:
+    message = str(clinic.send("m-1", jpeg(1)))
+    assert triage("forget", "m-1", "--by", "op-1", "--reason", "r-1").code == 0
+
+    with pytest.raises(UsageError, match="invalid message id: ids that start with `forgotten:`"):
+        clinic.send(f"forgotten:{message}", jpeg(2))
+    with pytest.raises(UsageError, match="invalid thread id: ids that start with `forgotten:`"):
+        clinic.send("m-2", jpeg(2), thread=f"forgotten:{message}")
+
+    assert clinic.query("SELECT count(*) FROM attachment") == [(1,)]
 
 
 def test_purge_command_counts_with_dry_run_and_then_deletes(

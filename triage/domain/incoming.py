@@ -1,9 +1,14 @@
 """The rules for a message from a sender, which every entrance of the product applies."""
 
+from typing import Final
+
 from triage.domain.limits import IntakeLimits
 from triage.domain.messages import IncomingAttachment, IncomingMessage
 from triage.domain.text import check_id, check_word
 from triage.errors import UsageError
+
+_FORGOTTEN: Final = "forgotten:"
+"""Start of the ids that replace those of forgotten messages: a sender could add photos to these."""
 
 
 def check_message(message: IncomingMessage, limits: IntakeLimits) -> None:
@@ -13,9 +18,9 @@ def check_message(message: IncomingMessage, limits: IntakeLimits) -> None:
         UsageError: a field is malformed, or the message has no photos or too many.
     """
     check_word(message.source, "source")
-    check_id(message.external_id, "message id")
+    _check_sender_id(message.external_id, "message id")
     if message.thread is not None:
-        check_id(message.thread, "thread id")
+        _check_sender_id(message.thread, "thread id")
     check_word(message.role, "role")
     check_word(message.locale, "locale")
     if not message.attachments:
@@ -33,6 +38,11 @@ def _check_attachment(attachment: IncomingAttachment) -> None:
     if (attachment.data is None) == (attachment.uri is None):
         raise UsageError("invalid attachment: give either its bytes or a URI")
     if attachment.external_id is not None:
-        check_id(attachment.external_id, "attachment id")
+        _check_sender_id(attachment.external_id, "attachment id")
     if attachment.group is not None:
         check_id(attachment.group, "group")
+
+
+def _check_sender_id(value: str, name: str) -> None:
+    if check_id(value, name).startswith(_FORGOTTEN):
+        raise UsageError(f"invalid {name}: ids that start with `{_FORGOTTEN}` belong to forgotten messages")

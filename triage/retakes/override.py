@@ -55,8 +55,9 @@ def override(
         policy: holds the limit of requests per thread.
 
     Raises:
-        UsageError: the message is unknown or ambiguous, the outcome is neither `pass` nor `retake`, `by` is malformed,
-            `reason` is blank, longer than 2,000 characters or has control characters, or no retake may be requested.
+        UsageError: the message is unknown, ambiguous or forgotten, the outcome is neither `pass` nor `retake`, `by` is
+            malformed, `reason` is blank, longer than 2,000 characters or has control characters, or no retake may be
+            requested.
     """
     if outcome not in {Outcome.PASS, Outcome.RETAKE}:
         raise UsageError("invalid override: decide `pass` or `retake`")
@@ -72,6 +73,8 @@ def _override(
     session: Session, message_id: MessageId, outcome: Outcome, *, by: str, reason: str, policy: RetakePolicy
 ) -> NewDecision:
     message = messages.lock_with_thread(session, message_id)
+    if message.forgotten_at is not None:
+        raise UsageError("the message is forgotten: it can no longer be decided")
     active = bool(outbox.active_among(session, [message_id]))
     if outcome is Outcome.RETAKE and not active:
         _check_allowed(session, ThreadId(message.thread_id), policy, opted_out=message.opted_out)

@@ -4,6 +4,7 @@ import ssl
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import RedisError
 
 from triage.errors import UsageError
 from worker.settings import Settings
@@ -22,7 +23,7 @@ def connect_redis(settings: Settings) -> Redis:
     try:
         redis = Redis.from_url(settings.redis_url, **options)
         redis.connection_pool.make_connection()  # does not connect, but checks the options of the URL
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RedisError):
         raise UsageError("the Redis URL is malformed: correct TRIAGE_REDIS__URL") from None
     return redis
 

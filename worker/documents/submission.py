@@ -2,7 +2,7 @@
 
 from typing import Any, Final, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StrictBool, model_validator
 
 from triage.domain.messages import IncomingAttachment, IncomingMessage
 from worker.documents.document import Call
@@ -48,7 +48,7 @@ class Submission(Call):
     thread: str | None = None
     role: str = "patient"
     locale: str = "en"
-    opted_out: bool = False
+    opted_out: StrictBool = False
 
     def to_message(self) -> IncomingMessage:
         return IncomingMessage(

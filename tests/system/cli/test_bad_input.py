@@ -319,6 +319,7 @@ def test_malformed_setting_is_named_and_its_value_is_not(
             "Postgres",
         ),
         (["report"], {"TRIAGE_REDIS__SOCKET_TIMEOUT_SECONDS": PATIENT}, USAGE, "TRIAGE_REDIS__SOCKET_TIMEOUT_SECONDS"),
+        (["health", "beat"], {"TRIAGE_REDIS__URL": "rediss://cache/0?ssl_cert_reqs=x"}, USAGE, "TRIAGE_REDIS__URL"),
     ],
 )
 def test_command_ends_in_one_line_and_its_exit_code_when_run_from_a_shell(

@@ -15,6 +15,8 @@ WRONG: Final[dict[str, dict[str, Any]]] = {
     "lone surrogate in a group": {"attachments": [PHOTO | {"group": f"{PATIENT}\udfff"}]},
     "U+0000": {"attachments": [{"uri": "file:///elsewhere/1.jpg", "id": f"{PATIENT}\0"}]},
     "no answer to a question": {"opted_out": None},
+    "number for yes": {"opted_out": 1},
+    "word for yes": {"opted_out": "yes"},
     "number as an id": {"message_id": 19710101},
     "number as a URI": {"attachments": [{"uri": 5}]},
     "text as photos": {"attachments": PATIENT},

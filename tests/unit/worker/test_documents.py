@@ -65,6 +65,8 @@ def test_submission_accepts_the_deprecated_names_of_an_attachment_but_not_both()
         (MESSAGE | {"attachments": []}, "attachments"),
         (MESSAGE | {"attachments": [{"url": PATIENT}]}, "attachments.0.uri"),
         (MESSAGE | {"message_id": 7}, "message_id"),
+        (MESSAGE | {"opted_out": 1}, "opted_out"),
+        (MESSAGE | {"attachments": [PATIENT]}, "attachments.0: Input should be a valid object"),
         (MESSAGE | {"patient_name": PATIENT}, "patient_name"),
         ([PATIENT], "message"),
         (None, "message"),
