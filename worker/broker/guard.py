@@ -64,8 +64,8 @@ class _Channel(kombu_redis.Channel):
             key, item = received
             queue = key.decode().rsplit(self.sep, 1)[0]
             self._queue_cycle.rotate(queue)
-            self._decode_and_deliver(item, queue)
-            record_progress()  # also if the message was refused: the queue moves
+            if not self._decode_and_deliver(item, queue):
+                record_progress()  # a queue of refused messages moves
             return True
         finally:
             self._in_poll: Any = None
@@ -89,13 +89,14 @@ class _Channel(kombu_redis.Channel):
         self._decode_and_deliver(received["data"], self._fanout_to_queue[channel.split("/", 1)[0]])
         return True
 
-    def _decode_and_deliver(self, item: bytes, queue: str) -> None:
+    def _decode_and_deliver(self, item: bytes, queue: str) -> bool:
+        """Returns whether the message was delivered, not refused."""
         try:
             message = decode(item)
         except RejectedMessageError as error:
             _log_rejection(error)
-        else:
-            self.connection._deliver(message, queue)
+            return False
+        return bool(self.connection._deliver(message, queue))
 
 
 class _Transport(kombu_redis.Transport):
@@ -103,19 +104,21 @@ class _Transport(kombu_redis.Transport):
     # a worker connects again after an error that Redis answers with, instead of ending
     connection_errors = (*kombu_redis.Transport.connection_errors, ResponseError)
 
-    def _deliver(self, message: Any, queue: str) -> None:
+    def _deliver(self, message: Any, queue: str) -> bool:
+        """Delivers a message; returns False if it was refused."""
         try:
             rebuilt = rebuild(message, queue)
             self._check_signature(rebuilt)
         except RejectedMessageError as error:
             _log_rejection(error)
-            return
+            return False
         try:
             super()._deliver(rebuilt, queue)  # type: ignore[no-untyped-call]
         except self.connection_errors:
             raise
         except Exception as error:
             fail_delivery(error)
+        return True
 
     def _check_signature(self, message: dict[str, Any]) -> None:
         options = self.client.transport_options if self.client else {}
