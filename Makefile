@@ -58,7 +58,7 @@ test-all: test test-rest  ## run all tests
 test-random: setup  ## run all tests in random order, whose seed is printed; ARGS="tests --randomly-seed=7" repeats
 	@$(PYTEST) -p randomly $(or $(ARGS),tests)
 
-chaos: setup  ## inject every fault, 1,000 photos each, 25 minutes; ARGS="kills --json chaos.json" selects
+chaos: setup  ## inject every fault, 1,000 photos each, half an hour; ARGS="kills --json chaos.json" selects
 	@$(BIN)/python -m tests.system.chaos $(ARGS)
 
 check: setup lint types contracts test-all  ## all checks and tests, before a commit
