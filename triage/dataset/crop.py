@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from triage.dataset.manifest import Box
-from triage.imaging.photo import UPRIGHT, DecodedPhoto
+from triage.imaging.metadata import UPRIGHT
+from triage.imaging.photo import DecodedPhoto
 
 
 def crop(photo: DecodedPhoto, box: Box) -> DecodedPhoto | None:

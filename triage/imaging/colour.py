@@ -8,8 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
+from triage.imaging.hdr import to_standard_range
+from triage.imaging.profiles import HLG, PQ, code_points_of
+
 _RELATIVE: Final = ImageCms.Intent.RELATIVE_COLORIMETRIC
 MAX_PROFILE_BYTES: Final = 4 * 2**20  # printer profiles, the largest in use, have about 2 MB
+_SAME_LEVELS: Final = 2
+"""A profile that moves no colour by more levels is sRGB."""
 
 
 def to_rgb(image: Image.Image) -> tuple[Image.Image, bytes | None]:
@@ -17,21 +22,32 @@ def to_rgb(image: Image.Image) -> tuple[Image.Image, bytes | None]:
 
     Returns:
         The image, and the ICC profile that still has to be applied (None means sRGB). Transparent pixels are
-        composited over white, deeper channels are scaled to 8 bits, CMYK is converted by its own profile if present.
+        composited over white, deeper channels are scaled to 8 bits, CMYK and grey are converted by their own profile
+        if present.
     """
     profile = image.info.get("icc_profile") or None
     if not isinstance(profile, bytes) or len(profile) > MAX_PROFILE_BYTES:
         profile = None
     if image.mode == "F" or image.mode.startswith("I"):
         return Image.fromarray(scale_to_8_bits(np.asarray(image))).convert("RGB"), None
-    if image.mode == "CMYK" and profile and (transform := _to_srgb_transform(profile, "CMYK")) is not None:
+    if image.mode in ("CMYK", "L") and profile and (transform := _to_srgb_transform(profile, image.mode)) is not None:
         return _apply(image, transform), None
+    is_rgb = image.mode not in ("1", "L", "LA", "CMYK", "LAB")
     if image.has_transparency_data:
-        photo = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", photo.size, "white"), photo)
-    if image.mode in ("1", "L", "LA", "CMYK", "LAB"):
-        profile = None  # the profile does not describe RGB
-    return image.convert("RGB"), profile
+        image = _over_white(image.convert("RGBA"))
+    return image.convert("RGB"), profile if is_rgb else None
+
+
+def _over_white(photo: Image.Image) -> Image.Image:
+    """Composites an RGBA image over white.
+
+    An alpha channel that hides a whole picture was never meant as one: writers of 32-bit files leave it 0.
+    """
+    colours = photo.convert("RGB")
+    is_hidden = photo.getchannel("A").getextrema() == (0, 0)
+    if is_hidden and any(low != high for low, high in colours.getextrema()):  # type: ignore[misc]  # a pair per band
+        return colours
+    return Image.alpha_composite(Image.new("RGBA", photo.size, "white"), photo)
 
 
 def scale_to_8_bits(grey: NDArray[np.generic]) -> NDArray[np.uint8]:
@@ -52,9 +68,15 @@ def scale_to_8_bits(grey: NDArray[np.generic]) -> NDArray[np.uint8]:
 def to_srgb(pixels: NDArray[np.uint8], profile: bytes | None) -> NDArray[np.uint8]:
     """Converts contiguous (H, W, 3) RGB from an ICC profile, such as Display P3 of phones, to sRGB.
 
-    Without a usable RGB profile (absent, damaged or of another colour space) the pixels are taken as sRGB.
+    A profile is known by what it does to colours, never by its name. Without a usable RGB profile (absent, damaged or
+    of another colour space) the pixels are taken as sRGB.
     """
-    transform = _to_srgb_transform(profile, "RGB") if profile else None
+    if profile is None:
+        return pixels
+    primaries, transfer = code_points_of(profile) or (0, 0)
+    if transfer in (PQ, HLG):
+        return to_standard_range(pixels, primaries, transfer)
+    transform = _to_srgb_transform(profile, "RGB")
     return pixels if transform is None else np.array(_apply(Image.fromarray(pixels), transform))
 
 
@@ -69,8 +91,14 @@ def _apply(image: Image.Image, transform: ImageCms.ImageCmsTransform) -> Image.I
 def _to_srgb_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     try:
         opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if mode == "RGB" and "srgb" in ImageCms.getProfileDescription(opened).lower():
-            return None
-        return ImageCms.buildTransform(opened, ImageCms.createProfile("sRGB"), mode, "RGB", _RELATIVE)
+        transform = ImageCms.buildTransform(opened, ImageCms.createProfile("sRGB"), mode, "RGB", _RELATIVE)
+        return None if mode == "RGB" and _changes_nothing(transform) else transform
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return None
+
+
+def _changes_nothing(transform: ImageCms.ImageCmsTransform) -> bool:
+    levels = np.linspace(0, 255, 9).astype(np.uint8)
+    colours = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(27, 27, 3)
+    moved = np.asarray(_apply(Image.fromarray(colours), transform), int) - colours
+    return bool(np.abs(moved).max() <= _SAME_LEVELS)

@@ -6,17 +6,12 @@ A decoder that crashes or hangs fails one photo only: docs/decisions/0014-decode
 from types import TracebackType
 from typing import Self
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-from simplejpeg import decode_jpeg
-
 from triage.errors import AttachmentError, ErrorCode
 from triage.imaging.decoder_pool import IsolatedDecoders
 from triage.imaging.formats import MediaType, sniff
 from triage.imaging.limits import ImageLimits
 from triage.imaging.photo import DecodedPhoto
-from triage.imaging.raster import damaged, decode_raster, open_raster, orientation_of
+from triage.imaging.raster import decode_raster
 from triage.imaging.structure import is_simple
 
 
@@ -56,19 +51,7 @@ class Decoder:
         media_type = recognise(data, self._limits)
         if apart or not is_simple(data, media_type):
             return self._isolated.decode(data)
-        return decode_simple(data, media_type, self._limits)
-
-
-def decode_simple(data: bytes, media_type: MediaType, limits: ImageLimits) -> DecodedPhoto:
-    """Decodes a file for which `is_simple` is true, in this process.
-
-    Raises:
-        AttachmentError: the photo cannot be assessed.
-    """
-    if media_type is MediaType.JPEG:
-        with open_raster(data, media_type, limits) as image:
-            return _decode_jpeg(data, image)
-    return decode_raster(data, media_type, limits)
+        return decode_raster(data, media_type, self._limits)
 
 
 def recognise(data: bytes, limits: ImageLimits) -> MediaType:
@@ -90,34 +73,3 @@ def recognise(data: bytes, limits: ImageLimits) -> MediaType:
             ErrorCode.UNKNOWN_FORMAT, "unknown image format: send the photo as JPEG, PNG, HEIC or DICOM"
         )
     return media_type
-
-
-def _decode_jpeg(data: bytes, header: Image.Image) -> DecodedPhoto:
-    """Decodes with libjpeg-turbo into an array, in two thirds of the time that Pillow takes."""
-    try:
-        pixels = _decode_jpeg_pixels(data, header)
-        orientation = orientation_of(header)
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise damaged(error) from error
-    profile = header.info.get("icc_profile") if header.mode == "RGB" else None
-    return DecodedPhoto(
-        pixels, MediaType.JPEG, orientation, profile or None, n_frames=int(getattr(header, "n_frames", 1))
-    )
-
-
-def _decode_jpeg_pixels(data: bytes, header: Image.Image) -> NDArray[np.uint8]:
-    """Returns (H, W, 3). Recoverable defects, such as extra bytes before a marker, are tolerated; missing data is not.
-
-    The buffer is zeroed, so pixels that the decoder skips cannot show another photo.
-    """
-    pixels = np.zeros((header.height, header.width, 3), np.uint8)
-    try:
-        decode_jpeg(data, "RGB", buffer=pixels)
-    except ValueError as error:
-        if "premature end" in str(error).lower():
-            raise
-        pixels[:] = 0
-        decode_jpeg(data, "RGB", buffer=pixels, strict=False)
-    return pixels

@@ -16,14 +16,12 @@ import numpy as np
 
 from triage.errors import AttachmentError, ErrorCode
 from triage.imaging.colour import MAX_PROFILE_BYTES
-from triage.imaging.decode import decode_simple
 from triage.imaging.decoder_pool import READY, SIZE
 from triage.imaging.dicom import decode_dicom
 from triage.imaging.formats import MediaType, sniff
 from triage.imaging.limits import ImageLimits
 from triage.imaging.photo import DecodedPhoto
 from triage.imaging.raster import decode_raster
-from triage.imaging.structure import is_simple
 
 
 def main() -> None:
@@ -52,8 +50,6 @@ def _decode(data: bytes, limits: ImageLimits) -> DecodedPhoto:
     try:
         if media_type is MediaType.DICOM:
             return decode_dicom(data, limits)
-        if media_type is not None and is_simple(data, media_type):
-            return decode_simple(data, media_type, limits)
         return decode_raster(data, MediaType(media_type or ""), limits)
     except MemoryError:
         raise AttachmentError(

@@ -18,15 +18,16 @@ from pydicom.pixels.decoders.base import Decoder
 from pydicom.uid import JPEG2000, UID, JPEG2000Lossless, JPEGBaseline8Bit, JPEGExtended12Bit
 
 from triage.errors import AttachmentError, ErrorCode
+from triage.imaging.faults import corrupt, truncated, unsupported_variant
 from triage.imaging.formats import MediaType
-from triage.imaging.limits import ImageLimits
+from triage.imaging.limits import ImageLimits, check_size
 from triage.imaging.photo import DecodedPhoto
-from triage.imaging.raster import check_size, damaged, truncated
 
 # Validation messages of pydicom quote values of the data set, which must not reach a log.
 config.settings.reading_validation_mode = config.IGNORE
 
 _READ_BY_PILLOW: Final = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEG2000Lossless, JPEG2000)
+_UNSUPPORTED: Final = ("unsupported", "not available", "not supported", "conversion from")
 _PIXEL_KEYWORDS: Final = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
@@ -62,7 +63,7 @@ def decode_dicom(data: bytes, limits: ImageLimits) -> DecodedPhoto:
     except Exception as error:  # pydicom raises many types on damaged data sets
         if "less than expected" in str(error):
             raise truncated() from error
-        raise damaged(error) from error
+        raise _damaged(error) from error
     profile = dataset.get("ICCProfile") if pixels.ndim == 3 else None
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[..., None], 3, axis=2)
@@ -138,3 +139,13 @@ def _is_rescaled(dataset: Dataset) -> bool:
     """Whether a rescale or a modality LUT maps the levels to other units."""
     rescale = float(dataset.get("RescaleSlope") or 1), float(dataset.get("RescaleIntercept") or 0)
     return rescale != (1, 0) or "ModalityLUTSequence" in dataset
+
+
+def _damaged(error: Exception) -> AttachmentError:
+    """Maps a decoder's exception to an error for the sender. The exception's text is never passed on."""
+    text = str(error).lower()
+    if "truncated" in text or "premature" in text or "unexpected end" in text or isinstance(error, EOFError):
+        return truncated()
+    if isinstance(error, NotImplementedError) or any(word in text for word in _UNSUPPORTED):
+        return unsupported_variant()
+    return corrupt()

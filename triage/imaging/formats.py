@@ -13,6 +13,7 @@ class MediaType(StrEnum):
     WEBP = "image/webp"
     HEIC = "image/heic"
     AVIF = "image/avif"
+    JXL = "image/jxl"
     TIFF = "image/tiff"
     BMP = "image/bmp"
     GIF = "image/gif"
@@ -26,6 +27,7 @@ _SIGNATURES: Final = (
     (re.compile(rb"\x89PNG\r\n\x1a\n"), MediaType.PNG),
     (re.compile(rb"RIFF.{4}WEBP", re.DOTALL), MediaType.WEBP),
     (re.compile(rb"(II[*+]\0|MM\0[*+])"), MediaType.TIFF),
+    (re.compile(rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n"), MediaType.JXL),  # bare, in a container
     (re.compile(rb"GIF8[79]a"), MediaType.GIF),
     # "BM" alone could be text, so the size of the DIB header must be a known one
     (re.compile(rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", re.DOTALL), MediaType.BMP),

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from triage.errors import AttachmentError, ErrorCode
+
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
@@ -24,3 +26,31 @@ class ImageLimits:
     max_frames: int = 2_000
     decode_seconds: float = 20.0
     decode_memory_bytes: int = 2 * 2**30
+
+
+def check_size(width: int, height: int, n_frames: int, limits: ImageLimits) -> None:
+    """Checks the size stated in a header.
+
+    Raises:
+        AttachmentError: a limit is exceeded.
+    """
+    if width * height > limits.max_pixels:
+        raise AttachmentError(
+            ErrorCode.TOO_MANY_PIXELS,
+            f"the photo has {width} x {height} pixels, the limit is {limits.max_pixels:,}: send a smaller photo",
+        )
+    if max(width, height) > limits.max_side:
+        raise AttachmentError(
+            ErrorCode.SIDE_TOO_LONG,
+            f"the photo has {width} x {height} pixels, the limit per side is {limits.max_side:,}: send a single photo",
+        )
+    if min(width, height) < limits.min_side:
+        raise AttachmentError(
+            ErrorCode.TOO_SMALL,
+            f"the photo has {width} x {height} pixels, each side needs {limits.min_side}: send the original photo",
+        )
+    if n_frames > limits.max_frames:
+        raise AttachmentError(
+            ErrorCode.TOO_MANY_FRAMES,
+            f"the file holds {n_frames:,} images, the limit is {limits.max_frames:,}: send a single photo",
+        )

@@ -1,7 +1,6 @@
 """A decoded photo: the stored pixels, their orientation and their ICC profile."""
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,9 +8,7 @@ from PIL import Image
 
 from triage.imaging.colour import to_srgb
 from triage.imaging.formats import MediaType
-
-UPRIGHT: Final = 1
-"""Exif Orientation of pixels that are stored upright."""
+from triage.imaging.metadata import UPRIGHT
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,56 +1,41 @@
-"""Formats that Pillow reads, including HEIC through libheif. See `dicom.py` for DICOM."""
+"""Decodes every format but DICOM to RGB. Only what the picture needs is read, so damaged metadata never costs it."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import numpy as np
-import pillow_heif
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from triage.errors import AttachmentError, ErrorCode
+from triage.errors import AttachmentError
+from triage.imaging import bmp, isobmff, png, tiff
 from triage.imaging.colour import to_rgb
+from triage.imaging.faults import corrupt, truncated, unsupported_variant
 from triage.imaging.formats import MediaType
-from triage.imaging.limits import ImageLimits
-from triage.imaging.photo import UPRIGHT, DecodedPhoto
+from triage.imaging.heif import decode_heif
+from triage.imaging.jpeg import decode_jpeg_file
+from triage.imaging.jxl import decode_jxl
+from triage.imaging.limits import ImageLimits, check_size
+from triage.imaging.metadata import UPRIGHT, ExifFacts, exif_facts
+from triage.imaging.photo import DecodedPhoto
+from triage.imaging.profiles import HLG, PQ, code_points_profile
 
 # Pillow's limit is process-wide; `check_size` applies the limit of each call to the header instead.
 Image.MAX_IMAGE_PIXELS = None
-pillow_heif.register_heif_opener(thumbnails=False)
 
 _PILLOW_FORMATS: Final = {
-    MediaType.JPEG: "JPEG",
     MediaType.PNG: "PNG",
     MediaType.WEBP: "WEBP",
-    MediaType.HEIC: "HEIF",
     MediaType.AVIF: "AVIF",
     MediaType.TIFF: "TIFF",
     MediaType.BMP: "BMP",
     MediaType.GIF: "GIF",
 }
-_UNSUPPORTED: Final = ("unsupported", "not available", "not supported", "conversion from")
-
-
-def open_raster(data: bytes, media_type: MediaType, limits: ImageLimits) -> Image.Image:
-    """Opens an image and reads its header; no pixels are decoded.
-
-    Raises:
-        AttachmentError: the header is damaged, or a limit is exceeded.
-    """
-    try:
-        image = Image.open(io.BytesIO(data), formats=[_PILLOW_FORMATS[media_type]])
-        n_frames = int(getattr(image, "n_frames", 1))
-    except UnidentifiedImageError as error:
-        raise AttachmentError(ErrorCode.CORRUPT, "the image header is damaged: send the photo again") from error
-    except MemoryError:
-        raise
-    except Exception as error:  # decoders raise anything from OSError to IndexError on damaged bytes
-        raise damaged(error) from error
-    check_size(image.width, image.height, n_frames, limits)
-    return image
 
 
 def decode_raster(data: bytes, media_type: MediaType, limits: ImageLimits) -> DecodedPhoto:
-    """Decodes the primary image of a file: the first one that Pillow shows.
+    """Decodes the picture of a file that is to be assessed: docs/photos.md says which one of several.
 
     Args:
         data: the whole file.
@@ -60,67 +45,121 @@ def decode_raster(data: bytes, media_type: MediaType, limits: ImageLimits) -> De
     Raises:
         AttachmentError: the photo cannot be assessed; `code` gives the reason.
     """
-    with open_raster(data, media_type, limits) as image:
-        n_frames, frame = int(getattr(image, "n_frames", 1)), image.tell()
-        try:
-            image.load()
-            orientation = orientation_of(image)
-            rgb, profile = to_rgb(image)
-        except MemoryError:
+    match media_type:
+        case MediaType.JPEG:
+            return decode_jpeg_file(data, limits)
+        case MediaType.HEIC:
+            return decode_heif(data, limits)
+        case MediaType.JXL:
+            return decode_jxl(data, limits)
+        case MediaType.PNG:
+            return _decode_png(data, limits)
+        case MediaType.TIFF:
+            return _decode_tiff(data, limits)
+        case MediaType.BMP:
+            return _decode_bmp(data, limits)
+        case MediaType.AVIF:
+            return _decode_avif(data, limits)
+    return _decode_pillow(data, media_type, limits)
+
+
+def _decode_png(data: bytes, limits: ImageLimits) -> DecodedPhoto:
+    parts = png.read_parts(data)
+    check_size(parts.width, parts.height, parts.n_pictures, limits)
+    with _faults(data, MediaType.PNG), _open(parts.picture, MediaType.PNG, limits) as image:
+        if parts.profile:
+            image.info["icc_profile"] = parts.profile
+        return _photo(image, MediaType.PNG, exif_facts(parts.exif), parts.n_pictures)
+
+
+def _decode_tiff(data: bytes, limits: ImageLimits) -> DecodedPhoto:
+    """Pillow turns the picture upright itself."""
+    found = tiff.find_picture(data, limits)
+    facts = exif_facts(b"Exif\0\0" + data) if found.has_exif else ExifFacts()
+    with _faults(data, MediaType.TIFF), _open(found.file, MediaType.TIFF, limits) as image:
+        photo = _photo(image, MediaType.TIFF, ExifFacts(UPRIGHT, facts.profile), found.n_pictures)
+    return DecodedPhoto(photo.pixels, MediaType.TIFF, UPRIGHT, photo.profile, found.n_pictures, found.index)
+
+
+def _decode_bmp(data: bytes, limits: ImageLimits) -> DecodedPhoto:
+    header = bmp.read_header(data)
+    if not header.is_read:
+        raise unsupported_variant()
+    check_size(header.width, header.height, 1, limits)
+    if header.is_cut(data):
+        raise truncated()
+    with _faults(data, MediaType.BMP):
+        if header.is_packed:
+            return _photo(bmp.decode_packed(data, header), MediaType.BMP, ExifFacts())
+        with _open(data, MediaType.BMP, limits) as image:
+            return _photo(image, MediaType.BMP, ExifFacts())
+
+
+def _decode_avif(data: bytes, limits: ImageLimits) -> DecodedPhoto:
+    """Pillow states the turns and mirrors of the file (irot, imir) as Exif Orientation, instead of that of the Exif."""
+    try:
+        photo = _decode_pillow(data, MediaType.AVIF, limits)
+    except AttachmentError:
+        bare = isobmff.without_metadata(data)
+        if bare == data:
             raise
-        except Exception as error:
-            raise damaged(error) from error
-    return DecodedPhoto(np.array(rgb), media_type, orientation, profile, n_frames, frame)
+        photo = _decode_pillow(bare, MediaType.AVIF, limits)
+    points = isobmff.colour_code_points(data)
+    if points is None or (photo.profile and points[1] not in (PQ, HLG)):
+        return photo
+    profile = code_points_profile(*points)
+    return DecodedPhoto(photo.pixels, MediaType.AVIF, photo.orientation, profile, photo.n_frames, photo.frame)
 
 
-def orientation_of(image: Image.Image) -> int:
-    """Returns the Exif Orientation that still has to be applied to a loaded image.
+def _decode_pillow(data: bytes, media_type: MediaType, limits: ImageLimits) -> DecodedPhoto:
+    with _faults(data, media_type), _open(data, media_type, limits) as image:
+        facts = exif_facts(image.info.get("exif"))
+        return _photo(image, media_type, facts, int(getattr(image, "n_frames", 1)))
 
-    Pillow's HEIF and TIFF readers apply it themselves and reset it to 1.
+
+def _open(data: bytes, media_type: MediaType, limits: ImageLimits) -> Image.Image:
+    """Opens an image and reads its header; no pixels are decoded."""
+    image = Image.open(io.BytesIO(data), formats=[_PILLOW_FORMATS[media_type]])
+    check_size(image.width, image.height, int(getattr(image, "n_frames", 1)), limits)
+    return image
+
+
+def _photo(image: Image.Image, media_type: MediaType, facts: ExifFacts, n_pictures: int = 1) -> DecodedPhoto:
+    frame = image.tell()
+    image.load()
+    is_rgb = image.mode not in ("1", "L", "LA", "CMYK", "LAB") and not image.mode.startswith(("I", "F"))
+    rgb, profile = to_rgb(image)
+    profile = profile or (facts.profile if is_rgb else None)
+    return DecodedPhoto(np.array(rgb), media_type, facts.orientation, profile, n_pictures, frame)
+
+
+@contextmanager
+def _faults(data: bytes, media_type: MediaType) -> Iterator[None]:
+    """Turns what decoders raise, anything from OSError to IndexError, into an error with a code.
+
+    The structure of the file tells truncated and unsupported files from damaged ones.
     """
-    orientation = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
-    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else UPRIGHT
+    try:
+        yield
+    except (AttachmentError, MemoryError):
+        raise
+    except Exception as error:
+        if _is_cut(data, media_type):
+            raise truncated() from error
+        if media_type is MediaType.AVIF and isobmff.is_other_coding(data):
+            raise unsupported_variant() from error
+        if isinstance(error, UnidentifiedImageError):  # the header could not be used
+            raise unsupported_variant() if media_type is MediaType.TIFF else corrupt("header") from error
+        raise corrupt() from error
 
 
-def check_size(width: int, height: int, n_frames: int, limits: ImageLimits) -> None:
-    """Checks the size stated in a header.
-
-    Raises:
-        AttachmentError: a limit is exceeded.
-    """
-    if width * height > limits.max_pixels:
-        raise AttachmentError(
-            ErrorCode.TOO_MANY_PIXELS,
-            f"the photo has {width} x {height} pixels, the limit is {limits.max_pixels:,}: send a smaller photo",
-        )
-    if max(width, height) > limits.max_side:
-        raise AttachmentError(
-            ErrorCode.SIDE_TOO_LONG,
-            f"the photo has {width} x {height} pixels, the limit per side is {limits.max_side:,}: send a single photo",
-        )
-    if min(width, height) < limits.min_side:
-        raise AttachmentError(
-            ErrorCode.TOO_SMALL,
-            f"the photo has {width} x {height} pixels, each side needs {limits.min_side}: send the original photo",
-        )
-    if n_frames > limits.max_frames:
-        raise AttachmentError(
-            ErrorCode.TOO_MANY_FRAMES,
-            f"the file holds {n_frames:,} images, the limit is {limits.max_frames:,}: send a single photo",
-        )
-
-
-def truncated() -> AttachmentError:
-    return AttachmentError(ErrorCode.TRUNCATED, "the file is truncated: send the photo again")
-
-
-def damaged(error: Exception) -> AttachmentError:
-    """Maps a decoder's exception to an error for the sender. The exception's text is never passed on."""
-    text = str(error).lower()
-    if "truncated" in text or "premature" in text or "unexpected end" in text or isinstance(error, EOFError):
-        return truncated()
-    if isinstance(error, NotImplementedError) or any(word in text for word in _UNSUPPORTED):
-        return AttachmentError(
-            ErrorCode.UNSUPPORTED_VARIANT, "unsupported variant of the image format: send the photo as JPEG or PNG"
-        )
-    return AttachmentError(ErrorCode.CORRUPT, "the image data is damaged: send the photo again")
+def _is_cut(data: bytes, media_type: MediaType) -> bool:
+    """Whether a file that could not be decoded ends before its format says."""
+    match media_type:
+        case MediaType.WEBP:
+            return int.from_bytes(data[4:8], "little") + 8 > len(data)
+        case MediaType.AVIF:
+            return isobmff.is_cut(data)
+        case MediaType.GIF:
+            return not data.rstrip(b"\0").endswith(b";")
+    return False

@@ -1,0 +1,87 @@
+"""Decodes HEIC files with libheif, which applies the turns and mirrors of the file (irot, imir) itself."""
+
+import io
+from typing import Any, Final
+
+import numpy as np
+import pillow_heif
+from PIL import Image
+
+from triage.errors import AttachmentError
+from triage.imaging.colour import to_rgb
+from triage.imaging.faults import corrupt, truncated, unsupported_variant
+from triage.imaging.formats import MediaType
+from triage.imaging.isobmff import is_cut, is_other_coding, without_metadata
+from triage.imaging.limits import ImageLimits, check_size
+from triage.imaging.metadata import exif_facts
+from triage.imaging.photo import DecodedPhoto
+from triage.imaging.profiles import HLG, PQ, code_points_profile
+
+_ROWS: Final = 256  # converted together, which bounds the memory
+
+
+def decode_heif(data: bytes, limits: ImageLimits) -> DecodedPhoto:
+    """Decodes the primary picture of a HEIC file.
+
+    Raises:
+        AttachmentError: the photo cannot be assessed; `code` gives the reason.
+    """
+    try:
+        file = _open(data)
+        frame, n_pictures = file.primary_index, len(file)
+        picture = file[frame]
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise _fault(data, error) from error
+    check_size(*picture.size, n_pictures, limits)
+    facts: dict[str, Any] = picture.info
+    nclx = facts.get("nclx_profile") or {}
+    points = int(nclx.get("color_primaries", 0)), int(nclx.get("transfer_characteristics", 0))
+    try:
+        image = _image(picture)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise _fault(data, error) from error
+    rgb, profile = to_rgb(image)
+    if points[1] in (PQ, HLG) or profile is None:
+        profile = code_points_profile(*points) or exif_facts(facts.get("exif")).profile
+    return DecodedPhoto(np.array(rgb), MediaType.HEIC, profile=profile, n_frames=n_pictures, frame=frame)
+
+
+def _open(data: bytes) -> pillow_heif.HeifFile:
+    try:
+        return pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False)
+    except MemoryError:
+        raise
+    except Exception:  # damaged metadata, or a damaged file, which fails again
+        return pillow_heif.open_heif(io.BytesIO(without_metadata(data)), convert_hdr_to_8bit=False)
+
+
+def _image(picture: pillow_heif.HeifImage) -> Image.Image:
+    """Decodes a picture and rounds its levels to 8 bits; libheif cuts them off, which darkens PQ and HLG visibly."""
+    pixels = np.asarray(picture)
+    width, height = picture.size
+    pixels = pixels[:height, :width]
+    if pixels.dtype != np.uint8:
+        facts: dict[str, Any] = picture.info
+        depth = int(facts.get("bit_depth", 16))
+        top = ((1 << depth) - 1) << (16 - depth)
+        rounded = np.empty(pixels.shape, np.uint8)
+        for start in range(0, height, _ROWS):
+            rows = pixels[start : start + _ROWS].astype(np.uint32)
+            rounded[start : start + _ROWS] = ((rows * 255 + top // 2) // top).clip(0, 255)
+        pixels = rounded
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    if profile := picture.info.get("icc_profile"):
+        image.info["icc_profile"] = profile
+    return image
+
+
+def _fault(data: bytes, error: Exception) -> AttachmentError:
+    if is_cut(data):
+        return truncated()
+    if is_other_coding(data) or isinstance(error, SyntaxError):  # pillow-heif raises it for unsupported features
+        return unsupported_variant()
+    return corrupt()

@@ -1,0 +1,84 @@
+"""Decodes JPEG XL files with libjxl. Source: ISO/IEC 18181-1 (codestream), 18181-2 (container)."""
+
+from typing import Final
+
+import numpy as np
+from PIL import Image
+
+from triage.errors import AttachmentError
+from triage.imaging.colour import to_rgb
+from triage.imaging.faults import corrupt, truncated, unsupported_variant
+from triage.imaging.formats import MediaType
+from triage.imaging.isobmff import boxes, is_cut
+from triage.imaging.jpeg import decode_jpeg_file
+from triage.imaging.limits import ImageLimits, check_size
+from triage.imaging.photo import DecodedPhoto
+
+_CODESTREAM: Final = b"\xff\x0a"
+_RATIOS: Final = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
+_SIZE_BITS: Final = (9, 13, 18, 30)
+_HEADER_BYTES: Final = 16
+_MODES: Final = frozenset({"L", "LA", "RGB", "RGBA", "I;16", "F"})
+
+
+def decode_jxl(data: bytes, limits: ImageLimits) -> DecodedPhoto:
+    """Decodes a JPEG XL file, the first frame of an animation. A file made from a JPEG is decoded as that JPEG.
+
+    Raises:
+        AttachmentError: the photo cannot be assessed; `code` gives the reason.
+    """
+    check_size(*_size(data), 1, limits)
+    try:
+        from pillow_jxl import Decoder  # deferred: only decoder processes load libjxl
+    except ImportError as error:
+        raise unsupported_variant() from error
+    try:
+        is_jpeg, facts, content, profile, _ = Decoder(num_threads=0)(data)
+        if is_jpeg:
+            photo = decode_jpeg_file(bytes(content), limits)
+            return DecodedPhoto(photo.pixels, MediaType.JXL, photo.orientation, photo.profile, photo.n_frames)
+        if facts.mode not in _MODES:
+            raise unsupported_variant()
+        image = Image.frombytes(facts.mode, (facts.width, facts.height), bytes(content))
+        if profile:
+            image.info["icc_profile"] = bytes(profile)
+        rgb, kept = to_rgb(image)
+    except (AttachmentError, MemoryError):
+        raise
+    except Exception as error:
+        raise _fault(data) from error
+    return DecodedPhoto(np.array(rgb), MediaType.JXL, profile=kept)
+
+
+def _size(data: bytes) -> tuple[int, int]:
+    """Width and height as the header of the codestream states them. Source: ISO/IEC 18181-1, D.2 (SizeHeader)."""
+    stream = data if data.startswith(_CODESTREAM) else _codestream(data)
+    if not stream.startswith(_CODESTREAM):
+        raise _fault(data)
+    bits, position = int.from_bytes(stream[2:_HEADER_BYTES], "little"), 0
+
+    def take(n: int) -> int:
+        nonlocal position
+        position += n
+        return bits >> position - n & (1 << n) - 1
+
+    is_small = take(1)
+    height = 8 * (take(5) + 1) if is_small else take(_SIZE_BITS[take(2)]) + 1
+    ratio = take(3)
+    if ratio:
+        across, along = _RATIOS[ratio - 1]
+        return height * across // along, height
+    return 8 * (take(5) + 1) if is_small else take(_SIZE_BITS[take(2)]) + 1, height
+
+
+def _codestream(data: bytes) -> bytes:
+    """The beginning of the codestream in a container: the whole of it, or its first part behind a number."""
+    for name, start, end in boxes(data, 0, len(data)):
+        if name in (b"jxlc", b"jxlp"):
+            start += 4 * (name == b"jxlp")
+            return data[start : min(end, start + _HEADER_BYTES)]
+    return b""
+
+
+def _fault(data: bytes) -> AttachmentError:
+    return truncated() if not data.startswith(_CODESTREAM) and is_cut(data) else corrupt()
