@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Final
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from triage.errors import AttachmentError
 from triage.imaging import bmp, isobmff, png, tiff
@@ -76,9 +76,11 @@ def _decode_tiff(data: bytes, limits: ImageLimits) -> DecodedPhoto:
     """Pillow turns the picture upright itself."""
     found = tiff.find_picture(data, limits)
     facts = exif_facts(b"Exif\0\0" + data) if found.has_exif else ExifFacts()
+    TiffImagePlugin.READ_LIBTIFF = found.is_deep_planar  # process-wide: a decoder process has one thread
     with _faults(data, MediaType.TIFF), _open(found.file, MediaType.TIFF, limits) as image:
         photo = _photo(image, MediaType.TIFF, ExifFacts(UPRIGHT, facts.profile), found.n_pictures)
-    return DecodedPhoto(photo.pixels, MediaType.TIFF, UPRIGHT, photo.profile, found.n_pictures, found.index)
+    pixels = 255 - photo.pixels if found.is_negative else photo.pixels
+    return DecodedPhoto(pixels, MediaType.TIFF, UPRIGHT, photo.profile, found.n_pictures, found.index)
 
 
 def _decode_bmp(data: bytes, limits: ImageLimits) -> DecodedPhoto:

@@ -13,6 +13,7 @@ from triage.imaging.limits import ImageLimits, check_size
 
 _SUBFILE, _OLD_SUBFILE = 254, 255
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
+_SAMPLES, _PLANAR_CONFIGURATION, _SAMPLE_FORMAT = 277, 284, 339
 _ORIENTATION, _SUB_DIRECTORIES, _ICC_PROFILE, _EXIF = 274, 330, 34675, 34665
 _DATA: Final = ((273, 279), (324, 325), (513, 514))
 """Offsets and byte counts of strips, tiles and the stream of old-style JPEG."""
@@ -28,6 +29,12 @@ _PAGE: Final = 2
 _OLD_REDUCED: Final = 2
 _RAW: Final = frozenset({32803, 34892})  # colour filter array, linear raw
 _COMPRESSIONS: Final = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 32771, 32773, 32946, 34676, 34677, 34925, 50000, 50001})
+_SHORT, _LONG, _LONG8, _IFD8 = 3, 4, 16, 18
+_WHITE_IS_ZERO, _BLACK_IS_ZERO = 0, 1
+_SIGNED, _FLOAT = 2, 3
+_PLANAR: Final = 2
+_NO_ENTRY: Final = bytes(20)
+_ORIENTATIONS: Final = frozenset((number,) for number in range(1, 9))
 _SIZES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _UNSIGNED: Final = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 _ASPECT_TOLERANCE: Final = 0.02
@@ -41,12 +48,16 @@ class TiffPicture:
         n_pictures: pictures in the file, without previews and masks.
         index: of this picture among them.
         has_exif: whether the file has an Exif directory.
+        is_negative: its levels are to be inverted (WhiteIsZero, which Pillow inverts for 8 bits only).
+        is_deep_planar: it has uncompressed planes of 16 bits, which Pillow reads correctly through libtiff only.
     """
 
     file: bytes
     n_pictures: int
     index: int
     has_exif: bool
+    is_negative: bool
+    is_deep_planar: bool
 
 
 def find_picture(data: bytes, limits: ImageLimits) -> TiffPicture:
@@ -67,12 +78,13 @@ def find_picture(data: bytes, limits: ImageLimits) -> TiffPicture:
     first = pages[0]
     picture = max((page for page in pages if page.has_shape_of(first)), key=lambda page: page.n_pixels)
     check_size(picture.width, picture.height, len(directories), limits)
-    if picture.first(_PHOTOMETRIC) in _RAW or picture.first(_COMPRESSION, 1) not in _COMPRESSIONS:
+    if not picture.is_read:
         raise unsupported_variant()
     if not picture.has_data:
         raise truncated()
     file = reader.with_one_directory(picture, directories[0])
-    return TiffPicture(file, len(pages), pages.index(picture), _EXIF in directories[0].entries)
+    has_exif = _EXIF in directories[0].entries
+    return TiffPicture(file, len(pages), pages.index(picture), has_exif, picture.is_white_zero, picture.is_deep_planar)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +121,25 @@ class _Directory:
         return self.first(_OLD_SUBFILE) != _OLD_REDUCED
 
     @property
+    def is_read(self) -> bool:
+        """Whether Pillow reads the picture correctly: no raw sensor data, signed or 32-bit integers."""
+        compression, sample_format = self.first(_COMPRESSION, 1), self.first(_SAMPLE_FORMAT, 1)
+        is_float = sample_format == _FLOAT
+        if sample_format == _SIGNED or (is_float and self.reader.is_big_endian and compression != 1):
+            return False
+        is_wide = self.first(_BITS, 1) == 32 and not is_float
+        return self.first(_PHOTOMETRIC) not in _RAW and compression in _COMPRESSIONS and not is_wide
+
+    @property
+    def is_white_zero(self) -> bool:
+        return self.first(_PHOTOMETRIC, 1) == _WHITE_IS_ZERO and self.first(_SAMPLES, 1) == 1
+
+    @property
+    def is_deep_planar(self) -> bool:
+        is_planar = self.first(_PLANAR_CONFIGURATION, 1) == _PLANAR and self.first(_SAMPLES, 1) > 1
+        return is_planar and self.first(_BITS, 1) == 16 and self.first(_COMPRESSION, 1) == 1
+
+    @property
     def has_data(self) -> bool:
         """Whether all strips or tiles are within the file."""
         return all(
@@ -126,8 +157,9 @@ class _Reader:
     def __init__(self, data: bytes) -> None:
         self.data = data
         self._order = "<" if data.startswith(b"II") else ">"
-        self._is_big = b"+" in data[2:4]
+        self._is_big = b"+" in data[2:4]  # BigTIFF
         self._offset_code, self._start = ("Q", 8) if self._is_big else ("I", 4)
+        self.is_big_endian = self._order == ">"
         self.is_cut = False  # a directory lies beyond the end
 
     def directories(self, limit: int) -> Iterator[_Directory]:
@@ -183,17 +215,43 @@ class _Reader:
         return self.data[offset : offset + size] if offset + size <= len(self.data) else None
 
     def with_one_directory(self, picture: _Directory, main: _Directory) -> bytes:
-        entries = {tag: entry for tag, entry in picture.entries.items() if tag in _DECODING and self._locate(entry)}
+        """The file as a classic TIFF whose only directory, at the end, has the tags that decoding needs."""
+        entries = {tag: entry for tag, entry in picture.entries.items() if tag in _DECODING}
         for tag in _INHERITED:
-            if tag in main.entries and self._locate(main.entries[tag]):
+            if tag in main.entries:
                 entries.setdefault(tag, main.entries[tag])
-        if _ORIENTATION in entries and self.values(entries[_ORIENTATION])[:1] not in {(n,) for n in range(1, 9)}:
-            del entries[_ORIENTATION]
-        offset = len(self.data) + len(self.data) % 2
-        count = struct.pack(self._order + ("Q" if self._is_big else "H"), len(entries))
-        directory = count + b"".join(entries[tag] for tag in sorted(entries)) + bytes(8)
-        head = self.data[: self._start] + struct.pack(self._order + self._offset_code, offset)
-        return b"".join((head, self.data[len(head) :], bytes(len(self.data) % 2), directory))
+        if self.values(entries.get(_ORIENTATION, _NO_ENTRY))[:1] not in _ORIENTATIONS:
+            entries.pop(_ORIENTATION, None)
+        if picture.is_white_zero:
+            del entries[_PHOTOMETRIC]
+        classic = {tag: self._classic_value(entry) for tag, entry in entries.items()}
+        values = {tag: value for tag, value in classic.items() if value is not None}
+        if picture.is_white_zero:
+            values[_PHOTOMETRIC] = (_SHORT, 1, struct.pack(self._order + "H", _BLACK_IS_ZERO))
+        start = len(self.data) + len(self.data) % 2
+        end = start + 2 + 12 * len(values) + 4
+        directory, behind = struct.pack(self._order + "H", len(values)), b""
+        for tag, (kind, n, value) in sorted(values.items()):
+            inline = value
+            if len(value) > 4:
+                inline = struct.pack(self._order + "I", end + len(behind))
+                behind += value + bytes(len(value) % 2)
+            directory += struct.pack(self._order + "HHI4s", tag, kind, n, inline)
+        head = self.data[:2] + struct.pack(self._order + "HI", 42, start)
+        return b"".join((head, self.data[8:].ljust(start - 8, b"\0"), directory, bytes(4), behind))
+
+    def _classic_value(self, entry: bytes) -> tuple[int, int, bytes] | None:
+        """The type, count and bytes of an entry's value, 64-bit numbers as 32-bit ones; None if there is none."""
+        value = self._locate(entry)
+        _, kind, n = struct.unpack_from(f"{self._order}HH{self._offset_code}", entry)
+        if value is None or _SIZES[kind] * n != len(value):
+            return None
+        if kind in (_LONG8, _IFD8):
+            numbers = self.values(entry)
+            if max(numbers) >= 1 << 32:
+                raise unsupported_variant()
+            return _LONG, n, struct.pack(f"{self._order}{n}I", *numbers)
+        return kind, n, value
 
     def _unpack(self, code: str, offset: int) -> int:
         value: int = struct.unpack_from(self._order + code, self.data, offset)[0]
