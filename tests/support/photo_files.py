@@ -105,6 +105,12 @@ def dicom(
     return file.getvalue()
 
 
+def _jxl(image: Image.Image, **options: Any) -> bytes:
+    import pillow_jxl  # noqa: F401  # registers the format
+
+    return encode(image, "JXL", **options)
+
+
 MAKERS: Final[Mapping[str, Callable[[Image.Image], bytes]]] = MappingProxyType(
     {
         "jpeg": lambda image: encode(image, "JPEG", quality=95),
@@ -118,6 +124,8 @@ MAKERS: Final[Mapping[str, Callable[[Image.Image], bytes]]] = MappingProxyType(
         "webp-lossless": lambda image: encode(image, "WEBP", lossless=True),
         "heic": lambda image: encode(image, "HEIF", quality=90),
         "avif": lambda image: encode(image, "AVIF", quality=95),
+        "jxl": lambda image: _jxl(image, quality=95),
+        "jxl-lossless": lambda image: _jxl(image, lossless=True, use_container=True),
         "tiff": lambda image: encode(image, "TIFF"),
         "tiff-lzw": lambda image: encode(image, "TIFF", compression="tiff_lzw"),
         "tiff-jpeg": lambda image: encode(image, "TIFF", compression="jpeg", quality=95),

@@ -22,6 +22,7 @@ MEDIA_TYPES = {
     "webp": MediaType.WEBP,
     "heic": MediaType.HEIC,
     "avif": MediaType.AVIF,
+    "jxl": MediaType.JXL,
     "tiff": MediaType.TIFF,
     "bmp": MediaType.BMP,
     "gif": MediaType.GIF,
@@ -160,7 +161,7 @@ def test_other_bytes_have_unknown_format(decoder: Decoder, data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["jpeg", "jpeg-progressive", "jpeg-cmyk", "png", "webp", "heic", "avif", "bmp", "dicom"]
+    "name", ["jpeg", "jpeg-progressive", "jpeg-cmyk", "png", "webp", "heic", "avif", "jxl", "bmp", "dicom"]
 )
 def test_cut_file_is_truncated_or_corrupt(decoder: Decoder, name: str) -> None:
     data = MAKERS[name](draw_skin_photo(1, size=(200, 200)))
