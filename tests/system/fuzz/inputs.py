@@ -10,6 +10,7 @@ from typing import Final
 import pydicom.data
 
 from tests.support.photo_files import MAKERS
+from tests.support.rare_files import rare_files
 from triage.samples.drawing import draw_skin_photo
 
 _MAX_DICOM_BYTES: Final = 150_000
@@ -18,9 +19,9 @@ _EDGES: Final = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x8
 
 @cache
 def whole_files() -> Mapping[str, bytes]:
-    """A small photo in every format that the tests can write, and the DICOM files that pydicom ships."""
+    """A small photo in every format and variant that the tests can write, and the DICOM files that pydicom ships."""
     photo = draw_skin_photo(1, size=(96, 128))
-    files = {name: make(photo) for name, make in MAKERS.items()}
+    files = {name: make(photo) for name, make in MAKERS.items()} | rare_files(photo)
     for file in sorted((Path(pydicom.data.__file__).parent / "test_files").glob("*.dcm")):
         if file.stat().st_size <= _MAX_DICOM_BYTES:
             files[f"dicom/{file.stem}"] = file.read_bytes()
