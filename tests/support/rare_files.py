@@ -50,7 +50,7 @@ def tiff(*pages: Page, order: Literal["<", ">"] = "<", is_big: bool = False) -> 
     return bytes(file)
 
 
-def _write_page(file: bytearray, page: Page, order: str, code: str) -> tuple[int, int]:
+def _write_page(file: bytearray, page: Page, order: Literal["<", ">"], code: str) -> tuple[int, int]:
     children = [_write_page(file, child, order, code)[0] for child in page.children]
     height, width = page.pixels.shape[:2]
     channels = page.pixels.shape[2] if page.pixels.ndim == 3 else 1

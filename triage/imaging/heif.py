@@ -7,11 +7,9 @@ import numpy as np
 import pillow_heif
 from PIL import Image
 
-from triage.errors import AttachmentError
 from triage.imaging.colour import to_rgb
-from triage.imaging.faults import corrupt, truncated, unsupported_variant
 from triage.imaging.formats import MediaType
-from triage.imaging.isobmff import is_cut, is_other_coding, without_metadata
+from triage.imaging.isobmff import without_metadata
 from triage.imaging.limits import ImageLimits, check_size
 from triage.imaging.metadata import exif_facts
 from triage.imaging.photo import DecodedPhoto
@@ -24,27 +22,18 @@ def decode_heif(data: bytes, limits: ImageLimits) -> DecodedPhoto:
     """Decodes the primary picture of a HEIC file.
 
     Raises:
-        AttachmentError: the photo cannot be assessed; `code` gives the reason.
+        AttachmentError: a limit is exceeded.
+        SyntaxError: libheif does not support a feature of the file.
+        Exception: any other one if the file is damaged.
     """
-    try:
-        file = _open(data)
-        frame, n_pictures = file.primary_index, len(file)
-        picture = file[frame]
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise _fault(data, error) from error
+    file = _open(data)
+    frame, n_pictures = file.primary_index, len(file)
+    picture = file[frame]
     check_size(*picture.size, n_pictures, limits)
     facts: dict[str, Any] = picture.info
     nclx = facts.get("nclx_profile") or {}
     points = int(nclx.get("color_primaries", 0)), int(nclx.get("transfer_characteristics", 0))
-    try:
-        image = _image(picture)
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise _fault(data, error) from error
-    rgb, profile = to_rgb(image)
+    rgb, profile = to_rgb(_image(picture))
     if points[1] in (PQ, HLG) or profile is None:
         profile = code_points_profile(*points) or exif_facts(facts.get("exif")).profile
     return DecodedPhoto(np.array(rgb), MediaType.HEIC, profile=profile, n_frames=n_pictures, frame=frame)
@@ -77,11 +66,3 @@ def _image(picture: pillow_heif.HeifImage) -> Image.Image:
     if profile := picture.info.get("icc_profile"):
         image.info["icc_profile"] = profile
     return image
-
-
-def _fault(data: bytes, error: Exception) -> AttachmentError:
-    if is_cut(data):
-        return truncated()
-    if is_other_coding(data) or isinstance(error, SyntaxError):  # pillow-heif raises it for unsupported features
-        return unsupported_variant()
-    return corrupt()

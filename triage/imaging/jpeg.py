@@ -89,7 +89,8 @@ def read_header(data: bytes) -> JpegHeader:
         AttachmentError: there is no frame header.
     """
     frame: tuple[int, int, int, int, bytes] | None = None
-    exif, parts, has_adobe, n_pictures, is_whole = None, dict[int, bytes](), False, 1, False
+    exif, parts, has_adobe, n_pictures = None, dict[int, bytes](), False, 1
+    is_whole = data.endswith(b"\xff\xd9")  # damage can hide it from the search
     scans = []
     for segment in segments(data):
         content = data[segment.start : segment.end] if segment.marker not in _TABLES else b""
@@ -140,16 +141,14 @@ def decode_jpeg_file(data: bytes, limits: ImageLimits) -> DecodedPhoto:
     pixels = _decode_pixels(data, header)
     facts = exif_facts(header.exif)
     profile = header.profile
-    if n_components == 4:
-        image = Image.fromarray(255 - pixels if header.has_adobe else pixels, "CMYK")
-        if profile:
-            image.info["icc_profile"] = profile
-        rgb, profile = to_rgb(image)
-        pixels = np.asarray(rgb)
-    elif n_components == 1:
-        profile = None  # it does not describe RGB
-    else:
+    if n_components == 3:
         profile = profile or facts.profile
+    elif n_components == 4 or profile:  # a profile of CMYK or grey cannot be applied to RGB later
+        image = Image.fromarray(255 - pixels if header.has_adobe else pixels, "CMYK" if n_components == 4 else None)
+        image = image if n_components == 4 else image.getchannel(0)
+        image.info["icc_profile"] = profile
+        rgb, profile = to_rgb(image)
+        pixels = np.array(rgb)
     return DecodedPhoto(pixels, MediaType.JPEG, facts.orientation, profile, header.n_pictures)
 
 

@@ -5,16 +5,15 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from triage.errors import AttachmentError
 from triage.imaging.colour import to_rgb
-from triage.imaging.faults import corrupt, truncated, unsupported_variant
+from triage.imaging.faults import unsupported_variant
 from triage.imaging.formats import MediaType
-from triage.imaging.isobmff import boxes, is_cut
+from triage.imaging.isobmff import boxes
 from triage.imaging.jpeg import decode_jpeg_file
 from triage.imaging.limits import ImageLimits, check_size
 from triage.imaging.photo import DecodedPhoto
 
-_CODESTREAM: Final = b"\xff\x0a"
+BARE_CODESTREAM: Final = b"\xff\x0a"
 _RATIOS: Final = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 _SIZE_BITS: Final = (9, 13, 18, 30)
 _HEADER_BYTES: Final = 16
@@ -26,35 +25,31 @@ def decode_jxl(data: bytes, limits: ImageLimits) -> DecodedPhoto:
 
     Raises:
         AttachmentError: the photo cannot be assessed; `code` gives the reason.
+        Exception: any other one if the file is damaged.
     """
     check_size(*_size(data), 1, limits)
     try:
         from pillow_jxl import Decoder  # deferred: only decoder processes load libjxl
     except ImportError as error:
         raise unsupported_variant() from error
-    try:
-        is_jpeg, facts, content, profile, _ = Decoder(num_threads=0)(data)
-        if is_jpeg:
-            photo = decode_jpeg_file(bytes(content), limits)
-            return DecodedPhoto(photo.pixels, MediaType.JXL, photo.orientation, photo.profile, photo.n_frames)
-        if facts.mode not in _MODES:
-            raise unsupported_variant()
-        image = Image.frombytes(facts.mode, (facts.width, facts.height), bytes(content))
-        if profile:
-            image.info["icc_profile"] = bytes(profile)
-        rgb, kept = to_rgb(image)
-    except (AttachmentError, MemoryError):
-        raise
-    except Exception as error:
-        raise _fault(data) from error
+    is_jpeg, facts, content, profile, _ = Decoder(num_threads=0)(data)
+    if is_jpeg:
+        photo = decode_jpeg_file(bytes(content), limits)
+        return DecodedPhoto(photo.pixels, MediaType.JXL, photo.orientation, photo.profile, photo.n_frames)
+    if facts.mode not in _MODES:
+        raise unsupported_variant()
+    image = Image.frombytes(facts.mode, (facts.width, facts.height), bytes(content))
+    if profile:
+        image.info["icc_profile"] = bytes(profile)
+    rgb, kept = to_rgb(image)
     return DecodedPhoto(np.array(rgb), MediaType.JXL, profile=kept)
 
 
 def _size(data: bytes) -> tuple[int, int]:
     """Width and height as the header of the codestream states them. Source: ISO/IEC 18181-1, D.2 (SizeHeader)."""
-    stream = data if data.startswith(_CODESTREAM) else _codestream(data)
-    if not stream.startswith(_CODESTREAM):
-        raise _fault(data)
+    stream = data if data.startswith(BARE_CODESTREAM) else _codestream(data)
+    if not stream.startswith(BARE_CODESTREAM):
+        raise ValueError("the file has no codestream")
     bits, position = int.from_bytes(stream[2:_HEADER_BYTES], "little"), 0
 
     def take(n: int) -> int:
@@ -78,7 +73,3 @@ def _codestream(data: bytes) -> bytes:
             start += 4 * (name == b"jxlp")
             return data[start : min(end, start + _HEADER_BYTES)]
     return b""
-
-
-def _fault(data: bytes) -> AttachmentError:
-    return truncated() if not data.startswith(_CODESTREAM) and is_cut(data) else corrupt()

@@ -15,7 +15,7 @@ from triage.imaging.faults import corrupt, truncated, unsupported_variant
 from triage.imaging.formats import MediaType
 from triage.imaging.heif import decode_heif
 from triage.imaging.jpeg import decode_jpeg_file
-from triage.imaging.jxl import decode_jxl
+from triage.imaging.jxl import BARE_CODESTREAM, decode_jxl
 from triage.imaging.limits import ImageLimits, check_size
 from triage.imaging.metadata import UPRIGHT, ExifFacts, exif_facts
 from triage.imaging.photo import DecodedPhoto
@@ -45,28 +45,29 @@ def decode_raster(data: bytes, media_type: MediaType, limits: ImageLimits) -> De
     Raises:
         AttachmentError: the photo cannot be assessed; `code` gives the reason.
     """
-    match media_type:
-        case MediaType.JPEG:
-            return decode_jpeg_file(data, limits)
-        case MediaType.HEIC:
-            return decode_heif(data, limits)
-        case MediaType.JXL:
-            return decode_jxl(data, limits)
-        case MediaType.PNG:
-            return _decode_png(data, limits)
-        case MediaType.TIFF:
-            return _decode_tiff(data, limits)
-        case MediaType.BMP:
-            return _decode_bmp(data, limits)
-        case MediaType.AVIF:
-            return _decode_avif(data, limits)
-    return _decode_pillow(data, media_type, limits)
+    with _faults(data, media_type):
+        match media_type:
+            case MediaType.JPEG:
+                return decode_jpeg_file(data, limits)
+            case MediaType.HEIC:
+                return decode_heif(data, limits)
+            case MediaType.JXL:
+                return decode_jxl(data, limits)
+            case MediaType.PNG:
+                return _decode_png(data, limits)
+            case MediaType.TIFF:
+                return _decode_tiff(data, limits)
+            case MediaType.BMP:
+                return _decode_bmp(data, limits)
+            case MediaType.AVIF:
+                return _decode_avif(data, limits)
+        return _decode_pillow(data, media_type, limits)
 
 
 def _decode_png(data: bytes, limits: ImageLimits) -> DecodedPhoto:
     parts = png.read_parts(data)
     check_size(parts.width, parts.height, parts.n_pictures, limits)
-    with _faults(data, MediaType.PNG), _open(parts.picture, MediaType.PNG, limits) as image:
+    with _open(parts.picture, MediaType.PNG, limits) as image:
         if parts.profile:
             image.info["icc_profile"] = parts.profile
         return _photo(image, MediaType.PNG, exif_facts(parts.exif), parts.n_pictures)
@@ -77,7 +78,7 @@ def _decode_tiff(data: bytes, limits: ImageLimits) -> DecodedPhoto:
     found = tiff.find_picture(data, limits)
     facts = exif_facts(b"Exif\0\0" + data) if found.has_exif else ExifFacts()
     TiffImagePlugin.READ_LIBTIFF = found.is_deep_planar  # process-wide: a decoder process has one thread
-    with _faults(data, MediaType.TIFF), _open(found.file, MediaType.TIFF, limits) as image:
+    with _open(found.file, MediaType.TIFF, limits) as image:
         photo = _photo(image, MediaType.TIFF, ExifFacts(UPRIGHT, facts.profile), found.n_pictures)
     pixels = 255 - photo.pixels if found.is_negative else photo.pixels
     return DecodedPhoto(pixels, MediaType.TIFF, UPRIGHT, photo.profile, found.n_pictures, found.index)
@@ -90,22 +91,20 @@ def _decode_bmp(data: bytes, limits: ImageLimits) -> DecodedPhoto:
     check_size(header.width, header.height, 1, limits)
     if header.is_cut(data):
         raise truncated()
-    with _faults(data, MediaType.BMP):
-        if header.is_packed:
-            return _photo(bmp.decode_packed(data, header), MediaType.BMP, ExifFacts())
-        with _open(data, MediaType.BMP, limits) as image:
-            return _photo(image, MediaType.BMP, ExifFacts())
+    if header.is_packed:
+        return _photo(bmp.decode_packed(data, header), MediaType.BMP, ExifFacts())
+    with _open(data, MediaType.BMP, limits) as image:
+        return _photo(image, MediaType.BMP, ExifFacts())
 
 
 def _decode_avif(data: bytes, limits: ImageLimits) -> DecodedPhoto:
     """Pillow states the turns and mirrors of the file (irot, imir) as Exif Orientation, instead of that of the Exif."""
     try:
         photo = _decode_pillow(data, MediaType.AVIF, limits)
-    except AttachmentError:
-        bare = isobmff.without_metadata(data)
-        if bare == data:
-            raise
-        photo = _decode_pillow(bare, MediaType.AVIF, limits)
+    except (AttachmentError, MemoryError):
+        raise
+    except Exception:  # damaged metadata, or a damaged picture, which fails again
+        photo = _decode_pillow(isobmff.without_metadata(data), MediaType.AVIF, limits)
     points = isobmff.colour_code_points(data)
     if points is None or (photo.profile and points[1] not in (PQ, HLG)):
         return photo
@@ -114,7 +113,7 @@ def _decode_avif(data: bytes, limits: ImageLimits) -> DecodedPhoto:
 
 
 def _decode_pillow(data: bytes, media_type: MediaType, limits: ImageLimits) -> DecodedPhoto:
-    with _faults(data, media_type), _open(data, media_type, limits) as image:
+    with _open(data, media_type, limits) as image:
         facts = exif_facts(image.info.get("exif"))
         return _photo(image, media_type, facts, int(getattr(image, "n_frames", 1)))
 
@@ -148,11 +147,20 @@ def _faults(data: bytes, media_type: MediaType) -> Iterator[None]:
     except Exception as error:
         if _is_cut(data, media_type):
             raise truncated() from error
-        if media_type is MediaType.AVIF and isobmff.is_other_coding(data):
+        if _is_unsupported(data, media_type, error):
             raise unsupported_variant() from error
-        if isinstance(error, UnidentifiedImageError):  # the header could not be used
-            raise unsupported_variant() if media_type is MediaType.TIFF else corrupt("header") from error
-        raise corrupt() from error
+        raise corrupt("header" if isinstance(error, UnidentifiedImageError) else "data") from error
+
+
+def _is_unsupported(data: bytes, media_type: MediaType, error: Exception) -> bool:
+    match media_type:
+        case MediaType.TIFF:  # its directory was read, and Pillow does not know this kind of picture
+            return isinstance(error, UnidentifiedImageError)
+        case MediaType.HEIC:  # libheif does not know a feature of the file
+            return isobmff.is_other_coding(data) or isinstance(error, SyntaxError)
+        case MediaType.AVIF:
+            return isobmff.is_other_coding(data)
+    return False
 
 
 def _is_cut(data: bytes, media_type: MediaType) -> bool:
@@ -160,8 +168,12 @@ def _is_cut(data: bytes, media_type: MediaType) -> bool:
     match media_type:
         case MediaType.WEBP:
             return int.from_bytes(data[4:8], "little") + 8 > len(data)
-        case MediaType.AVIF:
+        case MediaType.HEIC | MediaType.AVIF:
             return isobmff.is_cut(data)
+        case MediaType.JXL if not data.startswith(BARE_CODESTREAM):
+            return isobmff.is_cut(data)
+        case MediaType.TIFF:
+            return len(data) < tiff.HEADER_BYTES
         case MediaType.GIF:
             return not data.rstrip(b"\0").endswith(b";")
     return False

@@ -11,6 +11,7 @@ from typing import Final
 from triage.imaging.faults import corrupt, truncated, unsupported_variant
 from triage.imaging.limits import ImageLimits, check_size
 
+HEADER_BYTES: Final = 8
 _SUBFILE, _OLD_SUBFILE = 254, 255
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _SAMPLES, _PLANAR_CONFIGURATION, _SAMPLE_FORMAT = 277, 284, 339
