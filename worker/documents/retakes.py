@@ -94,25 +94,24 @@ def read_held_requests(data: bytes) -> list[HeldRequest]:
     """Reads claimed requests from JSON: one list of objects, or an object a line.
 
     Raises:
-        UsageError: there are none, or one is malformed. The error omits its values.
+        UsageError: there is nothing, or one is malformed. The error omits its values.
     """
     try:
         if data.lstrip().startswith(b"["):
-            documents = _LIST.validate_json(data)
-        else:
-            documents = [HeldRequestDocument.model_validate_json(line) for line in data.splitlines() if line.strip()]
+            return [document.to_request() for document in _LIST.validate_json(data)]
+        lines = [HeldRequestDocument.model_validate_json(line) for line in data.splitlines() if line.strip()]
     except ValidationError as error:
         raise UsageError(f"invalid requests: {validation_problems(error)}") from error
-    if not documents:
+    if not lines:
         raise UsageError("the file has no requests: give what the claim printed as JSON")
-    return [document.to_request() for document in documents]
+    return [document.to_request() for document in lines]
 
 
 class RetakesAcknowledgement(Call):
     """What `retakes.acknowledge` takes: claimed requests that were sent."""
 
     by: str
-    requests: list[HeldRequestDocument] = Field(min_length=1, max_length=MAX_REQUESTS)
+    requests: list[HeldRequestDocument] = Field(max_length=MAX_REQUESTS)
 
 
 class AcknowledgedRequestDocument(Document):

@@ -114,13 +114,14 @@ def test_claimed_requests_are_acknowledged_together(
     assert (again.code, [each["status"] for each in again.json["requests"]]) == (1, ["sent", "lease_lost"])
     assert "1 request of 2 not acknowledged" in again.complaint()
     assert "sent" in triage("retakes", "ack", "--file", tmp_path / "claimed.json").out
+    (tmp_path / "claimed.json").write_text("[]", encoding="utf-8")
+    assert triage("retakes", "ack", "--file", tmp_path / "claimed.json", "--json").json == {"requests": []}
 
 
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
         ("", "no requests"),
-        ("[]", "no requests"),
         ("{}", "id: Field required"),
         ("[" * 3000, "invalid requests"),
         ('{"id": "Erika", "token": "Mustermann"}', "id: Input should be a valid UUID"),

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, TypeAlias
+from uuid import uuid4
 
 from tests.support.deployment import WAIT_SECONDS, Deployment, eventually
 from tests.support.malformed_messages import MalformedMessages
@@ -18,6 +19,14 @@ MESSAGES = 2000
 PRIORITIES = ("", "\x06\x163", "\x06\x166", "\x06\x169")
 NO_CALLBACKS = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 SUBMISSION = {"source": "ehr", "message_id": "m-malformed", "attachments": [{"uri": "file:///elsewhere/1.jpg"}]}
+CALLS: tuple[tuple[TaskName, dict[str, Any]], ...] = (
+    (TaskName.SUBMIT, SUBMISSION),
+    (TaskName.CLAIM, {"by": "ehr"}),
+    (TaskName.ACKNOWLEDGE, {"by": "ehr", "requests": [{"id": str(uuid4()), "token": str(uuid4())}]}),
+    (TaskName.WITHDRAW, {"by": "ehr", "id": str(uuid4())}),
+    (TaskName.OPT_OUT, {"source": "ehr", "thread": "t-malformed", "by": "ehr"}),
+    (TaskName.DECISIONS, {"after": None}),
+)
 
 
 def test_workers_process_good_messages_after_malformed_ones(
@@ -54,7 +63,8 @@ def test_workers_process_good_messages_after_malformed_ones(
 def _target(number: int) -> tuple[TaskName, QueueName, list[Any]]:
     if number % 2:
         return TaskName.DRAIN, QueueName.INBOX, [[], {}, NO_CALLBACKS]
-    return TaskName.SUBMIT, QueueName.INTAKE, [[SUBMISSION], {}, NO_CALLBACKS]
+    task, document = CALLS[number // 2 % len(CALLS)]
+    return task, QueueName.INTAKE, [[document], {}, NO_CALLBACKS]
 
 
 def _said(clinic: Deployment, kind: str) -> Counter[str]:

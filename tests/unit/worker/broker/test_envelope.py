@@ -10,7 +10,7 @@ from celery import Celery
 
 from worker.app import create_app
 from worker.broker.envelope import MAX_BYTES, MAX_DEPTH, RejectedMessageError, decode, rebuild
-from worker.queues import QueueName, TaskName
+from worker.queues import SENDER_TASKS, QueueName, TaskName
 from worker.settings import Settings
 
 COMMANDS = "intake@host.celery.pidbox"
@@ -174,6 +174,18 @@ def test_malformed_message_is_rejected(change: dict[str, Any]) -> None:
 def test_task_that_does_not_belong_to_the_queue_is_rejected(task: str) -> None:
     with pytest.raises(RejectedMessageError, match="unknown_task"):
         rebuild(_task(headers={"task": task, "id": "i-1"}), QueueName.INTAKE)
+
+
+@pytest.mark.parametrize("task", SENDER_TASKS)
+def test_task_for_senders_is_received_from_the_intake_queue_only(task: TaskName) -> None:
+    message = _task(headers={"task": task.value, "id": "i-1", "timelimit": [1, 1], "reply_to": "elsewhere"})
+
+    received = rebuild(message, QueueName.INTAKE)
+
+    assert (received["headers"]["task"], received["headers"]["timelimit"]) == (task, [None, None])
+    for queue in set(QueueName) - {QueueName.INTAKE}:
+        with pytest.raises(RejectedMessageError, match="unknown_task"):
+            rebuild(message, queue)
 
 
 def test_signed_body_is_kept() -> None:
