@@ -70,6 +70,14 @@ def _module_of(parts: list[str]) -> tuple[Path | None, list[str]]:
     return None, parts
 
 
+def test_nothing_is_installed_by_the_name_of_the_product() -> None:
+    """It is not published, so anyone could publish something else under its name."""
+    named = re.compile(r"""pip3? (?:install|download)[^\n`]*[\s"'`]skin-photo-triage""")
+    for source in [*PAGES, *_sources(), *ROOT.glob("deploy/**/*"), ROOT / "Dockerfile"]:
+        if source.is_file() and source != Path(__file__):
+            assert not named.search(source.read_text(encoding="utf-8")), _name(source)
+
+
 def test_every_named_make_target_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     for page in PAGES:

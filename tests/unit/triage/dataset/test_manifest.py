@@ -170,12 +170,12 @@ def test_file_is_refused_when_it_is_not_a_table(tmp_path: Path, name: str) -> No
         read_manifest(tmp_path / name)
 
 
-def test_error_names_the_extra_to_install_when_pyarrow_is_missing(
+def test_error_names_the_package_to_install_when_pyarrow_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
 
-    with pytest.raises(UsageError, match=r"\[parquet\]"):
+    with pytest.raises(UsageError, match="install the package pyarrow"):
         read_manifest(tmp_path / "manifest.parquet")
 
 
