@@ -21,6 +21,7 @@ pytest_plugins = [
         "secured_redis",
         "guarded_postgres",
         "models",
+        "object_store",
         "photos",
         "rescoring",
         "small_training",

@@ -187,7 +187,7 @@ class IntakeSettings(Group):
         default=FETCH_SECONDS,
         gt=0,
         le=3600,
-        description="time limit for fetching a photo from a web server; the photo is then retried",
+        description="time limit for a photo from a web server, and for each call of an object store with photos",
     )
 
 

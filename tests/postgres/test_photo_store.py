@@ -10,11 +10,14 @@ import pytest
 from sqlalchemy import text
 
 from tests.support.databases import DatabasePool
+from tests.support.object_store import Fault, ObjectStore
 from tests.support.services import make_settings
+from triage.blobs.store import BlobStore
 from triage.domain.messages import Acceptance, IncomingAttachment, IncomingMessage
 from triage.errors import BlobStoreUnavailableError, WrongBlobStoreError
 from triage.photo_store import PhotoStore
 from worker.services import Services
+from worker.settings import BlobSettings
 from worker.state_folder import StateFolder
 from worker.tasks.base import WorkerServices
 
@@ -163,3 +166,22 @@ def test_empty_store_of_another_database_is_not_set_up(services: WorkerServices)
 
     with pytest.raises(WrongBlobStoreError, match="another database"):
         services.photo_store.set_up()
+
+
+@pytest.mark.parametrize("fault", Fault)
+def test_nothing_is_accepted_and_nothing_is_lost_while_an_object_store_fails(
+    services: WorkerServices, object_store: ObjectStore, fault: Fault
+) -> None:
+    settings = services.settings.model_copy(update={"blobs": BlobSettings(url=f"s3://photos/{uuid4().hex}")})
+    with WorkerServices(settings) as remote:
+        _send(remote, "m", b"photo")
+        running = PhotoStore(remote.sessions, BlobStore(settings.blobs_url, seconds=1))
+        assert running.check()
+        with object_store.failing(fault):
+            with pytest.raises(WrongBlobStoreError if fault is Fault.NO_BUCKET else BlobStoreUnavailableError):
+                running.check()
+            if fault is not Fault.SLOW:  # with its usual time limit
+                with pytest.raises(BlobStoreUnavailableError):
+                    _send(remote, "n", b"other photo")
+        assert running.check()
+        assert _value(remote, "SELECT count(*) FROM message") == 1

@@ -1,0 +1,110 @@
+"""Photos in S3: the real client, and a server that works, refuses, has lost its bucket, is overloaded or too slow."""
+
+from uuid import uuid4
+
+import pytest
+
+from tests.support.object_store import Fault, ObjectStore
+from triage.blobs.store import BlobStore
+from triage.blobs.uris import UriPolicy
+from triage.errors import AttachmentError, BlobStoreUnavailableError, ErrorCode, StorageFaultError
+from triage.files.hashing import sha256_of
+
+DATA = b"the bytes of a photo"
+LIMIT = 1.0
+
+
+def _store() -> BlobStore:
+    return BlobStore(f"s3://photos/{uuid4().hex}", seconds=LIMIT)
+
+
+def _policy(object_store: ObjectStore, *, max_bytes: int = 100) -> UriPolicy:
+    object_store.objects["in/a.jpg"] = DATA
+    object_store.objects["in/empty.jpg"] = b""
+    return UriPolicy(["s3://photos/in"], max_bytes=max_bytes, fetch_seconds=LIMIT)
+
+
+def test_store_in_s3_holds_bytes_and_its_marker(object_store: ObjectStore) -> None:
+    store, id_ = _store(), uuid4()
+    assert store.marker() is None
+
+    sha256 = store.put(DATA)
+    store.mark(id_)
+    store.check()
+
+    assert store.get(sha256) == DATA
+    assert store.marker() == id_
+    assert store.names(sha256[:2]) == [sha256]
+    store.remove(sha256)
+    assert store.names(sha256[:2]) == []
+    assert store.folder is None
+
+
+@pytest.mark.parametrize("fault", Fault)
+def test_photo_is_not_lost_when_the_store_in_s3_fails(object_store: ObjectStore, fault: Fault) -> None:
+    store = _store()
+    sha256 = store.put(DATA)
+    with object_store.failing(fault):
+        with pytest.raises(StorageFaultError):
+            store.get(sha256)
+        with pytest.raises(BlobStoreUnavailableError):
+            store.put(b"other bytes")
+        if fault is Fault.NO_BUCKET:
+            assert store.marker() is None  # as in an empty volume
+        else:
+            with pytest.raises(BlobStoreUnavailableError):
+                store.marker()
+
+    assert store.get(sha256) == DATA
+
+
+def test_lost_object_is_a_storage_fault(object_store: ObjectStore) -> None:
+    with pytest.raises(StorageFaultError):
+        _store().get(sha256_of(DATA))
+
+
+@pytest.mark.parametrize("fault", Fault)
+def test_photo_at_an_s3_uri_is_retried_when_the_store_fails(object_store: ObjectStore, fault: Fault) -> None:
+    policy = _policy(object_store)
+    with object_store.failing(fault), pytest.raises(StorageFaultError):
+        policy.fetch("s3://photos/in/a.jpg")
+
+    assert _policy(object_store).fetch("s3://photos/in/a.jpg") == DATA
+
+
+def test_object_at_an_uri_is_read_up_to_the_limit(object_store: ObjectStore) -> None:
+    assert _policy(object_store, max_bytes=len(DATA)).fetch("s3://photos/in/a.jpg") == DATA
+    assert _policy(object_store).fetch("s3://photos/in/empty.jpg") == b""
+    with pytest.raises(AttachmentError) as raised:
+        _policy(object_store, max_bytes=len(DATA) - 1).fetch("s3://photos/in/a.jpg")
+    assert raised.value.code is ErrorCode.TOO_LARGE
+
+
+def test_missing_object_is_not_found_when_its_root_is_there(object_store: ObjectStore) -> None:
+    policy = _policy(object_store)
+
+    with pytest.raises(AttachmentError) as raised:
+        policy.fetch("s3://photos/in/missing.jpg")
+    assert raised.value.code is ErrorCode.NOT_FOUND
+    assert policy.missing_shares() == 0
+
+
+def test_missing_object_is_a_storage_fault_when_its_bucket_is_missing(object_store: ObjectStore) -> None:
+    policy = UriPolicy(["s3://gone/in"], max_bytes=100, fetch_seconds=LIMIT)
+
+    with pytest.raises(StorageFaultError):
+        policy.fetch("s3://gone/in/a.jpg")
+    assert policy.missing_shares() == 1
+
+
+def test_slow_store_is_not_asked_again_for_each_photo(object_store: ObjectStore) -> None:
+    policy = _policy(object_store)
+    with object_store.failing(Fault.SLOW):
+        with pytest.raises(StorageFaultError):
+            policy.fetch("s3://photos/in/a.jpg")
+        asked = object_store.requests
+        for _ in range(5):
+            with pytest.raises(StorageFaultError):
+                policy.fetch("s3://photos/in/b.jpg")
+
+    assert object_store.requests == asked
