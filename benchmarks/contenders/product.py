@@ -6,7 +6,8 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Self
@@ -19,17 +20,30 @@ from triage.model.engines.engine import EngineName
 from triage.model.starter import STARTER_FOLDER
 from worker.embedded.stack import EmbeddedStack
 from worker.services import Services
-from worker.settings import BlobSettings, DatabaseSettings, ModelSettings, RedisSettings, Settings
+from worker.settings import BlobSettings, DatabaseSettings, IntakeSettings, ModelSettings, RedisSettings, Settings
 
 PHOTOS_PER_BATCH = 4
 
 _IS_OPEN = "SELECT EXISTS (SELECT FROM attachment WHERE status IN ('pending', 'in_progress'))"
 
+_IS_OPEN_OF = """
+    SELECT EXISTS (
+        SELECT FROM attachment JOIN message ON message.id = attachment.message_id
+        WHERE message.source = %s AND status IN ('pending', 'in_progress')
+    )
+"""
+
 
 class Product:
     """One scoring worker on the CPU over temporary services."""
 
-    def __init__(self, engine: EngineName) -> None:
+    def __init__(self, engine: EngineName, variables: Mapping[str, str] | None = None) -> None:
+        """
+        Args:
+            engine: of the worker.
+            variables: further settings, without the prefix `TRIAGE_`; those of the intake hold for the sender too.
+        """
+        variables = {f"TRIAGE_{name}": value for name, value in (variables or {}).items()}
         self._folder = Path(
             tempfile.mkdtemp(prefix="triage-benchmark-", dir="/var/tmp")
         )  # readable by Postgres when started by root
@@ -40,11 +54,18 @@ class Product:
             redis=RedisSettings(),
             blobs=BlobSettings(),
             models=ModelSettings(),
+            intake=IntakeSettings(
+                **{
+                    name.removeprefix("TRIAGE_INTAKE__").lower(): value
+                    for name, value in variables.items()
+                    if name.startswith("TRIAGE_INTAKE__")
+                }
+            ),
         )
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TRIAGE_")}
         self._stack = EmbeddedStack(
             self._settings.embedded,
-            environment | {"TRIAGE_SCORER__ENGINE": engine, "TRIAGE_SCORER__DEVICE": "cpu"},
+            environment | {"TRIAGE_SCORER__ENGINE": engine, "TRIAGE_SCORER__DEVICE": "cpu"} | variables,
         )
         self._services = Services(self._settings)
         self._numbers = count()
@@ -89,6 +110,40 @@ class Product:
     def memory_mb(self) -> float:
         """Peak memory of the worker and its children."""
         return peak_memory_mb(self._stack.running()["scoring"])
+
+    @property
+    def worker_pid(self) -> int:
+        """Process id of the worker's parent process."""
+        pid = self._stack.running()["scoring"]
+        if pid is None:
+            raise RuntimeError("the worker has ended: read its log")
+        return pid
+
+    def outcomes(self) -> dict[str, int]:
+        """The number of photos by status and error code."""
+        rows = self._connection.execute(
+            "SELECT concat_ws(' ', status, error_code), count(*) FROM attachment GROUP BY 1 ORDER BY 1"
+        )
+        return dict(rows.fetchall())
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Suspends the worker and its processes."""
+        worker = psutil.Process(self.worker_pid)
+        processes = [worker, *worker.children(recursive=True)]
+        for process in processes:
+            process.suspend()
+        yield
+        for process in processes:
+            process.resume()
+
+    def send(self, messages: Sequence[IncomingMessage]) -> None:
+        self._services.intake.enqueue(messages)
+
+    def wait_for(self, source: str) -> None:
+        """Waits until all photos of a source are scored."""
+        while self._connection.execute(_IS_OPEN_OF, [source], prepare=True).fetchone() == (True,):
+            time.sleep(0.05)
 
     def batch_fill(self) -> float:
         """Mean fill of a batch over all drains, 0..1."""

@@ -6,7 +6,6 @@ each with a test: docs/decisions/0018-restrict-uris-to-configured-roots.md
 
 import os
 import socket
-import time
 from collections.abc import Sequence
 from typing import IO, Any, Final, NoReturn
 
@@ -14,6 +13,7 @@ import fsspec
 
 from triage.blobs.filesystem import call
 from triage.blobs.locations import FILE, WEB, Location, parse_location, parse_root
+from triage.blobs.pauses import Pauses
 from triage.blobs.web import Network, ServerFaultError, open_on_web
 from triage.domain.limits import FETCH_SECONDS
 from triage.errors import AttachmentError, ErrorCode, StorageFaultError, TransientError
@@ -47,7 +47,7 @@ class UriPolicy:
         self._max_bytes = max_bytes
         self._local_networks = tuple(local_networks)
         self._fetch_seconds = fetch_seconds
-        self._slow_until: dict[tuple[str, str], float] = {}
+        self._pauses = Pauses()
 
     def check(self, uri: str) -> None:
         """Checks that a URI is below an allowed root.
@@ -62,14 +62,18 @@ class UriPolicy:
 
         Raises:
             AttachmentError: the URI is not allowed, nothing is there, or the photo is too large.
-            StorageFaultError: the share is not mounted, or the store or the server is unavailable.
+            StorageFaultError: the share is not mounted, or the store or the server is unavailable or paused after a
+                failure.
             TransientError: the server sends this photo too slowly or incompletely.
         """
         location = self._allowed(uri)
         is_on_web = location.scheme in WEB
         try:
-            return self._from_web(location) if is_on_web else self._from_share(location)
-        except AttachmentError:
+            if location.scheme == FILE:
+                return self._from_share(location)
+            with self._pauses.fetch_from((location.scheme, location.host)):
+                return self._from_web(location) if is_on_web else self._from_object_store(location)
+        except (AttachmentError, StorageFaultError):
             raise
         except (FileNotFoundError, IsADirectoryError) as error:
             if isinstance(error, FileNotFoundError) and not is_on_web and not self._is_mounted(location):
@@ -107,8 +111,6 @@ class UriPolicy:
             return self._read(response)
 
     def _from_share(self, location: Location) -> bytes:
-        if location.scheme != FILE:
-            return self._from_object_store(location)
         file = open_below([root.path for root in self._roots if root.scheme == FILE], location.path)
         if file is None:
             _refuse()
@@ -116,18 +118,10 @@ class UriPolicy:
             return self._read(file)
 
     def _from_object_store(self, location: Location) -> bytes:
-        """Reads an object. After a call that took too long, others of the store fail at once for the same time."""
-        store = (location.scheme, location.host)
-        if time.monotonic() < self._slow_until.get(store, 0.0):
-            raise TimeoutError
-        try:
-            size = self._call(location, "info")["size"]
-            self._check_size(size or 0)
-            # no more than allowed, even if the object has just been replaced; an empty range is an error
-            data: bytes = self._call(location, "cat_file", start=0, end=self._max_bytes + 1) if size else b""
-        except TimeoutError:
-            self._slow_until[store] = time.monotonic() + self._fetch_seconds
-            raise
+        size = self._call(location, "info")["size"]
+        self._check_size(size or 0)
+        # no more than allowed, even if the object has just been replaced; an empty range is an error
+        data: bytes = self._call(location, "cat_file", start=0, end=self._max_bytes + 1) if size else b""
         self._check_size(len(data))
         return data
 
