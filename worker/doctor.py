@@ -157,10 +157,11 @@ def check_redis(redis: Redis, key_prefix: str) -> str:
 
 
 def check_blob_store(store: PhotoStore, blobs: BlobStore) -> str:
-    if not store.check():
-        return "not set up: the first photo does that"
+    is_set_up = store.check()
+    if not is_set_up and blobs.folder and not blobs.folder.exists():
+        return "the first photo sets it up"
     blobs.check()
-    return "writable"
+    return "writable" if is_set_up else "writable, and the first photo sets it up"
 
 
 def check_uri_roots(uris: UriPolicy) -> str:

@@ -21,8 +21,13 @@ def test_store_is_reported_as_not_set_up_and_no_folder_is_created(services: Work
     check = _check_store(services)
 
     assert check.ok
-    assert "not set up" in check.detail
-    assert not Path(services.settings.blobs_url).exists()
+    assert check.detail == "the first photo sets it up"
+    folder = Path(services.settings.blobs_url)
+    assert not folder.exists()
+
+    folder.mkdir()
+    assert _check_store(services).detail.startswith("writable")
+    assert not list(folder.iterdir())
 
 
 @pytest.mark.parametrize("mount_point_is_left", [True, False])

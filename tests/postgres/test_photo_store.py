@@ -14,7 +14,7 @@ from tests.support.object_store import Fault, ObjectStore
 from tests.support.services import make_settings
 from triage.blobs.store import BlobStore
 from triage.domain.messages import Acceptance, IncomingAttachment, IncomingMessage
-from triage.errors import BlobStoreUnavailableError, WrongBlobStoreError
+from triage.errors import BlobStoreUnavailableError, NoLiveModelError, WrongBlobStoreError
 from triage.photo_store import PhotoStore
 from worker.services import Services
 from worker.settings import BlobSettings
@@ -71,6 +71,19 @@ def test_nothing_is_accepted_or_written_when_the_volume_is_not_mounted(
     shutil.rmtree(folder, ignore_errors=True)
     away.rename(folder)
     _send(services, "n", b"other photo")
+
+
+def test_drain_claims_nothing_when_the_volume_is_not_mounted(services: WorkerServices, folder: Path) -> None:
+    _send(services, "m", b"photo")
+    away = _replace_by_empty_folder(folder)
+
+    with pytest.raises(WrongBlobStoreError):
+        services.scoring.drain()
+
+    folder.rmdir()
+    away.rename(folder)
+    with pytest.raises(NoLiveModelError):  # it gets as far as the model
+        services.scoring.drain()
 
 
 def test_photo_is_not_recorded_as_purged_when_another_volume_is_mounted(

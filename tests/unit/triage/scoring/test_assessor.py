@@ -14,8 +14,8 @@ from triage.blobs.store import BlobStore
 from triage.blobs.uris import UriPolicy
 from triage.domain.ids import AttachmentId, ModelVersionId, new_id
 from triage.domain.messages import ClaimedAttachment
-from triage.domain.photos import Failed, NotAssessable, Scored
-from triage.errors import ErrorCode, ModelError
+from triage.domain.photos import Failed, NotAssessable, Scored, Unreadable
+from triage.errors import ErrorCode, ModelError, WrongBlobStoreError
 from triage.files.hashing import sha256_of
 from triage.imaging.decode import Decoder
 from triage.imaging.photo import DecodedPhoto
@@ -108,6 +108,35 @@ def test_each_attachment_gets_its_own_assessment(tmp_path: Path, jpeg: Callable[
     )
     assert found[poison.id] == Failed(poison.id, ErrorCode.SCORING_FAILED)
     assert found[refused.id] == NotAssessable(refused.id, ErrorCode.URI_NOT_ALLOWED, None)
+
+
+@pytest.mark.parametrize("is_whole_store_away", [False, True])
+def test_photo_without_bytes_is_unreadable_unless_the_whole_store_is_away(
+    tmp_path: Path, jpeg: Callable[..., bytes], is_whole_store_away: bool
+) -> None:
+    blobs = BlobStore(str(tmp_path))
+    good = ClaimedAttachment(AttachmentId(new_id()), blobs.put(jpeg(1)), None)
+    lost = ClaimedAttachment(AttachmentId(new_id()), sha256_of(b"lost"), None)
+    scorer = Scorer(TorchEngine(Constant(0.0)), good_votes=2)
+
+    def check() -> None:
+        if is_whole_store_away:
+            raise WrongBlobStoreError("the blob store is empty")
+
+    with ThreadPoolExecutor(2) as decoders, Decoder() as decoder:
+        assessor = PhotoAssessor(
+            ScoringModel(MODEL, threshold=0.5, scorer=scorer),
+            source=PhotoSource(blobs, UriPolicy([], max_bytes=1), check=check),
+            decoder=decoder,
+            threads=decoders,
+        )
+        if is_whole_store_away:
+            with pytest.raises(WrongBlobStoreError):
+                assessor.prepare([good, lost])
+        else:
+            found = {item.id: item for item in assessor.prepare([good, lost])().assessments}
+            assert isinstance(found[good.id], Scored)
+            assert found[lost.id] == Unreadable(lost.id)
 
 
 class Constant(nn.Module):
