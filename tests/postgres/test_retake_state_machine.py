@@ -26,6 +26,7 @@ from triage.domain.runs import RescoringParameters
 from triage.domain.states import Outcome, RetakeStatus
 from triage.errors import LeaseLostError, UsageError
 from triage.retakes import requests
+from triage.retakes.opt_out import opt_out
 from triage.retakes.override import override
 from triage.retention.forget import forget
 from triage.retention.purge import Retention
@@ -55,6 +56,7 @@ class Machine(RuleBasedStateMachine):
         self.example = uuid4().hex  # the database is shared by all examples
         self.messages: list[str] = []
         self.forgotten: set[str] = set()
+        self.opted_out: set[str] = set()
         self.photos = 0
         self.tokens: dict[RetakeRequestId, list[LeaseToken]] = {}
         self.ended: dict[RetakeRequestId, RetakeStatus] = {}
@@ -106,6 +108,13 @@ class Machine(RuleBasedStateMachine):
         except UsageError:  # the limit of requests, or a forgotten message
             return
 
+    @precondition(lambda self: len(self.messages) > 3)
+    @rule(thread=st.sampled_from(["a", "m3", "m9"]))
+    def opt_out(self, thread: str) -> None:
+        name = f"{self.example}-{thread}"  # of several messages, of a message without a thread, or not known yet
+        self.opted_out.add(name)
+        opt_out(self.clinic.sessions, source="ehr", thread=name, by="nurse-1", policy=self.clinic.policy)
+
     @precondition(lambda self: len(self.messages) > 4)
     @rule(index=INDEX)
     def forget(self, index: int) -> None:
@@ -138,6 +147,7 @@ class Machine(RuleBasedStateMachine):
             assert request.token is not None
             assert request.id not in self.ended
             assert self._outcome(request) == "retake"
+            assert request.thread not in self.opted_out
             self.tokens.setdefault(request.id, []).append(request.token)
 
     def _outcome(self, request: RetakeRequest) -> str:

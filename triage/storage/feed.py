@@ -1,8 +1,8 @@
 """The feed of decisions: every committed decision once, in an order that never changes.
 
 Ids and times are given before a commit, so a decision can become visible after one that follows it. The feed therefore
-numbers decisions that are committed, one reader at a time: no lower number becomes visible later. Ids of transactions
-would order them too, but a restored database counts transactions from the start.
+numbers decisions that are committed, one reader at a time: no lower number becomes visible later. See
+docs/decisions/0022-number-decisions-after-their-commit.md.
 """
 
 from typing import Final
