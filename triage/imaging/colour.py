@@ -2,7 +2,7 @@
 
 import io
 from functools import lru_cache
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,45 +12,62 @@ from triage.imaging.hdr import to_standard_range
 from triage.imaging.profiles import HLG, PQ, code_points_of
 
 _RELATIVE: Final = ImageCms.Intent.RELATIVE_COLORIMETRIC
+_STRIP_PIXELS: Final = 2**21
+_IN_STRIPS: Final = frozenset({"1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr"})
 MAX_PROFILE_BYTES: Final = 4 * 2**20  # printer profiles, the largest in use, have about 2 MB
 _SAME_LEVELS: Final = 2
 """A profile that moves no colour by more levels is sRGB."""
 
 
-def to_rgb(image: Image.Image) -> tuple[Image.Image, bytes | None]:
-    """Converts a loaded image of any mode to mode RGB.
+def to_pixels(image: Image.Image, *, strip_pixels: int = _STRIP_PIXELS) -> tuple[NDArray[np.uint8], bytes | None]:
+    """Converts a loaded image of any mode to RGB.
+
+    Common modes are converted in strips, which takes no more memory than the result and one strip.
 
     Returns:
-        The image, and the ICC profile that still has to be applied (None means sRGB). Transparent pixels are
-        composited over white, deeper channels are scaled to 8 bits, CMYK and grey are converted by their own profile
-        if present.
+        (H, W, 3), and the ICC profile that still has to be applied (None means sRGB). Transparent pixels are composited
+        over white, deeper channels are scaled to 8 bits, CMYK and grey are converted by their own profile if present.
     """
+    if image.mode not in _IN_STRIPS or (image.has_transparency_data and image.mode != "RGBA"):
+        rgb, profile = _to_rgb(image, is_hidden=image.has_transparency_data and _is_hidden(image.convert("RGBA")))
+        return np.array(rgb), profile
+    width, height = image.size
+    rows = max(1, strip_pixels // width)
+    is_hidden = image.mode == "RGBA" and _is_hidden(image)
+    pixels, profile = np.empty((height, width, 3), np.uint8), None
+    for top in range(0, height, rows):
+        strip = image.crop((0, top, width, min(height, top + rows)))
+        rgb, profile = _to_rgb(strip, is_hidden=is_hidden)
+        pixels[top : top + rows] = np.asarray(rgb)
+    return pixels, profile
+
+
+def _to_rgb(image: Image.Image, *, is_hidden: bool) -> tuple[Image.Image, bytes | None]:
     profile = image.info.get("icc_profile") or None
     if not isinstance(profile, bytes) or len(profile) > MAX_PROFILE_BYTES:
         profile = None
     if image.mode == "F" or image.mode.startswith("I"):
-        return Image.fromarray(scale_to_8_bits(np.asarray(image))).convert("RGB"), None
+        return Image.fromarray(_scale_to_8_bits(np.asarray(image))).convert("RGB"), None
     if image.mode in ("CMYK", "L") and profile and (transform := _to_srgb_transform(profile, image.mode)) is not None:
         return _apply(image, transform), None
     is_rgb = image.mode not in ("1", "L", "LA", "CMYK", "LAB")
     if image.has_transparency_data:
-        image = _over_white(image.convert("RGBA"))
+        image = image.convert("RGBA")
+        if not is_hidden:
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB"), profile if is_rgb else None
 
 
-def _over_white(photo: Image.Image) -> Image.Image:
-    """Composites an RGBA image over white.
+def _is_hidden(photo: Image.Image) -> bool:
+    """Whether the alpha channel of an RGBA image hides a whole picture.
 
-    An alpha channel that hides a whole picture was never meant as one: writers of 32-bit files leave it 0.
+    Such a channel was never meant as one: writers of 32-bit files leave it 0.
     """
-    colours = photo.convert("RGB")
-    is_hidden = photo.getchannel("A").getextrema() == (0, 0)
-    if is_hidden and any(low != high for low, high in colours.getextrema()):  # type: ignore[misc]  # a pair per band
-        return colours
-    return Image.alpha_composite(Image.new("RGBA", photo.size, "white"), photo)
+    *colours, alpha = cast("list[tuple[int, int]]", photo.getextrema())
+    return alpha == (0, 0) and any(low != high for low, high in colours)
 
 
-def scale_to_8_bits(grey: NDArray[np.generic]) -> NDArray[np.uint8]:
+def _scale_to_8_bits(grey: NDArray[np.generic]) -> NDArray[np.uint8]:
     """Scales grey of any depth to 0..255.
 
     Integers are scaled from 16 bits, or from their largest value if it exceeds 65535. Floats are scaled from 0..1, or

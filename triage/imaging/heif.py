@@ -7,7 +7,7 @@ import numpy as np
 import pillow_heif
 from PIL import Image
 
-from triage.imaging.colour import to_rgb
+from triage.imaging.colour import to_pixels
 from triage.imaging.formats import MediaType
 from triage.imaging.isobmff import without_metadata
 from triage.imaging.limits import ImageLimits, check_size
@@ -33,10 +33,10 @@ def decode_heif(data: bytes, limits: ImageLimits) -> DecodedPhoto:
     facts: dict[str, Any] = picture.info
     nclx = facts.get("nclx_profile") or {}
     points = int(nclx.get("color_primaries", 0)), int(nclx.get("transfer_characteristics", 0))
-    rgb, profile = to_rgb(_image(picture))
+    pixels, profile = to_pixels(_image(picture))
     if points[1] in (PQ, HLG) or profile is None:
         profile = code_points_profile(*points) or exif_facts(facts.get("exif")).profile
-    return DecodedPhoto(np.array(rgb), MediaType.HEIC, profile=profile, n_frames=n_pictures, frame=frame)
+    return DecodedPhoto(pixels, MediaType.HEIC, profile=profile, n_frames=n_pictures, frame=frame)
 
 
 def _open(data: bytes) -> pillow_heif.HeifFile:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from simplejpeg import decode_jpeg
 
-from triage.imaging.colour import to_rgb
+from triage.imaging.colour import to_pixels
 from triage.imaging.faults import corrupt, truncated, unsupported_variant
 from triage.imaging.formats import MediaType
 from triage.imaging.limits import ImageLimits, check_size
@@ -147,8 +147,7 @@ def decode_jpeg_file(data: bytes, limits: ImageLimits) -> DecodedPhoto:
         image = Image.fromarray(255 - pixels if header.has_adobe else pixels, "CMYK" if n_components == 4 else None)
         image = image if n_components == 4 else image.getchannel(0)
         image.info["icc_profile"] = profile
-        rgb, profile = to_rgb(image)
-        pixels = np.array(rgb)
+        pixels, profile = to_pixels(image)
     return DecodedPhoto(pixels, MediaType.JPEG, facts.orientation, profile, header.n_pictures)
 
 

@@ -2,10 +2,9 @@
 
 from typing import Final
 
-import numpy as np
 from PIL import Image
 
-from triage.imaging.colour import to_rgb
+from triage.imaging.colour import to_pixels
 from triage.imaging.faults import unsupported_variant
 from triage.imaging.formats import MediaType
 from triage.imaging.isobmff import boxes
@@ -41,8 +40,8 @@ def decode_jxl(data: bytes, limits: ImageLimits) -> DecodedPhoto:
     image = Image.frombytes(facts.mode, (facts.width, facts.height), bytes(content))
     if profile:
         image.info["icc_profile"] = bytes(profile)
-    rgb, kept = to_rgb(image)
-    return DecodedPhoto(np.array(rgb), MediaType.JXL, profile=kept)
+    pixels, kept = to_pixels(image)
+    return DecodedPhoto(pixels, MediaType.JXL, profile=kept)
 
 
 def _size(data: bytes) -> tuple[int, int]:

@@ -5,12 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-import numpy as np
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from triage.errors import AttachmentError
 from triage.imaging import bmp, isobmff, png, tiff
-from triage.imaging.colour import to_rgb
+from triage.imaging.colour import to_pixels
 from triage.imaging.faults import corrupt, truncated, unsupported_variant
 from triage.imaging.formats import MediaType
 from triage.imaging.heif import decode_heif
@@ -129,9 +128,9 @@ def _photo(image: Image.Image, media_type: MediaType, facts: ExifFacts, n_pictur
     frame = image.tell()
     image.load()
     is_rgb = image.mode not in ("1", "L", "LA", "CMYK", "LAB") and not image.mode.startswith(("I", "F"))
-    rgb, profile = to_rgb(image)
+    pixels, profile = to_pixels(image)
     profile = profile or (facts.profile if is_rgb else None)
-    return DecodedPhoto(np.array(rgb), media_type, facts.orientation, profile, n_pictures, frame)
+    return DecodedPhoto(pixels, media_type, facts.orientation, profile, n_pictures, frame)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from PIL import Image, ImageCms
 from tests.support.decoder import LIMITS, code_of
 from tests.support.photo_files import MAKERS, STORED, encode, stored, with_orientation
 from triage.errors import ErrorCode
+from triage.imaging.colour import to_pixels
 from triage.imaging.decode import Decoder
 from triage.imaging.formats import MediaType
 from triage.imaging.limits import ImageLimits
@@ -271,3 +272,23 @@ def test_photo_is_the_same_when_a_simple_file_is_decoded_apart(quarters: Image.I
 
     assert np.array_equal(here.upright, apart.upright)
     assert (here.media_type, here.size) == (apart.media_type, apart.size)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "F"])
+@pytest.mark.parametrize("hidden", [False, True])
+def test_strips_give_the_pixels_of_the_whole_image(mode: str, hidden: bool) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (37, 29, 4), np.uint8)
+    noise[: 37 if hidden else 10, :, 3] = 0  # the upper strips, or the whole picture, are transparent
+    photo = Image.fromarray(noise, "RGBA")
+    image = (photo if mode in ("LA", "RGBA", "PA") else photo.convert("RGB")).convert("L" if mode == "F" else mode)
+    if mode == "F":
+        image = Image.fromarray(np.asarray(image) * np.float32(0.02) - 1)
+    image.info["icc_profile"] = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+    whole, strips = to_pixels(image), to_pixels(image, strip_pixels=100)
+
+    assert whole[0].shape == (37, 29, 3)
+    assert np.array_equal(whole[0], strips[0])
+    assert whole[1] == strips[1]
+    if mode == "RGBA":
+        assert (whole[0][:10] == 255).all() is np.bool_(not hidden)
