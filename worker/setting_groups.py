@@ -4,9 +4,11 @@ Defaults of rules and limits stand with the rule in `triage`; the fields here re
 text of docs/operations/settings.md and deploy/env.example, which `make pages` writes.
 """
 
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Final, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -75,7 +77,12 @@ class RedisSettings(Group):
     @field_validator("url")
     @classmethod
     def _check_url(cls, url: SecretStr | None) -> SecretStr | None:
-        return with_scheme(url, "redis://", "rediss://", "unix://")
+        checked = with_scheme(url, "redis://", "rediss://", "unix://")
+        if checked is not None:
+            parts = urlsplit(checked.get_secret_value())
+            if parts.scheme != "unix" and not re.fullmatch(r"/?|/[0-9]{1,4}", parts.path):  # clients would use 0
+                raise ValueError("the URL's path is not the number of a database, such as /0")
+        return checked
 
 
 class SigningSettings(Group):

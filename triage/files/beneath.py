@@ -1,5 +1,6 @@
 """Opening files below a folder that others can write to: no symbolic link leads out of it, even under a race."""
 
+import errno
 import os
 import stat
 from collections.abc import Iterable
@@ -8,6 +9,7 @@ from typing import BinaryIO
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # opening a named pipe must not block
+_NAMES_NO_FILE = {errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR}
 
 
 def open_below(roots: Iterable[PurePath], path: PurePath) -> BinaryIO | None:
@@ -20,13 +22,19 @@ def open_below(roots: Iterable[PurePath], path: PurePath) -> BinaryIO | None:
         The open file, or None if its resolved path is not below a resolved root.
 
     Raises:
-        OSError: the file does not exist, is not a regular file, or cannot be read.
+        FileNotFoundError, IsADirectoryError: the path names no regular file.
+        OSError: the file cannot be read.
     """
     location = Path(os.path.realpath(path))
     for root in roots:
         folder = Path(os.path.realpath(root))
         if location.is_relative_to(folder):
-            return _open_beneath(folder, location.relative_to(folder))
+            try:
+                return _open_beneath(folder, location.relative_to(folder))
+            except OSError as error:
+                if error.errno in _NAMES_NO_FILE:
+                    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from error
+                raise
     return None
 
 

@@ -17,7 +17,7 @@ class DecisionsQuery(Call):
     """What `decisions.list` takes: the cursor of the page before, if there was one."""
 
     after: str | None = None
-    limit: int = Field(default=100, ge=1, le=1000)
+    limit: int = Field(default=100, ge=1, le=1000, strict=True)
 
 
 class FeedDecisionDocument(Document):

@@ -60,8 +60,8 @@ class RetakesClaim(Call):
     """What `retakes.claim` takes: a claim of at most `limit` requests, of all sources or one, under a lease."""
 
     by: str
-    limit: int = Field(default=10, ge=1, le=MAX_REQUESTS)
-    lease_seconds: float = Field(default=300, ge=1, le=86_400)
+    limit: int = Field(default=10, ge=1, le=MAX_REQUESTS, strict=True)
+    lease_seconds: float = Field(default=300, ge=1, le=86_400, strict=True)
     source: str | None = None
 
 

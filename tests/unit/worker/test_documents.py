@@ -12,8 +12,11 @@ from triage.errors import UsageError
 from triage.evaluation.description import describe
 from triage.evaluation.evaluate import comparison_json, evaluate
 from triage.evaluation.predictions import Predictions
+from worker.documents.decisions import DecisionsQuery
+from worker.documents.document import Call
 from worker.documents.evaluation import DatasetDocument, EvaluationDocument
 from worker.documents.reports import ReportGroupDocument
+from worker.documents.retakes import RetakesClaim
 from worker.documents.schemas import DOCUMENTS, schema_text
 from worker.documents.submission import Submission
 
@@ -78,6 +81,13 @@ def test_malformed_submission_is_rejected_by_field_without_its_values(document: 
 
     assert field in str(raised.value)
     assert PATIENT not in str(raised.value)
+
+
+@pytest.mark.parametrize("call", [RetakesClaim, DecisionsQuery])
+@pytest.mark.parametrize("limit", [True, "5", 0, 10**9])
+def test_limit_of_a_call_is_a_number_within_bounds(call: type[Call], limit: object) -> None:
+    with pytest.raises(UsageError, match="limit"):
+        call.parse({"limit": limit} | ({"by": "ehr"} if call is RetakesClaim else {}))
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

@@ -47,6 +47,8 @@ def test_environment_is_read(monkeypatch: pytest.MonkeyPatch, name: str, value: 
         ("TRIAGE_INBOX__LEASE_SECOND", "60"),
         ("TRIAGE_DATABASE__URL", "mysql://db/triage"),
         ("TRIAGE_REDIS__URL", "https://cache"),
+        ("TRIAGE_REDIS__URL", "redis://cache/triage"),
+        ("TRIAGE_REDIS__URL", "redis://cache/1/2"),
     ],
 )
 def test_error_names_the_invalid_variable_in_one_line(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:

@@ -146,12 +146,18 @@ def test_file_above_the_limit_is_too_large(tmp_path: Path) -> None:
     assert _code(_policy(tmp_path), (tmp_path / "large.jpg").as_uri()) is ErrorCode.TOO_LARGE
 
 
-def test_photo_is_retried_when_its_file_cannot_be_read(tmp_path: Path) -> None:
-    (tmp_path / "loop").symlink_to(tmp_path / "loop")  # reading fails, but not because the file is missing
-
-    with pytest.raises(TransientError) as raised:
-        _policy(tmp_path).fetch((tmp_path / "loop").as_uri())
+def test_photo_is_retried_when_its_file_cannot_be_read() -> None:
+    with pytest.raises(StorageFaultError) as raised:
+        _policy(Path("/proc/self")).fetch("file:///proc/self/mem")  # exists, and reading it fails
     assert raised.value.code is ErrorCode.FETCH_FAILED
+
+
+@pytest.mark.parametrize("name", ["loop", "photo.jpg/below", "x" * 300])
+def test_photo_is_not_found_when_its_path_can_name_no_file(tmp_path: Path, name: str) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "photo.jpg").write_bytes(b"x")
+
+    assert _code(_policy(tmp_path), (tmp_path / name).as_uri()) is ErrorCode.NOT_FOUND
 
 
 def test_symbolic_link_within_the_root_is_followed_even_if_the_root_is_a_link(tmp_path: Path) -> None:
