@@ -3,7 +3,8 @@
 The settings below avoid failures that were measured, see docs/decisions/0002-keep-the-queue-in-postgres.md.
 """
 
-from functools import cached_property
+import sys
+from functools import cached_property, partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,11 +13,14 @@ from celery.schedules import crontab
 from celery.signals import setup_logging
 from kombu.entity import Exchange, Queue
 
+from triage.errors import TriageError
 from worker.broker.beat import Interval
+from worker.broker.celery_logs import celery_event, let_pool_log
 from worker.broker.guard import restrict_remote_control
 from worker.broker.redis_client import tls_options
 from worker.broker.results import SCHEMES
 from worker.broker.signing import sign_messages
+from worker.hints import with_hint
 from worker.logging import configure_logging
 from worker.queues import ROUTES, WORKERS, QueueName, TaskName
 from worker.settings import Settings, load_settings
@@ -126,12 +130,17 @@ def __getattr__(name: str) -> Celery:
     """Makes `app` when `celery -A worker.app` looks it up, so that importing this module reads no environment."""
     if name != "app":
         raise AttributeError(name)
-    settings = load_settings()
-    app = create_app(settings)
+    try:
+        settings = load_settings()
+        configure = partial(configure_logging, settings.log.level, settings.log.format, translate=celery_event)
+        configure()  # Celery warns before it sends the signal
+        app = create_app(settings)
+    except TriageError as error:  # Celery would print a traceback
+        sys.stderr.write(f"triage: {with_hint(error)}\n")
+        sys.exit(2)
     restrict_remote_control()
     app.set_current()
-    setup_logging.connect(
-        lambda **_: configure_logging(settings.log.level, settings.log.format), weak=False, dispatch_uid="triage"
-    )
+    # Celery configures no logging if the signal has a receiver, but resets the logger of the pool before
+    setup_logging.connect(lambda **_: let_pool_log(), weak=False, dispatch_uid="triage")
     globals()["app"] = app
     return app

@@ -40,9 +40,8 @@ def exporter(settings: Settings) -> Iterator[str]:
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None
-        line = process.stderr.readline()
-        assert line.startswith("metrics: "), line
-        yield line.split()[1]
+        started = json.loads(process.stderr.readline())
+        yield f"http://127.0.0.1:{started['port']}/metrics"
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait()

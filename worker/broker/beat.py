@@ -4,13 +4,17 @@ import time
 from datetime import datetime
 from typing import Any
 
+import structlog
 from celery import beat
 from celery.schedules import schedstate, schedule
 from redis.exceptions import RedisError
 
 from worker.broker.liveness import Heartbeat, Liveness
 from worker.broker.redis_client import connect_redis
+from worker.logging import release
 from worker.queues import QueueName, TaskName
+
+log = structlog.get_logger(__name__)
 
 
 class Interval(schedule):  # type: ignore[misc]  # Celery has no type hints
@@ -39,6 +43,11 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]  # Celery has no type hin
         self._redis = connect_redis(settings)
         self._liveness = Liveness(self._redis, self._key_prefix, interval_seconds=settings.inbox.sweep_seconds)
         super().__init__(app, *args, **kwargs)
+
+    def setup_schedule(self) -> None:
+        """Logs the start: Celery calls this once, when beat begins to publish."""
+        log.info("part.started", version=release(), kind="beat")
+        super().setup_schedule()
 
     def tick(self, *_: Any, **__: Any) -> float:
         """Publishes the tasks that are due, and returns the seconds until the next call."""

@@ -23,7 +23,9 @@ MAX_BYTES: Final = _MAX_BODY_CHARACTERS + 2**16
 """Size of a message in Redis."""
 
 _JSON: Final = "application/json"
-_SIGNED: Final = "application/data"  # JSON that Celery's serializer `auth` wraps
+SIGNED: Final = "application/data"
+"""Content type of JSON that Celery's serializer `auth` wraps."""
+
 _TASK_QUEUES: Final = set(ROUTES.values())
 _STRING: Final = re.compile(r'"[^"]*"?')
 _BRACKET: Final = re.compile(r"[][{}]")
@@ -62,7 +64,7 @@ class _Message(_Part):
 
     @property
     def is_signed(self) -> bool:
-        return self.content_type == _SIGNED
+        return self.content_type == SIGNED
 
     def plain_body(self) -> bytes:
         if self.properties.body_encoding is None:

@@ -45,7 +45,7 @@ def redis_errors() -> Iterator[None]:
 
 def redis_fault(error: BaseException) -> RedisUnavailableError:
     """The error of this product for one of redis-py or kombu. Its text contains no part of a command or a URL."""
-    for cause in _causes(error):
+    for cause in causes_of(error):
         if fault := _outage(cause) or _refusal(cause):
             return fault
     return RedisUnavailableError(
@@ -123,7 +123,7 @@ def _outage(error: BaseException) -> RedisUnavailableError | None:
     return RedisUnavailableError(text, kind)
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
+def causes_of(error: BaseException | None) -> Iterator[BaseException]:
     """An error and what it was raised from, innermost last."""
     while error is not None:
         yield error

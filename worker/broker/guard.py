@@ -15,7 +15,7 @@ from kombu.transport.virtual import Empty
 from redis.exceptions import ResponseError
 
 from triage.errors import where
-from worker.broker.envelope import RejectedMessageError, decode, rebuild
+from worker.broker.envelope import SIGNED, RejectedMessageError, decode, rebuild
 from worker.broker.progress import record_progress
 from worker.broker.signing import Signatures, state_task
 
@@ -123,6 +123,8 @@ class _Transport(kombu_redis.Transport):
     def _check_signature(self, message: dict[str, Any]) -> None:
         options = self.client.transport_options if self.client else {}
         signatures: Signatures | None = options.get("signatures")
+        if signatures is None and message["content-type"] == SIGNED:
+            raise RejectedMessageError("signed")  # this worker has no keys to open it
         if signatures and (problem := signatures.problem(message)):
             raise RejectedMessageError(problem)
 

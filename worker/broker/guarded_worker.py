@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
+import celery.apps.worker
 import psutil
 import structlog
 from celery.apps.worker import Worker
@@ -17,14 +18,17 @@ from celery.worker.consumer import Consumer
 from celery.worker.request import Request
 from redis.exceptions import RedisError
 
+from worker.broker.celery_logs import say
 from worker.broker.guard import end_worker, fail_delivery
 from worker.broker.keys import BrokerKeys
 from worker.broker.liveness import WorkerHeartbeats
 from worker.broker.progress import last_progress
 from worker.broker.redis_client import connect_redis
+from worker.logging import release
 from worker.queues import WORKERS
 
 log = structlog.get_logger(__name__)
+celery.apps.worker.safe_say = say
 
 _MAX_INTERVAL_SECONDS: Final = 5.0
 _TICKS_PER_STALL: Final = 4
@@ -77,6 +81,14 @@ class GuardedWorker(Worker):  # type: ignore[misc]  # Celery has no type hints
             super()._process_task(request)
         except Exception as error:
             fail_delivery(error)
+
+    def on_start(self) -> None:
+        """Logs the start, before the worker connects."""
+        kind = self.hostname.partition("@")[0]
+        device = {"scoring": self.app.settings.scorer.device, "training": self.app.settings.training.device}.get(kind)
+        queues = sorted(self.app.amqp.queues.consume_from)
+        log.info("part.started", version=release(), kind=kind, queues=queues, device=device)
+        super().on_start()
 
     def on_consumer_ready(self, consumer: Any) -> None:
         """Starts the watch when the worker has connected for the first time."""

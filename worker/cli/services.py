@@ -135,8 +135,11 @@ def metrics(host: str, port: int, stall_seconds: float) -> None:
 
     A read-only database role is sufficient. Run it where the blob store and the volumes are mounted.
     """
+    import structlog  # deferred: takes 20 ms
+
     from triage.blobs.store import BlobStore  # deferred: imports fsspec
     from triage.photo_store import PhotoStore  # deferred: imports SQLAlchemy
+    from worker.logging import release  # deferred: imports structlog
     from worker.metrics import DatabaseCollector, serve  # deferred: imports prometheus_client
 
     ending = {signal.SIGINT, signal.SIGTERM}
@@ -150,7 +153,9 @@ def metrics(host: str, port: int, stall_seconds: float) -> None:
             lease=services.settings.lease,
             stall=timedelta(seconds=stall_seconds),
         )
-        print_line(f"metrics: http://{host}:{serve(host, port, collector)}/metrics", err=True)
+        served = serve(host, port, collector)
+        log = structlog.get_logger(__name__)
+        log.info("part.started", version=release(), kind="metrics", port=served)
         signal.sigwait(ending)
 
 

@@ -20,7 +20,7 @@ def open_metrics(**_: object) -> None:
     if settings.worker_port is None:
         return
     try:
-        serve(settings.host, settings.worker_port)
+        log.info("metrics.started", port=serve(settings.host, settings.worker_port))
     except UsageError as error:
         log.warning("metrics.unavailable", error_type=type(error).__name__)
 

@@ -58,11 +58,26 @@ def test_exception_is_logged_as_type_and_location_without_its_text(stream: io.St
         assert "test_logging.py" in line["where"][-1]
 
 
-def test_message_of_another_library_is_logged_without_its_arguments(stream: io.StringIO) -> None:
+def test_message_of_another_library_is_logged_as_its_place_without_its_text(stream: io.StringIO) -> None:
     logging.getLogger("botocore").warning("cannot read %s of %d bytes", f"/in/{PATIENT}.jpg", 3)
+    logging.getLogger("pydicom").warning("cannot read " + PATIENT)  # noqa: G003  # as libraries do
+
+    assert PATIENT not in stream.getvalue()
+    for line, library in zip(_lines(stream), ("botocore", "pydicom"), strict=True):
+        assert (line["event"], line["logger"]) == ("library.logged", library)
+        assert line["where"][0].startswith("worker/test_logging.py:")
+
+
+def test_event_of_another_library_is_named_by_the_process(stream: io.StringIO) -> None:
+    configure_logging(
+        "INFO", "json", stream, translate=lambda _: ("redis.unavailable", {"kind": "tls", "uri": PATIENT})
+    )
+
+    logging.getLogger("celery").error("cannot connect to %s", PATIENT)
 
     [line] = _lines(stream)
-    assert (line["event"], line["logger"]) == ("cannot read %s of %d bytes", "botocore")
+    assert (line["event"], line["kind"]) == ("redis.unavailable", "tls")
+    assert PATIENT not in stream.getvalue()
 
 
 def test_object_of_another_library_is_not_logged(stream: io.StringIO) -> None:
@@ -78,7 +93,9 @@ def test_text_of_a_python_warning_is_not_logged(stream: io.StringIO) -> None:
         logging.captureWarnings(True)
         warnings.warn(f"odd EXIF in {PATIENT}.jpg", stacklevel=1)
 
-    assert "py.warnings" in stream.getvalue()
+    [line] = _lines(stream)
+    assert (line["event"], line["error_type"]) == ("warning.raised", "UserWarning")
+    assert line["where"][0].startswith("worker/test_logging.py:")
     assert PATIENT not in stream.getvalue()
 
 
