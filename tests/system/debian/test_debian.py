@@ -21,16 +21,17 @@ MACHINE = Path(__file__).with_name("machine")
 IMPOSSIBLE = 77
 WAIT_SECONDS = 900  # a minute and a half on an idle machine
 
+INSTALL = "/opt/triage/bin/uv pip install --python /opt/triage"
 OFFLINE = {
     "make setup TORCH=cpu": "ln -s /venv .venv",
     "/opt/triage/bin/pip install --quiet --require-hashes -r requirements/uv.txt": (
         "ln -s /venv/bin/uv /opt/triage/bin/"
     ),
-    "/opt/triage/bin/uv pip install --require-hashes --no-deps -r requirements/production-without-torch.txt": (
+    f"{INSTALL} --require-hashes --no-deps -r requirements/production-without-torch.txt": (
         "cd /opt/triage/lib/python3.*/site-packages; echo /venv/lib/python3.*/site-packages >pinned.pth; "
         "echo 'from asyncio import timeout' >async_timeout.py; cd -"  # pinned for Python before 3.11.3 only
     ),
-    "/opt/triage/bin/uv pip install --torch-backend cpu --no-deps -r requirements/torch-cpu.txt": "true",
+    f"{INSTALL} --torch-backend cpu --no-deps -r requirements/torch-cpu.txt": "true",
 }
 
 BEFORE = {
@@ -39,7 +40,7 @@ BEFORE = {
     """,
     "Restore": """
         triage-as worker enqueue /var/tmp/photo.jpg --message-id after-the-backup
-        find /var/lib/triage/blobs /var/lib/triage/models -type f -printf '%u %m %P\\n' | sort >/tmp/files
+        stored >/tmp/stored
     """,
 }
 
@@ -57,12 +58,11 @@ AFTER = {
         done
         systemctl kill --signal=KILL triage-scoring
         until [ "$(systemctl show --property=NRestarts --value triage-scoring)" = 1 ]; do sleep 1; done
-        healthy
-    """,
-    "Check": """
         /opt/triage/bin/python -c 'from PIL import Image; Image.linear_gradient("L").save("/var/tmp/photo.jpg")'
         chmod 0644 /var/tmp/photo.jpg
         score trial
+    """,
+    "Check": """
         [ "$(triage-as report report --format json | jq_total)" = 1 ]
         [ "$(find /var/lib/triage -not -user triage)" = '' ]
         /opt/triage/bin/python -c 'from urllib.request import urlopen; urlopen("http://127.0.0.1:9464/metrics").read()'
@@ -74,23 +74,16 @@ AFTER = {
         score new-passwords
     """,
     "Restore": """
+        stored | diff - /tmp/stored
         triage-as report explain trial --by op-1
         refused triage-as report explain after-the-backup --by op-1
-        refused triage-as report explain new-passwords --by op-1
         score restored
     """,
 }
 
 HELP = """
 set -euo pipefail
-healthy() {
-  for _ in $(seq 60); do
-    triage-as worker doctor >/tmp/doctor && return
-    sleep 1
-  done
-  cat /tmp/doctor
-  return 1
-}
+stored() { find /var/lib/triage/blobs /var/lib/triage/models -type f -printf '%u %m %P\\n' | sort; }
 refused() { if "$@"; then return 1; fi; }
 score() {
   triage-as worker enqueue /var/tmp/photo.jpg --message-id "$1" && triage-as worker wait --message-id "$1" --timeout 300
