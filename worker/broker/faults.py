@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Final
 
 import structlog
-from kombu.exceptions import OperationalError
 from redis import exceptions as redis
 
 from triage.errors import Fault, ServiceRefusedError, ServiceUnavailableError, TriageError
@@ -15,8 +14,8 @@ from triage.errors import Fault, ServiceRefusedError, ServiceUnavailableError, T
 log = structlog.get_logger(__name__)
 
 CORRECT_URL: Final = "correct TRIAGE_REDIS__URL"
-REDIS_ERRORS: Final = (redis.RedisError, OperationalError, OSError)
-"""What redis-py and kombu raise if Redis is unavailable."""
+REDIS_ERRORS: Final = (redis.RedisError, OSError)
+"""What redis-py raises if Redis is unavailable. An error of kombu has one of these as its cause."""
 
 
 class RedisUnavailableError(ServiceUnavailableError):
@@ -39,8 +38,10 @@ def redis_errors() -> Iterator[None]:
         yield
     except TriageError:
         raise
-    except REDIS_ERRORS as error:
-        raise redis_fault(error) from error
+    except Exception as error:
+        if any(isinstance(cause, REDIS_ERRORS) for cause in causes_of(error)):
+            raise redis_fault(error) from error
+        raise
 
 
 def redis_fault(error: BaseException) -> RedisUnavailableError:

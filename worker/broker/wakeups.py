@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -63,7 +64,7 @@ class WakeUps:
         try:
             if is_wanted():
                 self._celery.send_task(task, ignore_result=True)
-        except REDIS_ERRORS as error:
+        except (*REDIS_ERRORS, OperationalError) as error:
             log_unavailable(error, task=task)
             # each attempt at a hanging Redis costs a timeout; scoring and intake continue without it during the pause
             now = time.monotonic()

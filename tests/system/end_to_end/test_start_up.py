@@ -28,7 +28,7 @@ MAY_IMPORT = {
     ("forget", "m-1", "--by", "n-1", "--reason", "42"): READS_BLOBS,
     ("enqueue", __file__): WAKES_WORKERS | {"fsspec", "pydantic"},
     ("rescore",): WAKES_WORKERS,
-    ("health", "scoring"): READS_ROWS | {"redis"},
+    ("health", "scoring"): READS_BLOBS | {"redis"},
     ("db", "check"): READS_ROWS | {"alembic"},
     ("doctor",): WAKES_WORKERS | {"fsspec", "alembic"},
     ("settings",): READS_SETTINGS,
