@@ -54,6 +54,7 @@ ALLOWED_FIELDS: Final = frozenset(
         "position",
         "queue",
         "queues",
+        "reasons",
         "requeued",
         "run_id",
         "scored",

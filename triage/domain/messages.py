@@ -1,8 +1,9 @@
 """Messages: intake, claims, recorded results and retake requests."""
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import ClassVar, Final
 
@@ -111,7 +112,12 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """Counts of what was recorded. `stale` counts results refused because their lease was lost."""
+    """Counts of what was recorded.
+
+    Attributes:
+        stale: results refused because their lease was lost.
+        reasons: photos that were not scored, by error code.
+    """
 
     scored: int = 0
     not_assessable: int = 0
@@ -119,10 +125,15 @@ class Recorded:
     stale: int = 0
     decided: int = 0
     flagged: int = 0
+    reasons: Counter[ErrorCode] = field(default_factory=Counter)
+
+    @property
+    def photos(self) -> int:
+        """All photos that were taken, whatever became of them."""
+        return self.scored + self.not_assessable + self.failed + self.stale
 
     def __add__(self, other: "Recorded") -> "Recorded":
-        mine, theirs = astuple(self), astuple(other)
-        return Recorded(*(a + b for a, b in zip(mine, theirs, strict=True)))
+        return Recorded(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """The inbox in Postgres: claim, record, release and sweep, each in one transaction."""
 
 import time
+from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -8,7 +9,7 @@ from uuid import UUID
 
 from triage.domain.limits import RetryRules
 from triage.domain.messages import Claim, Recorded
-from triage.domain.photos import AssessedBatch, NotAssessable, Scored
+from triage.domain.photos import AssessedBatch, Failed, NotAssessable, Scored
 from triage.domain.states import VerdictOrigin
 from triage.retakes.decide import decide_messages
 from triage.retakes.policy import RetakePolicy
@@ -93,6 +94,7 @@ class Inbox:
             stale=len(batch.assessments) - len(accepted),
             decided=decided.decisions,
             flagged=decided.flagged,
+            reasons=Counter(item.code for item in accepted if isinstance(item, NotAssessable | Failed)),
         )
 
     def release(self, claim: Claim) -> int:

@@ -18,4 +18,5 @@ def demo(photos: Path | None, *, take_all: bool) -> None:
     """
     from worker.cli.demonstration import run_demo  # deferred: imports SQLAlchemy, Celery and redis
 
-    run_demo(messages_from(photos, take_all=take_all) if photos else drawn_messages())
+    messages, skipped = messages_from(photos, take_all=take_all) if photos else (drawn_messages(), {})
+    run_demo(messages, skipped)

@@ -1,12 +1,14 @@
 """Messages for `triage demo`: photos of a folder, or drawn photos."""
 
 import io
+from collections import Counter
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 from triage.errors import UsageError
+from worker.cli.score import photos_in
 
 SAMPLE_PHOTOS = 24
 
@@ -19,12 +21,17 @@ class Photo:
     data: bytes
 
 
-def messages_from(folder: Path, *, take_all: bool) -> dict[str, list[Photo]]:
-    """The photos of a folder as messages of one, two and three photos in turn."""
-    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+def messages_from(folder: Path, *, take_all: bool) -> tuple[dict[str, list[Photo]], Counter[str]]:
+    """The photos of a folder as messages of one, two and three photos in turn.
+
+    Returns:
+        The photos by message, and the numbers of entries left out by reason.
+    """
+    files, skipped = photos_in(folder)
     if not files:
         raise UsageError(f"{folder}: the folder has no files: name a folder with photos")
     if not take_all and len(files) > SAMPLE_PHOTOS:
+        skipped["not in the sample (--all sends them)"] = len(files) - SAMPLE_PHOTOS
         files = files[:: len(files) // SAMPLE_PHOTOS][:SAMPLE_PHOTOS]
     photos = [Photo(path.name, _read(path)) for path in files]
     messages: dict[str, list[Photo]] = {}
@@ -32,7 +39,7 @@ def messages_from(folder: Path, *, take_all: bool) -> dict[str, list[Photo]]:
         if not photos:
             break
         messages[f"message-{number}"], photos = photos[:size], photos[size:]
-    return messages
+    return messages, skipped
 
 
 def _read(path: Path) -> bytes:

@@ -3,7 +3,7 @@
 import os
 import shutil
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from triage.reports.html import render_html
 from triage.reports.summary import report
 from triage.retakes.requests import list_requests
 from worker.cli.demo_photos import Photo
-from worker.cli.output import findings_text, outcome_text, percent
+from worker.cli.output import account, findings_text, outcome_text, percent
 from worker.cli.tables import Column, Styled, print_line, print_table
 from worker.cli.waiting import wait_until_done
 from worker.embedded.stack import EmbeddedStack
@@ -30,8 +30,12 @@ from worker.state_folder import default_state_folder
 _MESSAGES_SHOWN = 40
 
 
-def run_demo(messages: dict[str, list[Photo]]) -> None:
-    """Starts the embedded services and workers, sends the messages, prints their outcomes and stops everything."""
+def run_demo(messages: dict[str, list[Photo]], skipped: Mapping[str, int]) -> None:
+    """Starts the embedded services and workers, sends the messages, prints their outcomes and stops everything.
+
+    Args:
+        skipped: numbers of files that are not in the messages, by reason.
+    """
     settings = _demo_settings()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM stops the services in order, as Ctrl-C does
     with EmbeddedStack(settings.embedded, _worker_environment()) as stack:
@@ -45,12 +49,12 @@ def run_demo(messages: dict[str, list[Photo]]) -> None:
             _print_up(f"model: {_live_model(services)}")
             stack.start_workers(["scoring", "intake"])
             _print_up("scoring worker, intake worker with beat")
-            _run(services, messages)
+            _run(services, messages, skipped)
     print_line()
     print_line("everything stopped")
 
 
-def _run(services: Services, messages: dict[str, list[Photo]]) -> None:
+def _run(services: Services, messages: dict[str, list[Photo]], skipped: Mapping[str, int]) -> None:
     accepted = services.intake.enqueue([_incoming(name, photos) for name, photos in messages.items()])
     n_photos = sum(map(len, messages.values()))
     print_line()
@@ -73,6 +77,8 @@ def _run(services: Services, messages: dict[str, list[Photo]]) -> None:
     names = ", ".join([name for name in messages if name in asked][:_MESSAGES_SHOWN])
     flagged = f"{len(requests)} retake request{'' if len(requests) == 1 else 's'} flagged"
     print_line(flagged + (f": {names}" if requests else ""))
+    codes = [each["error_code"] for story in stories for each in story["attachments"] if each["error_code"]]
+    print_line(account(n_photos, codes, skipped))
     print_line("the starter model is for trying the product, not for patient care")
     page = services.settings.embedded.root / "report.html"
     page.write_text(render_html(summary), encoding="utf-8")

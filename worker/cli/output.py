@@ -1,7 +1,8 @@
 """Output of commands: one JSON document, or text for people. Tables are in `worker.cli.tables`."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -50,6 +51,22 @@ def print_document(document: "Document | Sequence[Document] | Mapping[str, Docum
 def count(number: int, noun: str) -> str:
     """A number with its noun in singular or plural: `1 photo`, `2 photos`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def account(photos: int, codes: Iterable[str], skipped: Mapping[str, int]) -> str:
+    """One line that accounts for all inputs of a scoring run: how many were read and scored, and why others were not.
+
+    Args:
+        photos: number of files that were read.
+        codes: the error code of each of them that was not scored.
+        skipped: numbers of files that were not read, by reason.
+    """
+    reasons = Counter(codes)
+    text = f"{count(photos, 'photo')} read: {photos - reasons.total()} scored, {reasons.total()} not assessable"
+    if reasons:
+        text += f" ({', '.join(f'{code} {n}' for code, n in reasons.most_common())})"
+    left_out = ", ".join(f"{n} {reason}" for reason, n in skipped.items() if n)
+    return f"{text}; not read: {left_out or 'none'}"
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,5 +1,6 @@
 """`triage score`: scores photos without a queue or a database."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,8 @@ from triage.files.kinds import refuse_device
 from triage.model.starter import STARTER, model_folder
 from triage.replies.tips import finding_json
 from worker.cli.commands import command
-from worker.cli.output import findings_text, json_option, print_document
-from worker.cli.tables import Column, print_table
+from worker.cli.output import account, findings_text, json_option, print_document
+from worker.cli.tables import Column, print_line, print_table
 
 if TYPE_CHECKING:
     from worker.settings import Settings
@@ -26,11 +27,14 @@ def score(paths: tuple[str, ...], model: str, *, as_json: bool) -> None:
     """Score photos without a queue or a database. PATHS are files, or folders of files."""
     from worker.settings import load_settings  # deferred: imports pydantic-settings
 
-    rows = score_files(load_settings(), files_of(paths), model_folder(model))
+    files, skipped = files_of(paths)
+    rows = score_files(load_settings(), files, model_folder(model))
+    summary = account(len(rows), [row["error"]["code"] for row in rows if row["error"]], skipped)
     if as_json:
         from worker.documents.photos import PhotoScoreDocument  # deferred: imports pydantic
 
         print_document([PhotoScoreDocument.model_validate(row) for row in rows])
+        print_line(summary, err=True)
         return
     print_table(
         (
@@ -55,27 +59,44 @@ def score(paths: tuple[str, ...], model: str, *, as_json: bool) -> None:
             for row in rows
         ),
     )
+    print_line(summary)
 
 
-def files_of(paths: Sequence[str]) -> list[str]:
-    """The paths, with each folder replaced by the files in it, without hidden files.
+def files_of(paths: Sequence[str]) -> tuple[list[str], Counter[str]]:
+    """The paths, with each folder replaced by the files in it, and the numbers of entries left out by reason.
 
     Raises:
         UsageError: a folder has no files.
     """
-    files: list[str] = []
+    files, skipped = list[str](), Counter[str]()
     for path in paths:
         try:
-            inside = sorted(
-                entry for entry in Path(path).iterdir() if entry.is_file() and not entry.name.startswith(".")
-            )
+            inside, left_out = photos_in(Path(path))
         except (OSError, ValueError):  # no folder: a file, or a path that gets its own error
             files.append(path)
         else:
             if not inside:
                 raise UsageError(f"{path}: the folder has no files: name a folder with photos")
             files += map(str, inside)
-    return files
+            skipped += left_out
+    return files, skipped
+
+
+def photos_in(folder: Path) -> tuple[list[Path], Counter[str]]:
+    """The files of a folder by name, and the numbers of other entries by reason.
+
+    Raises:
+        OSError: the path is no folder, or not readable.
+    """
+    files, skipped = list[Path](), Counter[str]()
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith("."):
+            skipped["hidden"] += 1
+        elif entry.is_file():
+            files.append(entry)
+        else:
+            skipped["no file"] += 1
+    return files, skipped
 
 
 def score_files(settings: "Settings", paths: Sequence[str], folder: Path) -> list[dict[str, Any]]:

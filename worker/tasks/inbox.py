@@ -42,10 +42,12 @@ def drain(self: WorkerTask) -> None:
         log.info(
             "inbox.drained",
             batches=drained.batches,
+            photos=recorded.photos,
             scored=recorded.scored,
             not_assessable=recorded.not_assessable,
             failed=recorded.failed,
             stale=recorded.stale,
+            reasons={code.value: n for code, n in sorted(recorded.reasons.items())},
             decided=recorded.decided,
             flagged=recorded.flagged,
             duration_ms=round(drained.seconds * 1000),

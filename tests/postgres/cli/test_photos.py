@@ -43,6 +43,25 @@ def test_folder_of_every_format_is_scored(triage: Triage, folder: Path, model_fo
     assert (rows["dicom-frames"]["photo"]["n_frames"], rows["dicom-frames"]["photo"]["frame"]) == (5, 2)
 
 
+def test_last_line_accounts_for_all_files(triage: Triage, tmp_path: Path, model_folder: Path) -> None:
+    for name, data in {
+        "good.jpg": MAKERS["jpeg"](SHARP),
+        "empty.jpg": b"",
+        "letter.txt": b"Dear",
+        ".hidden": b"",
+    }.items():
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "inside").mkdir()
+    reasons = "empty 1, unknown_format 1, not_found 1"
+    expected = f"4 photos read: 1 scored, 3 not assessable ({reasons}); not read: 1 hidden, 1 no file"
+
+    shown = triage("score", tmp_path, "nothing.jpg", "--model", model_folder)
+    document = triage("score", tmp_path, "nothing.jpg", "--model", model_folder, "--json")
+
+    assert shown.out.splitlines()[-1] == expected
+    assert (len(document.json), document.err.splitlines()[-1]) == (4, expected)
+
+
 def test_findings_are_the_same_in_score_and_explain(triage: Triage, model_folder: Path, tmp_path: Path) -> None:
     photo = tmp_path / "photo.jpg"
     photo.write_bytes(MAKERS["heic"](BLURRED))
