@@ -115,6 +115,18 @@ def test_record_is_idempotent(clinic: Clinic) -> None:
     assert len(clinic.decisions("m")) == 1
 
 
+def test_counts_of_a_batch_account_for_every_photo(clinic: Clinic) -> None:
+    clinic.send("m", "a/0.9", "b/unreadable", "c/unreadable", "d/fails")
+    claim = _claim(clinic)
+
+    recorded = clinic.inbox.record(claim, clinic.assessor.assess(claim.attachments))
+    twice = recorded + clinic.inbox.record(claim, _batch(clinic, claim))
+
+    assert recorded.reasons == {ErrorCode.CORRUPT: 2, ErrorCode.SCORING_FAILED: 1}
+    assert (recorded.photos, recorded.scored, recorded.not_assessable, recorded.failed) == (4, 1, 2, 1)
+    assert (twice.photos, twice.stale, twice.reasons) == (8, 4, recorded.reasons)
+
+
 def test_failed_photo_is_retried_alone(clinic: Clinic) -> None:
     clinic.send("m", "a/0.9", "b/0.9")
     claim = _claim(clinic)

@@ -147,6 +147,7 @@ def test_long_drain_is_no_stall_while_its_photos_move(deploy: Deploy, jpeg: Call
         assert _said(clinic, "scoring", "work.stalled") == 0
         [drained] = [line for line in _lines(clinic, "scoring") if line["event"] == "inbox.drained"]
         assert drained["duration_ms"] > 25_000
+        assert (drained["photos"], drained["scored"], drained["reasons"]) == (60, 60, {})
 
 
 def _problem(services: Services) -> str:
