@@ -46,8 +46,8 @@ def run(first: int, last: int) -> Iterator[Found]:
         for one, other in zip(ones, others, strict=True):
             number, outcome = one["number"], one["outcome"]
             found.outcomes[format_of(damaged_file(number)[0])][outcome] += 1
-            if outcome.startswith("broken"):
-                found.broken[number] = outcome
+            if broken := [each for each in (outcome, other["outcome"]) if each.startswith("broken")]:
+                found.broken[number] = broken[0]
             elif one["digest"] != other["digest"] and not {outcome, other["outcome"]} & CONTAINED:
                 found.broken[number] = "broken: pixels must not depend on earlier memory"
             elif max(one["memory_mb"], other["memory_mb"]) > MAX_MEMORY_MB:
