@@ -63,8 +63,10 @@ def _is_hidden(photo: Image.Image) -> bool:
 
     Such a channel was never meant as one: writers of 32-bit files leave it 0.
     """
-    *colours, alpha = cast("list[tuple[int, int]]", photo.getextrema())
-    return alpha == (0, 0) and any(low != high for low, high in colours)
+    if photo.getchannel("A").getextrema() != (0, 0):
+        return False
+    *colours, _ = cast("list[tuple[int, int]]", photo.getextrema())
+    return any(low != high for low, high in colours)
 
 
 def _scale_to_8_bits(grey: NDArray[np.generic]) -> NDArray[np.uint8]:
