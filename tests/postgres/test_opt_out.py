@@ -119,6 +119,13 @@ def test_no_id_of_a_forgotten_thread_remains(clinic: Clinic, tmp_path: Path) -> 
         assert "t-of-the-patient" not in str(clinic.query(f"SELECT to_jsonb({table}) FROM {table}"))
 
 
+def test_no_id_of_a_thread_without_messages_is_stored(clinic: Clinic) -> None:
+    _opt_out(clinic, "t-of-the-patient")
+    _opt_out(clinic, "t-of-the-patient")
+
+    assert clinic.query("SELECT FROM thread") == []
+
+
 def test_person_can_take_an_opt_out_back_for_later_messages(clinic: Clinic) -> None:
     clinic.send("before", "a/0.1", thread="t")
     _opt_out(clinic)
@@ -159,7 +166,12 @@ def test_opt_out_wins_when_it_races_with_intake_and_scoring(clinic: Clinic) -> N
 
 @pytest.mark.parametrize(
     ("source", "thread", "by", "problem"),
-    [("a b", "t", "ehr", "invalid source"), ("ehr", "", "ehr", "invalid thread id"), ("ehr", "t", "Erika M", "actor")],
+    [
+        ("a b", "t", "ehr", "invalid source"),
+        ("ehr", "", "ehr", "invalid thread id"),
+        ("ehr", "forgotten:1", "ehr", "forgotten"),
+        ("ehr", "t", "Erika M", "actor"),
+    ],
 )
 def test_malformed_opt_out_is_refused(clinic: Clinic, source: str, thread: str, by: str, problem: str) -> None:
     with pytest.raises(UsageError, match=problem):

@@ -18,9 +18,9 @@ def check_message(message: IncomingMessage, limits: IntakeLimits) -> None:
         UsageError: a field is malformed, or the message has no photos or too many.
     """
     check_word(message.source, "source")
-    _check_sender_id(message.external_id, "message id")
+    check_sender_id(message.external_id, "message id")
     if message.thread is not None:
-        _check_sender_id(message.thread, "thread id")
+        check_sender_id(message.thread, "thread id")
     check_word(message.role, "role")
     check_word(message.locale, "locale")
     if not message.attachments:
@@ -34,15 +34,21 @@ def check_message(message: IncomingMessage, limits: IntakeLimits) -> None:
         _check_attachment(attachment)
 
 
+def check_sender_id(value: str, name: str) -> str:
+    """Returns the sender's id of a message, a thread or a photo unchanged.
+
+    Raises:
+        UsageError: it is malformed, or the id of something forgotten.
+    """
+    if check_id(value, name).startswith(_FORGOTTEN):
+        raise UsageError(f"invalid {name}: ids that start with `{_FORGOTTEN}` belong to forgotten messages")
+    return value
+
+
 def _check_attachment(attachment: IncomingAttachment) -> None:
     if (attachment.data is None) == (attachment.uri is None):
         raise UsageError("invalid attachment: give either its bytes or a URI")
     if attachment.external_id is not None:
-        _check_sender_id(attachment.external_id, "attachment id")
+        check_sender_id(attachment.external_id, "attachment id")
     if attachment.group is not None:
         check_id(attachment.group, "group")
-
-
-def _check_sender_id(value: str, name: str) -> None:
-    if check_id(value, name).startswith(_FORGOTTEN):
-        raise UsageError(f"invalid {name}: ids that start with `{_FORGOTTEN}` belong to forgotten messages")

@@ -7,7 +7,8 @@ from sqlalchemy.orm import Session
 
 from triage.domain.actors import check_actor
 from triage.domain.ids import MessageId, RetakeRequestId
-from triage.domain.text import check_id, check_word
+from triage.domain.incoming import check_sender_id
+from triage.domain.text import check_word
 from triage.retakes.decide import decide_messages
 from triage.retakes.policy import RetakePolicy
 from triage.storage import audit, messages, opt_outs, outbox
@@ -56,6 +57,7 @@ def opt_out(sessions: Sessions, *, source: str, thread: str, by: str, policy: Re
         record = opt_outs.add(session, key)
         opted_out = messages.opt_out_thread(session, thread_id)
         withdrawn = stop_requests(session, opted_out, policy, by=by)
+        messages.remove_if_empty(session, thread_id)  # the hash alone is kept
         if record is not None:
             audit.record(session, actor=by, action="thread.opted_out", subject_kind="opt_out", subject_id=record)
     return ThreadOptOut(source, thread, opted_out=True, changed=record is not None, requests_withdrawn=withdrawn)
@@ -103,4 +105,4 @@ def stop_requests(
 
 def _checked(source: str, thread: str, by: str) -> Key:
     check_actor(by)
-    return check_word(source, "source"), check_id(thread, "thread id")
+    return check_word(source, "source"), check_sender_id(thread, "thread id")

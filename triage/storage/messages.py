@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import Text, func, select, update
+from sqlalchemy import Text, delete, exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 from sqlalchemy.types import Boolean, Uuid
@@ -162,6 +162,14 @@ def opt_out_thread(session: Session, thread_id: ThreadId) -> set[MessageId]:
     """Records that all messages of a thread opted out. Returns those for which that was not known."""
     return opt_out(
         session, set(map(MessageId, session.scalars(select(Message.id).where(Message.thread_id == thread_id))))
+    )
+
+
+def remove_if_empty(session: Session, thread_id: ThreadId) -> None:
+    """Deletes a thread that has no messages. The caller has locked it with `add_threads`."""
+    session.execute(
+        delete(Thread).where(Thread.id == thread_id, ~exists(select(Message.id).where(Message.thread_id == thread_id))),
+        execution_options={"synchronize_session": False},
     )
 
 

@@ -43,7 +43,8 @@ NOT_INSERTED: Final = frozenset(
 """Columns that the database's clock or a trigger sets, or that are NULL in a new row: a worker cannot backdate rows."""
 
 WORKER_MAY: Final[Mapping[str, Rights]] = {
-    "thread": Rights(update=("id",)),  # locking a row requires UPDATE on a column
+    # locking a row requires UPDATE on a column; foreign keys keep a thread that has messages
+    "thread": Rights(update=("id",), delete=True),
     "opt_out": Rights(delete=True),  # a person can take an opt-out back
     "message": Rights(update=("current_decision_id", "opted_out")),
     "attachment": Rights(

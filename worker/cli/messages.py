@@ -53,8 +53,9 @@ def _state(acceptance: Acceptance) -> str:
     """What was stored, and what was not because the ids are known."""
     conflicts = [each.external_id for each in acceptance.attachments if each.conflict]
     unchanged = dict.fromkeys([*acceptance.unchanged, *(name for a in acceptance.attachments for name in a.unchanged)])
+    unchanged.pop("opted_out", None)  # said already; a new message is opted out if its thread is
     parts = ["accepted" if acceptance.created else "already known"]
-    if not acceptance.created and acceptance.opted_out:
+    if acceptance.opted_out:
         parts.append("opted out of retake requests")
     if requeued := [each.external_id for each in acceptance.attachments if each.requeued]:
         parts.append(f"requeued: {', '.join(requeued)}")

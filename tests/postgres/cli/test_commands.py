@@ -167,6 +167,15 @@ def test_thread_is_opted_out_and_its_decisions_are_read(triage: Triage, scored: 
     assert triage("decisions", "--after", "99").code == 2
 
 
+def test_enqueue_says_that_the_thread_has_opted_out(triage: Triage, tmp_path: Path, jpeg: Callable[..., bytes]) -> None:
+    (tmp_path / "photo.jpg").write_bytes(jpeg(1))
+    assert triage("opt-out", "--source", "ehr", "--thread", "t-1", "--by", "ehr").code == 0
+
+    accepted = triage("enqueue", tmp_path / "photo.jpg", "--message-id", "m-1", "--source", "ehr", "--thread", "t-1")
+
+    assert accepted.out == "message m-1: 1 photo, accepted, opted out of retake requests\n"
+
+
 def test_report_has_equal_figures_in_every_format(triage: Triage, scored: str, tmp_path: Path) -> None:
     document = triage("report", "--format", "json").json
     rows = list(csv.DictReader(io.StringIO(triage("report", "--by", "source", "--format", "csv").out)))
