@@ -26,7 +26,6 @@ class PhotoStore:
         """
         self._sessions = sessions
         self._blobs = blobs
-        self._expected: UUID | None = None  # as last read: it changes only when a store is adopted
 
     @use_case
     def check(self) -> bool:
@@ -40,12 +39,11 @@ class PhotoStore:
             BlobStoreUnavailableError: the store cannot be read.
         """
         found = self._blobs.marker()
-        if self._expected is None or found != self._expected:
-            with self._sessions() as session:
-                self._expected = rows.marker(session)
-        if self._expected is not None and found != self._expected:
+        with self._sessions() as session:  # at each check: another store may have been adopted since
+            expected = rows.marker(session)
+        if expected is not None and found != expected:
             raise _wrong(found)
-        return self._expected is not None
+        return expected is not None
 
     @use_case
     def set_up(self) -> None:

@@ -130,7 +130,7 @@ def test_store_of_another_database_is_refused_and_keeps_its_photos(
 def test_restored_copy_is_adopted_and_the_old_volume_refused(services: WorkerServices, folder: Path) -> None:
     _send(services, "m", b"photo")
     away = _replace_by_empty_folder(folder)
-    running = PhotoStore(services.sessions, services.blobs)  # of another process, which knows the old id
+    running = PhotoStore(services.sessions, services.blobs)  # of another process
     with pytest.raises(WrongBlobStoreError):
         running.check()
 
@@ -141,6 +141,18 @@ def test_restored_copy_is_adopted_and_the_old_volume_refused(services: WorkerSer
     assert _value(services, f"{event} '{id_}'") == 1
     shutil.rmtree(folder)
     away.rename(folder)
+    with pytest.raises(WrongBlobStoreError, match="another database"):
+        services.photo_store.check()
+
+
+def test_process_that_still_has_the_replaced_volume_refuses_it(services: WorkerServices, folder: Path) -> None:
+    _send(services, "m", b"photo")
+    restored = BlobStore(str(folder.with_name("restored")))
+    (folder.with_name("restored")).mkdir()
+    assert services.photo_store.check()
+
+    PhotoStore(services.sessions, restored).adopt(by="op-1")
+
     with pytest.raises(WrongBlobStoreError, match="another database"):
         services.photo_store.check()
 
