@@ -64,6 +64,12 @@ def test_missing_share_and_unread_photos_are_wrong(services: WorkerServices, tmp
     assert (unread.ok, unread.detail[:10]) == (False, "1 photo ca")
 
 
+def test_root_without_a_driver_is_wrong() -> None:
+    uris = UriPolicy(["gs://bucket/in"], max_bytes=1)
+
+    assert run_check("", lambda: check_uri_roots(uris)).detail == "1 of 1 roots for photos cannot be read"
+
+
 def test_every_volume_in_use_is_examined_once(
     services: WorkerServices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,8 +62,8 @@ class UriPolicy:
 
         Raises:
             AttachmentError: the URI is not allowed, nothing is there, or the photo is too large.
-            StorageFaultError: the share is not mounted, or the store or the server is unavailable or paused after a
-                failure.
+            StorageFaultError: the share is not mounted, or the store or the server is unreachable, fails, or is paused
+                after a failure.
             TransientError: the server sends this photo too slowly or incompletely.
         """
         location = self._allowed(uri)
@@ -135,7 +135,7 @@ class UriPolicy:
                 return bool(self._call(root, "exists"))
             with os.scandir(root.path) as entries:
                 return or_empty or any(entries)
-        except OSError:
+        except (OSError, ImportError):  # no driver for the root's scheme is installed
             return False
 
     def _call(self, location: Location, method: str, **options: object) -> Any:

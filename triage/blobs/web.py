@@ -26,7 +26,7 @@ _IPV4_COMPATIBLE: Final = IPv6Network("::/96")
 
 
 class ServerFaultError(OSError):
-    """The server answered that it cannot send any photo now."""
+    """No connection to the server can be made, or it answered that it cannot send any photo now."""
 
 
 @contextmanager
@@ -48,13 +48,13 @@ def open_on_web(
     Raises:
         AttachmentError: the server redirects, or its address is not allowed.
         FileNotFoundError: nothing is at this path.
-        ServerFaultError: the server is overloaded or failed.
+        ServerFaultError: the server is unreachable, not trusted, overloaded or failed.
         OSError: the server does not respond correctly.
     """
     parts = urlsplit(f"//{host}")
     name, port = parts.hostname or "", parts.port or _PORTS[scheme]
     with (
-        socket.create_connection(_checked_address(name, port, local_networks), timeout=seconds) as plain,
+        _connect(_checked_address(name, port, local_networks), seconds) as plain,
         _cut_after(seconds, plain) as was_cut,
         _secured(plain, name) if scheme == "https" else nullcontext(plain) as connected,
     ):
@@ -111,9 +111,19 @@ def _check_status(status: int) -> None:
         raise OSError("the server did not send the photo")
 
 
+def _connect(address: tuple[str, int], seconds: float) -> socket.socket:
+    try:
+        return socket.create_connection(address, timeout=seconds)
+    except OSError as error:
+        raise ServerFaultError from error
+
+
 def _secured(connection: socket.socket, name: str) -> ssl.SSLSocket:
     """Starts TLS. The certificate must be trusted by the system and match the host name."""
-    return ssl.create_default_context().wrap_socket(connection, server_hostname=name)
+    try:
+        return ssl.create_default_context().wrap_socket(connection, server_hostname=name)
+    except OSError as error:
+        raise ServerFaultError from error
 
 
 @contextmanager

@@ -3,7 +3,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import IPv4Network, ip_address
 from pathlib import Path
@@ -369,11 +369,25 @@ def test_photo_is_fetched_over_tls_only_when_the_certificate_is_trusted_for_the_
     tls.load_cert_chain(certificate, key)
     with _serving(tls=tls) as (port, _), _serving("127.0.0.2", tls) as (other_port, _):
         root, misnamed = f"https://localhost:{port}/in", f"https://127.0.0.2:{other_port}/in"
-        assert _code(_web_policy(root), f"{root}/a%20b.jpg") is ErrorCode.FETCH_FAILED  # not trusted yet
+        with pytest.raises(StorageFaultError):  # not trusted yet
+            _web_policy(root).fetch(f"{root}/a%20b.jpg")
 
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
         assert _web_policy(root).fetch(f"{root}/a%20b.jpg") == DATA
-        assert _code(_web_policy(misnamed), f"{misnamed}/a%20b.jpg") is ErrorCode.FETCH_FAILED
+        with pytest.raises(StorageFaultError):
+            _web_policy(misnamed).fetch(f"{misnamed}/a%20b.jpg")
+
+
+def test_server_that_cannot_be_reached_is_a_fault_of_the_storage() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as others:
+        for _ in range(4):  # then the system answers no further connection
+            other = others.enter_context(socket.socket())
+            other.setblocking(False)
+            other.connect_ex(full.getsockname())
+        root = f"http://127.0.0.1:{full.getsockname()[1]}/in"
+
+        with pytest.raises(StorageFaultError):
+            _web_policy(root, fetch_seconds=0.3).fetch(f"{root}/a.jpg")
 
 
 def _web_policy(root: str, **settings: float) -> UriPolicy:
