@@ -26,7 +26,7 @@ def count_out_of_reach(top: Path, *, seconds: float = _SECONDS) -> int:
     """Counts the files and folders below a folder that cannot be read or deleted.
 
     Args:
-        top: the folder; 0 if it does not exist.
+        top: the folder; 0 if it does not exist, 1 if it lies behind one that this user cannot enter.
         seconds: time limit, after which the rest is not examined.
 
     Returns:
@@ -35,8 +35,10 @@ def count_out_of_reach(top: Path, *, seconds: float = _SECONDS) -> int:
     """
     try:
         status = top.stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return 0
+    except PermissionError:
+        return 1
     user = _user_of(status)
     end = time.monotonic() + seconds
     return sum(1 for reachable in _examine(os.fspath(top), status, user, end) if not reachable)
@@ -58,7 +60,7 @@ def _examine(folder: str, status: os.stat_result, user: _User, end: float) -> It
     """Yields for the folder and for everything in it whether the user can read and delete it."""
     usable = user.may(status, 0o7)
     yield usable
-    if not usable or time.monotonic() > end:
+    if not usable or not stat.S_ISDIR(status.st_mode) or time.monotonic() > end:
         return
     is_sticky = bool(status.st_mode & stat.S_ISVTX) and user.uid not in {0, status.st_uid}
     with os.scandir(folder) as entries:

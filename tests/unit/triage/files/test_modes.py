@@ -159,6 +159,25 @@ def test_what_root_stored_is_counted_when_the_service_cannot_use_it(top: Path) -
     assert count_out_of_reach(folder) == 1
 
 
+@needs_root
+def test_folder_behind_a_closed_one_is_counted(top: Path) -> None:
+    (top / "closed" / "blobs").mkdir(parents=True)
+    (top / "closed").chmod(0o700)
+
+    def count() -> None:
+        assert count_out_of_reach(top / "closed" / "blobs") == 1
+
+    assert _as(NOBODY, count, group=NOBODY)
+
+
+def test_nothing_is_counted_when_the_path_leads_to_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    file.chmod(0o777)
+
+    assert count_out_of_reach(file) == count_out_of_reach(file / "blobs") == 0
+
+
 @pytest.mark.skipif(AS_ROOT, reason="root can use every file")
 def test_unreadable_file_is_counted(tmp_path: Path) -> None:
     for name, mode in (("a", 0o600), ("b", 0o000)):
