@@ -56,6 +56,8 @@ class SettingDocument(Document):
             value, source = _FALLBACKS[variable.name](settings), Source.EMBEDDED
         else:
             source = Source.DEFAULT
+        if isinstance(value, SecretStr):
+            value = value.get_secret_value() if name == "url" else MASK
         return cls(variable=variable.name, value=_shown(value), source=source)
 
 
@@ -72,9 +74,6 @@ def _is_given(settings: BaseModel, path: tuple[str, ...]) -> bool:
 
 
 def _shown(value: object) -> JsonValue:
-    if isinstance(value, SecretStr):
-        text = value.get_secret_value()
-        return without_password(text) if "://" in text else MASK
     if isinstance(value, tuple):
         return [_shown(each) for each in value]
     if value is None or isinstance(value, bool | int | float):

@@ -49,8 +49,8 @@ def test_no_secret_is_shown(run_command: Callable[..., Result], monkeypatch: pyt
     monkeypatch.setenv("TRIAGE_REDIS__URL", f"redis://u:{SECRET}@cache")
     monkeypatch.setenv("TRIAGE_BLOBS__URL", f"s3://key:{SECRET}@bucket")
     monkeypatch.setenv("TRIAGE_INTAKE__URI_ROOTS", f'["https://u:{SECRET}@server/in"]')
-    for role in ("MIGRATOR", "WORKER", "REPORT"):
-        monkeypatch.setenv(f"TRIAGE_ROLES__{role}_PASSWORD", SECRET)
+    for role, password in {"MIGRATOR": SECRET, "WORKER": f"like://{SECRET}", "REPORT": f"{SECRET}://"}.items():
+        monkeypatch.setenv(f"TRIAGE_ROLES__{role}_PASSWORD", password)
 
     for options in ([], ["--json"], ["--env-example"]):
         shown = run_command("settings", *options)
