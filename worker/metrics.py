@@ -101,7 +101,7 @@ class DatabaseCollector(Collector):
         try:
             self._store.check()
         except ServiceUnavailableError as error:
-            log.warning("service.unavailable", error_type=type(error).__name__)
+            log.warning("service.unavailable", error_type=type(error).__name__, kind=error.kind)
             return 0.0
         return 1.0
 

@@ -289,6 +289,11 @@ INDEXES = {
         "(due_at, id) WHERE status = 'pending' AND (attempts > 0 OR lost_leases > 0)",
         "inbox: claim of one photo that failed or was lost before",
     ),
+    "ix_attachment__unread": (
+        "attachment",
+        "(id) WHERE status = 'pending' AND storage_faults > 0",
+        "health: photos whose storage did not provide their bytes",
+    ),
     "ix_attachment__lease_until": (
         "attachment",
         "(lease_until) WHERE status = 'in_progress'",

@@ -195,8 +195,9 @@ def test_storage_faults_use_no_attempts_and_delay_the_next_read(clinic: Clinic) 
     clinic.send("m", "a/0.9", "b/0.9")
     for faults in (1, 2, 3, 4):
         claim = _claim(clinic)
-        clinic.inbox.record(claim, _unreadable(clinic, claim))
+        recorded = clinic.inbox.record(claim, _unreadable(clinic, claim))
 
+        assert (recorded.failed, recorded.reasons) == (2, {ErrorCode.FETCH_FAILED: 2})
         assert clinic.query("SELECT DISTINCT status, attempts, storage_faults FROM attachment") == [
             ("pending", 0, faults)
         ]

@@ -108,6 +108,7 @@ class Unreadable:
     """The assessment of an attachment whose storage did not provide its bytes. It is retried; no attempt is used up."""
 
     id: AttachmentId
+    code: ErrorCode = ErrorCode.FETCH_FAILED
 
 
 Assessment: TypeAlias = Scored | NotAssessable | Failed | Unreadable

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from triage.domain.limits import RetryRules
 from triage.domain.messages import Claim, Recorded
-from triage.domain.photos import AssessedBatch, Failed, NotAssessable, Scored
+from triage.domain.photos import AssessedBatch, NotAssessable, Scored
 from triage.domain.states import VerdictOrigin
 from triage.retakes.decide import decide_messages
 from triage.retakes.policy import RetakePolicy
@@ -94,7 +94,7 @@ class Inbox:
             stale=len(batch.assessments) - len(accepted),
             decided=decided.decisions,
             flagged=decided.flagged,
-            reasons=Counter(item.code for item in accepted if isinstance(item, NotAssessable | Failed)),
+            reasons=Counter(item.code for item in accepted if not isinstance(item, Scored)),
         )
 
     def release(self, claim: Claim) -> int:

@@ -6,16 +6,12 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from triage.domain.states import Part, RunKind
-from triage.storage.tables import FRESH, LEASED, OPEN_RUN, RETRY, Attachment, Run, Verdict
+from triage.storage.tables import FRESH, LEASED, OPEN_RUN, RETRY, UNREAD, Attachment, Run, Verdict
 
 
 def count_unread(session: Session) -> int:
     """The number of pending photos whose storage did not provide their bytes at the last attempt."""
-    counts = (
-        session.scalar(select(func.count()).select_from(Attachment).where(state, Attachment.storage_faults > 0))
-        for state in (FRESH, RETRY)
-    )
-    return sum(count or 0 for count in counts)
+    return session.scalar(select(func.count()).select_from(Attachment).where(UNREAD)) or 0
 
 
 def stalled(session: Session, part: Part, after: timedelta, *, lease: timedelta) -> str | None:

@@ -152,16 +152,9 @@ def _state(item: Assessment) -> dict[str, Any]:
                 "media_type": item.media_type,
                 "error_code": item.code,
             }
-        case Failed():
-            return {"id": item.id, "status": _FAILED, "sha256": None, "media_type": None, "error_code": item.code}
-        case Unreadable():
-            return {
-                "id": item.id,
-                "status": _UNREADABLE,
-                "sha256": None,
-                "media_type": None,
-                "error_code": ErrorCode.FETCH_FAILED,
-            }
+        case Failed() | Unreadable():
+            status = _FAILED if isinstance(item, Failed) else _UNREADABLE
+            return {"id": item.id, "status": status, "sha256": None, "media_type": None, "error_code": item.code}
 
 
 def release(session: Session, token: LeaseToken) -> int:

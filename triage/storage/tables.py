@@ -33,6 +33,7 @@ from triage.storage.base import Base, key, now, one_of
 # Partial indexes and their queries share a predicate, so that the planner can always use the index.
 FRESH: Final = text("status = 'pending' AND attempts = 0 AND lost_leases = 0")
 RETRY: Final = text("status = 'pending' AND (attempts > 0 OR lost_leases > 0)")
+UNREAD: Final = text("status = 'pending' AND storage_faults > 0")
 LEASED: Final = text("status = 'in_progress'")
 LIVE: Final = text("stage = 'live'")
 OPEN_REQUEST: Final = text("status IN ('flagged', 'claimed')")
@@ -182,6 +183,12 @@ class Attachment(Base):
             "id",
             postgresql_where=RETRY,
             info={"query": "inbox: claim of one photo that failed or was lost before"},
+        ),
+        Index(
+            "ix_attachment__unread",
+            "id",
+            postgresql_where=UNREAD,
+            info={"query": "health: photos whose storage did not provide their bytes"},
         ),
         Index(
             "ix_attachment__lease_until",
