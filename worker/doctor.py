@@ -149,7 +149,7 @@ def check_redis(redis: Redis, key_prefix: str) -> str:
     if damaged:
         raise ProblemError(
             f"another client has overwritten keys of the queues: {', '.join(damaged)}",
-            "running workers delete them within seconds; if they come back, let nobody else write to Redis",
+            "running workers delete them within seconds; if they come back, give no other client access to Redis",
         )
     if policy != "noeviction":
         raise ProblemError(f"Redis may evict tasks (maxmemory-policy {policy})", "set maxmemory-policy noeviction")

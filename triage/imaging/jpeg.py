@@ -18,7 +18,6 @@ from triage.imaging.limits import ImageLimits, check_size
 from triage.imaging.metadata import exif_facts, n_pictures_of_mpf
 from triage.imaging.photo import DecodedPhoto
 
-_SOI: Final = 0xD8
 _EOI: Final = 0xD9
 _SOS: Final = 0xDA
 _APP0, _APP1, _APP2, _APP14 = 0xE0, 0xE1, 0xE2, 0xEE

@@ -22,7 +22,6 @@ _MAX_BODY_CHARACTERS: Final = 2**20
 MAX_BYTES: Final = _MAX_BODY_CHARACTERS + 2**16
 """Size of a message in Redis."""
 
-_JSON: Final = "application/json"
 SIGNED: Final = "application/data"
 """Content type of JSON that Celery's serializer `auth` wraps."""
 
