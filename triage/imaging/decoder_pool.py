@@ -85,7 +85,8 @@ class _Process:
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C must reach the parent only
             env={"PATH": os.defpath, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
-            | {"OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "MALLOC_PERTURB_": _OVERWRITE},
+            | {"OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "MALLOC_PERTURB_": _OVERWRITE}
+            | {"MALLOC_ARENA_MAX": "1"},  # glibc reserves 64 MB of address space for each other one
         )
         self._is_ready = self._is_lost = False
 

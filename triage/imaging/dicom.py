@@ -20,7 +20,7 @@ from pydicom.uid import JPEG2000, UID, JPEG2000Lossless, JPEGBaseline8Bit, JPEGE
 from triage.errors import AttachmentError, ErrorCode
 from triage.imaging.faults import corrupt, truncated, unsupported_variant
 from triage.imaging.formats import MediaType
-from triage.imaging.limits import ImageLimits, check_size
+from triage.imaging.limits import MOST_BYTES, ImageLimits, check_size, memory_for
 from triage.imaging.photo import DecodedPhoto
 
 # Validation messages of pydicom quote values of the data set, which must not reach a log.
@@ -53,9 +53,11 @@ def decode_dicom(data: bytes, limits: ImageLimits) -> DecodedPhoto:
                 raise truncated()
             raise AttachmentError(ErrorCode.NO_PIXELS, "the DICOM file contains no image: send the photo itself")
         n_frames = max(1, int(dataset.get("NumberOfFrames") or 1))
-        check_size(int(dataset.Columns), int(dataset.Rows), n_frames, limits)
+        width, height = int(dataset.Columns), int(dataset.Rows)
+        check_size(width, height, n_frames, limits)
         frame = n_frames // 2
-        pixels = _to_rgb(*_decode_frame(dataset, frame), dataset)
+        with memory_for(width * height * MOST_BYTES):
+            pixels = _to_rgb(*_decode_frame(dataset, frame), dataset)
     except (AttachmentError, MemoryError):
         raise
     except InvalidDicomError as error:

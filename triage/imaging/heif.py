@@ -10,7 +10,7 @@ from PIL import Image
 from triage.imaging.colour import to_pixels
 from triage.imaging.formats import MediaType
 from triage.imaging.isobmff import without_metadata
-from triage.imaging.limits import ImageLimits, check_size
+from triage.imaging.limits import MOST_BYTES, ImageLimits, check_size, memory_for
 from triage.imaging.metadata import exif_facts
 from triage.imaging.photo import DecodedPhoto
 from triage.imaging.profiles import HLG, PQ, code_points_profile
@@ -29,11 +29,13 @@ def decode_heif(data: bytes, limits: ImageLimits) -> DecodedPhoto:
     file = _open(data)
     frame, n_pictures = file.primary_index, len(file)
     picture = file[frame]
-    check_size(*picture.size, n_pictures, limits)
+    width, height = picture.size
+    check_size(width, height, n_pictures, limits)
     facts: dict[str, Any] = picture.info
     nclx = facts.get("nclx_profile") or {}
     points = int(nclx.get("color_primaries", 0)), int(nclx.get("transfer_characteristics", 0))
-    pixels, profile = to_pixels(_image(picture))
+    with memory_for(width * height * MOST_BYTES):
+        pixels, profile = to_pixels(_image(picture))
     if points[1] in (PQ, HLG) or profile is None:
         profile = code_points_profile(*points) or exif_facts(facts.get("exif")).profile
     return DecodedPhoto(pixels, MediaType.HEIC, profile=profile, n_frames=n_pictures, frame=frame)

@@ -14,7 +14,7 @@ from simplejpeg import decode_jpeg
 from triage.imaging.colour import to_pixels
 from triage.imaging.faults import corrupt, truncated, unsupported_variant
 from triage.imaging.formats import MediaType
-from triage.imaging.limits import ImageLimits, check_size
+from triage.imaging.limits import ImageLimits, check_size, memory_for
 from triage.imaging.metadata import exif_facts, n_pictures_of_mpf
 from triage.imaging.photo import DecodedPhoto
 
@@ -27,6 +27,7 @@ _SEQUENTIAL: Final = frozenset({0xC0, 0xC1, 0xC9})
 _PROGRESSIVE: Final = frozenset({0xC2, 0xCA})
 _END_OF_SCAN_DATA: Final = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _TABLES: Final = frozenset({0xC4, 0xCC, 0xDB, 0xDD})  # DHT, DAC, DQT, DRI
+_WORKING_BYTES: Final = 16 * 2**20
 _ICC: Final = b"ICC_PROFILE\0"
 
 
@@ -159,12 +160,15 @@ def _decode_pixels(data: bytes, header: JpegHeader) -> NDArray[np.uint8]:
         raise truncated() if not header.is_whole else corrupt()
     space, channels = ("CMYK", 4) if len(header.components) == 4 else ("RGB", 3)
     pixels = np.zeros((header.height, header.width, channels), np.uint8)
+    most = 2 * pixels.nbytes + _WORKING_BYTES  # a progressive JPEG is kept as coefficients of 16 bits
     try:
-        decode_jpeg(data, space, buffer=pixels)
+        with memory_for(most):
+            decode_jpeg(data, space, buffer=pixels)
     except ValueError:
         try:
             pixels[:] = 0
-            decode_jpeg(without_oddities(data), space, buffer=pixels)
+            with memory_for(most):
+                decode_jpeg(without_oddities(data), space, buffer=pixels)
         except ValueError as error:
             raise corrupt() if header.is_whole else truncated() from error
     return pixels

@@ -9,7 +9,7 @@ from triage.imaging.faults import unsupported_variant
 from triage.imaging.formats import MediaType
 from triage.imaging.isobmff import boxes
 from triage.imaging.jpeg import decode_jpeg_file
-from triage.imaging.limits import ImageLimits, check_size
+from triage.imaging.limits import MOST_BYTES, ImageLimits, check_size, memory_for
 from triage.imaging.photo import DecodedPhoto
 
 BARE_CODESTREAM: Final = b"\xff\x0a"
@@ -26,12 +26,14 @@ def decode_jxl(data: bytes, limits: ImageLimits) -> DecodedPhoto:
         AttachmentError: the photo cannot be assessed; `code` gives the reason.
         Exception: any other one if the file is damaged.
     """
-    check_size(*_size(data), 1, limits)
+    width, height = _size(data)
+    check_size(width, height, 1, limits)
     try:
         from pillow_jxl import Decoder  # deferred: only decoder processes load libjxl
     except ImportError as error:
         raise unsupported_variant() from error
-    is_jpeg, facts, content, profile, _ = Decoder(num_threads=0)(data)
+    with memory_for(width * height * MOST_BYTES):
+        is_jpeg, facts, content, profile, _ = Decoder(num_threads=0)(data)
     if is_jpeg:
         photo = decode_jpeg_file(bytes(content), limits)
         return DecodedPhoto(photo.pixels, MediaType.JXL, photo.orientation, photo.profile, photo.n_frames)

@@ -8,14 +8,14 @@ from typing import Final
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from triage.errors import AttachmentError
-from triage.imaging import bmp, isobmff, png, tiff
+from triage.imaging import bmp, isobmff, png, tiff, webp
 from triage.imaging.colour import to_pixels
 from triage.imaging.faults import corrupt, truncated, unsupported_variant
 from triage.imaging.formats import MediaType
 from triage.imaging.heif import decode_heif
 from triage.imaging.jpeg import decode_jpeg_file
 from triage.imaging.jxl import BARE_CODESTREAM, decode_jxl
-from triage.imaging.limits import ImageLimits, check_size
+from triage.imaging.limits import MOST_BYTES, ImageLimits, check_size, memory_for
 from triage.imaging.metadata import UPRIGHT, ExifFacts, exif_facts
 from triage.imaging.photo import DecodedPhoto
 from triage.imaging.profiles import HLG, PQ, code_points_profile
@@ -60,6 +60,8 @@ def decode_raster(data: bytes, media_type: MediaType, limits: ImageLimits) -> De
                 return _decode_bmp(data, limits)
             case MediaType.AVIF:
                 return _decode_avif(data, limits)
+            case MediaType.WEBP:
+                return _decode_webp(data, limits)
         return _decode_pillow(data, media_type, limits)
 
 
@@ -111,6 +113,13 @@ def _decode_avif(data: bytes, limits: ImageLimits) -> DecodedPhoto:
     return DecodedPhoto(photo.pixels, MediaType.AVIF, photo.orientation, profile, photo.n_frames, photo.frame)
 
 
+def _decode_webp(data: bytes, limits: ImageLimits) -> DecodedPhoto:
+    width, height = webp.read_size(data)
+    check_size(width, height, 1, limits)
+    with memory_for(width * height * MOST_BYTES):  # opening the file allocates the picture
+        return _decode_pillow(data, MediaType.WEBP, limits)
+
+
 def _decode_pillow(data: bytes, media_type: MediaType, limits: ImageLimits) -> DecodedPhoto:
     with _open(data, media_type, limits) as image:
         facts = exif_facts(image.info.get("exif"))
@@ -126,9 +135,10 @@ def _open(data: bytes, media_type: MediaType, limits: ImageLimits) -> Image.Imag
 
 def _photo(image: Image.Image, media_type: MediaType, facts: ExifFacts, n_pictures: int = 1) -> DecodedPhoto:
     frame = image.tell()
-    image.load()
+    with memory_for(image.width * image.height * MOST_BYTES):
+        image.load()
+        pixels, profile = to_pixels(image)
     is_rgb = image.mode not in ("1", "L", "LA", "CMYK", "LAB") and not image.mode.startswith(("I", "F"))
-    pixels, profile = to_pixels(image)
     profile = profile or (facts.profile if is_rgb else None)
     return DecodedPhoto(pixels, media_type, facts.orientation, profile, n_pictures, frame)
 

@@ -1,4 +1,4 @@
-"""Senders that cost much: a web server that never answers."""
+"""Senders that cost much: photos larger than the memory, a web server that never answers."""
 
 import json
 import socket
@@ -6,7 +6,10 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from typing import TypeAlias
 
+from PIL import Image
+
 from tests.support.deployment import WAIT_SECONDS, Deployment, eventually
+from tests.support.large_files import LARGE
 from worker.queues import TaskName
 from worker.services import Services
 
@@ -45,3 +48,26 @@ def _accepted(listening: socket.socket) -> int:
             listening.accept()[0].close()
             count += 1
     return count
+
+
+def test_worker_goes_on_when_photos_exceed_its_memory(
+    deploy: Deploy, services: Services, jpeg: Callable[..., bytes]
+) -> None:
+    image = Image.new("RGB", (6400, 6400), (190, 140, 120))
+
+    with deploy("intake", "scoring", SCORER__DECODE_MEMORY_MB="512") as clinic:
+        for name, make in LARGE.items():
+            clinic.send(name, make(image))
+        child = eventually(lambda: clinic.child("scoring"))
+        for name in LARGE:
+            eventually(lambda name=name: clinic.outcome(name))  # type: ignore[misc]
+        clinic.send("good", jpeg(1))
+        eventually(lambda: clinic.outcome("good"))
+
+        rows = clinic.query(
+            "SELECT message.external_id, status, error_code FROM attachment "
+            "JOIN message ON message.id = attachment.message_id"
+        )
+        too_large = dict.fromkeys(LARGE, ("not_assessable", "too_much_memory"))
+        assert {name: (status, code) for name, status, code in rows} == too_large | {"good": ("scored", None)}
+        assert clinic.child("scoring") == child
