@@ -24,9 +24,9 @@ from worker.settings import BlobSettings, DatabaseSettings, IntakeSettings, Mode
 
 PHOTOS_PER_BATCH = 4
 
-_IS_OPEN = "SELECT EXISTS (SELECT FROM attachment WHERE status IN ('pending', 'in_progress'))"
+_SOURCE = "benchmark"
 
-_IS_OPEN_OF = """
+_IS_OPEN = """
     SELECT EXISTS (
         SELECT FROM attachment JOIN message ON message.id = attachment.message_id
         WHERE message.source = %s AND status IN ('pending', 'in_progress')
@@ -92,7 +92,7 @@ class Product:
         """Seconds from enqueueing n messages of one photo to the last decision."""
         started = time.perf_counter()
         self._send(photos, n)
-        self._wait()
+        self.wait_for(_SOURCE)
         return time.perf_counter() - started
 
     def latency(self, photos: Sequence[bytes], n: int, forward_seconds: float) -> dict[str, float]:
@@ -102,7 +102,7 @@ class Product:
             time.sleep(0.3)
             started = time.perf_counter()
             self._send(photos, 1)
-            self._wait(every_seconds=0.01)
+            self.wait_for(_SOURCE, every_seconds=0.01)
             beyond.append(1000 * (time.perf_counter() - started - forward_seconds))
         beyond.sort()
         return {"n": n, "p50_ms": statistics.median(beyond), "p99_ms": beyond[min(n - 1, round(0.99 * n))]}
@@ -140,10 +140,10 @@ class Product:
     def send(self, messages: Sequence[IncomingMessage]) -> None:
         self._services.intake.enqueue(messages)
 
-    def wait_for(self, source: str) -> None:
-        """Waits until all photos of a source are scored."""
-        while self._connection.execute(_IS_OPEN_OF, [source], prepare=True).fetchone() == (True,):
-            time.sleep(0.05)
+    def wait_for(self, source: str, every_seconds: float = 0.05) -> None:
+        """Waits until all photos of a source are scored. It polls rarely, since it competes with scoring for cores."""
+        while self._connection.execute(_IS_OPEN, [source], prepare=True).fetchone() == (True,):
+            time.sleep(every_seconds)
 
     def batch_fill(self) -> float:
         """Mean fill of a batch over all drains, 0..1."""
@@ -159,16 +159,11 @@ class Product:
         self._services.intake.enqueue(
             [
                 IncomingMessage(
-                    "benchmark", f"m{next(self._numbers)}", [IncomingAttachment(data=photos[index % len(photos)])]
+                    _SOURCE, f"m{next(self._numbers)}", [IncomingAttachment(data=photos[index % len(photos)])]
                 )
                 for index in range(n)
             ]
         )
-
-    def _wait(self, every_seconds: float = 0.05) -> None:
-        """Waits until all photos are scored. It polls rarely, since it competes with scoring for cores."""
-        while self._connection.execute(_IS_OPEN, prepare=True).fetchone() == (True,):
-            time.sleep(every_seconds)
 
 
 def peak_memory_mb(pid: int | None) -> float:
