@@ -15,7 +15,8 @@ from triage.imaging.limits import ImageLimits
 
 PHOTO = Image.new("RGB", (3200, 3200), (190, 140, 120))
 FORMATS: Mapping[str, Callable[[Image.Image], bytes]] = {
-    **LARGE,
+    **{name: make for name, make in LARGE.items() if name != "tiff-deflate"},
+    "tiff-lzw": lambda image: encode(image, "TIFF", compression="tiff_lzw"),
     "jpeg-progressive": lambda image: encode(image, "JPEG", progressive=True, subsampling=0),
     "png": lambda image: encode(image, "PNG", compress_level=1),
 }
