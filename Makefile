@@ -50,8 +50,9 @@ demo: setup  ## score sample photos end to end; PHOTOS=folder for your own, ALL=
 test: setup  ## run the tests that verify an installation; ARGS="tests/unit -x" selects
 	@$(PYTEST) $(or $(ARGS),$(TESTS))
 
+# These tests mostly wait for processes.
 test-rest: setup  ## run the tests that `make test` leaves out
-	@$(PYTEST) tests $(TESTS:%=--ignore=%)
+	@$(PYTEST) --numprocesses 4 tests $(TESTS:%=--ignore=%)
 
 test-all: test test-rest  ## run all tests
 
