@@ -100,6 +100,9 @@ def _commands(clinic: Deployment, folder: Path, tmp_path: Path, model_folder: Pa
         ("retakes", "withdraw", flagged[0].id, "--by", "n-1"),
         ("retakes", "claim", "--json"),
         ("retakes", "ack", request["id"], "--token", request["token"]),
+        ("decisions",),
+        ("opt-out", "--source", "ehr", "--thread", "t-1", "--by", "n-1"),
+        ("retry", "--error", "not_found", "--since", "2020-01-01", "--by", "n-1"),
         ("override", "m-1", "--decision", "pass", "--by", "test", "--reason", "test"),
         ("rescore", "--model", "strict", "--since", "2020-01-01"),
         ("runs",),
@@ -116,6 +119,8 @@ def _commands(clinic: Deployment, folder: Path, tmp_path: Path, model_folder: Pa
         ("models", "promote", "strict"),
         ("health", "scoring"),
         ("audit", "verify"),
+        ("settings",),
+        ("blobs", "adopt", "--by", "op-1"),
         ("doctor",),
     ]
 
@@ -176,10 +181,12 @@ def _metrics(clinic: Deployment) -> bytes:
     command = [sys.executable, "-c", "from worker.cli import main; main()", "metrics", "--port", "0"]
     with subprocess.Popen(command, env=clinic.environment, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
-        line = process.stderr.readline()
-        with urlopen(line.decode().split()[-1]) as answer:
-            page: bytes = answer.read()
-        process.terminate()
+        try:
+            line = process.stderr.readline()
+            with urlopen(f"http://127.0.0.1:{json.loads(line)['port']}/metrics") as answer:
+                page: bytes = answer.read()
+        finally:
+            process.terminate()
         assert b"triage_" in page
         return line + page + process.stderr.read()
 
