@@ -66,7 +66,7 @@ def test_score_gives_each_file_its_outcome_when_some_are_bad(
     result = triage("score", *paths, "--model", model_folder, "--json")
 
     assert result.code == DONE
-    assert result.err == ""
+    assert result.err.startswith("7 photos read: 1 scored, 6 not assessable (")
     assert [row["path"] for row in result.json] == [str(path) for path in paths]
     assert [row["error"]["code"] for row in result.json[:-1]] == list(bad_files)
     assert {row["outcome"] for row in result.json[:-1]} == {"not_assessable"}
@@ -216,7 +216,7 @@ def test_doctor_counts_files_that_the_service_cannot_use(
     assert triage("enqueue", photo, "--message-id", "m-1").code == DONE
 
     assert not files()["ok"]
-    assert "1 below TRIAGE_BLOBS__URL" in files()["detail"]
+    assert "2 below TRIAGE_BLOBS__URL" in files()["detail"]  # the store's marker, and the folder of the photo
     assert "TRIAGE_FILES__GROUP" in files()["remedy"]
 
 
