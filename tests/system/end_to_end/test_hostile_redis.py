@@ -79,7 +79,7 @@ class Victim:
             self.redis.zadd(f"{self.prefix}unacked_index", {f"t-{number}": number})
 
     def delete_everything_while_photos_are_scored(self) -> None:
-        eventually(lambda: self.clinic.query("SELECT FROM attachment WHERE status = 'in_progress'"))
+        eventually(lambda: not self.clinic.query("SELECT FROM attachment WHERE status = 'pending'"))  # or just scored
         self.redis.flushall()
 
 

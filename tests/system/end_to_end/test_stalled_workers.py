@@ -144,8 +144,8 @@ def test_long_drain_is_no_stall_while_its_photos_move(deploy: Deploy, jpeg: Call
         for number in range(3):
             eventually(lambda: clinic.outcome(f"m-{number}"), wait_seconds=300)  # noqa: B023
 
+        [drained] = eventually(lambda: [line for line in _lines(clinic, "scoring") if line["event"] == "inbox.drained"])
         assert _said(clinic, "scoring", "work.stalled") == 0
-        [drained] = [line for line in _lines(clinic, "scoring") if line["event"] == "inbox.drained"]
         assert drained["duration_ms"] > 25_000
         assert (drained["photos"], drained["scored"], drained["reasons"]) == (60, 60, {})
 
