@@ -272,7 +272,8 @@ def test_command_requires_the_role_that_owns_the_tables(
         2,
         (
             "triage: permission denied for this database role: connect as the role that this operation requires "
-            "(set TRIAGE_DATABASE__URL; `triage db roles` creates the roles)"
+            "(set TRIAGE_DATABASE__URL; `triage db roles` creates the roles and `triage db upgrade` grants their "
+            "privileges)"
         ),
     )
 

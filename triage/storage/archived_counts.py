@@ -6,7 +6,7 @@ correction.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Date, Select, case, cast, func, select
@@ -35,9 +35,14 @@ def keep_count(session: Session, kind: ArchivedKind, moments: Sequence[datetime]
 
 def archived(kind: ArchivedKind, period: Period) -> list[ColumnElement[bool]]:
     """Conditions on an archived count: its kind, and that its whole day lies in the period."""
-    after = [ArchivedCount.day >= _first_day(period.since)] if period.since else []
-    before = [ArchivedCount.day < period.until.astimezone(UTC).date()] if period.until else []
-    return [ArchivedCount.kind == kind, *after, *before]
+    whole = [ArchivedCount.kind == kind]
+    if period.since:
+        since = period.since.astimezone(UTC)
+        day = since.date()
+        whole.append(ArchivedCount.day >= day if since.time() == time() else ArchivedCount.day > day)
+    if period.until:
+        whole.append(ArchivedCount.day < period.until.astimezone(UTC).date())
+    return whole
 
 
 def count_messages(session: Session, period: Period) -> int:
@@ -62,12 +67,6 @@ def utc_day(moment: Any) -> ColumnElement[date]:
 def score_bin() -> ColumnElement[int]:
     """The bin of a verdict's score, from 1."""
     return func.least(func.width_bucket(Verdict.score, 0.0, 1.0, N_BINS), N_BINS)
-
-
-def _first_day(moment: datetime) -> date:
-    """The first day (UTC) that begins at this moment or later."""
-    utc = moment.astimezone(UTC)
-    return utc.date() if utc.time() == time() else utc.date() + timedelta(days=1)
 
 
 def _add(session: Session, kind: ArchivedKind, rows: Iterable[dict[str, Any]]) -> None:

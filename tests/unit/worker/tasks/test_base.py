@@ -1,4 +1,5 @@
 import pytest
+import structlog
 from celery import Celery, current_app
 from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
@@ -6,6 +7,7 @@ from structlog.testing import capture_logs
 from triage.errors import BlobStoreUnavailableError, ModelError
 from worker.app import create_app
 from worker.settings import Settings
+from worker.tasks import base
 from worker.tasks.base import WorkerTask, services_of
 
 
@@ -31,11 +33,12 @@ def app() -> Celery:
     ],
 )
 def test_task_ends_with_one_warning_when_a_service_is_unavailable(
-    app: Celery, error: Exception, logged: str, kind: str
+    app: Celery, error: Exception, logged: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail() -> None:
         raise error
 
+    monkeypatch.setattr(base, "log", structlog.get_logger())  # another test may have configured the old one
     task = app.task(fail, name="test.fail", base=WorkerTask, shared=False)
 
     with capture_logs() as logs:
