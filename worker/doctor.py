@@ -37,6 +37,13 @@ _MIN_POSTGRES: Final = 140000
 _MAX_CLOCK_DIFFERENCE: Final = timedelta(minutes=5)
 _STALLED_AFTER: Final = timedelta(minutes=2)
 _PING_SECONDS: Final = 2.0
+_VARIABLES: Final = {
+    "photos": "TRIAGE_BLOBS__URL",
+    "models": "TRIAGE_MODELS__URL",
+    "runs": "TRIAGE_TRAINING__FOLDER",
+    "engines": "TRIAGE_SCORER__CACHE_FOLDER",
+}
+"""The setting of each folder that workers write to."""
 _NEEDS: Final = dict.fromkeys(
     ("clock", "role", "tables", "blob store", "unread photos", "live model", "progress"), "postgres"
 ) | {"workers": "redis"}
@@ -186,14 +193,8 @@ def check_unread_photos(sessions: Sessions) -> str:
 
 def check_files(services: Services) -> str:
     """Examines what is below the folders, which may have been made by commands of another user."""
-    settings = services.settings
-    folders = {
-        "TRIAGE_BLOBS__URL": services.blobs.folder,
-        "TRIAGE_MODELS__URL": BlobStore(settings.models_url).folder,
-        "TRIAGE_TRAINING__FOLDER": settings.training_folder,
-        "TRIAGE_SCORER__CACHE_FOLDER": settings.cache_folder,
-    }
-    counts = {name: count_out_of_reach(folder) if folder else 0 for name, folder in folders.items()}
+    folders = services.folders
+    counts = {name: count_out_of_reach(folders[key]) for key, name in _VARIABLES.items() if key in folders}
     if any(counts.values()):
         places = ", ".join(f"{number:,} below {name}" for name, number in counts.items() if number)
         raise ProblemError(

@@ -17,12 +17,11 @@ from triage.imaging.formats import MediaType
 from triage.imaging.limits import ImageLimits, check_size, memory_for
 from triage.imaging.metadata import exif_facts, n_pictures_of_mpf
 from triage.imaging.photo import DecodedPhoto
+from triage.imaging.structure import FRAMES, STAND_ALONE
 
 _EOI: Final = 0xD9
 _SOS: Final = 0xDA
 _APP0, _APP1, _APP2, _APP14 = 0xE0, 0xE1, 0xE2, 0xEE
-_NO_LENGTH: Final = frozenset({0x01, *range(0xD0, 0xD9)})  # TEM, RST0 to RST7, SOI
-_FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15 without DHT, JPG, DAC
 _SEQUENTIAL: Final = frozenset({0xC0, 0xC1, 0xC9})
 _PROGRESSIVE: Final = frozenset({0xC2, 0xCA})
 _END_OF_SCAN_DATA: Final = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
@@ -47,7 +46,7 @@ def segments(data: bytes) -> Iterator[Segment]:
     while (found := _END_OF_SCAN_DATA.search(data, position)) is not None:
         at, position = found.span()
         marker = data[at + 1]
-        if marker in _NO_LENGTH:
+        if marker in STAND_ALONE:
             continue
         if marker == _EOI:
             yield Segment(marker, at, position, position)
@@ -95,7 +94,7 @@ def read_header(data: bytes) -> JpegHeader:
     for segment in segments(data):
         content = data[segment.start : segment.end] if segment.marker not in _TABLES else b""
         match segment.marker:
-            case marker if marker in _FRAMES and frame is None and len(content) >= 6:
+            case marker if marker in FRAMES and frame is None and len(content) >= 6:
                 precision, height, width, n = struct.unpack_from(">BHHB", content)
                 frame = (marker, precision, height, width, content[6 : 6 + 3 * n : 3])
             case marker if marker == _SOS and len(content) >= 4:
@@ -208,7 +207,7 @@ def without_oddities(data: bytes) -> bytes:
             case marker if marker == _APP14 and content.startswith(b"Adobe") and len(content) >= 12:
                 ycc = 2 if n_components == 4 else 1  # T.872, 6.5.3
                 content = content[:11] + bytes([content[11] if content[11] in (0, ycc) else ycc])
-            case marker if marker in _FRAMES and len(content) >= 6:
+            case marker if marker in FRAMES and len(content) >= 6:
                 is_sequential, n_components = marker in _SEQUENTIAL, content[5]
             case marker if marker == _SOS:
                 scan_data = segment.end

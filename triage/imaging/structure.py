@@ -19,8 +19,8 @@ _MAX_WORK: Final = 500_000_000
 """Limit of pixels x scans of a JPEG: a few seconds of decoding."""
 
 _START_OF_SCAN: Final = b"\xff\xda"
-_FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15 without DHT, JPG, DAC
-_STAND_ALONE: Final = frozenset({0x01, *range(0xD0, 0xD9)})  # TEM, RST0 to RST7, SOI
+FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15 without DHT, JPG, DAC
+STAND_ALONE: Final = frozenset({0x01, *range(0xD0, 0xD9)})  # TEM, RST0 to RST7, SOI
 _PNG_GREY, _PNG_RGB = 0, 2
 
 
@@ -43,11 +43,11 @@ def _is_simple_jpeg(data: bytes) -> bool:
         marker = data[position + 1]
         if marker == 0xDA:
             return 0 < pixels <= _MAX_PIXELS and pixels * data.count(_START_OF_SCAN) <= _MAX_WORK
-        if marker == 0xFF or marker in _STAND_ALONE:
+        if marker == 0xFF or marker in STAND_ALONE:
             position += 1 if marker == 0xFF else 2
             continue
         (length,) = struct.unpack_from(">H", data, position + 2)
-        if marker in _FRAMES:
+        if marker in FRAMES:
             if pixels or position + 10 > len(data) or data[position + 9] not in (1, 3):
                 return False
             height, width = struct.unpack_from(">HH", data, position + 5)
