@@ -18,11 +18,10 @@ from hypothesis.stateful import (
 )
 
 from tests.support.clinic import Clinic
-from tests.support.rescoring import LEASE, OtherModel, step
+from tests.support.rescoring import OtherModel, rescore
 from triage.blobs.store import BlobStore
 from triage.domain.ids import LeaseToken, RetakeRequestId
 from triage.domain.messages import RetakeRequest
-from triage.domain.runs import RescoringParameters
 from triage.domain.states import Outcome, RetakeStatus
 from triage.errors import LeaseLostError, UsageError
 from triage.retakes import requests
@@ -30,8 +29,6 @@ from triage.retakes.opt_out import opt_out
 from triage.retakes.override import override
 from triage.retention.forget import forget
 from triage.retention.purge import Retention
-from triage.scoring.rescoring import Rescoring
-from triage.scoring.start import create_run
 
 MINUTE = timedelta(minutes=1)
 SCORES = st.sampled_from([0.1, 0.9])
@@ -133,13 +130,7 @@ class Machine(RuleBasedStateMachine):
     @rule(score=SCORES)
     def rescore(self, score: float) -> None:
         self.other.score = score
-        with self.clinic.sessions.begin() as session:
-            create_run(session, RescoringParameters(model_version_id=self.other.model_version_id), actor="test")
-        rescoring = Rescoring(
-            self.clinic.sessions, lambda _: self.other, photos_per_batch=4, lease=LEASE, policy=self.clinic.policy
-        )
-        while step(rescoring):
-            pass
+        rescore(self.clinic, self.other)
 
     @rule(sender=st.sampled_from(["ehr", "portal"]), limit=st.sampled_from([9, 1]))
     def claim(self, sender: str, limit: int) -> None:

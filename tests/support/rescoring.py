@@ -12,8 +12,10 @@ from triage.domain.card import Card
 from triage.domain.ids import ModelVersionId
 from triage.domain.messages import ClaimedAttachment
 from triage.domain.photos import AssessedBatch
+from triage.domain.runs import RescoringParameters
 from triage.errors import ModelError
 from triage.scoring.rescoring import Rescoring
+from triage.scoring.start import create_run
 from triage.storage import model_versions as models
 
 LEASE = timedelta(seconds=60)
@@ -60,3 +62,12 @@ def step(rescoring: Rescoring) -> bool:
         with suppress(ModelError):
             batch.record(batch.score())
     return batch is not None
+
+
+def rescore(clinic: Clinic, other: OtherModel) -> None:
+    """Starts a rescoring run with another model and finishes it."""
+    with clinic.sessions.begin() as session:
+        create_run(session, RescoringParameters(model_version_id=other.model_version_id), actor="test")
+    rescoring = Rescoring(clinic.sessions, lambda _: other, photos_per_batch=4, lease=LEASE, policy=clinic.policy)
+    while step(rescoring):
+        pass

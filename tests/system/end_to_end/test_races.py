@@ -11,17 +11,14 @@ from typing import Final
 from sqlalchemy import text
 
 from tests.support.clinic import Clinic
-from tests.support.rescoring import LEASE, OtherModel, step
+from tests.support.rescoring import OtherModel, rescore
 from triage.blobs.store import BlobStore
-from triage.domain.runs import RescoringParameters
 from triage.domain.states import Outcome
 from triage.errors import LeaseLostError, ServiceUnavailableError, UsageError
 from triage.retakes import requests
 from triage.retakes.override import override
 from triage.retention.forget import forget
 from triage.retention.purge import Retention
-from triage.scoring.rescoring import Rescoring
-from triage.scoring.start import create_run
 from triage.storage import outbox
 from triage.storage.database import database_errors
 
@@ -107,13 +104,7 @@ class Crowd:
         self.retention.purge(actor="op-1", seconds=1)
 
     def rescore(self) -> None:
-        with self.clinic.sessions.begin() as session:
-            create_run(session, RescoringParameters(model_version_id=self.other.model_version_id), actor="test")
-        rescoring = Rescoring(
-            self.clinic.sessions, lambda _: self.other, photos_per_batch=4, lease=LEASE, policy=self.clinic.policy
-        )
-        while step(rescoring):
-            pass
+        rescore(self.clinic, self.other)
 
     def expire(self) -> None:
         self.clinic.let_time_pass(30)
