@@ -5,7 +5,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import Enum
 from pathlib import Path
 from types import NoneType, UnionType
@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from pydantic import AwareDatetime
 from sqlalchemy import text
 
+from tests.support.cards import make_card
 from tests.support.hostile import DURATIONS, IDS, NOT_FINITE, NUMBERS, TIMES, json_values, paths, texts, values
 from triage.domain.audit import Anchor
 from triage.domain.card import Card
@@ -130,7 +131,7 @@ class Arguments:
             UUID: st.sampled_from(IDS),
             NoneType: st.none(),
             Any: json_values(),
-            Card: st.just(_card()),
+            Card: st.just(make_card("card", weights_sha256="1" * 64)),
         }
         hint = getattr(hint, "__supertype__", hint)  # of a NewType
         if hint in simple:
@@ -157,17 +158,6 @@ def _as_float(number: float) -> float:
         return float(number)
     except OverflowError:
         return 1e308
-
-
-def _card() -> Card:
-    return Card(
-        name="card",
-        trained=True,
-        threshold=0.5,
-        threshold_chosen_by="test",
-        created_at=datetime.now(UTC),
-        weights_sha256="1" * 64,
-    )
 
 
 @pytest.fixture

@@ -1,15 +1,14 @@
 import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
+from tests.support.cards import make_card
 from triage.blobs.store import BlobStore
-from triage.domain.card import Card
 from triage.domain.states import Stage
 from triage.errors import ModelError, UsageError
 from triage.model.artifact import WEIGHTS_FILE, read_artifact, write_artifact
@@ -28,14 +27,7 @@ def make_model(tmp_path: Path) -> Callable[..., Path]:
     """Writes an artifact whose weights are its name: the registry never looks into them."""
 
     def make(name: str, *, trained: bool = True, evaluated: bool = True) -> Path:
-        card = Card(
-            name=name,
-            trained=trained,
-            threshold=0.5,
-            threshold_chosen_by="fixture",
-            metrics={"test": {"auc": 0.9}} if evaluated else {},
-            created_at=datetime.now(UTC),
-        )
+        card = make_card(name, trained=trained, metrics={"test": {"auc": 0.9}} if evaluated else {})
         write_artifact(tmp_path / name, card, name.encode())
         return tmp_path / name
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
 from tests.support.assessor import SimpleAssessor
+from tests.support.cards import make_card
 from tests.support.clinic import Clinic, scored
-from triage.domain.card import Card
 from triage.domain.ids import ModelVersionId
 from triage.domain.messages import ClaimedAttachment
 from triage.domain.photos import AssessedBatch
@@ -42,14 +42,7 @@ class OtherModel(SimpleAssessor):
 @pytest.fixture
 def make_other(clinic: Clinic) -> Callable[[float], OtherModel]:
     def make(score: float) -> OtherModel:
-        card = Card(
-            name="other",
-            trained=True,
-            threshold=0.5,
-            threshold_chosen_by="fixture",
-            created_at=datetime.now(UTC),
-            weights_sha256="1" * 64,
-        )
+        card = make_card("other", weights_sha256="1" * 64)
         with clinic.sessions.begin() as session:
             return OtherModel(models.add(session, card)[0].id, score)
 

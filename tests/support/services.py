@@ -1,13 +1,13 @@
 """The product's settings and services over this test's database, with a live model."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
-from triage.domain.card import Card, RegisteredModel
+from tests.support.cards import make_card
+from triage.domain.card import RegisteredModel
 from triage.domain.states import Stage
 from triage.storage import model_versions as models
 from triage.storage.database import Sessions
@@ -59,15 +59,7 @@ def services(settings: Settings) -> Iterator[WorkerServices]:
 @pytest.fixture
 def live_model(sessions: Sessions) -> RegisteredModel:
     """A trained model's row, live, with a threshold of one half; it has no weights."""
-    card = Card(
-        name="fixture",
-        trained=True,
-        threshold=0.5,
-        threshold_chosen_by="fixture",
-        created_at=datetime.now(UTC),
-        weights_sha256="0" * 64,
-    )
     with sessions.begin() as session:
-        model, _ = models.add(session, card)
+        model, _ = models.add(session, make_card("fixture", weights_sha256="0" * 64))
         models.set_stage(session, model.id, Stage.LIVE)
         return models.find(session, model.card.weights_sha256)

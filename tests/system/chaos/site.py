@@ -16,10 +16,10 @@ from typing import Any, Final, TypeVar
 import kombu.pools
 from sqlalchemy import text
 
+from tests.support.cards import make_card
 from tests.system.chaos.parts import Parts, node_name
 from tests.system.chaos.photos import draw_photos
 from tests.system.chaos.sender import Collector, Sender
-from triage.domain.card import Card
 from triage.errors import ServiceUnavailableError
 from triage.model.artifact import write_artifact
 from triage.storage.database import database_errors
@@ -104,15 +104,7 @@ class Site:
         self.postgres.stop("immediate")
 
     def add_model(self, name: str) -> None:
-        card = Card(
-            name=name,
-            trained=True,
-            threshold=0.5,
-            threshold_chosen_by="fixture",
-            metrics={"fixture": {}},
-            created_at=datetime.now(UTC),
-        )
-        write_artifact(self.folder / name, card, name.encode())
+        write_artifact(self.folder / name, make_card(name, metrics={"fixture": {}}), name.encode())
         self.services.registry.add_folder(self.folder / name, actor="chaos")
 
     def query(self, sql: str, **parameters: object) -> list[Any]:

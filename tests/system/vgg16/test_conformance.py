@@ -3,7 +3,6 @@
 With TEST_PHOTOS set to a folder, its JPEGs are scored too; TEST_PHOTOS_MAX of them, 24 if unset.
 """
 
-import importlib.util
 import os
 import random
 from collections.abc import Callable
@@ -32,7 +31,6 @@ FOLDER = os.environ.get("TEST_PHOTOS")
 MOST = int(os.environ.get("TEST_PHOTOS_MAX", "24"))
 ROUNDING = 1e-4
 
-has_mnn = pytest.mark.skipif(importlib.util.find_spec("MNN") is None, reason="the extra fast-cpu is not installed")
 has_card = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA card")
 
 ENGINES: dict[str, Callable[[OrdinalVGG16], Engine]] = {
@@ -40,7 +38,7 @@ ENGINES: dict[str, Callable[[OrdinalVGG16], Engine]] = {
     "mnn": MnnEngine,
     "cuda": lambda network: TorchCudaEngine(network, torch.device("cuda")),
 }
-MARKS = {"mnn": [has_mnn], "cuda": [has_card]}
+MARKS = {"cuda": [has_card]}
 
 
 @pytest.fixture(

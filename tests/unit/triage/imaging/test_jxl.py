@@ -1,5 +1,7 @@
+import importlib
 import io
 import struct
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from triage.imaging.decode import Decoder
 from triage.imaging.formats import MediaType
 from triage.samples.drawing import draw_skin_photo
 
-pillow_jxl = pytest.importorskip("pillow_jxl")
+pillow_jxl: Any = importlib.import_module("pillow_jxl")  # its type stubs name other parameters
 PHOTO = draw_skin_photo(9, size=(150, 200))
 
 

@@ -32,8 +32,6 @@ def decoders() -> Iterator[IsolatedDecoders]:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_photo_is_too_much_for_little_memory(decoders: IsolatedDecoders, name: str) -> None:
-    if name.startswith("jxl"):
-        pytest.importorskip("pillow_jxl")
     data = FORMATS[name](PHOTO)
 
     with pytest.raises(AttachmentError) as raised:

@@ -91,7 +91,6 @@ def test_pytorch_is_used_and_reported_when_mnn_is_broken(
 def test_pytorch_is_used_and_reported_when_mnn_is_inexact(
     network: OrdinalVGG16, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("MNN")
     monkeypatch.setattr(mnn_engine.MnnEngine, "logit_tolerance", 1e-9)
     reports: list[EngineUnavailableError] = []
 
@@ -116,7 +115,6 @@ sys.stderr.write(",".join(name for name in sys.modules if name.startswith(("MNN.
 
 def test_mnn_writes_nothing_and_its_tools_are_not_imported() -> None:
     """Stdout is for JSON; the tools of the wheel report their use to their makers."""
-    pytest.importorskip("MNN")
 
     done = subprocess.run([sys.executable, "-c", QUIET], capture_output=True, check=True, text=True)
 
