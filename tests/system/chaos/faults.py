@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
-from tests.system.chaos import clocks, forgeries, harm, kills, migrations, rescoring, services
+from tests.system.chaos import client_kills, clocks, forgeries, harm, kills, migrations, rescoring, services
 from tests.system.chaos.checks import Checked, check
 from tests.system.chaos.site import Scale, Site, open_site
 
@@ -31,6 +31,7 @@ class Fault:
 FAULTS: Final[Mapping[str, Fault]] = MappingProxyType(
     {
         "kills": Fault("SIGKILL of scorer, parents, beat, training, sweeper", kills.kill_at_random),
+        "client-kills": Fault("SIGKILL of senders, claimers and workers", client_kills.kill_all_at_random),
         "outside-kills": Fault("SIGKILL of the scorer while it holds photos", kills.kill_from_outside),
         "redis-lost": Fault("Redis killed, restarted empty", services.lose_redis),
         "redis-stopped": Fault("Redis stopped with SIGSTOP", services.stop_redis),

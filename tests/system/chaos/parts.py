@@ -25,7 +25,7 @@ def node_name(name: str) -> str:
 
 
 class Parts:
-    """Parts by name, such as `beat-1` or `scoring-2`; the kind precedes the hyphen."""
+    """Parts by name, such as `beat-1` or `scoring-2`; the kind precedes the hyphen. `command_of` adds other kinds."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         """
@@ -35,6 +35,7 @@ class Parts:
         """
         self.environment = dict(environment)
         self.variables_of: dict[str, dict[str, str]] = {}
+        self.command_of: dict[str, list[str]] = {}
         self.logs_to: Path | None = None
         self._folder = folder
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -113,6 +114,8 @@ class Parts:
             )
 
     def _command(self, name: str) -> list[str]:
+        if name in self.command_of:
+            return self.command_of[name]
         kind = name.partition("-")[0]
         if kind == "beat":
             command = beat_command()
