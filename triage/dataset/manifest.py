@@ -19,10 +19,11 @@ from triage.files.kinds import is_file
 
 _MAX_DEFECTS_SHOWN: Final = 20
 _DEFAULT_REVIEWERS: Final = 4
+MAX_REVIEWERS: Final = 32
 _REVIEWER: Final = "reviewer_"
-_BOX: Final = ("box_left", "box_top", "box_right", "box_bottom")
+BOX: Final = ("box_left", "box_top", "box_right", "box_bottom")
 _KNOWN: Final = frozenset(
-    {"path", "image", "votes", "n_reviewers", "source", "fitzpatrick", "patient", "rating", "split", *_BOX}
+    {"path", "image", "votes", "n_reviewers", "source", "fitzpatrick", "patient", "rating", "split", *BOX}
 )
 _ROMAN: Final = ("I", "II", "III", "IV", "V", "VI")
 
@@ -97,7 +98,7 @@ def read_manifest(path: Path, *, n_reviewers: int | None = None) -> Manifest:
     Raises:
         UsageError: the file cannot be read, or rows are invalid; the message names each with its line.
     """
-    columns, rows = read_table(path)
+    columns, rows = read_table(path, ("path", "image", "votes"))
     reviewers = [name for name in columns if name.startswith(_REVIEWER)]
     if not all(map(is_plain, columns)):
         raise UsageError(f"{path}: a column's name has control or format characters: rename the column")
@@ -167,7 +168,7 @@ def bounding_box(row: Row) -> Box | None:
     Raises:
         ValueError: the box is incomplete or empty.
     """
-    texts = [row.text(name) for name in _BOX]
+    texts = [row.text(name) for name in BOX]
     if not any(texts):
         return None
     try:
@@ -198,8 +199,10 @@ def _stated_reviewers(path: Path, rows: Sequence[Row], reviewers: Sequence[str])
     if not stated:
         return None
     number = stated.pop()
-    if stated or number not in {str(n) for n in range(1, 33)}:
-        raise UsageError(f"{path}: n_reviewers must be the number of reviewers, 1 to 32, and the same in all rows")
+    if stated or number not in {str(n) for n in range(1, MAX_REVIEWERS + 1)}:
+        raise UsageError(
+            f"{path}: n_reviewers must be the number of reviewers, 1 to {MAX_REVIEWERS}, and the same in all rows"
+        )
     return int(number)
 
 
@@ -281,7 +284,7 @@ def _row(photo: LabelledPhoto, manifest: Manifest, folder: Path) -> dict[str, st
     row |= {name: _text(getattr(photo, name)) for name in ("source", "fitzpatrick", "patient", "rating", "split")}
     box = photo.box
     corners = (box.left, box.top, box.right, box.bottom) if box else (None,) * 4
-    return row | {name: _text(corner) for name, corner in zip(_BOX, corners, strict=True)} | dict(photo.others)
+    return row | {name: _text(corner) for name, corner in zip(BOX, corners, strict=True)} | dict(photo.others)
 
 
 def _text(value: object) -> str:

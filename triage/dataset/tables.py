@@ -1,21 +1,27 @@
-"""Tables on disk, CSV or Parquet, as rows of strings."""
+"""Tables on disk, delimited text or Parquet, as rows of strings."""
 
+import codecs
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from triage.domain.text import MAX_ID, check_note, csv_cell, from_csv_cell
 from triage.errors import UsageError
 from triage.files.atomic import write_durably
 from triage.files.kinds import refuse_device
 
+_DELIMITERS: Final = ",;\t|^"
+"""What REDCap offers as `csvDelimiter`. A server's default applies to every export that does not name one."""
+
+csv.field_size_limit(2**31 - 1)  # the default of 131,072 refuses long comments; the whole file is in memory anyway
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row's values by column. `line` is its line in a CSV, or its number from 1 in a Parquet file."""
+    """A row's values by column. `line` is its first line in a text file, or its number from 1 in a Parquet file."""
 
     line: int
     values: Mapping[str, str]
@@ -37,32 +43,39 @@ class Row:
             raise ValueError(str(error)) from error
 
 
-def read_table(path: Path) -> tuple[list[str], list[Row]]:
-    """Reads `.parquet` by its suffix, anything else as CSV in UTF-8.
+def read_table(path: Path, expected: Collection[str], *, others: bool = True) -> tuple[list[str], list[Row]]:
+    """Reads `.parquet` by its suffix, anything else as delimited text in UTF-8, or in UTF-16 with a byte order mark.
+
+    The delimiter (comma, semicolon, tab, `|` or `^`) is the one that gives the header most of the expected columns.
+    Blank rows and columns without a name are left out.
+
+    Args:
+        path: of the file.
+        expected: names of columns.
+        others: also read the columns that are not expected. If not, they may share names.
+
+    Returns:
+        The names of all columns, and the rows.
 
     Raises:
-        UsageError: the file cannot be read, or two columns have one name.
+        UsageError: the file cannot be read, two columns that are read have one name, or a row has too many cells.
     """
     if path.suffix == ".parquet":
-        return _read_parquet(path)
-    try:
-        with refuse_device(path).open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns = [from_csv_cell(name.strip()) for name in reader.fieldnames or ()]
-            if len(set(columns)) < len(columns):
-                raise UsageError(f"{path}: two columns have the same name: rename one")
-            reader.fieldnames = columns
-            rows = [
-                Row(
-                    reader.line_num,
-                    {key: from_csv_cell((value or "").strip()) for key, value in row.items() if key in columns},
-                )
-                for row in reader
-            ]
-    except OSError as error:
-        raise UsageError(f"{path}: the file cannot be read: check the path and its permissions") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path}: cannot be read as CSV in UTF-8") from error
+        columns, records = _read_parquet(path)
+    else:
+        columns, records = _read_text(path, expected)
+    places = [place for place, name in enumerate(columns) if name and (others or name in expected)]
+    names = [columns[place] for place in places]
+    if repeated := next((name for name in names if names.count(name) > 1), None):
+        raise UsageError(f"{path}: two columns have the same name, {repeated!r}: rename one")
+    rows = []
+    for line, cells in records:
+        if any(cells[len(columns) :]):
+            raise UsageError(
+                f"{path}: line {line}: more cells than the header has columns: quote cells with delimiters"
+            )
+        if any(cells):
+            rows.append(Row(line, {columns[place]: cells[place] for place in places if place < len(cells)}))
     return columns, rows
 
 
@@ -80,18 +93,66 @@ def write_table(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
         raise UsageError(f"{path}: cannot be written: check the folder, its free space and permissions") from error
 
 
-def _read_parquet(path: Path) -> tuple[list[str], list[Row]]:
+def _read_text(path: Path, expected: Collection[str]) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
+    try:
+        data = refuse_device(path).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path}: the file cannot be read: check the path and its permissions") from error
+    file = io.StringIO(_decode(path, data), newline="")
+    found = {delimiter: _header(file, delimiter) for delimiter in _DELIMITERS}
+    delimiter = max(found, key=lambda each: (len(found[each] & set(expected)), len(found[each])))
+    file.seek(0)
+    records = _records(path, csv.reader(file, delimiter=delimiter, skipinitialspace=True, strict=True))
+    _, columns = next(records, (0, []))
+    return columns, records
+
+
+def _decode(path: Path, data: bytes) -> str:
+    has_mark = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = data.decode("utf-16" if has_mark else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UsageError(f"{path}: line {line} cannot be read as text: save the file in UTF-8") from error
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise UsageError(f"{path}: line {line} cannot be read, it has a NUL byte: export the file again in UTF-8")
+    return text
+
+
+def _header(file: io.StringIO, delimiter: str) -> set[str]:
+    file.seek(0)
+    reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True)
+    return set(next((_cells(record) for record in reader if any(record)), []))
+
+
+def _records(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
+    """The records that are not blank, each with its first line."""
+    line = 1
+    try:
+        for record in reader:
+            if any(cells := _cells(record)):
+                yield line, cells
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise UsageError(
+            f"{path}: line {line} cannot be read: close its quotes, and double the quotes inside a quoted cell"
+        ) from error
+
+
+def _cells(record: Sequence[str]) -> list[str]:
+    return [from_csv_cell(cell.strip()) for cell in record]
+
+
+def _read_parquet(path: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
     pyarrow, parquet = _pyarrow()
     try:
         table = parquet.read_table(path)
     except (OSError, pyarrow.ArrowException) as error:
         raise UsageError(f"{path}: cannot be read as Parquet") from error
-    columns: list[str] = table.column_names
-    rows = [
-        Row(number, {key: _text(value) for key, value in row.items()})
-        for number, row in enumerate(table.to_pylist(), 1)
-    ]
-    return columns, rows
+    columns = [name.strip() for name in table.column_names]
+    values = [column.to_pylist() for column in table.columns]
+    return columns, ((number, list(map(_text, row))) for number, row in enumerate(zip(*values, strict=True), 1))
 
 
 def _csv(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> bytes:

@@ -1,6 +1,5 @@
-"""Scores with the votes of reviewers: from a CSV, or from a model on labelled photos."""
+"""Scores with the votes of reviewers: from a table, or from a model on labelled photos."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,8 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from triage.dataset.tables import read_table
 from triage.errors import UsageError
-from triage.files.kinds import refuse_device
 from triage.statistics.auc import Labels, Scores
 
 _MAX_DEFECTS_SHOWN: Final = 5
@@ -42,63 +41,53 @@ class Predictions:
 
 
 def read_predictions(path: Path) -> Predictions:
-    """Reads a CSV in UTF-8 with the columns `score` and `votes`, optionally `rating`, and any other columns.
+    """Reads a table with the columns `score` and `votes`, optionally `rating`, and any other columns.
 
     Raises:
         UsageError: the file cannot be read, or rows are invalid; the message names each with its line.
     """
-    try:
-        with refuse_device(path).open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            names = list(reader.fieldnames or ())
-            missing = {"score", "votes"} - set(names)
-            if missing:
-                raise UsageError(f"{path}: the predictions lack the column {', '.join(sorted(missing))}")
-            rows = [(reader.line_num, row) for row in reader]
-    except OSError as error:
-        raise UsageError(f"{path}: the file cannot be read: check the path and its permissions") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path}: the predictions cannot be read as CSV in UTF-8") from error
+    names, rows = read_table(path, ("score", "votes"))
+    if missing := [name for name in ("score", "votes") if name not in names]:
+        raise UsageError(f"{path}: the predictions lack the column {', '.join(missing)}")
     if not rows:
         raise UsageError(f"{path}: the predictions have no rows")
     scores, votes, ratings = np.empty(len(rows)), np.empty(len(rows), dtype=np.int64), np.empty(len(rows))
     defects: list[str] = []
-    for index, (line, row) in enumerate(rows):
+    for index, row in enumerate(rows):
         try:
-            scores[index] = _score(row["score"])
-            votes[index] = _votes(row["votes"])
+            scores[index] = _score(row.text("score"))
+            votes[index] = _votes(row.text("votes"))
             if "rating" in names:
-                ratings[index] = _rating(row["rating"])
+                ratings[index] = _rating(row.text("rating"))
         except ValueError as error:
-            defects.append(f"line {line}: {error}")
+            defects.append(f"line {row.line}: {error}")
     if defects:
         more = f"; and {len(defects) - _MAX_DEFECTS_SHOWN} more" if len(defects) > _MAX_DEFECTS_SHOWN else ""
         raise UsageError(f"{path}: {'; '.join(defects[:_MAX_DEFECTS_SHOWN])}{more}")
     others = [name for name in names if name and name not in {"score", "votes", "rating"}]
-    columns = {name: [row[name] or "" for _, row in rows] for name in others}
+    columns = {name: [row.text(name) for row in rows] for name in others}
     return Predictions(scores, votes, ratings if "rating" in names else None, columns)
 
 
-def _score(text: str | None) -> float:
+def _score(text: str) -> float:
     try:
-        score = float(text or "")
+        score = float(text)
     except ValueError:
         score = float("nan")
     if not 0 <= score <= 1:
-        raise ValueError("score must be a number from 0 to 1")
+        raise ValueError("score must be a number from 0 to 1, with a decimal point")
     return score
 
 
-def _votes(text: str | None) -> int:
-    stripped = (text or "").strip()
-    if not (stripped.isascii() and stripped.isdigit() and len(stripped) < 7):
+def _votes(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 7):
         raise ValueError("votes must be a whole number, 0 or more")
-    return int(stripped)
+    return int(text)
 
 
-def _rating(text: str | None) -> float:
+def _rating(text: str) -> float:
     try:
-        rating = float(text or "")
+        rating = float(text)
     except ValueError:
         rating = float("nan")
     if not np.isfinite(rating):

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from triage.dataset.manifest import Manifest, read_manifest, write_manifest
+from triage.dataset.redcap import Export
 from triage.dataset.redcap import import_redcap as read_export
 from triage.errors import AttachmentError, TransientError
 from triage.imaging.limits import ImageLimits
@@ -71,7 +72,7 @@ def describe(manifest: Path, good_votes: int, *, as_json: bool) -> None:
         _print(document)
 
 
-@dataset.command("import-redcap")
+@dataset.command("import-redcap", short_help="Convert a REDCap export to a manifest.")
 @click.argument("export", type=click.Path(path_type=Path))
 @click.option("--photos", type=click.Path(path_type=Path), required=True, help="Folder of the photos.")
 @_output
@@ -79,14 +80,32 @@ def describe(manifest: Path, good_votes: int, *, as_json: bool) -> None:
 @click.option("--reviewer", "reviewer_column", default="reviewer", show_default=True, help="Column of the reviewer.")
 @click.option("--vote", "vote_column", default="quality", show_default=True, help="Column of the vote.")
 @click.option("--photo", "photo_column", help="Column of the file name. [default: files are named by record]")
-def import_redcap(export: Path, photos: Path, output: Path, **columns: Any) -> None:
+@click.option("--missing", metavar="CODES", help="Codes for missing data, separated by commas, such as NI,-99.")
+def import_redcap(export: Path, photos: Path, output: Path, missing: str | None, **columns: Any) -> None:
     """Convert a REDCap EXPORT to a manifest.
 
-    EXPORT is in long format, with one row for each reviewer and record.
+    EXPORT is in long format, with one row for each reviewer and record, or each reviewer and photo of a record with
+    --photo. An empty vote means not rated yet; a photo without any vote is left out. The last line accounts for all
+    rows and photos.
     """
-    made = read_export(export, photos=photos, **columns)
-    write_manifest(made, output)
-    print_line(f"{output}: {len(made.photos)} photos, {made.n_reviewers} reviewers")
+    codes = {code.strip() for code in (missing or "").split(",")} - {""}
+    made = read_export(export, photos=photos, missing=codes, **columns)
+    write_manifest(made.manifest, output)
+    print_line(f"{output}: {count(len(made.manifest.photos), 'photo')}, {count(made.manifest.n_reviewers, 'reviewer')}")
+    print_line(f"columns used: {', '.join(made.columns)}; others not used: {made.n_other_columns}")
+    for name, number in made.ambiguous.items():
+        print_line(f"{name}: {count(number, 'photo')} with several values, the first is used")
+    print_line(_account(made))
+
+
+def _account(made: Export) -> str:
+    """One line that accounts for all rows and photos of an import."""
+    n_unused = sum(made.unused_rows.values())
+    rows = f"{count(made.n_rows, 'row')} read: {count(made.n_rows - n_unused, 'vote')} used, {n_unused} not"
+    if n_unused:
+        rows += f" ({', '.join(f'{number} {reason}' for reason, number in made.unused_rows.items())})"
+    used = f"{count(len(made.manifest.photos), 'photo')} used"
+    return f"{rows}; {used}, {made.n_unrated} not rated yet; files not in the export: {made.n_other_files}"
 
 
 def _unreadable(manifest: Manifest, limits: ImageLimits) -> list[tuple[int, str]]:

@@ -27,6 +27,24 @@ def test_byte_order_mark_is_stripped_from_the_first_column(tmp_path: Path) -> No
     assert len(read_predictions(_write(tmp_path, "\ufeffscore,votes\n0.1,1\n"))) == 1
 
 
+@pytest.mark.parametrize("text", ["score, votes , site\n.5, 1, arm\n", "score;votes;site\n.5;1;arm\n"])
+def test_names_and_values_are_stripped_and_the_delimiter_found(tmp_path: Path, text: str) -> None:
+    found = read_predictions(_write(tmp_path, text))
+
+    assert (found.scores.tolist(), found.votes.tolist(), dict(found.columns)) == ([0.5], [1], {"site": ["arm"]})
+
+
+@pytest.mark.parametrize("header", ["score,votes,score", "score,votes, score", "score,votes,site,site"])
+def test_file_is_refused_when_two_columns_share_a_name(tmp_path: Path, header: str) -> None:
+    with pytest.raises(UsageError, match="two columns have the same name"):
+        read_predictions(_write(tmp_path, f"{header}\n.9,4,.1,.2\n"))
+
+
+def test_decimal_comma_is_named_in_the_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="line 2: score must be a number from 0 to 1, with a decimal point"):
+        read_predictions(_write(tmp_path, "score;votes\n0,5;1\n"))
+
+
 def test_error_names_each_defect_with_its_line(tmp_path: Path) -> None:
     path = _write(tmp_path, "score,votes\nnan,1\n1.01,1\n0.5,-1\n0.5,1\n0.5,1.5\n,1\n")
 

@@ -130,6 +130,38 @@ def test_redcap_export_becomes_a_manifest_when_it_is_imported(dataset: Dataset, 
     ]
 
 
+def test_import_accounts_for_every_row_and_photo_in_its_last_line(dataset: Dataset, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in "abcde":
+        Image.new("RGB", (70, 70)).save(photos / f"{name}.jpg")
+    lines = [
+        "record_id;redcap_repeat_instance;reviewer;photo_file;quality;fitzpatrick",
+        *("1;;;;;2", "1;1;ann;a.jpg;1;3", "1;2;bo;a.jpg;0;4", "1;3;ann;b.jpg;NI;", "1;4;bo;b.jpg;1;"),
+        *("2;1;ann;c.jpg;;", "2;2;bo;c.jpg;-99;", "3;1;ann;d.jpg;1;", "3;1;ann;d.jpg;1;"),
+    ]
+    export = tmp_path / "export.csv"
+    export.write_text("\n".join(lines), encoding="utf-8")
+
+    result = dataset(
+        *("import-redcap", export, "--photos", photos, "--photo", "photo_file", "--missing", "NI,-99"),
+        *("-o", tmp_path / "made.csv"),
+    )
+
+    assert (result.code, result.err) == (DONE, "")
+    assert result.out.splitlines() == [
+        f"{tmp_path}/made.csv: 3 photos, 2 reviewers",
+        "columns used: record_id, reviewer, photo_file, quality, fitzpatrick; others not used: 1",
+        "fitzpatrick: 1 photo with several values, the first is used",
+        (
+            "9 rows read: 4 votes used, 5 not "
+            "(1 without a review, 2 with a code for missing data, 1 not rated yet, 1 repeated); "
+            "3 photos used, 1 not rated yet; files not in the export: 1"
+        ),
+    ]
+    assert dataset("check", tmp_path / "made.csv").code == DONE
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["check"], ["describe"], ["split", "-o", "out.csv"], ["import-redcap", "--photos", ".", "-o", "out.csv"]],
