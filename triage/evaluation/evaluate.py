@@ -12,10 +12,12 @@ from triage.evaluation.predictions import Predictions
 from triage.statistics.auc import (
     Comparison,
     Labels,
+    Scores,
     auc,
     bootstrap_interval,
     compare,
-    delong_interval,
+    delong,
+    exact_interval,
     hanley_mcneil_interval,
 )
 from triage.statistics.prevalence import PAPER_GOOD_SHARE, at_prevalence, resampled
@@ -48,16 +50,23 @@ def evaluate(
 
     Returns:
         `{n, n_good, n_bad, good_votes, threshold, threshold_chosen_by, auc, auc_ci{delong, hanley_mcneil, bootstrap},
-        tp, fn, tn, fp, sensitivity, specificity, ppv, npv, needless_retake_share, intervals{}, calibration{slope,
-        intercept, bins}, prevalence_adjusted{}, correlation, groups{column: {value: {}}}}`, with None for measures
-        that are not defined.
+        auc_ci_withheld, auc_exact_ci, tp, fn, tn, fp, sensitivity, specificity, ppv, npv, needless_retake_share,
+        intervals{}, calibration{slope, intercept, bins}, prevalence_adjusted{}, correlation, groups{column: {value:
+        {}}}}`, with None for measures that are not defined. All of `auc_ci` is None if its variance cannot be
+        estimated, for the reason in `auc_ci_withheld`; `auc_exact_ci` is one-sided, for an AUC of exactly 0 or 1.
     """
     good = predictions.good(good_votes)
     scores = predictions.scores
     threshold, chosen_by = _threshold(predictions, good, threshold, target_ppv)
     counts = count_at(scores, good, threshold)
     both = counts.tp + counts.fn > 0 and counts.tn + counts.fp > 0
-    area = auc(scores, good) if both else None
+    area = _auc(scores, good)
+    has_interval = area["auc_ci"]["delong"] is not None
+    area["auc_ci"] |= (
+        _further_intervals(area["auc"], scores, good, seed)
+        if has_interval
+        else {"hanley_mcneil": None, "bootstrap": None}
+    )
     line = calibration_line(scores, good)
     return {
         "n": len(predictions),
@@ -66,14 +75,7 @@ def evaluate(
         "good_votes": good_votes,
         "threshold": threshold,
         "threshold_chosen_by": chosen_by,
-        "auc": area,
-        "auc_ci": {
-            "delong": _list(delong_interval(scores, good)) if both else None,
-            "hanley_mcneil": None
-            if area is None
-            else _list(hanley_mcneil_interval(area, counts.tp + counts.fn, counts.tn + counts.fp)),
-            "bootstrap": _list(bootstrap_interval(scores, good, seed=seed)) if both else None,
-        },
+        **area,
         **_rates(counts),
         "calibration": {
             "slope": line.slope if line else None,
@@ -102,6 +104,7 @@ def comparison_json(predictions: Predictions, other: Predictions, *, good_votes:
         "difference": comparison.difference,
         "interval": _list(comparison.interval),
         "p_value": comparison.p_value,
+        "withheld": comparison.withheld,
     }
 
 
@@ -113,6 +116,27 @@ def _threshold(
     if target_ppv is not None:
         return ppv_threshold(predictions.scores, good, target_ppv), f"PPV of at least {target_ppv:g}"
     return youden_threshold(predictions.scores, good), "Youden's index"
+
+
+def _auc(scores: Scores, good: Labels) -> dict[str, Any]:
+    """The AUC with DeLong's interval, or the reason why it has none; None without good or without bad photos."""
+    if not (good.any() and not good.all()):
+        return {"auc": None, "auc_ci": {"delong": None}, "auc_ci_withheld": None, "auc_exact_ci": None}
+    area = delong(scores, good)
+    return {
+        "auc": auc(scores, good),
+        "auc_ci": {"delong": _list(area.interval)},
+        "auc_ci_withheld": area.withheld,
+        "auc_exact_ci": _list(exact_interval(scores, good)),
+    }
+
+
+def _further_intervals(area: float, scores: Scores, good: Labels, seed: int) -> dict[str, list[float] | None]:
+    n_good = int(good.sum())
+    return {
+        "hanley_mcneil": _list(hanley_mcneil_interval(area, n_good, len(good) - n_good)),
+        "bootstrap": _list(bootstrap_interval(scores, good, seed=seed)),
+    }
 
 
 def _rates(counts: Counts) -> dict[str, Any]:
@@ -145,12 +169,10 @@ def _groups(predictions: Predictions, column: str, good: Labels, threshold: floa
         chosen = values == value
         scores, labels = predictions.scores[chosen], good[chosen]
         counts = count_at(scores, labels, threshold)
-        both = 0 < labels.sum() < len(labels)
         groups[str(value)] = {
             "n": len(labels),
             "n_good": int(labels.sum()),
-            "auc": auc(scores, labels) if both else None,
-            "auc_ci": {"delong": _list(delong_interval(scores, labels)) if both else None},
+            **_auc(scores, labels),
             **_rates(counts),
         }
     return groups

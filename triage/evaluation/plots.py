@@ -27,13 +27,16 @@ _STYLE: Final[Any] = {
 _MAX_POINTS: Final = 2000
 
 
-def plot_roc(scores: Scores, good: Labels, *, sensitivity: float | None, specificity: float | None) -> str:
+def plot_roc(
+    scores: Scores, good: Labels, *, sensitivity: float | None, specificity: float | None, has_band: bool = True
+) -> str:
     """The ROC curve with its 95 % band, and the operating point if given."""
     curve = roc_curve(scores, good)
-    band = roc_band(scores, good)
     figure, axes = _figure()
     keep = np.linspace(0, len(curve.sensitivity) - 1, min(len(curve.sensitivity), _MAX_POINTS)).astype(int)
-    axes.fill_between(band[0], band[1], band[2], color=_BLUE, alpha=0.18, linewidth=0, label="95 % band")
+    if has_band:
+        band = roc_band(scores, good)
+        axes.fill_between(band[0], band[1], band[2], color=_BLUE, alpha=0.18, linewidth=0, label="95 % band")
     axes.plot(curve.false_positive_rate[keep], curve.sensitivity[keep], color=_BLUE, label="ROC")
     axes.plot([0, 1], [0, 1], color=_GREY, linestyle=":", linewidth=0.8)
     if sensitivity is not None and specificity is not None:

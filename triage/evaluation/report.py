@@ -68,6 +68,7 @@ def render_evaluation(
             good,
             sensitivity=evaluation["sensitivity"],
             specificity=evaluation["specificity"],
+            has_band=evaluation["auc_ci_withheld"] is None,
         )
     if card and card["learning_curve"]:
         plots["learning"] = plot_learning_curve(card["learning_curve"])

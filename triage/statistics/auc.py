@@ -20,6 +20,12 @@ from triage.statistics.resampling import aucs, draw, group_scores
 Scores: TypeAlias = Floats
 Labels: TypeAlias = Bools
 
+_ONE_PHOTO: Final = "a class of one photo has no variance"
+_SEPARATED: Final = "no good and bad photos overlap in score, so the estimated variance is 0"
+_EQUAL: Final = "all scores are equal, so the estimated variance is 0"
+_EXTREME: Final = "an AUC is exactly 0 or 1, where its estimated variance is 0"
+_ALIKE: Final = "both models rank good against bad photos alike, so the estimated variance of the difference is 0"
+_ROUNDING: Final = 1e-12
 _QUANTILES: Final = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
 
 
@@ -48,22 +54,27 @@ class RocBand(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Area:
-    """An AUC with its standard error, which is None where a class has a single photo, and its interval."""
+    """An AUC with its standard error and interval, or with the reason why neither can be estimated."""
 
     auc: float
     standard_error: float | None
-    interval: Interval
+    interval: Interval | None
+    withheld: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two models on the same photos; `difference` is the first minus the other, `p_value` is two-sided."""
+    """Two models on the same photos; `difference` is the first minus the other, `p_value` is two-sided.
+
+    `interval` and `p_value` are None if they cannot be estimated; `withheld` is the reason.
+    """
 
     auc: float
     other_auc: float
     difference: float
-    interval: Interval
-    p_value: float
+    interval: Interval | None
+    p_value: float | None
+    withheld: str | None = None
 
 
 def auc(scores: ArrayLike, good: ArrayLike) -> float:
@@ -104,8 +115,8 @@ def roc_curve(scores: ArrayLike, good: ArrayLike) -> RocCurve:
 def delong(scores: ArrayLike, good: ArrayLike) -> Area:
     """The AUC with DeLong's standard error and 95 % interval, clipped to 0..1, in O(n log n).
 
-    A class of a single photo has no variance: the interval is then (0, 1). Where the scores separate the classes
-    perfectly, the standard error is 0 and the interval is a point, which is too narrow.
+    Both are withheld where the estimated variance would be 0 or undefined: all good photos score above all bad ones or
+    all below, all scores are equal, or a class has a single photo. See `exact_interval` for the first two.
     Sun & Xu 2014, Fast implementation of DeLong's algorithm, doi:10.1109/LSP.2014.2337313.
 
     Raises:
@@ -115,21 +126,38 @@ def delong(scores: ArrayLike, good: ArrayLike) -> Area:
     of_good, of_bad = _placements(values, labels)
     area = float(of_good.mean())
     if min(len(of_good), len(of_bad)) < 2:
-        return Area(area, None, (0.0, 1.0))
+        return Area(area, None, None, _ONE_PHOTO)
     error = math.sqrt(of_good.var(ddof=1) / len(of_good) + of_bad.var(ddof=1) / len(of_bad))
+    if error == 0:
+        return Area(area, None, None, _SEPARATED if area in {0, 1} else _EQUAL)
     return Area(area, error, _clipped(area, error))
 
 
-def delong_interval(scores: ArrayLike, good: ArrayLike) -> Interval:
-    """The interval of `delong`."""
-    return delong(scores, good).interval
+def exact_interval(scores: ArrayLike, good: ArrayLike) -> Interval | None:
+    """The exact one-sided 95 % interval of an AUC of exactly 1 or 0; None for another AUC.
+
+    Of m pairs of a good and a bad photo that share no photo, with m the size of the smaller class, each is ranked
+    rightly with the probability AUC, independently of the others. So the chance that all photos are separated is at
+    most AUC**m, for any distribution of scores, and it is below 5 % for any AUC below 0.05**(1/m).
+    That is the bound of Clopper & Pearson 1934 for m of m successes, doi:10.1093/biomet/26.4.404.
+
+    Raises:
+        ValueError: as `auc`.
+    """
+    values, labels = checked_classes(scores, good)
+    bound = (1 - CONFIDENCE) ** (1 / min(int(labels.sum()), int((~labels).sum())))
+    if values[labels].min() > values[~labels].max():
+        return bound, 1.0
+    if values[labels].max() < values[~labels].min():
+        return 0.0, 1 - bound
+    return None
 
 
 def compare(scores: ArrayLike, other: ArrayLike, good: ArrayLike) -> Comparison:
     """DeLong's paired test of two models that scored the same photos, with the 95 % interval of the difference.
 
-    A class of a single photo has no variance: the interval is then (-1, 1) and the p value 1. Where the variance is 0,
-    the interval is a point, and the p value 1 without a difference and 0 with one.
+    The test and the interval are withheld where DeLong's variance says nothing: an AUC is exactly 0 or 1, the models
+    rank good against bad photos alike, or a class has a single photo.
     DeLong, DeLong, Clarke-Pearson 1988, doi:10.2307/2531595, in the form of doi:10.1109/LSP.2014.2337313.
 
     Raises:
@@ -140,13 +168,15 @@ def compare(scores: ArrayLike, other: ArrayLike, good: ArrayLike) -> Comparison:
     area, other_area = float(own_good.mean()), float(other_good.mean())
     difference = area - other_area
     if min(len(own_good), len(own_bad)) < 2:
-        return Comparison(area, other_area, difference, (-1.0, 1.0), 1.0)
+        return Comparison(area, other_area, difference, None, None, _ONE_PHOTO)
+    if {area, other_area} & {0, 1}:
+        return Comparison(area, other_area, difference, None, None, _EXTREME)
     # the variance of the paired differences contains the covariance of the two AUCs
     variance = (own_good - other_good).var(ddof=1) / len(own_good) + (own_bad - other_bad).var(ddof=1) / len(own_bad)
     error = math.sqrt(variance)
+    if error < _ROUNDING:
+        return Comparison(area, other_area, difference, None, None, _ALIKE)
     interval = (max(difference - Z * error, -1.0), min(difference + Z * error, 1.0))
-    if error == 0:
-        return Comparison(area, other_area, difference, interval, 1.0 if difference == 0 else 0.0)
     return Comparison(area, other_area, difference, interval, float(2 * ndtr(-abs(difference) / error)))
 
 

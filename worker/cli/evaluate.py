@@ -180,10 +180,7 @@ def _page(
 def _print(document: dict[str, Any]) -> None:
     print_line(f"{document['n']} photos, {document['n_good']} good, {document['n_bad']} bad")
     if document["auc"] is not None:
-        intervals = ", ".join(
-            f"{name.replace('_', '-')} {low:.3f} to {high:.3f}" for name, (low, high) in document["auc_ci"].items()
-        )
-        print_line(f"AUC {document['auc']:.3f} ({intervals})")
+        print_line(f"AUC {document['auc']:.3f} ({_auc_intervals(document)})")
     print_line(f"threshold {document['threshold']:.4f}, {document['threshold_chosen_by']}")
     print_line()
     print_table(
@@ -208,7 +205,7 @@ def _print(document: dict[str, Any]) -> None:
     if comparison := document.get("comparison"):
         print_line(
             f"the other model: AUC {comparison['other_auc']:.3f}, difference {comparison['difference']:+.3f} "
-            f"({comparison['interval'][0]:+.3f} to {comparison['interval'][1]:+.3f}), p = {comparison['p_value']:.2g}"
+            f"{_paired_test(comparison)}"
         )
     for column, groups in document["groups"].items():
         print_line()
@@ -234,6 +231,25 @@ def _print(document: dict[str, Any]) -> None:
                 for value, group in groups.items()
             ),
         )
+
+
+def _auc_intervals(document: dict[str, Any]) -> str:
+    if not document["auc_ci_withheld"]:
+        return ", ".join(
+            f"{name.replace('_', '-')} {low:.3f} to {high:.3f}" for name, (low, high) in document["auc_ci"].items()
+        )
+    withheld = f"other intervals withheld: {document['auc_ci_withheld']}"
+    if document["auc_exact_ci"] is None:
+        return withheld.removeprefix("other ")
+    low, high = document["auc_exact_ci"]
+    return f"exact one-sided {low:.3f} to {high:.3f}; {withheld}"
+
+
+def _paired_test(comparison: dict[str, Any]) -> str:
+    if comparison["withheld"]:
+        return f"(paired test withheld: {comparison['withheld']})"
+    low, high = comparison["interval"]
+    return f"({low:+.3f} to {high:+.3f}), p = {comparison['p_value']:.2g}"
 
 
 def _span(interval: list[float] | None) -> str:

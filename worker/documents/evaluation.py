@@ -73,6 +73,8 @@ class EvaluationGroupDocument(Document):
     n_good: int
     auc: float | None
     auc_ci: GroupAucIntervalsDocument
+    auc_ci_withheld: str | None
+    auc_exact_ci: Interval
     tp: int
     fn: int
     tn: int
@@ -86,17 +88,25 @@ class EvaluationGroupDocument(Document):
 
 
 class ComparisonDocument(Document):
-    """DeLong's paired test of two models on the same photos."""
+    """DeLong's paired test of two models on the same photos.
+
+    `interval` and `p_value` are null if they cannot be estimated; `withheld` is the reason.
+    """
 
     auc: float
     other_auc: float
     difference: float
     interval: Interval
-    p_value: float
+    p_value: float | None
+    withheld: str | None
 
 
 class EvaluationDocument(Document):
-    """The evaluation of a model. `groups` holds, by column and value, the evaluation of part of the photos."""
+    """The evaluation of a model. `groups` holds, by column and value, the evaluation of part of the photos.
+
+    `auc_ci` holds nulls if its intervals cannot be estimated, for the reason in `auc_ci_withheld`. `auc_exact_ci` is
+    the exact one-sided interval of an AUC of exactly 0 or 1.
+    """
 
     n: int
     n_good: int
@@ -106,6 +116,8 @@ class EvaluationDocument(Document):
     threshold_chosen_by: str
     auc: float | None
     auc_ci: AucIntervalsDocument
+    auc_ci_withheld: str | None
+    auc_exact_ci: Interval
     tp: int
     fn: int
     tn: int

@@ -98,6 +98,25 @@ def test_auc_is_null_when_there_is_one_class(votes: int) -> None:
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
+def test_intervals_are_withheld_with_the_reason_when_the_scores_separate_the_classes() -> None:
+    scores = np.concatenate([np.linspace(0.1, 0.2, 10), np.linspace(0.8, 0.9, 12)])
+    perfect = Predictions(scores, np.repeat([0, 4], [10, 12]), None, {"site": ["a"] * 22})
+
+    found = evaluate(perfect, by=["site"])
+
+    for part in (found, found["groups"]["site"]["a"]):
+        assert part["auc"] == 1
+        assert set(part["auc_ci"].values()) == {None}
+        assert "variance is 0" in part["auc_ci_withheld"]
+        assert part["auc_exact_ci"] == [pytest.approx(0.05 ** (1 / 10)), 1]
+    assert found["auc_ci"].keys() == evaluate(_random(40))["auc_ci"].keys()
+    compared = comparison_json(perfect, Predictions(1 - scores, perfect.votes))
+    assert (compared["difference"], compared["interval"], compared["p_value"]) == (1, None, None)
+    assert "exactly 0 or 1" in compared["withheld"]
+    assert evaluate(_random(400))["auc_ci_withheld"] is None
+    assert evaluate(_random(400))["auc_exact_ci"] is None
+
+
 def test_threshold_reaches_the_target_ppv() -> None:
     found = evaluate(_random(400), target_ppv=0.95)
 

@@ -4,7 +4,7 @@ import re
 import numpy as np
 import pytest
 
-from triage.evaluation.evaluate import evaluate
+from triage.evaluation.evaluate import comparison_json, evaluate
 from triage.evaluation.plots import plot_learning_curve
 from triage.evaluation.predictions import Predictions
 from triage.evaluation.report import Mistake, render_evaluation
@@ -47,6 +47,31 @@ def test_page_states_the_rates_in_plain_words() -> None:
 
     assert "Of 100 good photos, <b>83</b> pass" in page
     assert "107 of 129" in page
+
+
+def test_page_gives_the_reason_when_intervals_are_withheld() -> None:
+    scores = np.concatenate([np.linspace(0.1, 0.2, 10), np.linspace(0.8, 0.9, 10)])
+    perfect = Predictions(scores, np.repeat([0, 4], 10), None, {"site": ["a"] * 20})
+    other = Predictions(1 - scores, perfect.votes)
+    found = {**evaluate(perfect, by=["site"]), "comparison": comparison_json(perfect, other)}
+
+    page = " ".join(render_evaluation(found, perfect, title="t", data="d").split())
+
+    assert "in <b>100</b> of 100 cases (AUC); so few photos could also mean as few as 74." in page
+    assert "The AUC is at least 0.741 (exact one-sided 95 % interval)." in page
+    assert page.count("withheld") == 3
+    assert "95 % band" not in page
+    assert "p = " not in page
+
+
+def test_page_shows_the_comparison_with_another_model(predictions: Predictions) -> None:
+    other = Predictions(np.random.default_rng(1).random(200), predictions.votes)
+    found = {**evaluate(predictions), "comparison": comparison_json(predictions, other)}
+
+    page = render_evaluation(found, predictions, title="t", data="d")
+
+    assert "(DeLong's paired test)" in page
+    assert "95 % band" in page
 
 
 @pytest.mark.parametrize("votes", [0, 4])

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
-from scipy.stats import norm
+from scipy.stats import binomtest, norm
 from sklearn import metrics
 
 from triage.statistics.auc import (
@@ -15,7 +15,7 @@ from triage.statistics.auc import (
     bootstrap_interval,
     compare,
     delong,
-    delong_interval,
+    exact_interval,
     hanley_mcneil_error,
     hanley_mcneil_interval,
     roc_band,
@@ -70,7 +70,6 @@ def test_delong_equals_the_structural_components_when_scores_are_tied_or_not(dig
     assert area.auc == pytest.approx(of_good.mean())
     assert area.standard_error == pytest.approx(error)
     assert area.interval == pytest.approx((area.auc - norm.ppf(0.975) * error, area.auc + norm.ppf(0.975) * error))
-    assert delong_interval(scores, good) == area.interval
 
 
 def test_comparison_equals_the_covariance_of_the_structural_components() -> None:
@@ -89,21 +88,95 @@ def test_comparison_equals_the_covariance_of_the_structural_components() -> None
     assert found.p_value == pytest.approx(2 * norm.sf(difference / error))
 
 
-def test_comparison_finds_no_difference_between_a_model_and_itself() -> None:
-    scores, good = _photos(50)
+def test_comparison_agrees_with_a_paired_bootstrap_when_there_are_many_photos() -> None:
+    scores, good = _photos(400)
+    random = np.random.default_rng(1)
+    other = scores + random.normal(0, 0.3, len(scores))
+    own_wins, other_wins = (values[good][:, np.newaxis] > values[~good] for values in (scores, other))
+    gained = own_wins.astype(np.float64) - other_wins  # (n_good, n_bad)
+    rows, columns = (random.integers(0, size, (1000, size)) for size in gained.shape)
+    differences = [gained[np.ix_(of_good, of_bad)].mean() for of_good, of_bad in zip(rows, columns, strict=True)]
 
-    found = compare(scores, scores, good)
+    found = compare(scores, other, good)
 
-    assert (found.difference, found.interval, found.p_value) == (0, (0, 0), 1)
+    assert found.interval == pytest.approx(tuple(np.quantile(differences, [0.025, 0.975])), abs=0.01)
 
 
-def test_intervals_have_full_width_when_a_class_has_one_photo() -> None:
-    scores, good = np.array([0.2, 0.4, 0.9]), np.array([True, False, True])
+PERFECT = np.array([0.1, 0.2, 0.3, 0.7, 0.8, 0.9])
+HALF_GOOD = np.repeat([False, True], 3)
+WORSE = np.array([0.1, 0.8, 0.3, 0.7, 0.2, 0.9])
 
-    assert delong(scores, good).standard_error is None
-    assert delong_interval(scores, good) == (0, 1)
-    assert compare(scores, scores[::-1], good).interval == (-1, 1)
-    assert compare(scores, scores[::-1], good).p_value == 1
+
+@pytest.mark.parametrize(
+    ("scores", "other", "reason"),
+    [
+        (PERFECT, PERFECT[::-1], "exactly 0 or 1"),
+        (PERFECT, WORSE, "exactly 0 or 1"),
+        (WORSE, 1 - PERFECT, "exactly 0 or 1"),
+        (WORSE, WORSE**2, "both models rank"),
+    ],
+)
+def test_comparison_is_withheld_when_its_variance_says_nothing(scores: Scores, other: Scores, reason: str) -> None:
+    """pROC warns likewise that the test of curves with an AUC of 1 is misleading (xrobin/pROC, `roc.test`)."""
+    found = compare(scores, other, HALF_GOOD)
+
+    assert found.difference == pytest.approx(
+        metrics.roc_auc_score(HALF_GOOD, scores) - metrics.roc_auc_score(HALF_GOOD, other)
+    )
+    assert (found.interval, found.p_value) == (None, None)
+    assert reason in (found.withheld or "")
+
+
+@pytest.mark.parametrize(
+    ("scores", "good", "reason"),
+    [
+        (PERFECT, HALF_GOOD, "overlap"),
+        (PERFECT[::-1], HALF_GOOD, "overlap"),
+        (np.full(6, 0.4), HALF_GOOD, "equal"),
+        (PERFECT, np.arange(6) == 3, "one photo"),
+    ],
+)
+def test_delong_is_withheld_when_its_variance_is_zero_or_unknown(scores: Scores, good: Labels, reason: str) -> None:
+    area = delong(scores, good)
+
+    assert area.auc == pytest.approx(metrics.roc_auc_score(good, scores))
+    assert (area.standard_error, area.interval) == (None, None)
+    assert reason in (area.withheld or "")
+    assert compare(scores, scores, good).withheld is not None
+
+
+@pytest.mark.parametrize(("n_good", "n_bad"), [(1, 1), (1, 9), (10, 10), (129, 51)])
+def test_exact_interval_equals_the_binomial_one_of_scipy_when_the_classes_are_separated(
+    n_good: int, n_bad: int
+) -> None:
+    scores, good = np.arange(n_good + n_bad) / 1000, np.repeat([False, True], [n_bad, n_good])
+    pairs = min(n_good, n_bad)
+    low = binomtest(pairs, pairs, alternative="greater").proportion_ci(0.95, "exact").low
+
+    assert exact_interval(scores, good) == pytest.approx((low, 1))
+    assert exact_interval(-scores, good) == pytest.approx((0, 1 - low))
+    assert exact_interval(np.where(good, scores, 1), good) == pytest.approx((0, 1 - low))
+
+
+def test_exact_interval_is_for_separated_scores_only() -> None:
+    assert exact_interval(WORSE, HALF_GOOD) is None
+    assert exact_interval(np.full(6, 0.4), HALF_GOOD) is None
+    assert exact_interval(np.array([0.1, 0.2, 0.5, 0.5, 0.8, 0.9]), HALF_GOOD) is None  # a tie is half an error
+
+
+@pytest.mark.parametrize("n_bad", [10, 40])
+def test_exact_interval_misses_the_auc_in_at_most_five_of_a_hundred_samples(n_bad: int) -> None:
+    """The worst distribution: some bad photos score above all good ones, which a small sample may not contain."""
+    random = np.random.default_rng(0)
+    bound = 0.05 ** (1 / 10)
+    for truth in (bound - 0.001, bound + 0.001):
+        missed = 0
+        for _ in range(2000):
+            of_bad = np.where(random.random(10) < truth, random.random(10), 2 + random.random(10))
+            of_good = 1 + random.random(n_bad)
+            interval = exact_interval(np.concatenate([of_bad, of_good]), np.repeat([False, True], [10, n_bad]))
+            missed += interval is not None and not interval[0] <= truth <= interval[1]
+        assert missed == 0 if truth > bound else 0.04 < missed / 2000 < 0.06
 
 
 def test_hanley_mcneil_gives_the_published_interval_when_given_the_published_auc() -> None:
@@ -133,7 +206,7 @@ def test_bootstrap_agrees_with_delong_when_scores_are_too_many_to_resample_each(
     scores, good = _photos(20_000)
 
     assert len(group_scores(scores, good).good) <= MAX_GROUPS
-    assert bootstrap_interval(scores, good) == pytest.approx(delong_interval(scores, good), abs=1e-3)
+    assert bootstrap_interval(scores, good) == pytest.approx(delong(scores, good).interval, abs=1e-3)
 
 
 def test_band_contains_the_curve_and_narrows_when_there_are_more_photos() -> None:

@@ -77,6 +77,24 @@ def test_other_model_is_refused_when_its_votes_differ(
     assert "votes differ" in result.complaint()
 
 
+def test_every_form_gives_the_reason_when_intervals_are_withheld(
+    evaluate: Callable[..., Result], tmp_path: Path
+) -> None:
+    for name, bad, good in (("perfect", 1, 9), ("reversed", 9, 1)):
+        rows = [f"0.{bad}{n},0\n0.{good}{n},4\n" for n in range(10)]
+        (tmp_path / f"{name}.csv").write_text("score,votes\n" + "".join(rows), encoding="utf-8")
+    arguments = (tmp_path / "perfect.csv", "--compare", tmp_path / "reversed.csv", "--html", tmp_path / "page.html")
+
+    table = evaluate(*arguments)
+    document = evaluate(*arguments, "--json").json
+
+    assert "AUC 1.000 (exact one-sided 0.741 to 1.000; other intervals withheld: no good and bad photos" in table.out
+    assert "difference +1.000 (paired test withheld: an AUC is exactly 0 or 1" in table.out
+    assert document["comparison"]["p_value"] is None
+    assert "exactly 0 or 1" in document["comparison"]["withheld"]
+    assert "paired test is withheld" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("votes", [0, 4])
 def test_one_class_is_no_error_when_shown_in_any_form(
     evaluate: Callable[..., Result], tmp_path: Path, votes: int
