@@ -24,6 +24,7 @@ from triage.domain.photos import PhotoScore
 from triage.imaging.decode import Decoder
 from triage.imaging.photo import DecodedPhoto
 from triage.model.artifact import read_artifact
+from triage.model.engines.audited import AuditedEngine
 from triage.model.engines.engine import Engine, EngineUnavailableError
 from triage.model.engines.mnn import MnnEngine
 from triage.model.engines.torch_cuda import TorchCudaEngine
@@ -70,9 +71,12 @@ def draw_photos(n: int) -> Tensor:
 
 
 def load_engines() -> dict[str, Engine]:
-    builders: list[tuple[str, Callable[[OrdinalVGG16], Engine]]] = [(REFERENCE, TorchEngine), ("mnn", MnnEngine)]
+    builders: list[tuple[str, Callable[[OrdinalVGG16], Engine]]] = [
+        (REFERENCE, TorchEngine),
+        ("mnn", lambda network: AuditedEngine(MnnEngine(network))),
+    ]
     if torch.cuda.is_available():
-        builders.append(("cuda", lambda network: TorchCudaEngine(network, torch.device("cuda"))))
+        builders.append(("cuda", lambda network: AuditedEngine(TorchCudaEngine(network, torch.device("cuda")))))
     engines = {}
     for name, build in builders:
         try:
@@ -98,18 +102,18 @@ def show(engines: dict[str, Engine], speeds: dict[str, float], photos: Tensor) -
     card, _ = read_artifact(STARTER_FOLDER)
     logits = {name: engine.logits(photos) for name, engine in engines.items()}
     exact = logits[REFERENCE]
-    expected = ReplayedEngine(exact, exact, 0.0).scores(card)
+    expected = ReplayedEngine(exact, exact).scores(card)
     table = Table("engine", "speed", "logits off", "tolerance", "scores off", "twice", "other verdicts", box=None)
     for name, found in logits.items():
-        tolerance = engines[name].logit_tolerance
-        alone = ReplayedEngine(found, exact, 0.0).scores(card)
+        tolerance = engines[name].tolerance
+        alone = ReplayedEngine(found, exact).scores(card)
         engine = ReplayedEngine(found, exact, tolerance)
         verdicts = [verdict_of(score, card) for score in engine.scores(card)]
         table.add_row(
             name,
             f"{speeds[name] / speeds[REFERENCE]:.2f}",
             f"{float((found - exact).abs().max()):.5f}",
-            f"{tolerance:.3f}",
+            f"{tolerance.scale:.5f}",
             f"{max(abs(a.score - b.score) for a, b in zip(alone, expected, strict=True)):.5f}",
             f"{engine.n_scored_exactly}",
             f"{sum(a != verdict_of(b, card) for a, b in zip(verdicts, expected, strict=True))}",

@@ -31,6 +31,7 @@ from benchmarks.contenders.product import Product
 from benchmarks.contenders.stages import measure_stages
 from triage.imaging.decode import Decoder
 from triage.model.artifact import read_artifact
+from triage.model.engines.audited import AuditedEngine
 from triage.model.engines.engine import Engine, EngineName, EngineUnavailableError
 from triage.model.engines.mnn import MnnEngine
 from triage.model.engines.torch_exact import TorchEngine
@@ -91,7 +92,7 @@ def main() -> None:
 def load_engines() -> dict[EngineName, Engine]:
     engines: dict[EngineName, Engine] = {"torch": TorchEngine(load_network(*read_artifact(STARTER_FOLDER)))}
     try:
-        engines["mnn"] = MnnEngine(load_network(*read_artifact(STARTER_FOLDER)))
+        engines["mnn"] = AuditedEngine(MnnEngine(load_network(*read_artifact(STARTER_FOLDER))))
     except EngineUnavailableError as error:
         print(error)
     return engines

@@ -59,6 +59,7 @@ class Fault(StrEnum):
     TLS = "tls"
     SETTING = "setting"
     REFUSED = "refused"
+    DEVICE_LOST = "device_lost"
 
 
 class ServiceUnavailableError(TriageError):
@@ -115,6 +116,17 @@ class BlobStoreUnavailableError(ServiceUnavailableError):
 
 class WrongBlobStoreError(BlobStoreUnavailableError):
     """The blob store is not the one that this database was set up with: it is empty, not mounted or another one."""
+
+
+class DeviceError(ServiceUnavailableError):
+    """The device cannot run the network now, for example because its memory is full. No photo is at fault."""
+
+
+class DeviceLostError(DeviceError):
+    """The device computes nothing more in this process. Only a new process can use it again."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, Fault.DEVICE_LOST)
 
 
 class DefectError(TriageError):

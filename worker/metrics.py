@@ -41,7 +41,10 @@ BATCH_FILL: Final = Histogram(
 )
 PHOTOS: Final = Counter("triage_photos", "Photos that this worker finished, by outcome.", ["outcome"])
 LEASES_EXPIRED: Final = Counter("triage_leases_expired", "Expired leases of photos, by what the sweep did.", ["action"])
-MODEL_LOADED: Final = Gauge("triage_model_loaded", "Models that this worker loaded.", ["model", "engine"])
+MODEL_LOADED: Final = Gauge("triage_model_loaded", "Models that this worker loaded.", ["model", "engine", "device"])
+SCORED_TWICE: Final = Counter("triage_photos_scored_twice", "Photos that were also scored exactly.", ["model"])
+LOGIT_ERROR: Final = Gauge("triage_logit_error", "Largest error of a logit that was computed twice.", ["model"])
+ENGINE_UNAVAILABLE: Final = Gauge("triage_engine_unavailable", "Engines that were replaced.", ["engine", "reason"])
 for _stage in ("fetch", "decode", "findings", "forward", "write"):
     STAGE_SECONDS.labels(_stage)
 for _action in ("requeued", "parked"):

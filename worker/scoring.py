@@ -10,9 +10,10 @@ from triage.blobs.source import PhotoSource
 from triage.domain.card import RegisteredModel
 from triage.domain.ids import ModelVersionId
 from triage.domain.messages import Recorded
-from triage.errors import NoLiveModelError
+from triage.errors import DeviceError, NoLiveModelError
 from triage.imaging.decode import Decoder
-from triage.model.engines.choose import choose_device
+from triage.model.engines.choose import choose_device, describe_device
+from triage.model.engines.device_thread import DeviceThread
 from triage.model.engines.engine import Engine
 from triage.model.scorer import Scorer
 from triage.photo_store import PhotoStore
@@ -67,6 +68,7 @@ class Scoring:
         self._photos_per_batch = settings.scorer.photos_per_batch or (4 if device.type == "cpu" else 64)
         self._threads = ThreadPoolExecutor(settings.scorer.decode_threads, thread_name_prefix="decode")
         self._decoder = Decoder(settings.image_limits, processes=settings.scorer.decode_threads)
+        self._device = DeviceThread()
         self._engines: dict[ModelVersionId, Engine] = {}
         self._rescores_with: ModelVersionId | None = None
         self._rescoring = Rescoring(
@@ -78,7 +80,8 @@ class Scoring:
         )
 
     def close(self) -> None:
-        """Stops the threads and processes that decode photos."""
+        """Stops the threads and processes that decode and score photos."""
+        self._device.close()
         self._threads.shutdown()
         self._decoder.close()
 
@@ -150,10 +153,12 @@ class Scoring:
 
     def _engine(self, model: RegisteredModel) -> Engine:
         if model.id not in self._engines:
-            engine = load_engine(self._settings, model.card, self._registry.weights(model.card))
+            weights = self._registry.weights(model.card)
+            engine = self._device.load(load_engine, self._settings, model.card, weights)
             self._engines[model.id] = engine
-            MODEL_LOADED.labels(model.card.name, engine.name).set(1)
-            log.info("model.loaded", model_version=str(model.id), kind=engine.name, device=str(engine.device))
+            device = describe_device(engine.device)
+            MODEL_LOADED.labels(model.card.name, engine.name, device).set(1)
+            log.info("model.loaded", model_version=str(model.id), kind=engine.name, device=device)
         return self._engines[model.id]
 
     def _shadow_models(self, shadows: Sequence[RegisteredModel]) -> list[ScoringModel]:
@@ -162,7 +167,9 @@ class Scoring:
         for model in shadows:
             try:
                 loaded.append(self._scoring_model(model))
-            except Exception as error:  # any failure of a shadow model is harmless
+            except DeviceError:
+                raise  # the live model has the same device
+            except Exception as error:  # any other failure of a shadow model is harmless
                 log.warning("shadow.unavailable", model_version=str(model.id), error_type=type(error).__name__)
         return loaded
 

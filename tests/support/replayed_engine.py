@@ -7,20 +7,22 @@ from torch import Tensor
 
 from triage.domain.card import Card
 from triage.domain.photos import PhotoScore
+from triage.model.engines.engine import ExactEngine
+from triage.model.engines.tolerance import EXACT, Tolerance
 from triage.model.engines.torch_exact import CPU
 from triage.model.scorer import Scorer
 
 
-class ReplayedEngine:
+class ReplayedEngine(ExactEngine):
     """Photos are the indices of their logits."""
 
     name: Final = "replayed"
     device: Final = CPU
 
-    def __init__(self, found: Tensor, exact: Tensor, logit_tolerance: float) -> None:
+    def __init__(self, found: Tensor, exact: Tensor, tolerance: Tolerance = EXACT) -> None:
         self._found = found
         self._exact = exact
-        self.logit_tolerance = logit_tolerance
+        self.tolerance = tolerance
         self.n_scored_exactly = 0
 
     def logits(self, photos: Tensor) -> Tensor:

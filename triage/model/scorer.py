@@ -12,6 +12,7 @@ from triage.domain.card import Card, Pooling, Recalibration
 from triage.domain.photos import PhotoScore
 from triage.model.coral import GRADE_BOUNDARY, grades_of
 from triage.model.engines.engine import Engine
+from triage.model.engines.tolerance import EXACT
 from triage.model.network import pool_patches
 
 
@@ -19,7 +20,8 @@ class Scorer:
     """Scores resized photos with one engine. It keeps no state between calls; one thread may use it at a time.
 
     A photo whose acceptance or grade could change within the engine's tolerance is scored again, exactly. So acceptance
-    and grade are those of PyTorch in float32 on every engine; logits differ by at most the tolerance.
+    and grade are those of PyTorch in float32 on every engine; logits differ by at most the tolerance. Precisely:
+    docs/decisions/0016-confirm-close-scores-with-pytorch.md
     """
 
     def __init__(
@@ -72,26 +74,42 @@ class Scorer:
 
         Returns:
             One score for each photo, in order.
+
+        Raises:
+            DeviceError: the device cannot run the network now; no photo is at fault.
         """
         if not photos:
             return []
         batch = torch.stack(list(photos))  # (n, 3, 448, 448)
-        logits = self._engine.logits(batch)  # (n, 5, K)
-        close = self._are_close_to_boundary(logits)  # (n,)
-        if close.any():
-            logits = logits.clone()
-            logits[close] = self._engine.exact_logits(batch[close])
+        logits = self._confirmed(batch, self._engine.logits(batch))  # (n, 5, K)
         cumulative, patches = self._probabilities(logits)
         patch_scores = patches[:, :, self._good_votes - 1]  # (n, 5, K) -> (n, 5)
         rows = zip(cumulative.tolist(), patch_scores.tolist(), grades_of(cumulative).tolist(), strict=True)
         return [self._to_score(*row) for row in rows]
 
+    def check(self) -> None:
+        """As `Engine.check`, after an error that `score` raised."""
+        self._engine.check()
+
+    def _confirmed(self, photos: Tensor, logits: Tensor) -> Tensor:
+        """The logits (n, 5, K), exact where a verdict depends on it."""
+        close = self._are_close_to_boundary(logits)  # (n,)
+        if not close.any():
+            return logits
+        exact = self._engine.exact_logits(photos[close])
+        if not self._engine.compare(logits[close], exact):
+            return self._engine.exact_logits(photos)
+        confirmed = logits.clone()
+        confirmed[close] = exact
+        return confirmed
+
     def _are_close_to_boundary(self, logits: Tensor) -> Tensor:
         """Which photos could get another verdict within the tolerance: bool (n,). Scores are monotone in the logits."""
-        tolerance = self._engine.logit_tolerance
-        if tolerance == 0:
+        tolerance = self._engine.tolerance
+        if tolerance == EXACT:
             return torch.zeros(len(logits), dtype=torch.bool)
-        low, high = (self._sides(logits + shift) for shift in (-tolerance, tolerance))
+        margin = tolerance.of(logits)  # (n, 5, K)
+        low, high = self._sides(logits - margin), self._sides(logits + margin)
         return (low != high).any(dim=1) | ~logits.isfinite().flatten(1).all(dim=1)
 
     def _sides(self, logits: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from triage.domain.messages import ClaimedAttachment
 from triage.domain.photos import AssessedBatch, Assessment, Failed, NotAssessable, Scored, Unreadable
 from triage.errors import (
     AttachmentError,
+    DeviceError,
     ErrorCode,
     ModelError,
     ServiceUnavailableError,
@@ -72,7 +73,7 @@ class PhotoAssessor:
         self._timed = timed
 
     def prepare(self, attachments: Sequence[ClaimedAttachment]) -> Callable[[], AssessedBatch]:
-        """See `Assessor.prepare`. The returned call raises ModelError if the scorer is broken.
+        """See `Assessor.prepare`. The returned call raises ModelError or DeviceError if the scorer is broken.
 
         Raises:
             BlobStoreUnavailableError: the whole store is unavailable, so no photo of the batch is at fault.
@@ -112,7 +113,7 @@ class PhotoAssessor:
 
 
 def _assess(model: ScoringModel, photos: Sequence[_Ready]) -> list[Assessment]:
-    scores = map_or_bisect(model.scorer.score, [item.prepared.photo for item in photos])
+    scores = map_or_bisect(model.scorer.score, [item.prepared.photo for item in photos], check=model.scorer.check)
     return [
         Failed(item.id, ErrorCode.SCORING_FAILED)
         if score is None
@@ -127,23 +128,36 @@ def _assess(model: ScoringModel, photos: Sequence[_Ready]) -> list[Assessment]:
     ]
 
 
-def map_or_bisect(function: Callable[[Sequence[Item]], list[Result]], items: Sequence[Item]) -> list[Result | None]:
+def map_or_bisect(
+    function: Callable[[Sequence[Item]], list[Result]],
+    items: Sequence[Item],
+    *,
+    check: Callable[[], object] = lambda: None,
+) -> list[Result | None]:
     """Applies a batch function. A batch that raises is halved, until only the items that fail alone are left.
+
+    Args:
+        function: from items to one result each.
+        items: in any number.
+        check: called after each error; raises if the items are not at fault.
 
     Returns:
         One result per item, in order; None for an item that failed alone.
 
     Raises:
         ModelError: raised by the function; no item caused it.
+        DeviceError: likewise, or raised by the check.
     """
     if not items:
         return []
     try:
         return list(function(items))
-    except ModelError:
+    except (ModelError, DeviceError):
         raise
     except Exception:  # an error of one photo must not cost another photo its verdict
+        check()
         if len(items) == 1:
             return [None]
     middle = len(items) // 2
-    return map_or_bisect(function, items[:middle]) + map_or_bisect(function, items[middle:])
+    first, second = (map_or_bisect(function, half, check=check) for half in (items[:middle], items[middle:]))
+    return first + second

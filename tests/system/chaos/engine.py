@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 
 from tests.system.chaos.photos import COLOURS, Harm
+from triage.model.engines.engine import ExactEngine
 
 _SECONDS_PER_PHOTO: Final = 0.01
 _N_OUTPUTS: Final = 4
 
 
-class BrightnessEngine:
+class BrightnessEngine(ExactEngine):
     """Computes logits from brightness. Photos of certain colours crash it, as a photo might crash a real network."""
 
     name: Final = "brightness"
-    logit_tolerance: Final = 0.0
     device: Final = torch.device("cpu")
 
     def logits(self, photos: Tensor) -> Tensor:
@@ -30,9 +30,6 @@ class BrightnessEngine:
         brightness = (means.mean(dim=1) / 255 - 0.5) * 8  # (n,)
         steps = torch.linspace(1, -2, _N_OUTPUTS)  # the second output, P(votes >= 2), is the score
         return (brightness[:, None, None] + steps).expand(-1, 5, -1)  # (n, 5, K)
-
-    def exact_logits(self, photos: Tensor) -> Tensor:
-        return self.logits(photos)
 
 
 def _suffer(harm: Harm) -> None:

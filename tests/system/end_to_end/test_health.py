@@ -38,7 +38,7 @@ def test_worker_is_unhealthy_while_stopped_and_healthy_after_it_continues(
             assert f'triage_stage_seconds_count{{stage="{stage}"}}' in text
             assert f'triage_stage_seconds_count{{stage="{stage}"}} 0.0' not in text
         assert "triage_batch_fill_count" in text
-        assert "triage_model_loaded{engine=" in text
+        assert "triage_model_loaded{device=" in text
 
 
 def _complaint(clinic: Deployment) -> str:

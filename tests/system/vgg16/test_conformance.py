@@ -17,8 +17,10 @@ from tests.support.replayed_engine import ReplayedEngine
 from triage.domain.card import Card
 from triage.imaging.photo import DecodedPhoto
 from triage.model.artifact import read_artifact
+from triage.model.engines.audited import AuditedEngine
 from triage.model.engines.engine import Engine
 from triage.model.engines.mnn import MnnEngine
+from triage.model.engines.tolerance import Tolerance
 from triage.model.engines.torch_cuda import TorchCudaEngine
 from triage.model.engines.torch_exact import TorchEngine
 from triage.model.network import OrdinalVGG16
@@ -35,8 +37,8 @@ has_card = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA car
 
 ENGINES: dict[str, Callable[[OrdinalVGG16], Engine]] = {
     "torch, three photos a call": lambda network: TorchEngine(network, photos_per_call=3),
-    "mnn": MnnEngine,
-    "cuda": lambda network: TorchCudaEngine(network, torch.device("cuda")),
+    "mnn": lambda network: AuditedEngine(MnnEngine(network)),
+    "cuda": lambda network: AuditedEngine(TorchCudaEngine(network, torch.device("cuda"))),
 }
 MARKS = {"cuda": [has_card]}
 
@@ -77,8 +79,9 @@ def drawn_logits(exact: TorchEngine, drawn: Tensor) -> Tensor:
 def test_verdicts_are_those_of_float32(engine: Engine, card: Card, drawn: Tensor, drawn_logits: Tensor) -> None:
     found = engine.logits(drawn)
 
-    check(found, drawn_logits, engine.logit_tolerance, card)
-    assert torch.allclose(engine.logits(drawn[2:3]), found[2:3], atol=ROUNDING + engine.logit_tolerance / 10)
+    check(found, drawn_logits, engine.tolerance, card)
+    allowed = ROUNDING + engine.tolerance.of(found[2:3])
+    assert bool(((engine.logits(drawn[2:3]) - found[2:3]).abs() <= allowed).all())
 
 
 @pytest.mark.skipif(FOLDER is None, reason="TEST_PHOTOS is not set")
@@ -92,15 +95,15 @@ def test_verdicts_are_those_of_float32_on_real_photos(engine: Engine, exact: Tor
         found.append(engine.logits(photo))
         expected.append(exact.logits(photo))
 
-    check(torch.cat(found), torch.cat(expected), engine.logit_tolerance, card)
+    check(torch.cat(found), torch.cat(expected), engine.tolerance, card)
 
 
-def check(found: Tensor, expected: Tensor, tolerance: float, card: Card) -> None:
+def check(found: Tensor, expected: Tensor, tolerance: Tolerance, card: Card) -> None:
     """Thresholds equal to the scores of the photos, and next to them, are the most likely to change a verdict."""
     assert found.dtype == torch.float32
     assert found.shape == expected.shape
-    assert float((found - expected).abs().max()) <= tolerance + ROUNDING
-    exact, engine = ReplayedEngine(expected, expected, 0.0), ReplayedEngine(found, expected, tolerance)
+    assert bool(((found - expected).abs() <= tolerance.of(found) + ROUNDING).all())
+    exact, engine = ReplayedEngine(expected, expected), ReplayedEngine(found, expected, tolerance)
     scores = [photo.score for photo in exact.scores(card)]
     for threshold in {card.threshold, *(score + shift for score in scores for shift in (-ROUNDING, ROUNDING))}:
         changed = card.model_copy(update={"threshold": min(max(threshold, 0.0), 1.0)})

@@ -11,15 +11,16 @@ from typing import Final, Literal, Protocol
 import torch
 from torch import Tensor
 
-from triage.model.patches import PHOTO_SIDE
+from triage.errors import DeviceError, DeviceLostError
+from triage.model.engines.tolerance import EXACT, Tolerance, draw_pictures
 
 EngineName = Literal["auto", "torch", "mnn", "cuda"]
+DEVICE_LOST: Final = "the device stopped computing: start the process again, and look into the driver's log"
 
-PROBE_SHARE: Final = 0.25
-"""An engine is used only if its error on the probe photo is within this share of its tolerance."""
+Unavailability = Literal["missing", "broken", "inexact", "no_driver", "no_memory"]
 
 
-class Engine(Protocol):
+class PlainEngine(Protocol):
     """One network, loaded on one device. One thread may use it at a time."""
 
     @property
@@ -32,11 +33,6 @@ class Engine(Protocol):
         """The device of the network. Results are on the CPU."""
         ...
 
-    @property
-    def logit_tolerance(self) -> float:
-        """The largest error of a finite logit; 0 where `logits` are exact."""
-        ...
-
     def logits(self, photos: Tensor) -> Tensor:
         """The logits of the patches, computed as fast as this engine can.
 
@@ -45,6 +41,9 @@ class Engine(Protocol):
 
         Returns:
             float32 (n, 5, K) on the CPU: logits of P(votes >= 1) ... P(votes >= K).
+
+        Raises:
+            DeviceError: the device cannot run the network now; no photo is at fault.
         """
         ...
 
@@ -53,26 +52,71 @@ class Engine(Protocol):
         ...
 
 
+class Engine(PlainEngine, Protocol):
+    """An engine that knows how exact it is."""
+
+    @property
+    def tolerance(self) -> Tolerance:
+        """The largest error of finite `logits`. It becomes `EXACT` if the engine turns its fast passes off."""
+        ...
+
+    def compare(self, found: Tensor, exact: Tensor) -> bool:
+        """Notes how far logits of photos that were scored twice are apart.
+
+        Args:
+            found: float32 (n, 5, K), from `logits`.
+            exact: float32 (n, 5, K), from `exact_logits`.
+
+        Returns:
+            False if the error exceeds the tolerance: other results of this batch cannot be relied on either.
+        """
+        ...
+
+    def check(self) -> None:
+        """Scores a built-in picture. A photo is at fault for an error only if this succeeds after it.
+
+        Raises:
+            DeviceLostError: the engine no longer computes what it computed before.
+        """
+        ...
+
+
+class ExactEngine:
+    """What engines have in common whose `logits` are exact."""
+
+    tolerance: Tolerance = EXACT
+
+    def exact_logits(self: PlainEngine, photos: Tensor) -> Tensor:
+        """As `Engine.exact_logits`."""
+        return self.logits(photos)
+
+    def compare(self, found: Tensor, exact: Tensor) -> bool:  # noqa: ARG002  # see `Engine.compare`
+        """As `Engine.compare`."""
+        return True
+
+    def check(self: PlainEngine) -> None:
+        """As `Engine.check`."""
+        check_engine(self)
+
+
 class EngineUnavailableError(Exception):
     """An engine cannot be used on this machine; another one replaces it."""
 
-    def __init__(self, engine: str, reason: Literal["missing", "broken", "inexact"]) -> None:
-        super().__init__(f"the engine {engine} is {reason}")
+    def __init__(self, engine: str, reason: Unavailability) -> None:
+        super().__init__(f"the engine {engine} is unavailable: {reason}")
         self.engine = engine
-        self.reason = reason
+        self.reason: Unavailability = reason
 
 
-def is_exact_enough(engine: Engine) -> bool:
-    """Whether the engine is well within its tolerance on a photo of fixed noise. NaN is not."""
-    probe = _draw_probe()
-    error = (engine.logits(probe) - engine.exact_logits(probe)).abs().max()  # (1, 5, K) -> ()
-    return float(error) <= PROBE_SHARE * engine.logit_tolerance
+def check_engine(engine: PlainEngine) -> Tensor:
+    """Scores a built-in picture, and returns its logits (1, 5, K).
 
-
-def _draw_probe() -> Tensor:
-    """Fine noise on the left, squares of 64 x 64 on the right: uint8 (1, 3, 448, 448)."""
-    random = torch.Generator().manual_seed(0)
-    probe = torch.randint(0, 256, (1, 3, PHOTO_SIDE, PHOTO_SIDE), dtype=torch.uint8, generator=random)
-    squares = probe[:, :, ::64, ::64].repeat_interleave(64, dim=2).repeat_interleave(64, dim=3)
-    probe[..., PHOTO_SIDE // 2 :] = squares[..., PHOTO_SIDE // 2 :]
-    return probe
+    Raises:
+        DeviceError: the engine cannot score it.
+    """
+    try:
+        return engine.logits(draw_pictures()[:1])
+    except DeviceError:
+        raise
+    except Exception as error:
+        raise DeviceLostError(DEVICE_LOST) from error

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from triage.model.engines.engine import EngineUnavailableError, is_exact_enough
+from triage.model.engines.engine import EngineUnavailableError
 from triage.model.engines.mnn_model import model_file
 from triage.model.engines.torch_exact import CPU, TorchEngine
 from triage.model.network import FEATURE_SIDE, OrdinalVGG16
@@ -27,18 +27,18 @@ from triage.model.patches import N_PATCHES, PATCH_SIDE
 
 NAME: Final = "mnn"
 
-LOGIT_TOLERANCE: Final = 0.005
-"""More than ten times the largest error measured on real photos, .00036."""
-
 _INPUT_SHAPE: Final = (N_PATCHES, 3, PATCH_SIDE, PATCH_SIDE)
 
 
 class MnnEngine:
-    """The convolutions in an MNN session, one photo a call, with PyTorch's number of threads; the head in PyTorch."""
+    """The convolutions in an MNN session, one photo a call, with PyTorch's number of threads; the head in PyTorch.
+
+    Its logits are not exact: `AuditedEngine` measures their error.
+    """
 
     name: Final = NAME
     device: Final = CPU
-    logit_tolerance: Final = LOGIT_TOLERANCE
+    photos_per_call: Final = 1
 
     def __init__(self, network: OrdinalVGG16, *, cache: Path | None = None) -> None:
         """
@@ -47,19 +47,16 @@ class MnnEngine:
             cache: folder for the convolutions in MNN's format; without one, they are converted at each load.
 
         Raises:
-            EngineUnavailableError: MNN is not installed, does not work on this machine, or is not exact enough.
+            EngineUnavailableError: MNN is not installed, or does not work on this machine.
         """
         self._exact = TorchEngine(network)
         self._network = network
         try:
             self._session = _Session(network, cache)
-            exact_enough = is_exact_enough(self)
         except ModuleNotFoundError as error:
             raise EngineUnavailableError(NAME, "missing") from error
         except Exception as error:  # a damaged wheel, an unsupported processor, a full temporary folder
             raise EngineUnavailableError(NAME, "broken") from error
-        if not exact_enough:
-            raise EngineUnavailableError(NAME, "inexact")
 
     @torch.inference_mode()
     def logits(self, photos: Tensor) -> Tensor:

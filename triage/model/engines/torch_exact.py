@@ -1,4 +1,4 @@
-"""PyTorch in float32 on any device: the reference for every other engine.
+"""PyTorch in float32 on a CPU: the reference for every other engine.
 
 Axes: n photos, 5 patches, K outputs.
 """
@@ -8,14 +8,15 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from triage.model.engines.engine import ExactEngine
+
 CPU: Final = torch.device("cpu")
 
 
-class TorchEngine:
-    """A network in float32 and channels-last format, the fastest on CPUs and GPUs."""
+class TorchEngine(ExactEngine):
+    """A network in float32 and channels-last format, the fastest on CPUs."""
 
     name: Final = "torch"
-    logit_tolerance: Final = 0.0
 
     def __init__(self, network: nn.Module, device: torch.device = CPU, *, photos_per_call: int = 1) -> None:
         """
@@ -33,7 +34,3 @@ class TorchEngine:
         """As `Engine.logits`."""
         parts = [self._network(batch.to(self.device)).float().cpu() for batch in photos.split(self._photos_per_call)]
         return torch.cat(parts)  # (photos_per_call, 5, K) each -> (n, 5, K)
-
-    def exact_logits(self, photos: Tensor) -> Tensor:
-        """As `Engine.exact_logits`."""
-        return self.logits(photos)

@@ -15,10 +15,12 @@ from triage.blobs.uris import UriPolicy
 from triage.domain.ids import AttachmentId, ModelVersionId, new_id
 from triage.domain.messages import ClaimedAttachment
 from triage.domain.photos import Failed, NotAssessable, Scored, Unreadable
-from triage.errors import ErrorCode, ModelError, WrongBlobStoreError
+from triage.errors import DeviceError, DeviceLostError, ErrorCode, ModelError, WrongBlobStoreError
 from triage.files.hashing import sha256_of
 from triage.imaging.decode import Decoder
 from triage.imaging.photo import DecodedPhoto
+from triage.model.engines.device_faults import device_errors
+from triage.model.engines.engine import ExactEngine
 from triage.model.engines.torch_exact import TorchEngine
 from triage.model.scorer import Scorer
 from triage.scoring.assessor import PhotoAssessor, ScoringModel, map_or_bisect
@@ -63,6 +65,79 @@ def test_bisection_stops_when_the_model_is_broken() -> None:
 
     with pytest.raises(ModelError):
         map_or_bisect(function, [1, 2])
+
+
+@pytest.mark.parametrize("error", [DeviceError("full"), DeviceLostError("lost")])
+def test_batch_is_not_halved_when_the_device_is_at_fault(error: Exception) -> None:
+    calls: list[int] = []
+
+    def function(items: Sequence[int]) -> list[int]:
+        calls.append(len(items))
+        raise error
+
+    with pytest.raises(DeviceError):
+        map_or_bisect(function, range(64))
+
+    assert calls == [64]
+
+
+def test_batch_is_not_halved_when_the_built_in_picture_fails_too() -> None:
+    def function(items: Sequence[int]) -> list[int]:
+        raise RuntimeError("an error of no known kind")
+
+    def check() -> None:
+        raise DeviceLostError("lost")
+
+    with pytest.raises(DeviceLostError):
+        map_or_bisect(function, range(64), check=check)
+
+
+def test_built_in_picture_is_scored_after_each_error_of_a_batch() -> None:
+    function, sizes = _double({17})
+    checks: list[int] = []
+
+    map_or_bisect(function, range(64), check=lambda: checks.append(sizes[-1]))
+
+    assert checks == [64, 32, 16, 8, 4, 2, 1]
+
+
+class Lost(ExactEngine):
+    """A card that fails for all photos, as PyTorch reports it, or with an error that says nothing of the card."""
+
+    name = "lost"
+    device = torch.device("cpu")
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def logits(self, photos: Tensor) -> Tensor:
+        with device_errors():
+            raise self.error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.AcceleratorError("CUDA error: an illegal memory access was encountered"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
+        RuntimeError("an error of no known kind"),
+    ],
+    ids=str,
+)
+def test_no_photo_fails_when_the_card_is_lost(tmp_path: Path, jpeg: Callable[..., bytes], error: Exception) -> None:
+    blobs = BlobStore(str(tmp_path))
+    photos = [ClaimedAttachment(AttachmentId(new_id()), blobs.put(jpeg(seed)), None) for seed in range(4)]
+    with ThreadPoolExecutor(2) as decoders, Decoder() as decoder:
+        assessor = PhotoAssessor(
+            ScoringModel(MODEL, threshold=0.5, scorer=Scorer(Lost(error), good_votes=2)),
+            source=PhotoSource(blobs, UriPolicy([], max_bytes=1)),
+            decoder=decoder,
+            threads=decoders,
+        )
+        score = assessor.prepare(photos)
+
+        with pytest.raises(DeviceLostError):
+            score()
 
 
 class FailsOnBlack(nn.Module):

@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from tests.support.narrow_model import draw_narrow_network
-from triage.errors import UsageError
+from triage.errors import DeviceError, DeviceLostError, Fault, ModelError, UsageError
+from triage.model.engines import choose
 from triage.model.engines import mnn as mnn_engine
-from triage.model.engines.choose import choose_device, choose_engine
-from triage.model.engines.engine import EngineUnavailableError
+from triage.model.engines.audited import AuditedEngine
+from triage.model.engines.choose import choose_device, choose_engine, describe_device, load_exact_engine
+from triage.model.engines.engine import EngineName, EngineUnavailableError
 from triage.model.engines.torch_exact import CPU, TorchEngine
 from triage.model.network import OrdinalVGG16
 
@@ -46,6 +48,7 @@ def test_device_is_a_gpu_where_there_is_one() -> None:
 
 def test_engine_is_refused_on_the_wrong_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
 
     assert choose_device("auto", "torch") == choose_device("auto", "cuda") == torch.device("cuda")
     assert choose_device("cuda:1", "cuda") == torch.device("cuda:1")
@@ -55,11 +58,21 @@ def test_engine_is_refused_on_the_wrong_device(monkeypatch: pytest.MonkeyPatch) 
             choose_device(device, engine)  # type: ignore[arg-type]
 
 
-def test_cuda_is_refused_when_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+@pytest.mark.parametrize(("name", "engine"), [("auto", "cuda"), ("cuda", "auto"), ("cuda:1", "torch")])
+def test_gpu_that_pytorch_does_not_find_is_an_error_of_the_model(
+    monkeypatch: pytest.MonkeyPatch, name: str, engine: EngineName
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: int(name == "cuda:1"))
 
-    with pytest.raises(UsageError, match="no GPU"):
-        choose_device("auto", "cuda")
+    with pytest.raises(ModelError, match=r"no GPU cuda.*: check the driver"):
+        choose_device(name, engine)
+
+
+@pytest.mark.parametrize("name", ["gpu", "mps", "xpu:0", ""])
+def test_device_of_another_kind_is_refused(name: str) -> None:
+    """Its arithmetic was never compared with that of a CPU."""
+    with pytest.raises(UsageError, match="not supported: choose auto"):
+        choose_device(name)
 
 
 @pytest.mark.usefixtures("without_mnn")
@@ -91,7 +104,8 @@ def test_pytorch_is_used_and_reported_when_mnn_is_broken(
 def test_pytorch_is_used_and_reported_when_mnn_is_inexact(
     network: OrdinalVGG16, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mnn_engine.MnnEngine, "logit_tolerance", 1e-9)
+    exact = mnn_engine.MnnEngine.logits
+    monkeypatch.setattr(mnn_engine.MnnEngine, "logits", lambda self, photos: exact(self, photos) + 0.1)
     reports: list[EngineUnavailableError] = []
 
     assert isinstance(choose_engine(network, on_unavailable=reports.append), TorchEngine)
@@ -102,6 +116,104 @@ def test_mnn_is_not_imported_when_pytorch_is_requested(network: OrdinalVGG16, mo
     _import_mnn_as(monkeypatch, AssertionError("imported"))
 
     assert isinstance(choose_engine(network, engine="torch"), TorchEngine)
+
+
+CARD = torch.device("cuda")
+
+
+class Card:
+    """A GPU whose engine fails while it is loaded, as PyTorch and the engine report it."""
+
+    def __init__(self, error: Exception, *, responds: bool) -> None:
+        self.error = error
+        self.responds = responds
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> "Card":
+        monkeypatch.setattr(choose, "TorchCudaEngine", self.load)
+        monkeypatch.setattr(choose, "_responds", lambda _: self.responds)
+        return self
+
+    def load(self, network: OrdinalVGG16, device: torch.device, **_: object) -> None:
+        for parameter in network.parameters():
+            parameter.data = torch.empty(0)  # on a card that has failed, nothing can be moved back
+        raise self.error
+
+
+NO_KERNEL = torch.AcceleratorError("CUDA error: no kernel image is available for execution on the device")
+BROKEN = {
+    "no kernel for this card": (DeviceLostError("lost"), True, "broken", ModelError),
+    "library that does not load": (
+        OSError("libcudnn.so.9: cannot open"),
+        True,
+        "broken",
+        ModelError,
+    ),
+    "card that is full": (DeviceError("full", Fault.NO_MEMORY), True, "no_memory", DeviceError),
+    "card that fails": (DeviceLostError("lost"), False, "broken", DeviceLostError),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_cpu_replaces_a_broken_card_with_a_report(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    error, responds, reason, _ = BROKEN[name]
+    error.__cause__ = NO_KERNEL
+    Card(error, responds=responds).install(monkeypatch)
+    network = draw_narrow_network()
+    reports: list[EngineUnavailableError] = []
+
+    engine = choose_engine(network, engine="torch", device=CARD, on_unavailable=reports.append)
+
+    photo = torch.zeros(1, 3, 448, 448, dtype=torch.uint8)
+    assert torch.equal(engine.logits(photo), TorchEngine(draw_narrow_network()).logits(photo))
+    assert [(one.engine, one.reason, one.__cause__) for one in reports] == [("cuda", reason, NO_KERNEL)]
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_card_that_was_named_is_an_error(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    error, responds, _, raised = BROKEN[name]
+    Card(error, responds=responds).install(monkeypatch)
+    reports: list[EngineUnavailableError] = []
+
+    with pytest.raises(raised) as caught:
+        choose_engine(draw_narrow_network(), device=CARD, is_replaceable=False, on_unavailable=reports.append)
+
+    assert type(caught.value) is raised
+    assert reports == []
+
+
+def test_float32_replaces_half_precision_on_the_card_when_it_is_inexact(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Fake(TorchEngine):
+        photos_per_call = 1
+
+        def __init__(self, network: OrdinalVGG16, _: torch.device, *, dtype: torch.dtype | None = None) -> None:
+            super().__init__(network)
+            self.dtype = dtype
+
+        def logits(self, photos: torch.Tensor) -> torch.Tensor:
+            return self.exact_logits(photos) + (0.5 if self.dtype is None else 0.0)
+
+        def exact_logits(self, photos: torch.Tensor) -> torch.Tensor:
+            return super().logits(photos)
+
+    monkeypatch.setattr(choose, "TorchCudaEngine", Fake)
+    reports: list[EngineUnavailableError] = []
+
+    engine = choose_engine(draw_narrow_network(), device=CARD, on_unavailable=reports.append)
+
+    assert isinstance(engine, AuditedEngine)
+    assert engine.tolerance.scale == 0
+    assert [report.reason for report in reports] == ["inexact"]
+
+
+def test_device_is_described_with_the_name_of_the_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"NVIDIA H200 number {index}")
+
+    assert describe_device(torch.device("cuda:1")) == "cuda:1 NVIDIA H200 number 1"
+    assert describe_device(CPU) == "cpu"
+
+
+def test_exact_engine_equals_the_reference(network: OrdinalVGG16) -> None:
+    assert isinstance(load_exact_engine(network, CPU), TorchEngine)
 
 
 QUIET = """
