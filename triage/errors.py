@@ -114,6 +114,13 @@ class BlobStoreUnavailableError(ServiceUnavailableError):
     """The blob store cannot be read or written, or its URL has no driver."""
 
 
+class NoStoreDriverError(ServiceRefusedError, BlobStoreUnavailableError):
+    """No driver is installed for the URL of a store."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, Fault.SETTING)
+
+
 class WrongBlobStoreError(BlobStoreUnavailableError):
     """The blob store is not the one that this database was set up with: it is empty, not mounted or another one."""
 

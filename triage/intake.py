@@ -6,6 +6,7 @@ read; its other differences are reported.
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -88,6 +89,10 @@ class _Stored:
         )
 
 
+class _AddedElsewhereError(Exception):
+    """Another process has added a message to another thread since this transaction locked its threads."""
+
+
 class Intake:
     """Accepts messages. Once a call returns, its messages are committed, even if Redis is down."""
 
@@ -133,7 +138,8 @@ class Intake:
         Raises:
             UsageError: a field is malformed, a message has no photos or too many, or two different photos of a message
                 have the same id.
-            DatabaseUnavailableError, BlobStoreUnavailableError: nothing was accepted; retry.
+            DatabaseUnavailableError, BlobStoreUnavailableError: retry. Nothing was accepted or, if the connection was
+                lost during the commit, everything may have been.
         """
         for message in messages:
             check_message(message, self._limits)
@@ -143,11 +149,16 @@ class Intake:
         for item in prepared:  # before any row refers to them
             for data in item.photos.values():
                 self._blobs.put(data)
-        with self._sessions.begin() as session:
-            stored = self._store(session, prepared)
+        stored = self._commit(prepared)
         if stored.new_attachments or stored.requeued:
             self._wake_up()
         return [stored.acceptance(item) for item in prepared]
+
+    def _commit(self, prepared: Sequence[_Prepared]) -> _Stored:
+        """Starts again if threads would be locked out of order, which could cause a deadlock."""
+        while True:
+            with suppress(_AddedElsewhereError), self._sessions.begin() as session:
+                return self._store(session, prepared)
 
     def _prepare(self, message: IncomingMessage) -> _Prepared:
         key = (message.source, message.external_id)
@@ -251,6 +262,9 @@ def _add_messages(session: Session, messages: Sequence[NewMessage]) -> tuple[dic
     """Adds the messages that are new, and locks the threads of all. A known message stays in its thread.
 
     A new message of a thread that has opted out is opted out too.
+
+    Raises:
+        _AddedElsewhereError: another process has just added one of the messages to another thread.
     """
     threads = message_rows.threads_of(session, {message.key for message in messages})
     for message in messages:
@@ -260,8 +274,8 @@ def _add_messages(session: Session, messages: Sequence[NewMessage]) -> tuple[dic
     stored, new = message_rows.add_messages(
         session, [_in_thread(each, threads, opted_out) for each in messages], locked
     )
-    if others := {message.thread_id for message in stored.values()} - set(locked.values()):
-        message_rows.lock_threads(session, others)  # another process added the message to another thread just now
+    if not {message.thread_id for message in stored.values()} <= set(locked.values()):
+        raise _AddedElsewhereError
     return stored, new
 
 

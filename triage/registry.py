@@ -11,6 +11,7 @@ from triage.blobs.store import BlobStore
 from triage.domain.card import Card, RegisteredModel, card_json
 from triage.domain.states import Stage
 from triage.errors import (
+    BlobStoreUnavailableError,
     ModelNotEvaluatedError,
     ModelStoreUnavailableError,
     UntrainedModelError,
@@ -42,9 +43,10 @@ class Registry:
         Raises:
             ModelError: the weights are not those of the card.
             UsageError: the same weights are registered under another name.
+            ModelStoreUnavailableError: the store cannot be written, or is not mounted.
         """
         check_weights(card, weights)
-        self._store.put(weights)
+        self._put(card, weights)
         with self._sessions.begin() as session:
             model, created = models.add(session, card)
             if created:
@@ -176,6 +178,22 @@ class Registry:
             raise ModelStoreUnavailableError(
                 f"the weights of model {card.name!r} cannot be read from the model store: "
                 "check the store's URL, or add the model again"
+            ) from error
+
+    def _put(self, card: Card, weights: bytes) -> None:
+        """An unmounted volume leaves an empty folder behind, which must not receive the weights of a new model."""
+        with self._sessions() as session:
+            registered = {model.card.weights_sha256 for model in models.list_models(session)}
+        try:
+            if registered and card.weights_sha256 not in registered and not any(map(self._store.size, registered)):
+                raise ModelStoreUnavailableError(
+                    "the model store has the weights of no registered model: mount its volume, "
+                    "or add a registered model again"
+                )
+            self._store.put(weights)
+        except BlobStoreUnavailableError as error:
+            raise ModelStoreUnavailableError(
+                "the model store cannot be read or written: check its free space, its permissions and its URL"
             ) from error
 
     def _move(self, name: str, stage: Stage, *, actor: str, action: str, if_live: str) -> RegisteredModel:

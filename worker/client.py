@@ -45,7 +45,8 @@ def enqueue_message(
     Raises:
         UsageError: an id is invalid, two different photos have one id, or the number of photos is 0 or exceeds the
             limit.
-        ServiceUnavailableError: Postgres or the blob store is unavailable. Nothing was accepted: retry.
+        ServiceUnavailableError: Postgres or the blob store is unavailable: retry. The message was not accepted or, if
+            the connection was lost during the commit, may have been.
     """
     message = IncomingMessage(source, message_id, attachments, thread, role, locale, opted_out)
     [acceptance] = _services().intake.enqueue([message])

@@ -16,6 +16,7 @@ from triage.errors import (
     ModelNotEvaluatedError,
     ModelStoreUnavailableError,
     NoLiveModelError,
+    NoStoreDriverError,
     TablesOutdatedError,
     UntrainedModelError,
     WrongBlobStoreError,
@@ -29,6 +30,7 @@ _HINTS: Final[dict[type[Exception], str]] = {
         "set TRIAGE_DATABASE__URL; `triage db roles` creates the roles and `triage db upgrade` grants their privileges"
     ),
     BlobStoreUnavailableError: "set TRIAGE_BLOBS__URL",
+    NoStoreDriverError: "set TRIAGE_BLOBS__URL or TRIAGE_MODELS__URL",
     WrongBlobStoreError: "`triage blobs adopt` accepts the store at TRIAGE_BLOBS__URL",
     InvalidUriRootError: "set TRIAGE_INTAKE__URI_ROOTS",
     NoLiveModelError: "run `triage models add FOLDER`, then `triage models promote NAME`",

@@ -3,8 +3,10 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from time import sleep
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from tests.support.clinic import Clinic
@@ -46,6 +48,36 @@ def test_enqueue_stores_once_when_many_senders_race(clinic: Clinic) -> None:
     assert sum(acceptance.created for acceptance in acceptances) == 1
     assert len({acceptance.id for acceptance in acceptances}) == 1
     assert len(clinic.query("SELECT 1 FROM attachment")) == 2
+
+
+def test_enqueue_locks_threads_in_order_when_another_process_adds_the_message_to_another_thread(
+    clinic: Clinic,
+) -> None:
+    """The order of a scoring worker, which locks both threads at once, so that it and the sender cannot deadlock."""
+    clinic.send("m1", "a/0.9", thread="t1")
+    clinic.send("m2", "b/0.9", thread="t2")
+    with ThreadPoolExecutor(2) as pool, clinic.sessions() as other:
+        other.execute(text("SELECT FROM thread WHERE external_id = 't1' FOR UPDATE"))
+        other.execute(
+            text(
+                "INSERT INTO message (id, source, external_id, thread_id, role, locale, opted_out) "
+                "SELECT gen_random_uuid(), 'ehr', 'm', id, 'patient', 'en', false FROM thread WHERE external_id = 't1'"
+            )
+        )
+        sending = pool.submit(clinic.send, "m", "c/0.9", thread="t2")  # locks t2, and waits for the row of m
+        _wait_for_blocked(clinic, 1)
+        scoring = pool.submit(clinic.query, "SELECT external_id FROM thread ORDER BY id FOR UPDATE")  # waits for t1
+        _wait_for_blocked(clinic, 2)
+        other.commit()
+
+        assert [row.external_id for row in scoring.result()] == ["t1", "t2"]
+        assert sending.result().unchanged == ["thread"]
+
+
+def _wait_for_blocked(clinic: Clinic, n: int) -> None:
+    waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    while len(clinic.query(waiting)) < n:
+        sleep(0.01)
 
 
 def test_enqueue_keeps_messages_apart_when_two_sources_use_one_id(clinic: Clinic) -> None:

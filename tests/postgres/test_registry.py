@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from tests.support.cards import make_card
 from triage.blobs.store import BlobStore
 from triage.domain.states import Stage
-from triage.errors import ModelError, UsageError
+from triage.errors import ModelError, ModelStoreUnavailableError, UsageError
 from triage.model.artifact import WEIGHTS_FILE, read_artifact, write_artifact
 from triage.registry import Registry
 from triage.storage import model_versions as models
@@ -61,6 +61,33 @@ def test_model_is_a_candidate_with_its_weights_in_the_store_when_added(
     assert model.stage is Stage.CANDIDATE
     assert registry.weights(model.card) == b"a"
     assert _audit(sessions) == [("scientist-1", "model.added")]
+
+
+def test_new_model_is_refused_when_the_store_lost_its_models(
+    three_models: Registry, make_model: Callable[..., Path], sessions: Sessions, tmp_path: Path
+) -> None:
+    """As when its volume is not mounted: the weights would lie below the mount point."""
+    store = tmp_path / "store"
+    store.rename(tmp_path / "volume")
+    store.mkdir()
+
+    with pytest.raises(ModelStoreUnavailableError, match="mount its volume"):
+        three_models.add_folder(make_model("d"), actor="test")
+    assert (list(store.iterdir()), set(_stages(sessions))) == ([], {"a", "b", "c"})
+
+    three_models.add_folder(tmp_path / "a", actor="test")
+    three_models.add_folder(tmp_path / "d", actor="test")
+    assert set(_stages(sessions)) == {"a", "b", "c", "d"}
+
+
+def test_model_store_is_unavailable_when_it_cannot_be_written(
+    sessions: Sessions, make_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "store").write_bytes(b"")
+
+    with pytest.raises(ModelStoreUnavailableError, match="free space"):
+        Registry(sessions, BlobStore(str(tmp_path / "store"))).add_folder(make_model("a"), actor="test")
+    assert _stages(sessions) == {}
 
 
 def test_model_is_registered_once_when_added_twice(

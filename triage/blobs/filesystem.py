@@ -4,20 +4,21 @@ from typing import Any
 
 import fsspec
 
-from triage.errors import BlobStoreUnavailableError
+from triage.errors import NoStoreDriverError
 
 
 def filesystem(url: str) -> tuple[Any, str]:
     """The driver of a URL, and the path in it. Listings are not cached, since other processes change the store.
 
     Raises:
-        BlobStoreUnavailableError: no driver for the URL's scheme is installed.
+        NoStoreDriverError: no driver for the URL's scheme is installed.
     """
     try:
         fs, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
     except (ImportError, ValueError) as error:
-        raise BlobStoreUnavailableError(
-            "the URL's scheme has no installed fsspec driver: install s3fs, gcsfs or adlfs, or use another URL"
+        raise NoStoreDriverError(
+            "no driver of the store's URL is installed: for s3:// install the extra `s3` of this product, "
+            "for other schemes their fsspec driver, such as gcsfs or adlfs, or use another URL"
         ) from error
     return fs, path.rstrip("/")
 

@@ -4,7 +4,6 @@ Each function is one transaction, which includes an audit event if it changes a 
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 
 from sqlalchemy.orm import Session
@@ -98,15 +97,19 @@ def acknowledge_all(sessions: Sessions, held: Sequence[HeldRequest], *, by: str)
 def withdraw(sessions: Sessions, request_id: RetakeRequestId, *, by: str) -> RetakeRequest:
     """Withdraws a request that is flagged or claimed. The acknowledgement of its sender then answers `withdrawn`.
 
+    Idempotent: a request that is withdrawn already stays as it is.
+
     Raises:
-        UsageError: no request has this id, it cannot be withdrawn any more, or `by` is malformed.
+        UsageError: no request has this id, it was sent, or `by` is malformed.
     """
+    check_actor(by)
     with sessions.begin() as session:
+        if outbox.withdraw_one(session, request_id, reason="withdrawn_by_person"):
+            audit.record(session, actor=by, action="retake.withdrawn", subject_kind="retake", subject_id=request_id)
         request = _find(session, request_id)
-        if request_id not in outbox.withdraw(session, [request.message_id], reason="withdrawn_by_person"):
-            raise UsageError(f"the request cannot be withdrawn: it is {request.status.value}")
-        audit.record(session, actor=by, action="retake.withdrawn", subject_kind="retake", subject_id=request_id)
-    return replace(request, status=RetakeStatus.WITHDRAWN, lease_until=None)
+    if request.status is not RetakeStatus.WITHDRAWN:
+        raise UsageError(f"the request cannot be withdrawn: it is {request.status.value}")
+    return request
 
 
 def _find(session: Session, request_id: RetakeRequestId) -> RetakeRequest:

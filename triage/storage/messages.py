@@ -137,13 +137,6 @@ def add_messages(
     return stored, set(map(MessageId, created))
 
 
-def lock_threads(session: Session, thread_ids: Collection[ThreadId]) -> None:
-    """Locks threads until the transaction ends."""
-    session.execute(
-        select(Thread.id).where(Thread.id == func.any(list(thread_ids))).order_by(Thread.id).with_for_update()
-    )
-
-
 def opt_out(session: Session, message_ids: Collection[MessageId]) -> set[MessageId]:
     """Records that the authors of these messages opted out. Returns the messages for which that was not known."""
     if not message_ids:

@@ -130,11 +130,18 @@ def withdraw(session: Session, message_ids: Collection[UUID], *, reason: str) ->
         message_ids: messages whose requests are withdrawn.
         reason: recorded with each request.
     """
-    if not message_ids:
-        return []
+    return _withdraw(session, RetakeRequest.message_id == func.any(list(message_ids)), reason) if message_ids else []
+
+
+def withdraw_one(session: Session, request_id: RetakeRequestId, *, reason: str) -> bool:
+    """Withdraws a request if it is flagged or claimed; returns whether it was."""
+    return bool(_withdraw(session, RetakeRequest.id == request_id, reason))
+
+
+def _withdraw(session: Session, chosen: ColumnElement[bool], reason: str) -> list[RetakeRequestId]:
     rows = session.scalars(
         update(RetakeRequest)
-        .where(OPEN_REQUEST, RetakeRequest.message_id == func.any(list(message_ids)))
+        .where(OPEN_REQUEST, chosen)
         .values(
             status=RetakeStatus.WITHDRAWN,
             withdrawn_at=func.clock_timestamp(),

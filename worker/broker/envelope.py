@@ -219,13 +219,16 @@ def _is_too_deep(text: str) -> bool:
     return False
 
 
-def _without_types(value: dict[str, Any]) -> dict[str, Any] | None:
-    """Replaces an object that kombu would decode to a Python type, such as a date, by null: no task takes any."""
-    return None if value.keys() == {"__type__", "__value__"} else value
+def _without_types(value: dict[str, Any]) -> dict[str, Any]:
+    """Replaces an object that kombu would decode to a Python type, such as a date or a UUID."""
+    return {} if value.keys() == {"__type__", "__value__"} else value
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+def _without_constant(_: str) -> dict[str, Any]:
+    """Replaces NaN and Infinity, which Python writes and which are not JSON."""
+    return {}
 
 
-_DECODER: Final = json.JSONDecoder(object_hook=_without_types, parse_constant=_refuse_constant)
+# An empty object is valid in no place of a document for a task, so that its sender is answered with the name of the
+# field. Null would be the same as an absent field.
+_DECODER: Final = json.JSONDecoder(object_hook=_without_types, parse_constant=_without_constant)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:  # not imported at run time: SQLAlchemy
     from triage.retakes.opt_out import ThreadOptOut
 
 
-class ThreadOptOutCall(Call):
+class OptOut(Call):
     """What `threads.opt_out` takes. `thread` is the id of the thread, or of a message without a thread."""
 
     source: str

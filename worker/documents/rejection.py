@@ -22,7 +22,7 @@ class RejectionErrorDocument(Document):
 
 class RejectionDocument(Document):
     """The answer of a task that failed: fix the document if `invalid`, retry if `unavailable`, report `internal`
-    as a defect.
+    as a defect. `invalid` has changed nothing. `unavailable` can have, if the connection was lost during the commit.
     """
 
     error: RejectionErrorDocument

@@ -56,7 +56,7 @@ class ClaimedRequestDocument(RetakeRequestDocument):
         return cls.model_validate(dict(document) | {"token": request.token, "lease_until": request.lease_until})
 
 
-class RetakesClaim(Call):
+class Claim(Call):
     """What `retakes.claim` takes: a claim of at most `limit` requests, of all sources or one, under a lease."""
 
     by: str
@@ -107,7 +107,7 @@ def read_held_requests(data: bytes) -> list[HeldRequest]:
     return [document.to_request() for document in lines]
 
 
-class RetakesAcknowledgement(Call):
+class Acknowledgement(Call):
     """What `retakes.acknowledge` takes: claimed requests that were sent."""
 
     by: str
@@ -133,7 +133,7 @@ class AcknowledgedRequestsDocument(Document):
         return cls(requests=[AcknowledgedRequestDocument(id=request.id, status=status) for request, status in pairs])
 
 
-class RetakesWithdrawal(Call):
+class Withdrawal(Call):
     """What `retakes.withdraw` takes."""
 
     by: str

@@ -27,18 +27,18 @@ from worker.documents.operations import (
     RunDocument,
     VerificationDocument,
 )
-from worker.documents.opt_out import ThreadOptOutCall, ThreadOptOutDocument
+from worker.documents.opt_out import OptOut, ThreadOptOutDocument
 from worker.documents.photos import PhotoScoreDocument
 from worker.documents.rejection import RejectionDocument
 from worker.documents.reports import FlipsDocument, ReportDocument
 from worker.documents.retakes import (
     AcknowledgedRequestsDocument,
+    Acknowledgement,
+    Claim,
     ClaimedRequestDocument,
     ClaimedRequestsDocument,
     RetakeRequestDocument,
-    RetakesAcknowledgement,
-    RetakesClaim,
-    RetakesWithdrawal,
+    Withdrawal,
 )
 from worker.documents.settings import SettingDocument
 from worker.documents.submission import Submission
@@ -46,12 +46,14 @@ from worker.documents.submission import Submission
 DOCUMENTS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
     {
         "acceptance": AcceptanceDocument,
-        "adopted-store": AdoptedStoreDocument,
         "acknowledged-requests": AcknowledgedRequestsDocument,
+        "acknowledgement": Acknowledgement,
+        "adopted-store": AdoptedStoreDocument,
         "archive": ArchiveDocument,
         "archive-preview": ArchivePreviewDocument,
         "card": Card,
         "check": CheckDocument,
+        "claim": Claim,
         "claimed-request": ClaimedRequestDocument,
         "claimed-requests": ClaimedRequestsDocument,
         "dataset": DatasetDocument,
@@ -63,6 +65,7 @@ DOCUMENTS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
         "message-history": MessageHistoryDocument,
         "model": ModelDocument,
         "model-thresholds": ModelThresholdsDocument,
+        "opt-out": OptOut,
         "override": OverrideDocument,
         "part": PartDocument,
         "photo-score": PhotoScoreDocument,
@@ -71,16 +74,13 @@ DOCUMENTS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
         "report": ReportDocument,
         "requeued": RequeuedDocument,
         "retake-request": RetakeRequestDocument,
-        "retakes-acknowledgement": RetakesAcknowledgement,
-        "retakes-claim": RetakesClaim,
-        "retakes-withdrawal": RetakesWithdrawal,
         "rewritten-file": RewrittenFileDocument,
         "run": RunDocument,
         "setting": SettingDocument,
         "submission": Submission,
         "thread-opt-out": ThreadOptOutDocument,
-        "thread-opt-out-call": ThreadOptOutCall,
         "verification": VerificationDocument,
+        "withdrawal": Withdrawal,
     }
 )
 

@@ -101,7 +101,7 @@ Answer = Callable[[WorkerTask, object], Document]
 def sender_task(name: TaskName) -> Callable[[Answer], Any]:
     """Declares a task that a sender calls with one document, and that always answers with one.
 
-    An error of this product is answered with a `RejectionDocument`: nothing was changed.
+    An error of this product is answered with a `RejectionDocument`.
     """
 
     def declare(answer: Answer) -> Any:

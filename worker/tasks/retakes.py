@@ -7,14 +7,14 @@ from triage.retakes import requests
 from triage.retakes.feed import list_decisions
 from triage.retakes.opt_out import opt_out
 from worker.documents.decisions import DecisionsDocument, DecisionsQuery
-from worker.documents.opt_out import ThreadOptOutCall, ThreadOptOutDocument
+from worker.documents.opt_out import OptOut, ThreadOptOutDocument
 from worker.documents.retakes import (
     AcknowledgedRequestsDocument,
+    Acknowledgement,
+    Claim,
     ClaimedRequestsDocument,
     RetakeRequestDocument,
-    RetakesAcknowledgement,
-    RetakesClaim,
-    RetakesWithdrawal,
+    Withdrawal,
 )
 from worker.queues import TaskName
 from worker.tasks.base import WorkerTask, sender_task
@@ -23,7 +23,7 @@ from worker.tasks.base import WorkerTask, sender_task
 @sender_task(TaskName.CLAIM)
 def claim(self: WorkerTask, document: object) -> ClaimedRequestsDocument:
     """Claims retake requests. A sender that receives no answer claims again when the lease has expired."""
-    call = RetakesClaim.parse(document)
+    call = Claim.parse(document)
     lease = timedelta(seconds=call.lease_seconds)
     return ClaimedRequestsDocument.of(
         requests.claim(self.services.sessions, limit=call.limit, lease=lease, by=call.by, source=call.source)
@@ -33,7 +33,7 @@ def claim(self: WorkerTask, document: object) -> ClaimedRequestsDocument:
 @sender_task(TaskName.ACKNOWLEDGE)
 def acknowledge(self: WorkerTask, document: object) -> AcknowledgedRequestsDocument:
     """Records that claimed requests were sent. Idempotent."""
-    call = RetakesAcknowledgement.parse(document)
+    call = Acknowledgement.parse(document)
     held = [request.to_request() for request in call.requests]
     return AcknowledgedRequestsDocument.of(held, requests.acknowledge_all(self.services.sessions, held, by=call.by))
 
@@ -41,14 +41,14 @@ def acknowledge(self: WorkerTask, document: object) -> AcknowledgedRequestsDocum
 @sender_task(TaskName.WITHDRAW)
 def withdraw(self: WorkerTask, document: object) -> RetakeRequestDocument:
     """Withdraws a request that is flagged or claimed."""
-    call = RetakesWithdrawal.parse(document)
+    call = Withdrawal.parse(document)
     return RetakeRequestDocument.of(requests.withdraw(self.services.sessions, RetakeRequestId(call.id), by=call.by))
 
 
 @sender_task(TaskName.OPT_OUT)
 def opt_thread_out(self: WorkerTask, document: object) -> ThreadOptOutDocument:
     """Stops retake requests for a thread. Idempotent. Only a person can take it back, by command."""
-    call = ThreadOptOutCall.parse(document)
+    call = OptOut.parse(document)
     services = self.services
     return ThreadOptOutDocument.of(
         opt_out(

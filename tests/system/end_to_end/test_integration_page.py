@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit
@@ -150,6 +151,41 @@ def test_other_tasks_for_senders_answer_as_the_documentation_says(site: Site) ->
     assert (withdrawn["id"], withdrawn["status"]) == (str(request.id), "withdrawn")
     assert (opted_out["opted_out"], opted_out["changed"], opted_out["requests_withdrawn"]) == (True, True, [])
     assert acknowledged == {"requests": [{"id": str(request.id), "status": "lease_lost"}]}
+
+    for value, field in (("__import__('uuid').uuid4()", "thread"), ("float('nan')", "message_id")):
+        submission = (
+            f'{{"source": "ehr", "message_id": "m-2", "attachments": [{{"uri": "file:///x"}}], "{field}": {value}}}'
+        )
+        [refused] = site.foreign(
+            f"print(app.send_task('inbox.submit', [{submission}], queue='intake').get(30))"
+        ).splitlines()
+        assert refused == str(
+            {"error": {"code": "invalid", "message": f"invalid message: {field}: Input should be a valid string"}}
+        )
+
+
+def test_client_withdraws_requests_opts_threads_out_and_reads_decisions(site: Site) -> None:
+    for number in (1, 2):
+        photo = (site.incoming / f"photo{number}.jpg").read_bytes()
+        site.clinic.send(f"m-{number}", photo)
+        assert eventually(partial(site.status, f"m-{number}")) == ["flagged"]
+    [first, second] = [row.id for row in site.clinic.query("SELECT id FROM retake_request ORDER BY id")]
+    program = f"""
+from uuid import UUID
+from worker.client import list_decisions, opt_out_thread, withdraw_request
+
+for _ in range(2):
+    print(withdraw_request(UUID("{first}"), by="ehr").status.value)
+opt_out = opt_out_thread(source="ehr", thread="m-2", by="ehr")
+print(opt_out.opted_out, opt_out.changed, *opt_out.requests_withdrawn)
+page = list_decisions(limit=2)
+print(*[decision.message for decision in page.decisions])
+print(*[decision.reason.value for decision in list_decisions(after=page.cursor).decisions])
+"""
+
+    lines = _run([sys.executable, "-c", program], site.incoming, site.clinic.environment).splitlines()
+
+    assert lines == ["withdrawn", "withdrawn", f"True True {second}", "m-1 m-2", "opted_out"]
 
 
 def test_commands_and_python_of_the_documentation_run_as_they_are_written(site: Site) -> None:

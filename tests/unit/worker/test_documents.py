@@ -16,7 +16,7 @@ from worker.documents.decisions import DecisionsQuery
 from worker.documents.document import Call
 from worker.documents.evaluation import DatasetDocument, EvaluationDocument
 from worker.documents.reports import ReportGroupDocument
-from worker.documents.retakes import RetakesClaim
+from worker.documents.retakes import Claim
 from worker.documents.schemas import DOCUMENTS, schema_text
 from worker.documents.submission import Submission
 
@@ -83,11 +83,11 @@ def test_malformed_submission_is_rejected_by_field_without_its_values(document: 
     assert PATIENT not in str(raised.value)
 
 
-@pytest.mark.parametrize("call", [RetakesClaim, DecisionsQuery])
+@pytest.mark.parametrize("call", [Claim, DecisionsQuery])
 @pytest.mark.parametrize("limit", [True, "5", 0, 10**9])
 def test_limit_of_a_call_is_a_number_within_bounds(call: type[Call], limit: object) -> None:
     with pytest.raises(UsageError, match="limit"):
-        call.parse({"limit": limit} | ({"by": "ehr"} if call is RetakesClaim else {}))
+        call.parse({"limit": limit} | ({"by": "ehr"} if call is Claim else {}))
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

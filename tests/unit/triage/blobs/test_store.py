@@ -9,7 +9,14 @@ from triage.blobs.store import BlobStore
 from triage.blobs.uris import UriPolicy
 from triage.domain.ids import AttachmentId, new_id
 from triage.domain.messages import ClaimedAttachment
-from triage.errors import AttachmentError, BlobStoreUnavailableError, ErrorCode, StorageFaultError
+from triage.errors import (
+    AttachmentError,
+    BlobStoreUnavailableError,
+    ErrorCode,
+    Fault,
+    NoStoreDriverError,
+    StorageFaultError,
+)
 from triage.files.hashing import sha256_of
 
 DATA = b"the bytes of a photo"
@@ -90,8 +97,9 @@ def test_store_is_unavailable_when_it_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_error_names_the_drivers_when_the_scheme_is_unknown() -> None:
-    with pytest.raises(BlobStoreUnavailableError, match="fsspec driver"):
+    with pytest.raises(NoStoreDriverError, match="extra `s3`") as raised:
         BlobStore("nonsense://bucket")
+    assert raised.value.kind is Fault.SETTING
 
 
 def test_attachment_is_not_found_when_it_has_neither_bytes_nor_a_uri(tmp_path: Path) -> None:

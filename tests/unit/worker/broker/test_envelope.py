@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from celery import Celery
 
+from triage.errors import UsageError
 from worker.app import create_app
 from worker.broker.envelope import MAX_BYTES, MAX_DEPTH, RejectedMessageError, decode, rebuild
+from worker.documents.submission import Submission
 from worker.queues import SENDER_TASKS, QueueName, TaskName
 from worker.settings import Settings
 
@@ -112,7 +114,6 @@ def test_message_of_a_celery_app_is_received_with_the_same_arguments() -> None:
         ("[" + " " * MAX_BYTES + "]", "too_large"),
         (b"\xff\xfe", "malformed"),
         ("", "malformed"),
-        ("NaN", "malformed"),
         ("[1" + "0" * 5000 + "]", "malformed"),
     ],
 )
@@ -137,12 +138,17 @@ def test_depth_of_the_body_is_limited() -> None:
 
 
 @pytest.mark.parametrize(
-    "typed", [{"__type__": "uuid", "__value__": {"x": 1}}, {"__type__": [], "__value__": 1}], ids=["uuid", "list"]
+    "value",
+    [{"__type__": "uuid", "__value__": {"x": 1}}, {"__type__": [], "__value__": 1}, float("nan"), float("-inf")],
 )
-def test_object_of_a_python_type_is_replaced_by_null(typed: dict[str, Any]) -> None:
-    body = base64.b64decode(rebuild(_task([[decode(json.dumps(typed))], {}, {}]), QueueName.INTAKE)["body"])
+def test_value_that_is_not_json_becomes_one_that_no_document_accepts(value: object) -> None:
+    """Null would be an absent field: a thread that a sender gave as a UUID would be lost without an error."""
+    body = base64.b64decode(rebuild(_task([[{"thread": value}], {}, {}]), QueueName.INTAKE)["body"])
 
-    assert json.loads(body)[0] == [None]
+    document = json.loads(body)[0][0]
+    assert document == {"thread": {}}
+    with pytest.raises(UsageError, match="thread: Input should be a valid string"):
+        Submission.parse(document)
 
 
 @pytest.mark.parametrize(

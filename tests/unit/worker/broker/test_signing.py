@@ -74,12 +74,11 @@ def test_message_expires_at_its_maximum_age_and_when_it_comes_from_the_future(
     assert _problem(seal, message) == "expired"
 
 
-@pytest.mark.parametrize(("at", "kind"), [("NaN", "malformed"), ("[" * 900 + "]" * 900, "too_deep")])
-def test_signed_bytes_are_within_the_limits_of_every_message(seal: Seal, at: str, kind: str) -> None:
-    nested = json.loads(at)
+def test_signed_bytes_are_within_the_limits_of_every_message(seal: Seal) -> None:
+    nested = json.loads("[" * 900 + "]" * 900)
     message = _message(seal, options={"signed": {"task": TASK, "id": TASK_ID, "at": nested}})
 
-    with pytest.raises(RejectedMessageError, match=kind):
+    with pytest.raises(RejectedMessageError, match="too_deep"):
         _problem(seal, message)
 
 
