@@ -35,6 +35,7 @@ _SEVERAL_INSTANCES: Final = (
     "this reviewer has another vote on the same record: if its instances are different photos, "
     "give the column of their file names"
 )
+_MAX_LINES: Final = 10
 _Value = TypeVar("_Value")
 
 
@@ -126,7 +127,7 @@ def import_redcap(
             reader.defects.add((row.line, "no record"))
     for record, of_record in records.items():
         reader.read(record, of_record)
-    refuse(export, [f"line {line}: {defect}" for line, defect in sorted(reader.defects)])
+    refuse(export, _by_text(reader.defects))
     read = [name for name in columns if name in {*needed, *_PROPERTIES, *(() if photo_column else _INSTANCE)}]
     return Export(
         manifest=reader.manifest(export),
@@ -278,6 +279,21 @@ class _Reader:
         return next(iter(values), None)
 
 
+def _by_text(defects: Collection[tuple[int, str]]) -> list[str]:
+    """Each defect once, with its lines."""
+    lines: dict[str, list[int]] = defaultdict(list)
+    for line, text in sorted(defects):
+        lines[text].append(line)
+    return [f"{_named(found)}: {text}" for text, found in lines.items()]
+
+
+def _named(lines: Sequence[int]) -> str:
+    if len(lines) == 1:
+        return f"line {lines[0]}"
+    more = f" and {len(lines) - _MAX_LINES} more" if len(lines) > _MAX_LINES else ""
+    return f"lines {', '.join(map(str, lines[:_MAX_LINES]))}{more}"
+
+
 def _vote(text: str) -> int | None:
     word = text.casefold()
     if not word:
@@ -286,7 +302,7 @@ def _vote(text: str) -> int | None:
         return 1
     if word in _NO:
         return 0
-    raise ValueError("a vote must be 1 or 0, yes or no, checked or unchecked; or name the codes for missing data")
+    raise ValueError("a vote must be 1 or 0, yes or no, checked or unchecked, or a given code for missing data")
 
 
 def _instance(row: Row) -> list[str]:

@@ -83,10 +83,13 @@ def write_table(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
     """Writes rows, as Parquet or CSV by the path's suffix. A reader sees the old file or the new one, never a part.
 
     Raises:
-        UsageError: the file cannot be written.
+        UsageError: the file cannot be written, or a cell holds the name of a file that is not UTF-8.
     """
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    encoded = (_parquet if path.suffix == ".parquet" else _csv)(columns, rows)
+    try:
+        encoded = (_parquet if path.suffix == ".parquet" else _csv)(columns, rows)
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{path}: a photo's path is not UTF-8: rename its file or folder") from error
     try:
         write_durably(path, encoded, follow_umask=True)
     except OSError as error:

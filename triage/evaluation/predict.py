@@ -12,7 +12,7 @@ import structlog
 from triage.dataset.crop import crop
 from triage.dataset.manifest import LabelledPhoto, Split, read_manifest
 from triage.domain.card import Card
-from triage.errors import AttachmentError, TransientError, UsageError
+from triage.errors import AttachmentError, ErrorCode, TransientError, UsageError
 from triage.evaluation.labelled import predictions_of
 from triage.evaluation.predictions import Predictions
 from triage.evaluation.report import Mistake
@@ -41,12 +41,16 @@ class Predicted:
         data: a short description of the photos, for the report.
         card: the model's.
         mistakes: gives the worst mistakes at a threshold, each with a thumbnail.
+        unscored: for each photo that was read but could not be scored, the code of its error.
+        n_of_other_splits: number of photos that were not read.
     """
 
     predictions: Predictions
     data: str
     card: Card
     mistakes: Callable[[float], Sequence[Mistake]]
+    unscored: Sequence[str]
+    n_of_other_splits: int
 
 
 def predict_manifest(
@@ -59,7 +63,7 @@ def predict_manifest(
     limits: ImageLimits,
     for_card: bool = False,
 ) -> Predicted:
-    """Scores labelled photos. Photos that cannot be read are left out.
+    """Scores labelled photos. Photos that cannot be scored are left out and counted.
 
     Args:
         card: of the model.
@@ -74,27 +78,31 @@ def predict_manifest(
         UsageError: the manifest or the split is invalid, or no photo can be read.
         ModelError: the model cannot be loaded.
     """
-    photos: Sequence[LabelledPhoto] = read_manifest(manifest, n_reviewers=card.n_outputs).photos
+    every: Sequence[LabelledPhoto] = read_manifest(manifest, n_reviewers=card.n_outputs).photos
+    photos = every
     if split is not None:
         if split not in {*Split}:
             raise UsageError(f"split must be one of {', '.join(Split)}")
-        photos = [photo for photo in photos if photo.split == split]
+        photos = [photo for photo in every if photo.split == split]
     if for_card and any(photo.split is Split.TRAIN for photo in photos):
         raise UsageError("an evaluation on training photos cannot be recorded: choose the split test")
     crops = bool(card.training_settings.get("region_of_interest"))
     scorer = Scorer.of(card, load_engine(card, weights))
     labels: list[LabelledPhoto] = []
     scores: list[float] = []
+    unscored: list[str] = []
     with Decoder(limits) as decoder:
         for label in photos:
             try:
                 photo = decoder.decode(label.path.read_bytes())
             except (AttachmentError, TransientError, OSError) as error:
                 log.warning("photo.unreadable", error_type=type(error).__name__)
+                unscored.append(ErrorCode.FETCH_FAILED if isinstance(error, OSError) else error.code)
                 continue
             if crops and label.box is not None:
                 region = crop(photo, label.box)
                 if region is None:
+                    unscored.append("box_outside_photo")
                     continue
                 photo = region
             [score] = scorer.score([resize_photo(photo)])
@@ -109,6 +117,8 @@ def predict_manifest(
         data,
         card,
         lambda threshold: _mistakes(predictions, labels, card.good_votes, threshold, limits),
+        unscored,
+        len(every) - len(photos),
     )
 
 

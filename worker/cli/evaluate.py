@@ -13,7 +13,7 @@ from triage.files.kinds import is_folder
 from triage.model.starter import model_folder
 from worker.cli.commands import command
 from worker.cli.options import SHARE
-from worker.cli.output import json_option, percent, print_document, write_text
+from worker.cli.output import account, json_option, percent, print_document, write_text
 from worker.cli.tables import Column, print_line, print_table
 from worker.services import open_services
 
@@ -85,13 +85,15 @@ def evaluate(
     from triage.evaluation.predictions import read_predictions  # deferred: imports numpy
     from triage.statistics.prevalence import PAPER_GOOD_SHARE  # deferred: imports numpy
 
-    card, mistakes = None, None
+    card, mistakes, summary = None, None, None
     if predictions is not None:
         rows, data = read_predictions(predictions), "Predictions from a file"
     else:
         predicted = _predict(str(model), Path(str(manifest)), split, for_card=record)
         rows, data, card = predicted.predictions, predicted.data, predicted.card
         mistakes = predicted.mistakes
+        skipped = {"of other splits": predicted.n_of_other_splits}
+        summary = account(len(rows) + len(predicted.unscored), predicted.unscored, skipped)
         good_votes = predicted.card.good_votes
         if threshold is None and target_ppv is None:
             threshold = predicted.card.threshold
@@ -122,6 +124,8 @@ def evaluate(
         print_document(EvaluationDocument.model_validate(document))
     else:
         _print(document)
+    if summary is not None:
+        print_line(summary, err=as_json)
 
 
 def _load_registered(model: str) -> "tuple[Card, bytes]":

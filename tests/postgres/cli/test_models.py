@@ -46,8 +46,10 @@ def test_model_goes_live_once_its_evaluation_is_on_its_card(
 
     page = tmp_path / "evaluation.html"
     options = ("--manifest", manifest, "--split", "test", "--by", "source", "--record", "--html", page)
-    evaluation = triage("evaluate", "--model", candidate, *options, "--json").json
+    result = triage("evaluate", "--model", candidate, *options, "--json")
+    evaluation = result.json
 
+    assert result.err.endswith("5 photos read: 4 scored, 1 not assessable (unknown_format 1); not read: none\n")
     assert (evaluation["n"], evaluation["n_good"], evaluation["threshold"]) == (4, 2, 0.5)
     assert set(evaluation["groups"]["source"]) == {"phone", "tablet"}
     card = triage("models", "card", candidate).json
@@ -58,6 +60,16 @@ def test_model_goes_live_once_its_evaluation_is_on_its_card(
     assert "patient-" not in shown
     assert ".jpg" not in shown
     assert triage("models", "promote", candidate, "--json").json["stage"] == "live"
+
+
+def test_evaluation_of_a_model_accounts_for_every_photo_of_the_manifest(triage: Triage, manifest: Path) -> None:
+    manifest.write_text(manifest.read_text(encoding="utf-8").replace("0.jpg,0,test", "0.jpg,0,train"), encoding="utf-8")
+
+    shown = triage("evaluate", "--model", "starter", "--manifest", manifest, "--split", "test").out
+
+    assert shown.splitlines()[-1] == (
+        "4 photos read: 3 scored, 1 not assessable (unknown_format 1); not read: 1 of other splits"
+    )
 
 
 def test_model_in_the_shadow_is_listed_as_such(triage: Triage, candidate: str) -> None:

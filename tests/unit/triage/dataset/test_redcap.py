@@ -341,6 +341,15 @@ def test_error_names_each_defect_with_its_line(importing: Import) -> None:
     assert "ann" not in said
 
 
+def test_error_names_a_defect_once_when_many_lines_have_it(importing: Import) -> None:
+    said = _defects(importing, HEADER, *("1,,,ann,perhaps" for _ in range(12)))
+
+    assert said.endswith(
+        "lines 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 and 2 more: a vote must be 1 or 0, yes or no, checked or unchecked, "
+        "or a given code for missing data"
+    )
+
+
 def test_export_is_refused_when_a_record_has_two_files(importing: Import, tmp_path: Path) -> None:
     Image.new("RGB", (70, 70)).save(tmp_path / "photos" / "1.jpg")
 

@@ -1,12 +1,13 @@
 """Delimited text as other programs write it."""
 
+import os
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from triage.dataset.tables import read_table
+from triage.dataset.tables import read_table, write_table
 from triage.errors import UsageError
 
 EXPECTED = ("path", "votes")
@@ -107,3 +108,11 @@ def test_names_are_stripped_when_the_table_is_parquet(tmp_path: Path) -> None:
     _, rows = read_table(tmp_path / "table.parquet", EXPECTED)
 
     assert [dict(row.values) for row in rows] == [{"path": "a.jpg", "votes": "1"}, {"path": "", "votes": "2"}]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_table_is_not_written_when_the_name_of_a_file_is_not_utf8(tmp_path: Path, suffix: str) -> None:
+    with pytest.raises(UsageError, match="a photo's path is not UTF-8"):
+        write_table(tmp_path / f"table.{suffix}", [{"path": os.fsdecode(b"\xff.jpg")}])
+
+    assert list(tmp_path.iterdir()) == []
