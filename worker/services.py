@@ -210,8 +210,11 @@ def open_services(settings: "Settings | None" = None) -> Iterator[Services]:
 
 
 def _close_celery(celery: "Celery") -> None:
-    """Also closes the connections: kombu pools them for the whole process, so closing the app is not enough."""
-    import kombu.pools  # deferred: imports kombu
+    """Also closes the app's connections. Kombu pools them by URL and options, for all apps of the process."""
+    from kombu import pools  # deferred: imports kombu
 
-    kombu.pools.reset()
+    connection = celery.connection_for_write()
+    for group in (pools.producers, pools.connections):
+        group[connection].force_close_all()
+        del group[connection]
     celery.close()

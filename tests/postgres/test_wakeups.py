@@ -122,6 +122,17 @@ def without_redis(settings: Settings) -> Iterator[Services]:
     services.close()
 
 
+def test_wake_up_is_published_when_other_services_of_the_process_were_closed(
+    services: Services, settings: Settings
+) -> None:
+    assert services.wake_ups.inbox()
+    prefix = RedisSettings(key_prefix=f"other-{settings.redis.key_prefix}")
+    with Services(settings.model_copy(update={"redis": prefix})) as others:
+        assert others.wake_ups.inbox()
+
+    assert services.wake_ups.training()
+
+
 def test_training_has_its_own_queue(services: Services, settings: Settings) -> None:
     services.wake_ups.inbox()
     services.wake_ups.training()

@@ -177,6 +177,6 @@ def deploy_for_module(
 def shared_deployment(
     deploy_for_module: Callable[..., AbstractContextManager[Deployment]],
 ) -> Iterator[Deployment]:
-    """A scoring and an intake worker for all tests of a module that only send messages and look at the result."""
-    with deploy_for_module("scoring", "intake") as deployment:
+    """A scoring and an intake worker for all tests of a module. Leases last 5 s."""
+    with deploy_for_module("scoring", "intake", variables={"INBOX__LEASE_SECONDS": "5"}) as deployment:
         yield deployment

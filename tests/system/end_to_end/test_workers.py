@@ -4,10 +4,9 @@ import io
 import os
 import signal
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import pytest
 from celery import Celery
@@ -18,9 +17,15 @@ from tests.support.deployment import Deployment, eventually
 from worker.services import Services
 from worker.settings import RedisSettings
 
-Deploy: TypeAlias = Callable[..., AbstractContextManager[Deployment]]
-
 PATIENT = "Erika-Mustermann"
+
+
+@pytest.fixture(scope="module")
+def incoming(shared_deployment: Deployment) -> Path:
+    """The folder whose photos senders may name."""
+    folder = shared_deployment.folder / "incoming"
+    folder.mkdir()
+    return folder
 
 
 def test_message_becomes_verdicts_a_decision_and_a_request(
@@ -46,10 +51,10 @@ def test_message_becomes_verdicts_a_decision_and_a_request(
     assert requests == [("flagged",)]
 
 
-def test_any_celery_app_can_submit_a_message(shared_deployment: Deployment, jpeg: Callable[..., bytes]) -> None:
+def test_any_celery_app_can_submit_a_message(
+    shared_deployment: Deployment, incoming: Path, jpeg: Callable[..., bytes]
+) -> None:
     settings = shared_deployment.services.settings
-    incoming = shared_deployment.folder / "incoming"
-    incoming.mkdir()
     (incoming / "1.jpg").write_bytes(jpeg(1))
     url = f"redis+socket://{settings.embedded.redis_socket}"
     foreign = Celery("message-system", broker=url, backend=url, set_as_current=False)
@@ -94,7 +99,7 @@ def test_any_celery_app_can_submit_a_message(shared_deployment: Deployment, jpeg
         "WHERE m.external_id = 'm-foreign' ORDER BY a.status"
     )
     assert codes == [("not_assessable", "uri_not_allowed"), ("scored", None)]
-    foreign.pool.force_close_all()
+    foreign.pool.force_close_all()  # its options differ, so this is no pool of the product
     foreign.backend.client.close()
 
 
@@ -110,38 +115,39 @@ def test_sweeper_finds_a_message_that_came_while_redis_was_down(
 
 
 def test_every_photo_gets_one_verdict_when_the_scoring_process_is_killed(
-    deploy: Deploy, jpeg: Callable[..., bytes]
+    shared_deployment: Deployment, jpeg: Callable[..., bytes]
 ) -> None:
-    with deploy("scoring", "intake", lease_seconds=5) as clinic:
-        clinic.send("m-1", *(jpeg(seed) for seed in range(6)))
-        eventually(lambda: clinic.query("SELECT 1 FROM attachment WHERE status = 'in_progress'"))
-        child = clinic.child("scoring")
-        assert child is not None
+    photos = "FROM attachment a JOIN message m ON m.id = a.message_id WHERE m.external_id = 'm-killed'"
+    shared_deployment.send("m-killed", *(jpeg(seed) for seed in range(6)))
+    eventually(lambda: shared_deployment.query(f"SELECT 1 {photos} AND a.status = 'in_progress'"))
+    child = shared_deployment.child("scoring")
+    assert child is not None
 
-        os.kill(child.pid, signal.SIGKILL)
+    os.kill(child.pid, signal.SIGKILL)
 
-        assert eventually(lambda: clinic.outcome("m-1")) == "retake"
-        assert clinic.query("SELECT count(*), count(DISTINCT attachment_id) FROM verdict") == [(6, 6)]
-        assert clinic.query("SELECT max(attempts), max(lost_leases) FROM attachment") == [(1, 1)]
+    assert eventually(lambda: shared_deployment.outcome("m-killed")) == "retake"
+    ids = f"SELECT a.id {photos}"
+    verdicts = f"SELECT count(*), count(DISTINCT attachment_id) FROM verdict WHERE attachment_id IN ({ids})"
+    assert shared_deployment.query(verdicts) == [(6, 6)]
+    assert shared_deployment.query(f"SELECT max(a.attempts), max(a.lost_leases) {photos}") == [(1, 1)]
 
 
 def test_patient_data_reaches_neither_logs_nor_redis(
-    deploy: Deploy, services: Services, jpeg: Callable[..., bytes], tmp_path: Path
+    shared_deployment: Deployment, incoming: Path, jpeg: Callable[..., bytes]
 ) -> None:
-    incoming = tmp_path / "incoming"
-    incoming.mkdir()
     for name, data in ((f"{PATIENT}.jpg", _with_comment(jpeg(1))), (f"{PATIENT}-broken.jpg", jpeg(2)[:300])):
         (incoming / name).write_bytes(data)
-    uris = [path.as_uri() for path in incoming.iterdir()] + [f"file:///elsewhere/{PATIENT}.jpg"]
-    message = {"source": "ehr", "message_id": "m-1", "attachments": [{"uri": uri} for uri in uris]}
-    with deploy("scoring", "intake") as clinic:
-        services.celery.send_task("inbox.submit", [message]).get(timeout=60)
-        services.celery.send_task("inbox.submit", [message | {"locale": PATIENT + "!"}]).get(timeout=60)
-        assert eventually(lambda: clinic.outcome("m-1")) == "uncertain"
-        assert eventually(lambda: b"inbox.drained" in clinic.log("scoring").read_bytes())  # logged after the decision
-        logs = b"".join(clinic.log(kind).read_bytes() for kind in clinic.workers)
-        redis = services.redis
-        dump = b"".join(key + (redis.dump(key) or b"") for key in redis.scan_iter("*"))
+    uris = [path.as_uri() for path in incoming.glob(f"{PATIENT}*")] + [f"file:///elsewhere/{PATIENT}.jpg"]
+    message = {"source": "ehr", "message_id": "m-named", "attachments": [{"uri": uri} for uri in uris]}
+    redis = shared_deployment.services.redis
+
+    for sent in (message, message | {"locale": PATIENT + "!"}):
+        shared_deployment.services.celery.send_task("inbox.submit", [sent]).get(timeout=60)
+    assert eventually(lambda: shared_deployment.outcome("m-named")) == "uncertain"
+    # logged after the decision, with the reason that only this message has
+    assert eventually(lambda: b'"truncated"' in shared_deployment.log("scoring").read_bytes())
+    logs = b"".join(shared_deployment.log(kind).read_bytes() for kind in shared_deployment.workers)
+    dump = b"".join(key + (redis.dump(key) or b"") for key in redis.scan_iter("*"))
 
     assert b"inbox.drained" in logs
     assert b"celery-task-meta" in dump
