@@ -100,6 +100,11 @@ class ClaimedAttachment:
     uri: str | None = field(repr=False)
     is_retry: bool = False
 
+    @property
+    def stored_sha256(self) -> str | None:
+        """The hash of the bytes, which the blob store checks; None at a URI, where the bytes can change."""
+        return self.sha256 if self.uri is None else None
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:

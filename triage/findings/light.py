@@ -1,6 +1,6 @@
 """Light and colour of a photo and its patches, measured on a 112 x 112 grid of averages of the resized photo."""
 
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from triage.domain import photos
 
 Array = NDArray[np.float32]
+Value = TypeVar("Value", np.float32, np.bool_)
 
 GRID: Final = 112
 _EVERY: Final = 4
@@ -27,9 +28,15 @@ def colour_grid(small: NDArray[np.uint8]) -> Array:
     return np.multiply(total, 0.25, dtype=np.float32)
 
 
-def patch_windows(grid: Array) -> list[Array]:
+def patch_windows(grid: NDArray[Value]) -> list[NDArray[Value]]:
     """Returns the five patches of a (112, 112, ...) grid as (56, 56, ...) views."""
     return [grid[top : top + GRID // 2, left : left + GRID // 2] for top, left in _WINDOWS]
+
+
+def clipped_by_patch(grid: Array) -> list[float]:
+    """The measure `clipped` of each patch, as `describe_light` defines it."""
+    is_clipped = _lowest(grid) >= _CLIPPED
+    return [_root_of_share(window) for window in patch_windows(is_clipped)]
 
 
 def describe_light(colours: Array) -> dict[str, float]:
@@ -49,15 +56,15 @@ def describe_light(colours: Array) -> dict[str, float]:
     n = len(luminance)
     low, median, high = (np.log(luminance[int(share * (n - 1))] + 2) for share in (0.1, 0.5, 0.95))
     mean = pixels.mean(axis=0)
-    lowest = np.minimum(np.minimum(pixels[:, 0], pixels[:, 1]), pixels[:, 2])
+    lowest = _lowest(pixels)
     highest = np.maximum(np.maximum(pixels[:, 0], pixels[:, 1]), pixels[:, 2])
     return {
         "median": float(median),
         "shadows": float(low),
         "lights": float(high),
         "warmth": float(np.log((mean[0] + 2) / (mean[2] + 2))),
-        "clipped": float(np.sqrt((lowest >= _CLIPPED).mean())),
-        "washed": float(np.sqrt((highest >= _CLIPPED + 5).mean())),
+        "clipped": _root_of_share(lowest >= _CLIPPED),
+        "washed": _root_of_share(highest >= _CLIPPED + 5),
         "spot": _brightest_window((lowest >= _NEARLY_CLIPPED).reshape(colours.shape[:2])),
     }
 
@@ -87,6 +94,15 @@ def describe_colour(colours: Array) -> dict[str, float]:
         "light_blue": float(blue[light].mean()),
         "neutral": float(np.log(np.partition(spread, tenth)[tenth] + 0.02)),
     }
+
+
+def _lowest(colours: Array) -> Array:
+    lowest: Array = np.minimum(np.minimum(colours[..., 0], colours[..., 1]), colours[..., 2])
+    return lowest
+
+
+def _root_of_share(is_so: NDArray[np.bool_]) -> float:
+    return float(np.sqrt(is_so.mean()))
 
 
 def _brightest_window(is_bright: NDArray[np.bool_]) -> float:

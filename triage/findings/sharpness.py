@@ -7,7 +7,7 @@ subject does not count. Noise is estimated where the photo is flattest, and subt
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ _CELLS: Final = 14  # cells of 32 x 32 pixels along each side of the resized pho
 _CELL: Final = 32
 _FLATTEST: Final = 2
 _SHARPEST: Final = 3
+_MOST_IN_16_BITS: Final = 16  # side of the largest square whose sum of bytes fits
 _FLOOR: Final = 0.02  # grey values squared: the gradient energy of rounding to 8 bits
 
 # (top, left, side) of each patch in cells, and the number of tiles in it; the centre patch is 7 cells wide from 3.5 on,
@@ -51,17 +52,17 @@ class Sharpness:
     size: float
 
 
-def measure_sharpness(plane: NDArray[np.uint8], small: NDArray[np.uint8]) -> Sharpness:
-    """Samples tiles where the photo has most detail.
+def measure_sharpness(pixels: NDArray[np.uint8], small: NDArray[np.uint8]) -> Sharpness:
+    """Samples tiles of the green channel where the photo has most detail.
 
     Args:
-        plane: (H, W), the green channel at full resolution, any strides.
+        pixels: (H, W, 3) at full resolution, any strides.
         small: (448, 448), the green channel of the photo resized to a square.
 
     Source: structure tensor, Bigun and Granlund 1987; noise, Immerkaer 1996, Fast Noise Variance Estimation,
     doi:10.1006/cviu.1996.0060.
     """
-    height, width = plane.shape
+    height, width, _ = pixels.shape
     shorter = min(height, width)
     step = min(np.sqrt(height * width) / REFERENCE_SIDE, shorter / _TILE)
     size = float(min(0.0, np.log2(np.sqrt(height * width) / REFERENCE_SIDE)))
@@ -71,7 +72,7 @@ def measure_sharpness(plane: NDArray[np.uint8], small: NDArray[np.uint8]) -> Sha
     patch_of = np.repeat(np.arange(len(places)), [len(found) for found in places])
     flattest = np.argsort(detail, axis=None, kind="stable")[:_FLATTEST]
     cells = np.concatenate([*places, flattest])
-    tiles = np.stack([_tile(plane, divmod(int(cell), _CELLS), step) for cell in cells])  # (T + 2, t, t)
+    tiles = np.stack([_tile(pixels, divmod(int(cell), _CELLS), step) for cell in cells])  # (T + 2, t, t)
     noise = float(np.sqrt(_noise_variance(tiles[-_FLATTEST:]).min()))
     return Sharpness(_tensors(tiles[:-_FLATTEST], noise), patch_of, noise, size)
 
@@ -135,21 +136,19 @@ def _strongest(detail: Array, top: int, left: int, side: int, count: int) -> NDA
     return (row + top) * _CELLS + column + left
 
 
-def _tile(plane: NDArray[np.uint8], cell: tuple[int, int], step: float) -> Array:
+def _tile(pixels: NDArray[np.uint8], cell: tuple[int, int], step: float) -> Array:
     """Returns the tile around a cell, (t, t); each value is the average of `step` x `step` pixels."""
     starts, sides = [], []
     whole = int(step)
-    for length, index in zip(plane.shape, cell, strict=True):
+    for length, index in zip(pixels.shape[:2], cell, strict=True):
         n = min(_TILE, int(length / step))
         side = min(length, int(np.ceil(n * step / whole)) * whole)
         middle = (index + 0.5) / _CELLS * length
         starts.append(int(np.clip(round(middle - side / 2), 0, length - side)))
         sides.append(side // whole * whole)
     (top, left), (height, width) = starts, sides
-    pixels = plane[top : top + height, left : left + width]
-    rows = sum((pixels[i::whole].astype(np.uint16) for i in range(1, whole)), start=pixels[::whole].astype(np.uint16))
-    both = sum((rows[:, i::whole].astype(np.uint32) for i in range(1, whole)), start=rows[:, ::whole].astype(np.uint32))
-    averaged: Array = np.multiply(both, 1 / (whole * whole), dtype=np.float32)
+    sums = _green_sums(pixels[top : top + height, left : left + width], whole)
+    averaged: Array = np.multiply(sums, 1 / (whole * whole), dtype=np.float32)
     rest = step / whole
     if rest > 1.01:
         by_rows, by_columns = (_averages(side, rest) for side in averaged.shape)
@@ -158,6 +157,24 @@ def _tile(plane: NDArray[np.uint8], cell: tuple[int, int], step: float) -> Array
     if any(missing):
         averaged = np.pad(averaged, [(0, count) for count in missing], mode="symmetric")
     return averaged[:_TILE, :_TILE]
+
+
+def _green_sums(pixels: NDArray[np.uint8], side: int) -> NDArray[Any]:
+    """Sums of green over squares: (h, w, 3) -> (h / side, w / side).
+
+    Whole rows are added as they lie in memory, and green is picked from their sums: picking it first takes longer.
+    """
+    flips = tuple(slice(None, None, -1 if stride < 0 else None) for stride in pixels.strides[:2])
+    stored = pixels[flips]
+    is_turned = stored.strides[0] < stored.strides[1]
+    if is_turned:
+        stored = stored.swapaxes(0, 1)
+    rows = stored.reshape(len(stored), -1)  # (h, w * 3)
+    sums: NDArray[Any] = rows[::side].astype(np.uint16 if side <= _MOST_IN_16_BITS else np.uint32)  # (h / side, w * 3)
+    for offset in range(1, side):
+        sums += rows[offset::side]
+    green = sum((sums[:, 3 * offset + 1 :: 3 * side] for offset in range(1, side)), start=sums[:, 1 :: 3 * side])
+    return (green.T if is_turned else green)[flips]
 
 
 @lru_cache(maxsize=16)  # all tiles of a photo share it

@@ -10,6 +10,7 @@ from triage.errors import AttachmentError, ErrorCode
 from triage.imaging.decoder_pool import IsolatedDecoders
 from triage.imaging.formats import MediaType, sniff
 from triage.imaging.limits import ImageLimits
+from triage.imaging.memory import recycled_pixels
 from triage.imaging.photo import DecodedPhoto
 from triage.imaging.raster import decode_raster
 from triage.imaging.structure import is_simple
@@ -51,7 +52,7 @@ class Decoder:
         media_type = recognise(data, self._limits)
         if apart or not is_simple(data, media_type):
             return self._isolated.decode(data)
-        return decode_raster(data, media_type, self._limits)
+        return decode_raster(data, media_type, self._limits, recycled_pixels)
 
 
 def recognise(data: bytes, limits: ImageLimits) -> MediaType:

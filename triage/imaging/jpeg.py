@@ -15,6 +15,7 @@ from triage.imaging.colour import to_pixels
 from triage.imaging.faults import corrupt, truncated, unsupported_variant
 from triage.imaging.formats import MediaType
 from triage.imaging.limits import ImageLimits, check_size, memory_for
+from triage.imaging.memory import NewPixels, new_pixels
 from triage.imaging.metadata import exif_facts, n_pictures_of_mpf
 from triage.imaging.photo import DecodedPhoto
 from triage.imaging.structure import FRAMES, STAND_ALONE
@@ -121,8 +122,11 @@ def read_header(data: bytes) -> JpegHeader:
     )
 
 
-def decode_jpeg_file(data: bytes, limits: ImageLimits) -> DecodedPhoto:
+def decode_jpeg_file(data: bytes, limits: ImageLimits, memory: NewPixels = new_pixels) -> DecodedPhoto:
     """Decodes the first picture of a JPEG file.
+
+    Args:
+        memory: provides the zeros to decode into.
 
     Raises:
         AttachmentError: the photo cannot be assessed; `code` gives the reason.
@@ -137,7 +141,7 @@ def decode_jpeg_file(data: bytes, limits: ImageLimits) -> DecodedPhoto:
     ):
         raise unsupported_variant()  # 12 bits, lossless, hierarchical; height given by DNL
     check_size(header.width, header.height, 1, limits)
-    pixels = _decode_pixels(data, header)
+    pixels = _decode_pixels(data, header, memory)
     facts = exif_facts(header.exif)
     profile = header.profile
     if n_components == 3:
@@ -150,7 +154,7 @@ def decode_jpeg_file(data: bytes, limits: ImageLimits) -> DecodedPhoto:
     return DecodedPhoto(pixels, MediaType.JPEG, facts.orientation, profile, header.n_pictures)
 
 
-def _decode_pixels(data: bytes, header: JpegHeader) -> NDArray[np.uint8]:
+def _decode_pixels(data: bytes, header: JpegHeader, memory: NewPixels) -> NDArray[np.uint8]:
     """Returns (H, W, 3), or (H, W, 4) of CMYK as stored.
 
     The buffer is zeroed, so pixels that the decoder skips cannot show another photo.
@@ -158,7 +162,7 @@ def _decode_pixels(data: bytes, header: JpegHeader) -> NDArray[np.uint8]:
     if header.process in _PROGRESSIVE and not _is_complete(header):
         raise truncated() if not header.is_whole else corrupt()
     space, channels = ("CMYK", 4) if len(header.components) == 4 else ("RGB", 3)
-    pixels = np.zeros((header.height, header.width, channels), np.uint8)
+    pixels = memory((header.height, header.width, channels))
     most = 2 * pixels.nbytes + _WORKING_BYTES  # a progressive JPEG is kept as coefficients of 16 bits
     try:
         with memory_for(most):

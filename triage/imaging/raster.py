@@ -16,6 +16,7 @@ from triage.imaging.heif import decode_heif
 from triage.imaging.jpeg import decode_jpeg_file
 from triage.imaging.jxl import BARE_CODESTREAM, decode_jxl
 from triage.imaging.limits import MOST_BYTES, ImageLimits, check_size, memory_for
+from triage.imaging.memory import NewPixels, new_pixels
 from triage.imaging.metadata import UPRIGHT, ExifFacts, exif_facts
 from triage.imaging.photo import DecodedPhoto
 from triage.imaging.profiles import HLG, PQ, code_points_profile
@@ -33,13 +34,16 @@ _PILLOW_FORMATS: Final = {
 }
 
 
-def decode_raster(data: bytes, media_type: MediaType, limits: ImageLimits) -> DecodedPhoto:
+def decode_raster(
+    data: bytes, media_type: MediaType, limits: ImageLimits, memory: NewPixels = new_pixels
+) -> DecodedPhoto:
     """Decodes the picture of a file that is to be assessed: docs/photos.md says which one of several.
 
     Args:
         data: the whole file.
         media_type: as `sniff` returned it.
         limits: checked on the header before pixels are decoded.
+        memory: provides the zeros that a JPEG is decoded into.
 
     Raises:
         AttachmentError: the photo cannot be assessed; `code` gives the reason.
@@ -47,7 +51,7 @@ def decode_raster(data: bytes, media_type: MediaType, limits: ImageLimits) -> De
     with _faults(data, media_type):
         match media_type:
             case MediaType.JPEG:
-                return decode_jpeg_file(data, limits)
+                return decode_jpeg_file(data, limits, memory)
             case MediaType.HEIC:
                 return decode_heif(data, limits)
             case MediaType.JXL:

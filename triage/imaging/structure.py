@@ -4,7 +4,9 @@ Pillow parses headers in Python, some segments in quadratic time, and libjpeg vi
 file within the size limits can therefore take minutes. Such files are decoded in a decoder process with a time limit.
 """
 
+import re
 import struct
+from itertools import islice
 from typing import Final
 
 from triage.imaging.formats import MediaType
@@ -18,6 +20,10 @@ _MAX_COSTLY_PIXELS: Final = 16_000_000
 _MAX_WORK: Final = 500_000_000
 """Limit of pixels x scans of a JPEG: a few seconds of decoding."""
 
+_MAX_MARKERS: Final = 20_000
+"""Limit of a whole JPEG, whose markers Python reads. A phone's has about 20."""
+
+_MARKER: Final = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _START_OF_SCAN: Final = b"\xff\xda"
 FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15 without DHT, JPG, DAC
 STAND_ALONE: Final = frozenset({0x01, *range(0xD0, 0xD9)})  # TEM, RST0 to RST7, SOI
@@ -42,7 +48,7 @@ def _is_simple_jpeg(data: bytes) -> bool:
             return False
         marker = data[position + 1]
         if marker == 0xDA:
-            return 0 < pixels <= _MAX_PIXELS and pixels * data.count(_START_OF_SCAN) <= _MAX_WORK
+            return 0 < pixels <= _MAX_PIXELS and _has_few_scans(data, _MAX_WORK // pixels)
         if marker == 0xFF or marker in STAND_ALONE:
             position += 1 if marker == 0xFF else 2
             continue
@@ -54,6 +60,12 @@ def _is_simple_jpeg(data: bytes) -> bool:
             pixels = height * width
         position += 2 + length
     return False
+
+
+def _has_few_scans(data: bytes, most: int) -> bool:
+    """Whether a JPEG has at most this many scans and `_MAX_MARKERS` markers, those within its metadata included."""
+    markers = [found[0] for found in islice(_MARKER.finditer(data), _MAX_MARKERS + 1)]
+    return len(markers) <= _MAX_MARKERS and markers.count(_START_OF_SCAN) <= most
 
 
 def _is_simple_png(data: bytes) -> bool:

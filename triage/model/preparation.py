@@ -26,13 +26,16 @@ class PreparedPhoto:
     findings: tuple[Finding, ...]
 
 
-def prepare_photo(data: bytes, decoder: Decoder, timed: Timed = untimed, *, apart: bool = False) -> PreparedPhoto:
+def prepare_photo(
+    data: bytes, decoder: Decoder, timed: Timed = untimed, *, sha256: str | None = None, apart: bool = False
+) -> PreparedPhoto:
     """Decodes, resizes and measures one photo.
 
     Args:
         data: the bytes of the file.
         decoder: for any image format.
         timed: called with `decode` and `findings`; measures the stages.
+        sha256: of `data`; by default it is computed.
         apart: decode in a decoder process, see `Decoder.decode`.
 
     Raises:
@@ -42,7 +45,7 @@ def prepare_photo(data: bytes, decoder: Decoder, timed: Timed = untimed, *, apar
         decoded = decoder.decode(data, apart=apart)
         photo = resize_photo(decoded)
     width, height = decoded.size
-    facts = PhotoFacts(sha256_of(data), width, height, decoded.media_type, decoded.n_frames, decoded.frame)
+    facts = PhotoFacts(sha256 or sha256_of(data), width, height, decoded.media_type, decoded.n_frames, decoded.frame)
     with timed("findings"):
         findings = measure_findings(decoded.upright, photo.permute(1, 2, 0).numpy())  # (3, 448, 448) -> (448, 448, 3)
     return PreparedPhoto(facts, photo, findings)

@@ -96,7 +96,9 @@ class PhotoAssessor:
             with self._timed("fetch"):
                 data = self._source.fetch(attachment)
             # a photo that may have killed its worker is decoded apart: only the decoder dies, and the failure counts
-            prepared = prepare_photo(data, self._decoder, self._timed, apart=attachment.is_retry)
+            prepared = prepare_photo(
+                data, self._decoder, self._timed, sha256=attachment.stored_sha256, apart=attachment.is_retry
+            )
             return _Ready(attachment.id, prepared)
         except AttachmentError as error:
             if data is None:

@@ -50,13 +50,14 @@ def test_camera_photo_is_simple(name: str) -> None:
     [
         _segments(0xE1, 5_000, b"Exif\0\0" + bytes(8)),
         _segments(0xE5, 100_000, b""),
+        MAKERS["jpeg"](PHOTO)[:-2] + b"\xff\xe5\0\2" * 30_000 + b"\xff\xd9",
         MAKERS["jpeg"](PHOTO)[:2] + b"\xff" * 100_000 + MAKERS["jpeg"](PHOTO)[2:],
         _chunks(100_000),
         MAKERS["jpeg-cmyk"](PHOTO),
         encode(Image.new("P", (5_000, 5_000)), "PNG"),
         encode(Image.new("L", (8_000, 8_000)), "PNG"),
     ],
-    ids=["exif", "segments", "fill", "chunks", "cmyk", "palette", "large"],
+    ids=["exif", "segments", "segments-after-the-scan", "fill", "chunks", "cmyk", "palette", "large"],
 )
 def test_photo_goes_to_decoder_process_when_its_structure_is_costly(decoder: Decoder, data: bytes) -> None:
     media_type = MediaType.PNG if data.startswith(b"\x89PNG") else MediaType.JPEG
