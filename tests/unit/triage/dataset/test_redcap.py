@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from triage.dataset.manifest import MAX_REVIEWERS, Box, Manifest, read_manifest, write_manifest
-from triage.dataset.redcap import Export, Unused, import_redcap
+from triage.dataset.redcap import Export, import_redcap
+from triage.dataset.redcap_records import Unused
 from triage.dataset.splits import split_photos
 from triage.dataset.tables import write_table
 from triage.errors import UsageError
@@ -148,6 +149,22 @@ def test_votes_without_a_file_name_are_on_the_only_photo_of_the_record(importing
     assert "line 4: a vote without a photo: the record names 2 photos" in _defects(
         importing, REPEATING, "1,,,A,a.jpg,1", "1,,,A,b.jpg,1", "1,,,B,,1", photo_column="photo_file"
     )
+
+
+def test_reviews_without_a_file_name_are_on_the_only_photo_of_their_event(importing: Import) -> None:
+    """CHOP-CGTInformatics/REDCapTidieR#200: rows of longitudinal projects are identified by their event, too."""
+    header = "record_id,redcap_event_name,redcap_repeat_instance,reviewer,photo_file,quality,fitzpatrick"
+    lines = [
+        *("1,baseline_arm_1,,,a.jpg,,", "1,baseline_arm_1,1,A,,1,", "1,baseline_arm_1,2,B,,0,"),
+        *("1,month_3_arm_1,,,b.jpg,,", "1,month_3_arm_1,1,A,,0,", "1,baseline_arm_1,,,,,5"),
+    ]
+
+    manifest = importing(header, *lines, photo_column="photo_file")
+
+    assert [(photo.path.name, photo.patient, photo.fitzpatrick, photo.reviews) for photo in manifest.photos] == [
+        ("a.jpg", "1", "V", (1, 0)),
+        ("b.jpg", "1", "V", (0, None)),
+    ]
 
 
 @pytest.mark.parametrize(
