@@ -13,26 +13,22 @@ from pydantic import (
     PlainValidator,
     SecretStr,
     field_validator,
-    model_validator,
 )
 
 
 class Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _check_is_group(cls, value: object) -> object:
-        if isinstance(value, str):
-            raise ValueError(f"this is no variable: set those of its group, such as {next(iter(cls.model_fields))}")
-        return value
-
     @field_validator("*", mode="before")
     @classmethod
     def _check_not_empty(cls, value: object) -> object:
-        if value == "":
-            raise ValueError("the value is empty: set a value or unset the variable")
-        return value
+        return check_not_empty(value)
+
+
+def check_not_empty(value: object) -> object:
+    if value == "":
+        raise ValueError("the value is empty: set a value or unset the variable")
+    return value
 
 
 def with_scheme(url: SecretStr | None, *schemes: str) -> SecretStr | None:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from triage.domain.limits import IntakeLimits, RetryRules
@@ -35,6 +35,7 @@ from worker.setting_groups import (
     TrainingSettings,
     WorkerSettings,
 )
+from worker.setting_types import check_not_empty
 from worker.state_folder import StateFolder, default_state_folder
 from worker.variables import unknown_variables, variable_name, variables_of
 
@@ -73,7 +74,7 @@ class Settings(BaseSettings):
         extra="ignore",
     )
 
-    home: Path = Field(
+    home: Annotated[Path, BeforeValidator(check_not_empty)] = Field(
         default_factory=default_state_folder, description="folder of the embedded services; `/srv/triage` in the image"
     )
     database: DatabaseSettings = DatabaseSettings()
@@ -170,7 +171,6 @@ class Settings(BaseSettings):
 VARIABLES: Final = variables_of(Settings)
 """The variables of all settings by name, in the order of the documentation."""
 
-_KNOWN: Final = {*VARIABLES, *(variable_name([name]) for name in Settings.model_fields)}
 _MAX_PROBLEMS: Final = 5
 
 
@@ -180,7 +180,7 @@ def load_settings() -> Settings:
     Raises:
         UsageError: a variable is unknown or invalid. The message names the variable but not its value.
     """
-    if unknown := unknown_variables(os.environ, _KNOWN):
+    if unknown := unknown_variables(os.environ, VARIABLES):
         more = f"; and {len(unknown) - _MAX_PROBLEMS} more" if len(unknown) > _MAX_PROBLEMS else ""
         raise UsageError(f"invalid settings: {'; '.join(unknown[:_MAX_PROBLEMS])}{more}")
     try:

@@ -55,7 +55,7 @@ def unknown_variables(environment: Mapping[str, str], known: Collection[str]) ->
 
     Args:
         environment: of the process. Its names are compared in upper case.
-        known: names of all settings, and of their groups.
+        known: names of all settings.
     """
     return [
         f"{_shown(name)}: unknown setting: {_remedy(name, known)}"
@@ -69,6 +69,8 @@ def unknown_variables(environment: Mapping[str, str], known: Collection[str]) ->
 def _remedy(name: str, known: Collection[str]) -> str:
     from difflib import get_close_matches  # deferred: only for errors
 
+    if inside := next((each for each in known if each.startswith(f"{name.upper()}__")), None):
+        return f"set those of its group, such as {inside}"
     names = {each.removeprefix(PREFIX): each for each in known}
     nearest = get_close_matches(name[len(PREFIX) : _MAX_CHARACTERS].upper(), names, n=1)
     return f"use {names[nearest[0]]}, or unset it" if nearest else "unset it"

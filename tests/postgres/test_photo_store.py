@@ -4,7 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import text
@@ -16,6 +16,7 @@ from triage.blobs.store import BlobStore
 from triage.domain.messages import Acceptance, IncomingAttachment, IncomingMessage
 from triage.errors import BlobStoreUnavailableError, NoLiveModelError, WrongBlobStoreError
 from triage.photo_store import PhotoStore
+from triage.storage.database import Sessions
 from worker.services import Services
 from worker.settings import BlobSettings
 from worker.state_folder import StateFolder
@@ -161,6 +162,26 @@ def test_missing_folder_is_not_adopted(services: WorkerServices, folder: Path) -
     with pytest.raises(BlobStoreUnavailableError):
         services.photo_store.adopt(by="op-1")
     assert not folder.exists()
+
+
+def test_store_is_the_right_one_when_another_process_sets_it_up_during_the_check(
+    sessions: Sessions, tmp_path: Path
+) -> None:
+    class RacingStore(BlobStore):
+        has_lost = False
+
+        def marker(self) -> UUID | None:
+            found = super().marker()
+            if not self.has_lost:
+                self.has_lost = True
+                PhotoStore(sessions, BlobStore(str(tmp_path / "blobs"))).set_up()
+            return found
+
+    store = RacingStore(str(tmp_path / "blobs"))
+    PhotoStore(sessions, store).set_up()
+
+    assert store.has_lost
+    assert store.marker() is not None
 
 
 def test_store_is_set_up_once_when_processes_race(services: WorkerServices, folder: Path) -> None:

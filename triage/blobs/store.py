@@ -161,6 +161,10 @@ def _reading() -> Iterator[None]:
 def _writing() -> Iterator[None]:
     try:
         yield
+    except FileNotFoundError as error:
+        raise BlobStoreUnavailableError(
+            "the blob store does not exist: mount it, or create the folder or bucket of its URL"
+        ) from error
     except OSError as error:
         raise BlobStoreUnavailableError(
             "the blob store cannot be written: check its free space and permissions, and the blob store's URL"

@@ -15,7 +15,12 @@ from worker.variables import Variable
 
 MASK: Final = "***"
 _URL_PASSWORD: Final = re.compile(r"(://[^:/?#@]*:).*@", re.DOTALL)
-_QUERY_SECRET: Final = re.compile(r"([?&][^=&]*(?:password|secret|token|key)[^=&]*=)[^&]*", re.IGNORECASE)
+_OPTION: Final = re.compile(r"([?&]([^=&]*)=)[^&]*")
+_SHOWN_OPTIONS: Final = re.compile(
+    "user|db|dbname|host|port|connect_timeout|target_session_attrs|sslmode|sslrootcert|sslcert|sslkey"
+    "|ssl_cert_reqs|ssl_ca_certs|ssl_certfile|ssl_keyfile"
+)
+"""The options of URLs that are no secret. Others may be: a signature grants access to an object store."""
 
 _FALLBACKS: Final = MappingProxyType[str, Callable[[Settings], str]](
     {
@@ -82,5 +87,8 @@ def _shown(value: object) -> JsonValue:
 
 
 def without_password(url: str) -> str:
-    """A URL with its password masked, and with the values of its options that name a password, token or key."""
-    return _QUERY_SECRET.sub(rf"\1{MASK}", _URL_PASSWORD.sub(rf"\1{MASK}@", url))
+    """A URL with its password masked, and the values of all options that may be secret."""
+    return _OPTION.sub(
+        lambda option: option[0] if _SHOWN_OPTIONS.fullmatch(option[2]) else option[1] + MASK,
+        _URL_PASSWORD.sub(rf"\1{MASK}@", url),
+    )

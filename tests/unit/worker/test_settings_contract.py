@@ -44,7 +44,7 @@ def test_malformed_value_is_refused_without_showing_it(variable: str, monkeypatc
             assert SECRET not in line
             assert not (len(value) > 20 and value in line)
             assert "\n" not in line
-            assert error.__suppress_context__  # a traceback would show the value
+            assert error.__suppress_context__ or error.__context__ is None  # a traceback would show the value
 
     check()
 
@@ -60,7 +60,8 @@ def _refusal() -> UsageError | None:
 @pytest.mark.parametrize(
     ("variable", "value", "says"),
     [
-        ("TRIAGE_INBOX", "x", "TRIAGE_INBOX: this is no variable: set those of its group, such as lease_seconds"),
+        ("TRIAGE_INBOX", "x", "TRIAGE_INBOX: unknown setting: set those of its group, such as TRIAGE_INBOX__"),
+        ("TRIAGE_HOME", "", "TRIAGE_HOME: the value is empty: set a value"),
         ("TRIAGE_INTAKE__LOCAL_NETWORKS", '["10.0.0.1/8"]', "TRIAGE_INTAKE__LOCAL_NETWORKS: use networks such as"),
         ("TRIAGE_INTAKE__LOCAL_NETWORKS", "10.0.0.0/8", "TRIAGE_INTAKE__LOCAL_NETWORKS: use a JSON list"),
         ("TRIAGE_REDIS__URL", "redis://cache:port/0", "TRIAGE_REDIS__URL: the URL has a malformed host or port"),

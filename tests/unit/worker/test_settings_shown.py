@@ -65,6 +65,7 @@ def test_no_secret_is_shown(run_command: Callable[..., Result], monkeypatch: pyt
         ("postgresql+psycopg://u:p@p/p?p@h/n", "postgresql+psycopg://u:***@h/n"),
         ("redis://h:6379/0?password=p&db=1", "redis://h:6379/0?password=***&db=1"),
         ("redis://h:6379/0", "redis://h:6379/0"),
+        ("https://h/p?sig=p&X-Amz-Signature=p", "https://h/p?sig=***&X-Amz-Signature=***"),
         ("s3://bucket/folder", "s3://bucket/folder"),
         ("/srv/blobs", "/srv/blobs"),
     ],

@@ -81,7 +81,7 @@ def test_malformed_marker_equals_no_id(tmp_path: Path) -> None:
 
 
 def test_check_creates_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(BlobStoreUnavailableError):
+    with pytest.raises(BlobStoreUnavailableError, match="does not exist: mount it"):
         BlobStore(str(tmp_path / "blobs")).check()
     assert not (tmp_path / "blobs").exists()
 
