@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import pillow_heif
 from PIL import Image
-from pydicom import Dataset
+from pydicom import Dataset, config
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
     UID,
@@ -22,6 +22,8 @@ from pydicom.uid import (
 )
 
 pillow_heif.register_heif_opener()
+config.settings.reading_validation_mode = config.IGNORE  # also of values that are set
+config.settings.writing_validation_mode = config.IGNORE
 
 
 def encode(image: Image.Image, fmt: str, **options: Any) -> bytes:

@@ -6,6 +6,8 @@ A decoder that crashes or hangs fails one photo only: docs/decisions/0014-decode
 from types import TracebackType
 from typing import Self
 
+import structlog
+
 from triage.errors import AttachmentError, ErrorCode
 from triage.imaging.decoder_pool import IsolatedDecoders
 from triage.imaging.formats import MediaType, sniff
@@ -14,6 +16,8 @@ from triage.imaging.memory import recycled_pixels
 from triage.imaging.photo import DecodedPhoto
 from triage.imaging.raster import decode_raster
 from triage.imaging.structure import is_simple
+
+log = structlog.get_logger(__name__)
 
 
 class Decoder:
@@ -51,7 +55,10 @@ class Decoder:
         """
         media_type = recognise(data, self._limits)
         if apart or not is_simple(data, media_type):
-            return self._isolated.decode(data)
+            photo = self._isolated.decode(data)
+            for note in photo.notes:
+                log.info("metadata.ignored", kind=note)
+            return photo
         return decode_raster(data, media_type, self._limits, recycled_pixels)
 
 
@@ -71,6 +78,6 @@ def recognise(data: bytes, limits: ImageLimits) -> MediaType:
     media_type = sniff(data)
     if media_type is None:
         raise AttachmentError(
-            ErrorCode.UNKNOWN_FORMAT, "unknown image format: send the photo as JPEG, PNG, HEIC or DICOM"
+            ErrorCode.UNKNOWN_FORMAT, "unknown image format: send the photo as JPEG, PNG, HEIC or a DICOM file"
         )
     return media_type

@@ -22,7 +22,7 @@ from triage.imaging.colour import MAX_PROFILE_BYTES
 from triage.imaging.formats import MediaType
 from triage.imaging.limits import ImageLimits
 from triage.imaging.memory import recycled_pixels
-from triage.imaging.photo import DecodedPhoto
+from triage.imaging.photo import DecodedPhoto, Note
 
 SIZE: Final = struct.Struct("!Q")
 READY: Final = b"R"
@@ -147,6 +147,7 @@ class _Process:
             profile or None,
             n_frames,
             _bounded(int(header["frame"]), n_frames),
+            tuple(Note(note) for note in header["notes"]),
         )
 
     def end(self) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from triage.errors import AttachmentError, ErrorCode
 from triage.imaging.colour import MAX_PROFILE_BYTES
 from triage.imaging.decoder_pool import READY, SIZE
-from triage.imaging.dicom import decode_dicom
+from triage.imaging.dicom.decode import decode_dicom
 from triage.imaging.formats import MediaType, sniff
 from triage.imaging.limits import ImageLimits
 from triage.imaging.photo import DecodedPhoto
@@ -69,6 +69,7 @@ def _send_photo(answers: IO[bytes], photo: DecodedPhoto) -> None:
         "orientation": photo.orientation,
         "n_frames": photo.n_frames,
         "frame": photo.frame,
+        "notes": photo.notes,
         "profile_bytes": len(profile),
     }
     _send(answers, header, profile)

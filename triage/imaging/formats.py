@@ -4,6 +4,8 @@ import re
 from enum import StrEnum
 from typing import Final
 
+from triage.imaging.dicom_header import start_of_elements
+
 
 class MediaType(StrEnum):
     """Supported formats. `image/heic` covers every HEIF file coded with HEVC."""
@@ -42,7 +44,8 @@ def sniff(data: bytes) -> MediaType | None:
     """Returns the media type that the leading bytes identify, or None for an unsupported format."""
     if data[4:8] == b"ftyp":
         return _iso_media(data)
-    return next((media_type for signature, media_type in _SIGNATURES if signature.match(data)), None)
+    known = next((media_type for signature, media_type in _SIGNATURES if signature.match(data)), None)
+    return MediaType.DICOM if known is None and start_of_elements(data) is not None else known
 
 
 def _iso_media(data: bytes) -> MediaType | None:

@@ -65,6 +65,8 @@ class JpegHeader:
 
     Attributes:
         process: the marker of the frame, SOF0 to SOF15.
+        components: the ids of the components.
+        sampling: horizontal and vertical factors of each component, 4 bits each.
         n_pictures: in the file; a Multi-Picture Format has several.
         is_whole: EOI was found.
         scans: the component ids, first and last coefficient (Ss, Se) and lowest bit (Al) of each scan.
@@ -75,12 +77,20 @@ class JpegHeader:
     precision: int
     process: int
     components: bytes
+    sampling: bytes
     exif: bytes | None
     profile: bytes | None
+    has_jfif: bool
     has_adobe: bool
     n_pictures: int
     is_whole: bool
     scans: tuple[tuple[bytes, int, int, int], ...]
+
+    @property
+    def is_read(self) -> bool:
+        """Whether libjpeg decodes the picture: not 12 bits, lossless, hierarchical, or with a height given by DNL."""
+        is_lossy = self.process in _SEQUENTIAL | _PROGRESSIVE
+        return is_lossy and self.precision == 8 and len(self.components) in (1, 3, 4) and self.height > 0
 
 
 def read_header(data: bytes) -> JpegHeader:
@@ -88,8 +98,8 @@ def read_header(data: bytes) -> JpegHeader:
     Raises:
         AttachmentError: there is no frame header.
     """
-    frame: tuple[int, int, int, int, bytes] | None = None
-    exif, parts, has_adobe, n_pictures = None, dict[int, bytes](), False, 1
+    frame: tuple[int, int, int, int, bytes, bytes] | None = None
+    exif, parts, has_jfif, has_adobe, n_pictures = None, dict[int, bytes](), False, False, 1
     is_whole = data.endswith(b"\xff\xd9")  # damage can hide it from the search
     scans = []
     for segment in segments(data):
@@ -97,7 +107,7 @@ def read_header(data: bytes) -> JpegHeader:
         match segment.marker:
             case marker if marker in FRAMES and frame is None and len(content) >= 6:
                 precision, height, width, n = struct.unpack_from(">BHHB", content)
-                frame = (marker, precision, height, width, content[6 : 6 + 3 * n : 3])
+                frame = (marker, precision, height, width, content[6 : 6 + 3 * n : 3], content[7 : 6 + 3 * n : 3])
             case marker if marker == _SOS and len(content) >= 4:
                 n = content[0]
                 if len(content) >= 4 + 2 * n:
@@ -105,20 +115,33 @@ def read_header(data: bytes) -> JpegHeader:
                     scans.append((content[1 : 1 + 2 * n : 2], start, end, approximation & 15))
             case marker if marker == _EOI:
                 is_whole = True
+            case marker if marker == _APP0 and content.startswith(b"JFIF\0"):
+                has_jfif = True
             case marker if marker == _APP1 and content.startswith(b"Exif\0") and exif is None:
                 exif = content
             case marker if marker == _APP2 and content.startswith(_ICC) and len(content) > len(_ICC) + 2:
                 parts[content[len(_ICC)]] = content[len(_ICC) + 2 :]
             case marker if marker == _APP2 and content.startswith(b"MPF\0"):
                 n_pictures = n_pictures_of_mpf(content[4:])
-            case marker if marker == _APP14 and content.startswith(b"Adobe"):
+            case marker if marker == _APP14 and content.startswith(b"Adobe") and len(content) >= 12:
                 has_adobe = True
     if frame is None:
         raise corrupt("header") if is_whole else truncated()
-    process, precision, height, width, components = frame
-    profile = b"".join(parts[number] for number in sorted(parts)) or None
+    process, precision, height, width, components, sampling = frame
     return JpegHeader(
-        width, height, precision, process, components, exif, profile, has_adobe, n_pictures, is_whole, tuple(scans)
+        width=width,
+        height=height,
+        precision=precision,
+        process=process,
+        components=components,
+        sampling=sampling,
+        exif=exif,
+        profile=b"".join(parts[number] for number in sorted(parts)) or None,
+        has_jfif=has_jfif,
+        has_adobe=has_adobe,
+        n_pictures=n_pictures,
+        is_whole=is_whole,
+        scans=tuple(scans),
     )
 
 
@@ -132,18 +155,12 @@ def decode_jpeg_file(data: bytes, limits: ImageLimits, memory: NewPixels = new_p
         AttachmentError: the photo cannot be assessed; `code` gives the reason.
     """
     header = read_header(data)
-    n_components = len(header.components)
-    if not (
-        header.process in _SEQUENTIAL | _PROGRESSIVE
-        and header.precision == 8
-        and n_components in (1, 3, 4)
-        and header.height
-    ):
-        raise unsupported_variant()  # 12 bits, lossless, hierarchical; height given by DNL
+    if not header.is_read:
+        raise unsupported_variant()
     check_size(header.width, header.height, 1, limits)
-    pixels = _decode_pixels(data, header, memory)
+    pixels = decode_pixels(data, header, memory)
     facts = exif_facts(header.exif)
-    profile = header.profile
+    profile, n_components = header.profile, len(header.components)
     if n_components == 3:
         profile = profile or facts.profile
     elif n_components == 4 or profile:  # a profile of CMYK or grey cannot be applied to RGB later
@@ -154,8 +171,8 @@ def decode_jpeg_file(data: bytes, limits: ImageLimits, memory: NewPixels = new_p
     return DecodedPhoto(pixels, MediaType.JPEG, facts.orientation, profile, header.n_pictures)
 
 
-def _decode_pixels(data: bytes, header: JpegHeader, memory: NewPixels) -> NDArray[np.uint8]:
-    """Returns (H, W, 3), or (H, W, 4) of CMYK as stored.
+def decode_pixels(data: bytes, header: JpegHeader, memory: NewPixels = new_pixels) -> NDArray[np.uint8]:
+    """Returns (H, W, 3), or (H, W, 4) of CMYK as stored. `header.is_read` must hold.
 
     The buffer is zeroed, so pixels that the decoder skips cannot show another photo.
     """
@@ -175,6 +192,11 @@ def _decode_pixels(data: bytes, header: JpegHeader, memory: NewPixels) -> NDArra
         except ValueError as error:
             raise corrupt() if header.is_whole else truncated() from error
     return pixels
+
+
+def without_colour_transform(data: bytes) -> bytes:
+    """Returns the JPEG with Adobe's marker, which states that the components are RGB or CMYK. Source: T.872, 6.5.3."""
+    return data[:2] + b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0" + data[2:]
 
 
 def _is_complete(header: JpegHeader) -> bool:

@@ -1,6 +1,7 @@
 """A decoded photo: the stored pixels, their orientation and their ICC profile."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +10,13 @@ from PIL import Image
 from triage.imaging.colour import to_srgb
 from triage.imaging.formats import MediaType
 from triage.imaging.metadata import UPRIGHT
+
+
+class Note(StrEnum):
+    """What a decoder ignored in a file, for the log."""
+
+    INVALID_WINDOW = "invalid_window"
+    """A window or VOI LUT of a DICOM file that no viewer can apply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +32,7 @@ class DecodedPhoto:
         profile: ICC profile of the pixels; None means sRGB.
         n_frames: images in the file.
         frame: index of this image, from 0.
+        notes: what was ignored.
     """
 
     pixels: NDArray[np.uint8]
@@ -32,6 +41,7 @@ class DecodedPhoto:
     profile: bytes | None = None
     n_frames: int = 1
     frame: int = 0
+    notes: tuple[Note, ...] = ()
 
     @property
     def upright(self) -> NDArray[np.uint8]:

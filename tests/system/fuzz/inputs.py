@@ -10,6 +10,7 @@ from typing import Final
 import pydicom.data
 
 from tests.support.photo_files import MAKERS
+from tests.support.rare_dicom import rare_dicoms
 from tests.support.rare_files import rare_files
 from triage.samples.drawing import draw_skin_photo
 
@@ -21,7 +22,7 @@ _EDGES: Final = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x8
 def whole_files() -> Mapping[str, bytes]:
     """A small photo in every format and variant that the tests can write, and the DICOM files that pydicom ships."""
     photo = draw_skin_photo(1, size=(96, 128))
-    files = {name: make(photo) for name, make in MAKERS.items()} | rare_files(photo)
+    files = {name: make(photo) for name, make in MAKERS.items()} | rare_files(photo) | rare_dicoms(photo)
     for file in sorted((Path(pydicom.data.__file__).parent / "test_files").glob("*.dcm")):
         if file.stat().st_size <= _MAX_DICOM_BYTES:
             files[f"dicom/{file.stem}"] = file.read_bytes()

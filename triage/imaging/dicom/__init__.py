@@ -1,0 +1,1 @@
+"""DICOM images: VL Photographic, Secondary Capture and any other colour or grey image."""
