@@ -261,4 +261,6 @@ def _problem_text(kind: str, text: str) -> str:
         return "unknown name"
     if kind == "model_type":  # pydantic names the class
         return "Input should be a valid object"
+    if kind == "uuid_parsing":  # pydantic quotes a character of the value
+        return "Input should be a valid UUID"
     return text.removeprefix("Value error, ")

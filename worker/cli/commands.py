@@ -1,13 +1,25 @@
 """How commands are declared: `@command()` and `@group()` in place of click's own."""
 
+import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import click
 
 
+_EMPTY: Final = re.compile(r"(--[\w-]+=)?")
+
+
 class Command(click.Command):
-    """A command that configures logging from the settings before it runs; `--help` needs neither."""
+    """A command that configures logging from the settings before it runs; `--help` needs neither.
+
+    An empty argument is refused: it stands for a variable that is not set, and as a path it is the current folder.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if any(_EMPTY.fullmatch(argument) for argument in args):
+            raise click.UsageError("an argument is empty: check the variable that it comes from", ctx)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         from worker.logging import configure_logging  # deferred: imports structlog

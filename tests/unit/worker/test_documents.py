@@ -16,7 +16,7 @@ from worker.documents.decisions import DecisionsQuery
 from worker.documents.document import Call
 from worker.documents.evaluation import DatasetDocument, EvaluationDocument
 from worker.documents.reports import ReportGroupDocument
-from worker.documents.retakes import Claim
+from worker.documents.retakes import Claim, Withdrawal
 from worker.documents.schemas import DOCUMENTS, schema_text
 from worker.documents.submission import Submission
 
@@ -81,6 +81,14 @@ def test_malformed_submission_is_rejected_by_field_without_its_values(document: 
 
     assert field in str(raised.value)
     assert PATIENT not in str(raised.value)
+
+
+@pytest.mark.parametrize("id_", ["\x1b[2J", "\u202e", "Erika"])
+def test_malformed_id_is_rejected_without_a_character_of_it(id_: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        Withdrawal.parse({"by": "ehr", "id": id_})
+
+    assert str(raised.value) == "invalid message: id: Input should be a valid UUID"
 
 
 @pytest.mark.parametrize("call", [Claim, DecisionsQuery])
