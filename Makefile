@@ -8,9 +8,8 @@ STAMP  := $(VENV)/.installed
 TORCH  ?= default
 PHOTOS ?=
 # `make test-rest` runs the folders and files that are not in this list. Tests of one file run in one process, which
-# lets them share what is costly to start. Files run in the order of the list, long ones first, so that no process is
-# left alone with a long file at the end.
-TESTS  := tests/system/end_to_end/test_workers.py tests/postgres tests/unit tests/system/deployment
+# lets them share what is costly to start.
+TESTS  := tests/unit tests/postgres tests/system/deployment tests/system/end_to_end/test_workers.py
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # Without bytecode files, every command compiles the libraries again if PYTHONDONTWRITEBYTECODE is set
@@ -99,7 +98,7 @@ fuzz: setup  ## attack the decoders with 20,000 damaged photos; ARGS="--inputs 1
 	@$(BIN)/python -m tests.system.fuzz $(ARGS)
 
 fuzz-errors: setup  ## call every use case, task, command and setting with 20 times the hostile values of `make test-all`
-	@$(PYTEST) --hypothesis-profile=thorough tests/postgres/test_error_contract.py tests/system/cli/test_error_contract.py tests/unit/worker/test_settings_contract.py
+	@$(PYTEST) --hypothesis-profile=thorough tests/postgres/test_error_contract.py tests/system/cli/test_error_contract.py tests/system/cli/test_settings_contract.py
 
 lock: setup  ## pin all packages again, with hashes
 	@requirements/lock

@@ -39,8 +39,13 @@ settings.register_profile("thorough", settings.get_profile("patient"), max_examp
 settings.load_profile("repeatable")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks each test `unit`, `postgres` or `system` by its folder; a unit test may not ask for a server."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Marks each test `unit`, `postgres` or `system` by its folder; a unit test may not ask for a server.
+
+    Files marked `long` come first, so that no process is left alone with one at the end, unless the order is random.
+    """
+    if not config.pluginmanager.hasplugin("randomly"):
+        items.sort(key=lambda item: item.get_closest_marker("long") is None)
     for item in items:
         speed_class = item.path.relative_to(_TESTS).parts[0]
         item.add_marker(speed_class)

@@ -6,7 +6,6 @@ from typing import Any, Final
 
 import click
 
-
 _EMPTY: Final = re.compile(r"(--[\w-]+=)?")
 
 

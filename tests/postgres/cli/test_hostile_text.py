@@ -102,7 +102,7 @@ def hostile(
     return {"message": message, "request": request["id"], "run": run, "weights": weights}
 
 
-def _commands(ids: dict[str, str], folder: Path) -> list[Sequence[str | Path]]:
+def _commands(ids: dict[str, str], folder: Path, model: Path) -> list[Sequence[str | Path]]:
     file = folder / f"photo{HOSTILE}.jpg"
     file.write_bytes(b"no photo")
     manifest, predictions = folder / f"labels{HOSTILE}.csv", folder / "predictions.csv"
@@ -115,7 +115,7 @@ def _commands(ids: dict[str, str], folder: Path) -> list[Sequence[str | Path]]:
     return [
         (HOSTILE,),
         ("explain", f"--{HOSTILE}"),
-        *((name, HOSTILE) for name in _COMMANDS if name not in RUN_IN_FOREGROUND),
+        *((name, HOSTILE) for name in _COMMANDS if name not in RUN_IN_FOREGROUND | {"score"}),
         ("enqueue", file, "--message-id", HOSTILE),
         ("enqueue", folder / HOSTILE),
         ("enqueue", file, "--json"),
@@ -141,8 +141,9 @@ def _commands(ids: dict[str, str], folder: Path) -> list[Sequence[str | Path]]:
         ("models", "card", ids["weights"]),
         ("models", "promote", HOSTILE),
         ("models", "thresholds", ids["weights"], predictions),
-        ("score", file, folder / HOSTILE),
-        ("score", file, "--json"),
+        ("score", file, folder / HOSTILE, "--model", model),
+        ("score", file, "--model", model, "--json"),
+        ("score", HOSTILE, "--model", model),
         ("dataset", "check", manifest),
         ("dataset", "check", manifest, "--photos"),
         ("dataset", "describe", manifest),
@@ -163,13 +164,13 @@ def _commands(ids: dict[str, str], folder: Path) -> list[Sequence[str | Path]]:
 
 
 def test_no_command_prints_a_raw_control_or_format_character(
-    triage: Triage, hostile: dict[str, str], tmp_path: Path
+    triage: Triage, hostile: dict[str, str], tmp_path: Path, model_folder: Path
 ) -> None:
     folder = tmp_path / "files"
     folder.mkdir()
     raw: dict[str, list[str]] = {}
     shown = ""
-    for command in _commands(hostile, folder):
+    for command in _commands(hostile, folder, model_folder):
         result = triage(*command)
         assert "internal error" not in result.err, (command, result.err)
         shown += result.out

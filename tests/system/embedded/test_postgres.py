@@ -69,6 +69,13 @@ def postgres(state: StateFolder) -> EmbeddedPostgres:
 
 
 @pytest.fixture
+def stopped(state: StateFolder) -> StateFolder:
+    """A state whose server does not run, so that a launcher starts it, and not an earlier test."""
+    EmbeddedPostgres(state).stop()
+    return state
+
+
+@pytest.fixture
 def launch() -> Iterator[Launch]:
     """Starts launchers: processes that start the server and then wait."""
     launchers: list[subprocess.Popen[str]] = []
@@ -228,26 +235,26 @@ def test_data_is_kept_when_the_server_is_restarted(
     assert value(state, "SELECT text FROM note") == "kept"
 
 
-def test_running_server_is_found_when_its_launcher_was_killed(state: StateFolder, launch: Launch) -> None:
-    launcher = launch(state)
+def test_running_server_is_found_when_its_launcher_was_killed(stopped: StateFolder, launch: Launch) -> None:
+    launcher = launch(stopped)
     pid = pid_printed_by(launcher)
-    write_note(state)
+    write_note(stopped)
     launcher.kill()
     launcher.wait()
 
-    server = EmbeddedPostgres(state)
+    server = EmbeddedPostgres(stopped)
     assert server.is_running()
     server.start()
 
     assert server.pid == pid
-    assert value(state, "SELECT text FROM note") == "kept"
+    assert value(stopped, "SELECT text FROM note") == "kept"
     server.stop()
     assert not server.is_running()
 
 
-def test_stop_returns_when_the_launcher_never_waits_for_its_child(state: StateFolder, launch: Launch) -> None:
-    pid = pid_printed_by(launch(state))
-    server = EmbeddedPostgres(state)
+def test_stop_returns_when_the_launcher_never_waits_for_its_child(stopped: StateFolder, launch: Launch) -> None:
+    pid = pid_printed_by(launch(stopped))
+    server = EmbeddedPostgres(stopped)
     server.stop()
     assert psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     assert not server.is_running()
