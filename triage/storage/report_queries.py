@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeAlias
+from uuid import UUID
 
 from sqlalchemy import BigInteger, ColumnElement, Double, Select, case, cast, func, literal, select, true, union_all
 from sqlalchemy.orm import Session, aliased
@@ -83,7 +84,7 @@ def count_messages(session: Session, period: Period, by: Sequence[Dimension] = (
         For each group a value for each dimension, `total`, a count for each outcome, and `pending`. A single group
         without dimensions if `by` is empty.
     """
-    keys = [_expression(dimension).label(dimension.value) for dimension in by]
+    keys = _groups(by, utc_day(Message.received_at), Message)
     counts = [func.count().filter(Decision.outcome == outcome).label(outcome.value) for outcome in Outcome]
     present = (
         select(
@@ -98,7 +99,7 @@ def count_messages(session: Session, period: Period, by: Sequence[Dimension] = (
         .where(*_within(Message.received_at, period))
         .group_by(*keys)
     )
-    keys = [_archived_expression(dimension).label(dimension.value) for dimension in by]
+    keys = _groups(by, ArchivedCount.day.expression, ArchivedCount)
     past = (
         select(*keys, _archived().label("total"), *_archived_by_label(Outcome), literal(0).label("pending"))
         .outerjoin(ModelVersion, ModelVersion.id == ArchivedCount.model_version_id)
@@ -201,21 +202,16 @@ def scores_by_model(session: Session, period: Period) -> list[ModelScores]:
         .group_by(ArchivedCount.model_version_id, ArchivedCount.bin)
     )
     rows = _added(session, present, past, ["model_version_id", "bin"])
-    models = session.scalars(
-        select(ModelVersion)
-        .where(ModelVersion.id.in_({row["model_version_id"] for row in rows}))
-        .order_by(ModelVersion.id)
-    )
     return [
         ModelScores(
-            model.card,
+            card,
             [
                 ScoreBin(row["bin"], row["n"], row["total"], row["acceptable"])
                 for row in rows
-                if row["model_version_id"] == model.id
+                if row["model_version_id"] == model_id
             ],
         )
-        for model in models
+        for model_id, card in _cards(session, rows).items()
     ]
 
 
@@ -251,10 +247,7 @@ def compare_shadows(session: Session, period: Period) -> list[ShadowComparison]:
         .group_by(ArchivedCount.model_version_id)
     )
     rows = _added(session, present, past, ["model_version_id"])
-    models = select(ModelVersion.id, ModelVersion.card).where(
-        ModelVersion.id.in_([r["model_version_id"] for r in rows])
-    )
-    cards = {row.id: row.card for row in session.execute(models)}
+    cards = _cards(session, rows)
     return [
         ShadowComparison(
             cards[row["model_version_id"]],
@@ -304,6 +297,13 @@ def count_flips(session: Session, run_id: RunId) -> list[dict[str, Any]]:
     return _added(session, present, past, ["day", "source"])
 
 
+def _cards(session: Session, rows: Sequence[dict[str, Any]]) -> dict[UUID, dict[str, Any]]:
+    """The cards of the models of some rows, in the order of registration."""
+    ids = {row["model_version_id"] for row in rows}
+    models = select(ModelVersion.id, ModelVersion.card).where(ModelVersion.id.in_(ids)).order_by(ModelVersion.id)
+    return {row.id: row.card for row in session.execute(models)}
+
+
 def _added(session: Session, present: _Counts, past: _Counts, keys: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Adds up the rows of two queries that have the same columns, in groups by some, in their order."""
     rows = union_all(present, past).subquery()
@@ -349,28 +349,16 @@ def _id_since(id_column: Any, period: Period) -> ColumnElement[bool]:
     return id_column >= first_id(period.since) if period.since else true()
 
 
-def _expression(dimension: Dimension) -> ColumnElement[Any]:
-    match dimension:
-        case Dimension.DAY:
-            return utc_day(Message.received_at)
-        case Dimension.SOURCE:
-            return Message.source.expression
-        case Dimension.ROLE:
-            return Message.role.expression
-        case Dimension.MODEL:
-            return _model_label()
-
-
-def _archived_expression(dimension: Dimension) -> ColumnElement[Any]:
-    match dimension:
-        case Dimension.DAY:
-            return ArchivedCount.day.expression
-        case Dimension.SOURCE:
-            return ArchivedCount.source.expression
-        case Dimension.ROLE:
-            return ArchivedCount.role.expression
-        case Dimension.MODEL:
-            return _model_label()
+def _groups(
+    by: Sequence[Dimension], day: ColumnElement[Any], table: type[Message] | type[ArchivedCount]
+) -> list[ColumnElement[Any]]:
+    columns = {
+        Dimension.DAY: day,
+        Dimension.SOURCE: table.source.expression,
+        Dimension.ROLE: table.role.expression,
+        Dimension.MODEL: _model_label(),
+    }
+    return [columns[dimension].label(dimension.value) for dimension in by]
 
 
 def _model_label() -> ColumnElement[Any]:
