@@ -1,5 +1,6 @@
 """Photos as files that cameras, scanners and damaged transfers make and encoders of Pillow do not."""
 
+import base64
 import struct
 import zlib
 from dataclasses import dataclass
@@ -232,3 +233,30 @@ def rare_files(image: Image.Image) -> dict[str, bytes]:
         "png-pq": with_chunks(encode(as_pq(image), "PNG"), chunk(b"cICP", bytes([9, 16, 0, 1]))),
         "jpeg-restarts": encode(image, "JPEG", quality=95, restart_marker_rows=1),
     }
+
+
+def gradient() -> Image.Image:
+    """The picture of `ARITHMETIC`."""
+    y, x = np.mgrid[:64, :64]
+    return Image.fromarray(np.stack([4 * x, 4 * y, (255 - 2 * (x + y)).clip(0)], axis=-1).astype(np.uint8))
+
+
+ARITHMETIC: Final = {
+    "sequential": base64.b64decode(
+        "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAYEBQYFBAYGBQYHBwYIChAKCgkJChQODwwQFxQYGBcUFhYaHSUfGhsjHBYWICwgIyYnKSopGR8tMC"
+        "0oMCUoKSj/2wBDAQcHBwoIChMKChMoGhYaKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCj/yQARCABA"
+        "AEADASIAAhEBAxEB/8wACgAQEAUBEBEF/9oADAMBAAIRAxEAPwD/AM3iEtDFI5W8wNi2GYEvhY8pTtqXIREKYvsgjWO0Tgl59F8Gbdx1Qav6ui"
+        "BzErl/CjKEDqzbd/BRKa3KuzFaHvg0e1ZUO6NE1iMs0iEUZJHfPbe+h/m3YGlgY/kFjYZoEiG71sDPugGEUjPk9WgjdsRUfozMBJyWSp9L0d0T"
+        "w9STbPI8mF91Sglj0bdZGwXwsyy9iEh1V/1+ynpKc+dZvxMNgMVzxjbH+I7ksALDN156TfW/K6J6ogpjqIGGd1wXqED/2Q=="
+    ),
+    "progressive": base64.b64decode(
+        "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAYEBQYFBAYGBQYHBwYIChAKCgkJChQODwwQFxQYGBcUFhYaHSUfGhsjHBYWICwgIyYnKSopGR8tMC"
+        "0oMCUoKSj/2wBDAQcHBwoIChMKChMoGhYaKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCj/ygARCABA"
+        "AEADASIAAhEBAxEB/8wABgAQARD/2gAMAwEAAhADEAAAAf8AnBI1bsbJl4dnE+BpulSgyT9ENBX7o9eQtwQotYUzftfsM16Czo9ExAwFhrNBlM"
+        "QaJ75bdzHgj2hnIDU4+P/MAAQQBf/aAAgBAQABBQITMswhgsFqGQVfVvTSne1JDLafCsBa5z7WOfaxz7WTTTTTTTTTTTTTTTOfa4D/zAAEEQX/"
+        "2gAIAQMBAT8BFCvmOrAPobLbQQ4Fepgg/8wABBEF/9oACAECAQE/AUN2m8EPuN462GHgrb7778D/zAAEEAX/2gAIAQEABj8CqP/MAAQQBf/aAA"
+        "gBAQABPyF5cla5M2yw/9oADAMBAAIAAwAAABAbSdsFO3q+ROEGV5//zAAEEQX/2gAIAQMBAT8QqIpH94dg/8wABBEF/9oACAECAQE/ELyA/8wA"
+        "BBAF/9oACAEBAAE/EExjvAcy+VjcSAfsvxViJsqHCGlOOlnAzP/Z"
+    ),
+}
+"""JPEGs with arithmetic coding, which no library of the tests writes: by cjpeg of libjpeg-turbo."""

@@ -7,7 +7,7 @@ from PIL import Image
 
 from tests.support.decoder import code_of
 from tests.support.photo_files import MAKERS, encode
-from tests.support.rare_files import scan_data
+from tests.support.rare_files import ARITHMETIC, gradient, scan_data
 from triage.errors import ErrorCode
 from triage.imaging.decode import Decoder
 from triage.imaging.jpeg import without_oddities
@@ -126,3 +126,16 @@ def test_two_components_and_an_unknown_height_are_unsupported(decoder: Decoder) 
     two = BASELINE[: place + 9] + b"\2" + BASELINE[place + 10 :]
 
     assert {code_of(decoder, no_height), code_of(decoder, two)} == {ErrorCode.UNSUPPORTED_VARIANT}
+
+
+@pytest.mark.parametrize("name", ARITHMETIC)
+def test_arithmetic_coding_is_read(decoder: Decoder, name: str) -> None:
+    """libjpeg-turbo decodes it, although no browser does; a build without it would find its photos corrupt."""
+    photo = decoder.decode(ARITHMETIC[name])
+
+    assert np.abs(photo.pixels.astype(int) - np.asarray(gradient())).mean() <= 2
+
+
+def test_arithmetic_coding_that_ends_early_is_truncated(decoder: Decoder) -> None:
+    for data in ARITHMETIC.values():
+        assert code_of(decoder, data[: (scan_data(data) + len(data)) // 2]) is ErrorCode.TRUNCATED
