@@ -65,7 +65,9 @@ class Scoring:
         self._store = store
         self._wake_another = wake_another
         device = choose_device(settings.scorer.device, settings.scorer.engine)
-        self._photos_per_batch = settings.scorer.photos_per_batch or (4 if device.type == "cpu" else 64)
+        is_cpu = device.type == "cpu"
+        self._photos_per_batch = settings.scorer.photos_per_batch or (4 if is_cpu else 64)
+        self._batches_ahead = settings.scorer.batches_ahead or (1 if is_cpu else 4)
         self._threads = ThreadPoolExecutor(settings.scorer.decode_threads, thread_name_prefix="decode")
         self._decoder = Decoder(settings.image_limits, processes=settings.scorer.decode_threads)
         self._device = DeviceThread()
@@ -96,7 +98,7 @@ class Scoring:
         return drain(
             self._inbox,
             self.live_assessor,
-            DrainLimits(self._photos_per_batch, self._settings.inbox.drain_seconds),
+            DrainLimits(self._photos_per_batch, self._settings.inbox.drain_seconds, self._batches_ahead),
             background=self._rescoring,
             on_batch=self._on_batch,
             on_recorded=_count_photos,

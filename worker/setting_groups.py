@@ -288,6 +288,12 @@ class ScorerSettings(Group):
         le=4096,
         description="photos claimed, scored and recorded together; if unset 4 on a CPU, 64 on a GPU",
     )
+    batches_ahead: int | None = Field(
+        default=None,
+        ge=1,
+        le=16,
+        description="batches prepared at the same time, ahead of the scored one; if unset 1 on a CPU, 4 on a GPU",
+    )
 
 
 class RetakeSettings(Group):

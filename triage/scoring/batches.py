@@ -1,6 +1,7 @@
 """Batches of photos, and what the drain needs to take, score and record them."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -44,7 +45,7 @@ class Queue(Protocol):
 
 
 class Batch(Protocol):
-    """Photos that were taken together, fetched and decoded."""
+    """Photos that were taken together."""
 
     @property
     def is_background(self) -> bool:
@@ -52,7 +53,7 @@ class Batch(Protocol):
         ...
 
     def score(self) -> AssessedBatch:
-        """Runs the network."""
+        """Runs the network, after the photos are fetched and decoded."""
         ...
 
     def record(self, assessed: AssessedBatch) -> Recorded:
@@ -74,17 +75,18 @@ class Background(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class InboxBatch:
-    """A claim of the inbox with the call that scores it."""
+    """A claim of the inbox. `prepared` gives the call that scores it, once its photos are fetched and decoded."""
 
     queue: Queue
     claim: Claim
-    assess: Callable[[], AssessedBatch]
+    prepared: Future[Callable[[], AssessedBatch]]
     timed: Timed = untimed
     is_background: bool = False
 
     def score(self) -> AssessedBatch:
+        assess = self.prepared.result()
         with self.timed("forward"):
-            return self.assess()
+            return assess()
 
     def record(self, assessed: AssessedBatch) -> Recorded:
         with self.timed("write"):

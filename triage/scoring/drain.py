@@ -1,8 +1,11 @@
 """The drain: take a batch, score it, record it, until the inbox is empty or the time is up.
 
-The network never waits for a photo or a row. While it scores one batch, a thread claims, fetches and decodes the next
-one, and another thread records the previous one. At most these three batches are in memory, and one of background work
-that waits because a message has arrived.
+The network never waits for a photo or a row. While it scores one batch, a thread claims the next one, whose photos are
+fetched and decoded, and another thread records the previous one. At most these three batches are in memory, and one of
+background work that waits because a message has arrived.
+
+On a GPU several batches are prepared at the same time, and scored in the order in which they are ready: a slow photo
+holds up its own batch only, and the threads that decode always have work.
 
 A photo that failed, or whose worker was lost, is tried alone, with nothing else in flight, after each batch of new
 photos. If it was the photo that killed the process, it cannot take another photo with it again, and is parked.
@@ -10,11 +13,11 @@ photos. If it was the photo that killed the process, it cannot take another phot
 
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from triage.domain.messages import Recorded
 from triage.domain.photos import AssessedBatch
@@ -28,11 +31,13 @@ class DrainLimits:
     """
     Attributes:
         photos_per_batch: claimed, scored and recorded together.
+        batches_ahead: claimed and prepared at the same time, ahead of the batch that is scored.
         seconds: no batch is taken after this time, so that a worker stops promptly and wake-ups are shared fairly.
     """
 
     photos_per_batch: int
     seconds: float
+    batches_ahead: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,10 @@ _Job: TypeAlias = Batch | _Turn
 
 
 class _Drain:
-    """One drain. The main thread runs the network; `_next_job` runs in the thread ahead of it."""
+    """One drain. The main thread runs the network; `_next_job` runs in the thread ahead of it.
+
+    A batch is in `_coming` when it is taken, in `_waiting` while its photos are prepared, and in `_recording` at last.
+    """
 
     def __init__(
         self,
@@ -109,15 +117,17 @@ class _Drain:
         self._timed = timed
         self._started = time.monotonic()
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="ahead")
+        self._preparing = ThreadPoolExecutor(limits.batches_ahead, thread_name_prefix="prepare")
         self._behind = ThreadPoolExecutor(1, thread_name_prefix="behind")
         self._coming: Future[_Job] | None = None
+        self._waiting: list[InboxBatch] = []
         self._recording: Future[Recorded] | None = None
         self._put_aside: Batch | None = None
         self._batches, self._recorded, self._network_seconds = 0, Recorded(), 0.0
 
     def run(self) -> Drained:
         is_empty = False
-        with self._ahead, self._behind:
+        with self._ahead, self._preparing, self._behind:
             try:
                 for job in self._jobs_ahead():
                     if job is _Turn.RETRY:
@@ -142,13 +152,38 @@ class _Drain:
         """Yields jobs until the time is up. While a batch is scored, the thread ahead takes the next job."""
         jobs = self._next_job()
         self._take_ahead(jobs)
-        while self._coming is not None:
-            job, self._coming = self._coming.result(), None
+        while self._coming is not None or self._waiting:
+            job = self._first(jobs)
             if not isinstance(job, _Turn):
                 job = self._inbox_first(job)
                 self._take_ahead(jobs)
             yield job
             self._take_ahead(jobs)
+
+    def _first(self, jobs: Iterator[_Job]) -> _Job:
+        """Returns the first batch that is prepared; any other job only when no batch waits.
+
+        Until then that job stays in `_coming`, so that nothing is claimed after it.
+        """
+        while True:
+            coming = self._coming
+            if coming is not None and (coming.done() or not self._waiting):
+                job = coming.result()
+                if isinstance(job, InboxBatch):
+                    self._coming = None
+                    self._waiting.append(job)
+                    self._take_ahead(jobs)
+                elif not self._waiting:
+                    self._coming = None
+                    return job
+            for batch in self._waiting:
+                if batch.prepared.done():
+                    self._waiting.remove(batch)
+                    return batch
+            pending: list[Future[Any]] = [batch.prepared for batch in self._waiting]
+            if self._coming is not None and not self._coming.done():
+                pending.append(self._coming)
+            wait(pending, return_when=FIRST_COMPLETED)
 
     def _next_job(self) -> Iterator[_Job]:
         """Yields without end: new photos, one retry after each batch of them, background work if neither is due."""
@@ -161,7 +196,8 @@ class _Drain:
                 yield self._next_background() or _Turn.NOTHING
 
     def _take_ahead(self, jobs: Iterator[_Job]) -> None:
-        if self._coming is None and time.monotonic() - self._started < self._limits.seconds:
+        has_room = self._coming is None and len(self._waiting) < self._limits.batches_ahead
+        if has_room and time.monotonic() - self._started < self._limits.seconds:
             self._coming = self._ahead.submit(next, jobs)
 
     def _claim(self, limit: int, *, retry: bool = False) -> InboxBatch | None:
@@ -172,7 +208,8 @@ class _Drain:
         try:
             if not retry:
                 self._on_batch(len(claim.attachments))
-            return InboxBatch(self._queue, claim, assessor.prepare(claim.attachments), self._timed)
+            prepared = self._preparing.submit(assessor.prepare, claim.attachments)
+            return InboxBatch(self._queue, claim, prepared, self._timed)
         except BaseException:
             self._queue.release(claim)
             raise
@@ -237,9 +274,10 @@ class _Drain:
         """Releases what was taken and not scored now, before its lease expires."""
         taken: _Job | None = None
         if self._coming is not None:
-            with suppress(Exception):  # the error that ends the drain is raised instead
+            with suppress(BaseException):  # the error that ends the drain is raised instead
                 taken = self._coming.result()
-        for job in (taken, self._take_back()):  # in this order: the thread ahead may take the batch back until it ends
+        # in this order: until it ends, the thread ahead may take the batch back that was put aside
+        for job in (taken, *self._waiting, self._take_back()):
             if job is not None and not isinstance(job, _Turn):
-                with suppress(Exception):  # Postgres may be unavailable; the lease releases the batch later
+                with suppress(BaseException):  # Postgres may be unavailable; the lease releases the batch later
                     job.release()

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
-from threading import Event
+from threading import Event, Lock
 
 import pytest
 
@@ -336,3 +336,67 @@ def test_retry_is_scored_with_nothing_else_in_flight() -> None:
     drain(inbox, Alone, LIMITS)
 
     assert others == [0]
+
+
+def test_slow_photo_holds_up_its_own_batch_only_when_several_are_prepared() -> None:
+    inbox = MemoryInbox(_attachments(12), _attachments(1))
+    fresh, retry = [item.id for item in inbox.fresh], inbox.retries[0].id
+    inbox.retries = []
+    others_are_scored = Event()
+
+    class Overtaking(Refuser):
+        def prepare(self, attachments: Sequence[ClaimedAttachment]) -> Callable[[], AssessedBatch]:
+            if attachments[0].id == fresh[0]:
+                assert others_are_scored.wait(60)
+                inbox.retries = [ClaimedAttachment(retry, None, None)]
+            return super().prepare(attachments)
+
+        def assess(self, attachments: Sequence[ClaimedAttachment]) -> AssessedBatch:
+            if attachments[-1].id == fresh[11]:
+                others_are_scored.set()
+            return super().assess(attachments)
+
+    drained = drain(inbox, Overtaking, DrainLimits(photos_per_batch=3, seconds=60, batches_ahead=4))
+
+    assert inbox.recorded == [*fresh[3:], *fresh[:3], retry]
+    assert (drained.batches, drained.unfinished) == (5, False)
+
+
+@pytest.mark.parametrize("batches_ahead", [1, 4])
+def test_no_more_batches_than_the_limit_are_prepared_at_once(batches_ahead: int) -> None:
+    inbox = MemoryInbox(_attachments(60))
+    running, most = 0, 0
+    lock = Lock()
+
+    class Counting(Refuser):
+        def prepare(self, attachments: Sequence[ClaimedAttachment]) -> Callable[[], AssessedBatch]:
+            nonlocal running, most
+            with lock:
+                running += 1
+                most = max(most, running)
+            time.sleep(0.005)
+            with lock:
+                running -= 1
+            return super().prepare(attachments)
+
+    drain(inbox, Counting, DrainLimits(3, 60, batches_ahead))
+
+    assert most == batches_ahead
+    assert len(inbox.recorded) == 60
+
+
+def test_batches_that_wait_are_released_when_the_store_is_unavailable() -> None:
+    inbox = MemoryInbox(_attachments(12))
+    others_wait = Event()
+
+    class Failing(Refuser):
+        def prepare(self, attachments: Sequence[ClaimedAttachment]) -> Callable[[], AssessedBatch]:
+            if len(inbox.claims) == 4:
+                others_wait.set()
+            assert others_wait.wait(60)
+            raise ServiceUnavailableError("the store does not respond")
+
+    with pytest.raises(ServiceUnavailableError):
+        drain(inbox, Failing, DrainLimits(photos_per_batch=3, seconds=60, batches_ahead=4))
+
+    assert (inbox.released, inbox.recorded) == (12, [])
