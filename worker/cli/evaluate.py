@@ -219,6 +219,7 @@ def _print(document: dict[str, Any]) -> None:
                 "photos",
                 Column("good", 2),
                 "AUC",
+                Column("95 % interval", 4),
                 "sensitivity",
                 "specificity",
                 Column("PPV", 1),
@@ -230,6 +231,7 @@ def _print(document: dict[str, Any]) -> None:
                     group["n"],
                     group["n_good"],
                     "-" if group["auc"] is None else f"{group['auc']:.3f}",
+                    _group_interval(group),
                     *(percent(group[rate]) for rate in ("sensitivity", "specificity", "ppv", "needless_retake_share")),
                 )
                 for value, group in groups.items()
@@ -247,6 +249,14 @@ def _auc_intervals(document: dict[str, Any]) -> str:
         return withheld.removeprefix("other ")
     low, high = document["auc_exact_ci"]
     return f"exact one-sided {low:.3f} to {high:.3f}; {withheld}"
+
+
+def _group_interval(group: dict[str, Any]) -> str:
+    if interval := group["auc_ci"]["delong"]:
+        return f"{interval[0]:.3f} to {interval[1]:.3f}"
+    if interval := group["auc_exact_ci"]:
+        return f"{interval[0]:.3f} to {interval[1]:.3f}, exact one-sided"
+    return "withheld" if group["auc_ci_withheld"] else ""
 
 
 def _paired_test(comparison: dict[str, Any]) -> str:

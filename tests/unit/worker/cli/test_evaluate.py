@@ -81,14 +81,15 @@ def test_every_form_gives_the_reason_when_intervals_are_withheld(
     evaluate: Callable[..., Result], tmp_path: Path
 ) -> None:
     for name, bad, good in (("perfect", 1, 9), ("reversed", 9, 1)):
-        rows = [f"0.{bad}{n},0\n0.{good}{n},4\n" for n in range(10)]
-        (tmp_path / f"{name}.csv").write_text("score,votes\n" + "".join(rows), encoding="utf-8")
+        rows = [f"0.{bad}{n},0,{n // 9}\n0.{good}{n},4,{n // 9}\n" for n in range(10)]
+        (tmp_path / f"{name}.csv").write_text("score,votes,site\n" + "".join(rows), encoding="utf-8")
     arguments = (tmp_path / "perfect.csv", "--compare", tmp_path / "reversed.csv", "--html", tmp_path / "page.html")
 
-    table = evaluate(*arguments)
+    table = evaluate(*arguments, "--by", "site")
     document = evaluate(*arguments, "--json").json
 
     assert "AUC 1.000 (exact one-sided 0.741 to 1.000; other intervals withheld: no good and bad photos" in table.out
+    assert "0.717 to 1.000, exact one-sided" in table.out  # of the nine pairs of site 0
     assert "difference +1.000 (paired test withheld: an AUC is exactly 0 or 1" in table.out
     assert document["comparison"]["p_value"] is None
     assert "exactly 0 or 1" in document["comparison"]["withheld"]
