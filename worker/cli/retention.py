@@ -7,7 +7,7 @@ import click
 
 from worker.cli.commands import command
 from worker.cli.options import DAYS, by_option
-from worker.cli.output import json_option, print_document
+from worker.cli.output import count, json_option, print_document
 from worker.cli.owner import administration_sessions
 from worker.cli.tables import print_line
 from worker.services import open_services
@@ -79,7 +79,7 @@ def _forget(message_id: str, source: str | None, *, by: str, reason: str, as_jso
         print_document(ForgottenDocument.of(forgotten))
         return
     print_line(
-        f"message {forgotten.message_id}: forgotten, with {forgotten.photos} photos; the bytes of "
+        f"message {forgotten.message_id}: forgotten, with {count(forgotten.photos, 'photo')}; the bytes of "
         f"{forgotten.photos_removed} are deleted, of {forgotten.photos_shared} are kept for another message"
     )
 
