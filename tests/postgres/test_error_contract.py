@@ -37,6 +37,8 @@ from worker import client
 from worker.queues import SENDER_TASKS
 from worker.tasks.base import WorkerServices, services_of
 
+pytestmark = pytest.mark.long
+
 PATIENT: Final = "Erika-Mustermann-1971"
 """Part of every id of another sender's message. No error may contain it."""
 

@@ -4,6 +4,8 @@ import pytest
 
 from tests.system.chaos.faults import SHORT, inflict
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # killed servers leave sockets open
 @pytest.mark.parametrize("fault", ["redis-lost", "postgres-restarted", "raises", "poison", "outside-kills"])

@@ -17,6 +17,8 @@ from triage.storage.role_names import MIGRATOR, WORKER
 from worker.cli import cli
 from worker.state_folder import StateFolder
 
+pytestmark = pytest.mark.long
+
 STARTING: Final = {"demo", "worker", "beat", "metrics"}
 """Commands that become a server if their arguments are right: here they get a wrong one."""
 

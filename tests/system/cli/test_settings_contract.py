@@ -14,6 +14,8 @@ from tests.support.hostile import SECRET, process_texts
 from triage.errors import UsageError
 from worker.settings import Settings, load_settings
 
+pytestmark = pytest.mark.long
+
 
 def fields() -> Iterator[tuple[str, FieldInfo]]:
     """Every variable, and every group as if it were one."""

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "operations" / "debian.md"
 MACHINE = Path(__file__).with_name("machine")

@@ -14,6 +14,8 @@ import pytest
 
 from tests.support.deployment import eventually
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[Path]:

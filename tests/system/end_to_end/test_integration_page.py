@@ -22,6 +22,8 @@ from tests.support.foreign import run_foreign
 from tests.support.secured_redis import SecuredRedis
 from worker.settings import Settings
 
+pytestmark = pytest.mark.long
+
 Deploy: TypeAlias = Callable[..., AbstractContextManager[Deployment]]
 
 DOCS: Final = Path(__file__).parents[3] / "docs"

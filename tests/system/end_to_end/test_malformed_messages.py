@@ -7,10 +7,14 @@ from contextlib import AbstractContextManager
 from typing import Any, TypeAlias
 from uuid import uuid4
 
+import pytest
+
 from tests.support.deployment import WAIT_SECONDS, Deployment, eventually
 from tests.support.malformed_messages import MalformedMessages
 from worker.queues import QueueName, TaskName
 from worker.services import Services
+
+pytestmark = pytest.mark.long
 
 Deploy: TypeAlias = Callable[..., AbstractContextManager[Deployment]]
 

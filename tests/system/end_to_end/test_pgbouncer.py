@@ -24,6 +24,8 @@ from worker.services import Services
 from worker.settings import Settings
 from worker.state_folder import StateFolder
 
+pytestmark = pytest.mark.long
+
 Triage: TypeAlias = Callable[..., Result]
 
 # as docs/operations/install.md asks for

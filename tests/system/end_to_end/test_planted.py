@@ -22,6 +22,8 @@ from triage.storage.role_names import MIGRATOR
 from worker.cli import cli
 from worker.settings import Settings
 
+pytestmark = pytest.mark.long
+
 Deploy: TypeAlias = Callable[..., AbstractContextManager[Deployment]]
 
 TRACES = tuple(PATIENT.encode(encoding) for encoding in ("ascii", "utf-16-le", "utf-16-be"))

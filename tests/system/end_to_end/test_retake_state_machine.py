@@ -30,6 +30,8 @@ from triage.retakes.override import override
 from triage.retention.forget import forget
 from triage.retention.purge import Retention
 
+pytestmark = pytest.mark.long
+
 MINUTE = timedelta(minutes=1)
 SCORES = st.sampled_from([0.1, 0.9])
 INDEX = st.integers(0, 3)

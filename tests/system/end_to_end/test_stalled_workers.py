@@ -22,6 +22,8 @@ from worker.doctor import ProblemError, check_progress
 from worker.queues import WORKERS, QueueName, TaskName
 from worker.services import Services
 
+pytestmark = pytest.mark.long
+
 Deploy: TypeAlias = Callable[..., AbstractContextManager[Deployment]]
 
 APP = "tests.support.faulty_app"

@@ -4,7 +4,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from benchmarks.startup import HEAVY, heavy_imports
+
+pytestmark = pytest.mark.long
 
 READS_SETTINGS = {"structlog", "pydantic_settings", "pydantic"}
 READS_ROWS = READS_SETTINGS | {"sqlalchemy", "psycopg"}

@@ -11,6 +11,8 @@ import pytest
 from tests.support.deployment import Deployment, eventually
 from triage.domain.messages import IncomingAttachment, IncomingMessage
 
+pytestmark = pytest.mark.long
+
 Deploy: TypeAlias = Callable[..., AbstractContextManager[Deployment]]
 
 

@@ -22,6 +22,8 @@ from triage.storage import runs
 from triage.storage.locks import try_lock
 from triage.training.run import Trainer, TrainerOptions, device_lock
 
+pytestmark = pytest.mark.long
+
 Deploy: TypeAlias = Callable[..., AbstractContextManager[Deployment]]
 
 PATIENT = "Erika-Mustermann"

@@ -17,6 +17,8 @@ from tests.support.deployment import Deployment, eventually
 from worker.services import Services
 from worker.settings import RedisSettings
 
+pytestmark = pytest.mark.long
+
 PATIENT = "Erika-Mustermann"
 
 

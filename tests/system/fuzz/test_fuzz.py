@@ -17,6 +17,8 @@ from triage.errors import AttachmentError
 from triage.imaging.decode import Decoder
 from triage.imaging.limits import ImageLimits
 
+pytestmark = pytest.mark.long
+
 INPUTS = 600
 LIMITS = ImageLimits(min_side=16)
 

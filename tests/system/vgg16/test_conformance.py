@@ -29,6 +29,8 @@ from triage.model.starter import STARTER_FOLDER
 from triage.model.weights import load_network
 from triage.samples.drawing import Degradation, SkinTone, degrade, draw_skin_photo
 
+pytestmark = pytest.mark.long
+
 FOLDER = os.environ.get("TEST_PHOTOS")
 MOST = int(os.environ.get("TEST_PHOTOS_MAX", "24"))
 ROUNDING = 1e-4

@@ -21,6 +21,8 @@ from triage.model.starter import STARTER_FOLDER
 from triage.model.weights import load_network
 from triage.samples.drawing import Degradation, SkinTone, degrade, draw_skin_photo
 
+pytestmark = pytest.mark.long
+
 TOLERANCE = 0.01
 NARROW_TOLERANCE = 0.004  # twice what the encoders change, half of what a wrong orientation changes
 # without the encoders' own losses, which change the photo

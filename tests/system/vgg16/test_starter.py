@@ -15,6 +15,8 @@ from triage.model.starter import STARTER_FOLDER, model_folder
 from triage.model.weights import load_network
 from triage.samples.drawing import Degradation, SkinTone, degrade, draw_skin_photo
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def scorer() -> Scorer:

@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from tests.support.small_training import train_small
 from triage.dataset.manifest import Manifest
 from triage.domain.card import read_card
 from triage.model.artifact import check_weights, write_artifact
+
+pytestmark = pytest.mark.long
 
 CPU = torch.device("cpu")
 
