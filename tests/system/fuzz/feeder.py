@@ -1,10 +1,13 @@
 """Simulates a scorer: `python -m tests.system.fuzz.feeder FIRST LAST` prints one JSON line per file."""
 
 import json
+import logging
 import resource
 import sys
 import time
 import warnings
+
+import structlog
 
 from tests.system.fuzz.guarantees import ViolationError, outcome_of
 from tests.system.fuzz.inputs import damaged_file
@@ -16,6 +19,7 @@ LIMITS = ImageLimits(min_side=16, decode_seconds=10)
 
 def main(first: int, last: int) -> None:
     warnings.simplefilter("ignore")
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))  # stdout has the lines
     with Decoder(LIMITS) as decoder:
         for number in range(first, last):
             started = time.monotonic()
