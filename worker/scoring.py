@@ -25,6 +25,7 @@ from triage.scoring.rescoring import Rescoring
 from triage.storage import migrate
 from triage.storage import model_versions as models
 from triage.storage.database import Sessions
+from worker.broker.losses import record_success
 from worker.broker.progress import record_progress
 from worker.inference import load_engine
 from worker.metrics import BATCH_FILL, MODEL_LOADED, PHOTOS, timed
@@ -188,3 +189,5 @@ def _timed(stage: str) -> Iterator[None]:
 def _count_photos(recorded: Recorded) -> None:
     for outcome in ("scored", "not_assessable", "failed", "stale"):
         PHOTOS.labels(outcome).inc(getattr(recorded, outcome))
+    if recorded.scored:
+        record_success()

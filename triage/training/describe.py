@@ -16,11 +16,12 @@ from triage.evaluation.evaluate import evaluate
 from triage.evaluation.labelled import SUBGROUPS, predictions_of
 from triage.evaluation.operating_point import just_below, ppv_threshold, youden_threshold
 from triage.model.coral import count_rank_violations
-from triage.model.network import OrdinalVGG16
+from triage.model.engines.choose import load_exact_engine
+from triage.model.engines.engine import Engine
+from triage.model.network import OrdinalVGG16, pool_patches
 from triage.statistics.auc import Labels, Scores
 from triage.training.checkpoint import TrainingState
 from triage.training.config import TrainingConfig
-from triage.training.loop import predict
 from triage.training.photos import PhotoSet
 
 
@@ -44,16 +45,14 @@ def describe_network(
         config: the settings of the training.
         name: of the model.
         unreadable: the number of photos that were left out.
-        device: that the network was trained on.
+        device: that the network was trained on; a scorer on such a device gets the same scores.
         on_batch: called after each batch of photos.
 
     Returns:
         The card, without the hash of the weights.
     """
-    exact = config.model_copy(update={"mixed_precision": False})  # as in scoring
-    cumulative = {
-        split: predict(network, photos, exact, on_batch=on_batch) for split, photos in sets.items() if len(photos)
-    }
+    engine = load_exact_engine(network, device)  # as in scoring
+    cumulative = {split: _score(engine, photos, config, on_batch) for split, photos in sets.items() if len(photos)}
     raw = {split: rows[:, config.good_votes - 1].double().numpy() for split, rows in cumulative.items()}  # (N,) each
     good = {split: (sets[split].votes >= config.good_votes).numpy() for split in raw}
     fitted_on = Split.VALIDATION if Split.VALIDATION in good and _has_both(good[Split.VALIDATION]) else Split.TRAIN
@@ -87,6 +86,15 @@ def describe_network(
         learning_curve=tuple(asdict(epoch) for epoch in state.epochs),
         created_at=datetime.now(UTC),
     )
+
+
+def _score(engine: Engine, photos: PhotoSet, config: TrainingConfig, on_batch: Callable[[], object]) -> Tensor:
+    """The pooled cumulative probabilities, exact and without recalibration: float32 (N, K)."""
+    rows = []
+    for batch in photos.photos.split(config.batch_photos):
+        rows.append(pool_patches(engine.exact_logits(batch), config.pooling)[0])  # (n, 5, K) -> (n, K)
+        on_batch()
+    return torch.cat(rows)
 
 
 def _recalibration(scores: Scores, good: Labels) -> Platt | None:

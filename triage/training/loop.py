@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from triage.model.coral import coral_loss
+from triage.model.engines.float32 import use_full_float32
 from triage.model.network import OrdinalVGG16, pool_patches
 from triage.statistics.auc import auc
 from triage.training.checkpoint import Epoch, TrainingState
@@ -53,6 +54,8 @@ def train(
     Returns:
         The state after the last epoch.
     """
+    if device.type == "cuda":
+        use_full_float32()
     network.to(device).to(memory_format=torch.channels_last)
     network.freeze_convolutions(config.frozen_convolutions)
     trained = {name: weights for name, weights in network.named_parameters() if weights.requires_grad}

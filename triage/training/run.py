@@ -32,6 +32,7 @@ from triage.errors import (
 from triage.imaging.decode import Decoder
 from triage.imaging.limits import ImageLimits
 from triage.model.engines.choose import choose_device
+from triage.model.engines.device_faults import device_errors
 from triage.registry import Registry
 from triage.storage import runs
 from triage.storage.database import Sessions
@@ -99,11 +100,15 @@ class Trainer:
 
         Raises:
             ServiceUnavailableError: the database or a store does not respond. The run stays open.
+            DeviceError: the memory of the device is full, or it failed. The run stays open with its checkpoint.
+            ModelError: PyTorch does not find the device.
         """
         if self._options.threads is not None:
             torch.set_num_threads(self._options.threads)
         device = choose_device(self._options.device)
-        with try_lock(self._engine, device_lock(device)) as lock:
+        with device_errors():
+            lock_name = device_lock(device)
+        with try_lock(self._engine, lock_name) as lock:
             if lock is None:
                 log.info("training.postponed", device=str(device))
                 return False
@@ -116,7 +121,7 @@ class Trainer:
         return True
 
     def _train_run(self, run: Run, token: LeaseToken, *, device: torch.device, lock: HeldLock) -> None:
-        """Trains one run. Errors end it and are stored on its row, except a lost lease or an unavailable service."""
+        """Trains one run. Errors end it and are stored on its row, except a lost lease, service or device."""
         log.info("training.started", run_id=str(run.id), device=str(device))
         try:
             parameters, config = self._checked(run)
@@ -183,7 +188,7 @@ class Trainer:
             lease.report(progress)
 
         manifest = split_photos(_read_manifest(parameters, config), seed=config.seed)
-        with Decoder(self._options.limits) as decoder:
+        with device_errors(), Decoder(self._options.limits) as decoder:
             return train_model(
                 manifest,
                 config,

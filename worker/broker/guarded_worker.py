@@ -22,6 +22,7 @@ from worker.broker.celery_logs import say
 from worker.broker.guard import end_worker, fail_delivery
 from worker.broker.keys import BrokerKeys
 from worker.broker.liveness import WorkerHeartbeats
+from worker.broker.losses import MOST_LOSSES, losses
 from worker.broker.progress import last_progress
 from worker.broker.redis_client import connect_redis
 from worker.logging import release
@@ -52,8 +53,14 @@ class GuardedRequest(Request):  # type: ignore[misc]  # Celery has no type hints
             fail_delivery(error)
 
     def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> None:
-        """Answers a sender that waits, if the child was killed while it ran the task. Celery would store a failure."""
+        """Answers a sender that waits, if the child was killed while it ran the task. Celery would store a failure.
+
+        Ends the worker if its children lose their device one after another.
+        """
         error = getattr(exc_info.exception, "exc", exc_info.exception)  # the pool wraps it with its traceback
+        if isinstance(error, WorkerLostError) and losses() >= MOST_LOSSES and not state.should_stop:
+            log.error("device.abandoned")
+            end_worker()
         if not isinstance(error, WorkerLostError) or self.ignore_result or self._success_was_stored():
             super().on_failure(exc_info, *args, **kwargs)
             return

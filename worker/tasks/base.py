@@ -1,17 +1,19 @@
 """The base class of all tasks: it gives them the services of their process and handles unavailable services."""
 
+import os
 from collections.abc import Callable
 from functools import cache, cached_property, wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from celery import Celery, Task, shared_task
 from celery.exceptions import Ignore
 from redis.exceptions import RedisError
 
-from triage.errors import ServiceUnavailableError, TriageError
+from triage.errors import DeviceLostError, ServiceUnavailableError, TriageError
 from triage.storage.database import database_errors
 from worker.broker.faults import log_unavailable
+from worker.broker.losses import record_loss
 from worker.broker.progress import record_progress
 from worker.broker.signing import is_replay
 from worker.documents.document import Document
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from worker.scoring import Scoring
 
 log = structlog.get_logger(__name__)
+
+EX_SOFTWARE: Final = 70
+"""The exit code of a process that can no longer use its device."""
 
 
 class WorkerServices(Services):
@@ -52,7 +57,10 @@ def services_of(app: Celery) -> WorkerServices:
 
 
 class WorkerTask(Task):  # type: ignore[misc]  # Celery has no type hints
-    """A task with services. If a service is unavailable, logs a warning and ends: the next sweep tries again."""
+    """A task with services. If a service is unavailable, logs a warning and ends: the next sweep tries again.
+
+    If the device is lost, the process ends.
+    """
 
     Request = "worker.broker.guarded_worker:GuardedRequest"
 
@@ -66,11 +74,21 @@ class WorkerTask(Task):  # type: ignore[misc]  # Celery has no type hints
         try:
             with database_errors():
                 return super().__call__(*args, **kwargs)
+        except DeviceLostError:
+            log.error("device.lost", task=self.name)
+            self._end_child()
+            raise
         except ServiceUnavailableError as error:
             log.warning("service.unavailable", task=self.name, error_type=type(error).__name__, kind=error.kind)
             return None
         finally:
             record_progress()
+
+    def _end_child(self) -> None:
+        """Ends this process, so that the worker starts another: no later call of this one could use the device."""
+        if not (self.request.called_directly or self.request.is_eager):
+            record_loss()
+            os._exit(EX_SOFTWARE)
 
     def answer_if_lost(self) -> dict[str, Any]:
         """The answer to a sender whose task was not completed, because its process was killed."""

@@ -4,7 +4,7 @@ import structlog
 from celery import shared_task
 
 from triage.domain.states import RunKind
-from triage.errors import ModelError
+from triage.errors import ModelError, UsageError
 from triage.storage import runs
 from worker.broker.liveness import Heartbeat
 from worker.documents.messages import AcceptanceDocument
@@ -34,7 +34,7 @@ def drain(self: WorkerTask) -> None:
     wake_ups.received(TaskName.DRAIN)
     try:
         drained = self.services.scoring.drain()
-    except ModelError as error:
+    except (ModelError, UsageError) as error:
         log.error("model.unavailable", error_type=type(error).__name__)
         return
     if drained.batches:

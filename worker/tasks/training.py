@@ -2,11 +2,16 @@
 
 from datetime import timedelta
 
+import structlog
 from celery import shared_task
 
+from triage.errors import ModelError, UsageError
+from worker.broker.losses import record_success
 from worker.broker.progress import record_progress
 from worker.queues import TaskName
 from worker.tasks.base import WorkerTask
+
+log = structlog.get_logger(__name__)
 
 
 @shared_task(name=TaskName.TRAIN, base=WorkerTask, bind=True)
@@ -24,5 +29,8 @@ def run(self: WorkerTask) -> None:
         threads=settings.training.threads,
     )
     trainer = Trainer(services.engine, services.sessions, services.registry, options, on_progress=record_progress)
-    while trainer.train_next():
-        pass
+    try:
+        while trainer.train_next():
+            record_success()
+    except (ModelError, UsageError) as error:
+        log.error("model.unavailable", error_type=type(error).__name__)

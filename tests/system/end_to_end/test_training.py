@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeAlias
@@ -11,16 +12,19 @@ from typing import TypeAlias
 import pytest
 import torch
 from safetensors.torch import load
+from sqlalchemy import text
 
 from tests.support.deployment import Deployment, eventually
 from triage.domain.ids import new_id
 from triage.domain.runs import Run
 from triage.domain.states import RunKind, RunStatus
+from triage.errors import DeviceError, DeviceLostError
 from triage.imaging.limits import ImageLimits
 from triage.storage import model_versions as models
 from triage.storage import runs
 from triage.storage.locks import try_lock
 from triage.training.run import Trainer, TrainerOptions, device_lock
+from triage.training.train import CHECKPOINT
 
 pytestmark = pytest.mark.long
 
@@ -142,6 +146,43 @@ def test_each_photo_and_batch_of_a_training_is_progress_of_its_worker(
         assert _ended(clinic, run) == "done"
 
     assert len(signs) >= photos + batches_of_an_epoch * epochs
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (torch.AcceleratorError("CUDA error: unspecified launch failure"), DeviceLostError),
+        (torch.OutOfMemoryError("CUDA out of memory"), DeviceError),
+    ],
+    ids=str,
+)
+def test_run_stays_open_with_its_checkpoint_when_the_card_fails(
+    deploy: Deploy, start_training: Callable[..., Run], tmp_path: Path, error: Exception, raised: type[Exception]
+) -> None:
+    options = TrainerOptions(tmp_path / "runs", timedelta(seconds=60), 1, ImageLimits(), "cpu", threads=1)
+    with deploy() as clinic:
+        run = start_training(clinic, "resumed", epochs=3)
+        services = clinic.services
+
+        def fail_in_the_second_epoch() -> None:
+            if list((tmp_path / "runs").rglob(CHECKPOINT)):
+                raise error
+
+        with pytest.raises(raised) as caught:
+            Trainer(
+                services.engine, services.sessions, services.registry, options, on_progress=fail_in_the_second_epoch
+            ).train_next()
+
+        assert type(caught.value) is raised
+        assert (_find(clinic, run).status, _find(clinic, run).error) == (RunStatus.RUNNING, None)
+        assert len(list((tmp_path / "runs").rglob(CHECKPOINT))) == 1
+        with services.sessions.begin() as session:
+            session.execute(text("UPDATE run SET lease_until = now()"))
+
+        trainer = Trainer(services.engine, services.sessions, services.registry, replace(options, max_attempts=2))
+        assert trainer.train_next()
+        assert _ended(clinic, run) == "done"
+        assert _epochs_of(clinic, run) == 3
 
 
 def test_invalid_run_fails_with_one_line_and_leaves_no_files(

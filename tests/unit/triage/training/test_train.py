@@ -51,6 +51,28 @@ def test_scorer_gives_the_scores_of_the_evaluation(manifest: Manifest, tmp_path:
     assert sorted(scores) == pytest.approx(sorted(predicted), abs=1e-5)
 
 
+@pytest.mark.parametrize("recalibrate", [True, False])
+def test_photo_that_sets_the_threshold_passes_it_in_scoring(
+    manifest: Manifest, tmp_path: Path, narrow: str, recalibrate: bool
+) -> None:
+    """The threshold lies just below a photo's own score, so the scores of the card must be those of a scorer."""
+    trained, _ = train_small(
+        manifest, tmp_path / "run", narrow, threshold_from="train", recalibrate=recalibrate, batch_photos=3
+    )
+    scorer = Scorer.of(trained.card, TorchEngine(load_network(trained.card, trained.weights)))
+    photos = [label for label in manifest.photos if label.split is Split.TRAIN and label.path.stat().st_size > 100]
+
+    scores = [
+        scorer.score([resize_photo(DecodedPhoto.of(Image.open(label.path).convert("RGB")))])[0].score
+        for label in photos
+    ]
+
+    train = trained.card.metrics["train"]
+    accepted = [score >= trained.card.threshold for score in scores]
+    assert sum(accepted) == train["tp"] + train["fp"] > 0
+    assert min(score for score in scores if score >= trained.card.threshold) - trained.card.threshold < 1e-6
+
+
 def test_rank_violations_are_counted_when_the_heads_are_independent(
     manifest: Manifest, tmp_path: Path, narrow: str
 ) -> None:
