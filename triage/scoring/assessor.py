@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+import structlog
+
 from triage.blobs.source import PhotoSource
 from triage.domain.ids import AttachmentId, ModelVersionId
 from triage.domain.messages import ClaimedAttachment
@@ -19,6 +21,7 @@ from triage.errors import (
     ServiceUnavailableError,
     StorageFaultError,
     TransientError,
+    where,
 )
 from triage.files.hashing import sha256_of
 from triage.imaging.decode import Decoder
@@ -26,6 +29,8 @@ from triage.imaging.formats import sniff
 from triage.model.preparation import PreparedPhoto, prepare_photo
 from triage.model.scorer import Scorer
 from triage.timing import Timed, untimed
+
+log = structlog.get_logger(__name__)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -110,7 +115,8 @@ class PhotoAssessor:
             return Failed(attachment.id, error.code)
         except ServiceUnavailableError:
             raise
-        except Exception:  # for example out of memory: counts as an attempt of this photo
+        except Exception as error:  # for example out of memory: counts as an attempt of this photo
+            _log_failure(error, 1)
             return Failed(attachment.id, ErrorCode.SCORING_FAILED)
 
 
@@ -128,6 +134,10 @@ def _assess(model: ScoringModel, photos: Sequence[_Ready]) -> list[Assessment]:
         )
         for item, score in zip(photos, scores, strict=True)
     ]
+
+
+def _log_failure(error: Exception, photos: int) -> None:
+    log.warning("photo.failed", photos=photos, error_type=type(error).__name__, where=where(error.__traceback__))
 
 
 def map_or_bisect(
@@ -156,7 +166,8 @@ def map_or_bisect(
         return list(function(items))
     except (ModelError, DeviceError):
         raise
-    except Exception:  # an error of one photo must not cost another photo its verdict
+    except Exception as error:  # an error of one photo must not cost another photo its verdict
+        _log_failure(error, len(items))
         check()
         if len(items) == 1:
             return [None]

@@ -12,6 +12,7 @@ from worker.broker.losses import MOST_LOSSES
 Deploy: TypeAlias = Callable[..., AbstractContextManager[Deployment]]
 
 APP = "tests.support.faulty_app"
+_PATIENCE = 5 * WAIT_SECONDS  # each process imports torch
 PHOTOS = "SELECT status, attempts, lost_leases, error_code, count(*) FROM attachment GROUP BY 1, 2, 3, 4"
 
 
@@ -24,7 +25,7 @@ def test_new_process_scores_when_the_card_is_lost(deploy: Deploy, jpeg: Callable
 
         clinic.start("scoring", app=APP)
 
-        eventually(lambda: all(clinic.outcome(f"m-{message}") for message in range(3)))
+        eventually(lambda: all(clinic.outcome(f"m-{message}") for message in range(3)), wait_seconds=_PATIENCE)
         assert clinic.query(PHOTOS) == [("scored", 1, 0, None, 24)]  # one attempt each: the one that succeeded
         assert clinic.workers["scoring"].poll() is None
         events = _events(clinic)
@@ -43,7 +44,7 @@ def test_worker_stops_when_its_processes_lose_the_card_again_and_again(
 
         clinic.start("scoring", app=APP)
 
-        assert clinic.workers["scoring"].wait(5 * WAIT_SECONDS) not in (0, None)  # each process imports torch
+        assert clinic.workers["scoring"].wait(_PATIENCE) not in (0, None)
         assert clinic.query(PHOTOS) == [("pending", 0, 0, None, 16)]
         events = _events(clinic)
         assert events.count("device.lost") >= MOST_LOSSES
