@@ -171,6 +171,19 @@ def decode_jpeg_file(data: bytes, limits: ImageLimits, memory: NewPixels = new_p
     return DecodedPhoto(pixels, MediaType.JPEG, facts.orientation, profile, header.n_pictures)
 
 
+def check_damage(data: bytes, limits: ImageLimits) -> None:
+    """Decodes a JPEG that another decoder reads with less care for damage, such as libtiff.
+
+    Raises:
+        AttachmentError: the JPEG is damaged.
+    """
+    header = read_header(data)
+    if header.width * header.height > limits.max_pixels:
+        raise corrupt("header")
+    if header.is_read:
+        decode_pixels(data, header)
+
+
 def decode_pixels(data: bytes, header: JpegHeader, memory: NewPixels = new_pixels) -> NDArray[np.uint8]:
     """Returns (H, W, 3), or (H, W, 4) of CMYK as stored. `header.is_read` must hold.
 

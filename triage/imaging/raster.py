@@ -13,7 +13,7 @@ from triage.imaging.colour import to_pixels
 from triage.imaging.faults import corrupt, truncated, unsupported_variant
 from triage.imaging.formats import MediaType
 from triage.imaging.heif import decode_heif
-from triage.imaging.jpeg import decode_jpeg_file
+from triage.imaging.jpeg import check_damage, decode_jpeg_file
 from triage.imaging.jxl import BARE_CODESTREAM, decode_jxl
 from triage.imaging.limits import MOST_BYTES, ImageLimits, check_size, memory_for
 from triage.imaging.memory import NewPixels, new_pixels
@@ -83,6 +83,8 @@ def _decode_tiff(data: bytes, limits: ImageLimits) -> DecodedPhoto:
     found = tiff.find_picture(data, limits)
     facts = exif_facts(b"Exif\0\0" + data) if found.has_exif else ExifFacts()
     TiffImagePlugin.READ_LIBTIFF = found.is_deep_planar  # process-wide: a decoder process has one thread
+    for jpeg in found.jpegs:
+        check_damage(jpeg, limits)
     with _open(found.file, MediaType.TIFF, limits) as image:
         photo = _photo(image, MediaType.TIFF, ExifFacts(UPRIGHT, facts.profile), found.n_pictures)
     pixels = 255 - photo.pixels if found.is_negative else photo.pixels

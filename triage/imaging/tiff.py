@@ -26,6 +26,7 @@ _DECODING: Final = frozenset(
 """What decoders need. All other tags are dropped, so that none of them can cost the picture."""
 
 _INHERITED: Final = (_ORIENTATION, _ICC_PROFILE)  # a DNG states them with the preview
+_JPEG, _JPEG_TABLES = 7, 347
 _PAGE: Final = 2
 _OLD_REDUCED: Final = 2
 _RAW: Final = frozenset({32803, 34892})  # colour filter array, linear raw
@@ -51,6 +52,7 @@ class TiffPicture:
         has_exif: whether the file has an Exif directory.
         is_negative: its levels are to be inverted (WhiteIsZero, which Pillow inverts for 8 bits only).
         is_deep_planar: it has uncompressed planes of 16 bits, which Pillow reads correctly through libtiff only.
+        jpegs: its strips or tiles as JPEG files, if they are JPEGs.
     """
 
     file: bytes
@@ -59,6 +61,7 @@ class TiffPicture:
     has_exif: bool
     is_negative: bool
     is_deep_planar: bool
+    jpegs: Iterator[bytes]
 
 
 def find_picture(data: bytes, limits: ImageLimits) -> TiffPicture:
@@ -84,8 +87,15 @@ def find_picture(data: bytes, limits: ImageLimits) -> TiffPicture:
     if not picture.has_data:
         raise truncated()
     file = reader.with_one_directory(picture, directories[0])
-    has_exif = _EXIF in directories[0].entries
-    return TiffPicture(file, len(pages), pages.index(picture), has_exif, picture.is_white_zero, picture.is_deep_planar)
+    return TiffPicture(
+        file=file,
+        n_pictures=len(pages),
+        index=pages.index(picture),
+        has_exif=_EXIF in directories[0].entries,
+        is_negative=picture.is_white_zero,
+        is_deep_planar=picture.is_deep_planar,
+        jpegs=picture.jpegs,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +159,17 @@ class _Directory:
             for offset, count in zip(self.values(offsets), self.values(counts), strict=False)
         )
 
+    @property
+    def jpegs(self) -> Iterator[bytes]:
+        """The strips or tiles, each with the tables that they share. Source: TIFF Technical Note 2."""
+        if self.first(_COMPRESSION, 1) != _JPEG:
+            return
+        tables = (self.reader.locate(self.entries[_JPEG_TABLES]) if _JPEG_TABLES in self.entries else None) or b""
+        for offsets, counts in _DATA[:2]:
+            for offset, count in zip(self.values(offsets), self.values(counts), strict=False):
+                part = self.reader.data[offset : offset + count]
+                yield tables[:-2] + part[2:] if tables else part
+
     def has_shape_of(self, other: "_Directory") -> bool:
         across, along = self.width * other.height, self.height * other.width
         return abs(across - along) <= _ASPECT_TOLERANCE * along
@@ -196,14 +217,14 @@ class _Reader:
         return _Directory(self, entries, next_offset)
 
     def values(self, entry: bytes) -> tuple[int, ...]:
-        located = self._locate(entry)
+        located = self.locate(entry)
         code = _UNSIGNED.get(struct.unpack_from(self._order + "H", entry, 2)[0])
         if located is None or code is None:
             return ()
         n = len(located) // struct.calcsize(code)
         return struct.unpack(f"{self._order}{n}{code}", located)
 
-    def _locate(self, entry: bytes) -> bytes | None:
+    def locate(self, entry: bytes) -> bytes | None:
         """The bytes of an entry's value, None if its type is unknown or it lies outside the file."""
         _, kind, n = struct.unpack_from(f"{self._order}HH{self._offset_code}", entry)
         size = _SIZES.get(kind, 0) * n
@@ -243,7 +264,7 @@ class _Reader:
 
     def _classic_value(self, entry: bytes) -> tuple[int, int, bytes] | None:
         """The type, count and bytes of an entry's value, 64-bit numbers as 32-bit ones; None if there is none."""
-        value = self._locate(entry)
+        value = self.locate(entry)
         _, kind, n = struct.unpack_from(f"{self._order}HH{self._offset_code}", entry)
         if value is None or _SIZES[kind] * n != len(value):
             return None

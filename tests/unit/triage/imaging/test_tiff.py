@@ -152,3 +152,14 @@ def test_directories_in_a_circle_end(decoder: Decoder) -> None:
     data[-4:] = struct.pack("<I", start)
 
     assert _same(decoder, bytes(data))
+
+
+@pytest.mark.parametrize("size", [(300, 400), (90, 120)])
+def test_hole_in_a_jpeg_within_a_tiff_is_corrupt(decoder: Decoder, size: tuple[int, int]) -> None:
+    """libvips#2309: libtiff reads on, as it does when bytes are missing."""
+    data = bytearray(encode(draw_skin_photo(5, size=size), "TIFF", compression="jpeg", quality=95))
+    assert decoder.decode(bytes(data)).size == size[::-1]
+    middle = data.index(b"\xff\xda") + 600
+    data[middle : middle + 500] = bytes(500)
+
+    assert code_of(decoder, bytes(data)) is ErrorCode.CORRUPT
