@@ -16,6 +16,7 @@ from triage.errors import ModelError, ServiceRefusedError, ServiceUnavailableErr
 from triage.files.reach import count_out_of_reach
 from triage.files.volumes import Volume, volume_of
 from triage.model.artifact import check_weights
+from triage.model.cards import driver_responds, has_card
 from triage.monitoring.health import stalled
 from triage.photo_store import PhotoStore
 from triage.registry import Registry
@@ -29,6 +30,7 @@ from worker.broker.liveness import Heartbeat
 from worker.hints import with_hint
 from worker.queues import WORKERS
 from worker.services import Services
+from worker.setting_groups import ScorerSettings
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -63,6 +65,7 @@ def examine(services: Services) -> list[Check]:
         "uri roots": lambda: check_uri_roots(services.uris),
         "unread photos": lambda: check_unread_photos(services.sessions),
         "files": lambda: check_files(services),
+        "device": lambda: check_device(settings.scorer),
         "live model": lambda: check_live_model(services.sessions, services.registry),
         "workers": lambda: check_workers(services.celery),
         "progress": lambda: check_progress(services),
@@ -213,6 +216,21 @@ def check_live_model(sessions: Sessions, registry: Registry) -> str:
     if not live.card.trained:
         raise ModelError("the live model is untrained, so its scores mean nothing: promote a trained model")
     return f"{live.card.label}, threshold {live.card.threshold:.3f}"
+
+
+def check_device(scorer: ScorerSettings) -> str:
+    """Examines the machine of this command."""
+    if scorer.device == "cpu" or scorer.engine == "mnn":
+        return "the CPU, by setting"
+    if not has_card():
+        return "no GPU on this machine"
+    if not driver_responds():
+        raise ProblemError(
+            "this machine has a GPU whose driver does not respond, so its workers do not use it",
+            "install or restart the NVIDIA driver, or give the container the GPU; to do without, set "
+            "TRIAGE_SCORER__DEVICE=cpu",
+        )
+    return "the driver of the GPU responds"
 
 
 def check_workers(celery: "Celery") -> str:

@@ -1,9 +1,6 @@
 """Loads a model into the engine that the settings select. Imports torch."""
 
-import math
 from functools import partial
-from pathlib import Path
-from typing import Final
 
 import structlog
 import torch
@@ -14,12 +11,11 @@ from triage.model.engines.audited import Comparison
 from triage.model.engines.choose import choose_device, choose_engine
 from triage.model.engines.engine import Engine, EngineUnavailableError
 from triage.model.weights import load_network
+from worker.cores import cpu_limit
 from worker.metrics import ENGINE_UNAVAILABLE, LOGIT_ERROR, SCORED_TWICE
 from worker.settings import Settings
 
 log = structlog.get_logger(__name__)
-
-_CPU_MAX: Final = Path("/sys/fs/cgroup/cpu.max")
 
 
 def load_engine(settings: Settings, card: Card, weights: bytes) -> Engine:
@@ -46,15 +42,6 @@ def load_engine(settings: Settings, card: Card, weights: bytes) -> Engine:
         on_unavailable=_report_unavailable,
         on_compared=partial(_report_comparison, card.name),
     )
-
-
-def cpu_limit(cpu_max: Path = _CPU_MAX) -> float:
-    """Returns the CPU limit of the container, infinity if there is none. torch only sees the cores of the machine."""
-    try:
-        quota, period = cpu_max.read_text(encoding="ascii").split()
-        return int(quota) / int(period)
-    except (OSError, ValueError):  # no cgroup v2, or the quota "max"
-        return math.inf
 
 
 def _report_unavailable(error: EngineUnavailableError) -> None:

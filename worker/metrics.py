@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 
 from triage.errors import ServiceUnavailableError, UsageError
 from triage.files.volumes import volume_of
+from triage.model.cards import driver_responds, has_card
 from triage.photo_store import PhotoStore
 from triage.storage.database import Sessions, database_errors
 from triage.storage.gauges import Gauges, read_gauges
@@ -99,6 +100,11 @@ class DatabaseCollector(Collector):
             )
             yield from _families(gauges)
         yield from _volume_families(self._folders)
+        yield _one(
+            "triage_driver_missing",
+            "Whether this machine has a GPU whose driver does not respond.",
+            float(has_card() and not driver_responds()),
+        )
 
     def _check_store(self) -> float:
         try:

@@ -27,6 +27,7 @@ from triage.storage import model_versions as models
 from triage.storage.database import Sessions
 from worker.broker.losses import record_success
 from worker.broker.progress import record_progress
+from worker.cores import count_cores
 from worker.inference import load_engine
 from worker.metrics import BATCH_FILL, MODEL_LOADED, PHOTOS, timed
 from worker.settings import Settings
@@ -69,8 +70,9 @@ class Scoring:
         is_cpu = device.type == "cpu"
         self._photos_per_batch = settings.scorer.photos_per_batch or (4 if is_cpu else 64)
         self._batches_ahead = settings.scorer.batches_ahead or (1 if is_cpu else 4)
-        self._threads = ThreadPoolExecutor(settings.scorer.decode_threads, thread_name_prefix="decode")
-        self._decoder = Decoder(settings.image_limits, processes=settings.scorer.decode_threads)
+        decode_threads = settings.scorer.decode_threads or (2 if is_cpu else count_cores())
+        self._threads = ThreadPoolExecutor(decode_threads, thread_name_prefix="decode")
+        self._decoder = Decoder(settings.image_limits, processes=decode_threads)
         self._device = DeviceThread()
         self._engines: dict[ModelVersionId, Engine] = {}
         self._rescores_with: ModelVersionId | None = None

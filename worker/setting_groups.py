@@ -265,7 +265,12 @@ class ScorerSettings(Group):
         le=1024,
         description="CPU threads of the network; PyTorch's choice if unset, limited to the container's CPUs",
     )
-    decode_threads: int = Field(default=2, ge=1, le=256, description="photos decoded at the same time")
+    decode_threads: int | None = Field(
+        default=None,
+        ge=1,
+        le=256,
+        description="photos decoded at the same time; if unset 2 on a CPU, the number of cores on a GPU machine",
+    )
     decode_seconds: float = Field(
         default=_IMAGES.decode_seconds,
         gt=0,

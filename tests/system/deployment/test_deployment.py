@@ -21,7 +21,17 @@ DOCUMENTS = [
     *ROOT.glob("docs/**/*.md"),
 ]
 PARTS = {
-    *("scoring", "scoring-gpu", "intake", "training", "training-gpu", "beat"),
+    *(
+        "scoring",
+        "scoring-gpu",
+        "scoring-gpu-1",
+        "scoring-gpu-2",
+        "scoring-gpu-3",
+        "intake",
+        "training",
+        "training-gpu",
+        "beat",
+    ),
     *("metrics", "roles", "migrate", "cli", "reader"),
 }
 ONE_SHOT = {"roles", "migrate", "cli", "reader"}
@@ -152,10 +162,16 @@ def test_each_container_connects_with_the_role_it_needs(compose: dict[str, Any])
             assert environment[password] == "", name  # otherwise .env would pass it to every container
 
 
-def test_only_the_gpu_profile_requires_a_gpu(compose: dict[str, Any]) -> None:
+def test_only_the_gpu_profiles_require_a_gpu_and_each_worker_has_its_own(compose: dict[str, Any]) -> None:
+    cards = {}
     for name, service in compose["services"].items():
         devices = str(service.get("deploy", ""))
-        assert ("nvidia" in devices) == (service.get("profiles") == ["gpu"]) == name.endswith("-gpu")
+        profile = re.fullmatch(r"(gpu(-\d)?)", str((service.get("profiles") or [""])[0]))
+        assert ("nvidia" in devices) == bool(profile) == ("-gpu" in name)
+        if profile and service["command"] == ["worker", "scoring"]:
+            [cards[name]] = re.findall(r"device_ids': \['(.+?)'\]", devices)
+            assert service["environment"]["TRIAGE_SCORER__DEVICE"] == "cuda"  # the only one that the container sees
+    assert cards == {f"scoring-gpu{f'-{n}' if n else ''}": f"${{GPU_{n}:-{n}}}" for n in range(4)}
 
 
 def test_image_runs_as_unprivileged_user_and_checks_hashes() -> None:

@@ -6,8 +6,12 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeAlias
 
+import pytest
+
 from tests.support.deployment import WAIT_SECONDS, Deployment, eventually
 from worker.broker.losses import MOST_LOSSES
+
+pytestmark = pytest.mark.long
 
 Deploy: TypeAlias = Callable[..., AbstractContextManager[Deployment]]
 
