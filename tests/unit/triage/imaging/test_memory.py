@@ -85,7 +85,7 @@ def test_two_photos_never_share_memory_when_threads_decode_at_once() -> None:
         thread.join()
 
     assert wrong == []
-    assert len(memory._unused) <= len(threads)
+    assert len(memory._unused) <= 2 * len(threads)  # each takes the next photo before it frees the last
 
 
 def test_large_photo_keeps_no_memory() -> None:
