@@ -16,7 +16,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscop
 export UV_COMPILE_BYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-rest test-all test-random chaos check format lint types schemas pages contracts bench fuzz fuzz-errors lock audit sbom clean
+.PHONY: help setup demo test test-rest test-all test-random chaos check format lint types schemas pages contracts bench gpu fuzz fuzz-errors lock audit sbom clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -93,6 +93,9 @@ bench: setup  ## measure speed and memory, as ratios in one run; an hour and 12 
 	@$(BIN)/python -m benchmarks.throughput
 	@$(BIN)/python -m benchmarks.scaling
 	@$(BIN)/python -m benchmarks.reports
+
+gpu: setup  ## measure a GPU: exactness, speed, memory, faults, training; ARGS="--device cpu --small" tests the program
+	@$(BIN)/python -m benchmarks.gpu $(ARGS)
 
 fuzz: setup  ## attack the decoders with 20,000 damaged photos; ARGS="--inputs 100000 --first 20000" for others
 	@$(BIN)/python -m tests.system.fuzz $(ARGS)
