@@ -32,7 +32,7 @@ def load_engine(settings: Settings, card: Card, weights: bytes) -> Engine:
     device = choose_device(scorer.device, scorer.engine)
     if device.type == "cpu" and scorer.device == "auto" and scorer.engine != "mnn" and has_card():
         _report_unavailable(EngineUnavailableError("cuda", "no_driver"))
-    torch.set_num_threads(scorer.threads or max(1, int(min(torch.get_num_threads(), cpu_limit()))))
+    torch.set_num_threads(scorer.threads or default_threads())
     return choose_engine(
         load_network(card, weights),
         engine=scorer.engine,
@@ -42,6 +42,11 @@ def load_engine(settings: Settings, card: Card, weights: bytes) -> Engine:
         on_unavailable=_report_unavailable,
         on_compared=partial(_report_comparison, card.name),
     )
+
+
+def default_threads() -> int:
+    """The CPU threads of torch: its own choice, limited to the container's CPUs."""
+    return max(1, int(min(torch.get_num_threads(), cpu_limit())))
 
 
 def _report_unavailable(error: EngineUnavailableError) -> None:

@@ -331,7 +331,16 @@ class TrainingSettings(Group):
     )
     device: str = Field(default="auto", description="as `TRIAGE_SCORER__DEVICE`")
     threads: int | None = Field(
-        default=None, ge=1, le=1024, description="CPU threads of training; PyTorch's choice if unset"
+        default=None,
+        ge=1,
+        le=1024,
+        description="CPU threads of training; PyTorch's choice if unset, limited to the container's CPUs",
+    )
+    decode_threads: int | None = Field(
+        default=None,
+        ge=1,
+        le=256,
+        description="photos prepared at the same time before the first epoch; if unset one for each CPU, at most 16",
     )
     folder: Path | None = Field(
         default=None,

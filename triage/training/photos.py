@@ -1,6 +1,7 @@
 """The photos of a training run: decoded once, stored on disk as the network takes them, read as tensors."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +41,7 @@ def load_photos(
     decoder: Decoder,
     *,
     region_of_interest: bool = False,
+    threads: int = 1,
     on_photo: Callable[[int], None] = lambda _: None,
 ) -> tuple[PhotoSet, int]:
     """Decodes photos into one file, which may be deleted once the set is no longer used.
@@ -49,7 +51,8 @@ def load_photos(
         cache: the file; replaced if it exists.
         decoder: for the photos.
         region_of_interest: crop each photo to its bounding box, if it has one.
-        on_photo: called with the number of photos done.
+        threads: photos prepared at the same time. Their number does not change the result.
+        on_photo: called in this thread with the number of photos done.
 
     Returns:
         The photos, and the number of photos left out: they cannot be read, or their box lies outside.
@@ -60,20 +63,35 @@ def load_photos(
     shape = (len(labels), 3, PHOTO_SIDE, PHOTO_SIDE)
     with open(cache, "w+b", opener=opener) as file:
         photos = np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)
+
+    def prepare(row: int) -> bool:
+        photo = _read(labels[row], decoder, region_of_interest=region_of_interest)
+        if photo is not None:
+            photos[row] = photo.numpy()  # (3, 448, 448)
+        return photo is not None
+
     readable: list[LabelledPhoto] = []
-    for number, label in enumerate(labels, 1):
-        try:
-            photo = decoder.decode(label.path.read_bytes())
-        except (AttachmentError, TransientError, OSError):
-            continue
-        finally:
-            on_photo(number)
-        if region_of_interest and label.box is not None:
-            region = crop(photo, label.box)
-            if region is None:
-                continue
-            photo = region
-        photos[len(readable)] = resize_photo(photo).numpy()  # (3, 448, 448)
-        readable.append(label)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="prepare")
+    try:
+        for row, is_readable in enumerate(pool.map(prepare, range(len(labels)))):
+            if is_readable:
+                if row != len(readable):
+                    photos[len(readable)] = photos[row]  # closes the gap that an unreadable photo leaves
+                readable.append(labels[row])
+            on_photo(row + 1)
+    finally:
+        pool.shutdown(cancel_futures=True)
     votes = torch.tensor([label.votes for label in readable], dtype=torch.int64)
     return PhotoSet(torch.from_numpy(photos)[: len(readable)], votes, readable), len(labels) - len(readable)
+
+
+def _read(label: LabelledPhoto, decoder: Decoder, *, region_of_interest: bool) -> Tensor | None:
+    """One photo as the network takes it: uint8 (3, 448, 448). None if it cannot be read or its box lies outside."""
+    try:
+        photo = decoder.decode(label.path.read_bytes())
+    except (AttachmentError, TransientError, OSError):
+        return None
+    if region_of_interest and label.box is not None:
+        region = crop(photo, label.box)
+        return None if region is None else resize_photo(region)
+    return resize_photo(photo)

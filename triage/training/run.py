@@ -58,7 +58,8 @@ class TrainerOptions:
         max_attempts: workers that may lose a run, without an epoch in between, before it fails.
         limits: for decoding photos.
         device: `auto`, or torch's name of a device.
-        threads: of torch on the CPU; torch's choice if None.
+        threads: of torch on the CPU.
+        decode_threads: photos prepared at the same time.
     """
 
     folder: Path
@@ -66,7 +67,8 @@ class TrainerOptions:
     max_attempts: int
     limits: ImageLimits
     device: str
-    threads: int | None
+    threads: int
+    decode_threads: int
 
 
 class Trainer:
@@ -103,8 +105,7 @@ class Trainer:
             DeviceError: the memory of the device is full, or it failed. The run stays open with its checkpoint.
             ModelError: PyTorch does not find the device.
         """
-        if self._options.threads is not None:
-            torch.set_num_threads(self._options.threads)
+        torch.set_num_threads(self._options.threads)
         device = choose_device(self._options.device)
         with device_errors():
             lock_name = device_lock(device)
@@ -188,7 +189,7 @@ class Trainer:
             lease.report(progress)
 
         manifest = split_photos(_read_manifest(parameters, config), seed=config.seed)
-        with device_errors(), Decoder(self._options.limits) as decoder:
+        with device_errors(), Decoder(self._options.limits, processes=self._options.decode_threads) as decoder:
             return train_model(
                 manifest,
                 config,
@@ -197,6 +198,7 @@ class Trainer:
                 folder=self._options.folder / str(run.id),
                 device=device,
                 decoder=decoder,
+                threads=self._options.decode_threads,
                 on_progress=report,
             )
 

@@ -51,6 +51,7 @@ def train_model(
     folder: Path,
     device: torch.device,
     decoder: Decoder,
+    threads: int = 1,
     on_progress: OnProgress = ignore_progress,
 ) -> TrainedModel:
     """Trains, evaluates and describes a model. Called again with the same folder, it resumes after the last epoch.
@@ -63,6 +64,7 @@ def train_model(
         folder: for the checkpoint and the decoded photos of this run; not shared. The caller deletes it.
         device: to train on.
         decoder: for the photos.
+        threads: photos prepared at the same time.
         on_progress: called after each photo, batch and epoch, and during the evaluation.
 
     Raises:
@@ -70,7 +72,7 @@ def train_model(
         ModelError: the initial weights or the checkpoint are damaged.
     """
     make_folders(folder)
-    sets, unreadable = _load(manifest, config, folder, decoder, on_progress)
+    sets, unreadable = _load(manifest, config, folder, decoder, threads, on_progress)
     if not len(sets[Split.TRAIN]):
         raise UsageError("no photo of the training split can be read: check the files of the manifest")
     checkpoint, run = folder / CHECKPOINT, config.model_dump_json()
@@ -101,7 +103,7 @@ def train_model(
 
 
 def _load(
-    manifest: Manifest, config: TrainingConfig, folder: Path, decoder: Decoder, on_progress: OnProgress
+    manifest: Manifest, config: TrainingConfig, folder: Path, decoder: Decoder, threads: int, on_progress: OnProgress
 ) -> tuple[dict[Split, PhotoSet], int]:
     labels = {split: manifest.of(split) for split in Split}
     total = sum(map(len, labels.values()))
@@ -114,6 +116,7 @@ def _load(
             folder / f"{split.value}.photos",
             decoder,
             region_of_interest=config.region_of_interest,
+            threads=threads,
             on_photo=lambda number, before=before: on_progress(  # type: ignore[misc]
                 Progress("reading photos", photos=before + number, of_photos=total)
             ),

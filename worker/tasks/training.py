@@ -1,6 +1,7 @@
 """The training task. Runs are claimed from the database under a lease; the task is only a wake-up."""
 
 from datetime import timedelta
+from typing import Final
 
 import structlog
 from celery import shared_task
@@ -8,16 +9,21 @@ from celery import shared_task
 from triage.errors import ModelError, UsageError
 from worker.broker.losses import record_success
 from worker.broker.progress import record_progress
+from worker.cores import count_cores
 from worker.queues import TaskName
 from worker.tasks.base import WorkerTask
 
 log = structlog.get_logger(__name__)
+
+MOST_DECODE_THREADS: Final = 16
+"""Unless a setting says otherwise: each needs memory for a whole photo."""
 
 
 @shared_task(name=TaskName.TRAIN, base=WorkerTask, bind=True)
 def run(self: WorkerTask) -> None:
     """Trains the open runs, one at a time, until none is left."""
     from triage.training.run import Trainer, TrainerOptions  # deferred: imports torch
+    from worker.inference import default_threads  # deferred: imports torch
 
     services, settings = self.services, self.services.settings
     options = TrainerOptions(
@@ -26,7 +32,8 @@ def run(self: WorkerTask) -> None:
         max_attempts=settings.training.max_attempts,
         limits=settings.image_limits,
         device=settings.training.device,
-        threads=settings.training.threads,
+        threads=settings.training.threads or default_threads(),
+        decode_threads=settings.training.decode_threads or min(count_cores(), MOST_DECODE_THREADS),
     )
     trainer = Trainer(services.engine, services.sessions, services.registry, options, on_progress=record_progress)
     try:

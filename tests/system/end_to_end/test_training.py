@@ -134,7 +134,9 @@ def test_each_photo_and_batch_of_a_training_is_progress_of_its_worker(
 ) -> None:
     photos, batches_of_an_epoch, epochs = 6, 2 + 1, 2  # of training and of validation
     signs: list[None] = []
-    options = TrainerOptions(tmp_path / "runs", timedelta(seconds=60), 1, ImageLimits(), "cpu", threads=1)
+    options = TrainerOptions(
+        tmp_path / "runs", timedelta(seconds=60), 1, ImageLimits(), "cpu", threads=1, decode_threads=2
+    )
     with deploy() as clinic:
         run = start_training(clinic, "watched", epochs=epochs)
         services = clinic.services
@@ -159,7 +161,9 @@ def test_each_photo_and_batch_of_a_training_is_progress_of_its_worker(
 def test_run_stays_open_with_its_checkpoint_when_the_card_fails(
     deploy: Deploy, start_training: Callable[..., Run], tmp_path: Path, error: Exception, raised: type[Exception]
 ) -> None:
-    options = TrainerOptions(tmp_path / "runs", timedelta(seconds=60), 1, ImageLimits(), "cpu", threads=1)
+    options = TrainerOptions(
+        tmp_path / "runs", timedelta(seconds=60), 1, ImageLimits(), "cpu", threads=1, decode_threads=1
+    )
     with deploy() as clinic:
         run = start_training(clinic, "resumed", epochs=3)
         services = clinic.services
