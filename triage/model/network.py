@@ -66,10 +66,15 @@ class OrdinalVGG16(nn.Module):
         Returns:
             float32 (N, 5, K): logits of P(votes >= 1) ... P(votes >= K).
         """
+        return self.logits_of(self.features_of(photos))  # (N*5, C, 7, 7) -> (N, 5, K)
+
+    def features_of(self, photos: Tensor) -> Tensor:
+        """The output of the convolutions: uint8 (N, 3, 448, 448) to (N*5, C, 7, 7)."""
         x = self.normalised_patches(photos)  # (N*5, 3, 224, 224)
         # only the convolutions may be in half precision
         x = x.to(self.features[0].weight.dtype, memory_format=torch.channels_last)
-        return self.logits_of(self.features(x))  # (N*5, C, 7, 7) -> (N, 5, K)
+        features: Tensor = self.features(x)  # (N*5, C, 7, 7)
+        return features
 
     def normalised_patches(self, photos: Tensor) -> Tensor:
         """The input of the convolutions: uint8 (N, 3, 448, 448) to float32 (N*5, 3, 224, 224)."""

@@ -2,9 +2,13 @@
 
 import json
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -74,6 +78,48 @@ class TrainingState:
         return len(self.epochs) >= epochs or len(self.epochs) - (best.number if best else 0) >= patience
 
 
+class CheckpointWriter:
+    """Writes the checkpoints of a run in the background, one at a time. At the end of the block, the last is durable.
+
+    If the process is killed, the file is the one before or the one that was being written, never a part.
+    """
+
+    def __init__(self, path: Path, *, run: str) -> None:
+        """
+        Args:
+            path: the file.
+            run: as for `write_checkpoint`.
+        """
+        self._path = path
+        self._run = run
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._last: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._thread.shutdown()  # waits
+        if error is None:
+            self._raise_errors()
+
+    def save(self, state: TrainingState) -> None:
+        """Starts to write a checkpoint, once the one before is durable.
+
+        Args:
+            state: must not change any more.
+
+        Raises:
+            OSError: the one before could not be written.
+        """
+        self._raise_errors()
+        self._last = self._thread.submit(write_checkpoint, self._path, state, run=self._run)
+
+    def _raise_errors(self) -> None:
+        if self._last is not None:
+            self._last.result()
+
+
 def write_checkpoint(path: Path, state: TrainingState, *, run: str) -> None:
     """Writes a checkpoint. A reader sees the old file or the new one, never a part.
 
@@ -82,7 +128,7 @@ def write_checkpoint(path: Path, state: TrainingState, *, run: str) -> None:
     """
     groups = {"network": state.network, "best": state.best, "momentum": state.momentum}
     tensors = {
-        f"{group}/{name}": tensor.detach().cpu().contiguous().clone()
+        f"{group}/{name}": tensor.clone(memory_format=torch.contiguous_format)  # weights may also be the best ones
         for group, named in groups.items()
         for name, tensor in named.items()
     }

@@ -127,10 +127,13 @@ class TrainingLease:
         return len(self.progress["epochs"])
 
     def _seconds_left(self, progress: Mapping[str, Any]) -> float | None:
-        """An upper bound: early stopping may end the training sooner. None before the first epoch is done."""
+        """An upper bound: early stopping may end the training sooner. None before the first batch."""
         epochs: list[Mapping[str, Any]] = progress["epochs"]
-        if not epochs:
+        if epochs:
+            seconds = sum(float(epoch["seconds"]) for epoch in epochs) / len(epochs)
+        elif rate := progress.get("photos_per_second"):
+            seconds = progress["of_photos"] / rate
+        else:
             return None
-        seconds = sum(float(epoch["seconds"]) for epoch in epochs) / len(epochs)
         n_done: float = max(len(epochs), progress["epoch"] - 1 + progress["done"])
         return max(seconds * (self._max_epochs - n_done), 0.0)

@@ -15,8 +15,9 @@ class Progress:
 
     Attributes:
         stage: the current step of the training.
-        photos: photos decoded so far, readable or not.
-        of_photos: photos to decode.
+        photos: photos decoded so far, readable or not; while training, photos of this epoch.
+        of_photos: photos to decode, or photos of an epoch.
+        photos_per_second: since this stage or epoch began.
         epoch: the current epoch, from 1.
         done: the finished share of that epoch, 0..1.
         epochs: the finished epochs, oldest first.
@@ -25,6 +26,7 @@ class Progress:
     stage: Stage
     photos: int | None = None
     of_photos: int | None = None
+    photos_per_second: float | None = None
     epoch: int | None = None
     done: float | None = None
     epochs: Sequence[Epoch] | None = None

@@ -1,5 +1,6 @@
 """From a manifest to a model: decode the photos, train, describe."""
 
+import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from triage.imaging.decode import Decoder
 from triage.model.artifact import bind_card
 from triage.model.network import OrdinalVGG16
 from triage.model.weights import weights_of
-from triage.training.checkpoint import read_checkpoint, write_checkpoint
+from triage.training.checkpoint import CheckpointWriter, read_checkpoint
 from triage.training.config import TrainingConfig
 from triage.training.describe import describe_network
 from triage.training.initial import initial_network
@@ -82,17 +83,18 @@ def train_model(
     else:
         layers = layers_of(resume.architecture)
         network, started_from = OrdinalVGG16(config.n_reviewers, config.head, layers), resume.started_from
-    state = train(
-        network,
-        sets[Split.TRAIN],
-        sets[Split.VALIDATION],
-        config,
-        device=device,
-        started_from=started_from,
-        resume=resume,
-        save=lambda state: write_checkpoint(checkpoint, state, run=run),
-        on_progress=on_progress,
-    )
+    with CheckpointWriter(checkpoint, run=run) as writer:
+        state = train(
+            network,
+            sets[Split.TRAIN],
+            sets[Split.VALIDATION],
+            config,
+            device=device,
+            started_from=started_from,
+            resume=resume,
+            save=writer.save,
+            on_progress=on_progress,
+        )
     evaluating = partial(on_progress, Progress("evaluating"))
     evaluating()
     card = describe_network(
@@ -109,17 +111,21 @@ def _load(
     total = sum(map(len, labels.values()))
     sets: dict[Split, PhotoSet] = {}
     done = unreadable = 0
+    started = time.monotonic()
+
+    def report(n_before: int, n_of_split: int) -> None:
+        n_photos = n_before + n_of_split
+        rate = n_photos / max(time.monotonic() - started, 1e-9)
+        on_progress(Progress("reading photos", photos=n_photos, of_photos=total, photos_per_second=rate))
+
     for split in Split:
-        before = done
         sets[split], n_unreadable = load_photos(
             labels[split],
             folder / f"{split.value}.photos",
             decoder,
             region_of_interest=config.region_of_interest,
             threads=threads,
-            on_photo=lambda number, before=before: on_progress(  # type: ignore[misc]
-                Progress("reading photos", photos=before + number, of_photos=total)
-            ),
+            on_photo=partial(report, done),
         )
         done += len(labels[split])
         unreadable += n_unreadable

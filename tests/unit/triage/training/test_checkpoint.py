@@ -1,10 +1,13 @@
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from triage.errors import ModelError
-from triage.training.checkpoint import Epoch, TrainingState, read_checkpoint, write_checkpoint
+from triage.files.atomic import write_durably
+from triage.training.checkpoint import CheckpointWriter, Epoch, TrainingState, read_checkpoint, write_checkpoint
 
 
 def _epoch(number: int, *, is_best: bool) -> Epoch:
@@ -61,3 +64,79 @@ def test_training_is_finished_when_all_epochs_are_done_or_patience_runs_out(best
     epochs = tuple(_epoch(number, is_best=bool(best)) for number, best in enumerate(bests, 1))
 
     assert TrainingState({}, {}, "random", epochs=epochs).is_finished(epochs=5, patience=2) is finished
+
+
+class Disk:
+    """A disk that writes when it is allowed to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.allowed = threading.Semaphore(0)
+        self.started = threading.Semaphore(0)
+        self.at_once = self.most_at_once = 0
+        monkeypatch.setattr("triage.training.checkpoint.write_durably", self.write)
+
+    def write(self, path: Path, data: bytes) -> None:
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        self.started.release()
+        assert self.allowed.acquire(timeout=60)
+        write_durably(path, data)
+        self.at_once -= 1
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    return Disk(monkeypatch)
+
+
+def test_checkpoint_is_written_while_the_next_epoch_goes_on(tmp_path: Path, disk: Disk) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+
+    with CheckpointWriter(path, run="r") as writer:
+        writer.save(_state())  # returns
+        assert disk.started.acquire(timeout=60)
+        assert not path.exists()
+        disk.allowed.release()
+
+    assert read_checkpoint(path, run="r") is not None
+
+
+def test_second_checkpoint_waits_for_the_first(tmp_path: Path, disk: Disk) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    second = replace(_state(), epochs=(*_state().epochs, _epoch(3, is_best=False)))
+
+    with CheckpointWriter(path, run="r") as writer:
+        writer.save(_state())
+        assert disk.started.acquire(timeout=60)
+        saving = threading.Thread(target=writer.save, args=(second,))
+        saving.start()
+        saving.join(0.2)
+        assert saving.is_alive()
+        disk.allowed.release(2)
+        saving.join(60)
+
+    found = read_checkpoint(path, run="r")
+    assert found is not None
+    assert (len(found.epochs), disk.most_at_once) == (3, 1)
+
+
+def test_last_checkpoint_is_durable_when_the_training_ends_with_an_error(tmp_path: Path, disk: Disk) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+
+    with pytest.raises(KeyError), CheckpointWriter(path, run="r") as writer:  # noqa: PT012  # the block is the test
+        writer.save(_state())
+        threading.Timer(0.2, disk.allowed.release).start()
+        raise KeyError
+
+    assert read_checkpoint(path, run="r") is not None
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_training_ends_when_a_checkpoint_cannot_be_written(tmp_path: Path, ends: bool) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(OSError), CheckpointWriter(tmp_path / "file" / "checkpoint", run="r") as writer:  # noqa: PT011,PT012
+        writer.save(_state())
+        if not ends:
+            writer.save(_state())
+            pytest.fail("the error was ignored")

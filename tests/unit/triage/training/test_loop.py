@@ -1,49 +1,22 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
 
-from triage.dataset.manifest import LabelledPhoto
-from triage.model.coral import CoralHead
-from triage.model.patches import five_patches
+from tests.support.brightness import EIGHT_PHOTOS, BrightnessNetwork, grey_photos
+from triage.model.network import pool_patches
 from triage.training.checkpoint import TrainingState, read_checkpoint, write_checkpoint
 from triage.training.config import TrainingConfig
-from triage.training.loop import predict, train
+from triage.training.loop import train
 from triage.training.photos import PhotoSet
 from triage.training.progress import OnProgress, Progress, ignore_progress
 
 CPU = torch.device("cpu")
 
 
-class BrightnessNetwork(nn.Module):
-    """A real CORAL head over each patch's mean brightness, which trains in milliseconds."""
-
-    architecture = "brightness"
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.convolution = nn.Conv2d(1, 1, 1)  # replaces the frozen convolutions
-        self.head = CoralHead(1, 4)
-
-    def forward(self, photos: Tensor) -> Tensor:
-        brightness = five_patches(photos).float().mean(dim=(2, 3, 4)) / 255  # (N, 5)
-        logits: Tensor = self.head(brightness.unsqueeze(-1))
-        return logits
-
-    def freeze_convolutions(self, n: int) -> None:
-        self.convolution.requires_grad_(n == 0)
-
-
-def _photos(brightness: Sequence[int], votes: Sequence[int]) -> PhotoSet:
-    photos = torch.stack([torch.full((3, 448, 448), value, dtype=torch.uint8) for value in brightness])
-    return PhotoSet(photos, torch.tensor(votes), [LabelledPhoto(Path(), vote) for vote in votes])
-
-
-TRAINING = _photos([0, 20, 60, 120, 130, 180, 220, 255], [0, 0, 1, 2, 2, 3, 4, 4])
-VALIDATION = _photos([10, 110, 140, 240], [0, 1, 3, 4])
+TRAINING = EIGHT_PHOTOS
+VALIDATION = grey_photos([10, 110, 140, 240], [0, 1, 3, 4])
 NOTHING = PhotoSet(torch.empty((0, 3, 448, 448), dtype=torch.uint8), torch.empty(0, dtype=torch.int64), [])
 
 
@@ -83,7 +56,7 @@ def test_training_learns_to_order_photos_by_brightness() -> None:
     assert [(report.epoch, report.done) for report in reports[:5]] == [(1, 0.5), *[(1, 1.0)] * 3, (2, 0.5)]
     assert state.epochs[-1].train_loss < 0.8 * state.epochs[0].train_loss
     assert state.epochs[-1].validation_auc == 1.0
-    scores = predict(network, VALIDATION, _config())[:, 1].tolist()  # type: ignore[arg-type]
+    scores = pool_patches(network.logits_of(network.features_of(VALIDATION.photos)))[0][:, 1].tolist()
     assert scores == sorted(scores)
     assert len(set(scores)) == 4
 
@@ -138,7 +111,7 @@ def test_biases_are_in_order_after_every_step() -> None:
 
 
 def test_training_stops_early_and_keeps_the_best_epoch() -> None:
-    misleading = _photos([0, 255], [4, 0])  # labelled the other way round: the loss rises as the network learns
+    misleading = grey_photos([0, 255], [4, 0])  # labelled the other way round: the loss rises as the network learns
 
     network, state = _train(_config(epochs=50, patience=3), validation=misleading)
 
@@ -154,6 +127,32 @@ def test_frozen_convolutions_stay_as_they_are() -> None:
     network, _ = _train(_config(weight_decay=0.1))
 
     assert network.convolution.weight.item() == before
+
+
+def test_each_batch_reports_the_photos_of_the_epoch_and_their_rate() -> None:
+    reports: list[Progress] = []
+
+    _train(_config(epochs=2, batch_photos=3), validation=NOTHING, on_progress=reports.append)
+
+    of_batches = [(report.photos, report.of_photos) for report in reports if report.photos]
+    assert of_batches == 2 * [(3, 8), (6, 8), (8, 8)]
+    assert all(report.photos_per_second for report in reports if report.photos)
+
+
+def test_state_of_an_epoch_does_not_change_while_training_goes_on() -> None:
+    """A background thread writes it."""
+    states: list[TrainingState] = []
+    copies: list[list[torch.Tensor]] = []
+
+    def save(state: TrainingState) -> None:
+        states.append(state)
+        copies.append([weights.clone() for weights in (*state.network.values(), *state.momentum.values())])
+
+    _train(_config(epochs=3), save=save)
+
+    for state, copied in zip(states, copies, strict=True):
+        found = (*state.network.values(), *state.momentum.values())
+        assert all(torch.equal(one, other) for one, other in zip(found, copied, strict=True))
 
 
 def test_training_ends_when_the_progress_callback_raises() -> None:
