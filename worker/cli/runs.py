@@ -204,18 +204,27 @@ def _describe(run: Run) -> str:
 
 
 def _describe_training(progress: dict[str, Any]) -> str:
-    if progress.get("stage") == "reading photos" and not progress["epochs"]:
-        return f"reading photo {progress.get('photos', 0)} of {progress.get('of_photos', '?')}"
-    if not progress["epochs"]:
-        return f"epoch {progress['epoch']}"
-    last = progress["epochs"][-1]
-    parts = [f"epoch {last['number']}: loss {last['train_loss']:.4f}"]
-    if last["validation_loss"] is not None:
-        parts.append(f"validation {last['validation_loss']:.4f}")
-    if last["validation_auc"] is not None:
-        parts.append(f"AUC {last['validation_auc']:.3f}")
+    stage, epochs = progress.get("stage"), progress["epochs"]
+    rate = progress.get("photos_per_second")
+    speed = [f"{rate:.3g} photos/s"] if rate and stage in {"reading photos", "training"} else []
+    done = f"{progress.get('photos', 0)} of {progress.get('of_photos', '?')}"
+    if stage == "reading photos" and not epochs:
+        return ", ".join([f"reading photo {done}", *speed])
+    parts = [_describe_epoch(epochs[-1]) if epochs else f"epoch {progress['epoch']}"]
     if "model" in progress:
-        parts.append(f"model {progress['model']} {progress['weights_sha256'][:12]}")
-    elif (left := progress.get("seconds_left")) is not None:
+        return f"{parts[0]}, model {progress['model']} {progress['weights_sha256'][:12]}"
+    if stage == "training" and "photos" in progress and not epochs:
+        parts.append(f"photo {done}")
+    parts += speed
+    if (left := progress.get("seconds_left")) is not None:
         parts.append(f"at most {timedelta(seconds=round(left))} left")
+    return ", ".join(parts)
+
+
+def _describe_epoch(epoch: dict[str, Any]) -> str:
+    parts = [f"epoch {epoch['number']}: loss {epoch['train_loss']:.4f}"]
+    if epoch["validation_loss"] is not None:
+        parts.append(f"validation {epoch['validation_loss']:.4f}")
+    if epoch["validation_auc"] is not None:
+        parts.append(f"AUC {epoch['validation_auc']:.3f}")
     return ", ".join(parts)
