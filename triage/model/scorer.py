@@ -66,11 +66,11 @@ class Scorer:
         )
 
     @torch.inference_mode()
-    def score(self, photos: Sequence[Tensor]) -> list[PhotoScore]:
+    def score(self, photos: Sequence[Tensor] | Tensor) -> list[PhotoScore]:
         """Scores photos. Up to rounding, a score does not depend on the other photos of the batch.
 
         Args:
-            photos: each uint8 (3, 448, 448), RGB, from `resize_photo`.
+            photos: each uint8 (3, 448, 448), RGB, from `resize_photo`; or all of them, uint8 (n, 3, 448, 448).
 
         Returns:
             One score for each photo, in order.
@@ -78,9 +78,9 @@ class Scorer:
         Raises:
             DeviceError: the device cannot run the network now; no photo is at fault.
         """
-        if not photos:
+        if not len(photos):
             return []
-        batch = torch.stack(list(photos))  # (n, 3, 448, 448)
+        batch = photos if isinstance(photos, Tensor) else torch.stack(list(photos))  # (n, 3, 448, 448)
         logits = self._confirmed(batch, self._engine.logits(batch))  # (n, 5, K)
         cumulative, patches = self._probabilities(logits)
         patch_scores = patches[:, :, self._good_votes - 1]  # (n, 5, K) -> (n, 5)

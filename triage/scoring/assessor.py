@@ -5,14 +5,25 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import structlog
+import torch
+from torch import Tensor
 
 from triage.blobs.source import PhotoSource
 from triage.domain.ids import AttachmentId, ModelVersionId
 from triage.domain.messages import ClaimedAttachment
-from triage.domain.photos import AssessedBatch, Assessment, Failed, NotAssessable, Scored, Unreadable
+from triage.domain.photos import (
+    AssessedBatch,
+    Assessment,
+    Failed,
+    Finding,
+    NotAssessable,
+    PhotoFacts,
+    Scored,
+    Unreadable,
+)
 from triage.errors import (
     AttachmentError,
     DeviceError,
@@ -32,14 +43,30 @@ from triage.timing import Timed, untimed
 
 log = structlog.get_logger(__name__)
 
-Item = TypeVar("Item")
+Items = TypeVar("Items", Tensor, Sequence[Any])
 Result = TypeVar("Result")
+_Prepared: TypeAlias = tuple[AttachmentId, PreparedPhoto]
 
 
 @dataclass(frozen=True, slots=True)
 class _Ready:
     id: AttachmentId
-    prepared: PreparedPhoto
+    facts: PhotoFacts
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """
+    Attributes:
+        ready: the photos to score.
+        photos: their pixels, uint8 (n, 3, 448, 448).
+        unready: the outcomes of the other photos.
+    """
+
+    ready: Sequence[_Ready]
+    photos: Tensor
+    unready: Sequence[Assessment]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,19 +110,17 @@ class PhotoAssessor:
         Raises:
             BlobStoreUnavailableError: the whole store is unavailable, so no photo of the batch is at fault.
         """
-        return partial(self._score, list(self._threads.map(self._prepare, attachments)))
+        return partial(self._score, _gather(list(self._threads.map(self._prepare, attachments))))
 
-    def _score(self, prepared: Sequence["_Ready | NotAssessable | Failed | Unreadable"]) -> AssessedBatch:
-        ready = [item for item in prepared if isinstance(item, _Ready)]
-        unready: list[Assessment] = [item for item in prepared if not isinstance(item, _Ready)]
+    def _score(self, batch: _Batch) -> AssessedBatch:
         started = time.perf_counter()
-        assessments = unready + _assess(self._model, ready)
-        shadows = [AssessedBatch(s.model_version_id, s.threshold, _assess(s, ready)) for s in self._shadows]
+        assessments = [*batch.unready, *_assess(self._model, batch)]
+        shadows = [AssessedBatch(s.model_version_id, s.threshold, _assess(s, batch)) for s in self._shadows]
         network_seconds = time.perf_counter() - started
         model = self._model
         return AssessedBatch(model.model_version_id, model.threshold, assessments, network_seconds, shadows)
 
-    def _prepare(self, attachment: ClaimedAttachment) -> "_Ready | NotAssessable | Failed | Unreadable":
+    def _prepare(self, attachment: ClaimedAttachment) -> _Prepared | NotAssessable | Failed | Unreadable:
         data = None
         try:
             with self._timed("fetch"):
@@ -104,7 +129,7 @@ class PhotoAssessor:
             prepared = prepare_photo(
                 data, self._decoder, self._timed, sha256=attachment.stored_sha256, apart=attachment.is_retry
             )
-            return _Ready(attachment.id, prepared)
+            return attachment.id, prepared
         except AttachmentError as error:
             if data is None:
                 return NotAssessable(attachment.id, error.code, attachment.sha256)
@@ -120,19 +145,27 @@ class PhotoAssessor:
             return Failed(attachment.id, ErrorCode.SCORING_FAILED)
 
 
-def _assess(model: ScoringModel, photos: Sequence[_Ready]) -> list[Assessment]:
-    scores = map_or_bisect(model.scorer.score, [item.prepared.photo for item in photos], check=model.scorer.check)
+def _gather(items: Sequence[_Prepared | NotAssessable | Failed | Unreadable]) -> _Batch:
+    """Copies the pixels into one batch: here, because the thread that scores must not wait for it."""
+    prepared = [item for item in items if isinstance(item, tuple)]
+    photos = torch.stack([photo.photo for _, photo in prepared]) if prepared else torch.empty(0)
+    ready = [_Ready(id_, photo.facts, photo.findings) for id_, photo in prepared]
+    return _Batch(ready, photos, [item for item in items if not isinstance(item, tuple)])
+
+
+def _assess(model: ScoringModel, batch: _Batch) -> list[Assessment]:
+    scores = map_or_bisect(model.scorer.score, batch.photos, check=model.scorer.check)
     return [
         Failed(item.id, ErrorCode.SCORING_FAILED)
         if score is None
         else Scored(
             item.id,
-            item.prepared.facts,
+            item.facts,
             score,
             acceptable=score.score >= model.threshold,
-            findings=item.prepared.findings,
+            findings=item.findings,
         )
-        for item, score in zip(photos, scores, strict=True)
+        for item, score in zip(batch.ready, scores, strict=True)
     ]
 
 
@@ -141,8 +174,8 @@ def _log_failure(error: Exception, photos: int) -> None:
 
 
 def map_or_bisect(
-    function: Callable[[Sequence[Item]], list[Result]],
-    items: Sequence[Item],
+    function: Callable[[Items], list[Result]],
+    items: Items,
     *,
     check: Callable[[], object] = lambda: None,
 ) -> list[Result | None]:
@@ -150,7 +183,7 @@ def map_or_bisect(
 
     Args:
         function: from items to one result each.
-        items: in any number.
+        items: a sequence of any length, or a tensor with one item a row.
         check: called after each error; raises if the items are not at fault.
 
     Returns:
@@ -160,7 +193,7 @@ def map_or_bisect(
         ModelError: raised by the function; no item caused it.
         DeviceError: likewise, or raised by the check.
     """
-    if not items:
+    if not len(items):
         return []
     try:
         return list(function(items))

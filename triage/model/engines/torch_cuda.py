@@ -61,6 +61,7 @@ class TorchCudaEngine:
                 use_full_float32()
                 torch.cuda.set_device(device)  # of this thread; pinned memory belongs to the current device
             exact = network.to(device).to(memory_format=torch.channels_last).eval()
+            self._slot = _zeros(max(self._size.photos, EXACT_PHOTOS), is_pinned=device.type == "cuda")
             self._fast = _with_convolutions_in(dtype or dtype_of(device), exact)
             self._exact = make_exact(exact)
             self._warm_up()
@@ -105,7 +106,7 @@ class TorchCudaEngine:
 
     def _warm_up(self) -> None:
         """Runs each shape once, in this thread: cuDNN chooses kernels by thread and shape."""
-        empty = torch.zeros(self._size.photos, 3, PHOTO_SIDE, PHOTO_SIDE, dtype=torch.uint8)
+        empty = _zeros(self._size.photos)
         for shape in self.shapes:
             self.logits(empty[:shape])
         self.exact_logits(empty[:1])
@@ -137,11 +138,15 @@ class TorchCudaEngine:
 
     @torch.inference_mode()
     def _forward(self, network: nn.Module, photos: Tensor, shape: int) -> Tensor:
-        n = len(photos)
-        padded = torch.zeros((shape, *photos.shape[1:]), dtype=torch.uint8, pin_memory=self.device.type == "cuda")
-        padded[:n] = photos
-        logits: Tensor = network(padded.to(self.device, non_blocking=True))[:n]  # (n, 5, K)
-        return logits.float().cpu()
+        batch = self._slot[:shape]  # padded with photos of earlier passes, whose logits are dropped
+        batch[: len(photos)] = photos
+        logits: Tensor = network(batch.to(self.device, non_blocking=True))[: len(photos)]  # (n, 5, K)
+        return logits.float().cpu()  # waits for the pass, so the slot is free again
+
+
+def _zeros(n: int, *, is_pinned: bool = False) -> Tensor:
+    """uint8 (n, 3, 448, 448); pinned memory is copied to a card at the full speed of the bus."""
+    return torch.zeros(n, 3, PHOTO_SIDE, PHOTO_SIDE, dtype=torch.uint8, pin_memory=is_pinned)
 
 
 def dtype_of(device: torch.device) -> torch.dtype:

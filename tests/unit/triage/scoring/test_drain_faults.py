@@ -1,11 +1,9 @@
 """Faults at every step of a drain, in random order: no photo is lost, recorded twice or released twice."""
 
 import random
-import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain
 
@@ -190,36 +188,3 @@ def test_each_claim_ends_once_when_any_step_fails(batches_ahead: int) -> None:
         assert max(inbox.released.values(), default=0) <= 1, seed
         assert max(inbox.attempts.values()) == 1, seed
         assert all(chunk.ends.total() == 1 for chunk in background.taken), seed
-
-
-@contextmanager
-def _interrupted(seconds: float) -> Iterator[None]:
-    """Raises SystemExit in the main thread after a time, as a signal does."""
-
-    def interrupt(*_: object) -> None:
-        raise SystemExit
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # raised in a callback of a library
-@pytest.mark.parametrize("batches_ahead", [1, 4])
-def test_photos_are_recorded_once_when_a_signal_ends_the_drain(batches_ahead: int) -> None:
-    for seed in range(150):
-        faults = Faults(seed, left=0)
-        inbox, background = FaultyInbox(faults), FaultyBackground(faults)
-
-        with suppress(SystemExit), _interrupted(0.0002 + 0.00005 * seed):
-            _drain(inbox, background, faults, batches_ahead)
-        for token in list(inbox.claims):
-            inbox.expire(token)  # the sweep does this for a process that is killed at this moment
-        assert _drain(inbox, background, faults, batches_ahead)
-
-        assert inbox.written == Counter(dict.fromkeys(inbox.all, 1)), seed
-        assert max(inbox.released.values(), default=0) <= 1, seed
