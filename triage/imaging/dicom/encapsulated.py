@@ -49,7 +49,7 @@ READ_SYNTAXES: Final = frozenset(
     | {JPEG2000, JPEG2000Lossless, RLELossless}
 )
 _COMPONENTS: Final = (1, 3)
-_LOSSLESS, _JPEG_LS = 0xC3, 0xF7
+_LOSSLESS, _JPEG_LS, _HUFFMAN_TABLES, _START_OF_SCAN = 0xC3, 0xF7, 0xC4, 0xDA
 _RGB_IDS: Final = (b"RGB", b"rgb")
 _KNOWN_IDS: Final = (b"\1\2\3", b"RGB")  # libjpeg takes them for YCbCr and RGB
 _RLE_HEADER_BYTES: Final = 64
@@ -173,8 +173,25 @@ def _is_rgb(header: JpegHeader, pixels: PixelDescription) -> bool:
 
 
 def _decode_lossless(frame: bytes, header: JpegHeader, pixels: PixelDescription) -> DecodedFrame:
+    _check_tables(frame)
     syntax = pixels.syntax if pixels.syntax == JPEGLosslessSV1 else JPEGLossless
     return _decode_by_pydicom(frame, pixels, syntax, "gdcm", header.precision, n_samples=len(header.components))
+
+
+def _check_tables(frame: bytes) -> None:
+    """Refuses a frame without tables, or with damage between its segments: GDCM aborts on it.
+
+    Source: ITU-T T.81, B.1.1.2 (fill bytes), B.2.1 (order of segments).
+    """
+    end, has_tables = 2, False
+    for segment in segments(frame):
+        if frame[end : segment.at].strip(b"\xff"):
+            raise corrupt()
+        if segment.marker == _START_OF_SCAN:
+            break
+        end, has_tables = segment.end, has_tables or segment.marker == _HUFFMAN_TABLES
+    if not has_tables:
+        raise corrupt()
 
 
 def _decode_jpeg_ls(frame: bytes, pixels: PixelDescription) -> DecodedFrame:

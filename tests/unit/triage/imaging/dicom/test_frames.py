@@ -170,3 +170,12 @@ def test_native_pixels_are_read_when_the_transfer_syntax_says_compressed(decoder
 def test_file_with_empty_pixel_data_has_no_pixels(decoder: Decoder) -> None:
     assert code_of(decoder, edited(dicom(RGB[0]), PixelData=("OB", b""))) is ErrorCode.NO_PIXELS
     assert code_of(decoder, _file(itemize_fragment(b""))) is ErrorCode.NO_PIXELS
+
+
+@pytest.mark.parametrize("marker", [b"\xff\x00", b"\x7f\xc4", b"\xff\xfe"])
+def test_lossless_jpeg_without_its_tables_is_corrupt(decoder: Decoder, marker: bytes) -> None:
+    """libvips#2309: libjpeg only warns of bytes between segments. GDCM aborts without a Huffman table."""
+    file = coded(dicom(RGB[0]), CODECS["JPEG lossless"])
+    place = file.index(b"\xff\xc4", file.index(b"\xff\xc3"))
+
+    assert code_of(decoder, file[:place] + marker + file[place + 2 :]) is ErrorCode.CORRUPT
