@@ -32,7 +32,7 @@ def check(manifest: Path, *, read_photos: bool) -> None:
     found = read_manifest(manifest)
     unreadable = _unreadable(found, load_settings().image_limits) if read_photos else []
     defects = f"{count(len(unreadable), 'photo')} cannot be decoded" if unreadable else "no defects"
-    print_line(f"{len(found.photos)} photos, {found.n_reviewers} reviewers: {defects}")
+    print_line(f"{count(len(found.photos), 'photo')}, {count(found.n_reviewers, 'reviewer')}: {defects}")
     for number, message in unreadable:
         print_line(f"photo {number} cannot be decoded and would be skipped: {message}")
 
@@ -124,7 +124,7 @@ def _unreadable(manifest: Manifest, limits: ImageLimits) -> list[tuple[int, str]
 
 
 def _print(document: dict[str, Any]) -> None:
-    print_line(f"{document['n']} photos, {document['n_good']} good ({document['good_votes']} or more votes)")
+    print_line(f"{count(document['n'], 'photo')}, {document['n_good']} good ({document['good_votes']} or more votes)")
     print_line()
     splits = document["by_split"]
     rows: list[tuple[object, ...]] = [

@@ -13,7 +13,7 @@ from triage.files.kinds import is_folder
 from triage.model.starter import model_folder
 from worker.cli.commands import command
 from worker.cli.options import SHARE
-from worker.cli.output import account, json_option, percent, print_document, write_text
+from worker.cli.output import account, count, json_option, percent, print_document, write_text
 from worker.cli.tables import Column, print_line, print_table
 from worker.services import open_services
 
@@ -182,7 +182,7 @@ def _page(
 
 
 def _print(document: dict[str, Any]) -> None:
-    print_line(f"{document['n']} photos, {document['n_good']} good, {document['n_bad']} bad")
+    print_line(f"{count(document['n'], 'photo')}, {document['n_good']} good, {document['n_bad']} bad")
     if document["auc"] is not None:
         print_line(f"AUC {document['auc']:.3f} ({_auc_intervals(document)})")
     print_line(f"threshold {document['threshold']:.4f}, {document['threshold_chosen_by']}")

@@ -28,7 +28,7 @@ def decode_dicom(data: bytes, limits: ImageLimits) -> DecodedPhoto:
 
     Args:
         data: a file in the DICOM File Format, or a bare data set.
-        limits: checked on Rows, Columns and NumberOfFrames before pixels are decoded.
+        limits: checked on Rows, Columns and the number of frames before pixels are decoded.
 
     Returns:
         Colour as RGB for every supported PhotometricInterpretation; grey after the modality and VOI
@@ -48,7 +48,7 @@ def decode_dicom(data: bytes, limits: ImageLimits) -> DecodedPhoto:
         if is_cut(data):
             raise truncated()
         raise _no_pixels()
-    check_size(pixels.width, pixels.height, pixels.n_frames, limits)
+    check_size(pixels.width, pixels.height, 1, limits)
     try:
         with memory_for(pixels.width * pixels.height * MOST_BYTES):
             return _decode(dataset, pixels, limits)
@@ -92,6 +92,7 @@ def _middle_frame(dataset: Dataset, pixels: PixelDescription, limits: ImageLimit
         frames = frames_of(data, pixels.n_frames)
         if not frames:
             raise _no_pixels()
+        check_size(pixels.width, pixels.height, len(frames), limits)
         return decode_frame(frames[len(frames) // 2], pixels, limits), len(frames), len(frames) // 2
     if not data:
         raise _no_pixels()
@@ -102,6 +103,7 @@ def _middle_frame(dataset: Dataset, pixels: PixelDescription, limits: ImageLimit
     n_frames = n_frames_within(len(data), pixels)
     if not n_frames:
         raise truncated()
+    check_size(pixels.width, pixels.height, n_frames, limits)
     is_swapped = element.VR == "OW" and not pixels.syntax.is_little_endian
     cells = native_frame(data, pixels, n_frames // 2, are_words_swapped=is_swapped)
     return DecodedFrame(cells, pixels.bits_allocated, pixels.photometric), n_frames, n_frames // 2

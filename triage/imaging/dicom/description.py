@@ -76,6 +76,10 @@ def describe(dataset: Dataset) -> PixelDescription | None:
     allocated = integer(dataset, "BitsAllocated", 0) or (8 if integer(dataset, "BitsStored", 8) <= 8 else 16)
     if n_samples not in (1, 3) or stated in _OTHER_COLOURS or (allocated not in _WORDS and keyword == "PixelData"):
         raise unsupported_variant()
+    n_frames = max(1, integer(dataset, "NumberOfFrames", 1))
+    if n_samples == 1 and _READ.get(stated) in _COLOURS:
+        n_bytes = len(dataset.get_item(keyword, keep_deferred=True).value or b"")
+        n_samples = 3 if n_bytes >= 3 * width * height * n_frames * allocated // 8 else 1
     stored = integer(dataset, "BitsStored", 0)
     stored = stored if 0 < stored <= allocated else allocated
     high_bit = integer(dataset, "HighBit", stored - 1)
@@ -84,7 +88,7 @@ def describe(dataset: Dataset) -> PixelDescription | None:
         syntax=transfer_syntax(dataset),
         width=width,
         height=height,
-        n_frames=max(1, integer(dataset, "NumberOfFrames", 1)),
+        n_frames=n_frames,
         n_samples=n_samples,
         photometric=_photometric(stated, n_samples),
         bits_allocated=allocated,

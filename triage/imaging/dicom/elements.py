@@ -6,8 +6,10 @@ import struct
 from typing import Any, Final
 
 from pydicom import Dataset, config, dcmread
-from pydicom.dataelem import RawDataElement
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import DataElement, RawDataElement, convert_raw_data_element
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.valuerep import BYTES_VR
 
 from triage.imaging.dicom_header import PREFIX_END, start_of_elements
 
@@ -64,10 +66,23 @@ def transfer_syntax(dataset: Dataset) -> UID:
 def value_of(dataset: Dataset, keyword: str) -> Any:
     """The value of an element; None if it is absent, empty or malformed."""
     try:
-        value = dataset[keyword].value
+        element = dataset[keyword]
+        value = _as_defined(element, dataset).value if isinstance(element.value, bytes) else element.value
         return None if value is None or (isinstance(value, str) and not value.strip("\0 ")) else value
     except Exception:  # pydicom raises many types on malformed values
         return None
+
+
+def _as_defined(element: DataElement, dataset: Dataset) -> DataElement | RawDataElement:
+    """Reads bytes with the VR of the standard, unless that is one of bytes: some writers state OB for any element."""
+    defined = dictionary_VR(element.tag).split(" or ")
+    if BYTES_VR & set(defined):
+        return element
+    is_little = getattr(dataset, "original_encoding", (True, True))[1] is not False
+    value = element.value
+    return convert_raw_data_element(
+        RawDataElement(element.tag, defined[0], len(value), value, 0, is_implicit_VR=False, is_little_endian=is_little)
+    )
 
 
 def numbers(dataset: Dataset, keyword: str) -> list[float]:

@@ -153,7 +153,7 @@ def _decode_jpeg(frame: bytes, header: JpegHeader, pixels: PixelDescription, lim
     """Decodes 8-bit lossy JPEG as a JPEG file is decoded: with the same pixels and the same care for damage."""
     if not header.is_read or len(header.components) not in _COMPONENTS:
         raise unsupported_transfer_syntax()
-    check_size(header.width, header.height, pixels.n_frames, limits)
+    check_size(header.width, header.height, 1, limits)
     if len(header.components) == 1:
         return DecodedFrame(decode_pixels(frame, header)[..., 0], 8, pixels.photometric)
     if _is_rgb(header, pixels):

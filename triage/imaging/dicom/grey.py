@@ -19,6 +19,9 @@ from triage.imaging.dicom.tables import Table, read_table
 Array = NDArray[Any]
 _FUNCTIONS: Final = ("LINEAR", "LINEAREXACT", "SIGMOID")
 _MAX_DISTINCT: Final = 1 << 16
+_MOST_SLOPE: Final = 1e12
+"""Beyond it, and for an intercept that is larger than the slope by it, floats cannot tell values apart."""
+
 _OUTLIERS: Final = 1e-4
 """Share of the darkest and of the brightest pixels that do not count for the stretch: hot and dead pixels."""
 
@@ -122,7 +125,8 @@ class _Modality:
             next((number for group in groups for number in numbers(group, keyword)), 0.0)
             for keyword in ("RescaleSlope", "RescaleIntercept")
         )
-        return cls(slope or 1.0, intercept, None)
+        is_sound = 1 / _MOST_SLOPE < abs(slope) < _MOST_SLOPE and abs(intercept) < _MOST_SLOPE * abs(slope)
+        return cls(slope, intercept, None) if is_sound else cls(1, 0, None)
 
     def apply(self, values: Array) -> Array:
         if self.table is not None:

@@ -157,6 +157,25 @@ def test_missing_elements_have_defaults(decoder: Decoder, missing: str, syntax: 
     assert _difference(decoder, file) == 0
 
 
+@pytest.mark.parametrize("vr", ["OB", "OW"])
+def test_elements_with_a_vr_of_bytes_are_read_as_defined(decoder: Decoder, vr: str) -> None:
+    height, width = RGB.shape[:2]
+    sizes: dict[str, Any] = {
+        keyword: (vr, n.to_bytes(2, "little")) for keyword, n in (("Rows", height), ("Columns", width))
+    }
+    grey = dicom(RGB[..., 0], photometric="MONOCHROME2")
+
+    assert _difference(decoder, edited(COLOUR, **sizes, NumberOfFrames=(vr, b"1 "))) == 0
+    inverted = np.repeat(255 - RGB[..., :1], 3, axis=2)
+    assert _difference(decoder, edited(grey, PhotometricInterpretation=(vr, b"MONOCHROME1 ")), inverted) == 0
+
+
+def test_colour_that_states_one_sample_is_read_by_its_length(decoder: Decoder) -> None:
+    assert _difference(decoder, edited(COLOUR, SamplesPerPixel=1)) == 0
+    grey = edited(dicom(RGB[..., 0], photometric="MONOCHROME2"), PhotometricInterpretation="RGB")
+    assert _difference(decoder, grey, np.repeat(RGB[..., :1], 3, axis=2)) == 0
+
+
 def test_words_of_8_bit_pixels_are_swapped_in_big_endian(decoder: Decoder) -> None:
     """pydicom#1680: VR OW; VR OB is not swapped."""
     words = np.frombuffer(RGB.tobytes(), "<u2").byteswap().tobytes()

@@ -177,7 +177,7 @@ def test_size_is_checked_before_pixels_are_decoded(decoder: Decoder) -> None:
 
     assert code_of(decoder, huge) is ErrorCode.TOO_MANY_PIXELS
     assert code_of(decoder, dicom(np.zeros((20, 50, 3), np.uint8))) is ErrorCode.TOO_SMALL
-    many = dicom(np.zeros((40, 40, 3), np.uint8), NumberOfFrames=100)
+    many = dicom(np.zeros((100, 40, 40, 3), np.uint8), n_frames=100)
     assert code_of(decoder, many) is ErrorCode.TOO_MANY_FRAMES
 
 

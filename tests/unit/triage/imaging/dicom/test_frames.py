@@ -70,10 +70,11 @@ def test_number_of_frames_may_be_0_or_empty(decoder: Decoder, stated: int | None
     assert (decoder.decode(edited(dicom(RGB[0]), NumberOfFrames=stated)).pixels == RGB[0]).all()
 
 
-def test_frames_that_are_stated_and_absent_do_not_count(decoder: Decoder) -> None:
+@pytest.mark.parametrize("stated", [3, 2**31 - 1])
+def test_frames_that_are_stated_and_absent_do_not_count(decoder: Decoder, stated: int) -> None:
     """pydicom#721: 16 frames are stated, one is stored; pydicom#1666."""
-    compressed = decoder.decode(_file(encapsulate(JPEGS[:1]), NumberOfFrames=3))
-    native = decoder.decode(edited(dicom(RGB[0]), NumberOfFrames=3))
+    compressed = decoder.decode(_file(encapsulate(JPEGS[:1]), NumberOfFrames=stated))
+    native = decoder.decode(edited(dicom(RGB[0]), NumberOfFrames=stated))
 
     assert [(photo.n_frames, photo.frame) for photo in (compressed, native)] == [(1, 0), (1, 0)]
     assert (native.pixels == RGB[0]).all()

@@ -186,6 +186,12 @@ def test_negative_slope_inverts(decoder: Decoder) -> None:
         assert _difference(decoder, edited(file, RescaleSlope=-1, RescaleIntercept=255), 255 - GREY) <= CLOSE
 
 
+@pytest.mark.parametrize(("slope", "intercept"), [("1e308", 0), ("1e-320", 0), ("1", "1e30")])
+def test_slope_that_tells_no_values_apart_is_ignored(decoder: Decoder, slope: str, intercept: object) -> None:
+    for file in (EIGHT, TWELVE):
+        assert _difference(decoder, edited(file, RescaleSlope=slope, RescaleIntercept=intercept)) <= CLOSE
+
+
 @pytest.mark.parametrize("outlier", [0, 65535])
 def test_hot_or_dead_pixel_does_not_change_the_picture(decoder: Decoder, outlier: int) -> None:
     pixels = 500 + deep(GREY, 10)
