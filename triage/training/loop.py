@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from triage.model.coral import coral_loss
-from triage.model.engines.float32 import use_full_float32
+from triage.model.engines.float32 import use_card
 from triage.model.network import OrdinalVGG16
 from triage.statistics.auc import auc
 from triage.training.batches import Batches, batches_on, split_evenly
@@ -63,9 +63,7 @@ def train(
     Raises:
         DeviceError: the memory of the device is too small for a single photo.
     """
-    if device.type == "cuda":
-        use_full_float32()
-        torch.cuda.set_device(device)  # of this thread; pinned memory belongs to the current device
+    use_card(device)
     network.to(device).to(memory_format=torch.channels_last)
     network.freeze_convolutions(config.frozen_convolutions)
     trained = {name: weights for name, weights in network.named_parameters() if weights.requires_grad}

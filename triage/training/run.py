@@ -119,6 +119,7 @@ class Trainer:
             if claimed is None:
                 return False
             self._train_run(*claimed, device=device, lock=lock)
+        torch.cuda.empty_cache()  # for a scorer on the same card: this process may now wait for days
         return True
 
     def _train_run(self, run: Run, token: LeaseToken, *, device: torch.device, lock: HeldLock) -> None:

@@ -130,10 +130,12 @@ def test_cancelled_training_stops_and_leaves_no_files(
 
 
 def test_each_photo_and_batch_of_a_training_is_progress_of_its_worker(
-    deploy: Deploy, start_training: Callable[..., Run], tmp_path: Path
+    deploy: Deploy, start_training: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photos, batches_of_an_epoch, epochs = 6, 2 + 1, 2  # of training and of validation
     signs: list[None] = []
+    freed: list[int] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: freed.append(len(signs)))
     options = TrainerOptions(
         tmp_path / "runs", timedelta(seconds=60), 1, ImageLimits(), "cpu", threads=1, decode_threads=2
     )
@@ -148,6 +150,7 @@ def test_each_photo_and_batch_of_a_training_is_progress_of_its_worker(
         assert _ended(clinic, run) == "done"
 
     assert len(signs) >= photos + batches_of_an_epoch * epochs
+    assert freed == [len(signs)]  # at the end, for a scorer on the same card
 
 
 @pytest.mark.parametrize(

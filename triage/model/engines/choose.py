@@ -89,7 +89,11 @@ def choose_engine(
             return _load_on_card(on_card, device, engine, on_unavailable, on_compared)
         except Exception as error:  # for example no kernels for this GPU, or a library that does not load
             if not is_replaceable:
-                raise _as_named_error(error, device) from error
+                if _is_told(error, device):
+                    raise
+                raise ModelError(
+                    f"the GPU {device} cannot run the network: check that this PyTorch and the driver support it"
+                ) from error
             unavailable = EngineUnavailableError("cuda", _reason(error))
             unavailable.__cause__ = error.__cause__ or error
             on_unavailable(unavailable)
@@ -133,13 +137,9 @@ def _load_mnn(network: OrdinalVGG16, cache: Path | None, on_compared: OnCompared
         raise EngineUnavailableError("mnn", "broken") from error
 
 
-def _as_named_error(error: Exception, device: torch.device) -> Exception:
-    """The error for a GPU that was asked for by name."""
-    is_full = _reason(error) == "no_memory"
-    is_lost = isinstance(error, DeviceLostError) and not _responds(device)
-    if is_full or is_lost:
-        return error
-    return ModelError(f"the GPU {device} cannot run the network: check that this PyTorch and the driver support it")
+def _is_told(error: Exception, device: torch.device) -> bool:
+    """Whether the error says by itself why a GPU that was asked for by name cannot be used: it is full, or lost."""
+    return _reason(error) == "no_memory" or (isinstance(error, DeviceLostError) and not _responds(device))
 
 
 def _reason(error: Exception) -> Unavailability:
@@ -147,9 +147,9 @@ def _reason(error: Exception) -> Unavailability:
 
 
 def _responds(device: torch.device) -> bool:
-    """Whether the GPU still computes in this process."""
+    """Whether the GPU can still be used in this process, even if PyTorch has no kernels for it."""
     try:
-        return bool(torch.ones(1, device=device).cpu().item() == 1)
+        return bool(torch.ones(1).to(device).cpu() == 1)  # copies alone
     except Exception:  # whatever it is, the process cannot use the GPU
         return False
 

@@ -4,12 +4,21 @@ import torch
 from torch import Tensor, nn
 
 
+def use_card(device: torch.device) -> None:
+    """Prepares this thread and process to compute on a device; does nothing for a CPU."""
+    if device.type == "cuda":
+        use_full_float32()
+        # of this thread; pinned memory belongs to the current device. PyTorch refuses a device without a number here.
+        torch.cuda.set_device(device.index or 0)
+
+
 def use_full_float32() -> None:
     """Sets the arithmetic of this process, before its first pass on a card.
 
     Never a context such as `cudnn.flags`: flags belong to the process, so a thread that leaves a context changes the
     passes of others.
     """
+    torch.backends.cudnn.allow_tf32 = False  # first: code that asks by this older name would get an error otherwise
     torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]  # torch has no types for it
     torch.backends.cuda.matmul.fp32_precision = "ieee"
     torch.backends.cudnn.benchmark = True  # for the fast passes: fixed shapes, so that each is tuned once

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from triage.errors import DeviceError, Fault
 from triage.model.engines.batch_size import BatchSize
 from triage.model.engines.device_faults import CARD_FULL, device_errors, is_out_of_memory
-from triage.model.engines.float32 import make_exact, use_full_float32
+from triage.model.engines.float32 import make_exact, use_card
 from triage.model.patches import PHOTO_SIDE
 
 EXACT_PHOTOS: Final = 8
@@ -57,9 +57,7 @@ class TorchCudaEngine:
         self._size = BatchSize(photos_per_call)
         self._wait = wait
         with device_errors():
-            if device.type == "cuda":
-                use_full_float32()
-                torch.cuda.set_device(device)  # of this thread; pinned memory belongs to the current device
+            use_card(device)
             exact = network.to(device).to(memory_format=torch.channels_last).eval()
             self._slot = _zeros(max(self._size.photos, EXACT_PHOTOS), is_pinned=device.type == "cuda")
             self._fast = _with_convolutions_in(dtype or dtype_of(device), exact)

@@ -178,7 +178,22 @@ def test_broken_card_that_was_named_is_an_error(monkeypatch: pytest.MonkeyPatch,
         choose_engine(draw_narrow_network(), device=CARD, is_replaceable=False, on_unavailable=reports.append)
 
     assert type(caught.value) is raised
+    assert caught.value.__cause__ is not caught.value  # a circle would never end where causes are followed
     assert reports == []
+
+
+def test_card_without_kernels_responds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process would not have them either."""
+    ones = torch.ones
+
+    def made_on_cpu(n: int, *, device: torch.device | None = None) -> torch.Tensor:
+        if device is not None:
+            raise NO_KERNEL
+        return ones(n)
+
+    monkeypatch.setattr(torch, "ones", made_on_cpu)
+
+    assert choose._responds(CPU)
 
 
 def test_float32_replaces_half_precision_on_the_card_when_it_is_inexact(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,12 +6,14 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.cuda._utils import _get_device_index
 
 from tests.support.narrow_model import draw_narrow_network
 from triage.errors import DeviceError, DeviceLostError, Fault
 from triage.model.engines.audited import AuditedEngine
 from triage.model.engines.batch_size import BATCHES_TO_GROW
 from triage.model.engines.engine import EngineUnavailableError
+from triage.model.engines.float32 import use_card
 from triage.model.engines.tolerance import EXACT, LARGEST
 from triage.model.engines.torch_cuda import EXACT_PHOTOS, TorchCudaEngine, dtype_of
 from triage.model.engines.torch_exact import CPU, TorchEngine
@@ -235,6 +237,30 @@ def test_loading_a_second_model_leaves_the_arithmetic_of_the_process_alone() -> 
 
     assert set(seen) == {before}
     assert state() == before
+
+
+@pytest.mark.parametrize(("name", "index"), [("cuda", 0), ("cuda:0", 0), ("cuda:1", 1)])
+def test_arithmetic_is_set_on_any_card(monkeypatch: pytest.MonkeyPatch, name: str, index: int) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", torch.backends.cudnn.allow_tf32)  # set back afterwards
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", torch.backends.cudnn.benchmark)
+    chosen: list[int] = []
+    # all that `set_device` does before it needs a driver
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: chosen.append(_get_device_index(device)))
+
+    use_card(torch.device(name))
+
+    assert chosen == [index]
+    assert torch.backends.cudnn.conv.fp32_precision == torch.backends.cuda.matmul.fp32_precision == "ieee"  # type: ignore[attr-defined]
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
+
+
+def test_arithmetic_is_left_alone_on_a_cpu() -> None:
+    before = torch.backends.cudnn.conv.fp32_precision, torch.backends.cudnn.benchmark  # type: ignore[attr-defined]
+
+    use_card(CPU)
+
+    assert (torch.backends.cudnn.conv.fp32_precision, torch.backends.cudnn.benchmark) == before  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
