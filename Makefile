@@ -100,7 +100,7 @@ gpu: setup  ## measure a GPU: exactness, speed, memory, faults, training; ARGS="
 fuzz: setup  ## attack the decoders with 20,000 damaged photos; ARGS="--inputs 100000 --first 20000" for others
 	@$(BIN)/python -m tests.system.fuzz $(ARGS)
 
-fuzz-errors: setup  ## call every use case, task, command and setting with 20 times the hostile values of `make test-all`
+fuzz-errors: setup  ## call every use case, task, command and setting with 50 times the hostile values of `make test-all`
 	@$(PYTEST) --hypothesis-profile=thorough tests/postgres/test_error_contract.py tests/system/cli/test_error_contract.py tests/system/cli/test_settings_contract.py
 
 lock: setup  ## pin all packages again, with hashes

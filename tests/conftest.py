@@ -33,7 +33,7 @@ _TESTS = Path(__file__).parent
 # The same examples in every run, so that a change is never blamed for an example that nobody has seen before.
 # `--hypothesis-profile=thorough` looks for new ones: `make fuzz`.
 # On a loaded machine, one draw can take seconds: tests do not assert on time.
-settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("patient", deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("repeatable", settings.get_profile("patient"), derandomize=True, database=None)
 settings.register_profile("thorough", settings.get_profile("patient"), max_examples=2000, print_blob=True)
 settings.load_profile("repeatable")

@@ -205,7 +205,7 @@ def test_request_is_handed_out_only_while_the_latest_decision_is_retake(
     run_state_machine_as_test(
         OfThisDatabase,
         settings=settings(
-            max_examples=20,
+            max_examples=12,
             stateful_step_count=60,
             deadline=None,
             derandomize=True,
