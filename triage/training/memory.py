@@ -2,18 +2,15 @@
 
 import time
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import torch
 
 from triage.errors import DeviceError, Fault
 from triage.model.engines.batch_size import BatchSize
-from triage.model.engines.device_faults import CARD_FULL, is_out_of_memory
+from triage.model.engines.device_faults import CARD_FULL, WAITS, is_out_of_memory
 
 T = TypeVar("T")
-
-_WAITS: Final = (1, 4, 16)
-"""Seconds to wait for memory if a single photo does not fit: another program may use the card for a moment."""
 
 
 def within_memory(
@@ -30,7 +27,7 @@ def within_memory(
     Raises:
         DeviceError: the memory stayed full for a single photo.
     """
-    waits = iter(_WAITS)
+    waits = iter(WAITS)
     while True:
         at_once = min(size.photos, photos)
         try:

@@ -14,6 +14,9 @@ from triage.model.engines.engine import DEVICE_LOST
 
 CARD_FULL: Final = "the memory of the card is full: stop other programs on it, or use another card"
 
+WAITS: Final = (1, 4, 16)
+"""Seconds to wait for memory if a single photo does not fit: another program may use the card for a moment."""
+
 _NO_MEMORY: Final = (
     "out of memory",
     "CUDNN_STATUS_ALLOC_FAILED",

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from triage.errors import DeviceError, Fault
 from triage.model.engines.batch_size import BatchSize
-from triage.model.engines.device_faults import CARD_FULL, device_errors, is_out_of_memory
+from triage.model.engines.device_faults import CARD_FULL, WAITS, device_errors, is_out_of_memory
 from triage.model.engines.float32 import make_exact, use_card
 from triage.model.patches import PHOTO_SIDE
 
@@ -21,8 +21,6 @@ EXACT_PHOTOS: Final = 8
 """Photos in each exact pass: in one shape, a photo has the same logits whatever it is scored with."""
 
 _TENSOR_CORES: Final = (7, 0)
-_WAITS: Final = (1, 4, 16)
-"""Seconds to wait for memory if a single photo does not fit: another program may use the card for a moment."""
 
 
 class TorchCudaEngine:
@@ -115,7 +113,7 @@ class TorchCudaEngine:
         Raises:
             DeviceError: the memory stayed full.
         """
-        for seconds in (0, *_WAITS):
+        for seconds in (0, *WAITS):
             if seconds:
                 self._wait(seconds)
             if (logits := self._try(network, photos, shape)) is not None:
