@@ -107,7 +107,12 @@ class Part(StrEnum):
 
 
 class FindingKind(StrEnum):
-    """Defects of a photo, in terms that a patient can act on. Stable names: reports rely on them."""
+    """Reasons why a photo fails, in terms that a patient can act on. Stable names: reports and replies rely on them.
+
+    `TOO_FAR`, `TOO_CLOSE` and `NO_CLEAR_REASON` come from a model's reason head alone, the others are also measured.
+    `BADLY_FRAMED`: the subject is cut off or off the centre. `LOW_RESOLUTION`: few pixels, or strong compression.
+    `NO_CLEAR_REASON`: the photo fails and no reason is likely enough to be named.
+    """
 
     DEFOCUS = "defocus"
     MOTION = "motion"
@@ -117,6 +122,9 @@ class FindingKind(StrEnum):
     COLOUR_CAST = "colour_cast"
     BADLY_FRAMED = "badly_framed"
     NO_SKIN = "no_skin"
+    TOO_FAR = "too_far"
+    TOO_CLOSE = "too_close"
+    NO_CLEAR_REASON = "no_clear_reason"
 
 
 class FindingLevel(StrEnum):

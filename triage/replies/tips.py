@@ -17,6 +17,9 @@ TIPS: Final[Mapping[FindingKind, str]] = MappingProxyType(
         FindingKind.COLOUR_CAST: "Use daylight instead of coloured or warm lamps, and no filter.",
         FindingKind.BADLY_FRAMED: "Go closer, so that the spot is in the middle and skin fills most of the photo.",
         FindingKind.NO_SKIN: "Take the photo of the skin itself, uncovered.",
+        FindingKind.TOO_FAR: "Hold the phone about a hand's length from the spot, so that skin fills the photo.",
+        FindingKind.TOO_CLOSE: "Move the phone back a little, until the spot and the skin around it are sharp.",
+        FindingKind.NO_CLEAR_REASON: "Take the photo again in daylight, close to the spot, and keep the phone still.",
     }
 )
 
