@@ -168,16 +168,18 @@ def bounding_box(row: Row) -> Box | None:
     Raises:
         ValueError: the box is incomplete or empty.
     """
-    texts = [row.text(name) for name in BOX]
-    if not any(texts):
+    if not any(row.text(name) for name in BOX):
         return None
-    try:
-        left, top, right, bottom = (round(float(text)) for text in texts)
-    except (ValueError, OverflowError) as error:
-        raise ValueError("a box needs four numbers: box_left, box_top, box_right, box_bottom") from error
+    left, top, right, bottom = (_pixels(row, name) for name in BOX)
     if not (0 <= left < right and 0 <= top < bottom):
         raise ValueError("a box must have box_left < box_right and box_top < box_bottom, from 0")
     return Box(left, top, right, bottom)
+
+
+def _pixels(row: Row, column: str) -> int:
+    if (number := row.number(column)) is None:
+        raise ValueError("a box needs four numbers: box_left, box_top, box_right, box_bottom")
+    return round(number)
 
 
 def votes_of(reviews: Sequence[int | None]) -> int:
@@ -228,7 +230,7 @@ def _photo(folder: Path, row: Row, reviewers: Sequence[str], k: int) -> Labelled
         patient=row.name("patient") or None,
         box=bounding_box(row),
         split=Split(split) if split else None,
-        rating=_rating(row.text("rating")),
+        rating=row.number("rating"),
         others={key: value for key, value in row.values.items() if key not in _KNOWN and key not in reviewers},
     )
 
@@ -243,16 +245,6 @@ def _votes(text: str, k: int) -> int:
     if text not in {str(n) for n in range(k + 1)}:
         raise ValueError(f"votes must be a whole number from 0 to {k}")
     return int(text)
-
-
-def _rating(text: str) -> float | None:
-    try:
-        rating = float(text) if text else None
-    except ValueError:
-        raise ValueError("rating must be a number") from None
-    if rating is not None and not abs(rating) < float("inf"):
-        raise ValueError("rating must be a number")
-    return rating
 
 
 def _defects_between(photos: Sequence[LabelledPhoto], lines: Sequence[int]) -> list[str]:

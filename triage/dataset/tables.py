@@ -3,6 +3,8 @@
 import codecs
 import csv
 import io
+import math
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,9 @@ from triage.files.kinds import refuse_device
 
 _DELIMITERS: Final = ",;\t|^"
 """What REDCap offers as `csvDelimiter`. A server's default applies to every export that does not name one."""
+
+_NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+"""Stricter than `float`, which also reads `1_0`, `nan` and the digits of other scripts."""
 
 csv.field_size_limit(2**31 - 1)  # the default of 131,072 refuses long comments; the whole file is in memory anyway
 
@@ -41,6 +46,19 @@ class Row:
             return check_note(text, column, at_most=MAX_ID) if text else ""
         except UsageError as error:
             raise ValueError(str(error)) from error
+
+    def number(self, column: str) -> float | None:
+        """The number in a column; None where it is missing.
+
+        Raises:
+            ValueError: it is not a finite number with a decimal point.
+        """
+        text = self.text(column)
+        if not text:
+            return None
+        if not _NUMBER.fullmatch(text) or not math.isfinite(number := float(text)):
+            raise ValueError(f"{column} must be a number with a decimal point")
+        return number
 
 
 def read_table(path: Path, expected: Collection[str], *, others: bool = True) -> tuple[list[str], list[Row]]:

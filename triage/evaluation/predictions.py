@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from triage.dataset.tables import read_table
+from triage.dataset.tables import Row, read_table
 from triage.errors import UsageError
 from triage.statistics.auc import Labels, Scores
 
@@ -55,10 +55,10 @@ def read_predictions(path: Path) -> Predictions:
     defects: list[str] = []
     for index, row in enumerate(rows):
         try:
-            scores[index] = _score(row.text("score"))
+            scores[index] = _score(row)
             votes[index] = _votes(row.text("votes"))
             if "rating" in names:
-                ratings[index] = _rating(row.text("rating"))
+                ratings[index] = _rating(row)
         except ValueError as error:
             defects.append(f"line {row.line}: {error}")
     if defects:
@@ -69,13 +69,10 @@ def read_predictions(path: Path) -> Predictions:
     return Predictions(scores, votes, ratings if "rating" in names else None, columns)
 
 
-def _score(text: str) -> float:
-    try:
-        score = float(text)
-    except ValueError:
-        score = float("nan")
-    if not 0 <= score <= 1:
-        raise ValueError("score must be a number from 0 to 1, with a decimal point")
+def _score(row: Row) -> float:
+    score = row.number("score")
+    if score is None or not 0 <= score <= 1:
+        raise ValueError("score must be a number from 0 to 1")
     return score
 
 
@@ -85,11 +82,7 @@ def _votes(text: str) -> int:
     return int(text)
 
 
-def _rating(text: str) -> float:
-    try:
-        rating = float(text)
-    except ValueError:
-        rating = float("nan")
-    if not np.isfinite(rating):
+def _rating(row: Row) -> float:
+    if (rating := row.number("rating")) is None:
         raise ValueError("rating must be a number")
     return rating

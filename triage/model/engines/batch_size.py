@@ -23,7 +23,7 @@ class BatchSize:
 
     def failed(self, photos: int) -> None:
         """Notes that a batch of this size did not fit."""
-        self.photos = max(1, photos // 2)
+        self.photos = 1 << max(0, (photos // 2).bit_length() - 1)
         self._fitted = 0
 
     def fitted(self) -> None:

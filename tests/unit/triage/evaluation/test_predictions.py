@@ -40,9 +40,15 @@ def test_file_is_refused_when_two_columns_share_a_name(tmp_path: Path, header: s
         read_predictions(_write(tmp_path, f"{header}\n.9,4,.1,.2\n"))
 
 
-def test_decimal_comma_is_named_in_the_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="line 2: score must be a number from 0 to 1, with a decimal point"):
-        read_predictions(_write(tmp_path, "score;votes\n0,5;1\n"))
+@pytest.mark.parametrize("score", ["0,5", "0_0.5", "1_0e-2", "٠.٥", "0x1", "infinity", "1e999"])
+def test_number_is_refused_when_it_is_not_written_with_a_decimal_point(tmp_path: Path, score: str) -> None:
+    with pytest.raises(UsageError, match="line 2: score must be a number with a decimal point"):
+        read_predictions(_write(tmp_path, f"score;votes\n{score};1\n"))
+
+
+def test_rating_of_each_photo_is_needed_when_there_is_such_a_column(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="line 3: rating must be a number"):
+        read_predictions(_write(tmp_path, "score,votes,rating\n.5,1,-1e1\n.5,1,\n"))
 
 
 def test_error_names_each_defect_with_its_line(tmp_path: Path) -> None:

@@ -8,12 +8,13 @@ def test_size_is_a_power_of_two_that_the_first_layer_can_count(asked: int, given
     assert BatchSize(asked).photos == given
 
 
-def test_size_is_half_of_the_one_that_failed() -> None:
+@pytest.mark.parametrize(("failed", "left"), [(64, 32), (8, 4), (6, 2), (3, 1), (1, 1)])
+def test_size_is_the_largest_power_of_two_within_half_of_the_one_that_failed(failed: int, left: int) -> None:
     size = BatchSize(64)
 
-    size.failed(8)  # the last batch of a drain, not a full one
+    size.failed(failed)  # often fewer than a full batch: the last one of a drain or of an epoch
 
-    assert size.photos == 4
+    assert size.photos == left
 
 
 def test_size_grows_again_after_many_batches_and_never_beyond_its_first_value() -> None:
