@@ -55,7 +55,11 @@ def _compiled(run: Run) -> Iterator[Row]:
     photos = torch.randint(0, 256, (64, 3, 448, 448), dtype=torch.uint8, device=run.device)
     started = time.perf_counter()
     compiled = torch.compile(network)
-    compiled(photos)
+    try:
+        compiled(photos)
+    except RuntimeError as error:  # TorchDynamoException: for example, the machine has no C compiler
+        yield {"photos": 64, "compiling failed": type(error).__name__}
+        return
     run.synchronise()
     compiling = time.perf_counter() - started
     yield {"photos": 64, "compiling, s": compiling, "photos/s": 64 / run.seconds(lambda: compiled(photos))}

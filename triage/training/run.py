@@ -164,11 +164,12 @@ class Trainer:
     def _checked(self, run: Run) -> tuple[TrainingParameters, TrainingConfig]:
         """
         Raises:
-            UsageError: the parameters are invalid, or too many workers died during the run.
+            UsageError: the parameters are invalid, or the run was begun too many times.
         """
         if run.attempts > self._options.max_attempts:
             raise UsageError(
-                "too many workers died during this run: see the log of the training worker, then start a new run"
+                f"begun {self._options.max_attempts} times without reaching the end: the training worker's log says why "
+                "(a process that died, a card without memory); then start a new run"
             )
         try:
             parameters = TrainingParameters.model_validate(run.parameters)

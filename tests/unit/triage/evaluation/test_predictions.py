@@ -40,7 +40,7 @@ def test_file_is_refused_when_two_columns_share_a_name(tmp_path: Path, header: s
         read_predictions(_write(tmp_path, f"{header}\n.9,4,.1,.2\n"))
 
 
-@pytest.mark.parametrize("score", ["0,5", "0_0.5", "1_0e-2", "٠.٥", "0x1", "infinity", "1e999"])
+@pytest.mark.parametrize("score", ["0,5", "0_0.5", "1_0e-2", "\u0660.\u0665", "0x1", "infinity", "1e999"])
 def test_number_is_refused_when_it_is_not_written_with_a_decimal_point(tmp_path: Path, score: str) -> None:
     with pytest.raises(UsageError, match="line 2: score must be a number with a decimal point"):
         read_predictions(_write(tmp_path, f"score;votes\n{score};1\n"))
