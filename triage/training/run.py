@@ -168,8 +168,8 @@ class Trainer:
         """
         if run.attempts > self._options.max_attempts:
             raise UsageError(
-                f"begun {self._options.max_attempts} times without reaching the end: the training worker's log says why "
-                "(a process that died, a card without memory); then start a new run"
+                f"begun {self._options.max_attempts} times without reaching the end: see the training worker's log "
+                "(a process that died, a card without memory), then start a new run"
             )
         try:
             parameters = TrainingParameters.model_validate(run.parameters)
