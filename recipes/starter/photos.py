@@ -63,6 +63,15 @@ def read_rated(folder: Path) -> RatedPhotos:
     )
 
 
+def split_of_rated(folder: Path) -> list[tuple[Path, int, Split]]:
+    """The path, the votes and the split of each rated photo, as `read_rated` splits them."""
+    with (folder / "labels.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    votes = np.array([int(row["votes"]) for row in rows])
+    paths = [folder / "images" / row["image"] for row in rows]
+    return list(zip(paths, votes.tolist(), _stratified(votes), strict=True))
+
+
 def read_skin(folder: Path) -> tuple[list[Path], list[Path]]:
     """Paths of PAD-UFES-20 (Pacheco et al. 2020): for training, and of 15 % of the patients for the test."""
     paths = sorted((folder / "images").iterdir())

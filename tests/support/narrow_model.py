@@ -13,10 +13,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+import torch
+
 from triage.domain.architecture import Layers
 from triage.domain.card import Card, Head
+from triage.domain.reasons import SCORE, Reason, ReasonHead
+from triage.domain.states import FindingKind
 from triage.model.artifact import bind_card, write_artifact
-from triage.model.network import OrdinalVGG16, draw_network
+from triage.model.network import OrdinalVGG16, ReasonLayer, draw_network
 from triage.model.weights import weights_of
 
 NARROW: Final[Layers] = ((4,), (8,), (8,), (8,), (8,))
@@ -25,6 +29,15 @@ NARROW: Final[Layers] = ((4,), (8,), (8,), (8,), (8,))
 def draw_narrow_network(seed: int = 1, n_outputs: int = 4, head: Head = "coral") -> OrdinalVGG16:
     """A narrow network with random weights."""
     return draw_network(seed, n_outputs, head, NARROW)
+
+
+def add_reasons(network: OrdinalVGG16, *kinds: FindingKind) -> ReasonHead:
+    """Gives a network a random layer for these reasons, and returns the head for its card."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network.reasons = ReasonLayer(network.layers, len(kinds))
+    reason = Reason(intercept=0.5, weights={SCORE: -0.1, "size": 0.2}, named_from=0.3, advised_from=0.9)
+    return ReasonHead(reasons=dict.fromkeys(kinds, reason), limits={SCORE: (-6, 6), "size": (-4, 0)})
 
 
 def make_narrow_model(network: OrdinalVGG16 | None = None, **fields: Any) -> tuple[Card, bytes]:

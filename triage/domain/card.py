@@ -11,6 +11,7 @@ from pydantic_core import PydanticSerializationError
 
 from triage.domain.architecture import VGG16, layers_of
 from triage.domain.ids import ModelVersionId
+from triage.domain.reasons import ReasonHead
 from triage.domain.states import Stage
 from triage.errors import ModelError, UsageError, validation_problems
 
@@ -53,6 +54,7 @@ class Card(BaseModel):
     good_votes: int = Field(default=2, ge=1)
     pooling: Pooling = "mean"
     recalibration: Recalibration | None = None
+    reasons: ReasonHead | None = Field(default=None, description="without it, findings are measured")
     threshold: float = Field(ge=0, le=1)
     threshold_chosen_by: str
     thresholds_by_photo_count: Mapping[int, float] = Field(default_factory=dict)

@@ -24,17 +24,19 @@ def patch_windows(side: int) -> tuple[tuple[int, int], ...]:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A measured defect of a photo. It explains a verdict and never changes it.
+    """A defect of a photo. It explains a verdict and never changes it.
 
     Attributes:
-        strength: 0..1; reported from 0.5 on, severe from a limit that differs by kind.
+        strength: measured, 0..1; where it is not measured, the probability.
         patches: indices into `PATCHES` of the patches that show it; empty for the photo as a whole.
+        probability: that this is why the photo fails, by the model's reason head; None for a model without one.
     """
 
     kind: FindingKind
     level: FindingLevel
     strength: float
     patches: tuple[int, ...] = ()
+    probability: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +48,14 @@ class PhotoScore:
         patch_scores: P(votes >= good_votes) of each patch, in the order of `PATCHES`.
         score: P(votes >= good_votes) of the photo: the pooled patches.
         grade: the predicted number of votes, 0..K: the count of cumulative probabilities above 0.5.
+        reasons: what each patch adds to the logit of each reason of the model's reason head; empty without one.
     """
 
     cumulative: tuple[float, ...]
     patch_scores: tuple[float, ...]
     score: float
     grade: int
+    reasons: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,20 @@ class FindingModels:
     by_kind: Mapping[FindingKind, FindingModel]
 
 
-def measure_findings(pixels: NDArray[np.uint8], small: NDArray[np.uint8]) -> tuple[Finding, ...]:
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The measured defects of a photo.
+
+    Attributes:
+        findings: of level mild or severe, strongest first.
+        values: as `values_of`, for a model's reason head.
+    """
+
+    findings: tuple[Finding, ...]
+    values: Mapping[str, float]
+
+
+def measure_findings(pixels: NDArray[np.uint8], small: NDArray[np.uint8]) -> Measured:
     """Measures the defects of a photo.
 
     Args:
@@ -83,10 +96,16 @@ def measure_findings(pixels: NDArray[np.uint8], small: NDArray[np.uint8]) -> tup
         small: (448, 448, 3), the photo resized to a square with antialiasing, uint8 sRGB.
 
     Returns:
-        The findings of level mild or severe, strongest first. Deterministic and thread-safe.
+        The findings and what they are based on. Deterministic and thread-safe.
     """
     models = load_models()
-    return findings_of(measure_photo(pixels, small, models.skin_colour), models)
+    measures = measure_photo(pixels, small, models.skin_colour)
+    return Measured(findings_of(measures, models), values_of(measures, models))
+
+
+def values_of(measures: Measures, models: FindingModels) -> dict[str, float]:
+    """The measures of the whole photo, and the logit of each finding by its kind."""
+    return {**measures.photo, **{kind: model.logit(measures.photo) for kind, model in models.by_kind.items()}}
 
 
 def findings_of(measures: Measures, models: FindingModels) -> tuple[Finding, ...]:

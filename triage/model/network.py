@@ -6,6 +6,7 @@ doi:10.1016/j.xjidi.2024.100285.
 Axes: N photos, 5 patches, C channels of the last convolution (512 in VGG16), K outputs (one for each reviewer).
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import torch
@@ -18,6 +19,8 @@ from triage.model.coral import CoralHead, IndependentHead
 from triage.model.patches import N_PATCHES, PATCH_SIDE, five_patches
 
 FEATURE_SIDE: Final = PATCH_SIDE // 2**N_BLOCKS  # 7
+
+_SAMPLED_SIDE: Final = 28
 
 # of torchvision's VGG16_Weights.IMAGENET1K_V1, for inputs in 0..1
 _IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
@@ -49,6 +52,7 @@ class OrdinalVGG16(nn.Module):
         self.head: CoralHead | IndependentHead = (
             CoralHead(n_features, n_outputs) if head == "coral" else IndependentHead(n_features, n_outputs)
         )
+        self.reasons: ReasonLayer | None = None
         self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(_IMAGENET_STD).view(3, 1, 1) * 255, persistent=False)
 
@@ -64,9 +68,12 @@ class OrdinalVGG16(nn.Module):
             photos: uint8 (N, 3, 448, 448), RGB, upright.
 
         Returns:
-            float32 (N, 5, K): logits of P(votes >= 1) ... P(votes >= K).
+            float32 (N, 5, K): logits of P(votes >= 1) ... P(votes >= K). With a layer of R reasons (N, 5, K + R): then
+            what each patch adds to the logit of each reason.
         """
-        return self.logits_of(self.features_of(photos))  # (N*5, C, 7, 7) -> (N, 5, K)
+        if self.reasons is None:
+            return self.logits_of(self.features_of(photos))  # (N*5, C, 7, 7) -> (N, 5, K)
+        return self.outputs_of(self.blocks_of(photos))  # -> (N, 5, K + R)
 
     def features_of(self, photos: Tensor) -> Tensor:
         """The output of the convolutions: uint8 (N, 3, 448, 448) to (N*5, C, 7, 7)."""
@@ -75,6 +82,25 @@ class OrdinalVGG16(nn.Module):
         x = x.to(self.features[0].weight.dtype, memory_format=torch.channels_last)
         features: Tensor = self.features(x)  # (N*5, C, 7, 7)
         return features
+
+    def blocks_of(self, photos: Tensor) -> list[Tensor]:
+        """The sampled output of each block, see `sample_block`; the last one is that of `features_of`."""
+        x = self.normalised_patches(photos)  # (N*5, 3, 224, 224)
+        x = x.to(self.features[0].weight.dtype, memory_format=torch.channels_last)
+        blocks = []
+        for layer in self.features:
+            x = layer(x)
+            if isinstance(layer, nn.MaxPool2d):
+                blocks.append(sample_block(x))
+        return blocks
+
+    def outputs_of(self, blocks: Sequence[Tensor]) -> Tensor:
+        """The outputs of `forward` for a network with a layer of reasons, from the sampled blocks."""
+        logits = self.logits_of(blocks[-1])  # (N*5, C, 7, 7) -> (N, 5, K)
+        if self.reasons is None:
+            return logits
+        reasons = self.reasons(statistics_of(blocks)).view(len(logits), N_PATCHES, -1)  # (N*5, R) -> (N, 5, R)
+        return torch.cat([logits, reasons], dim=2)  # (N, 5, K + R)
 
     def normalised_patches(self, photos: Tensor) -> Tensor:
         """The input of the convolutions: uint8 (N, 3, 448, 448) to float32 (N*5, 3, 224, 224)."""
@@ -91,6 +117,38 @@ class OrdinalVGG16(nn.Module):
         convolutions = [layer for layer in self.features if isinstance(layer, nn.Conv2d)]
         for convolution in convolutions[:n]:
             convolution.requires_grad_(False)
+
+
+class ReasonLayer(nn.Linear):
+    """What each patch adds to the logit of each reason why a photo fails: a linear map of the patch's statistics.
+
+    The rest of each logit, from measures of the whole photo, is on the model's card (`triage.domain.reasons`).
+    """
+
+    def __init__(self, layers: Layers, n_reasons: int) -> None:
+        super().__init__(2 * sum(block[-1] for block in layers), n_reasons)
+
+
+def sample_block(block: Tensor) -> Tensor:
+    """Takes every n-th row and column of a block's output, so that at most 28 remain: (N*5, C, h, w)."""
+    step = sampling_step(block.shape[-1])
+    return block[:, :, ::step, ::step]
+
+
+def sampling_step(side: int) -> int:
+    """The n of `sample_block`: more positions would cost time and hardly change the statistics."""
+    return max(1, side // _SAMPLED_SIDE)
+
+
+def statistics_of(blocks: Sequence[Tensor]) -> Tensor:
+    """The mean and the standard deviation of each channel of each sampled block: float32 (N*5, 2 * sum of C)."""
+    parts = []
+    for block in blocks:
+        values = block.float()
+        mean = values.mean(dim=(2, 3))  # (N*5, C, h, w) -> (N*5, C)
+        variance = values.square().mean(dim=(2, 3)) - mean.square()
+        parts += [mean, variance.clamp(min=0).sqrt()]
+    return torch.cat(parts, dim=1)
 
 
 def pool_patches(logits: Tensor, pooling: Pooling = "mean") -> tuple[Tensor, Tensor]:

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from triage.domain.photos import Finding, PhotoFacts
+from triage.domain.photos import PhotoFacts
 from triage.files.hashing import sha256_of
-from triage.findings.rules import measure_findings
+from triage.findings.rules import Measured, measure_findings
 from triage.imaging.decode import Decoder
 from triage.model.patches import resize_photo
 from triage.timing import Timed, untimed
@@ -18,12 +18,12 @@ class PreparedPhoto:
     Attributes:
         facts: from decoding.
         photo: uint8 (3, 448, 448), from `resize_photo`.
-        findings: the strongest first.
+        measured: findings, and what a reason head reads.
     """
 
     facts: PhotoFacts
     photo: Tensor
-    findings: tuple[Finding, ...]
+    measured: Measured
 
 
 def prepare_photo(
@@ -47,5 +47,5 @@ def prepare_photo(
     width, height = decoded.size
     facts = PhotoFacts(sha256 or sha256_of(data), width, height, decoded.media_type, decoded.n_frames, decoded.frame)
     with timed("findings"):
-        findings = measure_findings(decoded.upright, photo.permute(1, 2, 0).numpy())  # (3, 448, 448) -> (448, 448, 3)
-    return PreparedPhoto(facts, photo, findings)
+        measured = measure_findings(decoded.upright, photo.permute(1, 2, 0).numpy())  # (3, 448, 448) -> (448, 448, 3)
+    return PreparedPhoto(facts, photo, measured)

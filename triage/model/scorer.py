@@ -9,7 +9,10 @@ import torch
 from torch import Tensor
 
 from triage.domain.card import Card, Pooling, Recalibration
-from triage.domain.photos import PhotoScore
+from triage.domain.photos import Finding, PhotoScore
+from triage.domain.reasons import ReasonHead
+from triage.findings.reasons import findings_by
+from triage.findings.rules import Measured
 from triage.model.coral import GRADE_BOUNDARY, grades_of
 from triage.model.engines.engine import Engine
 from triage.model.engines.tolerance import EXACT
@@ -31,6 +34,7 @@ class Scorer:
         good_votes: int,
         pooling: Pooling = "mean",
         recalibration: Recalibration | None = None,
+        reasons: ReasonHead | None = None,
         boundaries: Collection[float] = (),
     ):
         """
@@ -39,12 +43,15 @@ class Scorer:
             good_votes: a photo with at least this number of votes is good; the score is P(votes >= good_votes).
             pooling: from the patches' probabilities to the photo's.
             recalibration: applied to every probability, of photos and of patches.
+            reasons: the head that names reasons, if the engine's network has a layer for it.
             boundaries: values that scores will be compared with, such as thresholds.
         """
         self._engine = engine
         self._good_votes = good_votes
         self._pooling: Pooling = pooling
         self._recalibration = recalibration
+        self._reasons = reasons
+        self._n_reasons = len(reasons.reasons) if reasons else 0
         self._boundaries = torch.tensor(sorted(boundaries), dtype=torch.float64)
 
     @classmethod
@@ -62,6 +69,7 @@ class Scorer:
             good_votes=card.good_votes,
             pooling=card.pooling,
             recalibration=card.recalibration,
+            reasons=card.reasons,
             boundaries=thresholds | {threshold - uncertain_margin for threshold in thresholds},
         )
 
@@ -81,19 +89,25 @@ class Scorer:
         if not len(photos):
             return []
         batch = photos if isinstance(photos, Tensor) else torch.stack(list(photos))  # (n, 3, 448, 448)
-        logits = self._confirmed(batch, self._engine.logits(batch))  # (n, 5, K)
+        logits = self._confirmed(batch, self._engine.logits(batch))  # (n, 5, K + R)
+        logits, reasons = self._split(logits)  # (n, 5, K), (n, 5, R)
         cumulative, patches = self._probabilities(logits)
         patch_scores = patches[:, :, self._good_votes - 1]  # (n, 5, K) -> (n, 5)
-        rows = zip(cumulative.tolist(), patch_scores.tolist(), grades_of(cumulative).tolist(), strict=True)
+        grades = grades_of(cumulative).tolist()
+        rows = zip(cumulative.tolist(), patch_scores.tolist(), grades, reasons.tolist(), strict=True)
         return [self._to_score(*row) for row in rows]
+
+    def findings(self, score: PhotoScore, measured: Measured, *, acceptable: bool) -> tuple[Finding, ...]:
+        """Why a photo fails, the likeliest reason first: see `triage.findings.reasons.findings_by`."""
+        return findings_by(self._reasons, score, measured.values, measured.findings, acceptable=acceptable)
 
     def check(self) -> None:
         """As `Engine.check`, after an error that `score` raised."""
         self._engine.check()
 
     def _confirmed(self, photos: Tensor, logits: Tensor) -> Tensor:
-        """The logits (n, 5, K), exact where a verdict depends on it."""
-        close = self._are_close_to_boundary(logits)  # (n,)
+        """The outputs (n, 5, K + R), exact where a verdict depends on it."""
+        close = self._are_close_to_boundary(self._split(logits)[0])  # (n,)
         if not close.any():
             return logits
         exact = self._engine.exact_logits(photos[close])
@@ -102,6 +116,11 @@ class Scorer:
         confirmed = logits.clone()
         confirmed[close] = exact
         return confirmed
+
+    def _split(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """The logits (n, 5, K) and the patches' share of the reasons (n, 5, R)."""
+        n_logits = outputs.shape[2] - self._n_reasons
+        return outputs[:, :, :n_logits], outputs[:, :, n_logits:]
 
     def _are_close_to_boundary(self, logits: Tensor) -> Tensor:
         """Which photos could get another verdict within the tolerance: bool (n,). Scores are monotone in the logits."""
@@ -129,10 +148,13 @@ class Scorer:
         logits = torch.logit(probabilities.double(), eps=1e-12)
         return torch.sigmoid(self._recalibration.slope * logits + self._recalibration.intercept).float()
 
-    def _to_score(self, cumulative: list[float], patch_scores: list[float], grade: int) -> PhotoScore:
+    def _to_score(
+        self, cumulative: list[float], patch_scores: list[float], grade: int, reasons: list[list[float]]
+    ) -> PhotoScore:
         return PhotoScore(
             cumulative=tuple(cumulative),
             patch_scores=tuple(patch_scores),
             score=cumulative[self._good_votes - 1],
             grade=grade,
+            reasons=tuple(map(tuple, reasons)) if self._n_reasons else (),
         )

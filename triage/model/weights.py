@@ -7,7 +7,7 @@ from triage.domain.architecture import layers_of
 from triage.domain.card import Card, check_preprocessing
 from triage.errors import ModelError
 from triage.model.artifact import check_weights
-from triage.model.network import OrdinalVGG16
+from triage.model.network import OrdinalVGG16, ReasonLayer
 
 
 def weights_of(network: OrdinalVGG16, *, made_as: str = "") -> bytes:
@@ -29,7 +29,10 @@ def load_network(card: Card, weights: bytes) -> OrdinalVGG16:
     """
     check_preprocessing(card)
     check_weights(card, weights)
-    network = OrdinalVGG16(card.n_outputs, card.head, layers_of(card.architecture))
+    layers = layers_of(card.architecture)
+    network = OrdinalVGG16(card.n_outputs, card.head, layers)
+    if card.reasons is not None:
+        network.reasons = ReasonLayer(layers, len(card.reasons.reasons))
     try:
         network.load_state_dict(load(weights))
     except (SafetensorError, RuntimeError) as error:

@@ -30,6 +30,7 @@ def finding_json(finding: Finding) -> dict[str, Any]:
         "kind": finding.kind,
         "level": finding.level,
         "strength": round(finding.strength, 3),
+        "probability": None if finding.probability is None else round(finding.probability, 3),
         "patches": [PATCHES[index] for index in finding.patches],
         "tip": TIPS[FindingKind(finding.kind)],
     }

@@ -18,7 +18,6 @@ from triage.domain.photos import (
     AssessedBatch,
     Assessment,
     Failed,
-    Finding,
     NotAssessable,
     PhotoFacts,
     Scored,
@@ -35,6 +34,7 @@ from triage.errors import (
     where,
 )
 from triage.files.hashing import sha256_of
+from triage.findings.rules import Measured
 from triage.imaging.decode import Decoder
 from triage.imaging.formats import sniff
 from triage.model.preparation import PreparedPhoto, prepare_photo
@@ -52,7 +52,7 @@ _Prepared: TypeAlias = tuple[AttachmentId, PreparedPhoto]
 class _Ready:
     id: AttachmentId
     facts: PhotoFacts
-    findings: tuple[Finding, ...]
+    measured: Measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ def _gather(items: Sequence[_Prepared | NotAssessable | Failed | Unreadable]) ->
     """Copies the pixels into one batch: here, because the thread that scores must not wait for it."""
     prepared = [item for item in items if isinstance(item, tuple)]
     photos = torch.stack([photo.photo for _, photo in prepared]) if prepared else torch.empty(0)
-    ready = [_Ready(id_, photo.facts, photo.findings) for id_, photo in prepared]
+    ready = [_Ready(id_, photo.facts, photo.measured) for id_, photo in prepared]
     return _Batch(ready, photos, [item for item in items if not isinstance(item, tuple)])
 
 
@@ -162,8 +162,8 @@ def _assess(model: ScoringModel, batch: _Batch) -> list[Assessment]:
             item.id,
             item.facts,
             score,
-            acceptable=score.score >= model.threshold,
-            findings=item.findings,
+            acceptable=(acceptable := score.score >= model.threshold),
+            findings=model.scorer.findings(score, item.measured, acceptable=acceptable),
         )
         for item, score in zip(batch.ready, scores, strict=True)
     ]

@@ -96,6 +96,7 @@ def _with_convolutions(weights: Mapping[str, Any], config: TrainingConfig) -> Or
 def _from_model(folder: Path, config: TrainingConfig) -> tuple[OrdinalVGG16, str]:
     card, weights = read_artifact(folder)
     network = load_network(card, weights)
+    network.reasons = None  # fitted to the convolutions as they are, and again once they are trained
     if card.n_outputs == config.n_reviewers and card.head == config.head:
         return network, f"model {card.name} {card.weights_sha256[:12]}"
     started = draw_network(config.seed, config.n_reviewers, config.head, network.layers)

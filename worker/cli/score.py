@@ -142,15 +142,17 @@ def _score_file(path: str, decoder: Any, scorer: Any, *, threshold: float, model
         row["error"] = {"code": error.code.value, "message": str(error)}
         return row
     [result] = scorer.score([prepared.photo])
+    acceptable = result.score >= threshold
+    findings = scorer.findings(result, prepared.measured, acceptable=acceptable)
     facts = prepared.facts
     return row | {
         "outcome": "scored",
-        "acceptable": result.score >= threshold,
+        "acceptable": acceptable,
         "score": result.score,
         "cumulative": list(result.cumulative),
         "grade": result.grade,
         "patch_scores": list(result.patch_scores),
-        "findings": [finding_json(finding) for finding in prepared.findings],
+        "findings": [finding_json(finding) for finding in findings],
         "photo": {
             "media_type": facts.media_type,
             "width": facts.width,

@@ -8,11 +8,15 @@ from worker.documents.document import Document
 
 
 class FindingDocument(Document):
-    """A measured defect of a photo, the patches that show it, and what the patient can do about it."""
+    """A reason why a photo fails, the patches that show it, and what the patient can do about it.
+
+    `probability` is that of the model's reason head, and null if the model has none.
+    """
 
     kind: FindingKind
     level: FindingLevel
     strength: float
+    probability: float | None
     patches: list[str]
     tip: str
 

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from triage.domain.architecture import N_BLOCKS
 from triage.model.engines.engine import EngineUnavailableError
 from triage.model.engines.mnn_model import model_file
 from triage.model.engines.torch_exact import CPU, TorchEngine
@@ -69,35 +70,43 @@ class MnnEngine:
 
     def _logits_of_one(self, photo: Tensor) -> Tensor:
         patches = self._network.normalised_patches(photo)  # (1, 3, 448, 448) -> (5, 3, 224, 224)
-        features = self._session.run(patches.contiguous().numpy())  # (5, C, 7, 7)
-        return self._network.logits_of(torch.from_numpy(features))  # (5, C, 7, 7) -> (1, 5, K)
+        blocks = self._session.run(patches.contiguous().numpy())  # the last is (5, C, 7, 7)
+        return self._network.outputs_of([torch.from_numpy(block) for block in blocks])  # -> (1, 5, K + R)
 
 
 class _Session:
     """The convolutions in MNN, with memory for one photo."""
 
     def __init__(self, network: OrdinalVGG16, cache: Path | None) -> None:
-        self._output_shape = (N_PATCHES, network.n_channels, FEATURE_SIDE, FEATURE_SIDE)
+        with_blocks = network.reasons is not None
         with _silenced():
             self._mnn: Any = importlib.import_module("MNN")
-            with model_file(self._mnn, network.features, _INPUT_SHAPE, cache) as file:
+            with model_file(self._mnn, network.features, _INPUT_SHAPE, cache, with_blocks=with_blocks) as file:
                 self._interpreter = self._mnn.Interpreter(str(file))
             # normal is float32 on every CPU; low would be half precision on some
             config = {"numThread": torch.get_num_threads(), "precision": "normal"}
             self._session = self._interpreter.createSession(config)
         self._input = self._interpreter.getSessionInput(self._session)
-        self._output = self._interpreter.getSessionOutput(self._session)
-        if tuple(self._output.getShape()) != self._output_shape:
+        names = [f"block{index}" for index in range(N_BLOCKS - 1)] if with_blocks else []
+        self._outputs = [self._interpreter.getSessionOutput(self._session, name) for name in (*names, "features")]
+        if tuple(self._outputs[-1].getShape()) != (N_PATCHES, network.n_channels, FEATURE_SIDE, FEATURE_SIDE):
             raise RuntimeError("MNN read another network than it wrote")
 
-    def run(self, patches: NDArray[np.float32]) -> NDArray[np.float32]:
-        """From (5, 3, 224, 224) to (5, C, 7, 7). A session, unlike MNN's modules, releases the GIL."""
+    def run(self, patches: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """From (5, 3, 224, 224) to the blocks, the last of which is (5, C, 7, 7).
+
+        A session, unlike MNN's modules, releases the GIL.
+        """
         self._input.copyFrom(self._tensor(_INPUT_SHAPE, patches))
         if self._interpreter.runSession(self._session) != 0:
             raise RuntimeError("MNN could not run the convolutions")
-        features = self._tensor(self._output_shape, np.empty(self._output_shape, np.float32))
-        self._output.copyToHostTensor(features)
-        return np.array(features.getNumpyData(), np.float32).reshape(self._output_shape)
+        return [self._copied(output) for output in self._outputs]
+
+    def _copied(self, output: Any) -> NDArray[np.float32]:
+        shape = tuple(output.getShape())
+        values = self._tensor(shape, np.empty(shape, np.float32))
+        output.copyToHostTensor(values)
+        return np.array(values.getNumpyData(), np.float32).reshape(shape)
 
     def _tensor(self, shape: tuple[int, ...], values: NDArray[np.float32]) -> Any:
         return self._mnn.Tensor(shape, self._mnn.Halide_Type_Float, values, self._mnn.Tensor_DimensionType_Caffe)

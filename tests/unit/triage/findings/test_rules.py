@@ -27,7 +27,7 @@ def _small(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def _findings(image: Image.Image) -> tuple[Finding, ...]:
-    return measure_findings(np.asarray(image), _small(image))
+    return measure_findings(np.asarray(image), _small(image)).findings
 
 
 def _strength(image: Image.Image, kind: FindingKind) -> float:
@@ -236,7 +236,7 @@ def test_findings_are_equal_when_pixels_are_a_view_of_planes(drawn: dict[SkinTon
     planes = np.ascontiguousarray(pixels.transpose(2, 0, 1))
     turned = np.ascontiguousarray(pixels[::-1, ::-1].transpose(2, 1, 0))  # upside down, columns first
 
-    assert expected
+    assert expected.findings
     assert measure_findings(planes.transpose(1, 2, 0), small) == expected
     assert measure_findings(turned.transpose(2, 1, 0)[::-1, ::-1], small) == expected
 
@@ -246,7 +246,7 @@ def test_findings_are_equal_when_pixels_are_a_view_of_planes(drawn: dict[SkinTon
     ("value", "expected"), [(0, FindingKind.TOO_DARK), (255, FindingKind.TOO_BRIGHT)], ids=["black", "white"]
 )
 def test_light_is_reported_when_a_photo_is_uniform(value: int, expected: FindingKind, shape: tuple[int, int]) -> None:
-    found = measure_findings(np.full((*shape, 3), value, np.uint8), np.full((448, 448, 3), value, np.uint8))
+    found = measure_findings(np.full((*shape, 3), value, np.uint8), np.full((448, 448, 3), value, np.uint8)).findings
 
     light = next(finding for finding in found if finding.kind is expected)
     assert light.level is FindingLevel.SEVERE
@@ -270,7 +270,7 @@ def test_findings_are_well_formed_for_arbitrary_pixels(
     coarse = random.integers(min(low, high), max(low, high) + 1, (height // grain + 1, width // grain + 1, 3))
     pixels = coarse.astype(np.uint8).repeat(grain, axis=0).repeat(grain, axis=1)[:height, :width]
 
-    found = measure_findings(pixels, _small(Image.fromarray(pixels)))
+    found = measure_findings(pixels, _small(Image.fromarray(pixels))).findings
 
     assert all(0 <= finding.strength <= 1 for finding in found)
     assert len(_kinds(found)) == len(found)
@@ -299,4 +299,5 @@ def test_findings_are_equal_when_the_photo_is_stored_rotated(
     upright = DecodedPhoto(stored, MediaType.JPEG, orientation).upright
 
     assert np.array_equal(upright, pixels)
-    assert measure_findings(upright, small) == measure_findings(pixels, small) != ()
+    assert measure_findings(upright, small) == measure_findings(pixels, small)
+    assert measure_findings(upright, small).findings

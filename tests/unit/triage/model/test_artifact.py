@@ -5,11 +5,13 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from tests.support.narrow_model import NARROW, draw_narrow_network, make_narrow_model, write_narrow_model
+from tests.support.narrow_model import NARROW, add_reasons, draw_narrow_network, make_narrow_model, write_narrow_model
 from triage.domain.architecture import VGG16, VGG16_LAYERS, Layers
 from triage.domain.card import UNTRAINED, read_card
+from triage.domain.states import FindingKind
 from triage.errors import ModelError
 from triage.model.artifact import bind_card, read_artifact
+from triage.model.engines.tolerance import draw_pictures
 from triage.model.network import OrdinalVGG16, draw_network
 from triage.model.weights import load_network
 
@@ -33,6 +35,29 @@ def test_artifact_reads_back_the_same(tmp_path: Path, layers: Layers) -> None:
     assert loaded.state_dict().keys() == network.state_dict().keys()
     for name, tensor in network.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor)
+
+
+def test_reason_head_is_read_back_with_its_layer(tmp_path: Path) -> None:
+    network = draw_narrow_network()
+    head = add_reasons(network, FindingKind.MOTION, FindingKind.DEFOCUS)
+    write_narrow_model(tmp_path / "model", network, reasons=head)
+
+    card, weights = read_artifact(tmp_path / "model")
+    loaded = load_network(card, weights)
+
+    assert card.reasons == head
+    assert list(card.reasons.reasons) == [FindingKind.MOTION, FindingKind.DEFOCUS]
+    assert torch.equal(loaded(draw_pictures()), network(draw_pictures()))
+
+
+def test_model_is_refused_when_the_card_has_another_number_of_reasons() -> None:
+    network = draw_narrow_network()
+    head = add_reasons(network, FindingKind.MOTION, FindingKind.DEFOCUS)
+    fewer = head.model_copy(update={"reasons": {FindingKind.MOTION: head.reasons[FindingKind.MOTION]}})
+
+    for reasons in (fewer, None):
+        with pytest.raises(ModelError, match="do not fit"):
+            load_network(*make_narrow_model(network, reasons=reasons))
 
 
 def test_model_is_refused_when_its_weights_are_altered(tmp_path: Path) -> None:

@@ -4,7 +4,15 @@ from torch import nn
 from torchvision.models import VGG16_Weights, vgg16
 
 from tests.support.narrow_model import draw_narrow_network
-from triage.model.network import OrdinalVGG16, draw_network, pool_patches
+from triage.model.engines.tolerance import draw_pictures
+from triage.model.network import (
+    OrdinalVGG16,
+    ReasonLayer,
+    draw_network,
+    pool_patches,
+    sample_block,
+    statistics_of,
+)
 
 
 def test_convolutions_are_those_of_torchvisions_vgg16() -> None:
@@ -80,3 +88,29 @@ def test_network_is_the_same_when_the_seed_is() -> None:
 
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["features.0.weight"], other["features.0.weight"])
+
+
+def test_statistics_are_the_mean_and_deviation_of_at_most_28_rows_and_columns() -> None:
+    random = torch.Generator().manual_seed(0)
+    blocks = [torch.rand(5, 4, 112, 112, generator=random), torch.rand(5, 8, 7, 7, generator=random)]
+
+    found = statistics_of([sample_block(block) for block in blocks])
+
+    sampled = [blocks[0][:, :, ::4, ::4].flatten(2), blocks[1].flatten(2)]
+    expected = [part for values in sampled for part in (values.mean(2), values.std(2, correction=0))]
+    assert torch.allclose(found, torch.cat(expected, dim=1), atol=1e-5)
+
+
+def test_reasons_follow_the_logits_when_the_network_has_a_layer_for_them() -> None:
+    network = draw_narrow_network()
+    photos = draw_pictures()
+    with torch.inference_mode():
+        logits = network(photos)
+        network.reasons = ReasonLayer(network.layers, 3)
+        outputs = network(photos)
+        statistics = statistics_of(network.blocks_of(photos))  # (2 * 5, F)
+
+    assert torch.equal(outputs[:, :, :4], logits)
+    expected = network.reasons(statistics).view(2, 5, 3)
+    assert torch.allclose(outputs[:, :, 4:], expected, atol=1e-6)
+    assert outputs[:, :, 4:].std(dim=1).min() > 0  # each patch has its own

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,6 +11,9 @@ from torch import Tensor, nn
 
 from tests.support.narrow_model import draw_narrow_network
 from triage.domain.card import Card, Pooling, Recalibration
+from triage.domain.reasons import Reason, ReasonHead
+from triage.domain.states import FindingKind
+from triage.findings.rules import Measured
 from triage.model.coral import CoralHead
 from triage.model.engines.engine import ExactEngine
 from triage.model.engines.tolerance import Tolerance
@@ -52,6 +56,31 @@ def test_score_is_exact_when_the_weights_are_set_by_hand() -> None:
     assert found.patch_scores == pytest.approx([_sigmoid(red - 1) for red in reds], abs=1e-6)
     assert found.score == found.cumulative[1]
     assert found.grade == 1  # only P(votes >= 1) exceeds one half
+
+
+class RedNetworkWithReasons(RedNetwork):
+    """As `RedNetwork`, with two reasons: a patch's mean red, and 7."""
+
+    def forward(self, photos: Tensor) -> Tensor:
+        logits = super().forward(photos)
+        return torch.cat([logits, logits[:, :, :1], torch.full_like(logits[:, :, :1], 7)], dim=2)
+
+
+def test_reasons_are_apart_from_the_logits_when_the_network_has_them() -> None:
+    photo = _photo(0)
+    photo[0, :224, :224] = 255
+    reason = Reason(intercept=-6.0, named_from=0.5, advised_from=0.9)
+    head = ReasonHead(reasons={FindingKind.MOTION: reason, FindingKind.TOO_FAR: reason})
+    scorer = Scorer(TorchEngine(RedNetworkWithReasons()), good_votes=2, reasons=head)
+
+    [found] = scorer.score([photo])
+    [plain] = _scorer().score([photo])
+
+    assert found.reasons == ((1, 7), (0, 7), (0, 7), (0, 7), (0.25, 7))
+    assert replace(found, reasons=()) == plain
+    [finding] = scorer.findings(found, Measured((), {}), acceptable=False)
+    assert finding.kind is FindingKind.TOO_FAR
+    assert finding.probability == pytest.approx(_sigmoid(1))
 
 
 def test_score_is_of_the_worst_patch_when_pooling_takes_the_minimum() -> None:

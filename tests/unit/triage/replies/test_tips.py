@@ -15,6 +15,7 @@ def test_finding_is_shown_with_its_patches_by_name() -> None:
         "kind": "defocus",
         "level": "severe",
         "strength": 0.988,
+        "probability": None,
         "patches": ["top_left", "centre"],
         "tip": TIPS[FindingKind.DEFOCUS],
     }

@@ -1,19 +1,24 @@
+import copy
 import importlib
 import subprocess
 import sys
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 
-from tests.support.narrow_model import draw_narrow_network
+from tests.support.narrow_model import add_reasons, draw_narrow_network
+from triage.domain.states import FindingKind
 from triage.errors import DeviceError, DeviceLostError, Fault, ModelError, UsageError
 from triage.model.engines import choose
 from triage.model.engines import mnn as mnn_engine
 from triage.model.engines.audited import AuditedEngine
 from triage.model.engines.choose import choose_device, choose_engine, describe_device, load_exact_engine
-from triage.model.engines.engine import EngineName, EngineUnavailableError
+from triage.model.engines.engine import Engine, EngineName, EngineUnavailableError
+from triage.model.engines.tolerance import draw_pictures
+from triage.model.engines.torch_cuda import TorchCudaEngine
 from triage.model.engines.torch_exact import CPU, TorchEngine
 from triage.model.network import OrdinalVGG16
 
@@ -21,6 +26,29 @@ from triage.model.network import OrdinalVGG16
 @pytest.fixture(scope="module")
 def network() -> OrdinalVGG16:
     return draw_narrow_network()
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        lambda network: AuditedEngine(mnn_engine.MnnEngine(network)),
+        lambda network: AuditedEngine(TorchCudaEngine(network, CPU, dtype=torch.float16, photos_per_call=2)),
+        lambda network: TorchEngine(network, photos_per_call=2),
+    ],
+    ids=["mnn", "half precision", "torch"],
+)
+def test_reasons_are_those_of_pytorch_within_the_tolerance(load: Callable[[OrdinalVGG16], Engine]) -> None:
+    network = draw_narrow_network()
+    add_reasons(network, FindingKind.DEFOCUS, FindingKind.TOO_FAR)
+    photos = draw_pictures()
+    expected = TorchEngine(copy.deepcopy(network)).logits(photos)
+
+    engine = load(network)
+    found = engine.logits(photos)
+
+    assert found.shape == (2, 5, 4 + 2)
+    assert bool(((found - expected).abs() <= engine.tolerance.of(expected) + 1e-5).all())
+    assert bool((expected[:, :, 4:].std(dim=(0, 1)) > 0.01).all())
 
 
 @pytest.fixture
