@@ -76,6 +76,7 @@ types: setup  ## mypy, strict
 
 schemas: setup  ## write the JSON schemas of all documents into docs/schemas
 	@$(BIN)/python -m worker.documents.schemas docs/schemas
+	@$(BIN)/python -m worker.api.openapi docs/schemas/openapi.json
 
 pages: setup  ## write the pages made from the settings: docs/operations/settings.md, deploy/env.example
 	@$(BIN)/python -m worker.documents.settings_pages

@@ -17,6 +17,7 @@ pytest_plugins = [
         "command_line",
         "decoder",
         "services",
+        "api",
         "deployment",
         "secured_redis",
         "guarded_postgres",

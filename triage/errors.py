@@ -22,6 +22,10 @@ class UsageError(TriageError):
     """The request is invalid, for example an unknown message, a malformed manifest or an exceeded limit."""
 
 
+class NotFoundError(UsageError):
+    """What the request names does not exist."""
+
+
 class InvalidUriRootError(UsageError):
     """An allowed root for photo URIs is malformed."""
 

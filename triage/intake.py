@@ -21,6 +21,7 @@ from triage.domain.messages import Acceptance, AcceptedAttachment, IncomingAttac
 from triage.domain.states import AttachmentStatus
 from triage.errors import AttachmentError, ErrorCode, UsageError
 from triage.files.hashing import sha256_of
+from triage.files.received import ReceivedBytes
 from triage.imaging.formats import normalise_declared, sniff
 from triage.photo_store import PhotoStore
 from triage.retakes.decide import decide_messages
@@ -50,7 +51,7 @@ class _Prepared:
     message: NewMessage
     gives_thread: bool
     attachments: Sequence[NewAttachment]
-    photos: Mapping[NewBlob, bytes]
+    photos: Mapping[NewBlob, bytes | ReceivedBytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +155,16 @@ class Intake:
             self._wake_up()
         return [stored.acceptance(item) for item in prepared]
 
+    @use_case
+    def receive(self) -> ReceivedBytes:
+        """Returns a place for a photo that arrives in pieces. Close it after `enqueue` has stored the photo.
+
+        Raises:
+            DatabaseUnavailableError, BlobStoreUnavailableError: retry.
+        """
+        self._photo_store.set_up()
+        return self._blobs.receive(keep=self._limits.max_bytes)
+
     def _commit(self, prepared: Sequence[_Prepared]) -> _Stored:
         """Starts again if threads would be locked out of order, which could cause a deadlock."""
         while True:
@@ -163,7 +174,7 @@ class Intake:
     def _prepare(self, message: IncomingMessage) -> _Prepared:
         key = (message.source, message.external_id)
         thread = (message.source, message.thread or message.external_id)
-        photos: dict[NewBlob, bytes] = {}
+        photos: dict[NewBlob, bytes | ReceivedBytes] = {}
         attachments = [
             self._prepare_uri(key, attachment, attachment.uri or "")
             if attachment.data is None
@@ -175,12 +186,19 @@ class Intake:
         return _Prepared(new, message.thread is not None, attachments, photos)
 
     def _prepare_photo(
-        self, message: Key, attachment: IncomingAttachment, data: bytes, photos: dict[NewBlob, bytes]
+        self,
+        message: Key,
+        attachment: IncomingAttachment,
+        data: bytes | ReceivedBytes,
+        photos: dict[NewBlob, bytes | ReceivedBytes],
     ) -> NewAttachment:
-        sha256, media_type = sha256_of(data), sniff(data)
-        is_too_large = len(data) > self._limits.max_bytes
+        if isinstance(data, bytes):
+            sha256, media_type, size = sha256_of(data), sniff(data), len(data)
+        else:
+            sha256, media_type, size = data.sha256, sniff(data.head), data.size
+        is_too_large = size > self._limits.max_bytes
         if not is_too_large:
-            photos[NewBlob(sha256, media_type, len(data))] = data
+            photos[NewBlob(sha256, media_type, size)] = data
         return NewAttachment(
             message=message,
             external_id=attachment.external_id or sha256[:16],

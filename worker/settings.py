@@ -17,6 +17,7 @@ from triage.imaging.limits import ImageLimits
 from triage.retakes.policy import RetakePolicy
 from triage.storage.role_names import WORKER
 from worker.setting_groups import (
+    ApiSettings,
     BlobSettings,
     DatabaseSettings,
     FileSettings,
@@ -41,6 +42,7 @@ from worker.variables import unknown_variables, variable_name, variables_of
 
 __all__ = [
     "VARIABLES",
+    "ApiSettings",
     "BlobSettings",
     "DatabaseSettings",
     "FileSettings",
@@ -93,6 +95,7 @@ class Settings(BaseSettings):
     retention: RetentionSettings = RetentionSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     metrics: MetricsSettings = MetricsSettings()
+    api: ApiSettings = ApiSettings()
     log: LogSettings = LogSettings()
 
     @cached_property
@@ -108,6 +111,11 @@ class Settings(BaseSettings):
         """The database URL for `triage db`: the configured one, or that of a role of the embedded Postgres."""
         url = self.database.url
         return url.get_secret_value() if url else self.embedded.database_url(role=embedded_role)
+
+    @property
+    def listen_url(self) -> str:
+        url = self.api.listen_url
+        return url.get_secret_value() if url else self.database_url
 
     @property
     def redis_url(self) -> str:

@@ -193,6 +193,37 @@ TABLES = {
         CONSTRAINT ck_retake_request__status CHECK (status IN ('flagged', 'claimed', 'sent', 'withdrawn')),
         CONSTRAINT ck_retake_request__lease CHECK ((status = 'claimed') = (lease_until IS NOT NULL))
     """,
+    "api_client": """
+        id                  uuid NOT NULL,
+        name                text NOT NULL,
+        scopes              text[] NOT NULL,
+        key_sha256          text,
+        previous_key_sha256 text,
+        previous_key_until  timestamptz,
+        jwks                jsonb,
+        jwks_url            text,
+        created_at          timestamptz NOT NULL DEFAULT clock_timestamp(),
+        revoked_at          timestamptz,
+        CONSTRAINT pk_api_client PRIMARY KEY (id),
+        CONSTRAINT uq_api_client__name UNIQUE (name),
+        CONSTRAINT uq_api_client__key_sha256 UNIQUE (key_sha256),
+        CONSTRAINT ck_api_client__one_credential CHECK (num_nonnulls(key_sha256, jwks, jwks_url) = 1)
+    """,
+    "api_token": """
+        sha256      text NOT NULL,
+        client_id   uuid NOT NULL,
+        scopes      text[] NOT NULL,
+        valid_until timestamptz NOT NULL,
+        CONSTRAINT pk_api_token PRIMARY KEY (sha256),
+        CONSTRAINT fk_api_token__client_id FOREIGN KEY (client_id) REFERENCES api_client (id)
+    """,
+    "used_assertion": """
+        client_id   uuid NOT NULL,
+        jti_sha256  text NOT NULL,
+        valid_until timestamptz NOT NULL,
+        CONSTRAINT pk_used_assertion PRIMARY KEY (client_id, jti_sha256),
+        CONSTRAINT fk_used_assertion__client_id FOREIGN KEY (client_id) REFERENCES api_client (id)
+    """,
     "archived_count": """
         id               uuid NOT NULL,
         kind             text NOT NULL,
@@ -342,6 +373,8 @@ INDEXES = {
     "ix_retake_request__thread_id": ("retake_request", "(thread_id)", "decisions: a thread's earlier requests"),
     "ix_retake_request__status": ("retake_request", "(status, created_at)", "retakes: the newest of a status"),
     "ix_retake_request__created_at": ("retake_request", "(created_at)", "reports: requests since a time"),
+    "ix_api_token__valid_until": ("api_token", "(valid_until)", "clients: access tokens that have expired"),
+    "ix_used_assertion__valid_until": ("used_assertion", "(valid_until)", "clients: assertions that have expired"),
     "ix_archived_count__kind": ("archived_count", "(kind, day)", "reports: archived counts since a day"),
     "ix_archived_count__run_id": (
         "archived_count",
@@ -431,6 +464,15 @@ BEGIN
         RETURN NEW;
     END IF;
     RAISE EXCEPTION 'a message''s current decision must be the last of its chain' USING ERRCODE = 'restrict_violation';
+END
+$$
+""",
+    # Those who wait for a decision listen on this channel.
+    "announce_decision()": """
+RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    PERFORM pg_notify('triage_decision', NEW.id::text);
+    RETURN NULL;
 END
 $$
 """,
@@ -595,6 +637,10 @@ CREATE TRIGGER audit_event_chained BEFORE INSERT ON audit_event
     FOR EACH ROW EXECUTE FUNCTION chain_audit_event();
 CREATE CONSTRAINT TRIGGER decision_requires_audit_event AFTER INSERT ON decision DEFERRABLE INITIALLY DEFERRED
     FOR EACH ROW WHEN (NEW.decided_by = 'person') EXECUTE FUNCTION require_audit_event();
+
+-- Those who wait for a decision learn of its commit.
+CREATE TRIGGER message_announces_decision AFTER UPDATE OF current_decision_id ON message
+    FOR EACH ROW WHEN (NEW.current_decision_id IS NOT NULL) EXECUTE FUNCTION announce_decision();
 
 -- Archiving removes a whole thread.
 CREATE CONSTRAINT TRIGGER thread_archived_whole AFTER INSERT OR UPDATE OF archived_at ON thread

@@ -26,6 +26,7 @@ from triage.domain.ids import new_id
 from triage.domain.messages import HeldRequest, IncomingAttachment, IncomingMessage
 from triage.domain.reporting import Period
 from triage.errors import DefectError, TriageError, UsageError
+from triage.files.received import ReceivedBytes
 from triage.intake import Intake
 from triage.photo_store import PhotoStore
 from triage.registry import Registry
@@ -134,6 +135,7 @@ class Arguments:
             NoneType: st.none(),
             Any: json_values(),
             Card: st.just(make_card("card", weights_sha256="1" * 64)),
+            ReceivedBytes: st.builds(ReceivedBytes, keep=st.just(10)),
         }
         hint = getattr(hint, "__supertype__", hint)  # of a NewType
         if hint in simple:

@@ -10,11 +10,12 @@ from tests.support.clinic import Clinic
 from triage.domain.messages import IncomingAttachment, IncomingMessage
 from triage.domain.reporting import Dimension, Period
 from triage.domain.states import Outcome
+from triage.reports.csv_table import render_csv
 from triage.reports.html import render_html
 from triage.reports.summary import report, summarise
 from triage.retakes.override import override
 from triage.storage.database import Sessions
-from worker.cli.report import to_csv, to_table
+from worker.cli.report import to_table
 
 
 @pytest.fixture
@@ -116,7 +117,7 @@ def test_groups_say_the_same_as_json_csv_and_table(busy: Clinic) -> None:
         _counts(source="ehr", total=4, retake=1, not_assessable=1, pending=1, retake_rate=1 / 3) | {"pass": 1},
         _counts(source="portal", total=1, retake_rate=0.0) | {"pass": 1},
     ]
-    rows = list(csv.DictReader(io.StringIO(to_csv(summary))))
+    rows = list(csv.DictReader(io.StringIO(render_csv(summary))))
     assert rows == [{key: str(value) for key, value in group.items()} for group in groups]
     lines = [line.split() for line in to_table(summary).splitlines()]
     for group in groups:

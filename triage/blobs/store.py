@@ -12,8 +12,9 @@ from fsspec.implementations.local import LocalFileSystem
 from triage.blobs.filesystem import call, filesystem
 from triage.domain.limits import FETCH_SECONDS
 from triage.errors import AttachmentError, BlobStoreUnavailableError, ErrorCode, StorageFaultError
-from triage.files.atomic import write_durably
+from triage.files.atomic import link_durably, write_durably
 from triage.files.hashing import sha256_of
+from triage.files.received import ReceivedBytes
 
 _MARKER: Final = "triage-store-id"
 _MALFORMED: Final = UUID(int=0)
@@ -36,18 +37,33 @@ class BlobStore:
         """The folder of the store, which may not exist; None if it is elsewhere."""
         return Path(self._root) if isinstance(self._fs, LocalFileSystem) else None
 
-    def put(self, data: bytes) -> str:
+    def put(self, data: bytes | ReceivedBytes) -> str:
         """Stores bytes atomically and returns their SHA-256.
 
         Raises:
             BlobStoreUnavailableError: the store cannot be written.
         """
-        sha256 = sha256_of(data)
+        if isinstance(data, ReceivedBytes):
+            sha256, size = data.sha256, data.size
+        else:
+            sha256, size = sha256_of(data), len(data)
         path = self._path(sha256)
         with _writing():
-            if not self._call("exists", path) or self._call("size", path) != len(data):
+            if not self._call("exists", path) or self._call("size", path) != size:
                 self._write(path, data)
         return sha256
+
+    def receive(self, *, keep: int) -> ReceivedBytes:
+        """Returns a place for bytes that arrive in pieces, from which `put` stores them without a copy in memory.
+
+        Args:
+            keep: largest number of bytes to keep.
+
+        Raises:
+            BlobStoreUnavailableError: the store cannot be written.
+        """
+        with _writing():
+            return ReceivedBytes(self.folder, keep=keep)
 
     def get(self, sha256: str) -> bytes:
         """Returns the bytes with this hash.
@@ -132,11 +148,18 @@ class BlobStore:
             self._call("pipe_file", probe, b"probe")
             self._call("rm_file", probe)
 
-    def _write(self, path: str, data: bytes) -> None:
-        if self.folder:
-            write_durably(Path(path), data)
+    def _write(self, path: str, data: bytes | ReceivedBytes) -> None:
+        if isinstance(data, bytes):
+            if self.folder:
+                write_durably(Path(path), data)
+            else:
+                self._call("pipe_file", path, data)
+        elif self.folder:
+            link_durably(data.file, Path(path))
         else:
-            self._call("pipe_file", path, data)
+            data.file.flush()
+            data.file.seek(0)
+            self._call("put_file", f"/dev/fd/{data.file.fileno()}", path)
 
     def _call(self, method: str, *args: object, **options: object) -> Any:
         return call(self._fs, method, *args, seconds=self._seconds, **options)

@@ -10,8 +10,9 @@ from typing import ClassVar, Final
 from triage.domain.ids import AttachmentId, DecisionId, LeaseToken, MessageId, RetakeRequestId
 from triage.domain.states import AttachmentStatus, DecidedBy, Outcome, Reason, RetakeStatus
 from triage.errors import ErrorCode
+from triage.files.received import ReceivedBytes
 
-CHECKED: Final = {"strict": True, "revalidate_instances": "always"}
+CHECKED: Final = {"strict": True, "revalidate_instances": "always", "arbitrary_types_allowed": True}
 """Pydantic's configuration of a dataclass that callers make: a use case checks the types of its fields."""
 
 
@@ -20,7 +21,7 @@ class IncomingAttachment:
     """A photo as submitted by its sender.
 
     Attributes:
-        data: the bytes; either these or `uri` must be given.
+        data: the bytes, or those that were received in pieces; either these or `uri` must be given.
         uri: where the bytes are fetched from.
         external_id: the sender's id of the attachment; by default a prefix of the SHA-256 of the bytes or the URI.
         group: photos of one skin site share a group; one acceptable photo is enough for a group.
@@ -28,7 +29,7 @@ class IncomingAttachment:
     """
 
     __pydantic_config__: ClassVar = CHECKED
-    data: bytes | None = field(default=None, repr=False)
+    data: bytes | ReceivedBytes | None = field(default=None, repr=False)
     uri: str | None = field(default=None, repr=False)
     external_id: str | None = None
     group: str | None = None

@@ -1,11 +1,12 @@
 """The terms of a report: its period and its dimensions."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import ClassVar, Final
 
 from triage.domain.messages import CHECKED
+from triage.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,28 @@ class Period:
     __pydantic_config__: ClassVar = CHECKED
     since: datetime | None = None
     until: datetime | None = None
+
+
+_DEFAULT_SPAN: Final = timedelta(days=30)
+_EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
+
+
+def period_of_report(since: datetime | None, until: datetime | None) -> Period:
+    """The period of a report: 30 days by default, because a report over years takes seconds of database time.
+
+    Args:
+        since: by default 30 days before `until`, or before today.
+        until: by default open.
+
+    Raises:
+        UsageError: `since` is not before `until`.
+    """
+    if since and until and since >= until:
+        raise UsageError("since is not before until: correct one of them")
+    if since:
+        return Period(since, until)
+    midnight = (until or datetime.now(UTC)).replace(hour=0, minute=0, second=0, microsecond=0)
+    return Period(midnight - min(_DEFAULT_SPAN, midnight - _EARLIEST), until)
 
 
 NO_MODEL: Final = "no model"

@@ -1,11 +1,13 @@
 """Atomic, durable writes of files."""
 
 import os
+import shutil
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 from uuid import uuid4
 
-from triage.files.modes import make_folder, opener
+from triage.files.modes import grant, make_folder, opener
 
 
 def write_durably(path: Path, data: bytes, *, follow_umask: bool = False) -> None:
@@ -32,6 +34,40 @@ def write_durably(path: Path, data: bytes, *, follow_umask: bool = False) -> Non
     finally:
         part.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def link_durably(file: IO[bytes], path: Path) -> None:
+    """Gives an open file without a name a path, with the guarantees of `write_durably`. The file can be linked again.
+
+    It is copied where the file system cannot link such a file.
+
+    Raises:
+        OSError: the path cannot be written.
+    """
+    make_folders(path.parent)
+    part = path.with_name(f"{path.name}.{uuid4().hex}.part")
+    file.flush()
+    descriptor = file.fileno()
+    try:
+        try:
+            grant(descriptor)
+            os.fsync(descriptor)
+            # os.link follows the link in /proc only if a folder is given, which the absolute path then ignores
+            os.link(f"/proc/self/fd/{descriptor}", part, src_dir_fd=descriptor)
+        except OSError:
+            _copy(file, part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def _copy(file: IO[bytes], part: Path) -> None:
+    file.seek(0)
+    with open(part, "xb", opener=opener) as copy:
+        shutil.copyfileobj(file, copy)
+        copy.flush()
+        os.fsync(copy.fileno())
 
 
 def make_folders(folder: Path, *, follow_umask: bool = False) -> None:

@@ -92,14 +92,15 @@ def _attachment(attachment: Attachment, blob: Blob | None, rows: MessageRows) ->
         "finished_at": _time(attachment.finished_at),
         "purged_at": _time(blob.purged_at) if blob else None,
         "verdicts": [
-            _verdict(verdict, rows.models[verdict.model_version_id])
+            verdict_json(verdict, rows.models[verdict.model_version_id])
             for verdict in rows.verdicts
             if verdict.attachment_id == attachment.id
         ],
     }
 
 
-def _verdict(verdict: Verdict, model: ModelVersion) -> dict[str, Any]:
+def verdict_json(verdict: Verdict, model: ModelVersion) -> dict[str, Any]:
+    """A verdict as JSON types."""
     return {
         "model": label_of(model.card),
         "weights_sha256": model.weights_sha256,

@@ -13,7 +13,7 @@ from triage.domain.ids import LeaseToken, RetakeRequestId
 from triage.domain.messages import HeldRequest, RetakeRequest
 from triage.domain.states import Acknowledged, RetakeStatus
 from triage.domain.text import check_word
-from triage.errors import LeaseLostError, UsageError
+from triage.errors import LeaseLostError, NotFoundError, UsageError
 from triage.storage import audit, outbox
 from triage.storage.database import Sessions
 from triage.storage.use_case import use_case
@@ -115,7 +115,7 @@ def withdraw(sessions: Sessions, request_id: RetakeRequestId, *, by: str) -> Ret
 def _find(session: Session, request_id: RetakeRequestId) -> RetakeRequest:
     request = outbox.find(session, request_id)
     if request is None:
-        raise UsageError("no retake request has this id: list the requests and check the id")
+        raise NotFoundError("no retake request has this id: list the requests and check the id")
     return request
 
 

@@ -26,6 +26,7 @@ class Base(DeclarativeBase):
         str: Text(),
         float: Double(),
         list[float]: ARRAY(Double()),
+        list[str]: ARRAY(Text()),
         dict[str, Any]: JSONB(),
         list[Any]: JSONB(),
     }

@@ -11,7 +11,7 @@ from sqlalchemy.types import Boolean, Uuid
 
 from triage.domain.ids import MessageId, ThreadId, new_id
 from triage.domain.text import check_id, check_word
-from triage.errors import UsageError
+from triage.errors import NotFoundError, UsageError
 from triage.storage.database import recordset
 from triage.storage.tables import Message, Thread
 
@@ -200,8 +200,8 @@ def _uuid(text: str) -> UUID | None:
         return None
 
 
-def _unknown() -> UsageError:
-    return UsageError("no message has this id: check it, or submit the message first")
+def _unknown() -> NotFoundError:
+    return NotFoundError("no message has this id: check it, or submit the message first")
 
 
 def lock_with_thread(session: Session, message_id: MessageId) -> Message:

@@ -36,7 +36,7 @@ class Rights:
 NOT_INSERTED: Final = frozenset(
     {
         *("at", "created_at", "received_at", "started_at", "heartbeat_at", "promoted_at"),
-        *("sent_at", "withdrawn_at", "purged_at", "forgotten_at", "archived_at"),
+        *("sent_at", "withdrawn_at", "purged_at", "forgotten_at", "archived_at", "revoked_at"),
         *("position", "previous_hash", "hash", "current_decision_id"),
     }
 )
@@ -85,6 +85,11 @@ WORKER_MAY: Final[Mapping[str, Rights]] = {
     "retake_request": Rights(
         update=("status", "claimed_by", "lease_token", "lease_until", "sent_at", "withdrawn_at", "withdrawn_reason")
     ),
+    "api_client": Rights(
+        update=("scopes", "key_sha256", "previous_key_sha256", "previous_key_until", "jwks", "jwks_url", "revoked_at")
+    ),
+    "api_token": Rights(delete=True),
+    "used_assertion": Rights(delete=True),
     "archived_count": Rights(),  # a purge keeps the count of photos whose rows it deletes
     "audit_event": Rights(),
     "audit_head": Rights(insert=False),
@@ -94,6 +99,8 @@ WORKER_MAY: Final[Mapping[str, Rights]] = {
 HIDDEN_FROM_REPORT: Final[Mapping[str, tuple[str, ...]]] = {
     "attachment": ("uri", "lease_token"),  # a URI can identify a patient, and a token authorises changes
     "retake_request": ("lease_token",),
+    "api_client": ("key_sha256", "previous_key_sha256"),
+    "api_token": ("sha256",),
     "run": ("lease_token",),
 }
 
@@ -103,6 +110,7 @@ FUNCTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "keep_decision()": (),
     "require_whole_thread()": (),
     "follow_decisions()": (),
+    "announce_decision()": (),
     "keep_result()": (),
     "keep_request()": (),
     "require_audit_event()": (),

@@ -18,8 +18,9 @@ from typing import Final, NamedTuple, NoReturn
 
 import click
 
-from triage.errors import DefectError, ModelError, ServiceRefusedError, ServiceUnavailableError, TriageError, UsageError
+from triage.errors import DefectError, TriageError, UsageError
 from worker.cli.tables import print_line, print_text
+from worker.codes import EXIT_CODES, code_of
 from worker.hints import with_hint
 
 _COLLECT_AFTER: Final = 50_000
@@ -59,6 +60,8 @@ _COMMANDS: Final = {
     "evaluate": _Entry("worker.cli.evaluate:evaluate", "Evaluate predictions, or a model on labelled photos."),
     "runs": _Entry("worker.cli.runs:runs", "Show, follow and cancel training and rescoring runs."),
     "models": _Entry("worker.cli.models:models", "Add, promote, roll back and retire models."),
+    "serve": _Entry("worker.cli.serve:serve", "Serve the HTTP interface."),
+    "clients": _Entry("worker.cli.clients:clients", "Add, list, rotate and revoke clients of the HTTP interface."),
     "purge": _Entry("worker.cli.retention:purge", "Remove the bytes of old photos."),
     "blobs": _Entry("worker.cli.blobs:blobs", "Adopt a store of photos, such as a restored copy."),
     "forget": _Entry("worker.cli.retention:forget", "Forget a message: its sender's ids, texts, URIs and photos."),
@@ -113,12 +116,8 @@ def main() -> None:
         if isinstance(error, click.UsageError) and error.ctx and not sys.argv[1:]:
             print_text(f"{error.ctx.get_help()}\n", err=True)
         _fail(" ".join(error.format_message().split()), error.exit_code)  # click lists choices on lines of their own
-    except ServiceUnavailableError as error:
-        _fail(with_hint(error), 2 if isinstance(error, ServiceRefusedError) else 3)
-    except (UsageError, ModelError) as error:
-        _fail(with_hint(error), 2)
     except TriageError as error:
-        _fail(with_hint(error), 1)
+        _fail(with_hint(error), EXIT_CODES[code_of(error)])
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader closed the pipe
         sys.exit(0)

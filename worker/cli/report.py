@@ -1,18 +1,15 @@
 """`triage report`: messages by outcome, the retake rate, scores and pending work."""
 
-import csv
-import io
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-from triage.domain.reporting import ABOUT_NO_MODEL, NO_MODEL, Dimension, Period
+from triage.domain.reporting import ABOUT_NO_MODEL, NO_MODEL, Dimension, period_of_report
 from triage.domain.states import Outcome
-from triage.domain.text import csv_cell, printable_value
-from triage.errors import UsageError
+from triage.reports.csv_table import COUNTS, render_csv
 from worker.cli.commands import command
 from worker.cli.options import Moment
 from worker.cli.output import json_text, percent, write_text
@@ -20,9 +17,6 @@ from worker.cli.tables import Column, Screen, format_table, print_text
 from worker.services import open_services
 
 _TIMES = Moment("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", written="YYYY-MM-DD[THH:MM[:SS]]")
-_DEFAULT_SPAN = timedelta(days=30)
-_EARLIEST = datetime.min.replace(tzinfo=UTC)
-_COUNTS = ("total", *(outcome.value for outcome in Outcome), "pending")
 _COUNT_COLUMNS: tuple[Column | str, ...] = (
     "messages",
     Outcome.PASS.value,
@@ -49,7 +43,7 @@ def report(since: datetime | None, until: datetime | None, by: tuple[str, ...], 
     """Report messages by outcome, the retake rate, scores and pending work."""
     from triage.reports.summary import report as report_period  # deferred: imports SQLAlchemy
 
-    period = _period(since, until)
+    period = period_of_report(since and since.replace(tzinfo=UTC), until and until.replace(tzinfo=UTC))
     with open_services() as services:
         summary = report_period(services.sessions, period, [Dimension(name) for name in by])
     if output is not None:
@@ -96,7 +90,7 @@ def _period_text(summary: dict[str, Any]) -> str:
 
 def _messages_table(summary: dict[str, Any], screen: Screen) -> str:
     messages = summary["messages"]
-    row = (*(messages[name] for name in _COUNTS), percent(messages["retake_rate"]))
+    row = (*(messages[name] for name in COUNTS), percent(messages["retake_rate"]))
     return format_table(_COUNT_COLUMNS, [row], screen)
 
 
@@ -107,7 +101,7 @@ def _groups_table(summary: dict[str, Any], screen: Screen) -> str:
     rows = [
         (
             *(NO_MODEL if group[key] is None else group[key] for key in keys),
-            *(group[name] for name in _COUNTS),
+            *(group[name] for name in COUNTS),
             percent(group["retake_rate"]),
         )
         for group in summary["groups"]
@@ -163,17 +157,6 @@ def _closing_sentences(summary: dict[str, Any]) -> Iterator[str]:
         yield f"not counted: archived messages of {days}, because the period starts or ends within the day"
 
 
-def to_csv(summary: dict[str, Any]) -> str:
-    """One row per group, or one row if there are no groups."""
-    columns = [*summary["by"], *_COUNTS, "retake_rate"]
-    rows = summary["groups"] if summary["by"] else [summary["messages"]]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([csv_cell(printable_value(row[column])) for column in columns] for row in rows)
-    return text.getvalue()
-
-
 def _json(summary: dict[str, Any]) -> str:
     from worker.documents.reports import ReportDocument  # deferred: imports pydantic
 
@@ -190,20 +173,9 @@ def _bar(count: int, largest: int) -> str:
     return " ▁▂▃▄▅▆▇█"[-(-8 * count // largest)] if largest else " "
 
 
-def _period(since: datetime | None, until: datetime | None) -> Period:
-    """The period of a report: 30 days by default, because a report over years takes seconds of database time."""
-    if since and until and since >= until:
-        raise UsageError("--since is not before --until: correct one of them")
-    end = until.replace(tzinfo=UTC) if until else None
-    if since:
-        return Period(since.replace(tzinfo=UTC), end)
-    midnight = (end or datetime.now(UTC)).replace(hour=0, minute=0, second=0, microsecond=0)
-    return Period(midnight - min(_DEFAULT_SPAN, midnight - _EARLIEST), end)
-
-
 _RENDERERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "table": to_table,
     "json": _json,
-    "csv": to_csv,
+    "csv": render_csv,
     "html": _html,
 }

@@ -9,11 +9,16 @@ if TYPE_CHECKING:  # not imported at run time: SQLAlchemy
     from triage.retakes.opt_out import ThreadOptOut
 
 
-class OptOut(Call):
-    """What `threads.opt_out` takes. `thread` is the id of the thread, or of a message without a thread."""
+class ThreadToOptOut(Call):
+    """A thread to opt out. `thread` is its id, or that of a message without a thread."""
 
     source: str
     thread: str
+
+
+class OptOut(ThreadToOptOut):
+    """What `threads.opt_out` takes. `thread` is the id of the thread, or of a message without a thread."""
+
     by: str
 
 

@@ -2,7 +2,8 @@
 
 from typing import Literal, Self
 
-from triage.errors import DefectError, ServiceUnavailableError, TriageError
+from triage.errors import TriageError
+from worker.codes import Code, code_of
 from worker.documents.document import Document
 
 
@@ -12,10 +13,10 @@ class RejectionErrorDocument(Document):
 
     @classmethod
     def of(cls, error: TriageError) -> Self:
-        match error:
-            case ServiceUnavailableError():
+        match code_of(error):
+            case Code.UNAVAILABLE | Code.REFUSED:
                 return cls(code="unavailable", message=str(error))
-            case DefectError():
+            case Code.INTERNAL:
                 return cls(code="internal", message=str(error))
         return cls(code="invalid", message=str(error))
 

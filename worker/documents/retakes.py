@@ -44,6 +44,12 @@ class RetakeRequestDocument(Document):
         )
 
 
+class RetakeRequestsDocument(Document):
+    """Retake requests, newest first."""
+
+    requests: list[RetakeRequestDocument]
+
+
 class ClaimedRequestDocument(RetakeRequestDocument):
     """A retake request with its lease, for the sender that claimed it."""
 
@@ -56,13 +62,18 @@ class ClaimedRequestDocument(RetakeRequestDocument):
         return cls.model_validate(dict(document) | {"token": request.token, "lease_until": request.lease_until})
 
 
-class Claim(Call):
-    """What `retakes.claim` takes: a claim of at most `limit` requests, of all sources or one, under a lease."""
+class RequestsToClaim(Call):
+    """A claim of at most `limit` requests, of all sources or one, under a lease."""
 
-    by: str
     limit: int = Field(default=10, ge=1, le=MAX_REQUESTS, strict=True)
     lease_seconds: float = Field(default=300, ge=1, le=86_400, strict=True)
     source: str | None = None
+
+
+class Claim(RequestsToClaim):
+    """What `retakes.claim` takes: a claim of at most `limit` requests, of all sources or one, under a lease."""
+
+    by: str
 
 
 class ClaimedRequestsDocument(Document):
@@ -107,11 +118,16 @@ def read_held_requests(data: bytes) -> list[HeldRequest]:
     return [document.to_request() for document in lines]
 
 
-class Acknowledgement(Call):
+class SentRequests(Call):
+    """Claimed requests that were sent, with their tokens."""
+
+    requests: list[HeldRequestDocument] = Field(max_length=MAX_REQUESTS)
+
+
+class Acknowledgement(SentRequests):
     """What `retakes.acknowledge` takes: claimed requests that were sent."""
 
     by: str
-    requests: list[HeldRequestDocument] = Field(max_length=MAX_REQUESTS)
 
 
 class AcknowledgedRequestDocument(Document):

@@ -10,6 +10,7 @@ from typing import Final
 from pydantic import BaseModel
 
 from triage.domain.card import Card
+from worker.documents.clients import ClientDocument, NewKeyDocument
 from worker.documents.decisions import DecisionsDocument, DecisionsQuery
 from worker.documents.evaluation import DatasetDocument, EvaluationDocument
 from worker.documents.messages import AcceptanceDocument, MessageHistoryDocument, OverrideDocument
@@ -29,6 +30,8 @@ from worker.documents.operations import (
 )
 from worker.documents.opt_out import OptOut, ThreadOptOutDocument
 from worker.documents.photos import PhotoScoreDocument
+from worker.documents.posted import PostedMessage
+from worker.documents.problem import ProblemDocument
 from worker.documents.rejection import RejectionDocument
 from worker.documents.reports import FlipsDocument, ReportDocument
 from worker.documents.retakes import (
@@ -41,6 +44,7 @@ from worker.documents.retakes import (
     Withdrawal,
 )
 from worker.documents.settings import SettingDocument
+from worker.documents.state import MessageStateDocument, PhotoVerdictDocument
 from worker.documents.submission import Submission
 
 DOCUMENTS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
@@ -53,6 +57,7 @@ DOCUMENTS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
         "archive-preview": ArchivePreviewDocument,
         "card": Card,
         "check": CheckDocument,
+        "client": ClientDocument,
         "claim": Claim,
         "claimed-request": ClaimedRequestDocument,
         "claimed-requests": ClaimedRequestsDocument,
@@ -63,12 +68,17 @@ DOCUMENTS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
         "flips": FlipsDocument,
         "forgotten": ForgottenDocument,
         "message-history": MessageHistoryDocument,
+        "message-state": MessageStateDocument,
         "model": ModelDocument,
         "model-thresholds": ModelThresholdsDocument,
+        "new-key": NewKeyDocument,
         "opt-out": OptOut,
         "override": OverrideDocument,
         "part": PartDocument,
         "photo-score": PhotoScoreDocument,
+        "photo-verdict": PhotoVerdictDocument,
+        "posted-message": PostedMessage,
+        "problem": ProblemDocument,
         "purge": PurgeDocument,
         "rejection": RejectionDocument,
         "report": ReportDocument,

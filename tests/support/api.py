@@ -1,0 +1,31 @@
+"""The HTTP interface over this test's services: in this process, with keys of registered clients."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from starlette.testclient import TestClient
+
+from triage.clients import registration
+from triage.domain.scopes import Scope
+from worker.api.app import create_app
+from worker.tasks.base import WorkerServices
+
+Headers = dict[str, str]
+
+
+@pytest.fixture
+def api(services: WorkerServices) -> Iterator[TestClient]:
+    """The interface. Its failures are answers, as in production."""
+    with TestClient(create_app(services), raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture
+def as_client(services: WorkerServices) -> Callable[..., Headers]:
+    """Registers a client with these scopes, all by default, and returns the header with its key."""
+
+    def register(*scopes: Scope, name: str = "ehr") -> Headers:
+        made = registration.add(services.sessions, name, scopes or list(Scope), by="admin")
+        return {"Authorization": f"Bearer {made.key}"}
+
+    return register

@@ -1,0 +1,1 @@
+"""Clients of the HTTP interface: registration, authentication and access tokens."""

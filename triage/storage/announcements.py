@@ -1,0 +1,37 @@
+"""Announcements of decisions by Postgres (NOTIFY): a trigger sends the id of each message that is decided."""
+
+from collections.abc import AsyncIterator
+from typing import Any, Final
+from uuid import UUID
+
+import psycopg
+from sqlalchemy import make_url
+
+_OPTIONS: Final = {
+    "connect_timeout": 5,
+    "application_name": "triage listener",
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+}
+
+
+async def decided_messages(url: str) -> AsyncIterator[UUID | None]:
+    """Yields None once it listens, then the id of each message that is decided, after the commit.
+
+    Args:
+        url: of the database itself or of a pooler that keeps sessions: one in transaction mode announces nothing.
+
+    Raises:
+        OSError: the connection cannot be made, or was lost.
+    """
+    arguments, of_url = make_url(url).get_dialect()().create_connect_args(make_url(url))
+    options: dict[str, Any] = {**of_url, **_OPTIONS}
+    try:
+        async with await psycopg.AsyncConnection.connect(*arguments, **options, autocommit=True) as connection:
+            await connection.execute("LISTEN triage_decision")
+            yield None
+            async for notification in connection.notifies():
+                yield UUID(notification.payload)
+    except psycopg.Error:
+        raise ConnectionError("Postgres announces nothing now") from None  # the cause may show the URL

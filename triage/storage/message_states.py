@@ -1,0 +1,95 @@
+"""What a sender asks about a message: its photos, its current decision, its retake request, the verdict on a photo."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session, defer
+
+from triage.domain.states import RetakeStatus, VerdictOrigin
+from triage.storage.messages import find_message
+from triage.storage.outbox import STATUS
+from triage.storage.tables import Attachment, Decision, Message, ModelVersion, RetakeRequest, Thread, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class StateRows:
+    """A message with the rows of its state.
+
+    Attributes:
+        attachments: its photos in the order of their receipt, without URIs and lease tokens.
+        decision: the current one.
+        model: that made the decision.
+        request: the latest retake request, with the status that users see.
+    """
+
+    message: Message
+    thread: Thread
+    attachments: Sequence[Attachment]
+    decision: Decision | None
+    model: ModelVersion | None
+    request: tuple[UUID, RetakeStatus] | None
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictRows:
+    """A photo with the verdict that counts, and the model that gave it."""
+
+    attachment: Attachment
+    message: Message
+    verdict: Verdict | None
+    model: ModelVersion | None
+
+
+def load_state(session: Session, name: str, source: str) -> StateRows:
+    """Loads the state of a message.
+
+    Raises:
+        NotFoundError: the message is unknown.
+        UsageError: `name` or `source` is malformed.
+    """
+    message = find_message(session, name, source)
+    attachments = session.scalars(
+        select(Attachment)
+        .options(defer(Attachment.uri, raiseload=True), defer(Attachment.lease_token, raiseload=True))
+        .where(Attachment.message_id == message.id)
+        .order_by(Attachment.id)
+    ).all()
+    decision = session.get(Decision, message.current_decision_id) if message.current_decision_id else None
+    model = session.get(ModelVersion, decision.model_version_id) if decision and decision.model_version_id else None
+    request = session.execute(
+        select(RetakeRequest.id, STATUS.label("status"))
+        .where(RetakeRequest.message_id == message.id)
+        .order_by(RetakeRequest.id.desc())
+        .limit(1)
+    ).first()
+    return StateRows(
+        message=message,
+        thread=session.get_one(Thread, message.thread_id),
+        attachments=attachments,
+        decision=decision,
+        model=model,
+        request=None if request is None else (request.id, RetakeStatus(request.status)),
+    )
+
+
+def load_verdict(session: Session, attachment_id: UUID) -> VerdictRows | None:
+    """Loads a photo with its latest verdict that is not a shadow model's, or None if there is no such photo."""
+    found = session.execute(
+        select(Attachment, Message)
+        .options(defer(Attachment.uri, raiseload=True), defer(Attachment.lease_token, raiseload=True))
+        .join(Message, Message.id == Attachment.message_id)
+        .where(Attachment.id == attachment_id)
+    ).first()
+    if found is None:
+        return None
+    scored = session.execute(
+        select(Verdict, ModelVersion)
+        .join(ModelVersion, ModelVersion.id == Verdict.model_version_id)
+        .where(Verdict.attachment_id == attachment_id, Verdict.origin != VerdictOrigin.SHADOW)
+        .order_by(Verdict.created_at.desc(), Verdict.id.desc())
+        .limit(1)
+    ).first()
+    verdict, model = (scored.Verdict, scored.ModelVersion) if scored else (None, None)
+    return VerdictRows(found.Attachment, found.Message, verdict, model)

@@ -1,0 +1,1 @@
+"""The HTTP interface: authenticated endpoints that call a use case and answer with a document."""

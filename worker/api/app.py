@@ -1,0 +1,87 @@
+"""The ASGI application: the endpoints of all subjects over the services of one process."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+
+import anyio
+import structlog
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from triage.reports.announcements import Announcements
+from worker.api.auth import Authenticator
+from worker.api.door import Door
+from worker.api.endpoint import Endpoint
+from worker.api.limits import Slots
+from worker.api.openapi import openapi
+from worker.api.problems import problem_response
+from worker.api.shared import Shared
+from worker.api.subjects import SUBJECTS
+from worker.codes import Code
+from worker.services import Services
+
+log = structlog.get_logger(__name__)
+
+
+def create_app(services: Services) -> Starlette:
+    """Makes the application.
+
+    Args:
+        services: of this process. Its parts are made at once, because requests run in several threads.
+    """
+    settings = services.settings
+    shared = Shared(
+        services=services,
+        announcements=Announcements(settings.listen_url, lost=_lost),
+        slots=Slots(settings.api.max_requests_per_client),
+        threads=anyio.CapacityLimiter(2 * settings.database.pool_size),
+    )
+    _ = services.sessions, services.intake, services.photo_store
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        listening = asyncio.create_task(shared.announcements.run())
+        yield
+        listening.cancel()
+        with suppress(asyncio.CancelledError):
+            await listening
+
+    app = Starlette(routes=list(_routes(shared)), lifespan=lifespan, exception_handlers={HTTPException: _refuse})
+    app.state.shared = shared
+    return app
+
+
+def _routes(shared: Shared) -> Iterator[BaseRoute]:
+    authenticate = Authenticator(shared.services, shared.threads)
+    for subject in SUBJECTS:
+        for endpoint in subject.declared:
+            yield Route(_starlette_path(endpoint), Door(endpoint, shared, authenticate), methods=[endpoint.method])
+    description = openapi(SUBJECTS)
+
+    async def describe(_: Request) -> Response:
+        return JSONResponse(description)
+
+    yield Route("/openapi.json", describe)
+
+
+def _starlette_path(endpoint: Endpoint) -> str:
+    """The path for Starlette. A text at its end may have slashes: ids of senders do."""
+    last = endpoint.path.rpartition("/")[2]
+    is_text = endpoint.parts.get(last.strip("{}")) is str
+    return endpoint.path.replace(last, f"{last[:-1]}:path}}") if is_text else endpoint.path
+
+
+def _refuse(_: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        return problem_response(
+            Code.METHOD_NOT_ALLOWED, "this path has other methods: see the header Allow", error.headers
+        )
+    return problem_response(Code.NOT_FOUND, "no such path: see /openapi.json")
+
+
+def _lost() -> None:
+    log.warning("announcements.lost")

@@ -1,0 +1,56 @@
+"""Endpoints of decisions and reports."""
+
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from triage.domain.reporting import period_of_report
+from triage.domain.scopes import Scope
+from triage.reports.csv_table import render_csv
+from triage.reports.html import render_html
+from triage.reports.summary import report
+from triage.retakes.feed import list_decisions
+from triage.retakes.override import override
+from worker.api.endpoint import Call, Endpoints
+from worker.documents.decisions import DecisionsDocument, DecisionsQuery
+from worker.documents.messages import OverrideDocument
+from worker.documents.override_call import OverrideCall
+from worker.documents.queries import ReportQuery
+from worker.documents.reports import ReportDocument
+
+DECISIONS = Endpoints("decisions")
+_PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+@DECISIONS.endpoint("GET", "/v1/decisions", scope=Scope.DECISIONS_READ)
+def read_decisions(call: Call, query: DecisionsQuery) -> DecisionsDocument:
+    """Read the decisions that follow a cursor, each exactly once."""
+    return DecisionsDocument.of(list_decisions(call.services.sessions, after=query.after, limit=query.limit))
+
+
+@DECISIONS.endpoint("POST", "/v1/overrides", scope=Scope.DECISIONS_WRITE)
+def override_message(call: Call, body: OverrideCall) -> OverrideDocument:
+    """Decide a message for a person. No model changes that decision later."""
+    services = call.services
+    return OverrideDocument.of(
+        override(
+            services.sessions,
+            body.message_id,
+            body.outcome,
+            source=body.source,
+            by=f"{call.caller.actor}/{body.by}",
+            reason=body.reason,
+            policy=services.settings.retake_policy,
+        )
+    )
+
+
+@DECISIONS.endpoint(
+    "GET", "/v1/report", scope=Scope.REPORTS_READ, answers=ReportDocument, also=("text/csv", "text/html")
+)
+def read_report(call: Call, query: ReportQuery) -> Response:
+    """Report messages by outcome, the retake rate, scores and pending work, as JSON, CSV or HTML."""
+    summary = report(call.services.sessions, period_of_report(query.since, query.until), query.dimensions())
+    if query.format == "csv":
+        return Response(render_csv(summary), media_type="text/csv")
+    if query.format == "html":
+        return HTMLResponse(render_html(summary), headers={"Content-Security-Policy": _PAGE_POLICY})
+    return JSONResponse(ReportDocument.model_validate(summary).json_types())

@@ -1,0 +1,22 @@
+"""What the endpoints of one process share."""
+
+from dataclasses import dataclass
+
+import anyio
+
+from triage.reports.announcements import Announcements
+from worker.api.limits import Slots
+from worker.services import Services
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """
+    Attributes:
+        threads: how many use cases run at the same time: as many as there are database connections.
+    """
+
+    services: Services
+    announcements: Announcements
+    slots: Slots
+    threads: anyio.CapacityLimiter

@@ -1,0 +1,13 @@
+"""All endpoints of the interface."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from worker.api.decisions import DECISIONS
+from worker.api.endpoint import Endpoints
+from worker.api.messages import MESSAGES
+from worker.api.probes import PROBES
+from worker.api.retakes import RETAKES
+
+SUBJECTS: Final[Sequence[Endpoints]] = (MESSAGES, RETAKES, DECISIONS, PROBES)
+"""In the order of the description. A new subject is added here."""

@@ -1,0 +1,23 @@
+"""`triage serve`: the HTTP interface."""
+
+import click
+
+from triage.errors import UsageError
+from worker.cli.commands import command
+from worker.services import open_services
+
+
+@command()
+@click.option(
+    "--behind-proxy",
+    is_flag=True,
+    help="A proxy terminates TLS: allow a listen address that other hosts can reach.",
+)
+def serve(*, behind_proxy: bool) -> None:
+    """Serve the HTTP interface until stopped. Address, limits and TLS are settings (TRIAGE_API__...)."""
+    try:
+        from worker.api.server import serve as serve_api  # deferred: imports SQLAlchemy, Starlette and uvicorn
+    except ModuleNotFoundError as error:
+        raise UsageError("the HTTP interface is not installed: install the extra `web` of this product") from error
+    with open_services() as services:
+        serve_api(services, behind_proxy=behind_proxy)
