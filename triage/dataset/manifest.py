@@ -3,7 +3,8 @@
 Columns: `path` (or `image`), relative to the manifest's folder; either one column for each reviewer, `reviewer_NAME`,
 with 1, 0 or empty, or `votes`, with the number of reviewers in `n_reviewers` (4 by default); optionally `source`,
 `fitzpatrick` (I to VI), `patient`, `rating`, `box_left`, `box_top`, `box_right`, `box_bottom` in pixels of the upright
-photo, and `split`. Further columns are kept, to group by.
+photo, `reason_KIND` with the share of the reviewers who gave a reason why the photo fails, and `split`. Further columns
+are kept, to group by.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from triage.dataset.tables import Row, read_table, write_table
+from triage.domain.states import FindingKind
 from triage.domain.text import is_plain
 from triage.errors import UsageError
 from triage.files.kinds import is_file
@@ -25,6 +27,9 @@ BOX: Final = ("box_left", "box_top", "box_right", "box_bottom")
 _KNOWN: Final = frozenset(
     {"path", "image", "votes", "n_reviewers", "source", "fitzpatrick", "patient", "rating", "split", *BOX}
 )
+REASON_KINDS: Final = tuple(kind for kind in FindingKind if kind is not FindingKind.NO_CLEAR_REASON)
+"""The reasons that reviewers can give."""
+_REASON: Final = "reason_"
 _ROMAN: Final = ("I", "II", "III", "IV", "V", "VI")
 
 
@@ -58,6 +63,7 @@ class LabelledPhoto:
         box: the region of interest.
         split: all photos of a manifest have one, or none has.
         rating: a continuous rating, such as a mean opinion score.
+        reasons: why the photo fails, each with the share of the reviewers who say so; without those not asked for.
         others: further columns.
     """
 
@@ -70,6 +76,7 @@ class LabelledPhoto:
     box: Box | None = None
     split: Split | None = None
     rating: float | None = None
+    reasons: Mapping[FindingKind, float] = field(default_factory=dict)
     others: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -102,6 +109,9 @@ def read_manifest(path: Path, *, n_reviewers: int | None = None) -> Manifest:
     reviewers = [name for name in columns if name.startswith(_REVIEWER)]
     if not all(map(is_plain, columns)):
         raise UsageError(f"{path}: a column's name has control or format characters: rename the column")
+    kinds = {f"{_REASON}{kind}": kind for kind in REASON_KINDS}
+    if unknown := sorted(name for name in columns if name.startswith(_REASON) and name not in kinds):
+        raise UsageError(f"{path}: unknown reason in column {unknown[0]!r}: use {', '.join(sorted(kinds))}")
     if not {"path", "image"} & set(columns) or not (reviewers or "votes" in columns):
         raise UsageError(
             f"{path}: the manifest needs the column path, and either votes or a column reviewer_NAME per reviewer"
@@ -133,7 +143,8 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
         UsageError: the file cannot be written.
     """
     folder = path.parent.resolve()
-    write_table(path, [_row(photo, manifest, folder) for photo in manifest.photos])
+    kinds = [kind for kind in REASON_KINDS if any(kind in photo.reasons for photo in manifest.photos)]
+    write_table(path, [_row(photo, manifest, folder, kinds) for photo in manifest.photos])
 
 
 def refuse(path: Path, defects: Sequence[str]) -> None:
@@ -231,7 +242,12 @@ def _photo(folder: Path, row: Row, reviewers: Sequence[str], k: int) -> Labelled
         box=bounding_box(row),
         split=Split(split) if split else None,
         rating=row.number("rating"),
-        others={key: value for key, value in row.values.items() if key not in _KNOWN and key not in reviewers},
+        reasons={kind: share for kind in REASON_KINDS if (share := _share(row, f"{_REASON}{kind}")) is not None},
+        others={
+            key: value
+            for key, value in row.values.items()
+            if key not in _KNOWN and key not in reviewers and not key.startswith(_REASON)
+        },
     )
 
 
@@ -239,6 +255,13 @@ def _review(text: str) -> int | None:
     if text not in {"", "0", "1"}:
         raise ValueError("a reviewer's vote must be 0, 1 or empty")
     return int(text) if text else None
+
+
+def _share(row: Row, column: str) -> float | None:
+    share = row.number(column)
+    if share is not None and not 0 <= share <= 1:
+        raise ValueError(f"{column} must be the share of the reviewers who gave this reason, from 0 to 1")
+    return share
 
 
 def _votes(text: str, k: int) -> int:
@@ -265,7 +288,7 @@ def _defects_between(photos: Sequence[LabelledPhoto], lines: Sequence[int]) -> l
     return defects
 
 
-def _row(photo: LabelledPhoto, manifest: Manifest, folder: Path) -> dict[str, str]:
+def _row(photo: LabelledPhoto, manifest: Manifest, folder: Path, kinds: Sequence[FindingKind]) -> dict[str, str]:
     path = photo.path.resolve()
     row = {"path": str(path.relative_to(folder) if path.is_relative_to(folder) else path)}
     if manifest.reviewers:
@@ -274,6 +297,7 @@ def _row(photo: LabelledPhoto, manifest: Manifest, folder: Path) -> dict[str, st
     else:
         row |= {"votes": str(photo.votes), "n_reviewers": str(manifest.n_reviewers)}
     row |= {name: _text(getattr(photo, name)) for name in ("source", "fitzpatrick", "patient", "rating", "split")}
+    row |= {f"{_REASON}{kind}": _text(photo.reasons.get(kind)) for kind in kinds}
     box = photo.box
     corners = (box.left, box.top, box.right, box.bottom) if box else (None,) * 4
     return row | {name: _text(corner) for name, corner in zip(BOX, corners, strict=True)} | dict(photo.others)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from triage.dataset.manifest import BOX, Manifest, refuse
+from triage.dataset.manifest import BOX, REASON_KINDS, Manifest, refuse
 from triage.dataset.photo_folder import PhotoFolder
 from triage.dataset.redcap_records import INSTANCE, NO, YES, RecordReader, Unused
 from triage.dataset.tables import Row, read_table
@@ -52,6 +52,7 @@ def import_redcap(
     reviewer_column: str = "reviewer",
     vote_column: str = "quality",
     photo_column: str | None = None,
+    reason_column: str = "reason",
     missing: Collection[str] = (),
 ) -> Export:
     """Joins the rows of each photo into one labelled photo.
@@ -71,6 +72,8 @@ def import_redcap(
             empty where the reviewer did not vote.
         photo_column: the photo's file, relative to the folder; without one, the record's id is the file name, with any
             suffix.
+        reason_column: a checkbox field for the reasons why a photo fails, coded as `FindingKind`: its columns are
+            `reason___defocus` and so on. The share of the reviewers who checked it becomes the photo's.
         missing: REDCap's missing data codes of the project, which count as empty.
 
     Raises:
@@ -79,12 +82,20 @@ def import_redcap(
     if {code.casefold() for code in missing} & (YES | NO):
         raise UsageError("a code for missing data must not also be a vote")
     needed = [record_column, reviewer_column, vote_column, *([photo_column] if photo_column else [])]
-    columns, rows = read_table(export, {*needed, *INSTANCE, *_PROPERTIES}, others=False)
+    boxes = {f"{reason_column}___{kind}": kind for kind in REASON_KINDS}
+    columns, rows = read_table(export, {*needed, *INSTANCE, *_PROPERTIES, *boxes}, others=False)
     if absent := [name for name in needed if name not in columns]:
         raise UsageError(f"{export}: the export lacks the column {', '.join(absent)}: give the names of its columns")
     if not rows:
         raise UsageError(f"{export}: the export has no rows")
-    reader = RecordReader(PhotoFolder(photos), reviewer_column, vote_column, photo_column, frozenset(missing))
+    reader = RecordReader(
+        PhotoFolder(photos),
+        reviewer_column,
+        vote_column,
+        photo_column,
+        frozenset(missing),
+        {name: kind for name, kind in boxes.items() if name in columns},
+    )
     records: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         try:
@@ -99,7 +110,7 @@ def import_redcap(
     for record, of_record in records.items():
         reader.read(record, of_record)
     refuse(export, _by_text(reader.defects))
-    read = [name for name in columns if name in {*needed, *_PROPERTIES, *(() if photo_column else INSTANCE)}]
+    read = [name for name in columns if name in {*needed, *_PROPERTIES, *boxes, *(() if photo_column else INSTANCE)}]
     return Export(
         manifest=reader.manifest(export),
         columns=read,

@@ -1,7 +1,7 @@
 """The records of a REDCap export: which rows are about which photo, and the votes on each."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
@@ -17,6 +17,7 @@ from triage.dataset.manifest import (
 )
 from triage.dataset.photo_folder import PhotoFolder
 from triage.dataset.tables import Row
+from triage.domain.states import FindingKind
 from triage.errors import UsageError
 
 YES: Final = frozenset({"1", "yes", "true", "checked", "sufficient"})
@@ -51,6 +52,7 @@ class RecordReader:
         vote_column: the vote.
         photo_column: the photo's file; None if files are named after records.
         missing: codes for missing data.
+        boxes: the reason of each column of checkboxes.
         rated: the photos with votes, by resolved path: the photo without its votes, and the votes by reviewer.
         named: the files that the export names, with or without votes.
         n_unrated: number of photos without a vote.
@@ -64,6 +66,7 @@ class RecordReader:
     vote_column: str
     photo_column: str | None
     missing: frozenset[str]
+    boxes: Mapping[str, FindingKind] = field(default_factory=dict)
     rated: dict[Path, tuple[LabelledPhoto, dict[str, int]]] = field(default_factory=dict)
     named: set[Path] = field(default_factory=set)
     n_unrated: int = 0
@@ -83,7 +86,7 @@ class RecordReader:
             if self._review(row) is not None:
                 self.defects.add((row.line, f"a vote without a photo: the record names {len(photos)} photos"))
         for name, own in photos.items():
-            votes = self._votes(own)
+            votes, reviews = self._votes(own)
             try:
                 path = self.folder.find_record(record) if self.photo_column is None else self.folder.find(name)
             except ValueError as error:
@@ -94,7 +97,8 @@ class RecordReader:
                 if votes and path.resolve() in self.rated:
                     self.defects.add((own[0].line, "another photo of the export is the same file"))
                 elif votes:
-                    self.rated[path.resolve()] = self._photo(path, record, own, shared), votes
+                    photo = self._photo(path, record, own, shared)
+                    self.rated[path.resolve()] = replace(photo, reasons=self._reasons(reviews)), votes
             self.n_unrated += not votes
 
     def manifest(self, export: Path) -> Manifest:
@@ -136,8 +140,8 @@ class RecordReader:
                 shared.append(row)
         return photos, shared
 
-    def _votes(self, rows: Sequence[Row]) -> dict[str, int]:
-        """The votes on one photo by reviewer."""
+    def _votes(self, rows: Sequence[Row]) -> tuple[dict[str, int], list[Row]]:
+        """The votes on one photo by reviewer, and the row of each."""
         votes: dict[str, int] = {}
         firsts: dict[str, Row] = {}
         for row in rows:
@@ -151,7 +155,20 @@ class RecordReader:
                 self.defects.add((row.line, "this reviewer has another vote on the same photo"))
             elif first is not row:
                 self.unused[Unused.REPEATED] += 1
-        return votes
+        return votes, list(firsts.values())
+
+    def _reasons(self, reviews: Sequence[Row]) -> dict[FindingKind, float]:
+        """The share of the reviewers who checked each reason; without the reasons that nobody was asked for."""
+        reasons = {}
+        for column, kind in self.boxes.items():
+            try:
+                answers = [vote for row in reviews if (vote := _vote(row.text(column))) is not None]
+            except ValueError:
+                self.defects.add((reviews[0].line, f"{column} must be 1 or 0, checked or unchecked, or empty"))
+                continue
+            if answers:
+                reasons[kind] = sum(answers) / len(answers)
+        return reasons
 
     def _review(self, row: Row) -> tuple[str, int] | None:
         """The reviewer and the vote; None if the row has no vote, which is counted, or a defect."""

@@ -4,7 +4,7 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import structlog
@@ -15,7 +15,10 @@ from triage.domain.card import Card
 from triage.errors import AttachmentError, ErrorCode, TransientError, UsageError
 from triage.evaluation.labelled import predictions_of
 from triage.evaluation.predictions import Predictions
+from triage.evaluation.reasons import ReasonPrediction, evaluate_reasons
 from triage.evaluation.report import Mistake
+from triage.findings.reasons import probabilities_of
+from triage.findings.rules import measure_findings
 from triage.imaging.decode import Decoder
 from triage.imaging.limits import ImageLimits
 from triage.model.engines.engine import Engine
@@ -41,6 +44,7 @@ class Predicted:
         data: a short description of the photos, for the report.
         card: the model's.
         mistakes: gives the worst mistakes at a threshold, each with a thumbnail.
+        reasons: the model's reasons against the reviewers', as `evaluate_reasons`.
         unscored: for each photo that was read but could not be scored, the code of its error.
         n_of_other_splits: number of photos that were not read.
     """
@@ -49,6 +53,7 @@ class Predicted:
     data: str
     card: Card
     mistakes: Callable[[float], Sequence[Mistake]]
+    reasons: dict[str, Any] | None
     unscored: Sequence[str]
     n_of_other_splits: int
 
@@ -91,6 +96,7 @@ def predict_manifest(
     labels: list[LabelledPhoto] = []
     scores: list[float] = []
     unscored: list[str] = []
+    reasons: list[ReasonPrediction] = []
     with Decoder(limits) as decoder:
         for label in photos:
             try:
@@ -105,7 +111,12 @@ def predict_manifest(
                     unscored.append("box_outside_photo")
                     continue
                 photo = region
-            [score] = scorer.score([resize_photo(photo)])
+            small = resize_photo(photo)
+            [score] = scorer.score([small])
+            if card.reasons is not None and label.reasons:
+                measured = measure_findings(photo.upright, small.permute(1, 2, 0).numpy())
+                probabilities = probabilities_of(card.reasons, score, measured.values)
+                reasons.append(ReasonPrediction(probabilities, label.reasons))
             labels.append(label)
             scores.append(score.score)
     if not labels:
@@ -117,6 +128,7 @@ def predict_manifest(
         data,
         card,
         lambda threshold: _mistakes(predictions, labels, card.good_votes, threshold, limits),
+        evaluate_reasons(card.reasons, reasons) if card.reasons else None,
         unscored,
         len(every) - len(photos),
     )

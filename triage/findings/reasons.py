@@ -36,7 +36,7 @@ def findings_by(
     """
     if head is None:
         return tuple(measured)
-    values = _within(head, {**measures, SCORE: _logit(score.score)})
+    values = _within(head, inputs_of(score, measures))
     by_kind = {finding.kind: finding for finding in measured}
     logits = _logits(head, score.reasons, values)
     found = [
@@ -52,8 +52,13 @@ def findings_by(
 
 def probabilities_of(head: ReasonHead, score: PhotoScore, measures: Mapping[str, float]) -> dict[FindingKind, float]:
     """The probability of each reason, in the order of the head."""
-    logits = _logits(head, score.reasons, _within(head, {**measures, SCORE: _logit(score.score)}))
+    logits = _logits(head, score.reasons, _within(head, inputs_of(score, measures)))
     return {kind: _sigmoid(logit) for kind, logit in logits.items()}
+
+
+def inputs_of(score: PhotoScore, measures: Mapping[str, float]) -> dict[str, float]:
+    """What a reason head reads besides the network's layers: the measures and the logit of the score."""
+    return {**measures, SCORE: _logit(score.score)}
 
 
 def _logits(

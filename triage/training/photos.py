@@ -1,6 +1,6 @@
 """The photos of a training run: decoded once, stored on disk as the network takes them, read as tensors."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,9 @@ from triage.dataset.crop import crop
 from triage.dataset.manifest import LabelledPhoto
 from triage.errors import AttachmentError, TransientError
 from triage.files.modes import opener
+from triage.findings.rules import measure_findings
 from triage.imaging.decode import Decoder
+from triage.imaging.photo import DecodedPhoto
 from triage.model.patches import PHOTO_SIDE, resize_photo
 
 
@@ -25,11 +27,13 @@ class PhotoSet:
         photos: uint8 (N, 3, 448, 448), RGB, upright. Mapped from a file, so that they need not fit into memory.
         votes: int64 (N,), 0..K.
         labels: the manifest's rows, in the same order.
+        measures: of each photo at its full resolution, for a reason head, as `triage.findings.rules.values_of`.
     """
 
     photos: Tensor
     votes: Tensor
     labels: Sequence[LabelledPhoto]
+    measures: Sequence[Mapping[str, float]] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -64,34 +68,37 @@ def load_photos(
     with open(cache, "w+b", opener=opener) as file:
         photos = np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)
 
-    def prepare(row: int) -> bool:
+    def prepare(row: int) -> Mapping[str, float] | None:
         photo = _read(labels[row], decoder, region_of_interest=region_of_interest)
-        if photo is not None:
-            photos[row] = photo.numpy()  # (3, 448, 448)
-        return photo is not None
+        if photo is None:
+            return None
+        small = resize_photo(photo)
+        photos[row] = small.numpy()  # (3, 448, 448)
+        return measure_findings(photo.upright, small.permute(1, 2, 0).numpy()).values
 
     readable: list[LabelledPhoto] = []
+    measures: list[Mapping[str, float]] = []
     pool = ThreadPoolExecutor(threads, thread_name_prefix="prepare")
     try:
-        for row, is_readable in enumerate(pool.map(prepare, range(len(labels)))):
-            if is_readable:
+        for row, measured in enumerate(pool.map(prepare, range(len(labels)))):
+            if measured is not None:
                 if row != len(readable):
                     photos[len(readable)] = photos[row]  # closes the gap that an unreadable photo leaves
                 readable.append(labels[row])
+                measures.append(measured)
             on_photo(row + 1)
     finally:
         pool.shutdown(cancel_futures=True)
     votes = torch.tensor([label.votes for label in readable], dtype=torch.int64)
-    return PhotoSet(torch.from_numpy(photos)[: len(readable)], votes, readable), len(labels) - len(readable)
+    return PhotoSet(torch.from_numpy(photos)[: len(readable)], votes, readable, measures), len(labels) - len(readable)
 
 
-def _read(label: LabelledPhoto, decoder: Decoder, *, region_of_interest: bool) -> Tensor | None:
-    """One photo as the network takes it: uint8 (3, 448, 448). None if it cannot be read or its box lies outside."""
+def _read(label: LabelledPhoto, decoder: Decoder, *, region_of_interest: bool) -> DecodedPhoto | None:
+    """One photo; None if it cannot be read or its box lies outside."""
     try:
         photo = decoder.decode(label.path.read_bytes())
     except (AttachmentError, TransientError, OSError):
         return None
     if region_of_interest and label.box is not None:
-        region = crop(photo, label.box)
-        return None if region is None else resize_photo(region)
-    return resize_photo(photo)
+        return crop(photo, label.box)
+    return photo

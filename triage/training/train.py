@@ -24,6 +24,7 @@ from triage.training.initial import initial_network
 from triage.training.loop import train
 from triage.training.photos import PhotoSet, load_photos
 from triage.training.progress import OnProgress, Progress, ignore_progress
+from triage.training.reason_photos import add_reasons, read_teacher
 
 CHECKPOINT: Final = "checkpoint.safetensors"
 
@@ -99,6 +100,9 @@ def train_model(
     evaluating()
     card = describe_network(
         network, sets, state, config, name=name, unreadable=unreadable, device=device, on_batch=evaluating
+    )
+    card = add_reasons(
+        network, card, sets, config, read_teacher(init, state.started_from), device=device, on_batch=evaluating
     )
     weights = weights_of(network, made_as=f"{name} {run}")
     return TrainedModel(bind_card(card, weights), weights, unreadable)

@@ -80,6 +80,9 @@ def describe(manifest: Path, good_votes: int, *, as_json: bool) -> None:
 @click.option("--reviewer", "reviewer_column", default="reviewer", show_default=True, help="Column of the reviewer.")
 @click.option("--vote", "vote_column", default="quality", show_default=True, help="Column of the vote.")
 @click.option("--photo", "photo_column", help="Column of the file name. [default: files are named by record]")
+@click.option(
+    "--reason", "reason_column", default="reason", show_default=True, help="Checkbox field of the reasons, if any."
+)
 @click.option("--missing", metavar="CODES", help="Codes for missing data, separated by commas, such as NI,-99.")
 def import_redcap(export: Path, photos: Path, output: Path, missing: str | None, **columns: Any) -> None:
     """Convert a REDCap EXPORT to a manifest.

@@ -85,7 +85,7 @@ def evaluate(
     from triage.evaluation.predictions import read_predictions  # deferred: imports numpy
     from triage.statistics.prevalence import PAPER_GOOD_SHARE  # deferred: imports numpy
 
-    card, mistakes, summary = None, None, None
+    card, mistakes, summary, predicted = None, None, None, None
     if predictions is not None:
         rows, data = read_predictions(predictions), "Predictions from a file"
     else:
@@ -106,6 +106,8 @@ def evaluate(
         target_ppv=target_ppv,
         good_share=good_share or PAPER_GOOD_SHARE,
     )
+    if predicted is not None:
+        document["reasons"] = predicted.reasons
     if compare is not None:
         other = read_predictions(compare)
         if list(other.votes) != list(rows.votes):
@@ -211,6 +213,21 @@ def _print(document: dict[str, Any]) -> None:
             f"the other model: AUC {comparison['other_auc']:.3f}, difference {comparison['difference']:+.3f} "
             f"{_paired_test(comparison)}"
         )
+    if reasons := document.get("reasons"):
+        print_line()
+        print_table(
+            ("reason", "photos", "with it", Column("named", 3), "F1", "average precision", Column("kappa", 2)),
+            (
+                (
+                    kind.replace("_", " "),
+                    found["n"],
+                    found["n_with"],
+                    found["n_named"],
+                    *(_decimal(found[name]) for name in ("f1", "average_precision", "kappa")),
+                )
+                for kind, found in reasons["by_reason"].items()
+            ),
+        )
     for column, groups in document["groups"].items():
         print_line()
         print_table(
@@ -264,6 +281,10 @@ def _paired_test(comparison: dict[str, Any]) -> str:
         return f"(paired test withheld: {comparison['withheld']})"
     low, high = comparison["interval"]
     return f"({low:+.3f} to {high:+.3f}), p = {comparison['p_value']:.2g}"
+
+
+def _decimal(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
 
 
 def _span(interval: list[float] | None) -> str:

@@ -1,5 +1,6 @@
 """Evaluations of models and descriptions of data sets. Values that are undefined for these photos are null."""
 
+from triage.domain.states import FindingKind
 from worker.documents.document import Document
 
 Interval = tuple[float, float] | None
@@ -101,6 +102,27 @@ class ComparisonDocument(Document):
     withheld: str | None
 
 
+class ReasonEvaluationDocument(Document):
+    """One reason of a model against the majority of the reviewers. `bins` are for a reliability plot."""
+
+    n: int
+    n_with: int
+    n_named: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    average_precision: float | None
+    kappa: float | None
+    bins: list[CalibrationBinDocument]
+
+
+class ReasonsEvaluationDocument(Document):
+    """The reasons of a model on the photos whose reviewers gave reasons."""
+
+    n: int
+    by_reason: dict[FindingKind, ReasonEvaluationDocument]
+
+
 class EvaluationDocument(Document):
     """The evaluation of a model. `groups` holds, by column and value, the evaluation of part of the photos.
 
@@ -133,6 +155,7 @@ class EvaluationDocument(Document):
     correlation: CorrelationDocument | None
     groups: dict[str, dict[str, EvaluationGroupDocument]]
     comparison: ComparisonDocument | None = None
+    reasons: ReasonsEvaluationDocument | None = None
 
 
 class SplitDocument(Document):

@@ -19,6 +19,7 @@ from triage.dataset.manifest import (
     votes_of,
     write_manifest,
 )
+from triage.domain.states import FindingKind
 from triage.errors import UsageError
 
 Write = Callable[..., Path]
@@ -99,6 +100,23 @@ def test_optional_columns_are_read_when_they_are_there(write: Write) -> None:
 @pytest.mark.parametrize(("text", "skin_type"), [("", None), ("1", "I"), ("6", "VI"), ("iii", "III"), ("V", "V")])
 def test_skin_type_is_a_roman_numeral_when_it_is_known(text: str, skin_type: str | None) -> None:
     assert fitzpatrick_type(text) == skin_type
+
+
+def test_reasons_are_shares_of_the_reviewers_when_there_are_columns_for_them(write: Write) -> None:
+    manifest = read_manifest(write("path,votes,reason_defocus,reason_too_far", "a.png,0,0.75,", "b.png,4,0,0"))
+
+    assert [photo.reasons for photo in manifest.photos] == [
+        {FindingKind.DEFOCUS: 0.75},
+        {FindingKind.DEFOCUS: 0.0, FindingKind.TOO_FAR: 0.0},
+    ]
+    assert all(not photo.others for photo in manifest.photos)
+
+
+def test_manifest_is_refused_when_a_reason_is_unknown_or_no_share(write: Write) -> None:
+    assert "unknown reason in column 'reason_blurry': use reason_badly_framed, " in _defects(
+        write("path,votes,reason_blurry", "a.png,0,1")
+    )
+    assert "line 2: reason_defocus must be the share" in _defects(write("path,votes,reason_defocus", "a.png,0,2"))
 
 
 def test_byte_order_mark_is_stripped_from_the_first_column(write: Write) -> None:

@@ -12,6 +12,7 @@ from triage.dataset.redcap import Export, import_redcap
 from triage.dataset.redcap_records import Unused
 from triage.dataset.splits import split_photos
 from triage.dataset.tables import write_table
+from triage.domain.states import FindingKind
 from triage.errors import UsageError
 
 Import = Callable[..., Manifest]
@@ -44,6 +45,29 @@ def _defects(read: Import | Read, *lines: str, **options: Any) -> str:
     with pytest.raises(UsageError) as raised:
         read(*lines, **options)
     return str(raised.value)
+
+
+def test_reasons_are_the_share_of_the_reviewers_who_checked_the_box(reading: Read, tmp_path: Path) -> None:
+    found = reading(
+        f"{HEADER},why___defocus,why___too_far,why___other",
+        "1,votes,1,bo,0,1,,1",
+        "1,votes,2,ann,0,0,,1",
+        "2,votes,1,ann,1,unchecked,Checked,0",
+        "2,votes,2,bo,,1,1,0",  # not rated: an unopened form has boxes too
+        reason_column="why",
+    )
+
+    expected = [{FindingKind.DEFOCUS: 0.5}, {FindingKind.DEFOCUS: 0.0, FindingKind.TOO_FAR: 1.0}]
+    assert [photo.reasons for photo in found.manifest.photos] == expected
+    assert "why___defocus" in found.columns
+    write_manifest(found.manifest, tmp_path / "manifest.csv")
+    assert [photo.reasons for photo in read_manifest(tmp_path / "manifest.csv").photos] == expected
+
+
+def test_export_is_refused_when_a_box_is_neither_checked_nor_unchecked(reading: Read) -> None:
+    assert "line 2: reason___defocus must be 1 or 0" in _defects(
+        reading, f"{HEADER},reason___defocus", "1,votes,1,bo,0,maybe"
+    )
 
 
 def test_rows_of_a_record_become_one_photo_when_several_reviewers_voted(importing: Import) -> None:
