@@ -20,7 +20,9 @@ from triage.storage import feed, inbox, messages, outbox, retention, runs, verdi
 from triage.storage.gauges import read_gauges
 from triage.storage.tables import METADATA
 
-LARGE_TABLES = frozenset({"thread", "message", "attachment", "blob", "verdict", "decision", "retake_request"})
+LARGE_TABLES = frozenset(
+    {"thread", "message", "attachment", "blob", "verdict", "decision", "retake_request", "delivery"}
+)
 
 Query = Callable[[Session], object]
 

@@ -1,6 +1,6 @@
 """Checks of a deployment: one function for each condition that it needs, with a remedy for each problem."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from triage.blobs.store import BlobStore
 from triage.blobs.uris import UriPolicy
 from triage.domain.checks import Check
-from triage.domain.states import Part
+from triage.domain.states import DeliveryStatus, Part
 from triage.errors import ModelError, ServiceRefusedError, ServiceUnavailableError, TablesOutdatedError, TriageError
 from triage.files.reach import count_out_of_reach
 from triage.files.volumes import Volume, volume_of
@@ -20,7 +20,7 @@ from triage.model.cards import driver_responds, has_card
 from triage.monitoring.health import stalled
 from triage.photo_store import PhotoStore
 from triage.registry import Registry
-from triage.storage import migrate, server
+from triage.storage import deliveries, migrate, server
 from triage.storage import model_versions as models
 from triage.storage.database import Sessions, database_errors
 from triage.storage.health import count_unread
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 _MIN_POSTGRES: Final = 140000
 _MAX_CLOCK_DIFFERENCE: Final = timedelta(minutes=5)
 _STALLED_AFTER: Final = timedelta(minutes=2)
+_DELIVERY_LATE: Final = timedelta(hours=1)
 _PING_SECONDS: Final = 2.0
 _VARIABLES: Final = {
     "photos": "TRIAGE_BLOBS__URL",
@@ -47,7 +48,7 @@ _VARIABLES: Final = {
 }
 """The setting of each folder that workers write to."""
 _NEEDS: Final = dict.fromkeys(
-    ("clock", "role", "tables", "blob store", "unread photos", "live model", "progress"), "postgres"
+    ("clock", "role", "tables", "blob store", "unread photos", "deliveries", "live model", "progress"), "postgres"
 ) | {"workers": "redis"}
 """Checks that cannot succeed while another check finds its service unavailable or refused: the remedy is that one's."""
 
@@ -64,10 +65,13 @@ def examine(services: Services) -> list[Check]:
         "blob store": lambda: check_blob_store(services.photo_store, services.blobs),
         "uri roots": lambda: check_uri_roots(services.uris),
         "unread photos": lambda: check_unread_photos(services.sessions),
+        "deliveries": lambda: check_deliveries(services),
         "files": lambda: check_files(services),
         "device": lambda: check_device(settings.scorer),
         "live model": lambda: check_live_model(services.sessions, services.registry),
-        "workers": lambda: check_workers(services.celery),
+        "workers": lambda: check_workers(
+            services.celery, unused=("training",) if services.targets else ("training", "delivery")
+        ),
         "progress": lambda: check_progress(services),
         "volumes": lambda: check_volumes(services.folders),
     }
@@ -194,6 +198,34 @@ def check_unread_photos(sessions: Sessions) -> str:
     return "none"
 
 
+def check_deliveries(services: Services) -> str:
+    """Examines the events for other systems: is each target known here, and does it accept them?"""
+    with services.sessions() as session:
+        registered = deliveries.targets(session)
+        now = datetime.now(UTC)
+        counts = deliveries.count_by_state(session, closed_since=now)
+    if not registered:
+        return "no target" if not services.targets else "the first sweep registers the target"
+    if unknown := [target for target in registered if target not in services.targets]:
+        raise ProblemError(
+            f"events are stored for {', '.join(unknown)}, and these settings do not name it",
+            "set the variables of this target for all workers, or run `triage deliveries stop TARGET`",
+        )
+    dead = sum(each.n for each in counts if each.status == DeliveryStatus.DEAD)
+    if dead:
+        raise ProblemError(
+            f"{dead:,} event{' is' if dead == 1 else 's are'} dead: all attempts to send failed",
+            "run `triage deliveries list --status dead`, then `triage deliveries retry --dead` or `drop --dead`",
+        )
+    waiting = [each for each in counts if each.status == DeliveryStatus.PENDING]
+    if late := [each.target for each in waiting if now - each.oldest > _DELIVERY_LATE]:
+        raise ProblemError(
+            f"{', '.join(late)} has not accepted an event for over an hour",
+            "run `triage deliveries list --status pending` to see the error, and check the receiver",
+        )
+    return ", ".join(f"{target}: {sum(e.n for e in waiting if e.target == target):,} waiting" for target in registered)
+
+
 def check_files(services: Services) -> str:
     """Examines what is below the folders, which may have been made by commands of another user."""
     folders = services.folders
@@ -233,11 +265,12 @@ def check_device(scorer: ScorerSettings) -> str:
     return "the driver of the GPU responds"
 
 
-def check_workers(celery: "Celery") -> str:
+def check_workers(celery: "Celery", *, unused: Collection[str] = ("training", "delivery")) -> str:
+    """Asks which workers are there. Kinds that this deployment does not need may be missing."""
     with redis_errors():
         answers = celery.control.ping(timeout=_PING_SECONDS)
     names = {name.partition("@")[0] for answer in answers for name in answer}
-    missing = [kind for kind in WORKERS if kind not in names and kind != "training"]
+    missing = [kind for kind in WORKERS if kind not in names and kind not in unused]
     if missing:
         raise ProblemError(
             f"no {' and no '.join(missing)} worker answers (a busy one may not)",

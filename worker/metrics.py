@@ -42,6 +42,9 @@ BATCH_FILL: Final = Histogram(
 )
 PHOTOS: Final = Counter("triage_photos", "Photos that this worker finished, by outcome.", ["outcome"])
 LEASES_EXPIRED: Final = Counter("triage_leases_expired", "Expired leases of photos, by what the sweep did.", ["action"])
+DELIVERIES: Final = Counter(
+    "triage_delivery_attempts", "Attempts of this worker to send an event, by result.", ["target", "result"]
+)
 MODEL_LOADED: Final = Gauge("triage_model_loaded", "Models that this worker loaded.", ["model", "engine", "device"])
 SCORED_TWICE: Final = Counter("triage_photos_scored_twice", "Photos that were also scored exactly.", ["model"])
 LOGIT_ERROR: Final = Gauge("triage_logit_error", "Largest error of a logit that was computed twice.", ["model"])
@@ -156,6 +159,18 @@ def _families(gauges: Gauges) -> Iterator[GaugeMetricFamily]:
         "triage_oldest_waiting_retake_seconds",
         "Age of the oldest retake request that no sender holds.",
         gauges.oldest_waiting_retake_seconds,
+    )
+    yield _by(
+        "triage_deliveries",
+        "Events that wait or are dead, and those delivered or dropped in the last 24 hours.",
+        ["target", "state"],
+        gauges.deliveries,
+    )
+    yield _by(
+        "triage_oldest_waiting_delivery_seconds",
+        "Age of the oldest event that a target has not accepted and that is not dead.",
+        ["target"],
+        gauges.oldest_waiting_delivery_seconds,
     )
     yield _by("triage_runs", "Open runs, and those that failed in the last 24 hours.", ["kind", "state"], gauges.runs)
     yield _by(

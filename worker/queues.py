@@ -8,6 +8,7 @@ class TaskName(StrEnum):
     """The tasks that workers accept. All other names are rejected."""
 
     DECISIONS = "decisions.list"
+    DELIVER = "deliveries.send"
     DRAIN = "inbox.drain"
     SUBMIT = "inbox.submit"
     SWEEP = "inbox.sweep"
@@ -23,6 +24,7 @@ class TaskName(StrEnum):
 class QueueName(StrEnum):
     """The queues in Redis, without the key prefix."""
 
+    DELIVERIES = "deliveries"
     INBOX = "inbox"
     INTAKE = "intake"
     MAINTENANCE = "maintenance"
@@ -45,12 +47,14 @@ ROUTES: Final = {
     TaskName.SWEEP: QueueName.MAINTENANCE,
     TaskName.RESCORE: QueueName.MAINTENANCE,
     TaskName.PURGE: QueueName.MAINTENANCE,
+    TaskName.DELIVER: QueueName.DELIVERIES,
     TaskName.TRAIN: QueueName.TRAINING,
 }
 
 WORKERS: Final = {
     "scoring": (QueueName.INBOX,),
     "intake": (QueueName.INTAKE, QueueName.MAINTENANCE),
+    "delivery": (QueueName.DELIVERIES,),  # waits for other systems, which may be slow
     "training": (QueueName.TRAINING,),
 }
-"""Kinds of worker and their queues. Run one scoring and one training worker per device; intake needs no device."""
+"""Kinds of worker and their queues. Run one scoring and one training worker per device; the others need no device."""

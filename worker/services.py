@@ -6,9 +6,10 @@ Each part imports its libraries when it is made, so that a command pays only for
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from celery import Celery
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from triage.blobs.source import PhotoSource
     from triage.blobs.store import BlobStore
     from triage.blobs.uris import UriPolicy
+    from triage.deliveries.dispatch import Dispatcher
     from triage.intake import Intake
     from triage.photo_store import PhotoStore
     from triage.registry import Registry
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from worker.broker.liveness import Liveness, WorkerHeartbeats
     from worker.broker.wakeups import WakeUps
     from worker.settings import Settings
+
+WEBHOOK: Final = "webhook"
+"""The name of the target that gets webhooks."""
 
 
 class Services:
@@ -183,6 +188,29 @@ class Services:
             policy=self.settings.retake_policy,
             wake_up=self.wake_ups.inbox,
         )
+
+    @property
+    def targets(self) -> "Sequence[str]":
+        """The names of the systems that are told of events, by the settings."""
+        return [WEBHOOK] if self.settings.webhook.url is not None else []
+
+    def dispatchers(self, *, on_progress: "Callable[[], None]") -> "dict[str, Dispatcher[Any]]":
+        """Senders of events by target. `on_progress` is called after each batch."""
+        from triage.deliveries.dispatch import Dispatcher  # deferred: imports SQLAlchemy
+        from worker.webhooks.receiver import WebhookReceiver  # deferred: imports SQLAlchemy
+
+        settings = self.settings.webhook
+        if settings.url is None or settings.secret is None:
+            return {}
+        receiver = WebhookReceiver(
+            url=settings.url.get_secret_value(),
+            secrets=[each.get_secret_value() for each in (settings.secret, settings.previous_secret) if each],
+            local_networks=settings.local_networks,
+            seconds=settings.timeout_seconds,
+            ca_file=settings.ca_file,
+        )
+        rules = self.settings.delivery_rules
+        return {WEBHOOK: Dispatcher(self.sessions, WEBHOOK, receiver, rules, on_progress=on_progress)}
 
     @cached_property
     def retention(self) -> "Retention":

@@ -1,9 +1,10 @@
 """The base of all groups of settings, and the types of their values: URLs, lists and networks."""
 
+import base64
 import grp
 import json
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -43,6 +44,39 @@ def with_scheme(url: SecretStr | None, *schemes: str) -> SecretStr | None:
     if port == 0:
         raise ValueError("the URL has a malformed host or port")
     return url
+
+
+def with_web_address(url: SecretStr | None) -> SecretStr | None:
+    """Checks an address that requests are sent to. It may have a query, which can be a secret."""
+    checked = with_scheme(url, "https://", "http://")
+    if checked is not None:
+        text = checked.get_secret_value()
+        parts = urlsplit(text)
+        if not parts.hostname or "@" in parts.netloc or "#" in text or not text.isascii() or not _is_printable(text):
+            raise ValueError("the URL needs a host, and may have no user, no fragment, and only printable ASCII")
+    return checked
+
+
+def _is_printable(text: str) -> bool:
+    return text.isprintable() and " " not in text
+
+
+def _webhook_secret(value: Any) -> SecretStr:
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    try:
+        key = base64.b64decode(text.removeprefix(SECRET_PREFIX), validate=True)
+    except (ValueError, AttributeError):
+        key = b""
+    if not 24 <= len(key) <= 64:
+        raise ValueError(
+            "use whsec_ and the base64 of 24 to 64 random bytes, such as those of `openssl rand -base64 32`"
+        )
+    return SecretStr(text)
+
+
+SECRET_PREFIX: Final = "whsec_"  # noqa: S105  # of every secret
+WebhookSecret: TypeAlias = Annotated[SecretStr, PlainValidator(_webhook_secret)]
+"""A symmetric secret as Standard Webhooks writes it; the prefix may be missing."""
 
 
 def _from_json(value: object) -> object:

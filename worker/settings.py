@@ -10,6 +10,7 @@ from typing import Annotated, Final
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from triage.deliveries.rules import DeliveryRules
 from triage.domain.limits import IntakeLimits, RetryRules
 from triage.errors import UsageError, validation_problems
 from triage.files.modes import share_with
@@ -34,6 +35,7 @@ from worker.setting_groups import (
     ScorerSettings,
     SigningSettings,
     TrainingSettings,
+    WebhookSettings,
     WorkerSettings,
 )
 from worker.setting_types import check_not_empty
@@ -91,6 +93,7 @@ class Settings(BaseSettings):
     inbox: InboxSettings = InboxSettings()
     scorer: ScorerSettings = ScorerSettings()
     retakes: RetakeSettings = RetakeSettings()
+    webhook: WebhookSettings = WebhookSettings()
     training: TrainingSettings = TrainingSettings()
     retention: RetentionSettings = RetentionSettings()
     schedule: ScheduleSettings = ScheduleSettings()
@@ -152,6 +155,13 @@ class Settings(BaseSettings):
             max_requests_per_thread=self.retakes.max_requests_per_thread,
             cooldown=timedelta(hours=self.retakes.cooldown_hours),
             uncertain_margin=self.retakes.uncertain_margin,
+        )
+
+    @property
+    def delivery_rules(self) -> DeliveryRules:
+        return DeliveryRules(
+            give_up_after=timedelta(hours=self.webhook.give_up_hours),
+            at_once=self.webhook.parallel,
         )
 
     @property

@@ -224,6 +224,39 @@ TABLES = {
         CONSTRAINT pk_used_assertion PRIMARY KEY (client_id, jti_sha256),
         CONSTRAINT fk_used_assertion__client_id FOREIGN KEY (client_id) REFERENCES api_client (id)
     """,
+    "delivery_target": """
+        name       text NOT NULL,
+        created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        CONSTRAINT pk_delivery_target PRIMARY KEY (name)
+    """,
+    "delivery": """
+        id               uuid NOT NULL,
+        target           text NOT NULL,
+        kind             text NOT NULL,
+        message_id       uuid NOT NULL,
+        subject_id       uuid NOT NULL,
+        status           text NOT NULL,
+        attempts         smallint NOT NULL DEFAULT '0',
+        due_at           timestamptz NOT NULL DEFAULT clock_timestamp(),
+        lease_token      uuid,
+        error            text,
+        answer           smallint,
+        created_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+        first_attempt_at timestamptz,
+        last_attempt_at  timestamptz,
+        finished_at      timestamptz,
+        CONSTRAINT pk_delivery PRIMARY KEY (id),
+        CONSTRAINT fk_delivery__message_id FOREIGN KEY (message_id) REFERENCES message (id),
+        CONSTRAINT ck_delivery__kind CHECK (kind IN ('message.decided', 'retake.requested', 'retake.withdrawn')),
+        CONSTRAINT ck_delivery__status CHECK (status IN ('pending', 'delivered', 'dead', 'dropped')),
+        CONSTRAINT ck_delivery__error CHECK (
+            error IN (
+                'address_not_allowed', 'unreachable', 'untrusted_certificate', 'timed_out', 'cut_off', 'redirected',
+                'refused', 'gone', 'defect'
+            )
+        ),
+        CONSTRAINT ck_delivery__finished CHECK ((status = 'pending') = (finished_at IS NULL))
+    """,
     "archived_count": """
         id               uuid NOT NULL,
         kind             text NOT NULL,
@@ -375,6 +408,22 @@ INDEXES = {
     "ix_retake_request__created_at": ("retake_request", "(created_at)", "reports: requests since a time"),
     "ix_api_token__valid_until": ("api_token", "(valid_until)", "clients: access tokens that have expired"),
     "ix_used_assertion__valid_until": ("used_assertion", "(valid_until)", "clients: assertions that have expired"),
+    "ix_delivery__due": (
+        "delivery",
+        "(target, due_at) WHERE status = 'pending'",
+        "deliveries: claim of events to send",
+    ),
+    "ix_delivery__dead": (
+        "delivery",
+        "(target, id) WHERE status = 'dead'",
+        "deliveries: those that a person retries or drops",
+    ),
+    "ix_delivery__closed": (
+        "delivery",
+        "(finished_at) WHERE status IN ('delivered', 'dropped')",
+        "retention: delivered and dropped events to delete; metrics of the last day",
+    ),
+    "ix_delivery__message_id": ("delivery", "(message_id)", "forget, archive: the events of a message"),
     "ix_archived_count__kind": ("archived_count", "(kind, day)", "reports: archived counts since a day"),
     "ix_archived_count__run_id": (
         "archived_count",

@@ -14,7 +14,8 @@ import fsspec
 from triage.blobs.filesystem import call
 from triage.blobs.locations import FILE, WEB, Location, parse_location, parse_root
 from triage.blobs.pauses import Pauses
-from triage.blobs.web import Network, ServerFaultError, open_on_web
+from triage.blobs.web import ServerFaultError, open_on_web
+from triage.connections import Network
 from triage.domain.limits import FETCH_SECONDS
 from triage.errors import AttachmentError, ErrorCode, StorageFaultError, TransientError
 from triage.files.beneath import open_below

@@ -13,6 +13,7 @@ ModelVersionId = NewType("ModelVersionId", UUID)
 DecisionId = NewType("DecisionId", UUID)
 RetakeRequestId = NewType("RetakeRequestId", UUID)
 RunId = NewType("RunId", UUID)
+EventId = NewType("EventId", UUID)
 LeaseToken = NewType("LeaseToken", UUID)
 
 

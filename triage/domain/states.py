@@ -78,6 +78,37 @@ class Acknowledged(StrEnum):
     LEASE_LOST = "lease_lost"
 
 
+class EventKind(StrEnum):
+    """What other systems are told. Stable names: receivers rely on them."""
+
+    MESSAGE_DECIDED = "message.decided"
+    RETAKE_REQUESTED = "retake.requested"
+    RETAKE_WITHDRAWN = "retake.withdrawn"
+
+
+class DeliveryStatus(StrEnum):
+    """The state of an event on its way to one target. `dead`: all attempts failed, and a person decides."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    DEAD = "dead"
+    DROPPED = "dropped"
+
+
+class DeliveryError(StrEnum):
+    """Why an attempt to deliver an event failed. Stable names: alerts rely on them."""
+
+    ADDRESS_NOT_ALLOWED = "address_not_allowed"
+    UNREACHABLE = "unreachable"
+    UNTRUSTED_CERTIFICATE = "untrusted_certificate"
+    TIMED_OUT = "timed_out"
+    CUT_OFF = "cut_off"
+    REDIRECTED = "redirected"
+    REFUSED = "refused"
+    GONE = "gone"
+    DEFECT = "defect"
+
+
 class Stage(StrEnum):
     CANDIDATE = "candidate"
     SHADOW = "shadow"

@@ -16,13 +16,15 @@ from triage.blobs.store import BlobStore
 from triage.domain.actors import check_actor
 from triage.domain.ids import new_id
 from triage.photo_store import PhotoStore
-from triage.storage import audit
+from triage.storage import audit, deliveries
 from triage.storage import retention as retention_rows
 from triage.storage.database import Sessions
 from triage.storage.use_case import use_case
 
 _BLOBS_PER_TRANSACTION: Final = 100
 _MARKED_PER_TRANSACTION: Final = 5000
+_DELIVERIES_PER_TRANSACTION: Final = 5000
+_DELIVERIES_KEPT: Final = timedelta(days=30)
 _ORPHANED_AFTER: Final = timedelta(days=1)
 _FOLDERS: Final = [f"{number:02x}" for number in range(256)]
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -92,6 +94,7 @@ class Retention:
         if not purged.unfinished:  # examines every photo ever purged, so it runs once after the last batch
             with self._sessions.begin() as session:
                 retention_rows.forget_unreferenced(session)
+            self._remove_deliveries()
         return replace(purged, strays=strays)
 
     def remove(self, *, actor: str, among: Collection[str] | None = None, deadline: float | None = None) -> Purged:
@@ -136,6 +139,12 @@ class Retention:
         while marked == _MARKED_PER_TRANSACTION:
             with self._sessions.begin() as session:
                 marked = retention_rows.mark_older_than(session, self._keep, limit=_MARKED_PER_TRANSACTION)
+
+    def _remove_deliveries(self) -> None:
+        removed = _DELIVERIES_PER_TRANSACTION
+        while removed == _DELIVERIES_PER_TRANSACTION:
+            with self._sessions.begin() as session:
+                removed = deliveries.remove_closed(session, _DELIVERIES_KEPT, limit=_DELIVERIES_PER_TRANSACTION)
 
     def _adopt_orphans(self, deadline: float | None) -> int:
         """Starts at a random folder, so that time-limited purges reach all folders over time."""

@@ -9,9 +9,9 @@ from sqlalchemy import ColumnElement, delete, exists, func, or_, select, text, t
 from sqlalchemy.orm import Session
 
 from triage.domain.ids import ThreadId
-from triage.domain.states import AttachmentStatus
+from triage.domain.states import AttachmentStatus, DeliveryStatus
 from triage.storage.archived_counts import keep_counts
-from triage.storage.tables import OPEN_REQUEST, Attachment, Decision, Message, RetakeRequest, Thread, Verdict
+from triage.storage.tables import OPEN_REQUEST, Attachment, Decision, Delivery, Message, RetakeRequest, Thread, Verdict
 
 _HISTORIES = text(
     """
@@ -68,15 +68,17 @@ def count_closed(session: Session, *, before: datetime) -> int:
 
 
 def _is_closed(before: datetime) -> ColumnElement[bool]:
-    """Condition on a thread: all messages are older and decided, no photo is pending, and no retake request is open."""
+    """Condition on a thread: all messages are older and decided; no photo, retake request or delivery is open."""
     messages = select(Message.id).where(Message.thread_id == Thread.id)
     is_in_use = or_(Message.received_at >= before, Message.current_decision_id.is_(None))
     open_photo = Attachment.status.in_([AttachmentStatus.PENDING, AttachmentStatus.IN_PROGRESS])
+    waiting = Delivery.status == DeliveryStatus.PENDING
     return (
         exists(messages)
         & ~exists(messages.where(is_in_use))
         & ~exists(messages.join(Attachment, Attachment.message_id == Message.id).where(open_photo))
         & ~exists(select(RetakeRequest.id).where(RetakeRequest.thread_id == Thread.id, OPEN_REQUEST))
+        & ~exists(messages.join(Delivery, Delivery.message_id == Message.id).where(waiting))
     )
 
 
@@ -107,6 +109,7 @@ def remove(session: Session, threads: Sequence[ThreadId]) -> dict[str, int]:
     attachments = select(Attachment.id).where(Attachment.message_id.in_(messages))
     session.execute(update(Thread).where(Thread.id == func.any(chosen)).values(archived_at=func.clock_timestamp()))
     removed = {"verdicts": _delete(session, Verdict, Verdict.attachment_id.in_(attachments))}
+    _delete(session, Delivery, Delivery.message_id.in_(messages))  # no history of the thread: files do not hold them
     _delete(session, RetakeRequest, RetakeRequest.thread_id == func.any(chosen))
     session.execute(update(Message).where(Message.id.in_(messages)).values(current_decision_id=None))
     _delete(session, Decision, Decision.message_id.in_(messages))

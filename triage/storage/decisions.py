@@ -11,9 +11,11 @@ from sqlalchemy import func, insert, or_, select, true, update
 from sqlalchemy.orm import Session
 from sqlalchemy.types import Uuid
 
+from triage.domain.deliveries import NewEvent
 from triage.domain.ids import DecisionId, MessageId, ThreadId
 from triage.domain.messages import AssessedPhoto, ThreadHistory
-from triage.domain.states import AttachmentStatus, DecidedBy, Outcome, Reason, RetakeStatus, VerdictOrigin
+from triage.domain.states import AttachmentStatus, DecidedBy, EventKind, Outcome, Reason, RetakeStatus, VerdictOrigin
+from triage.storage import deliveries
 from triage.storage.database import recordset
 from triage.storage.outbox import MAY_HAVE_BEEN_SENT
 from triage.storage.tables import Attachment, Decision, Message, ModelVersion, RetakeRequest, Verdict
@@ -196,7 +198,7 @@ def load_threads(session: Session, thread_ids: Collection[ThreadId]) -> Threads:
 
 
 def append_decisions(session: Session, decisions: Sequence[NewDecision]) -> None:
-    """Appends decisions and makes each the current decision of its message."""
+    """Appends decisions, makes each the current decision of its message, and stores the events for other systems."""
     if not decisions:
         return
     columns = [field.name for field in fields(NewDecision)]
@@ -211,4 +213,7 @@ def append_decisions(session: Session, decisions: Sequence[NewDecision]) -> None
     session.execute(
         update(Message).where(Message.id == current.c.message_id).values(current_decision_id=current.c.id),
         execution_options={"synchronize_session": False},
+    )
+    deliveries.enqueue(
+        session, [NewEvent(EventKind.MESSAGE_DECIDED, decision.message_id, decision.id) for decision in decisions]
     )

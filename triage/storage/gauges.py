@@ -12,7 +12,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from triage.domain.ids import first_id
-from triage.domain.states import Part, RetakeStatus, RunKind, RunStatus, Stage
+from triage.domain.states import DeliveryStatus, Part, RetakeStatus, RunKind, RunStatus, Stage
+from triage.storage import deliveries
 from triage.storage.health import count_unread, stalled
 from triage.storage.outbox import STATUS, WAITING
 from triage.storage.tables import (
@@ -53,6 +54,8 @@ class Gauges:
         parked_last_day: photos received in the last day that are not assessable, by error code.
         retakes: open requests by status, and requests flagged in the last day that were sent or withdrawn.
         oldest_waiting_retake_seconds: age of the oldest request that no sender holds; 0 if there is none.
+        deliveries: by target and status: waiting and dead events, and those delivered or dropped in the last day.
+        oldest_waiting_delivery_seconds: by target, the age of its oldest waiting event; 0 if none waits.
         runs: open runs by kind and status, and runs that failed in the last day.
         models: the live model and the shadow models.
         stalled: for each part, whether it makes no progress while work waits.
@@ -67,6 +70,8 @@ class Gauges:
     parked_last_day: dict[str, int]
     retakes: dict[str, int]
     oldest_waiting_retake_seconds: float
+    deliveries: dict[tuple[str, str], int]
+    oldest_waiting_delivery_seconds: dict[str, float]
     runs: dict[tuple[str, str], int]
     models: list[ModelInUse]
     stalled: dict[str, bool]
@@ -109,6 +114,7 @@ def read_gauges(session: Session, *, lease: timedelta, stalled_after: timedelta)
         .where(Run.status == RunStatus.FAILED, Run.finished_at > day_ago)
         .group_by(Run.kind, Run.status)
     )
+    targets, counts = deliveries.targets(session), deliveries.count_by_state(session, closed_since=day_ago)
     models = session.execute(
         select(ModelVersion.name, ModelVersion.weights_sha256, ModelVersion.stage).where(
             ModelVersion.stage.in_([Stage.LIVE, Stage.SHADOW])
@@ -133,6 +139,10 @@ def read_gauges(session: Session, *, lease: timedelta, stalled_after: timedelta)
         retakes={status.value: 0 for status in RetakeStatus}
         | {status: n for query in (open_requests, closed_requests) for status, n in session.execute(query)},
         oldest_waiting_retake_seconds=(now - waiting_since).total_seconds() if waiting_since else 0.0,
+        deliveries={(target, status.value): 0 for target in targets for status in DeliveryStatus}
+        | {(row.target, row.status): row.n for row in counts},
+        oldest_waiting_delivery_seconds=dict.fromkeys(targets, 0.0)
+        | {row.target: (now - row.oldest).total_seconds() for row in counts if row.status == DeliveryStatus.PENDING},
         runs={(kind.value, status.value): 0 for kind in RunKind for status in _SHOWN_RUNS}
         | {(kind, status): n for query in (open_runs, failed_runs) for kind, status, n in session.execute(query)},
         models=[ModelInUse(name, sha256, stage) for name, sha256, stage in models],

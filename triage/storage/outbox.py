@@ -10,10 +10,12 @@ from sqlalchemy.orm import Session
 from sqlalchemy.types import Uuid
 
 from triage.domain.card import label_of
+from triage.domain.deliveries import NewEvent
 from triage.domain.ids import DecisionId, MessageId, RetakeRequestId, ThreadId, new_id
 from triage.domain.messages import HeldRequest
 from triage.domain.messages import RetakeRequest as Request
-from triage.domain.states import RetakeStatus
+from triage.domain.states import EventKind, RetakeStatus
+from triage.storage import deliveries
 from triage.storage.database import recordset
 from triage.storage.tables import OPEN_REQUEST, Decision, Message, ModelVersion, RetakeRequest, Thread
 
@@ -29,22 +31,21 @@ MAY_HAVE_BEEN_SENT: Final = RetakeRequest.claimed_by.is_not(None)
 
 
 def flag(session: Session, requests: Sequence[tuple[MessageId, ThreadId, DecisionId]]) -> None:
-    """Flags a request for each of these messages, none of which may have an active request."""
+    """Flags a request for each of these messages, none of which may have an active request, and stores the events."""
     if not requests:
         return
-    session.execute(
-        insert(RetakeRequest),
-        [
-            {
-                "id": new_id(),
-                "message_id": message_id,
-                "thread_id": thread_id,
-                "decision_id": decision_id,
-                "status": RetakeStatus.FLAGGED,
-            }
-            for message_id, thread_id, decision_id in requests
-        ],
-    )
+    rows: list[dict[str, Any]] = [
+        {
+            "id": new_id(),
+            "message_id": message_id,
+            "thread_id": thread_id,
+            "decision_id": decision_id,
+            "status": RetakeStatus.FLAGGED,
+        }
+        for message_id, thread_id, decision_id in requests
+    ]
+    session.execute(insert(RetakeRequest), rows)
+    deliveries.enqueue(session, [NewEvent(EventKind.RETAKE_REQUESTED, row["message_id"], row["id"]) for row in rows])
 
 
 def active_among(session: Session, message_ids: Collection[MessageId]) -> set[MessageId]:
@@ -139,7 +140,7 @@ def withdraw_one(session: Session, request_id: RetakeRequestId, *, reason: str) 
 
 
 def _withdraw(session: Session, chosen: ColumnElement[bool], reason: str) -> list[RetakeRequestId]:
-    rows = session.scalars(
+    rows = session.execute(
         update(RetakeRequest)
         .where(OPEN_REQUEST, chosen)
         .values(
@@ -148,9 +149,12 @@ def _withdraw(session: Session, chosen: ColumnElement[bool], reason: str) -> lis
             withdrawn_reason=reason,
             lease_until=null(),
         )
-        .returning(RetakeRequest.id)
+        .returning(RetakeRequest.id, RetakeRequest.message_id)
     ).all()
-    return [RetakeRequestId(row) for row in rows]
+    deliveries.enqueue(
+        session, [NewEvent(EventKind.RETAKE_WITHDRAWN, MessageId(row.message_id), row.id) for row in rows]
+    )
+    return [RetakeRequestId(row.id) for row in rows]
 
 
 def find(session: Session, request_id: RetakeRequestId) -> Request | None:

@@ -37,6 +37,7 @@ NOT_INSERTED: Final = frozenset(
     {
         *("at", "created_at", "received_at", "started_at", "heartbeat_at", "promoted_at"),
         *("sent_at", "withdrawn_at", "purged_at", "forgotten_at", "archived_at", "revoked_at"),
+        *("first_attempt_at", "last_attempt_at"),
         *("position", "previous_hash", "hash", "current_decision_id"),
     }
 )
@@ -90,6 +91,21 @@ WORKER_MAY: Final[Mapping[str, Rights]] = {
     ),
     "api_token": Rights(delete=True),
     "used_assertion": Rights(delete=True),
+    "delivery_target": Rights(delete=True),
+    "delivery": Rights(
+        update=(
+            "status",
+            "attempts",
+            "due_at",
+            "lease_token",
+            "error",
+            "answer",
+            "first_attempt_at",
+            "last_attempt_at",
+            "finished_at",
+        ),
+        delete=True,  # delivered events are kept for a month
+    ),
     "archived_count": Rights(),  # a purge keeps the count of photos whose rows it deletes
     "audit_event": Rights(),
     "audit_head": Rights(insert=False),
@@ -102,6 +118,7 @@ HIDDEN_FROM_REPORT: Final[Mapping[str, tuple[str, ...]]] = {
     "api_client": ("key_sha256", "previous_key_sha256"),
     "api_token": ("sha256",),
     "run": ("lease_token",),
+    "delivery": ("lease_token",),
 }
 
 FUNCTIONS: Final[Mapping[str, tuple[str, ...]]] = {

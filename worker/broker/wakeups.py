@@ -50,6 +50,11 @@ class WakeUps:
         """
         return self._publish(TaskName.TRAIN, lambda: not self._redis.llen(f"{self._key_prefix}{QueueName.TRAINING}"))
 
+    def deliveries(self) -> bool:
+        """Wakes a delivery worker, unless a wake-up is in its queue; returns whether one is."""
+        queue = f"{self._key_prefix}{QueueName.DELIVERIES}"
+        return self._publish(TaskName.DELIVER, lambda: not self._redis.llen(queue))
+
     def received(self, task: TaskName) -> None:
         """Notes that a worker received the wake-up, so that the next piece of work publishes a new one."""
         try:

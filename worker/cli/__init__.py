@@ -53,6 +53,7 @@ _COMMANDS: Final = {
     "retakes": _Entry("worker.cli.retakes:retakes", "Collect retake requests: list, claim, acknowledge, withdraw."),
     "opt-out": _Entry("worker.cli.opt_out:opt_out", "Never request a retake in a thread."),
     "decisions": _Entry("worker.cli.decisions:decisions", "Read the decisions after a cursor."),
+    "deliveries": _Entry("worker.cli.deliveries:deliveries", "Show, retry and drop events for other systems."),
     "report": _Entry("worker.cli.report:report", "Report messages by outcome, the retake rate and scores."),
     "rescore": _Entry("worker.cli.runs:rescore", "Score photos again with another model."),
     "dataset": _Entry("worker.cli.dataset:dataset", "Check, split, describe and import labelled photos."),

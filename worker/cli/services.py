@@ -37,8 +37,10 @@ def up(*, detach: bool, training: bool) -> None:
     """Run Postgres, Redis and workers on this machine, in the foreground or detached."""
     from worker.embedded.stack import EmbeddedStack  # deferred: imports SQLAlchemy and redis
 
-    stack = EmbeddedStack(_embedded_settings().embedded)
-    kinds = [kind for kind in WORKERS if training or kind != "training"]
+    settings = _embedded_settings()
+    stack = EmbeddedStack(settings.embedded)
+    unused = {"training": not training, "delivery": settings.webhook.url is None}
+    kinds = [kind for kind in WORKERS if not unused.get(kind)]
     try:
         stack.start_services()
         stack.migrate()
@@ -98,7 +100,7 @@ def beat() -> NoReturn:
 
 
 @command()
-@click.argument("part", type=click.Choice([*(part.value for part in Part), "beat"]))
+@click.argument("part", type=click.Choice([*WORKERS, "beat"]))
 @click.option("--stall-seconds", type=SECONDS, default=120, show_default=True)
 def health(part: str, stall_seconds: float) -> None:
     """Exit 1 if a part is stalled.

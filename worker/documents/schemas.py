@@ -12,7 +12,9 @@ from pydantic import BaseModel
 from triage.domain.card import Card
 from worker.documents.clients import ClientDocument, NewKeyDocument
 from worker.documents.decisions import DecisionsDocument, DecisionsQuery
+from worker.documents.deliveries import DeliveryChangeDocument, DeliveryDocument, StoppedTargetDocument
 from worker.documents.evaluation import DatasetDocument, EvaluationDocument
+from worker.documents.events import MessageDecidedDocument, RetakeRequestedDocument, RetakeWithdrawnDocument
 from worker.documents.messages import AcceptanceDocument, MessageHistoryDocument, OverrideDocument
 from worker.documents.models import ModelDocument, ModelThresholdsDocument
 from worker.documents.operations import (
@@ -62,9 +64,14 @@ DOCUMENTS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
         "claimed-request": ClaimedRequestDocument,
         "claimed-requests": ClaimedRequestsDocument,
         "dataset": DatasetDocument,
+        "delivery": DeliveryDocument,
+        "delivery-change": DeliveryChangeDocument,
         "decisions": DecisionsDocument,
         "decisions-query": DecisionsQuery,
         "evaluation": EvaluationDocument,
+        "event-message-decided": MessageDecidedDocument,
+        "event-retake-requested": RetakeRequestedDocument,
+        "event-retake-withdrawn": RetakeWithdrawnDocument,
         "flips": FlipsDocument,
         "forgotten": ForgottenDocument,
         "message-history": MessageHistoryDocument,
@@ -87,6 +94,7 @@ DOCUMENTS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
         "rewritten-file": RewrittenFileDocument,
         "run": RunDocument,
         "setting": SettingDocument,
+        "stopped-target": StoppedTargetDocument,
         "submission": Submission,
         "thread-opt-out": ThreadOptOutDocument,
         "verification": VerificationDocument,

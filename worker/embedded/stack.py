@@ -10,6 +10,7 @@ from triage.storage.role_names import MIGRATOR
 from worker.embedded.postgres import EmbeddedPostgres
 from worker.embedded.redis import EmbeddedRedis
 from worker.embedded.workers import EmbeddedWorkers
+from worker.queues import WORKERS
 from worker.state_folder import StateFolder
 
 
@@ -55,7 +56,7 @@ class EmbeddedStack:
     def running(self) -> dict[str, int | None]:
         """Returns the process id of each part, or None for a part that does not run."""
         services = {"postgres": self.postgres.pid, "redis": self.redis.pid}
-        return services | dict.fromkeys(("scoring", "intake", "training")) | self.workers.running()
+        return services | dict.fromkeys(WORKERS) | self.workers.running()
 
     def stop(self) -> None:
         """Stops the workers, then Redis and Postgres. Parts that do not run are skipped."""

@@ -3,6 +3,7 @@
 import structlog
 from celery import shared_task
 
+from triage.deliveries import manage as deliveries
 from triage.domain.states import RunKind
 from triage.errors import ModelError, UsageError
 from triage.storage import runs
@@ -11,7 +12,7 @@ from worker.documents.messages import AcceptanceDocument
 from worker.documents.submission import Submission
 from worker.metrics import LEASES_EXPIRED
 from worker.queues import TaskName
-from worker.tasks.base import WorkerTask, sender_task
+from worker.tasks.base import WorkerServices, WorkerTask, sender_task
 
 log = structlog.get_logger(__name__)
 
@@ -69,8 +70,17 @@ def sweep(self: WorkerTask) -> None:
     LEASES_EXPIRED.labels("parked").inc(swept.parked)
     if swept.requeued or swept.parked:
         log.warning("lease.expired", requeued=swept.requeued, parked=swept.parked)
+    due = [target for target in services.targets if _has_events(services, target)]
     services.liveness.record(Heartbeat.INTAKE)
     if swept.due or rescoring:
         services.wake_ups.inbox()
     if training:
         services.wake_ups.training()
+    if due:
+        services.wake_ups.deliveries()
+
+
+def _has_events(services: WorkerServices, target: str) -> bool:
+    if deliveries.register(services.sessions, target):
+        log.info("target.registered", target=target)
+    return deliveries.is_due(services.sessions, target)

@@ -28,6 +28,7 @@ PARTS = {
         "scoring-gpu-2",
         "scoring-gpu-3",
         "intake",
+        "delivery",
         "training",
         "training-gpu",
         "beat",
@@ -217,4 +218,4 @@ def test_celery_is_configured_as_the_queue_requires(settings: Settings) -> None:
     transport = conf.broker_transport_options
     assert {"socket_timeout", "socket_connect_timeout", "socket_keepalive", "health_check_interval"} <= set(transport)
     assert conf.task_routes["training.run"] == {"queue": "training"}
-    assert len({queue for queues in WORKERS.values() for queue in queues}) == len(conf.task_queues) == 4
+    assert len({queue for queues in WORKERS.values() for queue in queues}) == len(conf.task_queues) == 5

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.certificates import make_certificate
 from triage.blobs.uris import UriPolicy
-from triage.blobs.web import is_public
+from triage.connections import is_public
 from triage.errors import AttachmentError, ErrorCode, InvalidUriRootError, StorageFaultError, TransientError
 
 DATA = b"the bytes of a photo"

@@ -1,0 +1,106 @@
+"""The receiver of webhooks: reads events, and makes one signed POST request for each attempt."""
+
+import socket
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from http.client import HTTPException
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from sqlalchemy.orm import Session
+
+from triage.connections import AddressNotAllowedError, Network, NoConnectionError, UntrustedServerError, connect
+from triage.domain.deliveries import Answer, ClaimedDelivery, Event
+from triage.domain.ids import EventId
+from triage.domain.states import DeliveryError
+from triage.storage import deliveries
+from worker.documents.events import event_body
+from worker.webhooks.signing import signature_headers
+
+_HEADERS: Final = {
+    "Content-Type": "application/json",
+    "Connection": "close",
+    "User-Agent": "skin-photo-triage",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookReceiver:
+    """
+    Attributes:
+        url: gets the requests. It is never logged and never part of an error.
+        secrets: the current one first.
+        local_networks: networks, not public, in which the receiver may be.
+        seconds: time limit for a request and its answer.
+        ca_file: certificate of the authority that signed the receiver's; by default those of the system.
+    """
+
+    url: str
+    secrets: Sequence[str]
+    local_networks: Sequence[Network]
+    seconds: float
+    ca_file: Path | None = None
+
+    def load(self, session: Session, claimed: Collection[ClaimedDelivery]) -> Mapping[EventId, Event]:
+        return deliveries.load_events(session, claimed)
+
+    def send(self, item: Event) -> Answer:
+        body = event_body(item)
+        signature = signature_headers(self.secrets, event_id=str(item.id), timestamp=int(time.time()), body=body)
+        started = time.monotonic()
+        try:
+            return self._post(body, {**_HEADERS, **signature})
+        except AddressNotAllowedError:
+            return Answer(DeliveryError.ADDRESS_NOT_ALLOWED)
+        except UntrustedServerError:
+            return Answer(DeliveryError.UNTRUSTED_CERTIFICATE)
+        except (NoConnectionError, socket.gaierror):
+            return Answer(DeliveryError.UNREACHABLE)
+        except (HTTPException, OSError):
+            is_late = time.monotonic() - started >= self.seconds
+            return Answer(DeliveryError.TIMED_OUT if is_late else DeliveryError.CUT_OFF)
+
+    def _post(self, body: bytes, headers: Mapping[str, str]) -> Answer:
+        parts = urlsplit(self.url)
+        path = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
+        with connect(
+            parts.scheme,
+            parts.netloc,
+            local_networks=self.local_networks,
+            seconds=self.seconds,
+            ca_file=self.ca_file,
+        ) as (connection, was_cut):
+            connection.request("POST", path, body=body, headers=dict(headers))
+            with connection.getresponse() as response:  # its body is not read: nothing in it matters
+                if was_cut.is_set():  # the end of the connection looks like the end of the headers
+                    raise TimeoutError
+                return _answer(response.status, response.getheader("Retry-After"))
+
+
+def _answer(status: int, retry_after: str | None) -> Answer:
+    if 200 <= status < 300:
+        return Answer(status=status)
+    if 300 <= status < 400:
+        return Answer(DeliveryError.REDIRECTED, status)
+    if status == 410:
+        return Answer(DeliveryError.GONE, status)
+    return Answer(DeliveryError.REFUSED, status, _delay(retry_after))
+
+
+def _delay(retry_after: str | None) -> timedelta | None:
+    """The delay that a header `Retry-After` asks for, in seconds or as a date; None if it is missing or malformed."""
+    if retry_after is None:
+        return None
+    if retry_after.isascii() and retry_after.isdigit():
+        return timedelta(seconds=min(int(retry_after[:9]), 10**6))
+    try:
+        moment = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        return None
+    return max(timedelta(0), moment - datetime.now(UTC))
