@@ -274,8 +274,8 @@ TABLES = {
         CONSTRAINT fk_archived_count__run_id FOREIGN KEY (run_id) REFERENCES run (id),
         CONSTRAINT ck_archived_count__kind CHECK (
             kind IN (
-                'messages', 'overrides', 'forgotten', 'photos', 'errors', 'requests', 'scores', 'shadows', 'flips',
-                'purged'
+                'messages', 'overrides', 'forgotten', 'photos', 'errors', 'requests', 'scores', 'shadows', 'reasons',
+                'flips', 'purged'
             )
         )
     """,

@@ -53,6 +53,7 @@ def test_report_counts_messages_photos_and_scores(busy: Clinic) -> None:
     assert messages["retake_rate"] == 1 / 4
     assert report["photos"] == {"total": 6, "pending": 1, "in_progress": 0, "scored": 4, "not_assessable": 1}
     assert report["errors"] == {"corrupt": 1}
+    assert report["reasons"] == {"no_clear_reason": 2}
     assert report["retake_requests"] == {"flagged": 1, "claimed": 0, "sent": 0, "withdrawn": 0}
     assert 0 <= report["oldest_pending_seconds"] < 3600
     [scores] = report["scores"]
@@ -74,6 +75,17 @@ def test_report_is_split_by_a_dimension(busy: Clinic, dimension: Dimension, tota
         groups = summarise(session, Period(), [dimension])["groups"]
 
     assert {group[dimension.value]: group["total"] for group in groups} == totals
+
+
+def test_reasons_are_the_likeliest_of_each_photo_that_fails(busy: Clinic) -> None:
+    busy.execute("ALTER TABLE verdict DISABLE TRIGGER USER")
+    busy.execute("""UPDATE verdict SET findings = '[{"kind": "too_dark"}, {"kind": "motion"}]'""")  # passing ones too
+    with busy.sessions() as session:
+        summary = summarise(session, Period())
+
+    assert summary["reasons"] == {"too_dark": 2}
+    assert "photos that fail, by their likeliest reason: too dark 2" in to_table(summary)
+    assert "<td>too dark</td><td>2</td>" in render_html(summary)
 
 
 def test_tables_name_what_they_count_and_explain_messages_without_a_model(busy: Clinic) -> None:

@@ -66,6 +66,7 @@ class ArchivedKind(StrEnum):
     REQUESTS = "requests"
     SCORES = "scores"
     SHADOWS = "shadows"
+    REASONS = "reasons"
     FLIPS = "flips"
     PURGED = "purged"
 

@@ -37,7 +37,7 @@ def summarise(session: Session, period: Period, by: Sequence[Dimension] = ()) ->
         by: dimensions of the groups.
 
     Returns:
-        `{since, until, messages, photos, errors, retention, retake_requests, overrides, scores, shadows,
+        `{since, until, messages, photos, reasons, errors, retention, retake_requests, overrides, scores, shadows,
         oldest_pending_seconds, archived, by, groups}`.
         `messages` and each group hold `total`, a count for each outcome, `pending`, and `retake_rate`: the share of
         retakes among decided messages, or None if no message is decided. All numbers include archived threads, except
@@ -50,6 +50,7 @@ def summarise(session: Session, period: Period, by: Sequence[Dimension] = ()) ->
         "until": period.until.isoformat() if period.until else None,
         "messages": messages,
         "photos": report_queries.count_photos(session, period),
+        "reasons": report_queries.count_reasons(session, period),
         "errors": report_queries.count_errors(session, period),
         "retention": {
             "photos_purged": report_queries.count_purged_photos(session, period),

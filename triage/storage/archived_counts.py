@@ -9,13 +9,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, time
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Date, Select, case, cast, func, select
+from sqlalchemy import ColumnElement, Date, Select, Text, case, cast, func, literal_column, select
 from sqlalchemy.orm import Session, aliased
 
 from triage.domain.ids import ThreadId
 from triage.domain.reporting import Period
-from triage.domain.states import ArchivedKind, DecidedBy, VerdictOrigin
+from triage.domain.states import ArchivedKind, DecidedBy, FindingKind, VerdictOrigin
 from triage.storage.tables import ArchivedCount, Attachment, Decision, Message, RetakeRequest, Verdict
+
+FAILED: Final = (Verdict.origin == VerdictOrigin.INBOX, ~Verdict.acceptable)
+"""Verdicts that counted and failed: those whose reasons are reported."""
 
 N_BINS: Final = 10
 """Number of equal bins of scores over [0, 1]. Stored counts have these bins, so all reports do."""
@@ -67,6 +70,12 @@ def utc_day(moment: Any) -> ColumnElement[date]:
 def score_bin() -> ColumnElement[int]:
     """The bin of a verdict's score, from 1."""
     return func.least(func.width_bucket(Verdict.score, 0.0, 1.0, N_BINS), N_BINS)
+
+
+def likeliest_reason() -> ColumnElement[str]:
+    """The kind of the first finding of a verdict."""
+    # without parameters: Postgres groups by an expression only if it is the selected one
+    return literal_column(f"coalesce(verdict.findings -> 0 ->> 'kind', '{FindingKind.NO_CLEAR_REASON}')", Text())
 
 
 def _add(session: Session, kind: ArchivedKind, rows: Iterable[dict[str, Any]]) -> None:
@@ -121,6 +130,14 @@ def _counts_of_verdicts(
         .join(Attachment, Attachment.id == Verdict.attachment_id)
         .join(Message, of_message)
         .where(chosen),
+    )
+    reasons = _count(day=utc_day(Verdict.created_at), label=likeliest_reason())
+    yield (
+        ArchivedKind.REASONS,
+        reasons.select_from(Verdict)
+        .join(Attachment, Attachment.id == Verdict.attachment_id)
+        .join(Message, of_message)
+        .where(chosen, *FAILED),
     )
     deciding = aliased(Verdict)
     is_deciding = (deciding.attachment_id == Verdict.attachment_id) & (deciding.origin == VerdictOrigin.INBOX)

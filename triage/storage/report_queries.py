@@ -16,7 +16,7 @@ from triage.domain.card import UNTRAINED
 from triage.domain.ids import RunId, first_id
 from triage.domain.reporting import Dimension, Period
 from triage.domain.states import ArchivedKind, AttachmentStatus, DecidedBy, Outcome, RetakeStatus, VerdictOrigin
-from triage.storage.archived_counts import archived, score_bin, utc_day
+from triage.storage.archived_counts import FAILED, archived, likeliest_reason, score_bin, utc_day
 from triage.storage.outbox import STATUS
 from triage.storage.tables import (
     PURGED,
@@ -137,6 +137,18 @@ def count_errors(session: Session, period: Period) -> dict[str, int]:
     past = select(ArchivedCount.label.label("code"), _archived().label("n")).group_by(ArchivedCount.label)
     rows = _added(session, present, past.where(*archived(ArchivedKind.ERRORS, period)), ["code"])
     return {row["code"]: row["n"] for row in rows}
+
+
+def count_reasons(session: Session, period: Period) -> dict[str, int]:
+    """Counts photos that failed by their likeliest reason, the most frequent first."""
+    present = (
+        select(likeliest_reason().label("reason"), func.count().label("n"))
+        .where(*FAILED, *_within(Verdict.created_at, period))
+        .group_by(likeliest_reason())
+    )
+    past = select(ArchivedCount.label.label("reason"), _archived().label("n")).group_by(ArchivedCount.label)
+    rows = _added(session, present, past.where(*archived(ArchivedKind.REASONS, period)), ["reason"])
+    return {row["reason"]: row["n"] for row in sorted(rows, key=lambda row: -row["n"])}
 
 
 def count_purged_photos(session: Session, period: Period) -> int:

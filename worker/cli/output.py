@@ -88,9 +88,18 @@ def outcome_text(outcome: str | None) -> Styled:
     return Styled(outcome, _OUTCOME_COLOURS[Outcome(outcome)], bold=outcome == Outcome.RETAKE)
 
 
+def _finding_text(finding: Mapping[str, Any]) -> str:
+    """A finding with its probability, or with its level where it is only measured."""
+    words = str(finding["kind"]).replace("_", " ")
+    if finding["kind"] == "no_clear_reason":
+        return words
+    probability = finding["probability"]
+    return f"{words} ({finding['level']})" if probability is None else f"{words} ({100 * probability:.0f} %)"
+
+
 def findings_text(findings: Sequence[Mapping[str, Any]], *, acceptable: bool) -> Styled:
     """Why a photo fails, in a few words. The findings of an acceptable photo are advice, and dimmed."""
-    words = ", ".join(f"{finding['kind'].replace('_', ' ')} ({finding['level']})" for finding in findings)
+    words = ", ".join(map(_finding_text, findings))
     if acceptable:
         return Styled(words, dim=True)
     return Styled(words or "no single cause measured")

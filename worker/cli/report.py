@@ -147,6 +147,9 @@ def _closing_sentences(summary: dict[str, Any]) -> Iterator[str]:
     yield f"retake requests: {requests}"
     if summary["errors"]:
         yield "photos not assessable: " + ", ".join(f"{code} {count}" for code, count in summary["errors"].items())
+    if summary["reasons"]:
+        reasons = (f"{kind.replace('_', ' ')} {count}" for kind, count in summary["reasons"].items())
+        yield "photos that fail, by their likeliest reason: " + ", ".join(reasons)
     if summary["oldest_pending_seconds"] is not None:
         yield f"oldest pending message: {summary['oldest_pending_seconds']:.0f} s"
     archived = summary["archived"]

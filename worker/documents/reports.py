@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
+from triage.domain.states import FindingKind
 from worker.documents.document import Document, UtcTime
 
 
@@ -87,12 +88,13 @@ class ArchivedDocument(Document):
 
 
 class ReportDocument(Document):
-    """The messages of a period."""
+    """The messages of a period. `reasons` counts photos that fail by their likeliest reason."""
 
     since: UtcTime | None
     until: UtcTime | None
     messages: MessageCountsDocument
     photos: PhotoCountsDocument
+    reasons: dict[FindingKind, int]
     errors: dict[str, int]
     retention: RetentionCountsDocument
     retake_requests: RequestCountsDocument
