@@ -19,7 +19,6 @@ from triage.domain.incoming import check_message
 from triage.domain.limits import IntakeLimits
 from triage.domain.messages import Acceptance, AcceptedAttachment, IncomingAttachment, IncomingMessage
 from triage.domain.states import AttachmentStatus
-from triage.domain.text import UNDETERMINED
 from triage.errors import AttachmentError, ErrorCode, UsageError
 from triage.files.hashing import sha256_of
 from triage.files.received import ReceivedBytes
@@ -53,6 +52,22 @@ class _Prepared:
     gives_thread: bool
     attachments: Sequence[NewAttachment]
     photos: Mapping[NewBlob, bytes | ReceivedBytes]
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """The content of an attachment as columns of its row.
+
+    Attributes:
+        sha256_of_sent: of the bytes or the URI that was sent, for an attachment without an id.
+        sha256: of the bytes.
+    """
+
+    sha256_of_sent: str
+    sha256: str | None = None
+    media_type: str | None = None
+    uri: str | None = None
+    error_code: ErrorCode | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,57 +191,49 @@ class Intake:
         key = (message.source, message.external_id)
         thread = (message.source, message.thread or message.external_id)
         photos: dict[NewBlob, bytes | ReceivedBytes] = {}
-        attachments = [
-            self._prepare_uri(key, attachment, attachment.uri or "")
-            if attachment.data is None
-            else self._prepare_photo(key, attachment, attachment.data, photos)
-            for attachment in message.attachments
-        ]
+        attachments = [self._prepare_photo(key, attachment, photos) for attachment in message.attachments]
         _check_distinct(message.attachments, attachments)
         new = NewMessage(key, thread, message.role, message.locale, message.opted_out)
         return _Prepared(new, message.thread is not None, attachments, photos)
 
     def _prepare_photo(
-        self,
-        message: Key,
-        attachment: IncomingAttachment,
-        data: bytes | ReceivedBytes,
-        photos: dict[NewBlob, bytes | ReceivedBytes],
+        self, message: Key, attachment: IncomingAttachment, photos: dict[NewBlob, bytes | ReceivedBytes]
     ) -> NewAttachment:
-        if isinstance(data, bytes):
-            sha256, media_type, size = sha256_of(data), sniff(data), len(data)
+        if attachment.data is not None:
+            content = self._content_of(attachment.data, photos)
+        elif attachment.uri is not None:
+            content = self._content_at(attachment.uri)
         else:
-            sha256, media_type, size = data.sha256, sniff(data.head), data.size
-        is_too_large = size > self._limits.max_bytes
-        if not is_too_large:
-            photos[NewBlob(sha256, media_type, size)] = data
+            content = _Content("", error_code=attachment.error_code)
         return NewAttachment(
             message=message,
-            external_id=attachment.external_id or sha256[:16],
+            external_id=attachment.external_id or content.sha256_of_sent[:16],
             photo_group=attachment.group,
             declared_type=normalise_declared(attachment.declared_type),
-            media_type=media_type,
-            sha256=sha256,
-            uri=None,
-            error_code=ErrorCode.TOO_LARGE if is_too_large else None,
+            media_type=content.media_type,
+            sha256=content.sha256,
+            uri=content.uri,
+            error_code=content.error_code,
         )
 
-    def _prepare_uri(self, message: Key, attachment: IncomingAttachment, uri: str) -> NewAttachment:
-        error_code = None
+    def _content_of(self, data: bytes | ReceivedBytes, photos: dict[NewBlob, bytes | ReceivedBytes]) -> _Content:
+        if isinstance(data, bytes):
+            blob = NewBlob(sha256_of(data), sniff(data), len(data))
+        else:
+            blob = NewBlob(data.sha256, sniff(data.head), data.size)
+        is_too_large = blob.size_bytes > self._limits.max_bytes
+        if not is_too_large:
+            photos[blob] = data
+        error_code = ErrorCode.TOO_LARGE if is_too_large else None
+        return _Content(blob.sha256, blob.sha256, blob.media_type, error_code=error_code)
+
+    def _content_at(self, uri: str) -> _Content:
+        sha256 = sha256_of(uri.encode("utf-8", "surrogatepass"))
         try:
             self._uris.check(uri)
         except AttachmentError as error:
-            error_code = error.code
-        return NewAttachment(
-            message=message,
-            external_id=attachment.external_id or sha256_of(uri.encode("utf-8", "surrogatepass"))[:16],
-            photo_group=attachment.group,
-            declared_type=normalise_declared(attachment.declared_type),
-            media_type=None,
-            sha256=None,
-            uri=None if error_code else uri,  # a URI that is not allowed is not stored
-            error_code=error_code,
-        )
+            return _Content(sha256, error_code=error.code)  # a URI that is not allowed is not stored
+        return _Content(sha256, uri=uri)
 
     def _store(self, session: Session, prepared: Sequence[_Prepared]) -> _Stored:
         stored, new_messages = _add_messages(session, [item.message for item in prepared])
@@ -344,7 +351,7 @@ def _unchanged(prepared: _Prepared, stored: StoredMessage) -> list[str]:
     differs = {
         "thread": prepared.gives_thread and sent.thread[1] != stored.thread,
         "role": sent.role != stored.role,
-        "locale": sent.locale not in {stored.locale, UNDETERMINED},
+        "locale": sent.locale != stored.locale,
         "opted_out": stored.opted_out and not sent.opted_out,
     }
     return [name for name, is_different in differs.items() if is_different]

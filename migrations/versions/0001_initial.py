@@ -177,8 +177,6 @@ TABLES = {
         message_id       uuid NOT NULL,
         thread_id        uuid NOT NULL,
         decision_id      uuid NOT NULL,
-        photos           jsonb NOT NULL DEFAULT '[]'::jsonb,
-        reply            jsonb,
         status           text NOT NULL,
         claimed_by       text,
         lease_token      uuid,
@@ -634,7 +632,6 @@ BEGIN
     WHERE message_id = forgotten;
     GET DIAGNOSTICS photos = ROW_COUNT;
     UPDATE decision SET note = NULL WHERE message_id = forgotten AND note IS NOT NULL;
-    UPDATE retake_request SET reply = NULL WHERE message_id = forgotten AND reply IS NOT NULL;
     INSERT INTO audit_event (id, actor, action, subject_kind, subject_id, details)
     VALUES (event, by_whom, 'message.forgotten', 'message', forgotten,
             jsonb_build_object('reason', why, 'photos', photos));

@@ -4,6 +4,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from time import sleep
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -110,6 +111,23 @@ def test_enqueue_records_an_error_code_when_a_photo_cannot_be_taken(clinic: Clin
     [(uri,)] = clinic.query("SELECT uri FROM attachment WHERE external_id = 'elsewhere'")
     assert uri is None  # what was refused is not kept
     assert not clinic.decisions("m")
+
+
+def test_enqueue_keeps_a_photo_that_its_entrance_could_not_read(clinic: Clinic) -> None:
+    unread = IncomingAttachment(external_id="b", error_code=ErrorCode.ALTERED)
+
+    [accepted] = clinic.intake.enqueue([IncomingMessage("ehr", "m", [unread])])[0].attachments
+
+    assert (accepted.status, accepted.error_code) == (AttachmentStatus.NOT_ASSESSABLE, ErrorCode.ALTERED)
+    assert clinic.decisions("m") == [("not_assessable", "no_readable_photo")]
+
+
+@pytest.mark.parametrize("also", [{"data": b"1"}, {"uri": "file:///srv/1.jpg"}, {"external_id": None}])
+def test_enqueue_refuses_a_photo_that_was_read_and_was_not(clinic: Clinic, also: dict[str, Any]) -> None:
+    photo = IncomingAttachment(**{"external_id": "b", "error_code": ErrorCode.ALTERED} | also)
+
+    with pytest.raises(UsageError, match="could not be read"):
+        clinic.intake.enqueue([IncomingMessage("ehr", "m", [photo])])
 
 
 def test_enqueue_decides_immediately_when_no_photo_is_accepted(clinic: Clinic) -> None:
@@ -263,7 +281,7 @@ def test_enqueue_reports_the_fields_that_a_resubmission_does_not_change(clinic: 
     assert changed.unchanged == ["thread", "role", "locale", "opted_out"]
     assert changed.attachments[0].unchanged == ["group", "declared_type"]
     assert (omitted.unchanged, omitted.attachments[0].unchanged) == ([], [])
-    assert clinic.query("SELECT role, locale, opted_out FROM message") == [("patient", "und", True)]
+    assert clinic.query("SELECT role, locale, opted_out FROM message") == [("patient", "en", True)]
     assert clinic.query("SELECT external_id FROM thread") == [("t",)]
 
 

@@ -5,6 +5,7 @@ each with a test: docs/decisions/0018-restrict-uris-to-configured-roots.md
 """
 
 import os
+import re
 import socket
 from collections.abc import Sequence
 from typing import IO, Any, Final, NoReturn
@@ -21,6 +22,8 @@ from triage.errors import AttachmentError, ErrorCode, StorageFaultError, Transie
 from triage.files.beneath import open_below
 
 _CHUNK_BYTES: Final = 2**20
+_QUERY: Final = re.compile(r"[!$-~]*")
+"""Printable ASCII without a quote or `#`."""
 
 
 class UriPolicy:
@@ -67,13 +70,29 @@ class UriPolicy:
                 after a failure.
             TransientError: the server sends this photo too slowly or incompletely.
         """
-        location = self._allowed(uri)
+        return self._fetch(self._allowed(uri))
+
+    def fetch_link(self, link: str) -> bytes:
+        """Returns the bytes at a link of a server that is trusted, on a web server below an allowed root.
+
+        Unlike a URI of a sender, it may have a query, in which object stores put signatures.
+
+        Raises:
+            AttachmentError, StorageFaultError, TransientError: as `fetch`.
+        """
+        address, _, query = link.partition("?")
+        location = self._allowed(address)
+        if location.scheme not in WEB or not _QUERY.fullmatch(query):
+            _refuse()
+        return self._fetch(location, query)
+
+    def _fetch(self, location: Location, query: str = "") -> bytes:
         is_on_web = location.scheme in WEB
         try:
             if location.scheme == FILE:
                 return self._from_share(location)
             with self._pauses.fetch_from((location.scheme, location.host)):
-                return self._from_web(location) if is_on_web else self._from_object_store(location)
+                return self._from_web(location, query) if is_on_web else self._from_object_store(location)
         except (AttachmentError, StorageFaultError):
             raise
         except (FileNotFoundError, IsADirectoryError) as error:
@@ -101,11 +120,12 @@ class UriPolicy:
             _refuse()
         return location
 
-    def _from_web(self, location: Location) -> bytes:
+    def _from_web(self, location: Location, query: str) -> bytes:
         with open_on_web(
             location.scheme,
             location.host,
             str(location.path),
+            query,
             local_networks=self._local_networks,
             seconds=self._fetch_seconds,
         ) as response:

@@ -18,7 +18,7 @@ class ServerFaultError(OSError):
 
 @contextmanager
 def open_on_web(
-    scheme: str, host: str, path: str, *, local_networks: Sequence[Network], seconds: float
+    scheme: str, host: str, path: str, query: str = "", *, local_networks: Sequence[Network], seconds: float
 ) -> Iterator[HTTPResponse]:
     """Opens the response to a request for a photo.
 
@@ -26,6 +26,7 @@ def open_on_web(
         scheme: `http` or `https`.
         host: as in the URI, with an optional port.
         path: without percent-encoding.
+        query: as in the URI.
         local_networks: allowed networks that are not public.
         seconds: time limit for the whole request, after which the connection is closed.
 
@@ -37,7 +38,7 @@ def open_on_web(
     """
     try:
         with connect(scheme, host, local_networks=local_networks, seconds=seconds) as (connection, was_cut):
-            connection.request("GET", quote(path), headers=_HEADERS)
+            connection.request("GET", f"{quote(path)}{'?' if query else ''}{query}", headers=_HEADERS)
             with connection.getresponse() as response:
                 _check_status(response.status)
                 yield response

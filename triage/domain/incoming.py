@@ -4,7 +4,7 @@ from typing import Final
 
 from triage.domain.limits import IntakeLimits
 from triage.domain.messages import IncomingAttachment, IncomingMessage
-from triage.domain.text import check_id, check_locale, check_word
+from triage.domain.text import check_id, check_word
 from triage.errors import UsageError
 
 _FORGOTTEN: Final = "forgotten:"
@@ -22,7 +22,7 @@ def check_message(message: IncomingMessage, limits: IntakeLimits) -> None:
     if message.thread is not None:
         check_sender_id(message.thread, "thread id")
     check_word(message.role, "role")
-    check_locale(message.locale)
+    check_word(message.locale, "locale")
     if not message.attachments:
         raise UsageError("the message has no photos: send only messages with photos")
     if len(message.attachments) > limits.max_attachments:
@@ -46,7 +46,10 @@ def check_sender_id(value: str, name: str) -> str:
 
 
 def _check_attachment(attachment: IncomingAttachment) -> None:
-    if (attachment.data is None) == (attachment.uri is None):
+    if attachment.error_code is not None:
+        if attachment.data is not None or attachment.uri is not None or attachment.external_id is None:
+            raise UsageError("invalid attachment: one that could not be read has an id and neither bytes nor a URI")
+    elif (attachment.data is None) == (attachment.uri is None):
         raise UsageError("invalid attachment: give either its bytes or a URI")
     if attachment.external_id is not None:
         check_sender_id(attachment.external_id, "attachment id")

@@ -8,10 +8,7 @@ from datetime import datetime
 from typing import ClassVar, Final
 
 from triage.domain.ids import AttachmentId, DecisionId, LeaseToken, MessageId, RetakeRequestId
-from triage.domain.photos import Finding
-from triage.domain.replies import Reply, RequestedPhoto
 from triage.domain.states import AttachmentStatus, DecidedBy, Outcome, Reason, RetakeStatus
-from triage.domain.text import UNDETERMINED
 from triage.errors import ErrorCode
 from triage.files.received import ReceivedBytes
 
@@ -24,8 +21,9 @@ class IncomingAttachment:
     """A photo as submitted by its sender.
 
     Attributes:
-        data: the bytes, or those that were received in pieces; either these or `uri` must be given.
+        data: the bytes, or those that were received in pieces; exactly one of `data`, `uri` and `error_code` is given.
         uri: where the bytes are fetched from.
+        error_code: why the entrance that took the message could not read the photo.
         external_id: the sender's id of the attachment; by default a prefix of the SHA-256 of the bytes or the URI.
         group: photos of one skin site share a group; one acceptable photo is enough for a group.
         declared_type: the media type that the sender claims; stored and never trusted.
@@ -37,15 +35,12 @@ class IncomingAttachment:
     external_id: str | None = None
     group: str | None = None
     declared_type: str | None = None
+    error_code: ErrorCode | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class IncomingMessage:
-    """A message as submitted by its sender. All ids are opaque: no name, date of birth or record number.
-
-    Attributes:
-        locale: the language of replies, a BCP 47 tag.
-    """
+    """A message as submitted by its sender. All ids are opaque: no name, date of birth or record number."""
 
     __pydantic_config__: ClassVar = CHECKED
     source: str
@@ -53,7 +48,7 @@ class IncomingMessage:
     attachments: Sequence[IncomingAttachment]
     thread: str | None = None
     role: str = "patient"
-    locale: str = UNDETERMINED
+    locale: str = "en"
     opted_out: bool = False
 
 
@@ -154,10 +149,7 @@ class RetakeRequest:
     """A retake request, as the message system collects it.
 
     Attributes:
-        locale: the language that the message asks for.
         may_have_been_sent: a sender has claimed it at least once.
-        photos: the photos to take again.
-        reply: what to send to the patient; None once the message is forgotten.
     """
 
     id: RetakeRequestId
@@ -172,8 +164,6 @@ class RetakeRequest:
     lease_until: datetime | None
     created_at: datetime
     model: str | None
-    photos: Sequence[RequestedPhoto]
-    reply: Reply | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,26 +203,21 @@ class FeedDecision:
 
 @dataclass(frozen=True, slots=True)
 class AssessedPhoto:
-    """A photo of a message, as far as a decision and its retake request depend on it.
+    """A photo of a message, as far as a decision depends on it.
 
     Attributes:
-        id: of the attachment.
         group: photos of one skin site share a group; None stands for the whole message.
         score: P(votes >= good_votes); None if not assessable.
         threshold: the model's threshold for a single photo.
         thresholds_by_photo_count: the model's thresholds for groups of n photos, if its card has any.
         sha256: hash of the bytes, if they were readable.
-        findings: why it fails, the strongest first.
     """
 
-    id: AttachmentId
-    external_id: str
     group: str | None
     score: float | None
     threshold: float
     thresholds_by_photo_count: Mapping[int, float]
     sha256: str | None
-    findings: Sequence[Finding] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from typing import Self
 
 from pydantic import Base64Bytes, Field, StrictBool, model_validator
 
-from triage.domain.text import UNDETERMINED
 from worker.documents.document import Call
 
 MESSAGE_PART = "message"
@@ -39,7 +38,7 @@ class PostedMessage(Call):
     attachments: list[PostedAttachment] | None = None
     thread: str | None = None
     role: str = "patient"
-    locale: str = UNDETERMINED
+    locale: str = "en"
     opted_out: StrictBool = False
 
 

@@ -35,7 +35,6 @@ from worker.documents.photos import PhotoScoreDocument
 from worker.documents.posted import PostedMessage
 from worker.documents.problem import ProblemDocument
 from worker.documents.rejection import RejectionDocument
-from worker.documents.replies import LocaleDocument, ReplyDocument
 from worker.documents.reports import FlipsDocument, ReportDocument
 from worker.documents.retakes import (
     AcknowledgedRequestsDocument,
@@ -75,7 +74,6 @@ DOCUMENTS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
         "event-retake-withdrawn": RetakeWithdrawnDocument,
         "flips": FlipsDocument,
         "forgotten": ForgottenDocument,
-        "locale": LocaleDocument,
         "message-history": MessageHistoryDocument,
         "message-state": MessageStateDocument,
         "model": ModelDocument,
@@ -90,7 +88,6 @@ DOCUMENTS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
         "problem": ProblemDocument,
         "purge": PurgeDocument,
         "rejection": RejectionDocument,
-        "reply": ReplyDocument,
         "report": ReportDocument,
         "requeued": RequeuedDocument,
         "retake-request": RetakeRequestDocument,

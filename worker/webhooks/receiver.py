@@ -4,8 +4,6 @@ import socket
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from http.client import HTTPException
 from pathlib import Path
 from typing import Final
@@ -19,6 +17,7 @@ from triage.domain.ids import EventId
 from triage.domain.states import DeliveryError
 from triage.storage import deliveries
 from worker.documents.events import event_body
+from worker.retry_after import delay_of
 from worker.webhooks.signing import signature_headers
 
 _HEADERS: Final = {
@@ -88,19 +87,4 @@ def _answer(status: int, retry_after: str | None) -> Answer:
         return Answer(DeliveryError.REDIRECTED, status)
     if status == 410:
         return Answer(DeliveryError.GONE, status)
-    return Answer(DeliveryError.REFUSED, status, _delay(retry_after))
-
-
-def _delay(retry_after: str | None) -> timedelta | None:
-    """The delay that a header `Retry-After` asks for, in seconds or as a date; None if it is missing or malformed."""
-    if retry_after is None:
-        return None
-    if retry_after.isascii() and retry_after.isdigit():
-        return timedelta(seconds=min(int(retry_after[:9]), 10**6))
-    try:
-        moment = parsedate_to_datetime(retry_after)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        return None
-    return max(timedelta(0), moment - datetime.now(UTC))
+    return Answer(DeliveryError.REFUSED, status, delay_of(retry_after))

@@ -297,7 +297,7 @@ class _Photos(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.asked.append(self.path)
-        match self.path.rsplit("/", 1)[1]:
+        match self.path.partition("?")[0].rsplit("/", 1)[1]:
             case "a%20b.jpg":
                 self._send(200, {"Content-Length": str(len(DATA))}, DATA)
             case "elsewhere.jpg":
@@ -399,6 +399,28 @@ def test_photo_is_fetched_from_a_web_server(server: tuple[str, list[str]]) -> No
 
     assert _web_policy(root).fetch(f"{root}/a%20b.jpg") == DATA
     assert asked == ["/in/a%20b.jpg"]
+
+
+def test_link_with_a_signature_is_followed_to_an_allowed_root_only(server: tuple[str, list[str]]) -> None:
+    root, asked = server
+    policy = _web_policy(root)
+
+    assert policy.fetch_link(f"{root}/a%20b.jpg?signature=a%2Fb&until=1") == DATA
+    assert asked == ["/in/a%20b.jpg?signature=a%2Fb&until=1"]
+    for link in (f"{root}/a%20b.jpg?a#b", f"{root}/a b.jpg?a", f"{root}/a.jpg?a b", "http://127.0.0.1:1/a.jpg?a=1"):
+        with pytest.raises(AttachmentError, match="allowed root"):
+            policy.fetch_link(link)
+    with pytest.raises(AttachmentError, match="allowed root"):
+        policy.fetch(f"{root}/a%20b.jpg?signature=1")  # a sender's URI has no query
+
+
+def test_link_to_a_share_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "1.jpg").write_bytes(DATA)
+    policy = UriPolicy([tmp_path.as_uri()], max_bytes=10**6)
+
+    assert policy.fetch(f"{tmp_path.as_uri()}/1.jpg") == DATA
+    with pytest.raises(AttachmentError, match="allowed root"):
+        policy.fetch_link(f"{tmp_path.as_uri()}/1.jpg")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "0177.0.0.1", "[::ffff:127.0.0.1]"])

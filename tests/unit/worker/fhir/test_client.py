@@ -1,0 +1,201 @@
+"""A FHIR client against a real server on this machine that answers well, badly or not at all."""
+
+import base64
+import json
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import Any
+
+import httpx2
+import pytest
+from pytest_httpserver import HTTPServer
+from werkzeug import Response
+
+from triage.errors import UsageError
+from worker.fhir.client import JSON, Elsewhere, FhirClient
+from worker.fhir.errors import (
+    ConflictError,
+    FhirRefusedError,
+    FhirUnavailableError,
+    NotThereError,
+    RejectedError,
+    TooLargeError,
+)
+from worker.fhir.references import Target
+
+MESSAGE = {"resourceType": "Communication", "id": "1", "status": "completed"}
+TARGET = Target("Communication", "1")
+
+
+class Numbered:
+    """Credentials whose tokens are numbered."""
+
+    def __init__(self) -> None:
+        self.number = 1
+
+    def header(self) -> Mapping[str, str]:
+        return {"Authorization": f"Bearer token-{self.number}"}
+
+    def forget(self) -> None:
+        self.number += 1
+
+
+@pytest.fixture
+def client(httpserver: HTTPServer) -> Iterator[FhirClient]:
+    with httpx2.Client(timeout=2, follow_redirects=False) as http:
+        yield FhirClient(http, httpserver.url_for("/fhir"), Numbered())
+
+
+def _answer(resource: object, status: int = 200, **headers: str) -> Response:
+    return Response(json.dumps(resource), status, headers=headers, content_type=f"{JSON}; charset=utf-8")
+
+
+def test_resource_is_read_with_its_version(client: FhirClient, httpserver: HTTPServer) -> None:
+    httpserver.expect_request(
+        "/fhir/Communication/1", headers={"Authorization": "Bearer token-1"}
+    ).respond_with_response(_answer(MESSAGE, ETag='W/"a-uuid"'))
+
+    stored = client.read(TARGET)
+
+    assert (stored.resource, stored.target, stored.etag) == (MESSAGE, TARGET, 'W/"a-uuid"')
+
+
+def test_condition_is_sent_and_a_new_resource_told_from_one_that_was_there(
+    client: FhirClient, httpserver: HTTPServer
+) -> None:
+    condition = "identifier=urn:x|1"
+    headers = {"If-None-Exist": condition, "Content-Type": JSON}
+    location = httpserver.url_for("/fhir/Communication/1/_history/1")
+    for status in (201, 200):
+        httpserver.expect_ordered_request(
+            "/fhir/Communication", method="POST", headers=headers, json=MESSAGE
+        ).respond_with_data(b"", status, headers={"Location": location})
+
+    created, found = (client.create(MESSAGE, unless=condition) for _ in range(2))
+
+    assert (created.is_new, found.is_new) == (True, False)
+    assert created.target == found.target == TARGET
+
+
+def test_pages_are_followed_on_the_own_server_only(client: FhirClient, httpserver: HTTPServer) -> None:
+    def page(number: int, following: str | None) -> dict[str, Any]:
+        entries = [{"resource": {"id": str(number)}}, {"resource": {"id": "x"}, "search": {"mode": "outcome"}}]
+        return {"entry": entries, "link": [{"relation": "next", "url": following}] if following else []}
+
+    second = httpserver.url_for("/fhir?page=2")
+    httpserver.expect_request("/fhir/Communication", query_string="a=1").respond_with_response(_answer(page(1, second)))
+    httpserver.expect_request("/fhir", query_string="page=2").respond_with_response(
+        _answer(page(2, httpserver.url_for("/other?page=3")))
+    )
+    found = client.search("Communication?a=1")
+
+    assert [next(found)["id"], next(found)["id"]] == ["1", "2"]
+    with pytest.raises(RejectedError, match="another address"):
+        next(found)
+
+
+def test_token_is_made_anew_once_when_the_server_refuses_it(client: FhirClient, httpserver: HTTPServer) -> None:
+    httpserver.expect_request(
+        "/fhir/Communication/1", headers={"Authorization": "Bearer token-2"}
+    ).respond_with_response(_answer(MESSAGE))
+    httpserver.expect_request("/fhir/Communication/1").respond_with_data(b"", 401)
+
+    assert client.read(TARGET).resource == MESSAGE
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (400, RejectedError),
+        (401, FhirRefusedError),
+        (403, FhirRefusedError),
+        (404, NotThereError),
+        (409, ConflictError),
+        (410, NotThereError),
+        (412, ConflictError),
+        (302, RejectedError),
+        (429, FhirUnavailableError),
+        (500, FhirUnavailableError),
+    ],
+)
+def test_answer_of_the_server_is_one_of_few_errors(
+    client: FhirClient, httpserver: HTTPServer, status: int, error: type[Exception]
+) -> None:
+    outcome = {"issue": [{"code": "invariant", "diagnostics": "Ana Diaz"}, {"code": "Ana Diaz"}]}
+    httpserver.expect_request("/fhir/Communication/1").respond_with_response(_answer(outcome, status, Location="/x"))
+
+    with pytest.raises(error) as raised:
+        client.read(TARGET)
+
+    assert "Ana" not in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_delay_that_the_server_asks_for_is_known(client: FhirClient, httpserver: HTTPServer) -> None:
+    httpserver.expect_request("/fhir/Communication/1").respond_with_data(b"", 503, headers={"Retry-After": "7"})
+
+    with pytest.raises(FhirUnavailableError) as raised:
+        client.read(TARGET)
+
+    assert raised.value.retry_after == timedelta(seconds=7)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b"[" * 100_000, b"\xff", b'"text"'])
+def test_answer_that_is_no_resource_is_refused(client: FhirClient, httpserver: HTTPServer, body: bytes) -> None:
+    httpserver.expect_request("/fhir/Communication/1").respond_with_data(body, content_type=JSON)
+
+    with pytest.raises(RejectedError, match=r"not JSON|not a resource"):
+        client.read(TARGET)
+
+
+def test_answer_that_is_cut_off_is_asked_for_again_later(client: FhirClient, httpserver: HTTPServer) -> None:
+    cut_off = Response(iter([b"{"]), headers={"Content-Length": "1000", "Content-Type": JSON})
+    httpserver.expect_request("/fhir/Communication/1").respond_with_response(cut_off)
+
+    with pytest.raises(FhirUnavailableError):
+        client.read(TARGET)
+
+
+def test_server_that_is_not_there_is_unavailable() -> None:
+    with httpx2.Client() as http, pytest.raises(FhirUnavailableError):
+        FhirClient(http, "http://127.0.0.1:1/fhir", Numbered()).read(TARGET)
+
+
+def test_bytes_are_read_raw_or_in_json(client: FhirClient, httpserver: HTTPServer) -> None:
+    binary = {"resourceType": "Binary", "contentType": "image/jpeg", "data": base64.b64encode(b"photo").decode()}
+    httpserver.expect_request("/fhir/Binary/raw").respond_with_data(b"photo", content_type="image/jpeg")
+    httpserver.expect_request("/fhir/Binary/json").respond_with_response(_answer(binary))
+    httpserver.expect_request("/fhir/Binary/picky", headers={"Accept": JSON}).respond_with_response(_answer(binary))
+    httpserver.expect_request("/fhir/Binary/picky").respond_with_data(b"", 406)
+
+    found = {client.content(f"Binary/{name}", "image/jpeg", max_bytes=10) for name in ("raw", "json", "picky")}
+
+    assert found == {b"photo"}
+
+
+def test_bytes_are_not_read_beyond_the_limit(client: FhirClient, httpserver: HTTPServer) -> None:
+    httpserver.expect_request("/fhir/Binary/1").respond_with_data(b"photo", content_type="image/jpeg")
+
+    with pytest.raises(TooLargeError):
+        client.content("Binary/1", None, max_bytes=4)
+
+
+def test_redirect_of_bytes_is_reported_and_not_followed(client: FhirClient, httpserver: HTTPServer) -> None:
+    elsewhere = "https://store.example/photo?signature=1"
+    httpserver.expect_request("/fhir/Binary/1").respond_with_data(b"", 307, headers={"Location": elsewhere})
+
+    assert client.content("Binary/1", None, max_bytes=4) == Elsewhere(elsewhere)
+    assert len(httpserver.log) == 1
+
+
+def test_token_is_sent_to_no_other_address(client: FhirClient) -> None:
+    for url in ("https://elsewhere.example/Binary/1", "//elsewhere.example/fhir/Binary/1", "../admin", "/other"):
+        with pytest.raises(RejectedError, match="another address"):
+            client.content(url, None, max_bytes=4)
+
+
+def test_malformed_binary_is_refused(client: FhirClient, httpserver: HTTPServer) -> None:
+    httpserver.expect_request("/fhir/Binary/1").respond_with_response(_answer({"resourceType": "Binary", "data": 1}))
+
+    with pytest.raises(UsageError, match="invalid Binary"):
+        client.content("Binary/1", None, max_bytes=4)

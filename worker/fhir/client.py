@@ -1,0 +1,292 @@
+"""Requests to one FHIR server. Its token goes to its own address alone, and redirects are not followed."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+from urllib.parse import urljoin
+
+import httpx2
+
+from triage.errors import Fault
+from worker.fhir.content import inline_bytes
+from worker.fhir.elements import Binary
+from worker.fhir.errors import (
+    ConflictError,
+    FhirRefusedError,
+    FhirUnavailableError,
+    NotThereError,
+    RejectedError,
+    TooLargeError,
+)
+from worker.fhir.references import Target, target_of
+from worker.retry_after import delay_of
+
+JSON: Final = "application/fhir+json"
+MAX_JSON_BYTES: Final = 128 * 2**20
+"""Of one answer: photos may be inline, in base64."""
+MAX_PAGES: Final = 1000
+
+_NOT_THERE: Final = frozenset({404, 410})
+_CONFLICT: Final = frozenset({409, 412})
+_CODE: Final = re.compile(r"[a-z-]{1,40}")
+
+
+class Credentials(Protocol):
+    """What authorises requests."""
+
+    def header(self) -> Mapping[str, str]: ...
+
+    def forget(self) -> None:
+        """Makes the next header anew: the server no longer accepts this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A resource as the server has it.
+
+    Attributes:
+        etag: of this version, as received; None if the server gives none.
+        is_new: this request created it.
+    """
+
+    resource: Mapping[str, Any] = field(repr=False)
+    target: Target | None
+    etag: str | None
+    is_new: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """The content lies at another address, to which no token of this server may go."""
+
+    url: str = field(repr=False)
+
+
+class FhirClient:
+    """Safe for several threads."""
+
+    def __init__(self, http: httpx2.Client, base: str, credentials: Credentials) -> None:
+        """
+        Args:
+            http: with the time limit of a request; it must not follow redirects.
+            base: of the server, such as `https://ehr.example/fhir`.
+            credentials: for this server.
+        """
+        self.base = base.rstrip("/")
+        self._http = http
+        self._credentials = credentials
+
+    def serves(self, url: str) -> bool:
+        """Whether an address, relative or absolute, is below the base."""
+        absolute = urljoin(f"{self.base}/", url)
+        return absolute == self.base or absolute.startswith((f"{self.base}/", f"{self.base}?"))
+
+    def read(self, target: Target) -> Stored:
+        """Reads a resource.
+
+        Raises:
+            NotThereError: there is no such resource.
+            FhirUnavailableError, FhirRefusedError, RejectedError: see there.
+        """
+        return self._stored("GET", str(target))
+
+    def create(self, resource: Mapping[str, Any], *, unless: str | None = None) -> Stored:
+        """Creates a resource.
+
+        Args:
+            resource: with its `resourceType`.
+            unless: a search, such as `identifier=system|value`; what it finds is returned instead.
+
+        Raises:
+            ConflictError: the search finds several.
+            FhirUnavailableError, FhirRefusedError, RejectedError: see there.
+        """
+        return self._stored("POST", resource["resourceType"], resource, {"If-None-Exist": unless} if unless else {})
+
+    def update(self, resource: Mapping[str, Any], *, etag: str | None = None) -> Stored:
+        """Replaces a resource.
+
+        Args:
+            resource: with its `resourceType` and `id`.
+            etag: of the version that is replaced.
+
+        Raises:
+            ConflictError: the server has another version.
+            FhirUnavailableError, FhirRefusedError, RejectedError: see there.
+        """
+        path = f"{resource['resourceType']}/{resource['id']}"
+        return self._stored("PUT", path, resource, {"If-Match": etag} if etag else {})
+
+    def search(self, query: str) -> Iterator[Mapping[str, Any]]:
+        """The resources that match a search such as `Communication?status=completed`, page after page.
+
+        Links to next pages are followed as the server gives them, on its own address only.
+
+        Raises:
+            FhirUnavailableError, FhirRefusedError, RejectedError: see there.
+        """
+        url: str | None = query
+        for _ in range(MAX_PAGES):
+            if url is None:
+                return
+            with self._response("GET", url, headers={"Accept": JSON}) as response:
+                bundle = _json(response)
+            for entry in _list(bundle, "entry"):
+                mode = _dict(entry, "search").get("mode", "match")
+                if mode == "match" and (resource := _dict(entry, "resource")):
+                    yield resource
+            found = (link.get("url") for link in _list(bundle, "link") if link.get("relation") == "next")
+            url = next((each for each in found if isinstance(each, str)), None)
+        raise RejectedError(f"a search on the FHIR server has more than {MAX_PAGES} pages: narrow it", 200)
+
+    def content(self, url: str, media_type: str | None, *, max_bytes: int) -> bytes | Elsewhere:
+        """The bytes of a Binary, or where they lie. Some servers give them raw, others in JSON only.
+
+        Args:
+            url: relative to the base, or below it.
+            media_type: of the bytes, if known.
+            max_bytes: limit of the bytes.
+
+        Raises:
+            NotThereError: nothing is there.
+            TooLargeError: there are more bytes.
+            FhirUnavailableError, FhirRefusedError, RejectedError: see there.
+        """
+        accept = f"{media_type or 'image/*'}, */*;q=0.5"
+        try:
+            return self._bytes(url, accept, max_bytes)
+        except RejectedError as error:
+            if error.status != httpx2.codes.NOT_ACCEPTABLE:
+                raise
+        return self._bytes(url, JSON, max_bytes)
+
+    def _bytes(self, url: str, accept: str, max_bytes: int) -> bytes | Elsewhere:
+        with self._response("GET", url, headers={"Accept": accept}, allow_redirect=True) as response:
+            if response.has_redirect_location:
+                return Elsewhere(urljoin(str(response.url), response.headers["Location"]))
+            if _is_json(response):
+                binary = Binary.read(_json(response))
+                return inline_bytes(binary.data, max_bytes=max_bytes)
+            return _body(response, max_bytes)
+
+    def _stored(
+        self,
+        method: str,
+        path: str,
+        resource: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Stored:
+        sent = {"Accept": JSON, "Prefer": "return=representation"} | dict(headers or {})
+        content = None
+        if resource is not None:
+            content = json.dumps(resource).encode()
+            sent["Content-Type"] = JSON
+        with self._response(method, path, headers=sent, content=content) as response:
+            returned = _json(response) if _is_json(response) else (resource or {})
+            location = response.headers.get("Location", path)
+            return Stored(
+                resource=returned,
+                target=target_of(urljoin(f"{self.base}/", location), base=self.base),
+                etag=response.headers.get("ETag"),
+                is_new=response.status_code == httpx2.codes.CREATED,
+            )
+
+    @contextmanager
+    def _response(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        content: bytes | None = None,
+        allow_redirect: bool = False,
+    ) -> Iterator[httpx2.Response]:
+        """The answer to a request, whose body is not read yet. A token that the server refuses is made anew once."""
+        absolute = urljoin(f"{self.base}/", url)
+        if not self.serves(absolute):
+            raise RejectedError("the FHIR server links to another address, which is not followed", 200)
+        for is_last in (False, True):
+            request = self._http.build_request(
+                method, absolute, headers={**headers, **self._credentials.header()}, content=content
+            )
+            try:
+                response = self._http.send(request, stream=True)
+            except httpx2.TransportError as error:
+                raise FhirUnavailableError(
+                    "the FHIR server does not answer: check its address and the network"
+                ) from error
+            try:
+                if response.status_code == httpx2.codes.UNAUTHORIZED and not is_last:
+                    self._credentials.forget()
+                    continue
+                if not (response.is_success or (allow_redirect and response.has_redirect_location)):
+                    raise _error(response)
+                yield response
+                return
+            except httpx2.TransportError as error:
+                raise FhirUnavailableError("the answer of the FHIR server was cut off: retry") from error
+            finally:
+                response.close()
+
+
+def _error(response: httpx2.Response) -> Exception:
+    status = response.status_code
+    if status in _NOT_THERE:
+        return NotThereError("the FHIR server has no such resource")
+    if status in _CONFLICT:
+        return ConflictError("the resource on the FHIR server was changed by others")
+    if status == httpx2.codes.TOO_MANY_REQUESTS or response.is_server_error:
+        return FhirUnavailableError(
+            f"the FHIR server cannot answer now (status {status}): retry",
+            retry_after=delay_of(response.headers.get("Retry-After")),
+        )
+    if status in {httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN}:
+        return FhirRefusedError("the FHIR server refuses this client: give it the scopes that it needs", Fault.REFUSED)
+    return RejectedError(f"the FHIR server does not accept the request (status {status}{_issues(response)})", status)
+
+
+def _issues(response: httpx2.Response) -> str:
+    """The codes of an OperationOutcome. Its texts may quote the patient's data."""
+    try:
+        outcome = _json(response)
+    except (RejectedError, httpx2.TransportError):
+        return ""
+    codes = [str(issue.get("code")) for issue in _list(outcome, "issue")][:5]
+    return "".join(f", {code}" for code in codes if _CODE.fullmatch(code))
+
+
+def _is_json(response: httpx2.Response) -> bool:
+    media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    return media_type in {JSON, "application/json"}
+
+
+def _json(response: httpx2.Response) -> Mapping[str, Any]:
+    try:
+        found = json.loads(_body(response, MAX_JSON_BYTES))
+    except (ValueError, RecursionError, TooLargeError) as error:
+        raise RejectedError("the FHIR server's answer is not JSON, or is too long", response.status_code) from error
+    if not isinstance(found, dict):
+        raise RejectedError("the FHIR server's answer is not a resource", response.status_code)
+    return found
+
+
+def _body(response: httpx2.Response, max_bytes: int) -> bytes:
+    body = bytearray()
+    for chunk in response.iter_bytes():
+        body += chunk
+        if len(body) > max_bytes:
+            raise TooLargeError
+    return bytes(body)
+
+
+def _list(resource: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    found = resource.get(name)
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
+def _dict(resource: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = resource.get(name)
+    return found if isinstance(found, dict) else {}

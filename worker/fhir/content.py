@@ -1,0 +1,56 @@
+"""The bytes of an Attachment, and whether they are those that it describes."""
+
+import base64
+import binascii
+import hashlib
+from typing import Final
+
+from triage.errors import AttachmentError, ErrorCode
+from worker.fhir.elements import Attachment
+
+_MAY_BE_PHOTO: Final = ("image/", "application/dicom", "application/octet-stream", "binary/octet-stream")
+_WHITESPACE: Final = str.maketrans("", "", " \t\r\n")
+
+
+def may_be_photo(media_type: str | None) -> bool:
+    """Whether content of a stated type is read. Decoding never relies on this type."""
+    return media_type is None or media_type.strip().lower().startswith(_MAY_BE_PHOTO)
+
+
+def inline_bytes(data: str, *, max_bytes: int) -> bytes:
+    """Decodes base64Binary, in which FHIR allows white space.
+
+    Raises:
+        AttachmentError: it is malformed, or the bytes are too many.
+    """
+    if len(data) > 2 * max_bytes:
+        raise _too_large(max_bytes)
+    try:
+        decoded = base64.b64decode(data.translate(_WHITESPACE), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise AttachmentError(ErrorCode.CORRUPT, "the data of the attachment is not base64: send it again") from error
+    if len(decoded) > max_bytes:
+        raise _too_large(max_bytes)
+    return decoded
+
+
+def check_integrity(attachment: Attachment, data: bytes) -> None:
+    """Compares the bytes with the size and the SHA-1 that the attachment states, if any.
+
+    Both protect against accidents alone.
+
+    Raises:
+        AttachmentError: they differ.
+    """
+    if attachment.size is not None and attachment.size != len(data):
+        raise AttachmentError(ErrorCode.ALTERED, "the photo has another size than its sender states: send it again")
+    if attachment.hash is not None and attachment.hash.translate(_WHITESPACE) != _sha1(data):
+        raise AttachmentError(ErrorCode.ALTERED, "the photo has another hash than its sender states: send it again")
+
+
+def _sha1(data: bytes) -> str:
+    return base64.b64encode(hashlib.sha1(data, usedforsecurity=False).digest()).decode("ascii")
+
+
+def _too_large(max_bytes: int) -> AttachmentError:
+    return AttachmentError(ErrorCode.TOO_LARGE, f"the photo has more than {max_bytes:,} bytes: send a smaller photo")

@@ -1,0 +1,56 @@
+"""What a message refers to, read from the EHR's server, or by a link to elsewhere through the product's own limits."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from triage.blobs.uris import UriPolicy
+from triage.errors import AttachmentError, ErrorCode, ServiceUnavailableError, TransientError
+from worker.fhir.client import Elsewhere, FhirClient
+from worker.fhir.errors import NotThereError, RejectedError, TooLargeError
+from worker.fhir.references import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Ehr:
+    """Implements `worker.fhir.messages.Server`.
+
+    Attributes:
+        client: of the server that the message is on.
+        uris: allows addresses elsewhere, such as those of signed links to an object store.
+        max_bytes: of a photo.
+    """
+
+    client: FhirClient
+    uris: UriPolicy
+    max_bytes: int
+
+    def resource(self, target: Target) -> Mapping[str, Any]:
+        """As `Server.resource`."""
+        try:
+            return self.client.read(target).resource
+        except (NotThereError, RejectedError) as error:
+            raise _not_found() from error
+
+    def content(self, url: str, media_type: str | None) -> bytes:
+        """As `Server.content`. A redirect is followed once, without the token."""
+        if self.client.serves(url):
+            try:
+                found = self.client.content(url, media_type, max_bytes=self.max_bytes)
+            except (NotThereError, RejectedError) as error:
+                raise _not_found() from error
+            except TooLargeError as error:
+                raise AttachmentError(
+                    ErrorCode.TOO_LARGE, f"the photo has more than {self.max_bytes:,} bytes: send a smaller photo"
+                ) from error
+            if not isinstance(found, Elsewhere):
+                return found
+            url = found.url
+        try:
+            return self.uris.fetch_link(url)
+        except TransientError as error:
+            raise ServiceUnavailableError("the server of a photo does not answer: retry") from error
+
+
+def _not_found() -> AttachmentError:
+    return AttachmentError(ErrorCode.NOT_FOUND, "the photo is not on the FHIR server: send it again")

@@ -1,0 +1,45 @@
+"""What a FHIR server answers instead of what was asked for."""
+
+from datetime import timedelta
+
+from triage.errors import Fault, ServiceRefusedError, ServiceUnavailableError, TriageError
+
+
+class FhirUnavailableError(ServiceUnavailableError):
+    """The server does not answer, or says that it cannot answer now.
+
+    Attributes:
+        retry_after: the delay that the server asks for.
+    """
+
+    def __init__(self, message: str, kind: Fault = Fault.UNREACHABLE, *, retry_after: timedelta | None = None) -> None:
+        super().__init__(message, kind)
+        self.retry_after = retry_after
+
+
+class FhirRefusedError(ServiceRefusedError):
+    """The server refuses this client: its registration, key or scopes must be corrected."""
+
+
+class NotThereError(TriageError):
+    """The server has no such resource, or no longer."""
+
+
+class ConflictError(TriageError):
+    """The resource was changed by others, or several match a condition that one may match."""
+
+
+class RejectedError(TriageError):
+    """The server does not accept a request, and would not accept it again.
+
+    Attributes:
+        status: of HTTP.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class TooLargeError(TriageError):
+    """The server sends more bytes than may be read."""
