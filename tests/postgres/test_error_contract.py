@@ -98,7 +98,8 @@ def test_every_function_that_takes_sessions_is_a_use_case() -> None:
 class Arguments:
     """Arguments of use cases: right ones by annotation, and wrong ones."""
 
-    def __init__(self, services: WorkerServices, folder: Path) -> None:
+    def __init__(self, services: WorkerServices, folder: Path, received: ReceivedBytes) -> None:
+        self.received = received
         owner: Mapping[type, object] = {
             Intake: services.intake,
             Registry: services.registry,
@@ -135,7 +136,7 @@ class Arguments:
             NoneType: st.none(),
             Any: json_values(),
             Card: st.just(make_card("card", weights_sha256="1" * 64)),
-            ReceivedBytes: st.builds(ReceivedBytes, keep=st.just(10)),
+            ReceivedBytes: st.just(self.received),
         }
         hint = getattr(hint, "__supertype__", hint)  # of a NewType
         if hint in simple:
@@ -165,16 +166,27 @@ def _as_float(number: float) -> float:
 
 
 @pytest.fixture
+def received() -> Iterator[ReceivedBytes]:
+    with ReceivedBytes(keep=10) as received:
+        yield received
+
+
+@pytest.fixture
 def arguments(
-    services: WorkerServices, live_model: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    services: WorkerServices,
+    live_model: object,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    received: ReceivedBytes,
 ) -> Arguments:
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
+    received.write(b"no photo")
     photo = IncomingAttachment(data=b"no photo", external_id=PATIENT)
     services.intake.enqueue([IncomingMessage("other", PATIENT, [photo], thread=PATIENT)])
     services.intake.enqueue([IncomingMessage("ehr", "m-1", [IncomingAttachment(data=b"no photo")])])
-    return Arguments(services, folder)
+    return Arguments(services, folder, received)
 
 
 def check(call: Callable[[], object]) -> None:
@@ -190,6 +202,8 @@ def _error_of(call: Callable[[], object]) -> TriageError | None:
         result = call()
         if isinstance(result, Iterator):
             list(result)
+        if isinstance(result, ReceivedBytes):
+            result.close()
     except TriageError as error:
         return error
     return None
