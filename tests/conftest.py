@@ -18,6 +18,7 @@ pytest_plugins = [
         "decoder",
         "services",
         "api",
+        "issuer",
         "deployment",
         "secured_redis",
         "guarded_postgres",

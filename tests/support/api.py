@@ -16,7 +16,7 @@ Headers = dict[str, str]
 @pytest.fixture
 def api(services: WorkerServices) -> Iterator[TestClient]:
     """The interface. Its failures are answers, as in production."""
-    with TestClient(create_app(services), raise_server_exceptions=False) as client:
+    with TestClient(create_app(services, "http://testserver"), raise_server_exceptions=False) as client:
         yield client
 
 

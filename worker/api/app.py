@@ -16,6 +16,7 @@ from triage.reports.announcements import Announcements
 from worker.api.auth import Authenticator
 from worker.api.door import Door
 from worker.api.endpoint import Endpoint
+from worker.api.identity_provider import IdentityProvider
 from worker.api.limits import Slots
 from worker.api.openapi import openapi
 from worker.api.problems import problem_response
@@ -27,15 +28,17 @@ from worker.services import Services
 log = structlog.get_logger(__name__)
 
 
-def create_app(services: Services) -> Starlette:
+def create_app(services: Services, base_url: str) -> Starlette:
     """Makes the application.
 
     Args:
         services: of this process. Its parts are made at once, because requests run in several threads.
+        base_url: under which clients reach the server.
     """
     settings = services.settings
     shared = Shared(
         services=services,
+        base_url=base_url,
         announcements=Announcements(settings.listen_url, lost=_lost),
         slots=Slots(settings.api.max_requests_per_client),
         threads=anyio.CapacityLimiter(2 * settings.database.pool_size),
@@ -56,7 +59,11 @@ def create_app(services: Services) -> Starlette:
 
 
 def _routes(shared: Shared) -> Iterator[BaseRoute]:
-    authenticate = Authenticator(shared.services, shared.threads)
+    api = shared.services.settings.api
+    provider = None
+    if api.issuer and api.audience and api.jwks_url:
+        provider = IdentityProvider(api.issuer, api.audience, api.jwks_url)
+    authenticate = Authenticator(shared.services, shared.threads, provider)
     for subject in SUBJECTS:
         for endpoint in subject.declared:
             yield Route(_starlette_path(endpoint), Door(endpoint, shared, authenticate), methods=[endpoint.method])

@@ -70,6 +70,7 @@ class Endpoint:
         bodies: by media type, the schemas of a body that the endpoint reads itself.
         answers: document of the answer; None for another kind of response.
         also: further media types of the answer.
+        errors: by status, the document of failures that another protocol prescribes.
         status: of the answer.
     """
 
@@ -84,6 +85,7 @@ class Endpoint:
     status: int
     bodies: Mapping[str, type[BaseModel]]
     also: tuple[str, ...]
+    errors: Mapping[int, type[Document]]
 
     @property
     def name(self) -> str:
@@ -111,6 +113,7 @@ class Endpoints:
         answers: type[Document] | None = None,
         bodies: Mapping[str, type[BaseModel]] = MappingProxyType({}),
         also: tuple[str, ...] = (),
+        errors: Mapping[int, type[Document]] = MappingProxyType({}),
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Declares an endpoint; see the module. `answers` is for functions that return an `Answer`."""
 
@@ -132,6 +135,7 @@ class Endpoints:
                     status=status,
                     bodies=bodies,
                     also=also,
+                    errors=errors,
                 )
             )
             return handler

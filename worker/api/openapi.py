@@ -61,8 +61,9 @@ def _models(endpoint: Endpoint) -> Iterator[_Key]:
     for model in (endpoint.body, endpoint.query, *endpoint.bodies.values()):
         if model is not None:
             yield model, "validation"
-    if endpoint.answers is not None:
-        yield endpoint.answers, "serialization"
+    for document in (endpoint.answers, *endpoint.errors.values()):
+        if document is not None:
+            yield document, "serialization"
 
 
 def _operation(endpoint: Endpoint, schemas: dict[_Key, Any]) -> dict[str, Any]:
@@ -85,6 +86,9 @@ def _operation(endpoint: Endpoint, schemas: dict[_Key, Any]) -> dict[str, Any]:
             for code in sorted(_codes(endpoint), key=lambda code: STATUS[code])
         },
     }
+    for status, document in endpoint.errors.items():
+        content = {JSON: {"schema": schemas[document, "serialization"]}}
+        operation["responses"][str(status)] = {"description": "Refused.", "content": content}
     operation["security"] = [] if endpoint.scope is None else [{"bearer": []}]
     return operation
 

@@ -40,7 +40,10 @@ def serve(services: Services, *, behind_proxy: bool) -> None:
     """
     settings = services.settings.api
     check_address(settings, behind_proxy=behind_proxy)
-    app = create_app(services)
+    tls = tls_context(settings)
+    listener = open_port(settings)
+    port = listener.getsockname()[1]
+    app = create_app(services, settings.public_url or _own_url(settings, port))
     config = _Config(
         app,
         http=_Protocol,
@@ -57,13 +60,17 @@ def serve(services: Services, *, behind_proxy: bool) -> None:
         h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
     )
     config.load()
-    config.ssl = tls_context(settings)
+    config.ssl = tls
     config.idle_seconds = settings.idle_seconds
-    listener = open_port(settings)
-    log.info("part.started", version=release(), kind="api", port=listener.getsockname()[1])
+    log.info("part.started", version=release(), kind="api", port=port)
     for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again when it has ended
         signal.signal(number, lambda *_: None)
     _Server(config, app.state.shared.announcements).run(sockets=[listener])
+
+
+def _own_url(settings: ApiSettings, port: int) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"{'http' if settings.certificate_file is None else 'https'}://{host}:{port}"
 
 
 def check_address(settings: ApiSettings, *, behind_proxy: bool) -> None:

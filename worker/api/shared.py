@@ -13,10 +13,12 @@ from worker.services import Services
 class Shared:
     """
     Attributes:
+        base_url: under which clients reach the server.
         threads: how many use cases run at the same time: as many as there are database connections.
     """
 
     services: Services
+    base_url: str
     announcements: Announcements
     slots: Slots
     threads: anyio.CapacityLimiter

@@ -8,6 +8,7 @@ from worker.api.endpoint import Endpoints
 from worker.api.messages import MESSAGES
 from worker.api.probes import PROBES
 from worker.api.retakes import RETAKES
+from worker.api.smart import SMART
 
-SUBJECTS: Final[Sequence[Endpoints]] = (MESSAGES, RETAKES, DECISIONS, PROBES)
+SUBJECTS: Final[Sequence[Endpoints]] = (MESSAGES, RETAKES, DECISIONS, SMART, PROBES)
 """In the order of the description. A new subject is added here."""

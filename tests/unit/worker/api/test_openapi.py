@@ -12,7 +12,12 @@ def test_committed_description_equals_the_endpoints() -> None:
 
 
 def test_every_endpoint_but_the_probes_needs_a_scope() -> None:
-    assert {endpoint.path for endpoint in ENDPOINTS if endpoint.scope is None} == {"/livez", "/readyz"}
+    assert {endpoint.path for endpoint in ENDPOINTS if endpoint.scope is None} == {
+        "/livez",
+        "/readyz",
+        "/.well-known/smart-configuration",
+        "/auth/token",
+    }
 
 
 def test_every_endpoint_is_described_by_its_name_and_a_sentence() -> None:
