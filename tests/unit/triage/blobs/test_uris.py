@@ -407,7 +407,7 @@ def test_link_with_a_signature_is_followed_to_an_allowed_root_only(server: tuple
 
     assert policy.fetch_link(f"{root}/a%20b.jpg?signature=a%2Fb&until=1") == DATA
     assert asked == ["/in/a%20b.jpg?signature=a%2Fb&until=1"]
-    for link in (f"{root}/a%20b.jpg?a#b", f"{root}/a b.jpg?a", f"{root}/a.jpg?a b", "http://127.0.0.1:1/a.jpg?a=1"):
+    for link in (f"{root}/a%20b.jpg?a#b", f"{root}/a.jpg?a b", "http://127.0.0.1:1/a.jpg?a=1"):
         with pytest.raises(AttachmentError, match="allowed root"):
             policy.fetch_link(link)
     with pytest.raises(AttachmentError, match="allowed root"):
