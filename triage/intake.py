@@ -17,7 +17,7 @@ from triage.blobs.uris import UriPolicy
 from triage.domain.ids import AttachmentId, MessageId
 from triage.domain.incoming import check_message
 from triage.domain.limits import IntakeLimits
-from triage.domain.messages import Acceptance, AcceptedAttachment, IncomingAttachment, IncomingMessage
+from triage.domain.messages import Acceptance, AcceptedAttachment, IncomingAttachment, IncomingMessage, Origin
 from triage.domain.states import AttachmentStatus
 from triage.errors import AttachmentError, ErrorCode, UsageError
 from triage.files.hashing import sha256_of
@@ -29,7 +29,7 @@ from triage.retakes.opt_out import stop_requests
 from triage.retakes.policy import RetakePolicy
 from triage.storage import attachments as attachment_rows
 from triage.storage import messages as message_rows
-from triage.storage import opt_outs, parked, retention
+from triage.storage import opt_outs, origins, parked, retention
 from triage.storage.attachments import NewAttachment, NewBlob, StoredAttachment
 from triage.storage.database import Sessions
 from triage.storage.messages import Key, NewMessage, StoredMessage
@@ -52,6 +52,7 @@ class _Prepared:
     gives_thread: bool
     attachments: Sequence[NewAttachment]
     photos: Mapping[NewBlob, bytes | ReceivedBytes]
+    origin: Origin | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +195,7 @@ class Intake:
         attachments = [self._prepare_photo(key, attachment, photos) for attachment in message.attachments]
         _check_distinct(message.attachments, attachments)
         new = NewMessage(key, thread, message.role, message.locale, message.opted_out)
-        return _Prepared(new, message.thread is not None, attachments, photos)
+        return _Prepared(new, message.thread is not None, attachments, photos, message.origin)
 
     def _prepare_photo(
         self, message: Key, attachment: IncomingAttachment, photos: dict[NewBlob, bytes | ReceivedBytes]
@@ -239,6 +240,9 @@ class Intake:
         stored, new_messages = _add_messages(session, [item.message for item in prepared])
         self._add_blobs(session, prepared)
         message_ids = {key: message.id for key, message in stored.items()}
+        origins.add(
+            session, {message_ids[item.message.key]: item.origin for item in prepared if item.origin is not None}
+        )
         new_attachments = attachment_rows.add_attachments(
             session, [a for item in prepared for a in item.attachments], message_ids
         )

@@ -43,6 +43,15 @@ TABLES = {
         CONSTRAINT fk_message__thread_id FOREIGN KEY (thread_id) REFERENCES thread (id),
         CONSTRAINT uq_message__source_external_id UNIQUE (source, external_id)
     """,
+    "origin": """
+        message_id uuid NOT NULL,
+        subject    text,
+        author     text,
+        encounter  text,
+        created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        CONSTRAINT pk_origin PRIMARY KEY (message_id),
+        CONSTRAINT fk_origin__message_id FOREIGN KEY (message_id) REFERENCES message (id)
+    """,
     "blob": """
         sha256      text NOT NULL,
         media_type  text,
@@ -408,6 +417,7 @@ INDEXES = {
     "ix_retake_request__created_at": ("retake_request", "(created_at)", "reports: requests since a time"),
     "ix_api_token__valid_until": ("api_token", "(valid_until)", "clients: access tokens that have expired"),
     "ix_used_assertion__valid_until": ("used_assertion", "(valid_until)", "clients: assertions that have expired"),
+    "ix_origin__created_at": ("origin", "(created_at)", "retention: the oldest references"),
     "ix_delivery__due": (
         "delivery",
         "(target, due_at) WHERE status = 'pending'",
@@ -631,6 +641,7 @@ BEGIN
         lease_token = NULL, lease_until = NULL
     WHERE message_id = forgotten;
     GET DIAGNOSTICS photos = ROW_COUNT;
+    DELETE FROM origin WHERE message_id = forgotten;
     UPDATE decision SET note = NULL WHERE message_id = forgotten AND note IS NOT NULL;
     INSERT INTO audit_event (id, actor, action, subject_kind, subject_id, details)
     VALUES (event, by_whom, 'message.forgotten', 'message', forgotten,

@@ -21,6 +21,11 @@ def check_message(message: IncomingMessage, limits: IntakeLimits) -> None:
     check_sender_id(message.external_id, "message id")
     if message.thread is not None:
         check_sender_id(message.thread, "thread id")
+    for reference in (
+        (message.origin.subject, message.origin.author, message.origin.encounter) if message.origin else ()
+    ):
+        if reference is not None:
+            check_id(reference, "reference")
     check_word(message.role, "role")
     check_word(message.locale, "locale")
     if not message.attachments:

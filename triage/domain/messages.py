@@ -39,6 +39,25 @@ class IncomingAttachment:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """What a message refers to on the system that it was read from, so that answers find their way there.
+
+    All are opaque references of that system, such as `Patient/7`, and removed when the message is forgotten or its
+    photos have expired.
+
+    Attributes:
+        subject: the patient that the message is about.
+        author: who wrote it.
+        encounter: in which it was written.
+    """
+
+    __pydantic_config__: ClassVar = CHECKED
+    subject: str | None = None
+    author: str | None = None
+    encounter: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class IncomingMessage:
     """A message as submitted by its sender. All ids are opaque: no name, date of birth or record number."""
 
@@ -50,6 +69,7 @@ class IncomingMessage:
     role: str = "patient"
     locale: str = "en"
     opted_out: bool = False
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,23 +7,24 @@ an interrupted one left.
 import random
 import re
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final
 
 from triage.blobs.store import BlobStore
 from triage.domain.actors import check_actor
 from triage.domain.ids import new_id
 from triage.photo_store import PhotoStore
-from triage.storage import audit, deliveries
+from triage.storage import audit, deliveries, origins
 from triage.storage import retention as retention_rows
 from triage.storage.database import Sessions
 from triage.storage.use_case import use_case
 
 _BLOBS_PER_TRANSACTION: Final = 100
 _MARKED_PER_TRANSACTION: Final = 5000
-_DELIVERIES_PER_TRANSACTION: Final = 5000
+_ROWS_PER_TRANSACTION: Final = 5000
 _DELIVERIES_KEPT: Final = timedelta(days=30)
 _ORPHANED_AFTER: Final = timedelta(days=1)
 _FOLDERS: Final = [f"{number:02x}" for number in range(256)]
@@ -94,7 +95,9 @@ class Retention:
         if not purged.unfinished:  # examines every photo ever purged, so it runs once after the last batch
             with self._sessions.begin() as session:
                 retention_rows.forget_unreferenced(session)
-            self._remove_deliveries()
+            self._remove_in_steps(partial(deliveries.remove_closed, age=_DELIVERIES_KEPT))
+            if self._keep is not None:
+                self._remove_in_steps(partial(origins.remove_older_than, age=self._keep))
         return replace(purged, strays=strays)
 
     def remove(self, *, actor: str, among: Collection[str] | None = None, deadline: float | None = None) -> Purged:
@@ -140,11 +143,12 @@ class Retention:
             with self._sessions.begin() as session:
                 marked = retention_rows.mark_older_than(session, self._keep, limit=_MARKED_PER_TRANSACTION)
 
-    def _remove_deliveries(self) -> None:
-        removed = _DELIVERIES_PER_TRANSACTION
-        while removed == _DELIVERIES_PER_TRANSACTION:
+    def _remove_in_steps(self, remove: Callable[..., int]) -> None:
+        """Calls `remove(session, limit=n)` in transactions of their own, until it removes fewer."""
+        removed = _ROWS_PER_TRANSACTION
+        while removed == _ROWS_PER_TRANSACTION:
             with self._sessions.begin() as session:
-                removed = deliveries.remove_closed(session, _DELIVERIES_KEPT, limit=_DELIVERIES_PER_TRANSACTION)
+                removed = remove(session, limit=_ROWS_PER_TRANSACTION)
 
     def _adopt_orphans(self, deadline: float | None) -> int:
         """Starts at a random folder, so that time-limited purges reach all folders over time."""

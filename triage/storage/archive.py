@@ -11,7 +11,17 @@ from sqlalchemy.orm import Session
 from triage.domain.ids import ThreadId
 from triage.domain.states import AttachmentStatus, DeliveryStatus
 from triage.storage.archived_counts import keep_counts
-from triage.storage.tables import OPEN_REQUEST, Attachment, Decision, Delivery, Message, RetakeRequest, Thread, Verdict
+from triage.storage.tables import (
+    OPEN_REQUEST,
+    Attachment,
+    Decision,
+    Delivery,
+    Message,
+    Origin,
+    RetakeRequest,
+    Thread,
+    Verdict,
+)
 
 _HISTORIES = text(
     """
@@ -110,6 +120,7 @@ def remove(session: Session, threads: Sequence[ThreadId]) -> dict[str, int]:
     session.execute(update(Thread).where(Thread.id == func.any(chosen)).values(archived_at=func.clock_timestamp()))
     removed = {"verdicts": _delete(session, Verdict, Verdict.attachment_id.in_(attachments))}
     _delete(session, Delivery, Delivery.message_id.in_(messages))  # no history of the thread: files do not hold them
+    _delete(session, Origin, Origin.message_id.in_(messages))
     _delete(session, RetakeRequest, RetakeRequest.thread_id == func.any(chosen))
     session.execute(update(Message).where(Message.id.in_(messages)).values(current_decision_id=None))
     _delete(session, Decision, Decision.message_id.in_(messages))

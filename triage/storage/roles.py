@@ -48,6 +48,7 @@ WORKER_MAY: Final[Mapping[str, Rights]] = {
     "thread": Rights(update=("id",), delete=True),
     "opt_out": Rights(delete=True),  # a person can take an opt-out back
     "message": Rights(update=("current_decision_id", "opted_out")),
+    "origin": Rights(delete=True),
     "attachment": Rights(
         update=(
             "status",
@@ -114,6 +115,7 @@ WORKER_MAY: Final[Mapping[str, Rights]] = {
 
 HIDDEN_FROM_REPORT: Final[Mapping[str, tuple[str, ...]]] = {
     "attachment": ("uri", "lease_token"),  # a URI can identify a patient, and a token authorises changes
+    "origin": ("subject", "author", "encounter"),  # references to a patient
     "retake_request": ("lease_token",),
     "api_client": ("key_sha256", "previous_key_sha256"),
     "api_token": ("sha256",),

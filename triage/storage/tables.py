@@ -119,6 +119,19 @@ class Message(Base):
     forgotten_at: Mapped[datetime | None]
 
 
+class Origin(Base):
+    """What a message refers to on the system that it was read from. Deleted when the message is forgotten or old."""
+
+    __tablename__ = "origin"
+    __table_args__ = (Index("ix_origin__created_at", "created_at", info={"query": "retention: the oldest references"}),)
+
+    message_id: Mapped[UUID] = mapped_column(ForeignKey("message.id"), primary_key=True)
+    subject: Mapped[str | None]
+    author: Mapped[str | None]
+    encounter: Mapped[str | None]
+    created_at: Mapped[datetime] = now()
+
+
 class Blob(Base):
     """Bytes in the blob store. `purge_after` marks them for deletion, `purged_at` records the deletion."""
 
