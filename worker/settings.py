@@ -161,6 +161,7 @@ class Settings(BaseSettings):
     def delivery_rules(self) -> DeliveryRules:
         return DeliveryRules(
             give_up_after=timedelta(hours=self.webhook.give_up_hours),
+            lease=timedelta(seconds=2 * self.webhook.timeout_seconds + _RECORD_SECONDS),
             at_once=self.webhook.parallel,
         )
 
@@ -190,6 +191,8 @@ VARIABLES: Final = variables_of(Settings)
 """The variables of all settings by name, in the order of the documentation."""
 
 _MAX_PROBLEMS: Final = 5
+_RECORD_SECONDS: Final = 10.0
+"""Time to look up a host name before an attempt, and to record its result."""
 
 
 def load_settings() -> Settings:

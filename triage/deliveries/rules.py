@@ -28,7 +28,7 @@ class DeliveryRules:
     first_delay: timedelta = timedelta(seconds=5)
     longest_delay: timedelta = timedelta(hours=1)
     give_up_after: timedelta = timedelta(hours=24)
-    lease: timedelta = timedelta(seconds=60)
+    lease: timedelta = timedelta(seconds=30)
     at_once: int = 8
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
-from tests.system.chaos import client_kills, clocks, forgeries, harm, kills, migrations, rescoring, services
+from tests.system.chaos import client_kills, clocks, forgeries, harm, kills, migrations, rescoring, services, webhooks
 from tests.system.chaos.checks import Checked, check
 from tests.system.chaos.site import Scale, Site, open_site
 
@@ -53,6 +53,7 @@ FAULTS: Final[Mapping[str, Fault]] = MappingProxyType(
         "downgrade": Fault("tables of an older release", migrations.downgrade),
         "malformed": Fault("malformed messages in all queues", forgeries.send_malformed),
         "forged-headers": Fault("messages with forged headers", forgeries.forge_headers),
+        "webhooks": Fault("webhooks: 20 % of answers fail, senders killed", webhooks.tell_failing_receiver),
         "rescoring": Fault("rescoring: kills, Redis lost, Postgres restarted", rescoring.rescore),
     }
 )

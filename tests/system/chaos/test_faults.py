@@ -8,7 +8,7 @@ pytestmark = pytest.mark.long
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # killed servers leave sockets open
-@pytest.mark.parametrize("fault", ["redis-lost", "postgres-restarted", "raises", "poison", "outside-kills"])
+@pytest.mark.parametrize("fault", ["redis-lost", "postgres-restarted", "raises", "poison", "outside-kills", "webhooks"])
 def test_nothing_is_lost_or_doubled_under_a_fault(fault: str) -> None:
     row = inflict(fault, SHORT, seed=1)
 

@@ -2,69 +2,36 @@
 
 import os
 import signal
-import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any, Final
+from typing import Final
 
 import pytest
-from pytest_httpserver import HTTPServer
 from sqlalchemy import text
-from standardwebhooks import Webhook
-from werkzeug import Request, Response
 
 from tests.support.deployment import Deployment, eventually
-
-SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+from tests.support.webhook_receiver import WebhookReceiver, webhook_receiver
 
 pytestmark = pytest.mark.long
 
 
-class Receiver:
-    """A message system. It verifies each event, and answers only while it may."""
-
-    def __init__(self, server: HTTPServer) -> None:
-        self.server = server
-        self.events: list[dict[str, Any]] = []
-        self.may_answer = threading.Event()
-        self.may_answer.set()
-        server.expect_request("/hook", method="POST").respond_with_handler(self._accept)
-
-    def _accept(self, request: Request) -> Response:
-        self.events.append(Webhook(SECRET).verify(request.data, dict(request.headers.items())))
-        self.may_answer.wait(60)
-        return Response(status=204)
-
-    def seen(self) -> Counter[str]:
-        """How often each event arrived."""
-        return Counter(event["event_id"] for event in self.events)
-
-
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with HTTPServer(threaded=True) as server:
-        receiver = Receiver(server)
+def receiver() -> Iterator[WebhookReceiver]:
+    with webhook_receiver() as receiver:
         yield receiver
-        receiver.may_answer.set()
 
 
 @pytest.fixture
-def deployed(deploy: Callable[..., AbstractContextManager[Deployment]], receiver: Receiver) -> Iterator[Deployment]:
-    with deploy(
-        "scoring",
-        "intake",
-        "delivery",
-        WEBHOOK__URL=receiver.server.url_for("/hook"),
-        WEBHOOK__SECRET=SECRET,
-        WEBHOOK__LOCAL_NETWORKS='["127.0.0.0/8"]',
-    ) as deployment:
+def deployed(
+    deploy: Callable[..., AbstractContextManager[Deployment]], receiver: WebhookReceiver
+) -> Iterator[Deployment]:
+    with deploy("scoring", "intake", "delivery", **receiver.variables) as deployment:
         eventually(lambda: deployment.query("SELECT name FROM delivery_target"))
         yield deployment
 
 
 def test_each_event_arrives_even_if_its_sender_is_killed_before_it_records_the_answer(
-    deployed: Deployment, receiver: Receiver, jpeg: Callable[..., bytes]
+    deployed: Deployment, receiver: WebhookReceiver, jpeg: Callable[..., bytes]
 ) -> None:
     deployed.send("m-1", jpeg(1))
     eventually(lambda: _count(deployed, "delivered") == 2)
