@@ -16,7 +16,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscop
 export UV_COMPILE_BYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-rest test-all test-random chaos check format lint types schemas pages contracts bench gpu fuzz fuzz-errors lock audit sbom clean
+.PHONY: help setup demo test test-rest test-interop test-all test-random chaos check format lint types schemas pages contracts bench gpu fuzz fuzz-errors lock audit sbom clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -51,9 +51,13 @@ test: setup  ## run the tests that verify an installation; ARGS="tests/unit -x" 
 
 # These tests mostly wait for processes.
 test-rest: setup  ## run the tests that `make test` leaves out
-	@$(PYTEST) --numprocesses 4 tests $(TESTS:%=--ignore=%)
+	@$(PYTEST) --numprocesses 4 tests $(TESTS:%=--ignore=%) --ignore=tests/interop
 
-test-all: test test-rest  ## run all tests
+# Third-party software, some of it from npm: never run by CI.
+test-interop: setup  ## test against third-party clients, servers and libraries
+	@$(PYTEST) tests/interop
+
+test-all: test test-rest test-interop  ## run all tests
 
 test-random: setup  ## run all tests in random order, whose seed is printed; ARGS="tests --randomly-seed=7" repeats
 	@$(PYTEST) -p randomly $(or $(ARGS),tests)
