@@ -20,6 +20,7 @@ pytest_plugins = [
         "api",
         "issuer",
         "deployment",
+        "served",
         "secured_redis",
         "guarded_postgres",
         "models",
