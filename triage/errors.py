@@ -38,6 +38,19 @@ class ModelNotEvaluatedError(UsageError):
     """A model without an evaluation on its card was to be promoted."""
 
 
+class CatalogueError(UsageError):
+    """The texts of replies are invalid.
+
+    Attributes:
+        problems: one line each, which names the file and the text.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        more = f"; and {len(problems) - _PROBLEMS} more" if len(problems) > _PROBLEMS else ""
+        super().__init__(f"invalid texts of replies: {'; '.join(problems[:_PROBLEMS])}{more}")
+        self.problems = problems
+
+
 class Fault(StrEnum):
     """Why a service is unavailable. The names are stable, because logs and alerts depend on them."""
 

@@ -19,6 +19,7 @@ from triage.domain.incoming import check_message
 from triage.domain.limits import IntakeLimits
 from triage.domain.messages import Acceptance, AcceptedAttachment, IncomingAttachment, IncomingMessage, Origin
 from triage.domain.states import AttachmentStatus
+from triage.domain.text import UNDETERMINED
 from triage.errors import AttachmentError, ErrorCode, UsageError
 from triage.files.hashing import sha256_of
 from triage.files.received import ReceivedBytes
@@ -355,7 +356,7 @@ def _unchanged(prepared: _Prepared, stored: StoredMessage) -> list[str]:
     differs = {
         "thread": prepared.gives_thread and sent.thread[1] != stored.thread,
         "role": sent.role != stored.role,
-        "locale": sent.locale != stored.locale,
+        "locale": sent.locale not in {stored.locale, UNDETERMINED},
         "opted_out": stored.opted_out and not sent.opted_out,
     }
     return [name for name, is_different in differs.items() if is_different]

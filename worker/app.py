@@ -132,6 +132,7 @@ def __getattr__(name: str) -> Celery:
         raise AttributeError(name)
     try:
         settings = load_settings()
+        _ = settings.catalogue  # a worker does not start with malformed texts
         configure = partial(configure_logging, settings.log.level, settings.log.format, translate=celery_event)
         configure()  # Celery warns before it sends the signal
         app = create_app(settings)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from triage.domain.ids import RetakeRequestId
 from triage.domain.messages import Acceptance, HeldRequest, IncomingAttachment, IncomingMessage, RetakeRequest
 from triage.domain.states import Acknowledged
+from triage.domain.text import UNDETERMINED
 from worker.services import Services
 from worker.settings import load_settings
 
@@ -23,7 +24,7 @@ def enqueue_message(
     attachments: Sequence[IncomingAttachment],
     thread: str | None = None,
     role: str = "patient",
-    locale: str = "en",
+    locale: str = UNDETERMINED,
     opted_out: bool = False,
 ) -> Acceptance:
     """Accepts a message and its photos; they are committed when this returns. Idempotent by source and message id.
@@ -35,7 +36,7 @@ def enqueue_message(
         thread: the sender's id of the conversation; by default each message has its own thread. The limits of retake
             requests apply per thread.
         role: author of the message, such as `patient` or `pcp`.
-        locale: language of replies, such as `en` or `es-MX`.
+        locale: language of replies (BCP 47), such as `en` or `es-MX`; by default that of the settings.
         opted_out: never request a retake from this author. A resubmission can set it, which withdraws an open request.
 
     Returns:

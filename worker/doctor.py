@@ -31,6 +31,7 @@ from worker.hints import with_hint
 from worker.queues import WORKERS
 from worker.services import Services
 from worker.setting_groups import ScorerSettings
+from worker.settings import Settings
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -63,6 +64,7 @@ def examine(services: Services) -> list[Check]:
         "tables": lambda: check_tables(services.engine),
         "redis": lambda: check_redis(services.redis, settings.redis.key_prefix),
         "blob store": lambda: check_blob_store(services.photo_store, services.blobs),
+        "replies": lambda: check_replies(settings),
         "uri roots": lambda: check_uri_roots(services.uris),
         "unread photos": lambda: check_unread_photos(services.sessions),
         "deliveries": lambda: check_deliveries(services),
@@ -176,6 +178,14 @@ def check_blob_store(store: PhotoStore, blobs: BlobStore) -> str:
         return "the first photo sets it up"
     blobs.check()
     return "writable" if is_set_up else "writable, and the first photo sets it up"
+
+
+def check_replies(settings: Settings) -> str:
+    """Names the languages, and those that no reviewer has signed in their current version."""
+    texts = settings.catalogue.locales.values()
+    drafts = [each.tag for each in texts if each.review is None]
+    not_reviewed = f"; drafts that no clinician has reviewed: {', '.join(drafts)}" if drafts else ""
+    return f"{', '.join(each.tag for each in texts)}{not_reviewed}"
 
 
 def check_uri_roots(uris: UriPolicy) -> str:

@@ -7,6 +7,7 @@ from typing import Final
 
 from triage.errors import (
     BlobStoreUnavailableError,
+    CatalogueError,
     DatabaseRefusedError,
     DatabaseUnavailableError,
     Fault,
@@ -33,6 +34,7 @@ _HINTS: Final[dict[type[Exception], str]] = {
     NoStoreDriverError: "set TRIAGE_BLOBS__URL or TRIAGE_MODELS__URL",
     WrongBlobStoreError: "`triage blobs adopt` accepts the store at TRIAGE_BLOBS__URL",
     InvalidUriRootError: "set TRIAGE_INTAKE__URI_ROOTS",
+    CatalogueError: "set TRIAGE_REPLIES__FOLDER; `triage replies check FOLDER` shows every problem",
     NoLiveModelError: "run `triage models add FOLDER`, then `triage models promote NAME`",
     ModelNotEvaluatedError: "run `triage evaluate --model NAME --manifest FILE --record`",
     ModelStoreUnavailableError: "set TRIAGE_MODELS__URL",

@@ -15,8 +15,11 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from triage.deliveries.rules import DeliveryRules
 from triage.domain.clients import check_jwks_url
 from triage.domain.limits import FETCH_SECONDS, POOL_SIZE, IntakeLimits, RetryRules
+from triage.domain.text import check_locale
 from triage.errors import UsageError
 from triage.imaging.limits import ImageLimits
+from triage.replies.catalogue import DEFAULT_LOCALE
+from triage.replies.locale_file import check_value
 from triage.retakes.policy import RetakePolicy
 from worker.setting_types import (
     Group,
@@ -379,6 +382,37 @@ class WebhookSettings(Group):
         if (self.url is None) != (self.secret is None):
             raise ValueError("set url and secret together")
         return self
+
+
+class ReplySettings(Group):
+    """Validated with the files of the folder when a worker starts, see `Settings.catalogue`."""
+
+    folder: Path | None = Field(
+        default=None,
+        description=(
+            "files with the hospital's texts of replies, such as `es-MX.toml`; only the texts that ship if unset, see "
+            "[replies.md](../replies.md)"
+        ),
+    )
+    locale: str = Field(
+        default=DEFAULT_LOCALE,
+        description="language of replies if the message names none, or one without texts (BCP 47)",
+    )
+    clinic: str | None = Field(default=None, description="value of `{clinic}` in replies")
+    phone: str | None = Field(default=None, description="value of `{phone}` in replies")
+
+    @field_validator("clinic", "phone")
+    @classmethod
+    def _check_value(cls, value: str | None) -> str | None:
+        return None if value is None else check_value(value)
+
+    @field_validator("locale")
+    @classmethod
+    def _check_locale(cls, locale: str) -> str:
+        try:
+            return check_locale(locale)
+        except UsageError as error:
+            raise ValueError(str(error)) from None
 
 
 class TrainingSettings(Group):

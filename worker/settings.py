@@ -15,6 +15,7 @@ from triage.domain.limits import IntakeLimits, RetryRules
 from triage.errors import UsageError, validation_problems
 from triage.files.modes import share_with
 from triage.imaging.limits import ImageLimits
+from triage.replies.catalogue import Catalogue, load_catalogue
 from triage.retakes.policy import RetakePolicy
 from triage.storage.role_names import WORKER
 from worker.setting_groups import (
@@ -28,6 +29,7 @@ from worker.setting_groups import (
     MetricsSettings,
     ModelSettings,
     RedisSettings,
+    ReplySettings,
     RetakeSettings,
     RetentionSettings,
     RoleSettings,
@@ -54,6 +56,7 @@ __all__ = [
     "MetricsSettings",
     "ModelSettings",
     "RedisSettings",
+    "ReplySettings",
     "RetakeSettings",
     "RetentionSettings",
     "RoleSettings",
@@ -94,6 +97,7 @@ class Settings(BaseSettings):
     scorer: ScorerSettings = ScorerSettings()
     retakes: RetakeSettings = RetakeSettings()
     webhook: WebhookSettings = WebhookSettings()
+    replies: ReplySettings = ReplySettings()
     training: TrainingSettings = TrainingSettings()
     retention: RetentionSettings = RetentionSettings()
     schedule: ScheduleSettings = ScheduleSettings()
@@ -155,7 +159,18 @@ class Settings(BaseSettings):
             max_requests_per_thread=self.retakes.max_requests_per_thread,
             cooldown=timedelta(hours=self.retakes.cooldown_hours),
             uncertain_margin=self.retakes.uncertain_margin,
+            catalogue=self.catalogue,
         )
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """The texts of replies.
+
+        Raises:
+            CatalogueError: a file of the folder is invalid.
+        """
+        replies = self.replies
+        return load_catalogue(replies.folder, default=replies.locale, clinic=replies.clinic, phone=replies.phone)
 
     @property
     def delivery_rules(self) -> DeliveryRules:

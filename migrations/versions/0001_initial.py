@@ -186,6 +186,8 @@ TABLES = {
         message_id       uuid NOT NULL,
         thread_id        uuid NOT NULL,
         decision_id      uuid NOT NULL,
+        photos           jsonb NOT NULL DEFAULT '[]'::jsonb,
+        reply            jsonb,
         status           text NOT NULL,
         claimed_by       text,
         lease_token      uuid,
@@ -643,6 +645,7 @@ BEGIN
     GET DIAGNOSTICS photos = ROW_COUNT;
     DELETE FROM origin WHERE message_id = forgotten;
     UPDATE decision SET note = NULL WHERE message_id = forgotten AND note IS NOT NULL;
+    UPDATE retake_request SET reply = NULL WHERE message_id = forgotten AND reply IS NOT NULL;
     INSERT INTO audit_event (id, actor, action, subject_kind, subject_id, details)
     VALUES (event, by_whom, 'message.forgotten', 'message', forgotten,
             jsonb_build_object('reason', why, 'photos', photos));

@@ -345,12 +345,13 @@ def _raise(error: Exception) -> Callable[..., Any]:
 
 @pytest.fixture
 def archived(clinic: Clinic, tmp_path: Path) -> Path:
-    """A folder with the archive file of two threads. One has two messages, of which one is overridden."""
-    clinic.send("m-1", "0.9", "a/unreadable", thread="t")
+    """A folder with the archive file of two threads. One has two messages, of which one is overridden twice."""
+    clinic.send("m-1", "0.9", "a/unreadable", thread="t", locale="es")
     clinic.send("m-2", "0.8", thread="t")
     clinic.send("other", "0.9")
     clinic.drain()
-    override(clinic.sessions, "m-1", Outcome.PASS, by="n-1", reason="Erika's left arm", policy=clinic.policy)
+    for outcome in (Outcome.RETAKE, Outcome.PASS):
+        override(clinic.sessions, "m-1", outcome, by="n-1", reason="Erika's left arm", policy=clinic.policy)
     _archive(clinic, tmp_path)
     return tmp_path
 
@@ -380,7 +381,7 @@ def test_message_is_forgotten_in_a_file_as_in_the_tables(clinic: Clinic, archive
     assert len(photos) == 2
     assert {row[name] for row in photos for name in ("sha256", "uri", "photo_group", "declared_type")} == {None}
     assert {row["note"] for row in story["decisions"]} == {None}
-    for trace in ("m-1", "Erika", "a/unreadable"):
+    for trace in ("m-1", "Erika", "a/unreadable", "Gracias por su mensaje"):
         assert trace in json.dumps(before)
         assert trace not in json.dumps(after)
     assert story["thread"]["external_id"] == "t"  # another message of the thread is not forgotten

@@ -281,7 +281,7 @@ def test_enqueue_reports_the_fields_that_a_resubmission_does_not_change(clinic: 
     assert changed.unchanged == ["thread", "role", "locale", "opted_out"]
     assert changed.attachments[0].unchanged == ["group", "declared_type"]
     assert (omitted.unchanged, omitted.attachments[0].unchanged) == ([], [])
-    assert clinic.query("SELECT role, locale, opted_out FROM message") == [("patient", "en", True)]
+    assert clinic.query("SELECT role, locale, opted_out FROM message") == [("patient", "und", True)]
     assert clinic.query("SELECT external_id FROM thread") == [("t",)]
 
 

@@ -40,7 +40,7 @@ def test_request_is_claimed_by_one_sender_when_many_claim_concurrently(flagged: 
 def test_claim_returns_the_data_of_a_reply(flagged: Clinic) -> None:
     [request, *_] = _claim(flagged)
 
-    assert (request.source, request.message, request.thread, request.locale) == ("ehr", "m0", "m0", "en")
+    assert (request.source, request.message, request.thread, request.locale) == ("ehr", "m0", "m0", "und")
     assert request.model == "fixture"
 
 

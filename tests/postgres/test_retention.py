@@ -296,7 +296,8 @@ def test_message_is_forgotten_and_counts_and_audit_trail_are_kept(
 ) -> None:
     assert triage("models", "add", model_folder).code == 0
     assert triage("models", "promote", "strict").code == 0
-    message = str(clinic.send(PATIENT, jpeg(1), thread=PATIENT, locale=f"x-{PATIENT}", group=PATIENT))
+    message = str(clinic.send(PATIENT, jpeg(1), thread=PATIENT, group=PATIENT))
+    clinic.execute(f"UPDATE message SET locale = 'x-{PATIENT}'")
     clinic.execute(f"UPDATE attachment SET declared_type = '{PATIENT}'")
     clinic.services.scoring.drain()
     override = ("override", PATIENT, "--decision", "retake", "--by", "n-1", "--reason", f"{PATIENT} asked")

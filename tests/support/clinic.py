@@ -1,7 +1,7 @@
 """An inbox over a real database, and an assessor whose scores come from the URIs of the photos."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -15,7 +15,18 @@ from triage.domain.card import RegisteredModel
 from triage.domain.ids import AttachmentId, ModelVersionId
 from triage.domain.limits import IntakeLimits, RetryRules
 from triage.domain.messages import Acceptance, ClaimedAttachment, IncomingAttachment, IncomingMessage
-from triage.domain.photos import AssessedBatch, Assessment, Failed, NotAssessable, PhotoFacts, PhotoScore, Scored
+from triage.domain.photos import (
+    AssessedBatch,
+    Assessment,
+    Failed,
+    Finding,
+    NotAssessable,
+    PhotoFacts,
+    PhotoScore,
+    Scored,
+)
+from triage.domain.states import FindingKind, FindingLevel
+from triage.domain.text import UNDETERMINED
 from triage.errors import ErrorCode
 from triage.files.hashing import sha256_of
 from triage.intake import Intake
@@ -27,7 +38,10 @@ from triage.storage.database import Sessions
 
 @dataclass
 class ScriptedAssessor(SimpleAssessor):
-    """Scores by the last part of a photo's URI: a number, `unreadable` or `fails`."""
+    """Scores by the last part of a photo's URI: a number, `unreadable` or `fails`.
+
+    Findings follow the number; one with an exclamation mark is severe.
+    """
 
     model_version_id: ModelVersionId
     seen: list[AttachmentId] = field(default_factory=list)
@@ -45,7 +59,13 @@ class ScriptedAssessor(SimpleAssessor):
             return NotAssessable(attachment.id, ErrorCode.CORRUPT, sha256)
         if name == "fails":
             return Failed(attachment.id, ErrorCode.SCORING_FAILED)
-        return scored(attachment.id, float(name), sha256)
+        score, *findings = name.split(",")
+        return replace(scored(attachment.id, float(score), sha256), findings=tuple(map(_finding, findings)))
+
+
+def _finding(name: str) -> Finding:
+    level = FindingLevel.SEVERE if name.endswith("!") else FindingLevel.MILD
+    return Finding(FindingKind(name.rstrip("!")), level, 0.9)
 
 
 def scored(attachment_id: AttachmentId, score: float, sha256: str = "a" * 64) -> Scored:
@@ -72,17 +92,19 @@ class Clinic:
         thread: str | None = None,
         group: str | None = None,
         opted_out: bool = False,
+        locale: str = UNDETERMINED,
     ) -> Acceptance:
         """Sends a message.
 
         Args:
-            photos: what `ScriptedAssessor` reads, with a prefix that makes their bytes differ, such as `a/0.3`.
+            photos: what `ScriptedAssessor` reads, with a prefix that makes their bytes differ, such as `a/0.3` or
+                `a/0.3,too_dark,motion!`.
         """
         attachments = [
             IncomingAttachment(uri=f"file:///in/{photo}", external_id=photo, group=group) for photo in photos
         ]
         [acceptance] = self.intake.enqueue(
-            [IncomingMessage(source, message, attachments, thread=thread, opted_out=opted_out)]
+            [IncomingMessage(source, message, attachments, thread=thread, opted_out=opted_out, locale=locale)]
         )
         return acceptance
 

@@ -4,7 +4,7 @@ from typing import Final
 
 from triage.domain.limits import IntakeLimits
 from triage.domain.messages import IncomingAttachment, IncomingMessage
-from triage.domain.text import check_id, check_word
+from triage.domain.text import check_id, check_locale, check_word
 from triage.errors import UsageError
 
 _FORGOTTEN: Final = "forgotten:"
@@ -27,7 +27,7 @@ def check_message(message: IncomingMessage, limits: IntakeLimits) -> None:
         if reference is not None:
             check_id(reference, "reference")
     check_word(message.role, "role")
-    check_word(message.locale, "locale")
+    check_locale(message.locale)
     if not message.attachments:
         raise UsageError("the message has no photos: send only messages with photos")
     if len(message.attachments) > limits.max_attachments:

@@ -8,7 +8,10 @@ from datetime import datetime
 from typing import ClassVar, Final
 
 from triage.domain.ids import AttachmentId, DecisionId, LeaseToken, MessageId, RetakeRequestId
+from triage.domain.photos import Finding
+from triage.domain.replies import Reply, RequestedPhoto
 from triage.domain.states import AttachmentStatus, DecidedBy, Outcome, Reason, RetakeStatus
+from triage.domain.text import UNDETERMINED
 from triage.errors import ErrorCode
 from triage.files.received import ReceivedBytes
 
@@ -59,7 +62,11 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class IncomingMessage:
-    """A message as submitted by its sender. All ids are opaque: no name, date of birth or record number."""
+    """A message as submitted by its sender. All ids are opaque: no name, date of birth or record number.
+
+    Attributes:
+        locale: the language of replies, a BCP 47 tag.
+    """
 
     __pydantic_config__: ClassVar = CHECKED
     source: str
@@ -67,7 +74,7 @@ class IncomingMessage:
     attachments: Sequence[IncomingAttachment]
     thread: str | None = None
     role: str = "patient"
-    locale: str = "en"
+    locale: str = UNDETERMINED
     opted_out: bool = False
     origin: Origin | None = None
 
@@ -169,7 +176,10 @@ class RetakeRequest:
     """A retake request, as the message system collects it.
 
     Attributes:
+        locale: the language that the message asks for.
         may_have_been_sent: a sender has claimed it at least once.
+        photos: the photos to take again.
+        reply: what to send to the patient; None once the message is forgotten.
     """
 
     id: RetakeRequestId
@@ -184,6 +194,8 @@ class RetakeRequest:
     lease_until: datetime | None
     created_at: datetime
     model: str | None
+    photos: Sequence[RequestedPhoto]
+    reply: Reply | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,21 +235,26 @@ class FeedDecision:
 
 @dataclass(frozen=True, slots=True)
 class AssessedPhoto:
-    """A photo of a message, as far as a decision depends on it.
+    """A photo of a message, as far as a decision and its retake request depend on it.
 
     Attributes:
+        id: of the attachment.
         group: photos of one skin site share a group; None stands for the whole message.
         score: P(votes >= good_votes); None if not assessable.
         threshold: the model's threshold for a single photo.
         thresholds_by_photo_count: the model's thresholds for groups of n photos, if its card has any.
         sha256: hash of the bytes, if they were readable.
+        findings: why it fails, the strongest first.
     """
 
+    id: AttachmentId
+    external_id: str
     group: str | None
     score: float | None
     threshold: float
     thresholds_by_photo_count: Mapping[int, float]
     sha256: str | None
+    findings: Sequence[Finding] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,15 @@ from triage.errors import UsageError
 MAX_ID: Final = 200
 MAX_WORD: Final = 64
 MAX_NOTE: Final = 2000
+MAX_LOCALE: Final = 35
+
+UNDETERMINED: Final = "und"
+"""BCP 47's tag of a language that is not known: that of a message whose sender names none."""
 
 _FORMULA: Final = re.compile(r"'*[=+\-@\x00-\x1f\x7f-\x9f]", re.DOTALL)
 _NUMBER: Final = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?", re.ASCII)
 _REFUSED: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+_LOCALE: Final = re.compile(r"[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*")  # RFC 4647, 2.1
 _WORD: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -54,13 +59,24 @@ def check_note(value: str, name: str, *, at_most: int = MAX_NOTE) -> str:
 
 
 def check_word(value: str, name: str) -> str:
-    """Returns a code unchanged: a source, a role or a locale.
+    """Returns a code unchanged: a source or a role.
 
     Raises:
         UsageError: it is not 1 to 64 ASCII letters, digits, dots, dashes or underscores. The error omits it.
     """
     if not isinstance(value, str) or not _WORD.fullmatch(value):
         raise UsageError(f"invalid {name}: use 1 to {MAX_WORD} letters, digits, dots, dashes or underscores")
+    return value
+
+
+def check_locale(value: str) -> str:
+    """Returns a language tag of BCP 47 unchanged, such as `en` or `es-MX`.
+
+    Raises:
+        UsageError: it is malformed or longer than the 35 characters that RFC 5646 expects. The error omits it.
+    """
+    if not isinstance(value, str) or len(value) > MAX_LOCALE or not _LOCALE.fullmatch(value):
+        raise UsageError("invalid locale: use a language tag such as `en` or `es-MX` (BCP 47)")
     return value
 
 

@@ -1,5 +1,7 @@
 """The history of one message: its photos, every model's verdicts, all decisions and all retake requests."""
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -10,6 +12,7 @@ from triage.domain.actors import check_actor
 from triage.domain.card import label_of
 from triage.domain.ids import MessageId
 from triage.domain.photos import Finding
+from triage.domain.replies import RequestedPhoto
 from triage.domain.states import RetakeStatus
 from triage.replies.tips import finding_json
 from triage.storage import audit, messages
@@ -68,7 +71,7 @@ def history(session: Session, message_id: MessageId) -> dict[str, Any]:
         "decided_by": current.decided_by if current else None,
         "attachments": [_attachment(attachment, blob, rows) for attachment, blob in rows.attachments],
         "decisions": [_decision(decision, rows.models) for decision in decisions],
-        "retake_requests": [_request(request, status) for request, status in rows.requests],
+        "retake_requests": [_request(request, status, rows.requested[request.id]) for request, status in rows.requests],
         "audit": [
             {"at": _time(event.at), "actor": event.actor, "action": event.action, "details": event.details}
             for event in rows.events
@@ -133,7 +136,7 @@ def _decision(decision: Decision, models: dict[UUID, ModelVersion]) -> dict[str,
     }
 
 
-def _request(request: RetakeRequest, status: RetakeStatus) -> dict[str, Any]:
+def _request(request: RetakeRequest, status: RetakeStatus, photos: Sequence[RequestedPhoto]) -> dict[str, Any]:
     return {
         "id": str(request.id),
         "status": status.value,
@@ -143,6 +146,17 @@ def _request(request: RetakeRequest, status: RetakeStatus) -> dict[str, Any]:
         "sent_at": _time(request.sent_at),
         "withdrawn_at": _time(request.withdrawn_at),
         "withdrawn_reason": request.withdrawn_reason,
+        "photos": [
+            {
+                "attachment_id": photo.external_id,
+                "id": str(photo.id),
+                "group": photo.group,
+                "score": photo.score,
+                "reasons": [asdict(reason) for reason in photo.reasons],
+            }
+            for photo in photos
+        ],
+        "reply": request.reply,
     }
 
 

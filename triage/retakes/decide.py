@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from triage.domain.ids import DecisionId, new_id
 from triage.domain.states import DecidedBy, Outcome
+from triage.retakes.compose import compose_request
 from triage.retakes.policy import Decision, RetakePolicy, decide_by_quality, limit_requests
 from triage.storage import decisions, outbox
 from triage.storage.decisions import AssessedMessage, NewDecision
@@ -46,7 +47,7 @@ def decide_messages(session: Session, message_ids: Collection[UUID], policy: Ret
         message.id for message, new in changed if message.current is not None and new.outcome is not Outcome.RETAKE
     ]
     outbox.withdraw(session, replaced, reason="decided_again")
-    return Decided(len(changed), _flag(session, changed))
+    return Decided(len(changed), _flag(session, changed, policy))
 
 
 def reconsider_open(
@@ -95,11 +96,22 @@ def _decide(
     return limited
 
 
-def _flag(session: Session, changed: Sequence[tuple[AssessedMessage, NewDecision]]) -> int:
+def _flag(session: Session, changed: Sequence[tuple[AssessedMessage, NewDecision]], policy: RetakePolicy) -> int:
     """Flags a request for each retake whose message has no open request; returns their number."""
-    retakes = [(message.id, message.thread_id, new.id) for message, new in changed if new.outcome is Outcome.RETAKE]
-    active = outbox.active_among(session, [message_id for message_id, _, _ in retakes]) if retakes else set()
-    to_flag = [retake for retake in retakes if retake[0] not in active]
+    retakes = [(message, new.id) for message, new in changed if new.outcome is Outcome.RETAKE]
+    active = outbox.active_among(session, [message.id for message, _ in retakes]) if retakes else set()
+    to_flag = [
+        compose_request(
+            message.id,
+            message.thread_id,
+            decision_id,
+            photos=message.photos,
+            locale=message.locale,
+            policy=policy,
+        )
+        for message, decision_id in retakes
+        if message.id not in active
+    ]
     outbox.flag(session, to_flag)
     return len(to_flag)
 

@@ -9,6 +9,7 @@ from triage.domain.ids import DecisionId, MessageId, ThreadId, new_id
 from triage.domain.states import DecidedBy, Outcome, Reason
 from triage.domain.text import check_note
 from triage.errors import UsageError
+from triage.retakes.compose import compose_request
 from triage.retakes.policy import RetakePolicy
 from triage.storage import audit, decisions, messages, outbox
 from triage.storage.database import Sessions
@@ -52,7 +53,7 @@ def override(
         source: the sender, required if several senders use the same id.
         by: actor id of the person who decides.
         reason: free text, stored with the decision and nowhere else.
-        policy: holds the limit of requests per thread.
+        policy: holds the limit of requests per thread, and the texts of replies.
 
     Raises:
         UsageError: the message is unknown, ambiguous or forgotten, the outcome is neither `pass` nor `retake`, `by` is
@@ -92,7 +93,16 @@ def _override(
     if outcome is Outcome.PASS:
         outbox.withdraw(session, [message_id], reason="override")
     elif not active:
-        outbox.flag(session, [(message_id, ThreadId(message.thread_id), decision.id)])
+        assessed = decisions.load_assessed(session, [message_id])  # none while a photo is pending
+        request = compose_request(
+            message_id,
+            ThreadId(message.thread_id),
+            decision.id,
+            photos=[photo for each in assessed for photo in each.photos],
+            locale=message.locale,
+            policy=policy,
+        )
+        outbox.flag(session, [request])
     audit.record(
         session,
         actor=by,

@@ -11,21 +11,24 @@ from datetime import datetime, timedelta
 
 from triage.domain.messages import AssessedPhoto, ThreadHistory
 from triage.domain.states import Outcome, Reason
+from triage.replies.catalogue import Catalogue
 
 
 @dataclass(frozen=True, slots=True)
 class RetakePolicy:
-    """Limits of retake requests.
+    """Limits of retake requests, and their texts.
 
     Attributes:
         max_requests_per_thread: after this many requests the thread goes to staff.
         cooldown: minimum time between two requests of a thread.
         uncertain_margin: a best score at most this far below the threshold is `uncertain`, not `retake`.
+        catalogue: the texts of replies; None for those that ship with the product.
     """
 
     max_requests_per_thread: int = 2
     cooldown: timedelta = timedelta(hours=24)
     uncertain_margin: float = 0.0
+    catalogue: Catalogue | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +44,26 @@ _SEVERITY = {Outcome.PASS: 0, Outcome.NOT_ASSESSABLE: 1, Outcome.UNCERTAIN: 2, O
 
 def decide_by_quality(photos: Sequence[AssessedPhoto], policy: RetakePolicy) -> Decision:
     """Decides by photo quality only: each group by its best photo, the message by its worst group."""
+    decisions = [_decide_group(members, policy) for members in _groups(photos)]
+    return max(decisions, key=lambda decision: _SEVERITY[decision.outcome])
+
+
+def photos_to_retake(photos: Sequence[AssessedPhoto], policy: RetakePolicy) -> list[AssessedPhoto]:
+    """The photos of the groups of which none passes; all photos if each group passes and a person asks all the same."""
+    failing = [
+        photo
+        for members in _groups(photos)
+        if _decide_group(members, policy).outcome is not Outcome.PASS
+        for photo in members
+    ]
+    return failing or list(photos)
+
+
+def _groups(photos: Sequence[AssessedPhoto]) -> list[list[AssessedPhoto]]:
     groups: dict[str | None, list[AssessedPhoto]] = {}
     for photo in photos:
         groups.setdefault(photo.group, []).append(photo)
-    decisions = [_decide_group(members, policy) for members in groups.values()]
-    return max(decisions, key=lambda decision: _SEVERITY[decision.outcome])
+    return list(groups.values())
 
 
 def _decide_group(photos: Sequence[AssessedPhoto], policy: RetakePolicy) -> Decision:

@@ -193,6 +193,9 @@ def _forget(history: History, message_id: str) -> None:
     for row in history["decisions"]:
         if row["message_id"] == message_id:
             row["note"] = None
+    for row in history["retake_requests"]:
+        if row["message_id"] == message_id:
+            row["reply"] = None
     if all(row["forgotten_at"] for row in history["messages"]):
         history["thread"]["external_id"] = f"forgotten:{history['thread']['id']}"
 

@@ -12,8 +12,9 @@ from sqlalchemy.orm import Session
 from sqlalchemy.types import Uuid
 
 from triage.domain.deliveries import NewEvent
-from triage.domain.ids import DecisionId, MessageId, ThreadId
+from triage.domain.ids import AttachmentId, DecisionId, MessageId, ThreadId
 from triage.domain.messages import AssessedPhoto, ThreadHistory
+from triage.domain.photos import Finding
 from triage.domain.states import AttachmentStatus, DecidedBy, EventKind, Outcome, Reason, RetakeStatus, VerdictOrigin
 from triage.storage import deliveries
 from triage.storage.database import recordset
@@ -31,11 +32,12 @@ class CurrentDecision:
 
 @dataclass(frozen=True, slots=True)
 class AssessedMessage:
-    """A message whose attachments all have a result, with the inputs of its decision."""
+    """A message whose attachments all have a result, with the inputs of its decision and of its retake request."""
 
     id: MessageId
     thread_id: ThreadId
     opted_out: bool
+    locale: str
     photos: Sequence[AssessedPhoto]
     model_version_id: UUID | None
     current: CurrentDecision | None
@@ -103,7 +105,7 @@ def load_assessed(
     inbox = Verdict.origin == VerdictOrigin.INBOX
     preferred = Verdict.model_version_id == by_model
     latest = (
-        select(Verdict.score, Verdict.threshold, Verdict.model_version_id)
+        select(Verdict.score, Verdict.threshold, Verdict.findings, Verdict.model_version_id)
         .where(Verdict.attachment_id == Attachment.id, or_(inbox, preferred) if by_model else inbox)
         .order_by(*([preferred.desc()] if by_model else []), Verdict.id.desc())
         .limit(1)
@@ -114,11 +116,15 @@ def load_assessed(
             Message.id,
             Message.thread_id,
             Message.opted_out,
+            Message.locale,
+            Attachment.id.label("attachment_id"),
+            Attachment.external_id,
             Attachment.photo_group,
             Attachment.status,
             Attachment.sha256,
             latest.c.score,
             latest.c.threshold,
+            latest.c.findings,
             latest.c.model_version_id,
             Decision.id.label("decision_id"),
             Decision.outcome,
@@ -155,13 +161,17 @@ def _assessed(rows: Sequence[Any], by_count: Mapping[UUID, Mapping[int, float]])
         id=head.id,
         thread_id=head.thread_id,
         opted_out=head.opted_out,
+        locale=head.locale,
         photos=[
             AssessedPhoto(
+                id=AttachmentId(row.attachment_id),
+                external_id=row.external_id,
                 group=row.photo_group,
                 score=row.score if row.status == AttachmentStatus.SCORED else None,
                 threshold=row.threshold or 0.0,
                 thresholds_by_photo_count=by_count.get(row.model_version_id, {}),
                 sha256=row.sha256,
+                findings=[Finding(**finding) for finding in row.findings or ()],
             )
             for row in rows
         ],

@@ -1,6 +1,6 @@
 """The rows of one message's history, without the columns that the report role may not read."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -8,9 +8,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, defer
 
 from triage.domain.ids import MessageId
+from triage.domain.replies import RequestedPhoto
 from triage.domain.states import RetakeStatus
 from triage.storage import audit
-from triage.storage.outbox import STATUS
+from triage.storage.outbox import STATUS, requested_photos
 from triage.storage.tables import (
     Attachment,
     AuditEvent,
@@ -35,6 +36,7 @@ class MessageRows:
         verdicts: of all models on its photos.
         decisions: the chain of decisions, each superseding the previous one.
         requests: its retake requests, each with the status that users see. Their lease tokens are not loaded.
+        requested: the photos of each request, by its id.
         events: audit events of the message and its retake requests.
         models: all model versions by id.
     """
@@ -45,6 +47,7 @@ class MessageRows:
     verdicts: Sequence[Verdict]
     decisions: Sequence[Decision]
     requests: Sequence[tuple[RetakeRequest, RetakeStatus]]
+    requested: Mapping[UUID, Sequence[RequestedPhoto]]
     events: Sequence[AuditEvent]
     models: dict[UUID, ModelVersion]
 
@@ -75,6 +78,7 @@ def load_history(session: Session, message_id: MessageId) -> MessageRows:
         ).all(),
         decisions=_chain(session, message_id),
         requests=[(row.RetakeRequest, RetakeStatus(row.status)) for row in requests],
+        requested=requested_photos(session, [row.RetakeRequest for row in requests]),
         events=audit.events_of(session, message.id, *(row.RetakeRequest.id for row in requests)),
         models={model.id: model for model in session.scalars(select(ModelVersion))},
     )

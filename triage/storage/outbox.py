@@ -1,6 +1,7 @@
 """Retake requests as an outbox: flagged by a decision, claimed under a lease, then acknowledged or withdrawn."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -11,13 +12,14 @@ from sqlalchemy.types import Uuid
 
 from triage.domain.card import label_of
 from triage.domain.deliveries import NewEvent
-from triage.domain.ids import DecisionId, MessageId, RetakeRequestId, ThreadId, new_id
+from triage.domain.ids import AttachmentId, DecisionId, MessageId, RetakeRequestId, ThreadId, new_id
 from triage.domain.messages import HeldRequest
 from triage.domain.messages import RetakeRequest as Request
-from triage.domain.states import EventKind, RetakeStatus
+from triage.domain.replies import PhotoReason, Reply, RequestedPhoto
+from triage.domain.states import EventKind, FindingKind, FindingLevel, RetakeStatus
 from triage.storage import deliveries
 from triage.storage.database import recordset
-from triage.storage.tables import OPEN_REQUEST, Decision, Message, ModelVersion, RetakeRequest, Thread
+from triage.storage.tables import OPEN_REQUEST, Attachment, Decision, Message, ModelVersion, RetakeRequest, Thread
 
 _EXPIRED: Final = and_(RetakeRequest.status == RetakeStatus.CLAIMED, RetakeRequest.lease_until < func.clock_timestamp())
 WAITING: Final = or_(RetakeRequest.status == RetakeStatus.FLAGGED, _EXPIRED)
@@ -30,19 +32,35 @@ MAY_HAVE_BEEN_SENT: Final = RetakeRequest.claimed_by.is_not(None)
 """Requests that a sender has claimed at least once, and may have sent without an acknowledgement."""
 
 
-def flag(session: Session, requests: Sequence[tuple[MessageId, ThreadId, DecisionId]]) -> None:
-    """Flags a request for each of these messages, none of which may have an active request, and stores the events."""
+@dataclass(frozen=True, slots=True)
+class NewRequest:
+    """A retake request to flag, with its reply. Its photos are stored without what forgetting would have to remove."""
+
+    message_id: MessageId
+    thread_id: ThreadId
+    decision_id: DecisionId
+    photos: Sequence[RequestedPhoto]
+    reply: Reply
+
+
+def flag(session: Session, requests: Sequence[NewRequest]) -> None:
+    """Flags requests for messages, none of which may have an active request, and stores the events."""
     if not requests:
         return
     rows: list[dict[str, Any]] = [
         {
             "id": new_id(),
-            "message_id": message_id,
-            "thread_id": thread_id,
-            "decision_id": decision_id,
+            "message_id": request.message_id,
+            "thread_id": request.thread_id,
+            "decision_id": request.decision_id,
             "status": RetakeStatus.FLAGGED,
+            "photos": [
+                {"id": str(photo.id), "score": photo.score, "reasons": [asdict(reason) for reason in photo.reasons]}
+                for photo in request.photos
+            ],
+            "reply": asdict(request.reply),
         }
-        for message_id, thread_id, decision_id in requests
+        for request in requests
     ]
     session.execute(insert(RetakeRequest), rows)
     deliveries.enqueue(session, [NewEvent(EventKind.RETAKE_REQUESTED, row["message_id"], row["id"]) for row in rows])
@@ -198,7 +216,34 @@ def _described() -> Select[Any]:
     )
 
 
+def requested_photos(session: Session, rows: Sequence[RetakeRequest]) -> dict[UUID, list[RequestedPhoto]]:
+    """The photos of requests, by the id of the request, with the sender's ids as they are now."""
+    ids = {UUID(photo["id"]) for row in rows for photo in row.photos}
+    found = select(Attachment.id, Attachment.external_id, Attachment.photo_group).where(
+        Attachment.id == func.any(list(ids))
+    )
+    attachments = {each.id: each for each in session.execute(found)} if ids else {}
+    return {
+        row.id: [
+            RequestedPhoto(
+                id=AttachmentId(attachment.id),
+                external_id=attachment.external_id,
+                group=attachment.photo_group,
+                score=photo["score"],
+                reasons=[
+                    PhotoReason(FindingKind(each["kind"]), FindingLevel(each["severity"])) for each in photo["reasons"]
+                ],
+            )
+            for photo in row.photos
+            if (attachment := attachments.get(UUID(photo["id"])))
+        ]
+        for row in rows
+    }
+
+
 def _requests(session: Session, query: Select[Any]) -> list[Request]:
+    rows = session.execute(query).all()
+    photos = requested_photos(session, [row.RetakeRequest for row in rows])
     return [
         Request(
             id=RetakeRequestId(row.RetakeRequest.id),
@@ -213,6 +258,8 @@ def _requests(session: Session, query: Select[Any]) -> list[Request]:
             lease_until=row.RetakeRequest.lease_until,
             created_at=row.RetakeRequest.created_at,
             model=label_of(row.card) if row.card else None,
+            photos=photos[row.RetakeRequest.id],
+            reply=Reply(**row.RetakeRequest.reply) if row.RetakeRequest.reply else None,
         )
-        for row in session.execute(query)
+        for row in rows
     ]

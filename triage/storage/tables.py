@@ -391,7 +391,11 @@ class Decision(Base):
 
 
 class RetakeRequest(Base):
-    """The outbox: the message system claims a request under a lease, sends it and acknowledges it."""
+    """The outbox: the message system claims a request under a lease, sends it and acknowledges it.
+
+    `photos` names the photos to take again by the ids of their attachments, with scores and reasons. `reply` is what
+    the patient is sent; forgetting the message removes it.
+    """
 
     __tablename__ = "retake_request"
     __table_args__ = (
@@ -421,6 +425,8 @@ class RetakeRequest(Base):
     message_id: Mapped[UUID] = mapped_column(ForeignKey("message.id"))
     thread_id: Mapped[UUID] = mapped_column(ForeignKey("thread.id"))
     decision_id: Mapped[UUID] = mapped_column(ForeignKey("decision.id"))
+    photos: Mapped[list[Any]] = mapped_column(server_default=text("'[]'::jsonb"))
+    reply: Mapped[dict[str, Any] | None]
     status: Mapped[str]
     claimed_by: Mapped[str | None]
     lease_token: Mapped[UUID | None]

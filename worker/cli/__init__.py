@@ -51,6 +51,7 @@ _COMMANDS: Final = {
     "retry": _Entry("worker.cli.retry:retry", "Try parked photos again."),
     "override": _Entry("worker.cli.messages:override", "Decide a message as a person."),
     "retakes": _Entry("worker.cli.retakes:retakes", "Collect retake requests: list, claim, acknowledge, withdraw."),
+    "replies": _Entry("worker.cli.replies:replies", "Check and preview what patients read."),
     "opt-out": _Entry("worker.cli.opt_out:opt_out", "Never request a retake in a thread."),
     "decisions": _Entry("worker.cli.decisions:decisions", "Read the decisions after a cursor."),
     "deliveries": _Entry("worker.cli.deliveries:deliveries", "Show, retry and drop events for other systems."),

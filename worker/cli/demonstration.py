@@ -3,12 +3,14 @@
 import os
 import shutil
 import signal
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from triage.domain.ids import MessageId
-from triage.domain.messages import IncomingAttachment, IncomingMessage
+from triage.domain.messages import IncomingAttachment, IncomingMessage, RetakeRequest
+from triage.domain.replies import Reply
 from triage.domain.reporting import Period
 from triage.domain.states import Outcome, RetakeStatus
 from triage.errors import TriageError
@@ -19,7 +21,7 @@ from triage.reports.html import render_html
 from triage.reports.summary import report
 from triage.retakes.requests import list_requests
 from worker.cli.demo_photos import Photo
-from worker.cli.output import account, findings_text, outcome_text, percent
+from worker.cli.output import account, findings_text, outcome_text, percent, print_reply
 from worker.cli.tables import Column, Styled, print_line, print_table
 from worker.cli.waiting import wait_until_done
 from worker.embedded.stack import EmbeddedStack
@@ -77,6 +79,7 @@ def _run(services: Services, messages: dict[str, list[Photo]], skipped: Mapping[
     names = ", ".join([name for name in messages if name in asked][:_MESSAGES_SHOWN])
     flagged = f"{len(requests)} retake request{'' if len(requests) == 1 else 's'} flagged"
     print_line(flagged + (f": {names}" if requests else ""))
+    _show_replies(requests)
     codes = [each["error_code"] for story in stories for each in story["attachments"] if each["error_code"]]
     print_line(account(n_photos, codes, skipped))
     print_line("the starter model is for trying the product, not for patient care")
@@ -117,6 +120,19 @@ def _show_messages(stories: Sequence[dict[str, Any]], messages: dict[str, list[P
         Column("model", 3),
     )
     print_table(columns, rows)
+
+
+def _show_replies(requests: Sequence[RetakeRequest]) -> None:
+    """Prints what the patients of the flagged messages would be sent, each text once."""
+    messages = defaultdict[Reply, list[str]](list)
+    for request in reversed(requests):
+        if request.reply is not None:
+            messages[request.reply].append(request.message)
+    for reply, names in messages.items():
+        print_line()
+        print_line(f"reply to {', '.join(names)}:")
+        print_reply(reply)
+    print_line()
 
 
 def _incoming(name: str, photos: Sequence[Photo]) -> IncomingMessage:

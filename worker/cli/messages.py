@@ -7,12 +7,14 @@ import click
 
 from triage.domain.ids import new_id
 from triage.domain.messages import Acceptance, IncomingAttachment, IncomingMessage
+from triage.domain.replies import Reply
 from triage.domain.states import Outcome
+from triage.domain.text import UNDETERMINED
 from triage.errors import TriageError, UsageError
 from triage.files.kinds import is_folder, refuse_device
 from worker.cli.commands import command
 from worker.cli.options import FiniteRange, by_option
-from worker.cli.output import count, findings_text, json_option, local_time, outcome_text, print_document
+from worker.cli.output import count, findings_text, json_option, local_time, outcome_text, print_document, print_reply
 from worker.cli.tables import Column, print_line, print_table
 from worker.services import open_services
 
@@ -23,7 +25,7 @@ from worker.services import open_services
 @click.option("--source", default="cli", show_default=True, help="The sending system.")
 @click.option("--thread", help="The sender's id of the conversation. [default: the message id]")
 @click.option("--role", default="patient", show_default=True, help="Who wrote the message.")
-@click.option("--locale", default="en", show_default=True, help="Language of the reply.")
+@click.option("--locale", default=UNDETERMINED, help="Language of the reply, such as es-MX. [default: by setting]")
 @click.option("--group", help="Skin site of the photos. One acceptable photo per group is sufficient.")
 @click.option("--opted-out", is_flag=True, help="Never request a retake from this sender.")
 @json_option
@@ -159,6 +161,8 @@ def explain(message_id: str, source: str | None, by: str, *, as_json: bool) -> N
     for request in story["retake_requests"]:
         maybe = " (may have been sent)" if request["status"] != "sent" and request["may_have_been_sent"] else ""
         print_line(f"retake request {request['id']}: {request['status']}{maybe}")
+        if request["reply"]:
+            print_reply(Reply(**request["reply"]))
 
 
 @command()

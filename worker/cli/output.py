@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from triage.domain.replies import Reply
 from triage.domain.states import Outcome
 from triage.errors import UsageError
-from worker.cli.tables import Styled, print_text
+from worker.cli.tables import Styled, print_line, print_text, wrapped
 
 if TYPE_CHECKING:
     from worker.documents.document import Document
+
+_REPLY_WIDTH: Final = 92
 
 _OUTCOME_COLOURS: Final = {
     Outcome.PASS: "green",
@@ -79,6 +82,14 @@ def write_text(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{path}: the file cannot be written: check the path and its permissions") from error
+
+
+def print_reply(reply: Reply) -> None:
+    """Prints what a patient reads, indented."""
+    for paragraph in (reply.subject, *reply.text.split("\n\n")):
+        print_line()
+        for line in wrapped(paragraph, _REPLY_WIDTH):
+            print_line(f"    {line}")
 
 
 def outcome_text(outcome: str | None) -> Styled:

@@ -20,4 +20,5 @@ def serve(*, behind_proxy: bool) -> None:
     except ModuleNotFoundError as error:
         raise UsageError("the HTTP interface is not installed: install the extra `web` of this product") from error
     with open_services() as services:
+        _ = services.settings.catalogue  # malformed texts are reported here, in one line
         serve_api(services, behind_proxy=behind_proxy)

@@ -38,6 +38,7 @@ def up(*, detach: bool, training: bool) -> None:
     from worker.embedded.stack import EmbeddedStack  # deferred: imports SQLAlchemy and redis
 
     settings = _embedded_settings()
+    _ = settings.catalogue  # the workers would refuse malformed texts
     stack = EmbeddedStack(settings.embedded)
     unused = {"training": not training, "delivery": settings.webhook.url is None}
     kinds = [kind for kind in WORKERS if not unused.get(kind)]
@@ -86,7 +87,7 @@ def worker(kind: str) -> NoReturn:
     """Run one worker in the foreground, for containers and service managers."""
     from worker.settings import load_settings  # deferred: imports pydantic-settings
 
-    load_settings()  # a malformed environment is reported here, in one line
+    _ = load_settings().catalogue  # malformed settings and texts are reported here, in one line
     os.execv(sys.executable, celery_command(kind))
 
 

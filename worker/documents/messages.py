@@ -15,6 +15,7 @@ from triage.domain.states import (
 from triage.errors import ErrorCode
 from worker.documents.document import Document, UtcTime
 from worker.documents.photos import FindingDocument
+from worker.documents.replies import ReplyDocument, RequestedPhotoDocument
 
 if TYPE_CHECKING:  # not imported at run time: SQLAlchemy
     from triage.retakes.override import Override
@@ -143,6 +144,8 @@ class RequestHistoryDocument(Document):
     sent_at: UtcTime | None
     withdrawn_at: UtcTime | None
     withdrawn_reason: str | None
+    photos: list[RequestedPhotoDocument]
+    reply: ReplyDocument | None
 
 
 class AuditEventDocument(Document):

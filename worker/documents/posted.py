@@ -4,6 +4,7 @@ from typing import Self
 
 from pydantic import Base64Bytes, Field, StrictBool, model_validator
 
+from triage.domain.text import UNDETERMINED
 from worker.documents.document import Call
 
 MESSAGE_PART = "message"
@@ -38,7 +39,7 @@ class PostedMessage(Call):
     attachments: list[PostedAttachment] | None = None
     thread: str | None = None
     role: str = "patient"
-    locale: str = "en"
+    locale: str = UNDETERMINED
     opted_out: StrictBool = False
 
 

@@ -11,13 +11,14 @@ from triage.domain.messages import HeldRequest, RetakeRequest
 from triage.domain.states import Acknowledged, RetakeStatus
 from triage.errors import UsageError, validation_problems
 from worker.documents.document import Call, Document, UtcTime
+from worker.documents.replies import ReplyDocument, RequestedPhotoDocument
 
 MAX_REQUESTS: Final = 1000
 """Of one claim or acknowledgement by a task: its answer stays far below the limit of a message."""
 
 
 class RetakeRequestDocument(Document):
-    """A retake request, without its lease token."""
+    """A retake request, without its lease token. `reply` is null once the message is forgotten."""
 
     id: UUID
     message_id: str
@@ -28,6 +29,8 @@ class RetakeRequestDocument(Document):
     may_have_been_sent: bool
     created_at: UtcTime
     model: str | None
+    photos: list[RequestedPhotoDocument]
+    reply: ReplyDocument | None
 
     @classmethod
     def of(cls, request: RetakeRequest) -> Self:
@@ -41,6 +44,8 @@ class RetakeRequestDocument(Document):
             may_have_been_sent=request.may_have_been_sent,
             created_at=request.created_at,
             model=request.model,
+            photos=[RequestedPhotoDocument.of(photo) for photo in request.photos],
+            reply=ReplyDocument.of(request.reply) if request.reply else None,
         )
 
 

@@ -35,6 +35,7 @@ from worker.documents.photos import PhotoScoreDocument
 from worker.documents.posted import PostedMessage
 from worker.documents.problem import ProblemDocument
 from worker.documents.rejection import RejectionDocument
+from worker.documents.replies import LocaleDocument, ReplyDocument
 from worker.documents.reports import FlipsDocument, ReportDocument
 from worker.documents.retakes import (
     AcknowledgedRequestsDocument,
@@ -74,6 +75,7 @@ DOCUMENTS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
         "event-retake-withdrawn": RetakeWithdrawnDocument,
         "flips": FlipsDocument,
         "forgotten": ForgottenDocument,
+        "locale": LocaleDocument,
         "message-history": MessageHistoryDocument,
         "message-state": MessageStateDocument,
         "model": ModelDocument,
@@ -88,6 +90,7 @@ DOCUMENTS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
         "problem": ProblemDocument,
         "purge": PurgeDocument,
         "rejection": RejectionDocument,
+        "reply": ReplyDocument,
         "report": ReportDocument,
         "requeued": RequeuedDocument,
         "retake-request": RetakeRequestDocument,

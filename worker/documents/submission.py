@@ -5,6 +5,7 @@ from typing import Any, Final, Self
 from pydantic import Field, StrictBool, model_validator
 
 from triage.domain.messages import IncomingAttachment, IncomingMessage
+from triage.domain.text import UNDETERMINED
 from worker.documents.document import Call
 
 _DEPRECATED: Final[Any] = Field(default=None, json_schema_extra={"deprecated": True})
@@ -47,7 +48,7 @@ class Submission(Call):
     attachments: list[SubmittedAttachment] = Field(min_length=1)
     thread: str | None = None
     role: str = "patient"
-    locale: str = "en"
+    locale: str = UNDETERMINED
     opted_out: StrictBool = False
 
     def to_message(self) -> IncomingMessage:

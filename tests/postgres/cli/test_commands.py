@@ -24,7 +24,7 @@ KEYS = {
         message_id id source thread role locale opted_out received_at forgotten_at outcome reason decided_by
         attachments[] decisions[] retake_requests[] audit[]
     """,
-    "retakes": "id message_id source thread locale status may_have_been_sent created_at model",
+    "retakes": "id message_id source thread locale status may_have_been_sent created_at model photos[] reply",
     "report": """
         since until messages photos errors retention retake_requests overrides scores[] shadows[]
         oldest_pending_seconds archived by[] groups[]

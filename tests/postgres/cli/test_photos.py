@@ -78,7 +78,7 @@ def test_findings_are_the_same_in_score_and_explain(triage: Triage, model_folder
     [verdict] = attachment["verdicts"]
     assert verdict["findings"] == row["findings"]
     assert verdict["findings"][0]["kind"] == "defocus"
-    assert "focus" in verdict["findings"][0]["tip"]
+    assert "sharp" in verdict["findings"][0]["tip"]
     assert "defocus" in triage("explain", "m-1").out
     assert "defocus" in triage("score", photo, "--model", model_folder).out
 

@@ -77,7 +77,15 @@ def test_demo_works_after_its_launcher_was_killed(home: Path, photos: Path, tmp_
 
     assert second.wait(180) == 0
     shown = (tmp_path / "second").read_text()
-    for part in ("message-1", "0.jpg", "unknown_format", "flagged", "model: starter-1"):
+    for part in (
+        "message-1",
+        "0.jpg",
+        "unknown_format",
+        "flagged",
+        "reply to message-1",
+        "Your care team has your message",
+        "model: starter-1",
+    ):
         assert part in shown
     assert "everything stopped" in shown
     assert (home / "demo" / "report.html").exists()

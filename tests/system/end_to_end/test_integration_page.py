@@ -126,8 +126,9 @@ def test_programs_of_the_documentation_run_as_they_are_written(site: Site) -> No
     assert eventually(lambda: site.status("m-1001")) == ["flagged"]
 
     collected = site.foreign(calling, f"claimed = {collecting}").splitlines()
-    assert collected[0] == "ask for a better photo: m-1001 t-17 en"
-    assert collected[1].endswith(" sent")
+    assert collected[0] == "m-1001 t-17 Please send new photos"
+    assert collected[1].startswith("Thank you for your message.")
+    assert collected[-1].endswith(" sent")
     assert site.status("m-1001") == ["sent"]
 
     read = site.foreign(calling, reading).splitlines()
@@ -198,7 +199,7 @@ def test_commands_and_python_of_the_documentation_run_as_they_are_written(site: 
     enqueued = _run([sys.executable, "-c", site.local(python[0])], site.incoming, site.clinic.environment)
     assert enqueued.startswith("True [('a-1', <AttachmentStatus.PENDING")
     assert eventually(lambda: site.status("m-1001")) == ["flagged"]
-    *_, acknowledged = site.shell(collecting).partition("]\n")
+    *_, acknowledged = site.shell(collecting).partition("\n]\n")
     assert [each["status"] for each in json.loads(acknowledged)["requests"]] == ["sent"]
     assert _run([sys.executable, "-c", python[1]], site.incoming, site.clinic.environment) == "[]\n"
     assert site.shell(opting_out) == "thread t-17 of ehr: opted out\n"

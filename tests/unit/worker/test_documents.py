@@ -33,7 +33,7 @@ def test_submission_without_optional_fields_has_their_defaults() -> None:
         "m-1",
         None,
         "patient",
-        "en",
+        "und",
     )
     assert not message.opted_out
     assert [attachment.uri for attachment in message.attachments] == ["file:///in/1.jpg"]

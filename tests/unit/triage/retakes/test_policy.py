@@ -2,6 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from triage.domain.ids import AttachmentId, new_id
 from triage.domain.messages import AssessedPhoto, ThreadHistory
 from triage.domain.states import Outcome, Reason
 from triage.retakes.policy import Decision, RetakePolicy, decide_by_quality, limit_requests
@@ -18,7 +19,7 @@ def _photo(
     sha256: str | None = "a",
     thresholds: dict[int, float] | None = None,
 ) -> AssessedPhoto:
-    return AssessedPhoto(group, score, 0.5, thresholds or {}, sha256)
+    return AssessedPhoto(AttachmentId(new_id()), "a", group, score, 0.5, thresholds or {}, sha256)
 
 
 @pytest.mark.parametrize(
