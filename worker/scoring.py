@@ -3,8 +3,10 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Lock
 
 import structlog
+from sqlalchemy.orm import Session
 
 from triage.blobs.source import PhotoSource
 from triage.domain.card import RegisteredModel
@@ -18,9 +20,11 @@ from triage.model.engines.engine import Engine
 from triage.model.scorer import Scorer
 from triage.photo_store import PhotoStore
 from triage.registry import Registry
+from triage.scoring.assessments import Assessments
 from triage.scoring.assessor import PhotoAssessor, ScoringModel
 from triage.scoring.drain import Drained, DrainLimits, drain
 from triage.scoring.inbox import Inbox
+from triage.scoring.lane import AssessmentLane
 from triage.scoring.rescoring import Rescoring
 from triage.storage import migrate
 from triage.storage import model_versions as models
@@ -46,6 +50,7 @@ class Scoring:
         inbox: Inbox,
         source: PhotoSource,
         store: PhotoStore,
+        assessments: Assessments,
         *,
         wake_another: Callable[[], object],
     ) -> None:
@@ -57,6 +62,7 @@ class Scoring:
             inbox: the queue of photos.
             source: the bytes of the photos.
             store: the store of photos, checked before each drain.
+            assessments: photos that overtake the inbox.
             wake_another: wakes a scoring worker; called when more photos may wait than this one can score.
         """
         self._settings = settings
@@ -72,6 +78,10 @@ class Scoring:
         self._batches_ahead = settings.scorer.batches_ahead or (1 if is_cpu else 4)
         decode_threads = settings.scorer.decode_threads or (2 if is_cpu else count_cores())
         self._threads = ThreadPoolExecutor(decode_threads, thread_name_prefix="decode")
+        self._assessments = assessments
+        self._lane_threads = ThreadPoolExecutor(min(4, decode_threads), thread_name_prefix="lane")
+        self._lane = AssessmentLane(assessments, self.lane_assessor, photos_per_batch=self._photos_per_batch)
+        self._loading = Lock()
         self._decoder = Decoder(settings.image_limits, processes=decode_threads)
         self._device = DeviceThread()
         self._engines: dict[ModelVersionId, Engine] = {}
@@ -88,6 +98,7 @@ class Scoring:
         """Stops the threads and processes that decode and score photos."""
         self._device.close()
         self._threads.shutdown()
+        self._lane_threads.shutdown()
         self._decoder.close()
 
     def drain(self) -> Drained:
@@ -102,6 +113,7 @@ class Scoring:
             self._inbox,
             self.live_assessor,
             DrainLimits(self._photos_per_batch, self._settings.inbox.drain_seconds, self._batches_ahead),
+            lane=self._lane,
             background=self._rescoring,
             on_batch=self._on_batch,
             on_recorded=_count_photos,
@@ -117,13 +129,31 @@ class Scoring:
         """
         with self._sessions() as session:
             migrate.check_not_behind(session)  # before any claim: a worker never claims what it cannot record
-            model = models.live(session)
+            model = _live(session)
             shadows = models.shadows(session)
-        if model is None:
-            raise NoLiveModelError("no model is live: add a model and promote it")
         in_use = {model.id, self._rescores_with, *(shadow.id for shadow in shadows)}
-        self._engines = {id_: engine for id_, engine in self._engines.items() if id_ in in_use}
-        return self._assessor(self._scoring_model(model), shadows=self._shadow_models(shadows))
+        with self._loading:
+            self._engines = {id_: engine for id_, engine in self._engines.items() if id_ in in_use}
+            return self._assessor(self._scoring_model(model), shadows=self._shadow_models(shadows))
+
+    def lane_assessor(self) -> PhotoAssessor:
+        """Returns the assessor of the live model for photos of the lane, without shadow models.
+
+        Its threads are not those of the inbox, so that no photo of the inbox is decoded before them.
+
+        Raises:
+            ModelError: as `live_assessor`.
+        """
+        with self._sessions() as session:
+            model = _live(session)
+        with self._loading:
+            return PhotoAssessor(
+                self._scoring_model(model),
+                source=self._assessments,
+                decoder=self._decoder,
+                threads=self._lane_threads,
+                timed=_timed,
+            )
 
     def assessor_of(self, model_version_id: ModelVersionId) -> PhotoAssessor:
         """Returns the assessor of any registered model.
@@ -133,7 +163,9 @@ class Scoring:
         """
         self._rescores_with = model_version_id
         with self._sessions() as session:
-            return self._assessor(self._scoring_model(models.get(session, model_version_id)))
+            model = models.get(session, model_version_id)
+        with self._loading:
+            return self._assessor(self._scoring_model(model))
 
     def _on_batch(self, photos: int) -> None:
         BATCH_FILL.observe(photos / self._photos_per_batch)
@@ -177,6 +209,13 @@ class Scoring:
             except Exception as error:  # any other failure of a shadow model is harmless
                 log.warning("shadow.unavailable", model_version=str(model.id), error_type=type(error).__name__)
         return loaded
+
+
+def _live(session: Session) -> RegisteredModel:
+    model = models.live(session)
+    if model is None:
+        raise NoLiveModelError("no model is live: add a model and promote it")
+    return model
 
 
 @contextmanager

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from triage.photo_store import PhotoStore
     from triage.registry import Registry
     from triage.retention.purge import Retention
+    from triage.scoring.assessments import Assessments
     from triage.scoring.inbox import Inbox
     from triage.storage.database import Sessions
     from worker.broker.liveness import Liveness, WorkerHeartbeats
@@ -211,6 +212,12 @@ class Services:
         )
         rules = self.settings.delivery_rules
         return {WEBHOOK: Dispatcher(self.sessions, WEBHOOK, receiver, rules, on_progress=on_progress)}
+
+    @cached_property
+    def assessments(self) -> "Assessments":
+        from triage.scoring.assessments import Assessments  # deferred: imports fsspec and SQLAlchemy
+
+        return Assessments(self.sessions, self.blobs, limits=self.settings.lane_limits, wake_up=self.wake_ups.inbox)
 
     @cached_property
     def retention(self) -> "Retention":

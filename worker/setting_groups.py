@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from triage.deliveries.rules import DeliveryRules
+from triage.domain.assessments import LaneLimits
 from triage.domain.clients import check_jwks_url
 from triage.domain.limits import FETCH_SECONDS, POOL_SIZE, IntakeLimits, RetryRules
 from triage.domain.text import check_locale
@@ -32,6 +33,7 @@ from worker.setting_types import (
 )
 
 _INTAKE: Final = IntakeLimits()
+_LANE: Final = LaneLimits()
 _IMAGES: Final = ImageLimits()
 _RETRIES: Final = RetryRules()
 _RETAKES: Final = RetakePolicy()
@@ -512,6 +514,18 @@ class ApiSettings(Group):
     )
     request_seconds: float = Field(
         default=300, gt=0, le=86_400, description="time for the whole body of a request, and for its answer to be read"
+    )
+    assessment_seconds: float = Field(
+        default=_LANE.patience.total_seconds(),
+        ge=1,
+        le=300,
+        description="time for the answer to a photo that is checked before it is sent; 503 after it",
+    )
+    max_assessments: int = Field(
+        default=_LANE.max_waiting,
+        ge=1,
+        le=10_000,
+        description="photos that wait to be checked at the same time; 503 beyond",
     )
     issuer: str | None = Field(
         default=None,

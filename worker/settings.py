@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from triage.deliveries.rules import DeliveryRules
+from triage.domain.assessments import LaneLimits
 from triage.domain.limits import IntakeLimits, RetryRules
 from triage.errors import UsageError, validation_problems
 from triage.files.modes import share_with
@@ -179,6 +180,10 @@ class Settings(BaseSettings):
             lease=timedelta(seconds=2 * self.webhook.timeout_seconds + _RECORD_SECONDS),
             at_once=self.webhook.parallel,
         )
+
+    @property
+    def lane_limits(self) -> LaneLimits:
+        return LaneLimits(timedelta(seconds=self.api.assessment_seconds), self.api.max_assessments)
 
     @property
     def keep_photos(self) -> timedelta | None:

@@ -268,6 +268,16 @@ TABLES = {
         ),
         CONSTRAINT ck_delivery__finished CHECK ((status = 'pending') = (finished_at IS NULL))
     """,
+    "assessment": """
+        id         uuid NOT NULL,
+        photo      text NOT NULL,
+        created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        expires_at timestamptz NOT NULL,
+        is_ready   boolean NOT NULL DEFAULT false,
+        is_taken   boolean NOT NULL DEFAULT false,
+        answer     jsonb,
+        CONSTRAINT pk_assessment PRIMARY KEY (id)
+    """,
     "archived_count": """
         id               uuid NOT NULL,
         kind             text NOT NULL,
@@ -714,7 +724,7 @@ CREATE CONSTRAINT TRIGGER thread_archived_whole AFTER INSERT OR UPDATE OF archiv
 
 def upgrade() -> None:
     for table, columns in TABLES.items():
-        op.execute(f"CREATE TABLE {table} ({columns})")
+        op.execute(f"CREATE {'UNLOGGED ' if table == 'assessment' else ''}TABLE {table} ({columns})")
     op.create_foreign_key(CURRENT_DECISION, "message", "decision", ["current_decision_id"], ["id"])
     op.execute(SEQUENCE)
     op.execute(FIRST_AUDIT_HEAD)

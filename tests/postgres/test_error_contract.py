@@ -32,6 +32,7 @@ from triage.photo_store import PhotoStore
 from triage.registry import Registry
 from triage.retakes.policy import RetakePolicy
 from triage.retention.purge import Retention
+from triage.scoring.assessments import Assessments
 from triage.storage.database import Sessions
 from triage.storage.use_case import use_case
 from worker import client
@@ -105,6 +106,7 @@ class Arguments:
             Registry: services.registry,
             Retention: services.retention,
             PhotoStore: services.photo_store,
+            Assessments: services.assessments,
         }
         self.places = paths(folder)
         self._fixed: Mapping[Any, object] = {**owner, Sessions: services.sessions, RetakePolicy: RetakePolicy()}

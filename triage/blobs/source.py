@@ -1,11 +1,20 @@
 """Fetches the bytes of a claimed attachment, from the blob store or from its URI."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 from triage.blobs.store import BlobStore
 from triage.blobs.uris import UriPolicy
 from triage.domain.messages import ClaimedAttachment
 from triage.errors import AttachmentError, ErrorCode, StorageFaultError
+
+
+class Source(Protocol):
+    """Where an assessor gets the bytes of claimed photos."""
+
+    def fetch(self, attachment: ClaimedAttachment) -> bytes:
+        """See `PhotoSource.fetch`."""
+        ...
 
 
 class PhotoSource:

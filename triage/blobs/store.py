@@ -53,6 +53,15 @@ class BlobStore:
                 self._write(path, data)
         return sha256
 
+    def put_as(self, name: str, data: bytes | ReceivedBytes) -> None:
+        """Stores bytes that are soon removed again under a random name of the form of a hash.
+
+        Raises:
+            BlobStoreUnavailableError: the store cannot be written.
+        """
+        with _writing():
+            self._write(self._path(name), data)
+
     def receive(self, *, keep: int) -> ReceivedBytes:
         """Returns a place for bytes that arrive in pieces, from which `put` stores them without a copy in memory.
 
@@ -72,14 +81,23 @@ class BlobStore:
             AttachmentError: the bytes do not have this hash.
             StorageFaultError: the bytes are missing, or the store does not respond.
         """
+        data = self.read(sha256)
+        if sha256_of(data) != sha256:
+            raise AttachmentError(ErrorCode.CORRUPT, "the stored photo differs from the received one: request it again")
+        return data
+
+    def read(self, name: str) -> bytes:
+        """Returns the bytes with this name.
+
+        Raises:
+            StorageFaultError: the bytes are missing, or the store does not respond.
+        """
         try:
-            data: bytes = self._call("cat_file", self._path(sha256))
+            data: bytes = self._call("cat_file", self._path(name))
         except FileNotFoundError as error:
             raise StorageFaultError("a stored photo is missing: restore the blob store") from error
         except OSError as error:
             raise StorageFaultError("the blob store does not respond: retry") from error
-        if sha256_of(data) != sha256:
-            raise AttachmentError(ErrorCode.CORRUPT, "the stored photo differs from the received one: request it again")
         return data
 
     def remove(self, name: str) -> None:

@@ -35,6 +35,15 @@ class RequestedPhoto:
 
 
 @dataclass(frozen=True, slots=True)
+class Tip:
+    """What a patient can do better, in plain text. Attributes as those of `Reply`."""
+
+    locale: str
+    catalogue_version: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """A reply to a patient, in plain text.
 

@@ -9,6 +9,7 @@ class Scope(StrEnum):
 
     MESSAGES_WRITE = "messages.write"
     MESSAGES_READ = "messages.read"
+    PHOTOS_ASSESS = "photos.assess"
     RETAKES_READ = "retakes.read"
     RETAKES_WRITE = "retakes.write"
     DECISIONS_READ = "decisions.read"
@@ -20,6 +21,7 @@ class Scope(StrEnum):
 MEANINGS: Final = {
     Scope.MESSAGES_WRITE: "submit messages with photos, opt threads out",
     Scope.MESSAGES_READ: "read the state of messages and the verdicts on photos",
+    Scope.PHOTOS_ASSESS: "check photos before they are sent",
     Scope.RETAKES_READ: "list retake requests",
     Scope.RETAKES_WRITE: "claim, acknowledge and withdraw retake requests",
     Scope.DECISIONS_READ: "read the feed of decisions",

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from triage.domain.replies import Reply
+from triage.domain.replies import Reply, Tip
 from triage.domain.states import FindingKind
 from triage.domain.text import check_locale
 from triage.errors import CatalogueError, UsageError
@@ -73,6 +73,11 @@ class Catalogue:
         """What a patient can do about a reason."""
         return self._filled(self.texts_for(locale).instructions[kind])
 
+    def tip(self, kinds: Sequence[FindingKind], locale: str) -> Tip:
+        """What a patient can do about reasons; without one, how to take a good photo."""
+        texts = self.texts_for(locale)
+        return Tip(texts.tag, texts.version, "\n\n".join(map(self._filled, _instructions(texts, kinds))))
+
     def reply(self, kinds: Sequence[FindingKind], locale: str) -> Reply:
         """Writes the reply of a retake request.
 
@@ -84,7 +89,7 @@ class Catalogue:
         message = texts.message
         paragraphs = [
             message[MessageText.OPENING],
-            *(texts.instructions[kind] for kind in kinds or [FindingKind.NO_CLEAR_REASON]),
+            *_instructions(texts, kinds),
             message[MessageText.NEXT_STEPS],
             message[MessageText.SAFETY],
         ]
@@ -104,6 +109,10 @@ class Catalogue:
 
     def _filled(self, text: str) -> str:
         return PLACEHOLDER.sub(lambda found: self.values[found[1]], text)
+
+
+def _instructions(texts: LocaleTexts, kinds: Sequence[FindingKind]) -> list[str]:
+    return [texts.instructions[kind] for kind in kinds or [FindingKind.NO_CLEAR_REASON]]
 
 
 def load_catalogue(

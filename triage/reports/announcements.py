@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from typing import Final
 from uuid import UUID
 
-from triage.storage.announcements import decided_messages
+from triage.storage.announcements import announced
 
 _PAUSE_SECONDS: Final = 1.0
 
 
 class Announcements:
-    """Wakes those who wait for the decision on a message. One connection serves them all.
+    """Wakes those who wait for the decision on a message or the answer to an assessment. One connection serves all.
 
     Attributes:
         closed: the process ends, so no one should wait any longer.
@@ -39,26 +39,26 @@ class Announcements:
         """Listens until it is cancelled. After a lost connection all waiting are woken, to look for themselves."""
         while True:
             try:
-                async for message_id in decided_messages(self._url):
-                    if message_id is None:
-                        self.wake_all()  # of what was decided before this connection listened
+                async for id_ in announced(self._url):
+                    if id_ is None:
+                        self.wake_all()  # of what happened before this connection listened
                     else:
-                        _wake(self._waiting.get(message_id, ()))
+                        _wake(self._waiting.get(id_, ()))
             except OSError:
                 self._lost()
             await asyncio.sleep(_PAUSE_SECONDS)
 
     @contextmanager
-    def decision_on(self, message_id: UUID) -> Iterator[asyncio.Event]:
-        """An event that is set when the message is decided. Read the state of the message after subscribing."""
+    def about(self, id_: UUID) -> Iterator[asyncio.Event]:
+        """An event that is set when this message is decided or this assessment answered. Read its state after that."""
         event = asyncio.Event()
-        self._waiting[message_id].add(event)
+        self._waiting[id_].add(event)
         try:
             yield event
         finally:
-            self._waiting[message_id].discard(event)
-            if not self._waiting[message_id]:
-                del self._waiting[message_id]
+            self._waiting[id_].discard(event)
+            if not self._waiting[id_]:
+                del self._waiting[id_]
 
     def close(self) -> None:
         """Ends all waiting, because the process ends."""

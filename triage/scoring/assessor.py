@@ -11,7 +11,7 @@ import structlog
 import torch
 from torch import Tensor
 
-from triage.blobs.source import PhotoSource
+from triage.blobs.source import Source
 from triage.domain.ids import AttachmentId, ModelVersionId
 from triage.domain.messages import ClaimedAttachment
 from triage.domain.photos import (
@@ -85,7 +85,7 @@ class PhotoAssessor:
         self,
         model: ScoringModel,
         *,
-        source: PhotoSource,
+        source: Source,
         decoder: Decoder,
         threads: ThreadPoolExecutor,
         shadows: Sequence[ScoringModel] = (),

@@ -65,6 +65,14 @@ class Batch(Protocol):
         ...
 
 
+class Lane(Protocol):
+    """Photos that somebody waits for, which overtake the inbox."""
+
+    def take(self) -> Batch | None:
+        """Returns the next batch, with its photos decoded, or None if there is none."""
+        ...
+
+
 class Background(Protocol):
     """Work that is done while the inbox is empty, one batch at a time."""
 

@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 from triage.domain.messages import Recorded
 from triage.domain.photos import AssessedBatch
 from triage.errors import ModelError, ServiceUnavailableError
-from triage.scoring.batches import Assessor, Background, Batch, InboxBatch, Queue
+from triage.scoring.batches import Assessor, Background, Batch, InboxBatch, Lane, Queue
 from triage.timing import Timed, untimed
 
 
@@ -64,6 +64,7 @@ def drain(
     live_assessor: Callable[[], Assessor],
     limits: DrainLimits,
     *,
+    lane: Lane | None = None,
     background: Background | None = None,
     on_batch: Callable[[int], object] = lambda _: None,
     on_recorded: Callable[[Recorded], object] = lambda _: None,
@@ -71,9 +72,13 @@ def drain(
 ) -> Drained:
     """Scores the inbox, then background work. A message waits for at most one batch of background work.
 
+    Before each batch comes one of the lane, if a photo waits there. So a photo of the lane waits for one batch at most,
+    and the inbox for one of the lane.
+
     Args:
         live_assessor: returns the assessor of the live model. It is called before each claim, in another thread, so
             that a promotion takes effect between batches and nothing is claimed while no model can score it.
+        lane: photos that overtake the inbox. It is called from this thread.
         on_batch: called with the number of photos of each claim of new photos, from the thread that claims.
         on_recorded: called with the counts of each batch, from the thread that records.
         timed: measures the stages `forward` and `write` of the inbox.
@@ -81,7 +86,7 @@ def drain(
     Raises:
         ModelError: no model is live, or it cannot be loaded. No claim is kept.
     """
-    return _Drain(queue, live_assessor, limits, background, on_batch, on_recorded, timed).run()
+    return _Drain(queue, live_assessor, limits, lane, background, on_batch, on_recorded, timed).run()
 
 
 class _Turn(Enum):
@@ -103,6 +108,7 @@ class _Drain:
         queue: Queue,
         live_assessor: Callable[[], Assessor],
         limits: DrainLimits,
+        lane: Lane | None,
         background: Background | None,
         on_batch: Callable[[int], object],
         on_recorded: Callable[[Recorded], object],
@@ -111,6 +117,7 @@ class _Drain:
         self._queue = queue
         self._live_assessor = live_assessor
         self._limits = limits
+        self._lane = lane
         self._background = background
         self._on_batch = on_batch
         self._on_recorded = on_recorded
@@ -149,10 +156,15 @@ class _Drain:
         return Drained(self._batches, self._recorded, seconds, self._network_seconds, unfinished=not is_empty)
 
     def _jobs_ahead(self) -> Iterator[_Job]:
-        """Yields jobs until the time is up. While a batch is scored, the thread ahead takes the next job."""
+        """Yields jobs until the time is up. While a batch is scored, the thread ahead takes the next job.
+
+        A batch of the lane goes first: the next job stays where it is until that batch is scored.
+        """
         jobs = self._next_job()
         self._take_ahead(jobs)
         while self._coming is not None or self._waiting:
+            if (waiting := self._lane.take() if self._lane is not None else None) is not None:
+                yield waiting
             job = self._first(jobs)
             if not isinstance(job, _Turn):
                 job = self._inbox_first(job)

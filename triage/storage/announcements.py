@@ -1,4 +1,4 @@
-"""Announcements of decisions by Postgres (NOTIFY): a trigger sends the id of each message that is decided."""
+"""Announcements by Postgres (NOTIFY) of messages that are decided and of assessments that are answered."""
 
 from collections.abc import AsyncIterator
 from typing import Any, Final
@@ -16,8 +16,12 @@ _OPTIONS: Final = {
 }
 
 
-async def decided_messages(url: str) -> AsyncIterator[UUID | None]:
-    """Yields None once it listens, then the id of each message that is decided, after the commit.
+ASSESSED: Final = "triage_assessed"
+"""The channel of assessments that have an answer."""
+
+
+async def announced(url: str) -> AsyncIterator[UUID | None]:
+    """Yields None once it listens, then the id of each message that is decided and each assessment that is answered.
 
     Args:
         url: of the database itself or of a pooler that keeps sessions: one in transaction mode announces nothing.
@@ -30,6 +34,7 @@ async def decided_messages(url: str) -> AsyncIterator[UUID | None]:
     try:
         async with await psycopg.AsyncConnection.connect(*arguments, **options, autocommit=True) as connection:
             await connection.execute("LISTEN triage_decision")
+            await connection.execute(f"LISTEN {ASSESSED}")
             yield None
             async for notification in connection.notifies():
                 yield UUID(notification.payload)

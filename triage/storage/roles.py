@@ -107,6 +107,7 @@ WORKER_MAY: Final[Mapping[str, Rights]] = {
         ),
         delete=True,  # delivered events are kept for a month
     ),
+    "assessment": Rights(update=("is_ready", "is_taken", "answer"), delete=True),  # exists while somebody waits
     "archived_count": Rights(),  # a purge keeps the count of photos whose rows it deletes
     "audit_event": Rights(),
     "audit_head": Rights(insert=False),
@@ -120,6 +121,7 @@ HIDDEN_FROM_REPORT: Final[Mapping[str, tuple[str, ...]]] = {
     "api_client": ("key_sha256", "previous_key_sha256"),
     "api_token": ("sha256",),
     "run": ("lease_token",),
+    "assessment": ("photo", "answer"),
     "delivery": ("lease_token",),
 }
 

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Sequence,
     SmallInteger,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
@@ -549,6 +550,24 @@ class Delivery(Base):
     first_attempt_at: Mapped[datetime | None]
     last_attempt_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+
+
+class Assessment(Base):
+    """A photo that is checked before it is sent, for the seconds that somebody waits for the answer.
+
+    The table is not logged: neither the write-ahead log nor a standby gets what is deleted with the answer.
+    """
+
+    __tablename__ = "assessment"
+    __table_args__ = {"prefixes": ["UNLOGGED"]}  # noqa: RUF012  # SQLAlchemy's way
+
+    id: Mapped[UUID] = key()
+    photo: Mapped[str]
+    created_at: Mapped[datetime] = now()
+    expires_at: Mapped[datetime]
+    is_ready: Mapped[bool] = mapped_column(server_default=false())
+    is_taken: Mapped[bool] = mapped_column(server_default=false())
+    answer: Mapped[dict[str, Any] | None]
 
 
 class ArchivedCount(Base):

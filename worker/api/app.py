@@ -43,7 +43,7 @@ def create_app(services: Services, base_url: str) -> Starlette:
         slots=Slots(settings.api.max_requests_per_client),
         threads=anyio.CapacityLimiter(2 * settings.database.pool_size),
     )
-    _ = services.sessions, services.intake, services.photo_store
+    _ = services.sessions, services.intake, services.photo_store, services.assessments, settings.catalogue
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

@@ -1,14 +1,10 @@
 """Endpoints of messages and photos: submit, read the state, wait for the decision, read a verdict."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from functools import partial
-from typing import Any
+from operator import itemgetter
 from urllib.parse import quote
 from uuid import UUID
-
-from starlette.requests import ClientDisconnect, Request
 
 from triage.domain.ids import AttachmentId
 from triage.domain.messages import IncomingAttachment, IncomingMessage
@@ -19,6 +15,7 @@ from worker.api.door import media_type, parsed, read_json
 from worker.api.endpoint import JSON, Answer, Call, Endpoints
 from worker.api.forms import Form, read_form
 from worker.api.problems import RequestError
+from worker.api.waiting import wait_until
 from worker.codes import Code
 from worker.documents.messages import AcceptanceDocument
 from worker.documents.posted import MESSAGE_PART, PostedAttachment, PostedForm, PostedMessage
@@ -52,7 +49,8 @@ async def read_message(call: Call, source: str, message_id: str, query: StateQue
     read = partial(call.run, partial(message_state, call.services.sessions, message_id, source=source))
     state = await read()
     if query.wait and state["outcome"] is None:
-        state = await _wait(call, state, read, query.wait)
+        is_decided = itemgetter("outcome")
+        state = await wait_until(call, UUID(state["id"]), read, is_done=is_decided, seconds=query.wait)
     return MessageStateDocument.model_validate(state)
 
 
@@ -60,33 +58,6 @@ async def read_message(call: Call, source: str, message_id: str, query: StateQue
 def read_verdict(call: Call, attachment_id: UUID) -> PhotoVerdictDocument:
     """Read the verdict on a photo, by the `id` in the answer to its submission."""
     return PhotoVerdictDocument.model_validate(verdict_of(call.services.sessions, AttachmentId(attachment_id)))
-
-
-async def _wait(
-    call: Call, state: dict[str, Any], read: Callable[[], Awaitable[dict[str, Any]]], seconds: float
-) -> dict[str, Any]:
-    left = asyncio.create_task(_until_client_leaves(call.request))
-    try:
-        with call.shared.announcements.decision_on(UUID(state["id"])) as decided, suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while (state := await read())["outcome"] is None and not call.shared.announcements.closed:
-                    waiting = asyncio.create_task(decided.wait())
-                    try:
-                        await asyncio.wait({waiting, left}, return_when=asyncio.FIRST_COMPLETED)
-                    finally:
-                        waiting.cancel()
-                    if left.done():
-                        raise ClientDisconnect
-                    decided.clear()
-                return state
-    finally:
-        left.cancel()
-    return await read()  # also where no announcement can arrive, as behind a pooler
-
-
-async def _until_client_leaves(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 async def _read_message(call: Call, stack: ExitStack) -> IncomingMessage:

@@ -16,5 +16,11 @@ REQUESTS: Final = Counter(
 SECONDS: Final = Histogram(
     "triage_http_request_seconds", "Duration of a request.", ["endpoint"], buckets=_SECONDS, registry=REGISTRY
 )
+ASSESSMENTS: Final = Counter(
+    "triage_assessments",
+    "Photos that were checked before they were sent, by outcome. Nothing else is kept of them.",
+    ["outcome"],
+    registry=REGISTRY,
+)
 IN_PROGRESS: Final = Gauge("triage_http_requests_in_progress", "Requests in progress.", registry=REGISTRY)
 ProcessCollector(registry=REGISTRY)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from worker.api.assessments import ASSESSED
 from worker.api.decisions import DECISIONS
 from worker.api.endpoint import Endpoints
 from worker.api.messages import MESSAGES
@@ -10,5 +11,5 @@ from worker.api.probes import PROBES
 from worker.api.retakes import RETAKES
 from worker.api.smart import SMART
 
-SUBJECTS: Final[Sequence[Endpoints]] = (MESSAGES, RETAKES, DECISIONS, SMART, PROBES)
+SUBJECTS: Final[Sequence[Endpoints]] = (MESSAGES, ASSESSED, RETAKES, DECISIONS, SMART, PROBES)
 """In the order of the description. A new subject is added here."""

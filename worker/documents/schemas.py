@@ -10,6 +10,7 @@ from typing import Final
 from pydantic import BaseModel
 
 from triage.domain.card import Card
+from worker.documents.assessments import AssessmentDocument
 from worker.documents.clients import ClientDocument, NewKeyDocument
 from worker.documents.decisions import DecisionsDocument, DecisionsQuery
 from worker.documents.deliveries import DeliveryChangeDocument, DeliveryDocument, StoppedTargetDocument
@@ -58,6 +59,7 @@ DOCUMENTS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
         "adopted-store": AdoptedStoreDocument,
         "archive": ArchiveDocument,
         "archive-preview": ArchivePreviewDocument,
+        "assessment": AssessmentDocument,
         "card": Card,
         "check": CheckDocument,
         "client": ClientDocument,

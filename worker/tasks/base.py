@@ -44,6 +44,7 @@ class WorkerServices(Services):
             self.inbox,
             self.source,
             self.photo_store,
+            self.assessments,
             wake_another=self.wake_ups.inbox,
         )
         self._stack.callback(scoring.close)

@@ -63,6 +63,7 @@ def sweep(self: WorkerTask) -> None:
     """Returns photos with expired leases to the inbox, and wakes the workers that have work."""
     services = self.services
     swept = services.inbox.sweep()
+    services.assessments.sweep()
     with services.sessions() as session:
         rescoring = runs.is_open(session, RunKind.RESCORING)
         training = runs.is_claimable(session, RunKind.TRAINING)

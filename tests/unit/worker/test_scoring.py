@@ -8,7 +8,7 @@ from worker.settings import ScorerSettings, Settings
 
 def test_another_worker_is_woken_only_when_a_batch_is_full() -> None:
     settings = Settings(scorer=ScorerSettings(device="cpu", decode_threads=1, photos_per_batch=3))
-    parts: list[Any] = [Mock() for _ in ("sessions", "registry", "inbox", "source", "store")]
+    parts: list[Any] = [Mock() for _ in ("sessions", "registry", "inbox", "source", "store", "assessments")]
     wake_another = Mock()
 
     with closing(Scoring(settings, *parts, wake_another=wake_another)) as scoring:
