@@ -23,7 +23,7 @@ from tests.support.hostile import DURATIONS, IDS, NOT_FINITE, NUMBERS, TIMES, js
 from triage.domain.audit import Anchor
 from triage.domain.card import Card
 from triage.domain.ids import new_id
-from triage.domain.messages import HeldRequest, IncomingAttachment, IncomingMessage
+from triage.domain.messages import HeldRequest, IncomingAttachment, IncomingMessage, Origin
 from triage.domain.reporting import Period
 from triage.errors import DefectError, TriageError, UsageError
 from triage.files.received import ReceivedBytes
@@ -147,7 +147,7 @@ class Arguments:
             return self.places.map(Path)
         if isinstance(hint, type) and issubclass(hint, Enum):
             return st.sampled_from(list(hint))
-        if hint in {Period, Anchor, IncomingMessage, IncomingAttachment, HeldRequest}:
+        if hint in {Period, Anchor, IncomingMessage, IncomingAttachment, HeldRequest, Origin}:
             fields = get_type_hints(hint)
             return st.builds(hint, **{n: self._right(fields[n]) | values() for n in inspect.signature(hint).parameters})
         if get_origin(hint) in {Union, UnionType}:
