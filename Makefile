@@ -97,6 +97,7 @@ contracts: setup  ## import contracts: worker runs triage, never the other way
 bench: setup  ## measure speed and memory, as ratios in one run; an hour and 12 GB of disk
 	@$(BIN)/python -m benchmarks.startup
 	@$(BIN)/python -m benchmarks.inbox
+	@$(BIN)/python -m benchmarks.http
 	@$(BIN)/python -m benchmarks.formats
 	@$(BIN)/python -m benchmarks.network
 	@$(BIN)/python -m benchmarks.engines
