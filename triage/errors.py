@@ -6,6 +6,7 @@ environment variable nor a command: the interface that shows the error adds thos
 
 import traceback
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from enum import StrEnum
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
@@ -80,11 +81,17 @@ class Fault(StrEnum):
 
 
 class ServiceUnavailableError(TriageError):
-    """A service that this product depends on is unavailable. Retrying later may succeed."""
+    """A service that this product depends on is unavailable. Retrying later may succeed.
 
-    def __init__(self, message: str, kind: Fault = Fault.UNREACHABLE) -> None:
+    Attributes:
+        kind: the reason.
+        retry_after: the delay that the service asks for.
+    """
+
+    def __init__(self, message: str, kind: Fault = Fault.UNREACHABLE, *, retry_after: timedelta | None = None) -> None:
         super().__init__(message)
         self.kind = kind
+        self.retry_after = retry_after
 
 
 class ServiceRefusedError(ServiceUnavailableError):

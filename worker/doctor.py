@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from triage.blobs.store import BlobStore
 from triage.blobs.uris import UriPolicy
 from triage.domain.checks import Check
-from triage.domain.states import DeliveryStatus, Part
+from triage.domain.states import ArrivalStatus, DeliveryStatus, Part
 from triage.errors import ModelError, ServiceRefusedError, ServiceUnavailableError, TablesOutdatedError, TriageError
 from triage.files.reach import count_out_of_reach
 from triage.files.volumes import Volume, volume_of
@@ -20,7 +20,7 @@ from triage.model.cards import driver_responds, has_card
 from triage.monitoring.health import stalled
 from triage.photo_store import PhotoStore
 from triage.registry import Registry
-from triage.storage import deliveries, migrate, server
+from triage.storage import arrivals, deliveries, migrate, server
 from triage.storage import model_versions as models
 from triage.storage.database import Sessions, database_errors
 from triage.storage.health import count_unread
@@ -40,6 +40,8 @@ _MIN_POSTGRES: Final = 140000
 _MAX_CLOCK_DIFFERENCE: Final = timedelta(minutes=5)
 _STALLED_AFTER: Final = timedelta(minutes=2)
 _DELIVERY_LATE: Final = timedelta(hours=1)
+_ARRIVAL_LATE: Final = timedelta(hours=1)
+_SEARCH_LATE: Final = timedelta(minutes=30)
 _PING_SECONDS: Final = 2.0
 _VARIABLES: Final = {
     "photos": "TRIAGE_BLOBS__URL",
@@ -49,7 +51,8 @@ _VARIABLES: Final = {
 }
 """The setting of each folder that workers write to."""
 _NEEDS: Final = dict.fromkeys(
-    ("clock", "role", "tables", "blob store", "unread photos", "deliveries", "live model", "progress"), "postgres"
+    ("clock", "role", "tables", "blob store", "unread photos", "deliveries", "arrivals", "live model", "progress"),
+    "postgres",
 ) | {"workers": "redis"}
 """Checks that cannot succeed while another check finds its service unavailable or refused: the remedy is that one's."""
 
@@ -68,11 +71,13 @@ def examine(services: Services) -> list[Check]:
         "uri roots": lambda: check_uri_roots(services.uris),
         "unread photos": lambda: check_unread_photos(services.sessions),
         "deliveries": lambda: check_deliveries(services),
+        "fhir server": lambda: check_fhir_server(services),
+        "arrivals": lambda: check_arrivals(services),
         "files": lambda: check_files(services),
         "device": lambda: check_device(settings.scorer),
         "live model": lambda: check_live_model(services.sessions, services.registry),
         "workers": lambda: check_workers(
-            services.celery, unused=("training",) if services.targets else ("training", "delivery")
+            services.celery, unused=("training",) if settings.needs_delivery_worker else ("training", "delivery")
         ),
         "progress": lambda: check_progress(services),
         "volumes": lambda: check_volumes(services.folders),
@@ -234,6 +239,45 @@ def check_deliveries(services: Services) -> str:
             "run `triage deliveries list --status pending` to see the error, and check the receiver",
         )
     return ", ".join(f"{target}: {sum(e.n for e in waiting if e.target == target):,} waiting" for target in registered)
+
+
+def check_fhir_server(services: Services) -> str:
+    """Asks the EHR's FHIR server what it is, with a token."""
+    if not services.settings.fhir.is_on:
+        return "none"
+    version = services.fhir.capabilities().get("fhirVersion")
+    if not (isinstance(version, str) and version.startswith("4.0")):
+        raise ProblemError(
+            "the FHIR server does not serve R4 (4.0)", "set TRIAGE_FHIR__URL to the base of its R4 version"
+        )
+    return f"serves {version} and gives tokens"
+
+
+def check_arrivals(services: Services) -> str:
+    """Examines the messages that other systems hold: can they be read?"""
+    with services.sessions() as session:
+        counts, searched = arrivals.count_by_state(session), arrivals.searched_up_to(session)
+    fhir, now = services.settings.fhir, datetime.now(UTC)
+    dead = sum(each.n for each in counts if each.status is ArrivalStatus.DEAD)
+    if dead:
+        raise ProblemError(
+            f"{dead:,} message{' of another system is' if dead == 1 else 's of other systems are'} dead: malformed or "
+            "rejected",
+            "correct them there: each is read again when it changes; the log of the delivery worker has the reasons",
+        )
+    waiting = [each for each in counts if each.status is ArrivalStatus.PENDING]
+    if late := [each.source for each in waiting if now - each.oldest > _ARRIVAL_LATE]:
+        raise ProblemError(
+            f"messages of {', '.join(late)} have waited to be read for over an hour",
+            "check the server, and that a delivery worker runs with TRIAGE_FHIR__URL: its log has the reason",
+        )
+    limit = _SEARCH_LATE.total_seconds() + 2 * fhir.poll_seconds
+    if fhir.poll_query is not None and searched.get(fhir.source, 0) > limit:
+        raise ProblemError(
+            f"{fhir.source} was not searched for {timedelta(seconds=round(searched[fhir.source]))}",
+            "check the server and TRIAGE_FHIR__POLL_QUERY: the log of the delivery worker has the reason",
+        )
+    return f"{sum(each.n for each in waiting):,} waiting"
 
 
 def check_files(services: Services) -> str:

@@ -45,6 +45,9 @@ LEASES_EXPIRED: Final = Counter("triage_leases_expired", "Expired leases of phot
 DELIVERIES: Final = Counter(
     "triage_delivery_attempts", "Attempts of this worker to send an event, by result.", ["target", "result"]
 )
+ARRIVALS: Final = Counter(
+    "triage_arrivals_read", "Readings of this worker on other systems, by result.", ["source", "result"]
+)
 MODEL_LOADED: Final = Gauge("triage_model_loaded", "Models that this worker loaded.", ["model", "engine", "device"])
 SCORED_TWICE: Final = Counter("triage_photos_scored_twice", "Photos that were also scored exactly.", ["model"])
 LOGIT_ERROR: Final = Gauge("triage_logit_error", "Largest error of a logit that was computed twice.", ["model"])
@@ -171,6 +174,24 @@ def _families(gauges: Gauges) -> Iterator[GaugeMetricFamily]:
         "Age of the oldest event that a target has not accepted and that is not dead.",
         ["target"],
         gauges.oldest_waiting_delivery_seconds,
+    )
+    yield _by(
+        "triage_arrivals",
+        "Messages of other systems that wait to be read or are dead.",
+        ["source", "state"],
+        gauges.arrivals,
+    )
+    yield _by(
+        "triage_oldest_waiting_arrival_seconds",
+        "Age of the oldest message of another system that waits to be read.",
+        ["source"],
+        gauges.oldest_waiting_arrival_seconds,
+    )
+    yield _by(
+        "triage_arrivals_searched_seconds",
+        "Time since the start of the last complete search of another system.",
+        ["source"],
+        gauges.searched_seconds,
     )
     yield _by("triage_runs", "Open runs, and those that failed in the last 24 hours.", ["kind", "state"], gauges.runs)
     yield _by(

@@ -7,6 +7,7 @@ from typing import Final
 class TaskName(StrEnum):
     """The tasks that workers accept. All other names are rejected."""
 
+    COLLECT = "arrivals.collect"
     DECISIONS = "decisions.list"
     DELIVER = "deliveries.send"
     DRAIN = "inbox.drain"
@@ -24,6 +25,7 @@ class TaskName(StrEnum):
 class QueueName(StrEnum):
     """The queues in Redis, without the key prefix."""
 
+    ARRIVALS = "arrivals"
     DELIVERIES = "deliveries"
     INBOX = "inbox"
     INTAKE = "intake"
@@ -48,13 +50,14 @@ ROUTES: Final = {
     TaskName.RESCORE: QueueName.MAINTENANCE,
     TaskName.PURGE: QueueName.MAINTENANCE,
     TaskName.DELIVER: QueueName.DELIVERIES,
+    TaskName.COLLECT: QueueName.ARRIVALS,
     TaskName.TRAIN: QueueName.TRAINING,
 }
 
 WORKERS: Final = {
     "scoring": (QueueName.INBOX,),
     "intake": (QueueName.INTAKE, QueueName.MAINTENANCE),
-    "delivery": (QueueName.DELIVERIES,),  # waits for other systems, which may be slow
+    "delivery": (QueueName.DELIVERIES, QueueName.ARRIVALS),  # waits for other systems, which may be slow
     "training": (QueueName.TRAINING,),
 }
 """Kinds of worker and their queues. Run one scoring and one training worker per device; the others need no device."""

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from triage.storage.database import Sessions
     from worker.broker.liveness import Liveness, WorkerHeartbeats
     from worker.broker.wakeups import WakeUps
+    from worker.fhir.client import FhirClient
+    from worker.fhir.inbound import Inbound
     from worker.settings import Settings
 
 WEBHOOK: Final = "webhook"
@@ -218,6 +220,25 @@ class Services:
         from triage.scoring.assessments import Assessments  # deferred: imports fsspec and SQLAlchemy
 
         return Assessments(self.sessions, self.blobs, limits=self.settings.lane_limits, wake_up=self.wake_ups.inbox)
+
+    @cached_property
+    def fhir(self) -> "FhirClient":
+        """The client of the EHR's FHIR server, which the settings must name."""
+        from worker.fhir.connection import connect  # deferred: imports httpx2 and joserfc
+
+        client = connect(self.settings.fhir)
+        self._stack.callback(client.close)
+        return client
+
+    @cached_property
+    def inbound(self) -> "Inbound":
+        """Reads messages on the EHR's FHIR server, which the settings must name."""
+        from worker.fhir.ehr import Ehr  # deferred: imports httpx2
+        from worker.fhir.inbound import Inbound  # deferred: imports httpx2
+
+        fhir, max_bytes = self.settings.fhir, self.settings.intake.max_bytes
+        server = Ehr(self.fhir, self.uris, max_bytes)
+        return Inbound(self.fhir, server, fhir.source, max_bytes, fhir.poll_query, fhir.poll_cursor)
 
     @cached_property
     def retention(self) -> "Retention":

@@ -23,6 +23,7 @@ from worker.setting_groups import (
     ApiSettings,
     BlobSettings,
     DatabaseSettings,
+    FhirSettings,
     FileSettings,
     InboxSettings,
     IntakeSettings,
@@ -50,6 +51,7 @@ __all__ = [
     "ApiSettings",
     "BlobSettings",
     "DatabaseSettings",
+    "FhirSettings",
     "FileSettings",
     "InboxSettings",
     "IntakeSettings",
@@ -99,6 +101,7 @@ class Settings(BaseSettings):
     retakes: RetakeSettings = RetakeSettings()
     webhook: WebhookSettings = WebhookSettings()
     replies: ReplySettings = ReplySettings()
+    fhir: FhirSettings = FhirSettings()
     training: TrainingSettings = TrainingSettings()
     retention: RetentionSettings = RetentionSettings()
     schedule: ScheduleSettings = ScheduleSettings()
@@ -184,6 +187,11 @@ class Settings(BaseSettings):
     @property
     def lane_limits(self) -> LaneLimits:
         return LaneLimits(timedelta(seconds=self.api.assessment_seconds), self.api.max_assessments)
+
+    @property
+    def needs_delivery_worker(self) -> bool:
+        """Whether other systems are told of events, or asked for messages."""
+        return self.webhook.url is not None or self.fhir.is_on
 
     @property
     def keep_photos(self) -> timedelta | None:

@@ -278,6 +278,33 @@ TABLES = {
         answer     jsonb,
         CONSTRAINT pk_assessment PRIMARY KEY (id)
     """,
+    "arrival_source": """
+        name        text NOT NULL,
+        position    timestamptz NOT NULL,
+        due_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+        lease_token uuid,
+        CONSTRAINT pk_arrival_source PRIMARY KEY (name)
+    """,
+    "arrival": """
+        id          uuid NOT NULL,
+        source      text NOT NULL,
+        reference   text NOT NULL,
+        version     text,
+        announced   integer NOT NULL DEFAULT '1',
+        status      text NOT NULL,
+        attempts    smallint NOT NULL DEFAULT '0',
+        due_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+        lease_token uuid,
+        error       text,
+        created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+        finished_at timestamptz,
+        CONSTRAINT pk_arrival PRIMARY KEY (id),
+        CONSTRAINT uq_arrival__source_reference UNIQUE (source, reference),
+        CONSTRAINT ck_arrival__status CHECK (status IN ('pending', 'done', 'ignored', 'dead')),
+        CONSTRAINT ck_arrival__error CHECK (error IN ('malformed', 'rejected', 'defect')),
+        CONSTRAINT ck_arrival__finished CHECK ((status = 'pending') = (finished_at IS NULL)),
+        CONSTRAINT ck_arrival__dead CHECK ((status = 'dead') = (error IS NOT NULL))
+    """,
     "archived_count": """
         id               uuid NOT NULL,
         kind             text NOT NULL,
@@ -446,6 +473,13 @@ INDEXES = {
         "retention: delivered and dropped events to delete; metrics of the last day",
     ),
     "ix_delivery__message_id": ("delivery", "(message_id)", "forget, archive: the events of a message"),
+    "ix_arrival__due": ("arrival", "(source, due_at) WHERE status = 'pending'", "arrivals: claim of messages to read"),
+    "ix_arrival__dead": ("arrival", "(source, id) WHERE status = 'dead'", "arrivals: those that cannot be read"),
+    "ix_arrival__read": (
+        "arrival",
+        "(finished_at) WHERE status <> 'pending'",
+        "retention: messages that were read long ago",
+    ),
     "ix_archived_count__kind": ("archived_count", "(kind, day)", "reports: archived counts since a day"),
     "ix_archived_count__run_id": (
         "archived_count",
@@ -636,6 +670,8 @@ DECLARE
     conversation uuid;
     photos integer;
 BEGIN
+    DELETE FROM arrival USING message
+    WHERE message.id = forgotten AND arrival.source = message.source AND arrival.reference = message.external_id;
     UPDATE message SET external_id = 'forgotten:' || id, locale = 'und', forgotten_at = clock_timestamp()
     WHERE id = forgotten AND forgotten_at IS NULL
     RETURNING thread_id INTO conversation;

@@ -46,7 +46,19 @@ def judge(delivery: ClaimedDelivery, answer: Answer, rules: DeliveryRules, *, lu
     left = rules.give_up_after - delivery.since_first
     if answer.error is DeliveryError.GONE or left <= timedelta(0):
         return Attempted(delivery, answer, DeliveryStatus.DEAD)
-    doublings = min(max(0, delivery.attempts - 1), _MAX_DOUBLINGS)
-    delay = min(rules.first_delay * 2**doublings, rules.longest_delay) * (0.5 + luck / 2)
-    asked = min(answer.retry_after or timedelta(0), rules.longest_delay)
-    return Attempted(delivery, answer, DeliveryStatus.PENDING, retry_in=min(max(delay, asked), left))
+    delay = delay_after(delivery.attempts, rules, asked=answer.retry_after, luck=luck)
+    return Attempted(delivery, answer, DeliveryStatus.PENDING, retry_in=min(delay, left))
+
+
+def delay_after(attempts: int, rules: DeliveryRules, *, asked: timedelta | None, luck: float) -> timedelta:
+    """The delay after so many failed attempts, at least the one that the other system asks for.
+
+    Args:
+        attempts: at least one.
+        rules: the limits.
+        asked: by the other system, if it did.
+        luck: a random number from 0 to 1.
+    """
+    doublings = min(max(0, attempts - 1), _MAX_DOUBLINGS)
+    delay: timedelta = min(rules.first_delay * 2**doublings, rules.longest_delay) * (0.5 + luck / 2)
+    return max(delay, min(asked or timedelta(0), rules.longest_delay))

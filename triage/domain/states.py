@@ -110,6 +110,26 @@ class DeliveryError(StrEnum):
     DEFECT = "defect"
 
 
+class ArrivalStatus(StrEnum):
+    """The state of a message that another system holds and that is read there.
+
+    `ignored`: nothing follows from it, such as a message of staff. `dead`: it cannot be read until it changes there.
+    """
+
+    PENDING = "pending"
+    DONE = "done"
+    IGNORED = "ignored"
+    DEAD = "dead"
+
+
+class ArrivalError(StrEnum):
+    """Why a message of another system is dead. Stable names: alerts rely on them."""
+
+    MALFORMED = "malformed"
+    REJECTED = "rejected"
+    DEFECT = "defect"
+
+
 class Stage(StrEnum):
     CANDIDATE = "candidate"
     SHADOW = "shadow"

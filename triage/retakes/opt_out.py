@@ -86,6 +86,36 @@ def undo_opt_out(sessions: Sessions, *, source: str, thread: str, by: str) -> Th
     return ThreadOptOut(source, thread, opted_out=False, changed=record is not None)
 
 
+@use_case
+def withdraw_message(sessions: Sessions, *, source: str, message: str, by: str, policy: RetakePolicy) -> bool:
+    """Stops retake requests for a message that was taken back where it came from. Idempotent.
+
+    The message and its photos stay: a person may have read them.
+
+    Args:
+        sessions: of the worker role.
+        source: the sending system.
+        message: the sender's id of the message.
+        by: id of the system that says so.
+        policy: decides the message again if its request is withdrawn.
+
+    Returns:
+        Whether the message is known.
+
+    Raises:
+        UsageError: an argument is malformed.
+    """
+    check_actor(by)
+    key = (check_word(source, "source"), check_sender_id(message, "message id"))
+    with sessions.begin() as session:
+        message_id = messages.id_of(session, key)
+        if message_id is None:
+            return False
+        messages.lock_with_thread(session, message_id)
+        stop_requests(session, messages.opt_out(session, {message_id}), policy, by=by)
+    return True
+
+
 def stop_requests(
     session: Session, opted_out: Collection[MessageId], policy: RetakePolicy, *, by: str
 ) -> list[RetakeRequestId]:

@@ -17,7 +17,7 @@ from triage.blobs.store import BlobStore
 from triage.domain.actors import check_actor
 from triage.domain.ids import new_id
 from triage.photo_store import PhotoStore
-from triage.storage import audit, deliveries, origins
+from triage.storage import arrivals, audit, deliveries, origins
 from triage.storage import retention as retention_rows
 from triage.storage.database import Sessions
 from triage.storage.use_case import use_case
@@ -26,6 +26,7 @@ _BLOBS_PER_TRANSACTION: Final = 100
 _MARKED_PER_TRANSACTION: Final = 5000
 _ROWS_PER_TRANSACTION: Final = 5000
 _DELIVERIES_KEPT: Final = timedelta(days=30)
+_ARRIVALS_KEPT: Final = timedelta(days=30)
 _ORPHANED_AFTER: Final = timedelta(days=1)
 _FOLDERS: Final = [f"{number:02x}" for number in range(256)]
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -96,6 +97,7 @@ class Retention:
             with self._sessions.begin() as session:
                 retention_rows.forget_unreferenced(session)
             self._remove_in_steps(partial(deliveries.remove_closed, age=_DELIVERIES_KEPT))
+            self._remove_in_steps(partial(arrivals.remove_read, age=_ARRIVALS_KEPT))
             if self._keep is not None:
                 self._remove_in_steps(partial(origins.remove_older_than, age=self._keep))
         return replace(purged, strays=strays)

@@ -13,6 +13,7 @@ from triage.domain.states import AttachmentStatus, DeliveryStatus
 from triage.storage.archived_counts import keep_counts
 from triage.storage.tables import (
     OPEN_REQUEST,
+    Arrival,
     Attachment,
     Decision,
     Delivery,
@@ -121,6 +122,8 @@ def remove(session: Session, threads: Sequence[ThreadId]) -> dict[str, int]:
     removed = {"verdicts": _delete(session, Verdict, Verdict.attachment_id.in_(attachments))}
     _delete(session, Delivery, Delivery.message_id.in_(messages))  # no history of the thread: files do not hold them
     _delete(session, Origin, Origin.message_id.in_(messages))
+    keys = select(Message.source, Message.external_id).where(Message.thread_id == func.any(chosen))
+    _delete(session, Arrival, tuple_(Arrival.source, Arrival.reference).in_(keys))
     _delete(session, RetakeRequest, RetakeRequest.thread_id == func.any(chosen))
     session.execute(update(Message).where(Message.id.in_(messages)).values(current_decision_id=None))
     _delete(session, Decision, Decision.message_id.in_(messages))

@@ -12,8 +12,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from triage.domain.ids import first_id
-from triage.domain.states import DeliveryStatus, Part, RetakeStatus, RunKind, RunStatus, Stage
-from triage.storage import deliveries
+from triage.domain.states import ArrivalStatus, DeliveryStatus, Part, RetakeStatus, RunKind, RunStatus, Stage
+from triage.storage import arrivals, deliveries
 from triage.storage.health import count_unread, stalled
 from triage.storage.outbox import STATUS, WAITING
 from triage.storage.tables import (
@@ -56,6 +56,9 @@ class Gauges:
         oldest_waiting_retake_seconds: age of the oldest request that no sender holds; 0 if there is none.
         deliveries: by target and status: waiting and dead events, and those delivered or dropped in the last day.
         oldest_waiting_delivery_seconds: by target, the age of its oldest waiting event; 0 if none waits.
+        arrivals: by source and status: messages that wait to be read or are dead.
+        oldest_waiting_arrival_seconds: by source, the age of the oldest that waits.
+        searched_seconds: by source, the time since its last complete search began.
         runs: open runs by kind and status, and runs that failed in the last day.
         models: the live model and the shadow models.
         stalled: for each part, whether it makes no progress while work waits.
@@ -72,6 +75,9 @@ class Gauges:
     oldest_waiting_retake_seconds: float
     deliveries: dict[tuple[str, str], int]
     oldest_waiting_delivery_seconds: dict[str, float]
+    arrivals: dict[tuple[str, str], int]
+    oldest_waiting_arrival_seconds: dict[str, float]
+    searched_seconds: dict[str, float]
     runs: dict[tuple[str, str], int]
     models: list[ModelInUse]
     stalled: dict[str, bool]
@@ -115,6 +121,7 @@ def read_gauges(session: Session, *, lease: timedelta, stalled_after: timedelta)
         .group_by(Run.kind, Run.status)
     )
     targets, counts = deliveries.targets(session), deliveries.count_by_state(session, closed_since=day_ago)
+    waiting = arrivals.count_by_state(session)
     models = session.execute(
         select(ModelVersion.name, ModelVersion.weights_sha256, ModelVersion.stage).where(
             ModelVersion.stage.in_([Stage.LIVE, Stage.SHADOW])
@@ -143,6 +150,11 @@ def read_gauges(session: Session, *, lease: timedelta, stalled_after: timedelta)
         | {(row.target, row.status): row.n for row in counts},
         oldest_waiting_delivery_seconds=dict.fromkeys(targets, 0.0)
         | {row.target: (now - row.oldest).total_seconds() for row in counts if row.status == DeliveryStatus.PENDING},
+        arrivals={(row.source, row.status.value): row.n for row in waiting},
+        oldest_waiting_arrival_seconds={
+            row.source: (now - row.oldest).total_seconds() for row in waiting if row.status is ArrivalStatus.PENDING
+        },
+        searched_seconds=arrivals.searched_up_to(session),
         runs={(kind.value, status.value): 0 for kind in RunKind for status in _SHOWN_RUNS}
         | {(kind, status): n for query in (open_runs, failed_runs) for kind, status, n in session.execute(query)},
         models=[ModelInUse(name, sha256, stage) for name, sha256, stage in models],

@@ -166,6 +166,13 @@ def remove_if_empty(session: Session, thread_id: ThreadId) -> None:
     )
 
 
+def id_of(session: Session, key: Key) -> MessageId | None:
+    """The id of a message by its source and the sender's id, or None."""
+    source, external_id = key
+    row = session.scalar(select(Message.id).where(Message.source == source, Message.external_id == external_id))
+    return None if row is None else MessageId(row)
+
+
 def find_message(session: Session, name: str, source: str | None = None) -> Message:
     """Finds a message by the sender's id or its own.
 

@@ -108,6 +108,11 @@ WORKER_MAY: Final[Mapping[str, Rights]] = {
         delete=True,  # delivered events are kept for a month
     ),
     "assessment": Rights(update=("is_ready", "is_taken", "answer"), delete=True),  # exists while somebody waits
+    "arrival_source": Rights(update=("position", "due_at", "lease_token")),
+    "arrival": Rights(
+        update=("version", "announced", "status", "attempts", "due_at", "lease_token", "error", "finished_at"),
+        delete=True,  # what was read is kept for a month
+    ),
     "archived_count": Rights(),  # a purge keeps the count of photos whose rows it deletes
     "audit_event": Rights(),
     "audit_head": Rights(insert=False),
@@ -123,6 +128,8 @@ HIDDEN_FROM_REPORT: Final[Mapping[str, tuple[str, ...]]] = {
     "run": ("lease_token",),
     "assessment": ("photo", "answer"),
     "delivery": ("lease_token",),
+    "arrival_source": ("lease_token",),
+    "arrival": ("lease_token",),
 }
 
 FUNCTIONS: Final[Mapping[str, tuple[str, ...]]] = {

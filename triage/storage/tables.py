@@ -19,6 +19,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from triage.domain.states import (
     ArchivedKind,
+    ArrivalError,
+    ArrivalStatus,
     AttachmentStatus,
     DecidedBy,
     DeliveryError,
@@ -44,6 +46,9 @@ OPEN_REQUEST: Final = text("status IN ('flagged', 'claimed')")
 UNDELIVERED: Final = text("status = 'pending'")
 DEAD: Final = text("status = 'dead'")
 CLOSED_DELIVERY: Final = text("status IN ('delivered', 'dropped')")
+UNREAD_ARRIVAL: Final = text("status = 'pending'")
+READ_ARRIVAL: Final = text("status <> 'pending'")
+DEAD_ARRIVAL: Final = text("status = 'dead'")
 OPEN_RUN: Final = text("status IN ('pending', 'running')")
 UNMARKED: Final = text("purge_after IS NULL")
 NUMBERED: Final = text("position IS NOT NULL")
@@ -568,6 +573,71 @@ class Assessment(Base):
     is_ready: Mapped[bool] = mapped_column(server_default=false())
     is_taken: Mapped[bool] = mapped_column(server_default=false())
     answer: Mapped[dict[str, Any] | None]
+
+
+class ArrivalSource(Base):
+    """A system that is searched for messages.
+
+    `position` is the time up to which its messages are known. A searcher sets `lease_token` and moves `due_at` to the
+    end of its lease, as a sender does with a delivery.
+    """
+
+    __tablename__ = "arrival_source"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    position: Mapped[datetime]
+    due_at: Mapped[datetime] = now()
+    lease_token: Mapped[UUID | None]
+
+
+class Arrival(Base):
+    """A message that another system holds, to be read there. It has the message's reference there, and no content.
+
+    A reader claims a row by setting `lease_token` and moving `due_at` to the end of its lease. `announced` counts the
+    announcements: one that comes while the message is read has it read again. `version` is the one that was read.
+    """
+
+    __tablename__ = "arrival"
+    __table_args__ = (
+        UniqueConstraint("source", "reference"),
+        one_of("status", ArrivalStatus),
+        one_of("error", ArrivalError),
+        CheckConstraint("(status = 'pending') = (finished_at IS NULL)", name="finished"),
+        CheckConstraint("(status = 'dead') = (error IS NOT NULL)", name="dead"),
+        Index(
+            "ix_arrival__due",
+            "source",
+            "due_at",
+            postgresql_where=UNREAD_ARRIVAL,
+            info={"query": "arrivals: claim of messages to read"},
+        ),
+        Index(
+            "ix_arrival__dead",
+            "source",
+            "id",
+            postgresql_where=DEAD_ARRIVAL,
+            info={"query": "arrivals: those that cannot be read"},
+        ),
+        Index(
+            "ix_arrival__read",
+            "finished_at",
+            postgresql_where=READ_ARRIVAL,
+            info={"query": "retention: messages that were read long ago"},
+        ),
+    )
+
+    id: Mapped[UUID] = key()
+    source: Mapped[str]
+    reference: Mapped[str]
+    version: Mapped[str | None]
+    announced: Mapped[int] = mapped_column(server_default="1")
+    status: Mapped[str]
+    attempts: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    due_at: Mapped[datetime] = now()
+    lease_token: Mapped[UUID | None]
+    error: Mapped[str | None]
+    created_at: Mapped[datetime] = now()
+    finished_at: Mapped[datetime | None]
 
 
 class ArchivedCount(Base):

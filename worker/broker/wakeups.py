@@ -48,12 +48,15 @@ class WakeUps:
         It looks at the queue instead of a window: a run may wait for hours behind another, and a worker may crash after
         it received the wake-up.
         """
-        return self._publish(TaskName.TRAIN, lambda: not self._redis.llen(f"{self._key_prefix}{QueueName.TRAINING}"))
+        return self._publish(TaskName.TRAIN, lambda: self._is_empty(QueueName.TRAINING))
 
     def deliveries(self) -> bool:
-        """Wakes a delivery worker, unless a wake-up is in its queue; returns whether one is."""
-        queue = f"{self._key_prefix}{QueueName.DELIVERIES}"
-        return self._publish(TaskName.DELIVER, lambda: not self._redis.llen(queue))
+        """Wakes a delivery worker to send, unless such a wake-up is in its queue; returns whether one is."""
+        return self._publish(TaskName.DELIVER, lambda: self._is_empty(QueueName.DELIVERIES))
+
+    def arrivals(self) -> bool:
+        """Wakes a delivery worker to read messages, unless such a wake-up is in its queue; returns whether one is."""
+        return self._publish(TaskName.COLLECT, lambda: self._is_empty(QueueName.ARRIVALS))
 
     def received(self, task: TaskName) -> None:
         """Notes that a worker received the wake-up, so that the next piece of work publishes a new one."""
@@ -76,6 +79,9 @@ class WakeUps:
             self._paused_until = now + max(self._window_ms / 1000, _PAUSE_FACTOR * (now - before))
             return False
         return True
+
+    def _is_empty(self, queue: QueueName) -> bool:
+        return not self._redis.llen(f"{self._key_prefix}{queue}")
 
     def _begins_window(self, task: TaskName) -> bool:
         """Whether no wake-up was published in this window; then the next window begins.

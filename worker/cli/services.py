@@ -40,7 +40,7 @@ def up(*, detach: bool, training: bool) -> None:
     settings = _embedded_settings()
     _ = settings.catalogue  # the workers would refuse malformed texts
     stack = EmbeddedStack(settings.embedded)
-    unused = {"training": not training, "delivery": settings.webhook.url is None}
+    unused = {"training": not training, "delivery": not settings.needs_delivery_worker}
     kinds = [kind for kind in WORKERS if not unused.get(kind)]
     try:
         stack.start_services()

@@ -79,6 +79,10 @@ class FhirClient:
         self._http = http
         self._credentials = credentials
 
+    def close(self) -> None:
+        """Closes its connections."""
+        self._http.close()
+
     def serves(self, url: str) -> bool:
         """Whether an address, relative or absolute, is below the base."""
         absolute = urljoin(f"{self.base}/", url)
@@ -92,6 +96,15 @@ class FhirClient:
             FhirUnavailableError, FhirRefusedError, RejectedError: see there.
         """
         return self._stored("GET", str(target))
+
+    def capabilities(self) -> Mapping[str, Any]:
+        """The CapabilityStatement of the server. A token is sent, which the server may check.
+
+        Raises:
+            NotThereError: there is no FHIR server at the base.
+            FhirUnavailableError, FhirRefusedError, RejectedError: see there.
+        """
+        return self._stored("GET", "metadata").resource
 
     def create(self, resource: Mapping[str, Any], *, unless: str | None = None) -> Stored:
         """Creates a resource.

@@ -1,20 +1,10 @@
 """What a FHIR server answers instead of what was asked for."""
 
-from datetime import timedelta
-
-from triage.errors import Fault, ServiceRefusedError, ServiceUnavailableError, TriageError
+from triage.errors import ServiceRefusedError, ServiceUnavailableError, TriageError
 
 
 class FhirUnavailableError(ServiceUnavailableError):
-    """The server does not answer, or says that it cannot answer now.
-
-    Attributes:
-        retry_after: the delay that the server asks for.
-    """
-
-    def __init__(self, message: str, kind: Fault = Fault.UNREACHABLE, *, retry_after: timedelta | None = None) -> None:
-        super().__init__(message, kind)
-        self.retry_after = retry_after
+    """The server does not answer, or says that it cannot answer now."""
 
 
 class FhirRefusedError(ServiceRefusedError):

@@ -3,6 +3,7 @@
 import structlog
 from celery import shared_task
 
+from triage.arrivals.announce import has_work
 from triage.deliveries import manage as deliveries
 from triage.domain.states import RunKind
 from triage.errors import ModelError, UsageError
@@ -79,6 +80,9 @@ def sweep(self: WorkerTask) -> None:
         services.wake_ups.training()
     if due:
         services.wake_ups.deliveries()
+    fhir = services.settings.fhir
+    if fhir.is_on and has_work(services.sessions, fhir.source, searches=fhir.poll_query is not None):
+        services.wake_ups.arrivals()
 
 
 def _has_events(services: WorkerServices, target: str) -> bool:

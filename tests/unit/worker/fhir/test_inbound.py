@@ -1,0 +1,155 @@
+"""Reading and searching on a real server on this machine."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import httpx2
+import pytest
+from pytest_httpserver import HTTPServer
+
+from tests.unit.worker.fhir.test_client import Numbered
+from tests.unit.worker.fhir.test_messages import MESSAGE, PHOTO
+from triage.blobs.uris import UriPolicy
+from triage.domain.arrivals import Found
+from triage.domain.messages import Origin
+from triage.errors import ServiceUnavailableError, UsageError
+from worker.fhir.client import FhirClient
+from worker.fhir.ehr import Ehr
+from worker.fhir.errors import RejectedError
+from worker.fhir.inbound import Inbound
+
+SINCE = datetime(2026, 11, 29, 15, 4, 5, 678_900, tzinfo=timezone(timedelta(hours=1)))
+QUERY = "/fhir/Communication"
+
+
+@pytest.fixture
+def http() -> Iterator[httpx2.Client]:
+    with httpx2.Client(timeout=2, follow_redirects=False) as http:
+        yield http
+
+
+@pytest.fixture
+def inbound(http: httpx2.Client, httpserver: HTTPServer) -> Inbound:
+    return _inbound(http, httpserver, "Communication?category=notification")
+
+
+def _inbound(http: httpx2.Client, httpserver: HTTPServer, query: str | None, cursor: str = "_lastUpdated") -> Inbound:
+    client = FhirClient(http, httpserver.url_for("/fhir"), Numbered())
+    return Inbound(client, Ehr(client, UriPolicy([], max_bytes=99), 99), "ehr", 99, query, cursor)
+
+
+def _serve(httpserver: HTTPServer, **changes: Any) -> None:
+    message = MESSAGE | {"meta": {"versionId": "v-1"}} | changes
+    httpserver.expect_request("/fhir/Communication/m-1").respond_with_json(message)
+    httpserver.expect_request("/fhir/Binary/b-1").respond_with_data(PHOTO, content_type="image/jpeg")
+
+
+def test_message_has_the_photos_and_references_of_its_communication(inbound: Inbound, httpserver: HTTPServer) -> None:
+    _serve(httpserver, language="es-MX", partOf=[{"reference": "Communication/t-1"}])
+
+    found = inbound.read("Communication/m-1")
+
+    assert found.version == "v-1"
+    assert found.message is not None
+    message = found.message
+    assert (message.source, message.external_id, message.thread) == ("ehr", "Communication/m-1", "Communication/t-1")
+    assert (message.role, message.locale, message.origin) == ("patient", "es-MX", Origin("Patient/7", "Patient/7"))
+    assert [photo.data for photo in message.attachments] == [PHOTO]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"sender": {"reference": "Practitioner/1"}}, Found("v-1")),
+        ({"status": "preparation"}, Found("v-1")),
+        ({"payload": [{"contentString": "no photo"}]}, Found("v-1")),
+        ({"status": "entered-in-error"}, Found("v-1", is_withdrawn=True)),
+        (
+            {"status": "entered-in-error", "meta": {"lastUpdated": "2026-11-29T15:00:00Z"}},
+            Found("2026-11-29T15:00:00Z", is_withdrawn=True),
+        ),
+        ({"status": "entered-in-error", "meta": 7}, Found(None, is_withdrawn=True)),
+    ],
+)
+def test_status_and_sender_decide_what_follows(
+    inbound: Inbound, httpserver: HTTPServer, changes: dict[str, Any], expected: Found
+) -> None:
+    _serve(httpserver, **changes)
+
+    assert inbound.read("Communication/m-1") == expected
+
+
+def test_deleted_message_is_withdrawn(inbound: Inbound, httpserver: HTTPServer) -> None:
+    httpserver.expect_request("/fhir/Communication/m-1").respond_with_data(b"", 410)
+
+    assert inbound.read("Communication/m-1") == Found(is_withdrawn=True)
+
+
+def test_malformed_language_is_replaced(inbound: Inbound, httpserver: HTTPServer) -> None:
+    _serve(httpserver, language="español de México")
+
+    found = inbound.read("Communication/m-1")
+    assert found.message is not None
+    assert found.message.locale == "en"
+
+
+@pytest.mark.parametrize(
+    "reference", ["Patient/7", "https://elsewhere.example/Communication/1", "../Communication/1", ""]
+)
+def test_nothing_but_a_communication_of_this_server_is_read(
+    inbound: Inbound, httpserver: HTTPServer, reference: str
+) -> None:
+    with pytest.raises(UsageError, match="announce messages only"):
+        inbound.read(reference)
+    assert httpserver.log == []
+
+
+def test_malformed_communication_and_busy_server_are_told_apart(inbound: Inbound, httpserver: HTTPServer) -> None:
+    _serve(httpserver, payload="all")
+    httpserver.expect_request("/fhir/Communication/busy").respond_with_data(b"", 429, headers={"Retry-After": "7"})
+
+    with pytest.raises(UsageError, match="invalid Communication"):
+        inbound.read("Communication/m-1")
+    with pytest.raises(ServiceUnavailableError) as raised:
+        inbound.read("Communication/busy")
+    assert raised.value.retry_after == timedelta(seconds=7)
+
+
+def test_search_has_the_configured_query_and_the_time_and_reads_all_pages(
+    inbound: Inbound, httpserver: HTTPServer
+) -> None:
+    def page(*resources: dict[str, Any], following: str | None = None) -> dict[str, Any]:
+        link = [{"relation": "next", "url": httpserver.url_for(following)}] if following else []
+        return {"resourceType": "Bundle", "link": link, "entry": [{"resource": each} for each in resources]}
+
+    first = {"resourceType": "Communication", "id": "1", "meta": {"versionId": "3"}}
+    httpserver.expect_request(
+        QUERY, query_string="category=notification&_lastUpdated=ge2026-11-29T14:04:05.678Z"
+    ).respond_with_json(page(first, {"resourceType": "OperationOutcome", "id": "x"}, following="/fhir?page=2"))
+    httpserver.expect_request("/fhir", query_string="page=2").respond_with_json(
+        page({"resourceType": "Communication", "id": "2"}, {"resourceType": "Communication"})
+    )
+
+    assert inbound.find(SINCE) == {"Communication/1": "3", "Communication/2": None}
+
+
+def test_search_uses_another_field_of_time_when_it_is_configured(http: httpx2.Client, httpserver: HTTPServer) -> None:
+    httpserver.expect_request(QUERY, query_string="received=ge2026-11-29T14:04:05.678Z").respond_with_json(
+        {"resourceType": "Bundle"}
+    )
+
+    assert _inbound(http, httpserver, "Communication", "received").find(SINCE) == {}
+
+
+def test_nothing_is_searched_without_a_query(http: httpx2.Client, httpserver: HTTPServer) -> None:
+    assert _inbound(http, httpserver, None).find(SINCE) == {}
+    assert httpserver.log == []
+
+
+def test_link_to_another_server_is_not_followed(inbound: Inbound, httpserver: HTTPServer) -> None:
+    link = [{"relation": "next", "url": "http://127.0.0.1:1/fhir?page=2"}]
+    httpserver.expect_request(QUERY).respond_with_json({"resourceType": "Bundle", "link": link})
+
+    with pytest.raises(RejectedError, match="another address"):
+        inbound.find(SINCE)

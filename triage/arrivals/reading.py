@@ -1,0 +1,179 @@
+"""Reads announced messages on their system, several at the same time, and hands them to intake.
+
+A reading is outside of any transaction. The lease is the only record that it began: a reader that is killed leaves a
+message that another reads again, and intake accepts it once. A service that is unavailable is never the fault of a
+message, which then waits as long as it takes.
+"""
+
+import random
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Final, Protocol
+
+import structlog
+
+from triage.deliveries.rules import DeliveryRules, delay_after
+from triage.domain.arrivals import ArrivalResult, ClaimedArrival, Found, count
+from triage.domain.states import ArrivalError, ArrivalStatus
+from triage.errors import DatabaseUnavailableError, ServiceUnavailableError, TriageError, UsageError
+from triage.intake import Intake
+from triage.retakes.opt_out import withdraw_message
+from triage.retakes.policy import RetakePolicy
+from triage.storage import arrivals
+from triage.storage.database import Sessions, persist
+
+log = structlog.get_logger(__name__)
+
+RULES: Final = DeliveryRules(
+    first_delay=timedelta(seconds=5), longest_delay=timedelta(minutes=15), lease=timedelta(minutes=10), at_once=4
+)
+"""For readings. There is no last attempt."""
+
+
+class Reader(Protocol):
+    """Reads messages on one system."""
+
+    def read(self, reference: str) -> Found:
+        """Reads a message as it is now. Called from several threads.
+
+        Raises:
+            ServiceUnavailableError: the system cannot answer now.
+            UsageError: what it holds is malformed.
+            TriageError: it does not give the message.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """Numbers of readings.
+
+    Attributes:
+        done: accepted or withdrawn.
+        ignored: nothing followed from them.
+        postponed: a service was unavailable.
+        stale: readings whose lease had ended, so that another reader may have made them too.
+        reasons: dead messages by reason.
+        unfinished: the time was up before everything due was read.
+    """
+
+    done: int = 0
+    ignored: int = 0
+    postponed: int = 0
+    dead: int = 0
+    stale: int = 0
+    reasons: dict[ArrivalError, int] = field(default_factory=dict)
+    unfinished: bool = False
+
+
+class Collector:
+    """Reads the messages of one source. Several processes may do so at the same time."""
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        intake: Intake,
+        source: str,
+        reader: Reader,
+        policy: RetakePolicy,
+        *,
+        rules: DeliveryRules = RULES,
+        luck: Callable[[], float] = random.random,
+        on_progress: Callable[[], None] = lambda: None,
+    ) -> None:
+        """
+        Args:
+            sessions: of the worker role.
+            intake: accepts the messages.
+            source: the system that holds them.
+            reader: of that system.
+            policy: decides messages that are withdrawn.
+            rules: for retries.
+            luck: a source of random numbers from 0 to 1.
+            on_progress: called after each batch.
+        """
+        self._sessions = sessions
+        self._intake = intake
+        self._source = source
+        self._reader = reader
+        self._policy = policy
+        self._rules = rules
+        self._luck = luck
+        self._on_progress = on_progress
+
+    def collect(self, *, seconds: float) -> Collected:
+        """Reads what is due, until nothing is, the time is up, or everything of a batch was postponed.
+
+        A system that is down is therefore asked once for each batch and call.
+
+        Raises:
+            DatabaseUnavailableError: Postgres is unavailable. What was accepted and not recorded is read again.
+        """
+        deadline = time.monotonic() + seconds
+        total = Collected()
+        with ThreadPoolExecutor(self._rules.at_once, thread_name_prefix="arrivals") as pool:
+            while time.monotonic() < deadline:
+                with self._sessions.begin() as session:
+                    claimed = arrivals.claim(session, self._source, limit=self._rules.at_once, lease=self._rules.lease)
+                if not claimed:
+                    return total
+                results = list(pool.map(self._take, claimed))
+                total = _add(total, results, stale=len(results) - self._record(results))
+                self._on_progress()
+                if all(each.status is ArrivalStatus.PENDING for each in results):
+                    return total
+        return replace(total, unfinished=True)
+
+    def _take(self, arrival: ClaimedArrival) -> ArrivalResult:
+        try:
+            found = self._reader.read(arrival.reference)
+            return ArrivalResult(arrival, self._follow(arrival, found), found.version)
+        except DatabaseUnavailableError:
+            raise
+        except ServiceUnavailableError as error:
+            log.warning("arrival.postponed", error_type=type(error).__name__, kind=error.kind)
+            delay = delay_after(arrival.attempts, self._rules, asked=error.retry_after, luck=self._luck())
+            return ArrivalResult(arrival, ArrivalStatus.PENDING, retry_in=delay)
+        except UsageError:
+            return ArrivalResult(arrival, ArrivalStatus.DEAD, error=ArrivalError.MALFORMED)
+        except TriageError:
+            return ArrivalResult(arrival, ArrivalStatus.DEAD, error=ArrivalError.REJECTED)
+        except Exception as error:  # a defect, which must not keep the other messages of its batch from being recorded
+            log.error("arrival.broke", exc_info=error)
+            return ArrivalResult(arrival, ArrivalStatus.DEAD, error=ArrivalError.DEFECT)
+
+    def _follow(self, arrival: ClaimedArrival, found: Found) -> ArrivalStatus:
+        if found.is_withdrawn:
+            known = withdraw_message(
+                self._sessions, source=self._source, message=arrival.reference, by=self._source, policy=self._policy
+            )
+            return ArrivalStatus.DONE if known else ArrivalStatus.IGNORED
+        if found.message is None:
+            return ArrivalStatus.IGNORED
+        self._intake.enqueue([found.message])
+        return ArrivalStatus.DONE
+
+    def _record(self, results: list[ArrivalResult]) -> int:
+        def transaction() -> int:
+            with self._sessions.begin() as session:
+                return arrivals.record(session, results)
+
+        return persist(transaction, patience_seconds=self._rules.lease.total_seconds() / 2)
+
+
+def _add(total: Collected, results: list[ArrivalResult], *, stale: int) -> Collected:
+    reasons = dict(total.reasons)
+    for each in results:
+        if each.error is not None:
+            reasons[each.error] = reasons.get(each.error, 0) + 1
+    return replace(
+        total,
+        done=total.done + count(results, ArrivalStatus.DONE),
+        ignored=total.ignored + count(results, ArrivalStatus.IGNORED),
+        postponed=total.postponed + count(results, ArrivalStatus.PENDING),
+        dead=total.dead + count(results, ArrivalStatus.DEAD),
+        stale=total.stale + stale,
+        reasons=reasons,
+    )

@@ -1,0 +1,75 @@
+"""Searches a system for messages of which it has not told, one searcher at a time.
+
+The time up to which messages are known moves in the transaction that stores what was found, so nothing between two
+searches is lost when a searcher is killed.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+from triage.domain.arrivals import Search
+from triage.errors import TriageError
+from triage.storage import arrivals
+from triage.storage.database import Sessions
+
+LEASE: Final = timedelta(minutes=30)
+"""Of a search; after the death of a searcher, no other searches for that long."""
+
+
+class Finder(Protocol):
+    """Searches one system."""
+
+    def find(self, since: datetime) -> Mapping[str, str | None]:
+        """The messages that arrived or changed at this time or later, with their versions, by reference.
+
+        Raises:
+            ServiceUnavailableError: the system cannot answer now.
+            TriageError: it does not accept the search.
+        """
+
+
+class Searcher:
+    """Searches one source."""
+
+    def __init__(
+        self, sessions: Sessions, source: str, finder: Finder, *, interval: timedelta, overlap: timedelta
+    ) -> None:
+        """
+        Args:
+            sessions: of the worker role.
+            source: the system that holds the messages.
+            finder: of that system.
+            interval: between the starts of searches, also after one that failed.
+            overlap: how far a search reaches back behind the previous one: clocks differ, and a system may take time
+                until a message is found.
+        """
+        self._sessions = sessions
+        self._source = source
+        self._finder = finder
+        self._interval = interval
+        self._overlap = overlap
+
+    def search(self) -> int | None:
+        """Searches if it is time; returns the number of messages that are due because of it, None if it is not time.
+
+        Raises:
+            ServiceUnavailableError: the system or Postgres is unavailable. The next search starts where this one did.
+            TriageError: the system does not accept the search; likewise.
+        """
+        with self._sessions.begin() as session:
+            search = arrivals.claim_search(session, self._source, lease=LEASE)
+        if search is None:
+            return None
+        try:
+            found = self._finder.find(search.since - self._overlap)
+        except TriageError:
+            self._end(search, {}, complete=False)
+            raise
+        return self._end(search, found, complete=True)
+
+    def _end(self, search: Search, found: Mapping[str, str | None], *, complete: bool) -> int:
+        with self._sessions.begin() as session:
+            due = arrivals.announce(session, search.source, found)
+            arrivals.record_search(session, search, complete=complete, again_in=self._interval)
+        return due

@@ -1,0 +1,83 @@
+"""Messages that another system holds and that are read there."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from triage.domain.ids import LeaseToken
+from triage.domain.messages import IncomingMessage
+from triage.domain.states import ArrivalError, ArrivalStatus
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedArrival:
+    """A message that this process may read until its lease ends.
+
+    Attributes:
+        reference: of the message on its system.
+        announced: the number of announcements so far.
+        attempts: including this one.
+    """
+
+    id: UUID
+    reference: str
+    announced: int
+    attempts: int
+    token: LeaseToken
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a message is on its system now.
+
+    Attributes:
+        version: of what was read; None if the system has no versions.
+        message: to accept; None if nothing is to be accepted.
+        is_withdrawn: its author or its system took it back.
+    """
+
+    version: str | None = None
+    message: IncomingMessage | None = None
+    is_withdrawn: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ArrivalResult:
+    """The result of one reading. A pending one is due again after `retry_in`."""
+
+    arrival: ClaimedArrival
+    status: ArrivalStatus
+    version: str | None = None
+    error: ArrivalError | None = None
+    retry_in: timedelta = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A search that this process may make until its lease ends.
+
+    Attributes:
+        since: messages of earlier times are known.
+        started_at: by the clock of the database.
+    """
+
+    source: str
+    since: datetime
+    started_at: datetime
+    token: LeaseToken
+
+
+@dataclass(frozen=True, slots=True)
+class CountedArrivals:
+    """The number of messages of a source with a status, and when the oldest was announced."""
+
+    source: str
+    status: ArrivalStatus
+    n: int
+    oldest: datetime
+
+
+def count(results: Sequence[ArrivalResult], status: ArrivalStatus) -> int:
+    """The number of results with a status."""
+    return sum(each.status is status for each in results)

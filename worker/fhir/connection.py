@@ -1,0 +1,45 @@
+"""The connection to the EHR's FHIR server that the settings name."""
+
+import ssl
+from typing import Final
+
+import httpx2
+
+from triage.errors import Fault
+from worker.fhir.client import FhirClient
+from worker.fhir.errors import FhirRefusedError
+from worker.fhir.smart import SmartTokens, import_key
+from worker.setting_groups import FhirSettings
+
+_AT_ONCE: Final = 16
+
+
+def connect(settings: FhirSettings) -> FhirClient:
+    """Makes a client. It asks for its first token with its first request.
+
+    Args:
+        settings: which name a server.
+
+    Raises:
+        FhirRefusedError: a file cannot be read.
+        UsageError: the key is not usable.
+    """
+    if settings.url is None or settings.client_id is None or settings.key_file is None:
+        raise FhirRefusedError("no FHIR server is configured: set its URL, a client id and a key", Fault.SETTING)
+    try:
+        key = import_key(settings.key_file.read_text(encoding="ascii"))
+        context = ssl.create_default_context(cafile=settings.ca_file)
+    except (OSError, ValueError) as error:
+        raise FhirRefusedError(
+            "the key or the certificate file for the FHIR server cannot be read: check its path and its owner",
+            Fault.SETTING,
+        ) from error
+    http = httpx2.Client(
+        timeout=settings.timeout_seconds,
+        follow_redirects=False,
+        verify=context,
+        limits=httpx2.Limits(max_connections=_AT_ONCE, max_keepalive_connections=_AT_ONCE),
+        headers={"User-Agent": "skin-photo-triage"},
+    )
+    tokens = SmartTokens(http, settings.url, client_id=settings.client_id, key=key, scopes=settings.scopes)
+    return FhirClient(http, settings.url, tokens)

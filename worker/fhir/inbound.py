@@ -1,0 +1,102 @@
+"""Messages on the EHR's FHIR server: reads one, and searches for those of which the server has not told."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import structlog
+
+from triage.domain.arrivals import Found
+from triage.domain.messages import IncomingMessage, Origin
+from triage.errors import UsageError
+from worker.fhir.client import FhirClient
+from worker.fhir.elements import Communication
+from worker.fhir.errors import NotThereError
+from worker.fhir.messages import PatientMessage, Server, Step, next_step, read_message
+from worker.fhir.references import Target, target_of
+
+log = structlog.get_logger(__name__)
+
+LOCALE: Final = "en"
+"""Of a message without a language."""
+_LANGUAGE: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """Implements `triage.arrivals.reading.Reader` and `triage.arrivals.search.Finder`.
+
+    Attributes:
+        client: of the server.
+        server: reads what a message refers to.
+        source: of the messages.
+        max_bytes: of a photo.
+        query: a search for Communication, or None.
+        cursor: the search parameter of the time at which a message arrived or changed.
+    """
+
+    client: FhirClient
+    server: Server
+    source: str
+    max_bytes: int
+    query: str | None = None
+    cursor: str = "_lastUpdated"
+
+    def read(self, reference: str) -> Found:
+        """As `Reader.read`. A message that was deleted is withdrawn."""
+        target = target_of(reference, base=self.client.base)
+        if target is None or target.type != "Communication":
+            raise UsageError("the reference is not that of a Communication: announce messages only")
+        try:
+            resource = self.client.read(target).resource
+        except NotThereError:
+            return Found(is_withdrawn=True)
+        return self._found(target, resource)
+
+    def find(self, since: datetime) -> Mapping[str, str | None]:
+        """As `Finder.find`."""
+        if self.query is None:
+            return {}
+        moment = since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
+        joined = f"{self.query}{'&' if '?' in self.query else '?'}{self.cursor}=ge{moment}Z"
+        return {
+            str(Target("Communication", id_)): version_of(resource)
+            for resource in self.client.search(joined)
+            if resource.get("resourceType") == "Communication" and isinstance(id_ := resource.get("id"), str)
+        }
+
+    def _found(self, target: Target, resource: Mapping[str, Any]) -> Found:
+        communication, version = Communication.read(resource), version_of(resource)
+        match next_step(communication, base=self.client.base):
+            case Step.WITHDRAW:
+                return Found(version, is_withdrawn=True)
+            case Step.IGNORE:
+                return Found(version)
+        message = read_message(communication, self.server, base=self.client.base, max_bytes=self.max_bytes)
+        if message.left_alone:
+            log.info("content.ignored", reasons=dict(message.left_alone))
+        return Found(version, as_incoming(message, self.source, str(target)))
+
+
+def as_incoming(message: PatientMessage, source: str, external_id: str) -> IncomingMessage | None:
+    """A message for intake; None if it has no photos."""
+    if not message.attachments:
+        return None
+    return IncomingMessage(
+        source=source,
+        external_id=external_id,
+        attachments=message.attachments,
+        thread=message.thread,
+        role=message.role,
+        locale=message.locale if message.locale and _LANGUAGE.fullmatch(message.locale) else LOCALE,
+        origin=Origin(message.subject, message.sender, message.encounter),
+    )
+
+
+def version_of(resource: Mapping[str, Any]) -> str | None:
+    """The version of a resource, or the time of its last change; None if the server gives neither."""
+    meta = resource.get("meta")
+    found = [meta.get(name) for name in ("versionId", "lastUpdated")] if isinstance(meta, dict) else []
+    return next((each for each in found if isinstance(each, str) and 0 < len(each) <= 64 and each.isprintable()), None)
