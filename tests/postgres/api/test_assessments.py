@@ -1,16 +1,15 @@
 """Photos that are checked before they are sent: a worker's drain answers, and nothing is left behind."""
 
 import io
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
+from tests.support.api import Headers, working
 from triage.domain.scopes import Scope
 from triage.files.received import ReceivedBytes
 from triage.replies.catalogue import shipped_catalogue
@@ -19,33 +18,10 @@ from worker.api.app import create_app
 from worker.settings import Settings
 from worker.tasks.base import WorkerServices
 
-Headers = dict[str, str]
-
 
 @pytest.fixture
 def key(as_client: Callable[..., Headers]) -> Headers:
     return as_client(Scope.PHOTOS_ASSESS)
-
-
-@contextmanager
-def working(services: WorkerServices, model_folder: Path) -> Iterator[None]:
-    """Scores in a thread, as a worker does, with a model of the test."""
-    model = services.registry.add_folder(model_folder, actor="test")
-    services.registry.promote(model.card.weights_sha256, actor="test")
-    ends = threading.Event()
-
-    def work() -> None:
-        with WorkerServices(services.settings) as own:
-            while not ends.wait(0.02):
-                own.scoring.drain()
-
-    worker = threading.Thread(target=work)
-    worker.start()
-    try:
-        yield
-    finally:
-        ends.set()
-        worker.join()
 
 
 def _post(api: TestClient, key: Headers, photo: bytes, locale: str | None = None) -> Any:
