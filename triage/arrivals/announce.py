@@ -35,6 +35,18 @@ def announce(sessions: Sessions, source: str, versions: Mapping[str, str | None]
 
 
 @use_case
+def search_now(sessions: Sessions, source: str) -> None:
+    """Makes the next search of a source due, unless one runs: the source has told that there is something to find.
+
+    Raises:
+        UsageError: the source is malformed.
+    """
+    check_word(source, "source")
+    with sessions.begin() as session:
+        arrivals.hasten_search(session, source)
+
+
+@use_case
 def has_work(sessions: Sessions, source: str, *, searches: bool) -> bool:
     """Whether a message of this source is due to be read or, if it is searched, whether its search is due."""
     with sessions() as session:

@@ -15,6 +15,7 @@ class Scope(StrEnum):
     DECISIONS_READ = "decisions.read"
     DECISIONS_WRITE = "decisions.write"
     REPORTS_READ = "reports.read"
+    FHIR_NOTIFY = "fhir.notify"
     METRICS_READ = "metrics.read"
 
 
@@ -27,6 +28,7 @@ MEANINGS: Final = {
     Scope.DECISIONS_READ: "read the feed of decisions",
     Scope.DECISIONS_WRITE: "decide messages for a person",
     Scope.REPORTS_READ: "read reports over many messages",
+    Scope.FHIR_NOTIFY: "notify of messages on the FHIR server that the settings name",
     Scope.METRICS_READ: "read the metrics of the server",
 }
 """One line on each scope."""

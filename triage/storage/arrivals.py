@@ -171,6 +171,17 @@ def claim_search(session: Session, source: str, *, lease: timedelta) -> Search |
     return None if claimed is None else Search(source, claimed.position, claimed.now, token)
 
 
+def hasten_search(session: Session, source: str) -> None:
+    """Makes the search of a source due now, unless one is claimed. One that is not registered is due already."""
+    now = func.clock_timestamp()
+    session.execute(
+        update(ArrivalSource)
+        .where(ArrivalSource.name == source, ArrivalSource.lease_token.is_(None), ArrivalSource.due_at > now)
+        .values(due_at=now),
+        execution_options=_NO_SYNC,
+    )
+
+
 def record_search(session: Session, search: Search, *, complete: bool, again_in: timedelta) -> bool:
     """Ends a search; returns whether its lease was still held. An incomplete one is repeated from where it began."""
     ended = session.scalars(

@@ -48,7 +48,7 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         api, name, begin = self._shared.services.settings.api, self._endpoint.name, time.monotonic()
         headers = Headers(scope=scope)
-        is_json = not self._endpoint.bodies or media_type(headers) == JSON
+        is_json = not self._endpoint.bodies or media_type(headers).endswith("json")
         body = LimitedBody(
             receive,
             max_bytes=api.max_json_bytes if is_json else api.max_body_bytes,

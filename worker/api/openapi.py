@@ -105,7 +105,7 @@ def _codes(endpoint: Endpoint) -> Iterator[Code]:
     yield from (Code.INVALID, Code.INTERNAL, Code.UNAVAILABLE)
     if endpoint.scope is not None:
         yield from (Code.UNAUTHENTICATED, Code.FORBIDDEN, Code.TOO_MANY_REQUESTS)
-    if endpoint.parts or endpoint.body is not None:
+    if endpoint.parts or endpoint.reads_body:
         yield Code.NOT_FOUND
     if endpoint.reads_body:
         yield from (Code.TIMED_OUT, Code.TOO_LARGE, Code.UNSUPPORTED_TYPE)

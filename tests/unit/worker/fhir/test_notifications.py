@@ -1,0 +1,66 @@
+"""Notifications as servers send them, and as nobody should."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from tests.support.hostile import json_values
+from worker.fhir.notifications import Notice, read_notice
+from worker.fhir.references import Target
+
+BASE = "https://ehr.example/fhir"
+
+
+def _event(reference: Any, number: str = "1") -> dict[str, Any]:
+    part = [{"name": "event-number", "valueString": number}]
+    return {
+        "name": "notification-event",
+        "part": [*part, {"name": "focus", "valueReference": {"reference": reference}}],
+    }
+
+
+def _bundle(*parameters: dict[str, Any], kind: str = "event-notification", **more: Any) -> dict[str, Any]:
+    first = [{"name": "type", "valueCode": kind}, {"name": "events-since-subscription-start", "valueString": "7"}]
+    status = {"resourceType": "Parameters", "parameter": [*first, *parameters]}
+    return {"resourceType": "Bundle", "type": "history", "entry": [{"resource": status}, *more.get("entry", [])]}
+
+
+@pytest.mark.parametrize(
+    ("resource", "ids"),
+    [
+        ({"resourceType": "Communication", "id": "1", "status": "completed"}, {"1"}),
+        ({"resourceType": "Patient", "id": "1"}, set()),
+        ({"resourceType": "Communication", "id": "../1"}, set()),
+        ({"resourceType": "Communication"}, set()),
+        (_bundle(_event("Communication/1"), _event(f"{BASE}/Communication/2/_history/4", "9")), {"1", "2"}),
+        (_bundle(_event("Patient/1"), _event("Communication/2")), {"2"}),
+        (_bundle(entry=[{"resource": {"resourceType": "Communication", "id": "3"}}]), {"3"}),
+    ],
+)
+def test_messages_are_those_of_this_server(resource: dict[str, Any], ids: set[str]) -> None:
+    assert read_notice(resource, base=BASE) == Notice(frozenset(Target("Communication", id_) for id_ in ids))
+
+
+@pytest.mark.parametrize("kind", ["handshake", "heartbeat"])
+def test_nothing_follows_from_a_sign_of_life(kind: str) -> None:
+    assert read_notice(_bundle(kind=kind), base=BASE) == Notice()
+
+
+@pytest.mark.parametrize("events", [[], [_event("https://elsewhere.example/fhir/Communication/1")], [_event(None)]])
+def test_search_follows_from_an_event_that_names_no_message(events: list[dict[str, Any]]) -> None:
+    assert read_notice(_bundle(*events), base=BASE) == Notice(is_bare=True)
+
+
+@given(first=json_values(), second=json_values())
+def test_any_json_is_read(first: Any, second: Any) -> None:
+    hostile = [
+        {"resourceType": "Bundle", "entry": first},
+        _bundle({"name": "notification-event", "part": first}),
+        _bundle(_event(first), _event(second)),
+        {"resourceType": "Communication", "id": first},
+        {"resourceType": first, "entry": second},
+        _bundle({"name": "type", "valueCode": "event-notification"}, entry=[{"resource": first}, first]),
+    ]
+    for each in hostile:
+        read_notice(each, base=BASE)

@@ -1,0 +1,80 @@
+"""Endpoints that an EHR's FHIR server calls by its subscriptions. Whatever arrives, nothing but a read follows."""
+
+import json
+from collections.abc import Collection, Mapping
+from functools import partial
+from typing import Any
+
+from starlette.responses import Response
+
+from triage.arrivals.announce import announce, search_now
+from triage.domain.scopes import Scope
+from triage.errors import NotFoundError, UsageError
+from worker.api.door import media_type
+from worker.api.endpoint import JSON, Call, Endpoints
+from worker.api.problems import RequestError
+from worker.codes import Code
+from worker.documents.fhir import FhirResource
+from worker.fhir.client import JSON as FHIR_JSON
+from worker.fhir.notifications import MAX_REFERENCES, Notice, read_notice
+from worker.fhir.references import target_of
+
+FHIR_HOOKS = Endpoints("fhir subscriptions")
+
+
+@FHIR_HOOKS.endpoint(
+    "POST", "/fhir-hook", scope=Scope.FHIR_NOTIFY, bodies=dict.fromkeys((FHIR_JSON, JSON), FhirResource)
+)
+async def receive_notification(call: Call) -> Response:
+    """Notify of messages on the FHIR server: an empty body, a Communication, or a Bundle of the R5 backport."""
+    base = _base(call)
+    resource = await _resource(call)
+    notice = Notice(is_bare=True) if resource is None else read_notice(resource, base=base)
+    return await call.run(partial(_follow, call, {str(each) for each in notice.messages}, searches=notice.is_bare))
+
+
+@FHIR_HOOKS.endpoint("PUT", "/fhir-hook/{reference}", scope=Scope.FHIR_NOTIFY)
+def receive_resource(call: Call, reference: str) -> Response:
+    """Notify of a message on the FHIR server by its reference, such as `Communication/1`. The body is not read."""
+    target = target_of(reference, base=_base(call))
+    return _follow(call, {str(target)} if target and target.type == "Communication" else set(), searches=False)
+
+
+def _base(call: Call) -> str:
+    url = call.services.settings.fhir.url
+    if url is None:
+        raise NotFoundError("no FHIR server is configured here: name it in the settings")
+    return url
+
+
+async def _resource(call: Call) -> Mapping[str, Any] | None:
+    is_json = media_type(call.request.headers) in (FHIR_JSON, JSON)
+    body = bytearray()
+    async for chunk in call.request.stream():
+        if chunk and not is_json:
+            raise RequestError(Code.UNSUPPORTED_TYPE, f"the body is not declared as {FHIR_JSON}: send JSON")
+        body += chunk
+    if not body.strip():
+        return None
+    try:
+        resource = json.loads(body)
+    except (ValueError, RecursionError):
+        raise UsageError("invalid body: it is not JSON") from None
+    if not isinstance(resource, dict):
+        raise UsageError("invalid body: it is no resource")
+    return resource
+
+
+def _follow(call: Call, references: Collection[str], *, searches: bool) -> Response:
+    """Answers after the commit: a server that gets another answer, or none, notifies again."""
+    services = call.services
+    if len(references) > MAX_REFERENCES:
+        raise UsageError(f"a notification names at most {MAX_REFERENCES:,} messages: send several")
+    source = services.settings.fhir.source
+    if references:
+        announce(services.sessions, source, dict.fromkeys(references))
+    if searches:
+        search_now(services.sessions, source)
+    if references or searches:
+        services.wake_ups.arrivals()
+    return Response()
