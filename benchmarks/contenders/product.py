@@ -112,6 +112,10 @@ class Product:
         return peak_memory_mb(self._stack.running()["scoring"])
 
     @property
+    def services(self) -> Services:
+        return self._services
+
+    @property
     def worker_pid(self) -> int:
         """Process id of the worker's parent process."""
         pid = self._stack.running()["scoring"]

@@ -130,6 +130,7 @@ class _Drain:
         self._waiting: list[InboxBatch] = []
         self._recording: Future[Recorded] | None = None
         self._put_aside: Batch | None = None
+        self._overtaking: Batch | None = None
         self._batches, self._recorded, self._network_seconds = 0, Recorded(), 0.0
 
     def run(self) -> Drained:
@@ -163,8 +164,9 @@ class _Drain:
         jobs = self._next_job()
         self._take_ahead(jobs)
         while self._coming is not None or self._waiting:
-            if (waiting := self._lane.take() if self._lane is not None else None) is not None:
-                yield waiting
+            self._overtaking = self._lane.take() if self._lane is not None else None
+            if self._overtaking is not None:
+                yield self._overtaking
             job = self._first(jobs)
             if not isinstance(job, _Turn):
                 job = self._inbox_first(job)
@@ -261,7 +263,7 @@ class _Drain:
             if isinstance(error, ModelError) and batch.is_background:
                 return
             raise
-        if not batch.is_background:
+        if not batch.is_background and batch is not self._overtaking:
             self._batches += 1
             self._network_seconds += assessed.network_seconds
         self._recording = self._behind.submit(self._record, batch, assessed)

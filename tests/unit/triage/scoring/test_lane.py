@@ -106,6 +106,7 @@ def test_lane_is_served_when_the_inbox_is_empty() -> None:
 
     assert order == ["lane", "lane"]
     assert (waiting.recorded, drained.unfinished) == (3, False)
+    assert drained.batches == 0  # of the inbox
 
 
 def test_everything_is_released_when_the_lane_fails() -> None:
