@@ -594,7 +594,9 @@ class ApiSettings(Group):
     max_requests_per_client: int = Field(
         default=32, ge=1, le=10_000, description="requests of a client at the same time; 429 beyond"
     )
-    max_connections: int = Field(default=1000, ge=1, le=100_000, description="open connections; 503 beyond")
+    max_connections: int = Field(
+        default=1000, ge=1, le=100_000, description="open connections; further ones are closed"
+    )
     idle_seconds: float = Field(
         default=20,
         gt=0,

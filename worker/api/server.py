@@ -1,6 +1,7 @@
 """The server process: sockets, TLS, time limits of connections, and an orderly end."""
 
 import asyncio
+import resource
 import signal
 import socket
 import ssl
@@ -26,6 +27,10 @@ _END_SECONDS: Final = 15
 """How long requests in progress may take when the process ends."""
 
 _MAX_HEAD_BYTES: Final = 2**16
+_FILES_PER_CONNECTION: Final = 2
+"""The connection, and a photo that arrives."""
+
+_OTHER_FILES: Final = 256
 
 
 def serve(services: Services, *, behind_proxy: bool) -> None:
@@ -54,14 +59,14 @@ def serve(services: Services, *, behind_proxy: bool) -> None:
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        limit_concurrency=settings.max_connections,
         timeout_keep_alive=max(1, int(settings.idle_seconds)),
         timeout_graceful_shutdown=_END_SECONDS,
         h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
     )
     config.load()
     config.ssl = tls
-    config.idle_seconds = settings.idle_seconds
+    config.idle_seconds, config.max_connections = settings.idle_seconds, settings.max_connections
+    allow_files(_FILES_PER_CONNECTION * settings.max_connections + _OTHER_FILES)
     log.info("part.started", version=release(), kind="api", port=port)
     for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again when it has ended
         signal.signal(number, lambda *_: None)
@@ -122,6 +127,14 @@ def open_port(settings: ApiSettings) -> socket.socket:
         ) from error
 
 
+def allow_files(number: int) -> None:
+    """Raises the limit of open files of this process, as far as the system allows it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = number if hard == resource.RLIM_INFINITY else min(number, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 class _Server(uvicorn.Server):
     """Ends requests that wait for a decision as soon as the process is asked to end."""
 
@@ -138,9 +151,11 @@ class _Config(uvicorn.Config):
     """
     Attributes:
         idle_seconds: time limit for the head of a request.
+        max_connections: further ones are closed.
     """
 
     idle_seconds: float
+    max_connections: int
 
 
 class _Protocol(H11Protocol):
@@ -151,7 +166,10 @@ class _Protocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._await_head()
+        if len(self.connections) > self.config.max_connections:
+            self.transport.close()
+        else:
+            self._await_head()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)

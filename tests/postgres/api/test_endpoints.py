@@ -309,3 +309,20 @@ def test_client_with_one_scope_cannot_do_more(api: TestClient, as_client: Callab
     reader = as_client(Scope.RETAKES_READ)
     assert api.get("/v1/retakes", headers=reader).status_code == 200
     assert api.post("/v1/retakes/claim", json={}, headers=reader).status_code == 403
+
+
+def test_outage_is_answered_with_retry_and_without_its_details(
+    api: TestClient, key: Headers, services: WorkerServices, jpeg: Callable[..., bytes]
+) -> None:
+    post_form(api, key, {"source": "ehr", "message_id": "m-1"}, ("photo", jpeg(1)))
+    folder = services.blobs.folder
+    assert folder is not None
+    folder.rename(folder.with_name("unmounted"))
+
+    answer = post_form(api, key, {"source": "ehr", "message_id": "m-2"}, ("photo", jpeg(2)))
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert answer.json()["detail"] == "a service behind this one is unavailable: retry later"
+    assert int(answer.headers["retry-after"]) > 0
+    assert api.get("/readyz").status_code == 503
+    assert api.get("/livez").status_code == 200

@@ -4,6 +4,7 @@ import hmac
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 from uuid import uuid4
 
@@ -158,15 +159,18 @@ def test_unknown_keys_do_not_flood_the_provider(provider_api: TestClient, issuer
     assert issuer.reads <= 2
 
 
+@cache
+def key_pair(algorithm: str) -> ECKey | RSAKey:
+    """The same for all tests: to make an RSA key takes a part of a second."""
+    if algorithm == "ES384":
+        return ECKey.generate_key("P-384", {"kid": "b1"})
+    return RSAKey.generate_key(2048, {"kid": "b1"})
+
+
 @pytest.fixture(params=["ES384", "RS384"])
 def key(request: pytest.FixtureRequest, services: WorkerServices) -> ECKey | RSAKey:
     """The key pair of the client `backend`."""
-    made: ECKey | RSAKey
-    made = (
-        ECKey.generate_key("P-384", {"kid": "b1"})
-        if request.param == "ES384"
-        else RSAKey.generate_key(2048, {"kid": "b1"})
-    )
+    made = key_pair(request.param)
     registration.add(
         services.sessions,
         "backend",

@@ -122,6 +122,18 @@ def test_requests_are_answered_beside_200_idle_connections_which_end(served: Ser
         connection.close()
 
 
+def test_connections_beyond_the_limit_are_closed_at_once(serve: Callable[..., Any]) -> None:
+    with serve(API__MAX_CONNECTIONS="3") as served:
+        kept = [connect(served) for _ in range(3)]
+        for _ in range(5):
+            with connect(served) as beyond:
+                assert read_to_end(beyond) == b""
+        for connection in kept:
+            connection.sendall(b"GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            assert read_to_end(connection).startswith(b"HTTP/1.1 200 ")
+            connection.close()
+
+
 def test_client_with_too_many_requests_is_told_to_retry(served: Served) -> None:
     [acceptance] = served.services.intake.enqueue(
         [IncomingMessage("ehr", "m-wait", [IncomingAttachment(data=b"no photo is scored here")])]
