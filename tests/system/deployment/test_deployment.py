@@ -12,7 +12,7 @@ import yaml
 from triage.errors import ErrorCode
 from worker.app import create_app
 from worker.cli import cli
-from worker.queues import WORKERS
+from worker.queues import WORKERS, QueueName
 from worker.settings import VARIABLES, Settings
 
 ROOT = Path(__file__).parents[3]
@@ -219,4 +219,4 @@ def test_celery_is_configured_as_the_queue_requires(settings: Settings) -> None:
     transport = conf.broker_transport_options
     assert {"socket_timeout", "socket_connect_timeout", "socket_keepalive", "health_check_interval"} <= set(transport)
     assert conf.task_routes["training.run"] == {"queue": "training"}
-    assert len({queue for queues in WORKERS.values() for queue in queues}) == len(conf.task_queues) == 5
+    assert len({queue for queues in WORKERS.values() for queue in queues}) == len(conf.task_queues) == len(QueueName)
