@@ -98,6 +98,7 @@ bench: setup  ## measure speed and memory, as ratios in one run; an hour and 12 
 	@$(BIN)/python -m benchmarks.startup
 	@$(BIN)/python -m benchmarks.inbox
 	@$(BIN)/python -m benchmarks.http
+	@$(BIN)/python -m benchmarks.lane
 	@$(BIN)/python -m benchmarks.formats
 	@$(BIN)/python -m benchmarks.network
 	@$(BIN)/python -m benchmarks.engines

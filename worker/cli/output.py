@@ -17,7 +17,7 @@ from worker.cli.tables import Styled, print_line, print_text, wrapped
 if TYPE_CHECKING:
     from worker.documents.document import Document
 
-_REPLY_WIDTH: Final = 92
+_REPLY_WIDTH: Final = 76  # with the indent, it fits a terminal of 80 columns
 
 _OUTCOME_COLOURS: Final = {
     Outcome.PASS: "green",

@@ -6,6 +6,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -274,3 +275,25 @@ def test_log_has_no_secret_and_no_file_name(served: Served) -> None:
     log = served.log.read_text(encoding="utf-8")
     assert '"event": "request.refused"' in log
     assert not [leak for leak in (served.key, "swordfish", "Erika", "Traceback") if leak in log]
+
+
+def test_photo_that_is_checked_is_deleted_when_the_server_was_killed(
+    serve: Callable[..., Any], jpeg: Callable[..., bytes]
+) -> None:
+    with serve(API__ASSESSMENT_SECONDS="5") as served:
+
+        def check() -> None:
+            with suppress(httpx2.HTTPError), served.client() as client:
+                client.post("/v1/assessments", files={"photo": ("1.jpg", jpeg(1), "image/jpeg")})
+
+        waiting = threading.Thread(target=check)
+        waiting.start()
+        [photo] = eventually(lambda: stored_files(served))
+        served.process.kill()
+        waiting.join()
+        assert stored_files(served) == [photo]
+        assert photo != sha256_of(jpeg(1))  # a message with the same photo keeps its bytes
+
+        eventually(served.services.assessments.sweep)
+
+        assert stored_files(served) == []

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import pytest
 
+from tests.support.api import working
 from worker.api.subjects import SUBJECTS
 
 PAGE: Final = Path(__file__).parents[3] / "docs" / "integration" / "http.md"
@@ -18,7 +19,7 @@ PAGE: Final = Path(__file__).parents[3] / "docs" / "integration" / "http.md"
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is missing: install the package curl")
 def test_commands_of_the_page_do_what_it_says(
-    serve: Callable[..., Any], jpeg: Callable[..., bytes], tmp_path: Path
+    serve: Callable[..., Any], model_folder: Path, jpeg: Callable[..., bytes], tmp_path: Path
 ) -> None:
     [add, *calls] = re.findall(r"```sh\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     for number in (1, 2):
@@ -39,7 +40,7 @@ def test_commands_of_the_page_do_what_it_says(
             return done.stdout
 
         variables["KEY"] = run(add.replace("add ehr", "add hospital")).strip()
-        send, send_json, read, collect, decide = calls
+        send, send_json, read, check, collect, decide = calls
         assert [each["status"] for each in json.loads(run(send))["attachments"]] == ["pending"] * 2
         assert json.loads(run(send_json))["created"]
         assert json.loads(run(read))["outcome"] is None
@@ -47,6 +48,8 @@ def test_commands_of_the_page_do_what_it_says(
         answers = run(decide)
         assert '"actor":"hospital/dr-7"' in answers
         assert "day,source,total" in answers
+        with working(served.services, model_folder):
+            assert json.loads(run(check))["tip"]["locale"] == "es"
 
 
 def test_table_of_scopes_equals_the_endpoints() -> None:
