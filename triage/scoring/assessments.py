@@ -104,7 +104,8 @@ class Assessments:
             return None
         with self._sessions.begin() as session:
             claimed = rows.claim(session, limit=limit)
-        photos = [ClaimedAttachment(AttachmentId(id_), photo, None) for id_, photo in claimed]
+        # decoded apart, as a retry: a photo that kills its decoder could be posted again and again
+        photos = [ClaimedAttachment(AttachmentId(id_), photo, None, is_retry=True) for id_, photo in claimed]
         return Claim(LeaseToken(new_id()), photos) if photos else None
 
     def has_retries(self) -> bool:
