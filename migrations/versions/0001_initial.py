@@ -196,6 +196,7 @@ TABLES = {
         sent_at          timestamptz,
         withdrawn_at     timestamptz,
         withdrawn_reason text,
+        answered_at      timestamptz,
         CONSTRAINT pk_retake_request PRIMARY KEY (id),
         CONSTRAINT fk_retake_request__message_id FOREIGN KEY (message_id) REFERENCES message (id),
         CONSTRAINT fk_retake_request__thread_id FOREIGN KEY (thread_id) REFERENCES thread (id),

@@ -4,9 +4,10 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -17,9 +18,11 @@ from triage.arrivals.search import Searcher
 from triage.blobs.store import BlobStore
 from triage.deliveries.rules import DeliveryRules
 from triage.domain.arrivals import Found
+from triage.domain.ids import RetakeRequestId, new_id
 from triage.domain.messages import IncomingAttachment, IncomingMessage
 from triage.domain.states import ArrivalError
 from triage.errors import ServiceUnavailableError, TriageError, UsageError
+from triage.retakes import requests
 from triage.retention.archive import archive_threads
 from triage.retention.forget import forget
 from triage.retention.purge import Retention
@@ -370,3 +373,74 @@ def test_reference_is_deleted_when_its_thread_is_archived(clinic: Clinic, tmp_pa
     list(archive_threads(clinic.sessions, tmp_path, before=datetime.now(UTC) + timedelta(hours=1), actor="op-1"))
 
     assert [row.reference for row in clinic.query("SELECT reference FROM arrival")] == ["m-2"]
+
+
+def _answer(clinic: Clinic, reference: str, *requests: UUID, score: str = "0.9") -> None:
+    def answering(reference: str) -> Found:
+        return replace(_message(reference, score), answers=[RetakeRequestId(each) for each in requests])
+
+    _announce(clinic, reference)
+    assert _collect(clinic, Ehr(answering)).done == 1
+
+
+def _asked(clinic: Clinic, *messages: str) -> list[UUID]:
+    """Requests for these messages, in their order."""
+    for message in messages:
+        clinic.send(message, "0.2")
+    clinic.drain()
+    found = clinic.query("SELECT m.external_id, r.id FROM retake_request r JOIN message m ON m.id = r.message_id")
+    ids = {row.external_id: row.id for row in found}
+    return [ids[each] for each in messages]
+
+
+def _answered(clinic: Clinic) -> list[UUID]:
+    return [row.id for row in clinic.query("SELECT id FROM retake_request WHERE answered_at IS NOT NULL ORDER BY id")]
+
+
+def test_unsent_request_is_answered_and_withdrawn_by_the_message_that_names_it(clinic: Clinic) -> None:
+    first, other = _asked(clinic, "m-1", "m-2")
+
+    _answer(clinic, "m-3", first)
+
+    assert _answered(clinic) == [first]
+    assert clinic.requests() == [("m-1", "withdrawn"), ("m-2", "flagged")]
+    events = clinic.query("SELECT action, subject_id FROM audit_event WHERE details ? 'message_id' ORDER BY position")
+    assert [tuple(row) for row in events] == [("retake.answered", first), ("retake.withdrawn", first)]
+    assert other not in _answered(clinic)
+
+
+def test_sent_request_is_answered_once_and_stays_sent(clinic: Clinic) -> None:
+    [request] = _asked(clinic, "m-1")
+    [claimed] = requests.claim(clinic.sessions, limit=9, lease=timedelta(hours=1), by="ehr")
+    assert claimed.token is not None
+    requests.acknowledge(clinic.sessions, claimed.id, claimed.token, by="ehr")
+
+    _answer(clinic, "m-2", request)
+    [first] = clinic.query("SELECT answered_at FROM retake_request")
+    _answer(clinic, "m-3", request)
+    _answer(clinic, "m-2", request)
+
+    assert clinic.query("SELECT answered_at FROM retake_request") == [first]
+    assert clinic.requests() == [("m-1", "sent")]
+
+
+def test_request_for_the_answer_itself_stays_open(clinic: Clinic) -> None:
+    [request] = _asked(clinic, "m-1")
+    _answer(clinic, "m-2", request, score="0.2")
+    clinic.drain()
+    assert clinic.requests() == [("m-1", "withdrawn"), ("m-2", "flagged")]
+
+    _answer(clinic, "m-2", request, score="0.2")
+
+    assert clinic.requests() == [("m-1", "withdrawn"), ("m-2", "flagged")]
+
+
+def test_unknown_request_and_one_of_another_source_are_left_alone(clinic: Clinic) -> None:
+    clinic.send("m-1", "0.2", source="other")
+    clinic.drain()
+    [row] = clinic.query("SELECT id FROM retake_request")
+
+    _answer(clinic, "m-2", row.id, new_id())
+
+    assert _answered(clinic) == []
+    assert clinic.requests() == [("m-1", "flagged")]

@@ -22,6 +22,7 @@ from triage.errors import DatabaseUnavailableError, ServiceUnavailableError, Tri
 from triage.intake import Intake
 from triage.retakes.opt_out import withdraw_message
 from triage.retakes.policy import RetakePolicy
+from triage.retakes.requests import answer
 from triage.storage import arrivals
 from triage.storage.database import Sessions, persist
 
@@ -152,7 +153,9 @@ class Collector:
             return ArrivalStatus.DONE if known else ArrivalStatus.IGNORED
         if found.message is None:
             return ArrivalStatus.IGNORED
-        self._intake.enqueue([found.message])
+        [accepted] = self._intake.enqueue([found.message])
+        if found.answers:
+            answer(self._sessions, found.answers, source=self._source, message_id=accepted.id, by=self._source)
         return ArrivalStatus.DONE
 
     def _record(self, results: list[ArrivalResult]) -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from triage.domain.ids import LeaseToken
+from triage.domain.ids import LeaseToken, RetakeRequestId
 from triage.domain.messages import IncomingMessage
 from triage.domain.states import ArrivalError, ArrivalStatus
 
@@ -35,11 +35,13 @@ class Found:
         version: of what was read; None if the system has no versions.
         message: to accept; None if nothing is to be accepted.
         is_withdrawn: its author or its system took it back.
+        answers: retake requests that the message answers.
     """
 
     version: str | None = None
     message: IncomingMessage | None = None
     is_withdrawn: bool = False
+    answers: Sequence[RetakeRequestId] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from datetime import timedelta
 from sqlalchemy.orm import Session
 
 from triage.domain.actors import check_actor
-from triage.domain.ids import LeaseToken, RetakeRequestId
+from triage.domain.ids import LeaseToken, MessageId, RetakeRequestId
 from triage.domain.messages import HeldRequest, RetakeRequest
 from triage.domain.states import Acknowledged, RetakeStatus
 from triage.domain.text import check_word
@@ -110,6 +110,44 @@ def withdraw(sessions: Sessions, request_id: RetakeRequestId, *, by: str) -> Ret
     if request.status is not RetakeStatus.WITHDRAWN:
         raise UsageError(f"the request cannot be withdrawn: it is {request.status.value}")
     return request
+
+
+@use_case
+def answer(
+    sessions: Sessions, request_ids: Sequence[RetakeRequestId], *, source: str, message_id: MessageId, by: str
+) -> list[RetakeRequestId]:
+    """Records that the patient has answered requests with a message. The first answer counts. Idempotent.
+
+    Requests of these threads that are still flagged or claimed are withdrawn: there is nothing left to ask for.
+
+    Args:
+        sessions: of the worker role.
+        request_ids: those that the message names; unknown ones and those of other sources are left alone.
+        source: of the message.
+        message_id: the message that answers.
+        by: id of the system that says so.
+
+    Returns:
+        The requests that this call recorded as answered.
+
+    Raises:
+        UsageError: an argument is malformed.
+    """
+    check_word(source, "source")
+    check_actor(by)
+    with sessions.begin() as session:
+        answered, withdrawn = outbox.answer(session, request_ids, source=source, message_id=message_id)
+        for action, ids in (("retake.answered", answered), ("retake.withdrawn", withdrawn)):
+            for each in sorted(ids):
+                audit.record(
+                    session,
+                    actor=by,
+                    action=action,
+                    subject_kind="retake",
+                    subject_id=each,
+                    message_id=str(message_id),
+                )
+    return answered
 
 
 def _find(session: Session, request_id: RetakeRequestId) -> RetakeRequest:

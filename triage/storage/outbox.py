@@ -175,6 +175,40 @@ def _withdraw(session: Session, chosen: ColumnElement[bool], reason: str) -> lis
     return [RetakeRequestId(row.id) for row in rows]
 
 
+def answer(
+    session: Session, request_ids: Collection[RetakeRequestId], *, source: str, message_id: MessageId
+) -> tuple[list[RetakeRequestId], list[RetakeRequestId]]:
+    """Records that a message answers requests of its source, and withdraws what is open in their threads.
+
+    Args:
+        session: of the caller's transaction.
+        request_ids: those that the message names. One that was answered before is left alone, and so is its thread.
+        source: of the message.
+        message_id: the message, whose own request stays open.
+
+    Returns:
+        The requests that are answered by this call, and those that it withdrew.
+    """
+    of_source = select(Message.id).where(Message.source == source)
+    answered = session.execute(
+        update(RetakeRequest)
+        .where(
+            RetakeRequest.id == func.any(list(request_ids)),
+            RetakeRequest.message_id.in_(of_source),
+            RetakeRequest.message_id != message_id,
+            RetakeRequest.answered_at.is_(None),
+        )
+        .values(answered_at=func.clock_timestamp())
+        .returning(RetakeRequest.id, RetakeRequest.thread_id),
+        execution_options={"synchronize_session": False},
+    ).all()
+    threads = RetakeRequest.thread_id == func.any([row.thread_id for row in answered])
+    withdrawn = (
+        _withdraw(session, and_(threads, RetakeRequest.message_id != message_id), "answered") if answered else []
+    )
+    return [RetakeRequestId(row.id) for row in answered], withdrawn
+
+
 def find(session: Session, request_id: RetakeRequestId) -> Request | None:
     """Returns a request by its id, or None."""
     return next(iter(_requests(session, _described().where(RetakeRequest.id == request_id))), None)

@@ -37,7 +37,7 @@ NOT_INSERTED: Final = frozenset(
     {
         *("at", "created_at", "received_at", "started_at", "heartbeat_at", "promoted_at"),
         *("sent_at", "withdrawn_at", "purged_at", "forgotten_at", "archived_at", "revoked_at"),
-        *("first_attempt_at", "last_attempt_at"),
+        *("first_attempt_at", "last_attempt_at", "answered_at"),
         *("position", "previous_hash", "hash", "current_decision_id"),
     }
 )
@@ -85,7 +85,16 @@ WORKER_MAY: Final[Mapping[str, Rights]] = {
     ),  # a shadow verdict may become one that counts; a trigger rejects other changes
     "decision": Rights(update=("position",)),  # a trigger rejects a change of one that is set
     "retake_request": Rights(
-        update=("status", "claimed_by", "lease_token", "lease_until", "sent_at", "withdrawn_at", "withdrawn_reason")
+        update=(
+            "status",
+            "claimed_by",
+            "lease_token",
+            "lease_until",
+            "sent_at",
+            "withdrawn_at",
+            "withdrawn_reason",
+            "answered_at",
+        )
     ),
     "api_client": Rights(
         update=("scopes", "key_sha256", "previous_key_sha256", "previous_key_until", "jwks", "jwks_url", "revoked_at")

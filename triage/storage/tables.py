@@ -441,6 +441,7 @@ class RetakeRequest(Base):
     sent_at: Mapped[datetime | None]
     withdrawn_at: Mapped[datetime | None]
     withdrawn_reason: Mapped[str | None]
+    answered_at: Mapped[datetime | None]
 
 
 class ApiClient(Base):

@@ -105,6 +105,18 @@ class Media(Resource):
     body_site: CodeableConcept | None = Field(None, alias="bodySite")
 
 
+class Identifier(Element):
+    system: str | None = None
+    value: str | None = None
+
+
+class CommunicationRequest(Resource):
+    """A request for a message, by its identifiers."""
+
+    resource_type: Literal["CommunicationRequest"] = Field(alias="resourceType")
+    identifier: list[Identifier] = []
+
+
 class Binary(Resource):
     """Bytes alone."""
 

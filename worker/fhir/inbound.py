@@ -5,17 +5,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
+from uuid import UUID
 
 import structlog
 
 from triage.domain.arrivals import Found
+from triage.domain.ids import RetakeRequestId
 from triage.domain.messages import IncomingMessage, Origin
-from triage.errors import UsageError
+from triage.errors import AttachmentError, UsageError
 from worker.fhir.client import FhirClient
-from worker.fhir.elements import Communication
+from worker.fhir.elements import Communication, CommunicationRequest
 from worker.fhir.errors import NotThereError
 from worker.fhir.messages import PatientMessage, Server, Step, next_step, read_message
 from worker.fhir.references import Target, target_of
+from worker.fhir.terms import REQUEST_ID
 
 log = structlog.get_logger(__name__)
 
@@ -77,7 +80,31 @@ class Inbound:
         message = read_message(communication, self.server, base=self.client.base, max_bytes=self.max_bytes)
         if message.left_alone:
             log.info("content.ignored", reasons=dict(message.left_alone))
-        return Found(version, as_incoming(message, self.source, str(target)))
+        incoming = as_incoming(message, self.source, str(target))
+        return Found(version, incoming, answers=self._requests(message) if incoming else ())
+
+    def _requests(self, message: PatientMessage) -> list[RetakeRequestId]:
+        """The retake requests of this product among the CommunicationRequests that a message answers."""
+        found = []
+        for reference in message.answers:
+            target = target_of(reference, base=self.client.base)
+            try:
+                request = CommunicationRequest.read(self.server.resource(target)) if target else None
+            except (AttachmentError, UsageError):  # it was deleted, or is not for this product
+                continue
+            found += [
+                id_
+                for each in (request.identifier if request else ())
+                if each.system == REQUEST_ID and each.value and (id_ := _request_id(each.value))
+            ]
+        return found
+
+
+def _request_id(value: str) -> RetakeRequestId | None:
+    try:
+        return RetakeRequestId(UUID(value))
+    except ValueError:
+        return None
 
 
 def as_incoming(message: PatientMessage, source: str, external_id: str) -> IncomingMessage | None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
+from uuid import UUID
 
 import httpx2
 import pytest
@@ -12,12 +13,14 @@ from tests.unit.worker.fhir.test_client import Numbered
 from tests.unit.worker.fhir.test_messages import MESSAGE, PHOTO
 from triage.blobs.uris import UriPolicy
 from triage.domain.arrivals import Found
+from triage.domain.ids import new_id
 from triage.domain.messages import Origin
 from triage.errors import ServiceUnavailableError, UsageError
 from worker.fhir.client import FhirClient
 from worker.fhir.ehr import Ehr
 from worker.fhir.errors import RejectedError
 from worker.fhir.inbound import Inbound
+from worker.fhir.terms import REQUEST_ID
 
 SINCE = datetime(2026, 11, 29, 15, 4, 5, 678_900, tzinfo=timezone(timedelta(hours=1)))
 QUERY = "/fhir/Communication"
@@ -153,3 +156,23 @@ def test_link_to_another_server_is_not_followed(inbound: Inbound, httpserver: HT
 
     with pytest.raises(RejectedError, match="another address"):
         inbound.find(SINCE)
+
+
+def test_answered_requests_are_those_with_an_identifier_of_this_product(
+    inbound: Inbound, httpserver: HTTPServer
+) -> None:
+    ids = [str(new_id()) for _ in range(3)]
+    identifiers = {
+        "ours": [{"system": "urn:other", "value": ids[0]}, {"system": REQUEST_ID, "value": ids[1]}],
+        "malformed": [{"system": REQUEST_ID, "value": "1"}, {"system": REQUEST_ID}],
+        "others": [{"system": "urn:other", "value": ids[2]}],
+    }
+    for name, identifier in identifiers.items():
+        httpserver.expect_request(f"/fhir/CommunicationRequest/{name}").respond_with_json(
+            {"resourceType": "CommunicationRequest", "id": name, "identifier": identifier}
+        )
+    httpserver.expect_request("/fhir/CommunicationRequest/gone").respond_with_data(b"", 410)
+    references = [*(f"CommunicationRequest/{name}" for name in ("gone", *identifiers)), "ServiceRequest/1"]
+    _serve(httpserver, basedOn=[{"reference": each} for each in references])
+
+    assert inbound.read("Communication/m-1").answers == [UUID(ids[1])]

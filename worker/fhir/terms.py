@@ -1,0 +1,28 @@
+"""Identifiers of this product in FHIR: code systems, profiles and systems of identifiers.
+
+They are names that stay the same in every hospital, not addresses: nothing is served there. The files in
+`worker/fhir/definitions/` define the codes and profiles.
+"""
+
+from typing import Final
+
+CANONICAL: Final = "https://skin-photo-triage.example/fhir"
+
+PHOTO_QUALITY: Final = f"{CANONICAL}/CodeSystem/photo-quality"
+"""What is observed: the quality as a whole, its parts, and the findings that explain it."""
+PHOTO_VERDICT: Final = f"{CANONICAL}/CodeSystem/photo-verdict"
+FINDING_LEVEL: Final = f"{CANONICAL}/CodeSystem/finding-level"
+
+VERDICT_PROFILE: Final = f"{CANONICAL}/StructureDefinition/photo-verdict"
+REQUEST_PROFILE: Final = f"{CANONICAL}/StructureDefinition/retake-request"
+
+PHOTO_ID: Final = f"{CANONICAL}/identifier/photo"
+VERDICT_ID: Final = f"{CANONICAL}/identifier/verdict"
+REQUEST_ID: Final = f"{CANONICAL}/identifier/retake-request"
+MODEL_ID: Final = f"{CANONICAL}/identifier/model"
+
+OBSERVATION_CATEGORY: Final = "http://terminology.hl7.org/CodeSystem/observation-category"
+COMMUNICATION_CATEGORY: Final = "http://terminology.hl7.org/CodeSystem/communication-category"
+DATA_ABSENT_REASON: Final = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
+SECURITY_VALUE: Final = "http://terminology.hl7.org/CodeSystem/v3-ObservationValue"
+UCUM: Final = "http://unitsofmeasure.org"
