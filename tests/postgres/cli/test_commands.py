@@ -243,3 +243,26 @@ def test_rollback_returns_to_the_model_before(triage: Triage, model_folder: Path
     assert triage("models", "rollback", "--json").json["name"] == "strict"
     stages = {model["name"]: model["stage"] for model in triage("models", "list", "--json").json}
     assert stages == {"strict": "live", "second": "retired"}
+
+
+def test_clients_are_added_listed_rotated_and_revoked(triage: Triage, tmp_path: Path) -> None:
+    key = triage("clients", "add", "ehr", "--scope", "messages.read", "--scope", "retakes.read").out
+    assert key.startswith("triage_")
+    assert len(key.splitlines()) == 1
+    rotated = json.loads(triage("clients", "rotate", "ehr", "--overlap-hours", "1", "--json").out)
+    assert (rotated["scopes"], rotated["credential"]) == (["messages.read", "retakes.read"], "key")
+    assert rotated["key"] != key.strip()
+    keys = tmp_path / "keys.json"
+    keys.write_text('{"keys": [{"kty": "EC", "kid": "k1", "crv": "P-384", "x": "", "y": ""}]}')
+    assert triage("clients", "add", "backend", "--scope", "retakes.write", "--jwks", str(keys)).code == 0
+    assert "revoked" in triage("clients", "revoke", "ehr").out
+
+    listed = json.loads(triage("clients", "list", "--json").out)
+
+    assert [(each["name"], each["credential"], each["revoked_at"] is None) for each in listed] == [
+        ("backend", "public_keys", True),
+        ("ehr", "key", False),
+    ]
+    assert key.strip() not in triage("clients", "list").out
+    refused = triage("clients", "add", "other", "--scope", "retakes.write", "--jwks", str(tmp_path / "none"))
+    assert (refused.code, refused.err.count("\n")) == (2, 1)

@@ -110,3 +110,15 @@ def test_slow_store_is_not_asked_again_for_each_photo(object_store: ObjectStore)
                 policy.fetch("s3://photos/in/b.jpg")
 
     assert object_store.requests == asked
+
+
+def test_store_in_s3_takes_bytes_that_arrived_in_pieces(object_store: ObjectStore) -> None:
+    store = _store()
+    with store.receive(keep=100) as photo:
+        photo.write(DATA[:5])
+        photo.write(DATA[5:])
+        sha256 = store.put(photo)
+        store.remove(sha256)
+        store.put(photo)
+
+    assert store.get(sha256) == DATA
