@@ -116,7 +116,7 @@ def test_attachment_is_not_found_when_it_has_neither_bytes_nor_a_uri(tmp_path: P
 
 
 def _without_a_name(folder: Path | None) -> IO[bytes]:
-    return TemporaryFile(dir=folder)  # noqa: SIM115  # its user closes it
+    return TemporaryFile(dir=folder)  # its user closes it
 
 
 def receive(store: BlobStore, *pieces: bytes, keep: int = 2**20) -> ReceivedBytes:
