@@ -12,7 +12,7 @@ def delay_of(retry_after: str | None) -> timedelta | None:
         return timedelta(seconds=min(int(retry_after[:9]), 10**6))
     try:
         moment = parsedate_to_datetime(retry_after)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         return None

@@ -54,6 +54,10 @@ def with_web_address(url: SecretStr | None) -> SecretStr | None:
         parts = urlsplit(text)
         if not parts.hostname or "@" in parts.netloc or "#" in text or not text.isascii() or not _is_printable(text):
             raise ValueError("the URL needs a host, and may have no user, no fragment, and only printable ASCII")
+        try:
+            parts.hostname.encode("idna")  # as it is resolved
+        except UnicodeError:
+            raise ValueError("the URL has a malformed host or port") from None
     return checked
 
 

@@ -150,6 +150,8 @@ def test_redirect_to_another_server_is_not_followed(httpserver: HTTPServer) -> N
         ("soon", None),
         ("Sun, 29 Nov", None),
         ("Wed, 21 Oct 2015 07:28:00 GMT", 0),
+        (f"Wed, 21 Oct {'9' * 20} 07:28:00 GMT", None),
+        (f"Wed, 21 Oct 2015 07:28:00 +{'9' * 20}", None),
     ],
 )
 def test_pause_is_read_from_the_header(httpserver: HTTPServer, header: str, seconds: int | None) -> None:

@@ -32,6 +32,8 @@ def test_receiver_is_configured_by_a_url_and_a_secret(monkeypatch: pytest.Monkey
         ({"URL": "https://ehr.example.org/\u00e4"}, "printable ASCII"),
         ({"URL": "https://ehr.example.org/\r\nX-Header: 1"}, "printable ASCII"),
         ({"URL": "https://ehr.example.org:0/"}, "malformed host or port"),
+        ({"URL": "https://ehr..example.org/"}, "malformed host or port"),
+        ({"URL": f"https://{'ehr' * 25}.example.org/"}, "malformed host or port"),
         ({"SECRET": "whsec_c2hvcnQ="}, "24 to 64 random bytes"),
         ({"SECRET": "whsec_" + "A" * 200}, "24 to 64 random bytes"),
         ({"SECRET": "not base64 at all, and long enough to be a secret"}, "24 to 64 random bytes"),
