@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -22,11 +23,14 @@ class Issuer:
         self.keys: list[ECKey | RSAKey] = [ECKey.generate_key("P-384", {"kid": "k1"})]
         self.status = 200
         self.reads = 0
+        self._may_answer = threading.Event()
+        self._may_answer.set()
         issuer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 issuer.reads += 1
+                issuer._may_answer.wait(60)
                 body = json.dumps(issuer.published()).encode()
                 self.send_response(issuer.status)
                 self.send_header("Content-Length", str(len(body)))
@@ -47,6 +51,15 @@ class Issuer:
     def published(self) -> dict[str, Any]:
         """The public keys, beside one of a kind that nobody knows."""
         return {"keys": [{"kty": "new", "kid": "k0"}, *(key.as_dict(private=False) for key in self.keys)]}
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """A while in which requests get no answer."""
+        self._may_answer.clear()
+        try:
+            yield
+        finally:
+            self._may_answer.set()
 
     def stop(self) -> None:
         self.server.shutdown()

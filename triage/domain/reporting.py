@@ -33,8 +33,12 @@ def period_of_report(since: datetime | None, until: datetime | None) -> Period:
         until: by default open.
 
     Raises:
-        UsageError: `since` is not before `until`.
+        UsageError: `since` is not before `until`, or one of them lies outside of the calendar in UTC.
     """
+    try:
+        since, until = since and since.astimezone(UTC), until and until.astimezone(UTC)
+    except OverflowError:
+        raise UsageError("a time lies outside of the years 1 to 9999 in UTC: correct it") from None
     if since and until and since >= until:
         raise UsageError("since is not before until: correct one of them")
     if since:

@@ -54,6 +54,7 @@ def create_app(services: Services, base_url: str) -> Starlette:
             await listening
 
     app = Starlette(routes=list(_routes(shared)), lifespan=lifespan, exception_handlers={HTTPException: _refuse})
+    app.router.redirect_slashes = False  # the redirect would lead to whatever the request calls its host
     app.state.shared = shared
     return app
 

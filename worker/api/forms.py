@@ -143,7 +143,7 @@ class _Reader:
             self._text = bytearray()
             return
         if len(self.form.photos) == self._max_photos:
-            raise UsageError(f"the message has more than {self._max_photos} photos: split the message")
+            raise UsageError(f"the form has too many photos: send at most {self._max_photos} in one request")
         declared = self._headers.get(b"content-type", b"").decode("ascii", "replace")
         photo = self._stack.enter_context(self._receive())
         self.form.photos.append(PhotoPart(name, declared or None, photo))

@@ -51,6 +51,8 @@ class IdentityProvider:
 def _actor(claims: dict[str, Any]) -> str:
     """The prefix keeps it apart from registered clients."""
     name = next((claims[key] for key in ("client_id", "azp", "sub") if claims.get(key)), None)
+    if not isinstance(name, str):
+        raise unauthenticated("the token does not name its client: it needs client_id, azp or sub")
     try:
         return check_actor(f"{_PREFIX}{name}")
     except UsageError:

@@ -38,14 +38,20 @@ class PublishedKeys:
         Raises:
             ServiceUnavailableError: they cannot be read, and no earlier ones are known.
         """
-        async with self._lock:
-            age = time.monotonic() - self._read_at
-            is_known = self._keys is not None and any(key.kid == kid for key in self._keys.keys)
-            if age >= (_KEEP_SECONDS if is_known else _PAUSE_SECONDS):
-                await self._read()
-            if self._keys is None:
-                raise ServiceUnavailableError("the public keys of the issuer cannot be read: check their URL")
-            return self._keys
+        if not self._is_known(kid) or self._age >= _KEEP_SECONDS:
+            async with self._lock:  # known keys do not wait while the issuer is asked for unknown ones
+                if self._age >= (_KEEP_SECONDS if self._is_known(kid) else _PAUSE_SECONDS):
+                    await self._read()
+        if self._keys is None:
+            raise ServiceUnavailableError("the public keys of the issuer cannot be read: check their URL")
+        return self._keys
+
+    @property
+    def _age(self) -> float:
+        return time.monotonic() - self._read_at
+
+    def _is_known(self, kid: str | None) -> bool:
+        return self._keys is not None and any(key.kid == kid for key in self._keys.keys)
 
     async def _read(self) -> None:
         """After a failure the earlier keys remain: an outage of the issuer is none of this server."""

@@ -34,6 +34,7 @@ async def wait_until(
 
     Raises:
         ClientDisconnect: nobody waits any more.
+        RequestError: the request has a body, which exceeds a limit.
     """
     left = asyncio.create_task(_until_client_leaves(call.request))
     try:
@@ -46,6 +47,7 @@ async def wait_until(
                     finally:
                         waiting.cancel()
                     if left.done():
+                        left.result()  # raises if the request has a body that is too slow or too large
                         raise ClientDisconnect
                     announced.clear()
                 return state

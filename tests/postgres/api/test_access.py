@@ -57,6 +57,8 @@ def test_probes_need_no_key(api: TestClient) -> None:
 
 def test_unknown_path_and_method_are_problems(api: TestClient) -> None:
     assert (api.get("/v2").status_code, api.get("/v2").json()["code"]) == (404, "not_found")
+    evil = api.get("/livez/", headers={"Host": "evil.example.org"}, follow_redirects=False)
+    assert (evil.status_code, evil.json()["code"]) == (404, "not_found")
     answer = api.delete("/v1/retakes")
     assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
     assert "GET" in answer.headers["allow"]

@@ -116,7 +116,7 @@ def test_photo_beyond_the_limit_is_recorded_and_not_stored(
         ({"source": "ehr", "message_id": "m", "attachments": [{"part": "a", "uri": "x"}]}, ["a"], "one of uri"),
         ({"source": "e h r", "message_id": "m"}, ["a"], "invalid source"),
         ({"source": "ehr", "message_id": "m"}, [], "no photos"),
-        ({"source": "ehr", "message_id": "m"}, ["a"] * 21, "more than 20 photos"),
+        ({"source": "ehr", "message_id": "m"}, ["a"] * 21, "at most 20 in one request"),
     ],
 )
 def test_form_is_refused_whole_when_it_is_wrong(
@@ -288,6 +288,8 @@ def test_report_is_served_as_json_csv_and_html(api: TestClient, key: Headers, cl
     assert read(since="2026-01-02T00:00:00Z", until="2026-01-01T00:00:00Z").status_code == 400
     assert read(since="2026-01-02T00:00:00").status_code == 400
     assert read(by="day,patient").status_code == 400
+    for beyond in ({"since": "0001-01-01T00:00:00+14:00"}, {"until": "9999-12-31T23:59:59-14:00"}):
+        assert (read(**beyond).status_code, read(**beyond).json()["code"]) == (400, "invalid")
 
 
 def test_metrics_count_requests(api: TestClient, key: Headers) -> None:

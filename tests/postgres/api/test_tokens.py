@@ -4,6 +4,7 @@ import hmac
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 from uuid import uuid4
@@ -14,6 +15,7 @@ from joserfc.jwk import ECKey, RSAKey
 from sqlalchemy import text
 from starlette.testclient import TestClient
 
+from tests.support.deployment import eventually
 from tests.support.issuer import Issuer
 from triage.clients import registration
 from triage.domain.scopes import Scope
@@ -96,6 +98,8 @@ def test_token_acts_under_a_name_of_its_own(provider_api: TestClient, issuer: Is
         {"nbf": 2**31 * 2},
         {"client_id": "a b"},
         {"client_id": "x" * 100},
+        {"client_id": None},
+        {"client_id": 7},
     ],
     ids=str,
 )
@@ -157,6 +161,34 @@ def test_unknown_keys_do_not_flood_the_provider(provider_api: TestClient, issuer
         stranger = ECKey.generate_key("P-384", {"kid": f"x{number}"})
         assert status_of(provider_api, sign(stranger, claims())) == 401
     assert issuer.reads <= 2
+
+
+def test_first_requests_wait_together_for_the_keys(provider_api: TestClient, issuer: Issuer) -> None:
+    token = sign(issuer.keys[0], claims())
+    with ThreadPoolExecutor() as pool:
+        with issuer.hanging():
+            first = pool.submit(status_of, provider_api, token)
+            eventually(lambda: issuer.reads)
+            second = pool.submit(status_of, provider_api, token)
+            with pytest.raises(TimeoutError):
+                second.result(timeout=0.5)
+        assert (first.result(), second.result()) == (200, 200)
+
+
+def test_known_keys_do_not_wait_for_an_issuer_that_is_asked_for_unknown_ones(
+    provider_api: TestClient, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(published_keys, "_PAUSE_SECONDS", 0.0)
+    assert status_of(provider_api, sign(issuer.keys[0], claims())) == 200
+    reads = issuer.reads
+    stranger = sign(ECKey.generate_key("P-384", {"kid": "x"}), claims())
+
+    with issuer.hanging(), ThreadPoolExecutor() as pool:
+        refused = pool.submit(status_of, provider_api, stranger)
+        eventually(lambda: issuer.reads > reads)
+        assert status_of(provider_api, sign(issuer.keys[0], claims())) == 200
+        assert not refused.done()
+    assert refused.result() == 401
 
 
 @cache

@@ -159,6 +159,17 @@ def test_client_with_too_many_requests_is_told_to_retry(served: Served) -> None:
     assert acceptance.created
 
 
+def test_request_that_waits_and_does_not_send_its_body_is_told_so(served: Served) -> None:
+    served.services.intake.enqueue([IncomingMessage("ehr", "m-body", [IncomingAttachment(data=b"nor is this one")])])
+    head = f"Host: a\r\nAuthorization: Bearer {served.key}\r\nContent-Length: 10\r\n\r\n"
+    with connect(served) as connection:
+        connection.sendall(f"GET /v1/messages/ehr/m-body?wait=60 HTTP/1.1\r\n{head}half".encode())
+        answer = read_to_end(connection)
+
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b'"code":"timed_out"' in answer
+
+
 def test_waiting_survives_the_loss_of_its_connection_to_postgres(served: Served) -> None:
     [acceptance] = served.services.intake.enqueue(
         [IncomingMessage("ehr", "m-lost", [IncomingAttachment(data=b"no photo is scored here either")])]
