@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from triage.blobs.source import PhotoSource
     from triage.blobs.store import BlobStore
     from triage.blobs.uris import UriPolicy
-    from triage.deliveries.dispatch import Dispatcher
+    from triage.deliveries.dispatch import Dispatcher, Receiver
+    from triage.deliveries.rules import DeliveryRules
     from triage.intake import Intake
     from triage.photo_store import PhotoStore
     from triage.registry import Registry
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
     from worker.settings import Settings
 
 WEBHOOK: Final = "webhook"
-"""The name of the target that gets webhooks."""
+FHIR: Final = "fhir"
+"""The names of the targets: the receiver of webhooks, and the FHIR server of the EHR."""
 
 
 class Services:
@@ -195,25 +197,43 @@ class Services:
     @property
     def targets(self) -> "Sequence[str]":
         """The names of the systems that are told of events, by the settings."""
-        return [WEBHOOK] if self.settings.webhook.url is not None else []
+        settings = self.settings
+        is_on = {WEBHOOK: settings.webhook.url is not None, FHIR: settings.fhir.is_on and settings.fhir.answers}
+        return [target for target, wanted in is_on.items() if wanted]
 
-    def dispatchers(self, *, on_progress: "Callable[[], None]") -> "dict[str, Dispatcher[Any]]":
-        """Senders of events by target. `on_progress` is called after each batch."""
+    def dispatcher(self, target: str, *, on_progress: "Callable[[], None]") -> "Dispatcher[Any]":
+        """Sends events to one of the targets.
+
+        Args:
+            target: its name.
+            on_progress: called after each batch.
+
+        Raises:
+            ServiceRefusedError: a file that the settings name cannot be read.
+            UsageError: the key for the FHIR server is not usable.
+        """
         from triage.deliveries.dispatch import Dispatcher  # deferred: imports SQLAlchemy
+
+        receiver, rules = {WEBHOOK: self._webhook, FHIR: self._fhir_answers}[target]()
+        return Dispatcher(self.sessions, target, receiver, rules, on_progress=on_progress)
+
+    def _webhook(self) -> "tuple[Receiver[Any], DeliveryRules]":
         from worker.webhooks.receiver import WebhookReceiver  # deferred: imports SQLAlchemy
 
         settings = self.settings.webhook
-        if settings.url is None or settings.secret is None:
-            return {}
         receiver = WebhookReceiver(
-            url=settings.url.get_secret_value(),
+            url=settings.url.get_secret_value() if settings.url else "",
             secrets=[each.get_secret_value() for each in (settings.secret, settings.previous_secret) if each],
             local_networks=settings.local_networks,
             seconds=settings.timeout_seconds,
             ca_file=settings.ca_file,
         )
-        rules = self.settings.delivery_rules
-        return {WEBHOOK: Dispatcher(self.sessions, WEBHOOK, receiver, rules, on_progress=on_progress)}
+        return receiver, self.settings.delivery_rules
+
+    def _fhir_answers(self) -> "tuple[Receiver[Any], DeliveryRules]":
+        from worker.fhir.answers import FhirReceiver  # deferred: imports SQLAlchemy and httpx2
+
+        return FhirReceiver(self.fhir, self.settings.fhir.source), self.settings.answer_rules
 
     @cached_property
     def assessments(self) -> "Assessments":

@@ -444,6 +444,13 @@ class FhirSettings(Group):
         description="certificate of the authority that signed the server's; the system's authorities if unset",
     )
     timeout_seconds: float = Field(default=30, gt=0, le=300, description="time limit for each step of an answer")
+    answers: bool = Field(
+        default=False,
+        description=(
+            "`true` writes verdicts and retake requests to that server; its scopes need `system/Observation.write` and "
+            "`system/CommunicationRequest.write` too"
+        ),
+    )
     poll_query: str | None = Field(
         default=None,
         description=(
@@ -501,8 +508,8 @@ class FhirSettings(Group):
         given = [self.url, self.client_id, self.key_file]
         if any(given) and not all(given):
             raise ValueError("set url, client_id and key_file together")
-        if self.poll_query is not None and self.url is None:
-            raise ValueError("poll_query needs url")
+        if self.url is None and (self.poll_query is not None or self.answers):
+            raise ValueError("poll_query and answers need url")
         return self
 
 

@@ -189,6 +189,12 @@ class Settings(BaseSettings):
         return LaneLimits(timedelta(seconds=self.api.assessment_seconds), self.api.max_assessments)
 
     @property
+    def answer_rules(self) -> DeliveryRules:
+        """Of answers to the FHIR server: one event can take many requests, one for each photo."""
+        seconds = 2 * self.fhir.timeout_seconds * self.intake.max_attachments + _RECORD_SECONDS
+        return DeliveryRules(lease=timedelta(seconds=min(seconds, _MAX_LEASE_SECONDS)))
+
+    @property
     def needs_delivery_worker(self) -> bool:
         """Whether other systems are told of events, or asked for messages."""
         return self.webhook.url is not None or self.fhir.is_on
@@ -219,6 +225,7 @@ VARIABLES: Final = variables_of(Settings)
 """The variables of all settings by name, in the order of the documentation."""
 
 _MAX_PROBLEMS: Final = 5
+_MAX_LEASE_SECONDS: Final = 600.0
 _RECORD_SECONDS: Final = 10.0
 """Time to look up a host name before an attempt, and to record its result."""
 

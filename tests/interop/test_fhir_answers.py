@@ -1,0 +1,220 @@
+"""Verdicts and retake requests are written to a FHIR server that others wrote, with its own token server.
+
+sekmet-fhir validates what it stores, enforces scopes, and refuses an assertion that it has seen.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import httpx2
+import pytest
+import yaml
+from joserfc.jwk import ECKey
+
+import worker.fhir
+from tests.support.clinic import Clinic
+from triage.deliveries import manage
+from triage.deliveries.dispatch import Dispatched
+from triage.domain.messages import IncomingAttachment, IncomingMessage, Origin
+from triage.domain.states import Outcome
+from triage.retakes.override import override
+from worker.setting_groups import FhirSettings
+from worker.settings import Settings
+from worker.tasks.base import WorkerServices
+
+pytestmark = pytest.mark.long
+
+FOREIGN = Path(__file__).parents[2] / ".venv" / "interop" / "bin"
+ADMIN = {"Authorization": "Bearer admin-token"}
+SCOPES = "system/Observation.cruds system/CommunicationRequest.cruds"
+
+
+@dataclass
+class Sekmet:
+    base: str
+    key_file: Path
+    http: httpx2.Client
+
+    def store(self, resource: dict[str, Any]) -> str:
+        """Stores a resource as the hospital does, and returns its reference."""
+        kind = resource["resourceType"]
+        answer = self.http.post(f"{self.base}/{kind}", json=resource, headers=ADMIN)
+        assert answer.status_code == 201, answer.text
+        return f"{kind}/{answer.json()['id']}"
+
+    def search(self, query: str) -> list[dict[str, Any]]:
+        answer = self.http.get(f"{self.base}/{query}", headers=ADMIN)
+        assert answer.status_code == 200, answer.text
+        return [entry["resource"] for entry in answer.json().get("entry", [])]
+
+
+@pytest.fixture(scope="module")
+def sekmet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sekmet]:
+    if not (FOREIGN / "sekmet").exists():
+        pytest.skip("foreign programs are missing: `make test-interop` installs them")
+    folder = tmp_path_factory.mktemp("sekmet")
+    key = ECKey.generate_key("P-384")
+    (folder / "client.pem").write_bytes(key.as_pem(private=True))
+    (folder / "client.pub").write_bytes(key.as_pem(private=False))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    base = f"http://127.0.0.1:{port}/fhir"
+    settings = {
+        "base_url": base,
+        "host": "127.0.0.1",
+        "port": port,
+        "data_dir": str(folder / "data"),
+        "own_private_key_path": str(folder / "client.pem"),
+        "validation": {"inbound": "strict"},
+        "simulator": {"enabled": False},
+        "server_auth": {
+            "types": ["smart", "bearer"],
+            "tokens": ["admin-token"],
+            "smart_clients": [{"client_id": "triage", "public_key_path": str(folder / "client.pub"), "scopes": SCOPES}],
+        },
+    }
+    (folder / "settings.yaml").write_text(yaml.safe_dump(settings))
+    environment = os.environ | {"SEKMET_CONFIG": str(folder / "settings.yaml")}
+    with (
+        (folder / "log").open("wb") as log,
+        subprocess.Popen([FOREIGN / "sekmet", "serve"], cwd=folder, env=environment, stdout=log, stderr=log) as server,
+        httpx2.Client(timeout=30) as http,
+    ):
+        try:
+            _wait_until_up(server, f"{base}/metadata", http, folder / "log")
+            yield Sekmet(base, folder / "client.pem", http)
+        finally:
+            server.terminate()
+
+
+def _wait_until_up(server: subprocess.Popen[bytes], url: str, http: httpx2.Client, log: Path) -> None:
+    deadline = time.monotonic() + 120
+    while server.poll() is None and time.monotonic() < deadline:
+        try:
+            if http.get(url).is_success:
+                return
+        except httpx2.TransportError:
+            pass
+        time.sleep(0.2)
+    raise AssertionError(log.read_text()[-2000:])
+
+
+@pytest.fixture
+def fhir_clinic(clinic: Clinic) -> Clinic:
+    manage.register(clinic.sessions, "fhir")
+    return clinic
+
+
+def _send(clinic: Clinic, sekmet: Sekmet, *photos: str) -> str:
+    """A patient's message with photos, of which the first is a Media resource; returns its reference."""
+    patient = sekmet.store({"resourceType": "Patient"})
+    content = {"contentType": "image/jpeg", "data": "/9j/"}
+    media = sekmet.store({"resourceType": "Media", "status": "completed", "content": content})
+    payload = [{"contentReference": {"reference": media}}]
+    message = sekmet.store(
+        {
+            "resourceType": "Communication",
+            "status": "completed",
+            "subject": {"reference": patient},
+            "sender": {"reference": patient},
+            "payload": payload,
+        }
+    )
+    ids = [media, *(f"payload/{index}" for index in range(1, len(photos)))]
+    attachments = [
+        IncomingAttachment(uri=f"file:///in/{photo}", external_id=id_) for id_, photo in zip(ids, photos, strict=True)
+    ]
+    origin = Origin(subject=patient, author=patient)
+    clinic.intake.enqueue([IncomingMessage("fhir", message, attachments, origin=origin)])
+    clinic.drain()
+    return message
+
+
+Dispatch: TypeAlias = Callable[..., Dispatched]
+
+
+@pytest.fixture
+def dispatch(settings: Settings, sekmet: Sekmet) -> Dispatch:
+    """Sends what is due with the services of a delivery worker, whose settings name the server."""
+
+    def send(scopes: str = SCOPES) -> Dispatched:
+        fhir = FhirSettings(url=sekmet.base, client_id="triage", key_file=sekmet.key_file, scopes=scopes, answers=True)
+        with WorkerServices(settings.model_copy(update={"fhir": fhir})) as services:
+            assert services.targets == ["fhir"]
+            return services.dispatcher("fhir", on_progress=lambda: None).dispatch(seconds=120)
+
+    return send
+
+
+def test_answers_are_stored_validated_and_revoked(fhir_clinic: Clinic, sekmet: Sekmet, dispatch: Dispatch) -> None:
+    retaken = _send(fhir_clinic, sekmet, "0.2", "a/0.3")
+    unread = _send(fhir_clinic, sekmet, "b/unreadable")
+
+    sent = dispatch()
+
+    assert (sent.delivered, sent.failed) == (3, 0)
+    [request] = sekmet.search("CommunicationRequest")
+    assert (request["status"], request["basedOn"]) == ("active", [{"reference": retaken}])
+    observations = sekmet.search("Observation")
+    assert sorted("dataAbsentReason" in each for each in observations) == [False, False, True]
+    assert sum("derivedFrom" in each for each in observations) == 2
+    assert _problems([*observations, request]) == []
+
+    override(fhir_clinic.sessions, retaken, Outcome.PASS, by="staff-7", reason="x", policy=fhir_clinic.policy)
+    assert dispatch().failed == 0
+    [request] = sekmet.search("CommunicationRequest")
+    assert request["status"] == "revoked"
+    assert unread not in {each["basedOn"][0]["reference"] for each in [request]}
+
+
+def test_nothing_exists_twice_when_no_answer_was_recorded(
+    fhir_clinic: Clinic, sekmet: Sekmet, dispatch: Dispatch
+) -> None:
+    message = _send(fhir_clinic, sekmet, "0.2")
+    for _ in range(3):
+        assert dispatch().delivered == 2
+        fhir_clinic.execute("UPDATE delivery SET status = 'pending', finished_at = NULL, due_at = clock_timestamp()")
+
+    requests = sekmet.search("CommunicationRequest")
+    [(photo,)] = fhir_clinic.query("SELECT id FROM attachment")
+    assert [each["basedOn"][0]["reference"] for each in requests].count(message) == 1
+    assert [each["identifier"][0]["value"] for each in sekmet.search("Observation")].count(str(photo)) == 1
+
+
+def test_answer_is_refused_when_the_client_lacks_a_scope(
+    fhir_clinic: Clinic, sekmet: Sekmet, dispatch: Dispatch
+) -> None:
+    _send(fhir_clinic, sekmet, "0.2")
+
+    sent = dispatch("system/Observation.cruds")
+
+    assert (sent.delivered, sent.failed) == (1, 1)
+
+
+def test_shipped_definitions_are_valid() -> None:
+    definitions = (Path(worker.fhir.__file__).parent / "definitions").glob("*.json")
+
+    assert _problems([json.loads(path.read_text(encoding="utf-8")) for path in definitions]) == []
+
+
+def _problems(resources: list[dict[str, Any]]) -> list[str]:
+    """What fhirkit-rs finds wrong, by the definitions of FHIR R4."""
+    python = FOREIGN / "python"
+    if not python.exists():
+        pytest.skip("foreign programs are missing: `make test-interop` installs them")
+    script = (
+        "import fhirkit, json, sys; "
+        "print(json.dumps([str(p) for r in json.load(sys.stdin) for p in fhirkit.validate(r)]))"
+    )
+    done = subprocess.run(
+        [python, "-c", script], input=json.dumps(resources), capture_output=True, text=True, timeout=120, check=True
+    )
+    problems: list[str] = json.loads(done.stdout)
+    return problems

@@ -1,0 +1,219 @@
+"""Verdicts and retake requests reach the FHIR server that their messages came from: each once, whatever fails."""
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.support.clinic import Clinic
+from tests.support.fhir_server import FhirServer, fhir_server
+from triage.blobs.store import BlobStore
+from triage.deliveries import manage
+from triage.deliveries.dispatch import Dispatched, Dispatcher
+from triage.deliveries.rules import DeliveryRules
+from triage.domain.messages import IncomingAttachment, IncomingMessage, Origin
+from triage.domain.states import Outcome
+from triage.retakes.override import override
+from triage.retention.forget import forget
+from triage.retention.purge import Retention
+from triage.storage import deliveries
+from worker.fhir.answers import FhirReceiver
+from worker.fhir.client import FhirClient
+
+RULES = DeliveryRules(first_delay=timedelta(0), longest_delay=timedelta(0))
+
+
+class NoCredentials:
+    def header(self) -> Mapping[str, str]:
+        return {}
+
+    def forget(self) -> None:
+        pass
+
+
+@pytest.fixture
+def ehr() -> Iterator[FhirServer]:
+    with fhir_server() as server:
+        yield server
+
+
+@pytest.fixture
+def fhir_clinic(clinic: Clinic) -> Clinic:
+    manage.register(clinic.sessions, "fhir")
+    return clinic
+
+
+def _send(clinic: Clinic, message: str, *photos: str, source: str = "fhir", origin: Origin | None = None) -> None:
+    attachments = [
+        IncomingAttachment(uri=f"file:///in/{photo}", external_id=f"Media/{index}")
+        for index, photo in enumerate(photos)
+    ]
+    incoming = IncomingMessage(
+        source, message, attachments, origin=origin or Origin(subject="Patient/7", author="Patient/7")
+    )
+    clinic.intake.enqueue([incoming])
+
+
+def _dispatch(clinic: Clinic, server: FhirServer) -> Dispatched:
+    with httpx2.Client(timeout=10, follow_redirects=False) as http:
+        receiver = FhirReceiver(FhirClient(http, server.base, NoCredentials()), "fhir")
+        return Dispatcher(clinic.sessions, "fhir", receiver, RULES).dispatch(seconds=60)
+
+
+def _deliver_all(clinic: Clinic, server: FhirServer) -> None:
+    while any(each.status == "pending" for each in manage.list_deliveries(clinic.sessions, limit=10_000)):
+        _dispatch(clinic, server)
+
+
+def test_each_photo_gets_an_observation_and_each_retake_a_request(fhir_clinic: Clinic, ehr: FhirServer) -> None:
+    _send(fhir_clinic, "Communication/1", "0.2", "a/unreadable")
+    _send(fhir_clinic, "Communication/2", "0.3")
+    fhir_clinic.drain()
+
+    assert _dispatch(fhir_clinic, ehr).failed == 0
+
+    observations = {each["derivedFrom"][0]["reference"]: each for each in ehr.of_type("Observation")}
+    assert len(ehr.of_type("Observation")) == 3
+    assert observations["Media/1"]["dataAbsentReason"]["text"] == "corrupt"
+    [request] = ehr.of_type("CommunicationRequest")
+    assert (request["status"], request["basedOn"]) == ("active", [{"reference": "Communication/2"}])
+    assert request["subject"] == {"reference": "Patient/7"}
+    assert request["recipient"] == [{"reference": "Patient/7"}]
+    [(reply,)] = fhir_clinic.query("SELECT reply FROM retake_request")
+    assert request["payload"] == [{"contentString": reply["text"]}]
+
+
+def test_request_is_revoked_when_a_person_overrides_the_decision(fhir_clinic: Clinic, ehr: FhirServer) -> None:
+    _send(fhir_clinic, "Communication/1", "0.2")
+    fhir_clinic.drain()
+    _dispatch(fhir_clinic, ehr)
+    override(fhir_clinic.sessions, "Communication/1", Outcome.PASS, by="staff-7", reason="x", policy=fhir_clinic.policy)
+
+    _dispatch(fhir_clinic, ehr)
+
+    [request] = ehr.of_type("CommunicationRequest")
+    assert (request["status"], request["meta"]["versionId"]) == ("revoked", "2")
+    assert request["payload"]
+    [observation] = ehr.of_type("Observation")  # the photo is as it was
+    assert observation["meta"]["versionId"] == "1"
+
+
+def test_withdrawn_request_is_never_active_whatever_the_order(fhir_clinic: Clinic, ehr: FhirServer) -> None:
+    """Its creation may be on the way from another process, with what was true a moment ago."""
+    _send(fhir_clinic, "Communication/1", "0.2")
+    fhir_clinic.drain()
+    with httpx2.Client() as http, fhir_clinic.sessions.begin() as session:
+        receiver = FhirReceiver(FhirClient(http, ehr.base, NoCredentials()), "fhir")
+        late = receiver.load(session, deliveries.claim(session, "fhir", limit=9, lease=timedelta(0)))
+    override(fhir_clinic.sessions, "Communication/1", Outcome.PASS, by="staff-7", reason="x", policy=fhir_clinic.policy)
+    _dispatch(fhir_clinic, ehr)
+    with httpx2.Client() as http:
+        receiver = FhirReceiver(FhirClient(http, ehr.base, NoCredentials()), "fhir")
+        assert not [answer for answer in map(receiver.send, late.values()) if answer.error]
+
+    assert [each["status"] for each in ehr.of_type("CommunicationRequest")] == ["revoked"]
+
+
+def test_observation_is_amended_when_another_model_has_decided(fhir_clinic: Clinic, ehr: FhirServer) -> None:
+    _send(fhir_clinic, "Communication/1", "0.2")
+    fhir_clinic.drain()
+    _dispatch(fhir_clinic, ehr)
+    fhir_clinic.execute(
+        "INSERT INTO model_version (id, name, weights_sha256, card, stage) "
+        "SELECT gen_random_uuid(), name, repeat('1', 64), card, 'candidate' FROM model_version"
+    )
+    fhir_clinic.execute(
+        "INSERT INTO verdict (id, attachment_id, model_version_id, origin, score, threshold, acceptable, grade, "
+        "cumulative, patch_scores, width, height) SELECT 'ffffffff-0000-7000-8000-000000000000', attachment_id, "
+        "(SELECT id FROM model_version WHERE stage = 'candidate'), origin, 0.9, threshold, true, grade, cumulative, "
+        "patch_scores, width, height FROM verdict"
+    )
+    fhir_clinic.execute("UPDATE delivery SET status = 'pending', finished_at = NULL, due_at = now()")
+
+    _dispatch(fhir_clinic, ehr)
+
+    [observation] = ehr.of_type("Observation")
+    assert observation["status"] == "amended"
+    assert observation["valueCodeableConcept"]["coding"][0]["code"] == "acceptable"
+    assert observation["device"]["identifier"]["value"] == "1" * 64
+
+
+def test_messages_of_other_systems_are_not_written(fhir_clinic: Clinic, ehr: FhirServer) -> None:
+    _send(fhir_clinic, "Communication/1", "0.2", source="ehr")
+    fhir_clinic.drain()
+
+    assert _dispatch(fhir_clinic, ehr).dropped == 2
+    assert not ehr.stored
+
+
+def test_nothing_exists_twice_when_a_sender_died_before_it_recorded_the_answer(
+    fhir_clinic: Clinic, ehr: FhirServer
+) -> None:
+    _send(fhir_clinic, "Communication/1", "0.2")
+    fhir_clinic.drain()
+    _dispatch(fhir_clinic, ehr)
+    fhir_clinic.execute(
+        "UPDATE delivery SET status = 'pending', finished_at = NULL, due_at = now()"
+    )  # as if unrecorded
+
+    assert _dispatch(fhir_clinic, ehr).delivered == 2
+
+    assert [each["meta"]["versionId"] for each in ehr.stored.values()] == ["1", "1"]
+
+
+def test_oldest_is_used_when_the_server_has_made_a_resource_twice(fhir_clinic: Clinic, ehr: FhirServer) -> None:
+    _send(fhir_clinic, "Communication/1", "0.2")
+    fhir_clinic.drain()
+    _dispatch(fhir_clinic, ehr)
+    [request] = ehr.of_type("CommunicationRequest")
+    ehr.stored["CommunicationRequest/z"] = request | {"id": "z", "meta": {"versionId": "1", "lastUpdated": "2027"}}
+    override(fhir_clinic.sessions, "Communication/1", Outcome.PASS, by="staff-7", reason="x", policy=fhir_clinic.policy)
+
+    assert _dispatch(fhir_clinic, ehr).failed == 0
+
+    assert ehr.stored[f"CommunicationRequest/{request['id']}"]["status"] == "revoked"
+
+
+def test_server_that_returns_no_bodies_is_read(fhir_clinic: Clinic) -> None:
+    with fhir_server(returns_bodies=False) as ehr:
+        _send(fhir_clinic, "Communication/1", "0.2")
+        fhir_clinic.drain()
+        _dispatch(fhir_clinic, ehr)
+        override(
+            fhir_clinic.sessions, "Communication/1", Outcome.PASS, by="staff-7", reason="x", policy=fhir_clinic.policy
+        )
+        _dispatch(fhir_clinic, ehr)
+
+        assert [each["status"] for each in ehr.of_type("CommunicationRequest")] == ["revoked"]
+
+
+def test_forgotten_message_leaves_a_revoked_request_and_no_new_observation(
+    fhir_clinic: Clinic, ehr: FhirServer, tmp_path: Path
+) -> None:
+    _send(fhir_clinic, "Communication/1", "0.2")
+    _send(fhir_clinic, "Communication/2", "0.2")
+    fhir_clinic.drain()
+    retention = Retention(fhir_clinic.sessions, BlobStore(str(tmp_path)), keep=None)
+    forget(fhir_clinic.sessions, retention, "Communication/1", by="op-1", reason="r-1", policy=fhir_clinic.policy)
+    _dispatch(fhir_clinic, ehr)
+    forget(fhir_clinic.sessions, retention, "Communication/2", by="op-1", reason="r-1", policy=fhir_clinic.policy)
+    _dispatch(fhir_clinic, ehr)
+
+    assert {each["status"] for each in ehr.of_type("CommunicationRequest")} == {"revoked"}
+    [observation] = ehr.of_type("Observation")
+    assert observation["subject"] == {"reference": "Patient/7"}  # what the EHR has is the EHR's to delete
+
+
+def test_each_answer_exists_exactly_once_when_a_fifth_of_the_requests_fail(fhir_clinic: Clinic) -> None:
+    """Half of the failures come after the server has stored the resource."""
+    with fhir_server(failing=0.2) as ehr:
+        for number in range(120):
+            _send(fhir_clinic, f"Communication/{number}", f"{number}/0.2")
+        fhir_clinic.drain()
+        _deliver_all(fhir_clinic, ehr)
+
+        for kind in ("Observation", "CommunicationRequest"):
+            identifiers = [each["identifier"][0]["value"] for each in ehr.of_type(kind)]
+            assert len(identifiers) == len(set(identifiers)) == 120

@@ -1,0 +1,100 @@
+"""A FHIR server with just enough behaviour for writing answers, which can fail before or after it has stored something.
+
+The same tests run against a server that others wrote: tests/interop/test_fhir_answers.py.
+"""
+
+import json
+import random
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
+
+Resource = dict[str, Any]
+
+
+@dataclass
+class FhirServer:
+    """
+    Attributes:
+        failing: share of the requests that fail; half of these are carried out all the same.
+        returns_bodies: whether it honours `Prefer: return=representation`.
+        stored: every resource by its type and id.
+    """
+
+    server: HTTPServer
+    failing: float = 0.0
+    returns_bodies: bool = True
+    dice: random.Random = field(default_factory=lambda: random.Random(1))
+    stored: dict[str, Resource] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def base(self) -> str:
+        return self.server.url_for("/fhir")
+
+    def of_type(self, kind: str) -> list[Resource]:
+        return [resource for resource in self.stored.values() if resource["resourceType"] == kind]
+
+    def handle(self, request: Request) -> Response:
+        with self._lock:
+            fails, too_late = self.dice.random() < self.failing, self.dice.random() < 0.5
+            status = self.dice.choice([429, 500, 503])
+            if fails and not too_late:
+                return Response(status=status)
+            answer = self._answer(request)
+            return Response(status=status) if fails else answer
+
+    def _answer(self, request: Request) -> Response:
+        kind, *rest = request.path.removeprefix("/fhir/").split("/")
+        match request.method, rest:
+            case "POST", []:
+                found = self._matching(kind, request.headers.get("If-None-Exist", "identifier=none"))
+                if len(found) > 1:
+                    return Response(status=412)
+                return self._show(found[0], 200) if found else self._store(request.get_json(force=True), 201)
+            case "PUT", [id_]:
+                now = self.stored[f"{kind}/{id_}"]
+                if request.headers.get("If-Match", _etag(now)) != _etag(now):
+                    return Response(status=412)
+                return self._store(request.get_json(force=True), 200, id_)
+            case "GET", [id_]:
+                return self._show(self.stored[f"{kind}/{id_}"], 200, always=True)
+            case "GET", []:
+                found = self._matching(kind, f"identifier={request.args['identifier']}")
+                bundle = {"resourceType": "Bundle", "entry": [{"resource": each} for each in found]}
+                return Response(json.dumps(bundle), content_type="application/fhir+json")
+        return Response(status=404)
+
+    def _matching(self, kind: str, query: str) -> list[Resource]:
+        system, value = query.removeprefix("identifier=").split("|") if "|" in query else ("", "")
+        return [each for each in self.of_type(kind) if {"system": system, "value": value} in each.get("identifier", [])]
+
+    def _store(self, resource: Resource, status: int, id_: str | None = None) -> Response:
+        kind, id_ = resource["resourceType"], id_ or str(len(self.stored) + 1)
+        version = int(self.stored.get(f"{kind}/{id_}", {"meta": {"versionId": "0"}})["meta"]["versionId"]) + 1
+        meta = resource.get("meta", {}) | {"versionId": str(version), "lastUpdated": f"2026-01-01T00:00:{version:02}Z"}
+        self.stored[f"{kind}/{id_}"] = stored = resource | {"id": id_, "meta": meta}
+        return self._show(stored, status)
+
+    def _show(self, resource: Resource, status: int, *, always: bool = False) -> Response:
+        headers = {"ETag": _etag(resource), "Location": f"{self.base}/{resource['resourceType']}/{resource['id']}"}
+        body = json.dumps(resource) if self.returns_bodies or always else ""
+        return Response(body, status, headers, content_type="application/fhir+json" if body else None)
+
+
+def _etag(resource: Resource) -> str:
+    return f'W/"{resource["meta"]["versionId"]}"'
+
+
+@contextmanager
+def fhir_server(*, failing: float = 0.0, returns_bodies: bool = True) -> Iterator[FhirServer]:
+    with HTTPServer(threaded=True) as server:
+        fhir = FhirServer(server, failing, returns_bodies)
+        server.expect_request(re.compile("/fhir/.*")).respond_with_handler(fhir.handle)
+        yield fhir

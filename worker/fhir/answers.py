@@ -1,0 +1,119 @@
+"""Writes verdicts and retake requests to the FHIR server that their messages came from.
+
+Each resource carries an identifier of this product and is created unless one with this identifier exists, so a repeat
+changes nothing. A resource is the present state of its rows, so the order of events does not matter.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import structlog
+from sqlalchemy.orm import Session
+
+from triage.domain.answers import Answer as Answered
+from triage.domain.answers import RequestAnswer, VerdictsAnswer
+from triage.domain.deliveries import Answer, ClaimedDelivery
+from triage.domain.ids import EventId
+from triage.domain.states import DeliveryError
+from triage.storage import answers
+from worker.fhir.client import FhirClient, Stored
+from worker.fhir.errors import (
+    ConflictError,
+    FhirRefusedError,
+    FhirUnavailableError,
+    NotThereError,
+    RejectedError,
+)
+from worker.fhir.resources import (
+    Resource,
+    amended,
+    communication_request,
+    identifier_query,
+    observation,
+    supersedes,
+)
+
+log = structlog.get_logger(__name__)
+
+_CONFLICT = 409
+_NOT_FOUND = 404
+
+
+@dataclass(frozen=True, slots=True)
+class FhirReceiver:
+    """
+    Attributes:
+        client: of the server.
+        source: of the messages that came from it.
+    """
+
+    client: FhirClient
+    source: str
+
+    def load(self, session: Session, claimed: Collection[ClaimedDelivery]) -> Mapping[EventId, Answered]:
+        return answers.load(session, claimed, source=self.source)
+
+    def send(self, item: Answered) -> Answer:
+        try:
+            match item:
+                case VerdictsAnswer():
+                    for photo in item.photos:
+                        self._write_verdict(observation(photo, item.message, item.origin))
+                case RequestAnswer():
+                    self._write_request(communication_request(item))
+        except FhirUnavailableError as error:
+            return Answer(DeliveryError.UNREACHABLE, retry_after=error.retry_after)
+        except FhirRefusedError:
+            return Answer(DeliveryError.REFUSED)
+        except ConflictError:  # another client has changed the resource: the next attempt reads it again
+            return Answer(DeliveryError.REFUSED, _CONFLICT)
+        except NotThereError:
+            return Answer(DeliveryError.REFUSED, _NOT_FOUND)
+        except RejectedError as error:
+            return Answer(DeliveryError.REFUSED, error.status)
+        return Answer()
+
+    def _write_verdict(self, resource: Resource) -> None:
+        stored = self._create(resource)
+        if not stored.is_new and supersedes(resource, dict(stored.resource)):
+            self.client.update(amended(dict(stored.resource), resource), etag=stored.etag)
+
+    def _write_request(self, resource: Resource) -> None:
+        """A withdrawn request is created too if it is missing: its creation may be on the way from another process."""
+        stored = self._create(resource)
+        if resource["status"] == "revoked" and stored.resource.get("status") == "active":
+            self.client.update(dict(stored.resource) | {"status": "revoked"}, etag=stored.etag)
+
+    def _create(self, resource: Resource) -> Stored:
+        """Creates a resource, or returns the stored one with the same identifier, complete."""
+        try:
+            stored = self.client.create(resource, unless=identifier_query(resource))
+        except ConflictError:
+            return self._oldest(resource)
+        if not stored.is_new and stored.resource is resource and stored.target:  # the server returned no body
+            return self.client.read(stored.target)
+        return stored
+
+    def _oldest(self, resource: Resource) -> Stored:
+        """The first of several resources with one identifier, which some servers create if two requests race."""
+        kind = resource["resourceType"]
+        query = quote(identifier_query(resource), safe="=")
+        found = sorted(self.client.search(f"{kind}?{query}"), key=_age)
+        if not found:
+            raise ConflictError("the server refuses a condition that nothing meets")
+        log.warning("answer.doubled", kind=kind)
+        return Stored(resource=found[0], target=None, etag=_etag(found[0]))
+
+
+def _age(resource: Mapping[str, Any]) -> tuple[str, str]:
+    meta = resource.get("meta")
+    updated = meta.get("lastUpdated") if isinstance(meta, dict) else None
+    return str(updated or ""), str(resource.get("id"))
+
+
+def _etag(resource: Mapping[str, Any]) -> str | None:
+    meta = resource.get("meta")
+    version = meta.get("versionId") if isinstance(meta, dict) else None
+    return f'W/"{version}"' if version else None
