@@ -60,7 +60,7 @@ def _send(services: Services, task: TaskName, queue: QueueName, body: object, co
 
 
 def test_workers_log_only_documented_events(deploy: Deploy, services: Services) -> None:
-    with deploy("scoring", "intake", "training") as clinic:
+    with deploy(*WORKERS) as clinic:
         eventually(lambda: len(services.celery.control.ping(timeout=2.0)) == len(WORKERS))
         eventually(lambda: "model.loaded" in _events(clinic.log("scoring")))
         _send(services, TaskName.SUBMIT, QueueName.INTAKE, [[1, PATIENT], {"q": PATIENT}, {}], "application/json")

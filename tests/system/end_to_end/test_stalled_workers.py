@@ -141,7 +141,7 @@ def test_processes_of_a_worker_are_killed_when_its_child_hangs(
 
 
 def test_worker_without_work_does_not_end_itself(deploy: Deploy, services: Services) -> None:
-    with deploy("intake", "scoring", "training", WORKER__STALL_SECONDS="4") as clinic:
+    with deploy(*WORKERS, WORKER__STALL_SECONDS="4") as clinic:
         eventually(lambda: len(services.celery.control.ping(timeout=2.0)) == len(WORKERS))
         for _ in range(3):
             assert services.celery.send_task(TaskName.SUBMIT, [SUBMISSION]).get(timeout=WAIT_SECONDS)
