@@ -15,6 +15,13 @@ from recipes.findings.photos import GOOD_VOTES, Part
 from triage.domain.states import FindingKind
 from triage.findings.rules import HIDE_SKIN, FindingModel
 
+MEASURED: Final = tuple(
+    kind
+    for kind in FindingKind
+    if kind not in {FindingKind.TOO_FAR, FindingKind.TOO_CLOSE, FindingKind.NO_CLEAR_REASON}
+)
+"""The findings that are measured; a model's reason head knows others."""
+
 _BLUR: Final = (
     *("fine", "middle", "coarse", "across_fine", "across_middle", "along_fine", "along_middle", "along_coarse"),
     *("direction_fine", "direction_middle", "direction_wide", "direction_widest", "contrast", "noise", "size"),
@@ -90,7 +97,7 @@ def is_flawed(kind: FindingKind, rows: Sequence[Measured]) -> NDArray[np.bool_]:
 def fit_findings(rows: Sequence[Measured]) -> dict[FindingKind, FindingModel]:
     """Fits all findings; `no_skin` last, because it is not reported where light or colour hide skin."""
     models: dict[FindingKind, FindingModel]
-    models = {kind: fit_finding(kind, rows) for kind in FindingKind if kind is not FindingKind.NO_SKIN}
+    models = {kind: fit_finding(kind, rows) for kind in MEASURED if kind is not FindingKind.NO_SKIN}
     hiding = [models[kind] for kind in HIDE_SKIN]
     seen = [row for row in rows if not any(model.level(model.strength(row.measures.photo)) for model in hiding)]
     return models | {FindingKind.NO_SKIN: fit_finding(FindingKind.NO_SKIN, seen)}

@@ -10,7 +10,7 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from recipes.findings.fitting import CLEAN, IGNORED, is_flawed, logits_of, rows_for
+from recipes.findings.fitting import CLEAN, IGNORED, MEASURED, is_flawed, logits_of, rows_for
 from recipes.findings.measuring import Measured, measure_image
 from recipes.findings.photos import Original, Part, read_image
 from triage.domain.photos import Finding
@@ -19,7 +19,7 @@ from triage.findings.rules import FindingModels, findings_of
 from triage.samples.drawing import Degradation, SkinTone, degrade, draw_skin_photo
 
 _ABOUT_SKIN: Final = (FindingKind.BADLY_FRAMED, FindingKind.NO_SKIN)
-_TECHNICAL: Final = tuple(kind for kind in FindingKind if kind not in _ABOUT_SKIN)
+_TECHNICAL: Final = tuple(kind for kind in MEASURED if kind not in _ABOUT_SKIN)
 _BLUR: Final = (FindingKind.DEFOCUS, FindingKind.MOTION)
 _BLUR_OR_RESOLUTION: Final = (*_BLUR, FindingKind.LOW_RESOLUTION)
 _LIGHT: Final = (FindingKind.TOO_DARK, FindingKind.TOO_BRIGHT)
@@ -90,7 +90,7 @@ def write_tables(document: Path, by_name: dict[str, str]) -> None:
 
 def _held_out(held_out: HeldOut) -> str:
     lines = []
-    for kind in FindingKind:
+    for kind in MEASURED:
         rows = rows_for(kind, held_out.rows, Part.HELD_OUT)
         flawed, logits = is_flawed(kind, rows), logits_of(held_out.models.by_kind[kind], rows)
         levels = [_level(held_out.models, row, kind) for row in rows]
@@ -170,16 +170,16 @@ def _kinds_reported(held_out: HeldOut) -> str:
     for variant in variants:
         findings = held_out.where(sources=["pad"], variant=variant)
         lines.append(
-            (variant.replace("_", " "), str(len(findings)), *(_percent(_has(findings, kind)) for kind in FindingKind))
+            (variant.replace("_", " "), str(len(findings)), *(_percent(_has(findings, kind)) for kind in MEASURED))
         )
-    return _table(("skin photos", "n", *(f"`{kind}`" for kind in FindingKind)), lines)
+    return _table(("skin photos", "n", *(f"`{kind}`" for kind in MEASURED)), lines)
 
 
 def _false_alarms(held_out: HeldOut) -> str:
     best = held_out.where(variant="original", votes=4)
     skin = held_out.where(sources=["pad"], variant="original")
     lines: list[tuple[str, ...]] = []
-    for kind in FindingKind:
+    for kind in MEASURED:
         of_scenes = kind in _TECHNICAL  # on a scene without skin, a finding about skin is not a false alarm
         lines.append(
             (

@@ -21,6 +21,7 @@ from triage.model.patches import N_PATCHES, PATCH_SIDE, five_patches
 FEATURE_SIDE: Final = PATCH_SIDE // 2**N_BLOCKS  # 7
 
 _SAMPLED_SIDE: Final = 28
+_SILENT: Final = 0.01
 
 # of torchvision's VGG16_Weights.IMAGENET1K_V1, for inputs in 0..1
 _IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
@@ -141,14 +142,17 @@ def sampling_step(side: int) -> int:
 
 
 def statistics_of(blocks: Sequence[Tensor]) -> Tensor:
-    """The mean and the standard deviation of each channel of each sampled block: float32 (N*5, 2 * sum of C)."""
+    """The mean and the standard deviation of each channel of each sampled block: float32 (N*5, 2 * sum of C).
+
+    As logarithms, because blur, exposure and compression scale them; the offset keeps silent channels finite.
+    """
     parts = []
     for block in blocks:
         values = block.float()
         mean = values.mean(dim=(2, 3))  # (N*5, C, h, w) -> (N*5, C)
         variance = values.square().mean(dim=(2, 3)) - mean.square()
         parts += [mean, variance.clamp(min=0).sqrt()]
-    return torch.cat(parts, dim=1)
+    return (torch.cat(parts, dim=1) + _SILENT).log()
 
 
 def pool_patches(logits: Tensor, pooling: Pooling = "mean") -> tuple[Tensor, Tensor]:

@@ -82,6 +82,8 @@ def fit_reasons(
     lowest, highest = np.quantile(photos.measures, _RANGE, axis=0)
     inputs = np.concatenate([photos.statistics.astype(np.float64), photos.measures.clip(lowest, highest)], axis=1)
     centre, scale = inputs.mean(axis=0), inputs.std(axis=0) + 1e-6
+    n_statistics, n_measures = photos.statistics.shape[1], photos.measures.shape[1]
+    scale[:n_statistics] *= (n_statistics / max(1, n_measures)) ** 0.5  # together they weigh as much as the measures
     first = _start(start, kinds, photos.names, inputs.shape[1]) * scale[:, None]
     weights, intercepts = _regress((inputs - centre) / scale, photos.given, first, ridge)
     weights = weights / scale[:, None]
@@ -95,8 +97,7 @@ def fit_reasons(
         weights[:, index] *= slope
         intercepts[index] = slope * intercepts[index] + intercept
     probabilities = expit(checked @ weights + intercepts)
-    named, advised = _limits(probabilities, held_out.fails)
-    n_statistics = photos.statistics.shape[1]
+    named, advised = choose_limits(probabilities, held_out.fails)
     layer = ReasonLayer(layers, len(kinds))
     layer.weight.data = torch.from_numpy(weights[:n_statistics].T.copy()).float()
     layer.bias.data.zero_()
@@ -164,7 +165,7 @@ def _calibrate(logits: NDArray[np.float64], given: NDArray[np.float64]) -> tuple
     return (platt.slope, platt.intercept) if platt.slope > 0 else (1.0, 0.0)
 
 
-def _limits(probabilities: NDArray[np.float64], fails: NDArray[np.bool_]) -> tuple[float, float]:
+def choose_limits(probabilities: NDArray[np.float64], fails: NDArray[np.bool_]) -> tuple[float, float]:
     """The limits from which reasons are named for photos that fail, and for photos that pass.
 
     Nine of ten photos that fail get a reason, unless its probability is low; few photos that pass get one.

@@ -28,8 +28,6 @@ from triage.model.patches import N_PATCHES, PATCH_SIDE
 
 NAME: Final = "mnn"
 
-_INPUT_SHAPE: Final = (N_PATCHES, 3, PATCH_SIDE, PATCH_SIDE)
-
 
 class MnnEngine:
     """The convolutions in an MNN session, one photo a call, with PyTorch's number of threads; the head in PyTorch.
@@ -53,7 +51,7 @@ class MnnEngine:
         self._exact = TorchEngine(network)
         self._network = network
         try:
-            self._session = _Session(network, cache)
+            self._session = MnnSession(network, cache, with_blocks=network.reasons is not None)
         except ModuleNotFoundError as error:
             raise EngineUnavailableError(NAME, "missing") from error
         except Exception as error:  # a damaged wheel, an unsupported processor, a full temporary folder
@@ -74,14 +72,23 @@ class MnnEngine:
         return self._network.outputs_of([torch.from_numpy(block) for block in blocks])  # -> (1, 5, K + R)
 
 
-class _Session:
-    """The convolutions in MNN, with memory for one photo."""
+class MnnSession:
+    """The convolutions in MNN, with memory for some patches."""
 
-    def __init__(self, network: OrdinalVGG16, cache: Path | None) -> None:
-        with_blocks = network.reasons is not None
+    def __init__(
+        self, network: OrdinalVGG16, cache: Path | None, *, with_blocks: bool, n_patches: int = N_PATCHES
+    ) -> None:
+        """
+        Args:
+            network: with the convolutions.
+            cache: as in `MnnEngine`.
+            with_blocks: also give the blocks before the last one.
+            n_patches: of each run; those of a photo.
+        """
+        self._input_shape = (n_patches, 3, PATCH_SIDE, PATCH_SIDE)
         with _silenced():
             self._mnn: Any = importlib.import_module("MNN")
-            with model_file(self._mnn, network.features, _INPUT_SHAPE, cache, with_blocks=with_blocks) as file:
+            with model_file(self._mnn, network.features, self._input_shape, cache, with_blocks=with_blocks) as file:
                 self._interpreter = self._mnn.Interpreter(str(file))
             # normal is float32 on every CPU; low would be half precision on some
             config = {"numThread": torch.get_num_threads(), "precision": "normal"}
@@ -89,15 +96,15 @@ class _Session:
         self._input = self._interpreter.getSessionInput(self._session)
         names = [f"block{index}" for index in range(N_BLOCKS - 1)] if with_blocks else []
         self._outputs = [self._interpreter.getSessionOutput(self._session, name) for name in (*names, "features")]
-        if tuple(self._outputs[-1].getShape()) != (N_PATCHES, network.n_channels, FEATURE_SIDE, FEATURE_SIDE):
+        if tuple(self._outputs[-1].getShape()) != (n_patches, network.n_channels, FEATURE_SIDE, FEATURE_SIDE):
             raise RuntimeError("MNN read another network than it wrote")
 
     def run(self, patches: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """From (5, 3, 224, 224) to the blocks, the last of which is (5, C, 7, 7).
+        """From (5, 3, 224, 224) to the blocks, the last of which is (5, C, 7, 7), for five patches.
 
         A session, unlike MNN's modules, releases the GIL.
         """
-        self._input.copyFrom(self._tensor(_INPUT_SHAPE, patches))
+        self._input.copyFrom(self._tensor(self._input_shape, patches))
         if self._interpreter.runSession(self._session) != 0:
             raise RuntimeError("MNN could not run the convolutions")
         return [self._copied(output) for output in self._outputs]
