@@ -20,7 +20,7 @@ from triage.domain.states import FindingKind
 from triage.evaluation.calibration import fit_platt
 from triage.model.network import ReasonLayer
 
-RIDGE: Final = 3e-3
+RIDGE: Final = 1e-3
 """The weight of the squared distance from the initial weights, of standardised inputs."""
 
 _RANGE: Final = (0.005, 0.995)
@@ -45,6 +45,7 @@ class ReasonPhotos:
         names: of the measures.
         given: float64 (N, R), 0..1: the share of those asked who gave each reason; NaN where nobody was asked.
         fails: bool (N,): the photo fails by its score.
+        weights: float64 (N,), how much each photo counts; all alike if None.
     """
 
     statistics: NDArray[np.float32]
@@ -52,6 +53,7 @@ class ReasonPhotos:
     names: Sequence[str]
     given: NDArray[np.float64]
     fails: NDArray[np.bool_]
+    weights: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.fails)
@@ -85,17 +87,16 @@ def fit_reasons(
     n_statistics, n_measures = photos.statistics.shape[1], photos.measures.shape[1]
     scale[:n_statistics] *= (n_statistics / max(1, n_measures)) ** 0.5  # together they weigh as much as the measures
     first = _start(start, kinds, photos.names, inputs.shape[1]) * scale[:, None]
-    weights, intercepts = _regress((inputs - centre) / scale, photos.given, first, ridge)
+    counts = np.ones(len(photos)) if photos.weights is None else photos.weights
+    weights, intercepts = _regress((inputs - centre) / scale, photos.given, counts, first, ridge)
     weights = weights / scale[:, None]
     intercepts = intercepts - centre @ weights
     checked = np.empty((0, inputs.shape[1]))
     if len(held_out):
         checked = np.concatenate([held_out.statistics, held_out.measures.clip(lowest, highest)], axis=1)
     logits = checked @ weights + intercepts  # (N, R)
-    for index in range(len(kinds)):
-        slope, intercept = _calibrate(logits[held_out.fails, index], held_out.given[held_out.fails, index])
-        weights[:, index] *= slope
-        intercepts[index] = slope * intercepts[index] + intercept
+    slope, intercept = _calibrate(logits[held_out.fails], held_out.given[held_out.fails])
+    weights, intercepts = slope * weights, slope * intercepts + intercept
     probabilities = expit(checked @ weights + intercepts)
     named, advised = choose_limits(probabilities, held_out.fails)
     layer = ReasonLayer(layers, len(kinds))
@@ -133,11 +134,15 @@ def _start(
 
 
 def _regress(
-    inputs: NDArray[np.float64], given: NDArray[np.float64], first: NDArray[np.float64], ridge: float
+    inputs: NDArray[np.float64],
+    given: NDArray[np.float64],
+    counts: NDArray[np.float64],
+    first: NDArray[np.float64],
+    ridge: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Ridge logistic regressions on standardised inputs: weights (F + V, R) and intercepts (R,)."""
     x = torch.from_numpy(inputs)
-    is_known = torch.from_numpy(np.isfinite(given))
+    known = torch.from_numpy(np.isfinite(given) * (counts / counts.mean())[:, None])
     targets = torch.from_numpy(np.nan_to_num(given))
     start = torch.from_numpy(first)
     weights, intercepts = start.clone().requires_grad_(), torch.zeros(given.shape[1], dtype=torch.float64)
@@ -147,7 +152,7 @@ def _regress(
     def loss() -> Tensor:
         optimiser.zero_grad()
         each = F.binary_cross_entropy_with_logits(x @ weights + intercepts, targets, reduction="none")  # (N, R)
-        total = (each * is_known).sum() / len(x) + ridge * (weights - start).square().sum()
+        total = (each * known).sum() / len(x) + ridge * (weights - start).square().sum()
         total.backward()
         return total
 
@@ -156,7 +161,7 @@ def _regress(
 
 
 def _calibrate(logits: NDArray[np.float64], given: NDArray[np.float64]) -> tuple[float, float]:
-    """Platt's slope and intercept, on the photos whose reason is known."""
+    """Platt's slope and intercept, the same for all reasons, so that the likeliest one stays so."""
     is_known = np.isfinite(given)
     has_reason = given[is_known] >= 0.5
     if min(int(has_reason.sum()), int((~has_reason).sum())) < _FEWEST:

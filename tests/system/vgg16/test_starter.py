@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from triage.domain.states import FindingKind
 from triage.errors import ModelError
+from triage.findings.rules import measure_findings
 from triage.imaging.photo import DecodedPhoto
 from triage.model.artifact import WEIGHTS_FILE, read_artifact
 from triage.model.engines.torch_exact import TorchEngine
@@ -73,3 +75,38 @@ def test_sharp_drawings_of_every_skin_tone_pass(scorer: Scorer) -> None:
     scores = _scores(scorer, photos)
 
     assert sum(score >= card.threshold for score in scores) >= 11  # of twelve
+
+
+def _findings(scorer: Scorer, photo: Image.Image) -> tuple[bool, list[FindingKind]]:
+    """Whether a photo passes, and its reasons, the likeliest first."""
+    decoded = DecodedPhoto.of(photo)
+    small = resize_photo(decoded)
+    [score] = scorer.score([small])
+    passes = score.score >= read_artifact(STARTER_FOLDER)[0].threshold
+    measured = measure_findings(decoded.upright, small.permute(1, 2, 0).numpy())
+    return passes, [finding.kind for finding in scorer.findings(score, measured, acceptable=passes)]
+
+
+@pytest.mark.parametrize(
+    ("degradation", "expected"),
+    [
+        (Degradation.DEFOCUS, FindingKind.DEFOCUS),
+        (Degradation.MOTION, FindingKind.MOTION),
+        (Degradation.DARK, FindingKind.TOO_DARK),
+        (Degradation.OVEREXPOSED, FindingKind.TOO_BRIGHT),
+    ],
+)
+def test_reason_of_a_degraded_photo_is_among_the_first_two(
+    scorer: Scorer, degradation: Degradation, expected: FindingKind
+) -> None:
+    photo = degrade(draw_skin_photo(1, tone=SkinTone.II, size=(600, 600)), degradation, 0.8)
+
+    passes, reasons = _findings(scorer, photo)
+
+    assert not passes
+    assert expected in reasons[:2]
+
+
+@pytest.mark.parametrize("tone", list(SkinTone))
+def test_sharp_skin_of_any_tone_has_no_reason(scorer: Scorer, tone: SkinTone) -> None:
+    assert _findings(scorer, draw_skin_photo(1000 * tone + 7, tone=tone, size=(600, 600))) == (True, [])

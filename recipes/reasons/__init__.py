@@ -1,0 +1,1 @@
+"""Fits the reason head of the starter model."""

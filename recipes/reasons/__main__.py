@@ -1,0 +1,57 @@
+"""Fits the reason head of the starter model, and writes it into the artifact, and its figures into the documentation.
+
+python -m recipes.reasons DATA CACHE
+
+DATA is as for `recipes.findings`. CACHE is a folder for what the network computes for degraded photos: half a second a
+photo on one core. A second call continues there; `--rounds 0` fits to what there is.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Final
+
+import torch
+from safetensors.torch import load, save
+
+from recipes.findings.report import write_tables
+from recipes.reasons.collecting import collect, measure_names, read_originals
+from recipes.reasons.fitting import fit, read_collected, read_looks
+from recipes.reasons.passing import Passes
+from recipes.reasons.report import HeldOut, LookedAt, tables
+from triage.model.artifact import read_artifact, write_artifact
+from triage.model.starter import STARTER_FOLDER
+from triage.model.weights import load_network
+
+_ROOT: Final = Path(__file__).parents[2]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("cache", type=Path)
+    parser.add_argument("--rounds", type=int, default=4, help="of degraded copies of each photo")
+    arguments = parser.parse_args()
+
+    torch.set_num_threads(1)
+    card, weights = read_artifact(STARTER_FOLDER)
+    arguments.cache.mkdir(parents=True, exist_ok=True)
+    originals = read_originals(arguments.data)
+    if arguments.rounds:
+        passes = Passes(card, load_network(card, weights).eval(), arguments.cache)
+        collect(originals, passes, card.threshold, arguments.cache, arguments.rounds)
+    looks = read_looks(originals)
+    collected = read_collected(arguments.cache, card.threshold, measure_names(), looks)
+    head, layer = fit(card, collected)
+    tensors = {name: tensor for name, tensor in load(weights).items() if not name.startswith("reasons.")}
+    tensors |= {f"reasons.{name}": tensor.contiguous() for name, tensor in layer.state_dict().items()}
+    settings = {**card.training_settings, "reasons_from": f"{len(collected.samples)} photos, see docs/findings.md"}
+    described = card.model_copy(update={"reasons": head, "training_settings": settings})
+    write_artifact(STARTER_FOLDER, described, save(tensors))
+    by_name = tables(HeldOut(head, layer, collected), LookedAt(head, layer, collected, looks))
+    for name, table in by_name.items():
+        print(f"\n{name}\n{table}")
+    write_tables(_ROOT / "docs" / "findings.md", by_name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+"""The tables of `docs/findings.md` about learned reasons, on photos that neither the head nor the network has seen."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recipes.reasons.collecting import Part
+from recipes.reasons.fitting import GOOD, KINDS, Collected, Looks, predict
+from triage.domain.reasons import ReasonHead
+from triage.evaluation.calibration import calibration_bins
+from triage.evaluation.reasons import average_precision
+from triage.model.network import ReasonLayer
+from triage.statistics.agreement import pairwise_kappa
+
+PLAIN: Final = ("defocus", "shake", "motion", "dark", "overexposed", "low_resolution", "jpeg")
+"""The degradations of `triage.samples.drawing`, whose strengths are known."""
+
+
+class HeldOut:
+    """The head's answers for the test photos."""
+
+    def __init__(self, head: ReasonHead, layer: ReasonLayer, collected: Collected) -> None:
+        test = collected.of(Part.TEST)
+        self.head = head
+        self.samples = test.samples
+        self.probabilities = predict(head, layer, test)
+        self.given = test.photos.given
+        self.fails = test.photos.fails
+        self.n_causes = np.array([len(sample.causes) for sample in test.samples])
+        self.is_drawn = np.array([sample.source == "drawn" for sample in test.samples])
+        self.order = np.argsort(-self.probabilities, axis=1)
+
+
+class LookedAt:
+    """The head's answers for photos that were looked at twice, and that it was not fitted to."""
+
+    def __init__(self, head: ReasonHead, layer: ReasonLayer, collected: Collected, looks: Mapping[str, Looks]) -> None:
+        known = collected.of(Part.CALIBRATE, Part.TEST).natural()
+        rows = zip(known.samples, predict(head, layer, known), strict=True)
+        keyed = ((sample, looks.get(f"{sample.source}-{sample.number}"), row) for sample, row in rows)
+        self.rows = [(sample.source, seen, row) for sample, seen, row in keyed if seen and seen.second]
+        self.named_from = next(iter(head.reasons.values())).named_from
+
+
+def tables(held_out: HeldOut, looked: "LookedAt") -> dict[str, str]:
+    return {
+        "reasons-looked": _table(
+            (
+                "photos that fail, looked at twice",
+                "n",
+                "good at both looks",
+                "same main reason",
+                "a common reason",
+                "likeliest reason seen",
+                "one of the likeliest two seen",
+                "with a reason",
+            ),
+            _looked(looked),
+        ),
+        "reasons-single": _table(
+            ("photos with one cause", "n", "right reason first", "among the first two"), _single(held_out)
+        ),
+        "reasons-pairs": _table(("photos with two causes", "n", "both among the first three"), _pairs(held_out)),
+        "reasons-named": _table(("photos as they are", "n", "with a reason", "no clear reason"), _named(held_out)),
+        "reasons-quality": _table(
+            ("reason", "with / without", "precision", "recall", "F1", "average precision", "kappa"),
+            _quality(held_out),
+        ),
+        "reasons-reliability": _table(("reason", "predicted: observed (n), by fifths of the photos"), _bins(held_out)),
+        "reasons-tones": _table(
+            ("drawn skin", "n", "passes", "sharp: with a reason", "degraded: right reason first"), _tones(held_out)
+        ),
+    }
+
+
+def _single(h: HeldOut) -> Iterator[Sequence[object]]:
+    truth = h.given.argmax(axis=1)
+    single = (h.n_causes == 1) & ~h.is_drawn
+    plain = np.array([bool(sample.variants) and sample.variants[0] in PLAIN for sample in h.samples])
+    rows = [("degraded as by `degrade`, strengths .2 to .75", single & plain)]
+    rows += [
+        (f"`{kind}`", single & plain & (truth == index))
+        for index, kind in enumerate(KINDS)
+        if (single & plain & (truth == index)).any()
+    ]
+    rows.append(("any single cause", single))
+    rows += [
+        (f"`{kind}`", single & ~plain & (truth == index))
+        for index, kind in enumerate(KINDS)
+        if (single & ~plain & (truth == index)).any()
+    ]
+    rows.append(("any single cause, of photos that fail", single & h.fails))
+    for name, chosen in rows:
+        first = h.order[chosen, 0] == truth[chosen]
+        second = first | (h.order[chosen, 1] == truth[chosen])
+        yield name, int(chosen.sum()), _percent(first), _percent(second)
+
+
+def _pairs(h: HeldOut) -> Iterator[Sequence[object]]:
+    pairs = (h.n_causes == 2) & ~h.is_drawn
+    for name, chosen in (("all", pairs), ("that fail", pairs & h.fails)):
+        both = np.array([h.given[row, h.order[row, :3]].sum() == 2 for row in np.flatnonzero(chosen)])
+        yield name, int(chosen.sum()), _percent(both)
+
+
+def _named(h: HeldOut) -> Iterator[Sequence[object]]:
+    reasons = list(h.head.reasons.values())
+    likeliest = h.probabilities.max(axis=1)
+    natural = (h.n_causes == 0) & ~h.is_drawn
+    for source, title in (("clive", "scenes"), ("pad", "skin"), ("", "all")):
+        of_source = natural & np.array([not source or sample.source == source for sample in h.samples])
+        for name, chosen, limit in (
+            (f"{title} that fail", of_source & h.fails, reasons[0].named_from),
+            (f"{title} that pass", of_source & ~h.fails, reasons[0].advised_from),
+        ):
+            named = likeliest[chosen] >= limit
+            yield name, int(chosen.sum()), _percent(named), _percent(~named) if "fail" in name else ""
+
+
+def _looked(looked: LookedAt) -> Iterator[Sequence[object]]:
+    for source, title in (("", "all"), ("clive", "scenes"), ("pad", "skin")):
+        rows = [(seen, row) for of_source, seen, row in looked.rows if not source or of_source == source]
+        bad = [(seen, row) for seen, row in rows if seen.first[0] != GOOD or seen.second[0] != GOOD]
+        seen_of = [{*seen.first, *seen.second} - {GOOD} for seen, _ in bad]
+        likeliest = [[KINDS[index] for index in np.argsort(-row)] for _, row in bad]
+        yield (
+            title,
+            len(rows),
+            len(rows) - len(bad),
+            _percent(np.array([seen.first[0] == seen.second[0] for seen, _ in rows])),
+            _percent(np.array([bool({*seen.first} & {*seen.second}) for seen, _ in rows])),
+            _percent(np.array([kinds[0] in reasons for kinds, reasons in zip(likeliest, seen_of, strict=True)])),
+            _percent(
+                np.array([bool({*kinds[:2]} & reasons) for kinds, reasons in zip(likeliest, seen_of, strict=True)])
+            ),
+            _percent(np.array([row.max() >= looked.named_from for _, row in bad])),
+        )
+
+
+def _quality(h: HeldOut) -> Iterator[Sequence[object]]:
+    known = ~h.is_drawn & np.isfinite(h.given).all(axis=1)
+    for index, (kind, reason) in enumerate(h.head.reasons.items()):
+        has_reason, probability = h.given[known, index] == 1, h.probabilities[known, index]
+        is_named = probability >= reason.named_from
+        both = (has_reason & is_named).sum()
+        [kappa] = pairwise_kappa(np.stack([is_named, has_reason], 1).astype(float)).values()
+        yield (
+            f"`{kind}`",
+            f"{has_reason.sum()} / {(~has_reason).sum()}",
+            f"{both / max(1, is_named.sum()):.2f}",
+            f"{both / max(1, has_reason.sum()):.2f}",
+            f"{2 * both / max(1, is_named.sum() + has_reason.sum()):.2f}",
+            f"{average_precision(probability, has_reason) or 0:.2f}",
+            "" if kappa is None else f"{kappa:.2f}",
+        )
+
+
+def _bins(h: HeldOut) -> Iterator[Sequence[object]]:
+    chosen = ~h.is_drawn & h.fails & (h.n_causes > 0)
+    for index, kind in enumerate(KINDS):
+        bins = calibration_bins(h.probabilities[chosen, index], h.given[chosen, index] == 1, 5)
+        yield f"`{kind}`", ", ".join(f"{b.predicted:.2f}: {b.observed:.2f} ({b.n})" for b in bins)
+
+
+def _tones(h: HeldOut) -> Iterator[Sequence[object]]:
+    truth = h.given.argmax(axis=1)
+    limit = next(iter(h.head.reasons.values())).advised_from
+    for tone in ("I", "II", "III", "IV", "V", "VI"):
+        of_tone = h.is_drawn & np.array([sample.tone == tone for sample in h.samples])
+        sharp, degraded = of_tone & (h.n_causes == 0), of_tone & (h.n_causes == 1)
+        yield (
+            f"tone {tone}",
+            int(of_tone.sum()),
+            _percent(~h.fails[sharp]),
+            _percent(h.probabilities[sharp].max(axis=1) >= limit) if sharp.any() else "",
+            _percent(h.order[degraded, 0] == truth[degraded]),
+        )
+
+
+def _percent(found: NDArray[np.bool_]) -> str:
+    return f"{100 * found.mean():.1f} %" if len(found) else ""
+
+
+def _table(columns: Sequence[str], rows: Iterator[Sequence[object]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
