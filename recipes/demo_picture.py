@@ -7,6 +7,7 @@ import io
 import os
 import pty
 import re
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -31,6 +32,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)  # root's Postgres runs as nobody and needs to reach its folder
         os.environ |= {"COLUMNS": str(_COLUMNS), "TERM": "xterm-256color", "TRIAGE_HOME": f"{folder}/state"}
+        subprocess.run(["make", "--silent", "setup"], check=True, stdout=subprocess.DEVNULL)  # no part of the picture
         if status := pty.spawn(["make", "--no-print-directory", "demo"], record):
             sys.exit(f"the demo failed: status {status}")
         text = output.decode().replace(f"{folder}/state", _STATE)
