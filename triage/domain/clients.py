@@ -15,7 +15,11 @@ from triage.errors import UsageError
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,30}")
 _MAX_KEYS: Final = 10
 _MAX_URL: Final = 2000
-_KINDS: Final = ("RSA", "EC")
+_NUMBERS: Final = {"RSA": ("n", "e"), "EC": ("x", "y")}
+_NUMBER: Final = re.compile(r"[A-Za-z0-9_-]+")  # base64url
+_PRIVATE: Final = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
+_SHORTEST_MODULUS: Final = 342
+"""Length in base64url of 2048 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +70,27 @@ def check_jwks(jwks: Mapping[str, Any]) -> None:
     """Checks the public keys of a client.
 
     Raises:
-        UsageError: there is no key, or one is private, without an id, or neither RSA nor EC. The error omits them.
+        UsageError: there is no key, or one is private, without an id, incomplete, too short, or neither RSA nor EC of
+            the curve P-384. The error omits them.
     """
     keys = jwks.get("keys")
     if not isinstance(keys, list) or not 1 <= len(keys) <= _MAX_KEYS:
         raise UsageError(f"invalid key set: give an object whose `keys` are 1 to {_MAX_KEYS} public keys (RFC 7517)")
     for key in keys:
-        if not isinstance(key, dict) or key.get("kty") not in _KINDS or not isinstance(key.get("kid"), str):
+        if not isinstance(key, dict) or key.get("kty") not in [*_NUMBERS] or not isinstance(key.get("kid"), str):
             raise UsageError("invalid key set: each key must be an RSA or EC key with a `kid`")
-        if "d" in key:
+        if _PRIVATE & key.keys():
             raise UsageError("the key set has a private key: replace that key, and give its public part only")
+        if not _is_usable(key):
+            raise UsageError("invalid key set: each key must be RSA with at least 2048 bits, or EC of the curve P-384")
+
+
+def _is_usable(key: Mapping[str, Any]) -> bool:
+    """Whether a signature by RS384 or ES384 can be verified with the key."""
+    numbers = [key.get(name) for name in _NUMBERS[key["kty"]]]
+    if not all(isinstance(number, str) and _NUMBER.fullmatch(number) for number in numbers):
+        return False
+    return len(key["n"]) >= _SHORTEST_MODULUS if key["kty"] == "RSA" else key.get("crv") == "P-384"
 
 
 def check_jwks_url(url: str) -> None:

@@ -129,6 +129,11 @@ def test_keys_are_stored_as_hashes_and_every_change_is_audited(
         ({}, "1 to 10 public keys"),
         ({"keys": [{"kty": "oct", "kid": "a", "k": "c2VjcmV0"}]}, "RSA or EC"),
         ({"keys": [{"kty": "EC", "kid": "a", "d": "secret"}]}, "private key"),
+        ({"keys": [{"kty": "RSA", "kid": "a", "n": "AQAB" * 100, "e": "AQAB", "p": "secret"}]}, "private key"),
+        ({"keys": [{"kty": "RSA", "kid": "a", "n": "AQAB", "e": "AQAB"}]}, "2048 bits"),
+        ({"keys": [{"kty": "EC", "kid": "a", "crv": "P-256", "x": "AQAB", "y": "AQAB"}]}, "P-384"),
+        ({"keys": [{"kty": "EC", "kid": "a", "crv": "P-384", "x": "AQAB"}]}, "P-384"),
+        ({"keys": [{"kty": []}]}, "RSA or EC"),
         ({"keys": [{"kty": "EC"}]}, "`kid`"),
     ],
 )

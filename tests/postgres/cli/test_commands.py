@@ -253,7 +253,7 @@ def test_clients_are_added_listed_rotated_and_revoked(triage: Triage, tmp_path: 
     assert (rotated["scopes"], rotated["credential"]) == (["messages.read", "retakes.read"], "key")
     assert rotated["key"] != key.strip()
     keys = tmp_path / "keys.json"
-    keys.write_text('{"keys": [{"kty": "EC", "kid": "k1", "crv": "P-384", "x": "", "y": ""}]}')
+    keys.write_text('{"keys": [{"kty": "EC", "kid": "k1", "crv": "P-384", "x": "AQAB", "y": "AQAB"}]}')
     assert triage("clients", "add", "backend", "--scope", "retakes.write", "--jwks", str(keys)).code == 0
     assert "revoked" in triage("clients", "revoke", "ehr").out
 
