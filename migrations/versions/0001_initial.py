@@ -281,7 +281,7 @@ TABLES = {
     """,
     "arrival_source": """
         name        text NOT NULL,
-        position    timestamptz NOT NULL,
+        known_until timestamptz NOT NULL,
         due_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
         lease_token uuid,
         CONSTRAINT pk_arrival_source PRIMARY KEY (name)

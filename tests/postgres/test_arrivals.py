@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from tests.support.clinic import Clinic
-from triage.arrivals.announce import announce, has_work
+from triage.arrivals.announce import announce, has_work, search_now
 from triage.arrivals.reading import Collected, Collector
 from triage.arrivals.search import Searcher
 from triage.blobs.store import BlobStore
@@ -27,6 +27,7 @@ from triage.retention.archive import archive_threads
 from triage.retention.forget import forget
 from triage.retention.purge import Retention
 from triage.storage import arrivals
+from worker.tasks.base import WorkerServices
 
 AT_ONCE = DeliveryRules(first_delay=timedelta(0), longest_delay=timedelta(0), at_once=4)
 IGNORED, WITHDRAWN = Found("1"), Found("2", is_withdrawn=True)
@@ -444,3 +445,18 @@ def test_unknown_request_and_one_of_another_source_are_left_alone(clinic: Clinic
 
     assert _answered(clinic) == []
     assert clinic.requests() == [("m-1", "flagged")]
+
+
+def test_rights_of_a_worker_suffice_to_search_announce_and_collect(
+    clinic: Clinic, services: WorkerServices, live_model: object
+) -> None:
+    ehr = Ehr(found={"m-1": "1"})
+    searcher = Searcher(services.sessions, "ehr", ehr, interval=timedelta(0), overlap=timedelta(0))
+
+    for _ in range(2):
+        searcher.search()
+        announce(services.sessions, "ehr", {"m-2": None})
+        search_now(services.sessions, "ehr")
+        Collector(services.sessions, services.intake, "ehr", ehr, clinic.policy).collect(seconds=60)
+
+    assert _messages(clinic) == ["m-1", "m-2"]

@@ -159,16 +159,18 @@ def is_search_due(session: Session, source: str) -> bool:
 
 def claim_search(session: Session, source: str, *, lease: timedelta) -> Search | None:
     """Claims the search of a source if it is due. The first one begins now: earlier messages are not searched for."""
-    session.execute(insert(ArrivalSource).values(name=source, position=func.clock_timestamp()).on_conflict_do_nothing())
+    session.execute(
+        insert(ArrivalSource).values(name=source, known_until=func.clock_timestamp()).on_conflict_do_nothing()
+    )
     token = LeaseToken(new_id())
     claimed = session.execute(
         update(ArrivalSource)
         .where(ArrivalSource.name == source, ArrivalSource.due_at <= func.clock_timestamp())
         .values(lease_token=token, due_at=func.clock_timestamp() + lease)
-        .returning(ArrivalSource.position, func.clock_timestamp().label("now")),
+        .returning(ArrivalSource.known_until, func.clock_timestamp().label("now")),
         execution_options=_NO_SYNC,
     ).one_or_none()
-    return None if claimed is None else Search(source, claimed.position, claimed.now, token)
+    return None if claimed is None else Search(source, claimed.known_until, claimed.now, token)
 
 
 def hasten_search(session: Session, source: str) -> None:
@@ -188,7 +190,7 @@ def record_search(session: Session, search: Search, *, complete: bool, again_in:
         update(ArrivalSource)
         .where(ArrivalSource.name == search.source, ArrivalSource.lease_token == search.token)
         .values(
-            position=search.started_at if complete else search.since,
+            known_until=search.started_at if complete else search.since,
             lease_token=null(),
             due_at=func.clock_timestamp() + again_in,
         )
@@ -200,7 +202,7 @@ def record_search(session: Session, search: Search, *, complete: bool, again_in:
 
 def searched_up_to(session: Session) -> dict[str, float]:
     """By source, the seconds since the time up to which its messages are known."""
-    age = func.extract("epoch", func.clock_timestamp() - ArrivalSource.position)
+    age = func.extract("epoch", func.clock_timestamp() - ArrivalSource.known_until)
     return {name: float(seconds) for name, seconds in session.execute(select(ArrivalSource.name, age))}
 
 

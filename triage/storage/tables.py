@@ -579,14 +579,14 @@ class Assessment(Base):
 class ArrivalSource(Base):
     """A system that is searched for messages.
 
-    `position` is the time up to which its messages are known. A searcher sets `lease_token` and moves `due_at` to the
-    end of its lease, as a sender does with a delivery.
+    Its messages are known up to the time `known_until`. A searcher sets `lease_token` and moves `due_at` to the end of
+    its lease, as a sender does with a delivery.
     """
 
     __tablename__ = "arrival_source"
 
     name: Mapped[str] = mapped_column(primary_key=True)
-    position: Mapped[datetime]
+    known_until: Mapped[datetime]
     due_at: Mapped[datetime] = now()
     lease_token: Mapped[UUID | None]
 
