@@ -436,6 +436,22 @@ def test_request_for_the_answer_itself_stays_open(clinic: Clinic) -> None:
     assert clinic.requests() == [("m-1", "withdrawn"), ("m-2", "flagged")]
 
 
+def test_answered_request_counts_towards_the_limits_of_its_thread(clinic: Clinic) -> None:
+    [request] = _asked(clinic, "m-1")
+
+    def answering(reference: str) -> Found:
+        photo = IncomingAttachment(uri=f"file:///in/{reference}/0.2", external_id="1")
+        message = IncomingMessage("ehr", reference, [photo], thread="m-1")
+        return Found("1", message, answers=[RetakeRequestId(request)])
+
+    _announce(clinic, "m-2")
+    _collect(clinic, Ehr(answering))
+    clinic.drain()
+
+    assert clinic.requests() == [("m-1", "withdrawn")]
+    assert [reason for _, reason in clinic.decisions("m-2")] == ["cooldown"]
+
+
 def test_unknown_request_and_one_of_another_source_are_left_alone(clinic: Clinic) -> None:
     clinic.send("m-1", "0.2", source="other")
     clinic.drain()

@@ -16,6 +16,7 @@ from triage.deliveries.rules import DeliveryRules
 from triage.domain.messages import IncomingAttachment, IncomingMessage, Origin
 from triage.domain.states import Outcome
 from triage.retakes.override import override
+from triage.retakes.requests import answer
 from triage.retention.forget import forget
 from triage.retention.purge import Retention
 from triage.storage import deliveries
@@ -217,3 +218,18 @@ def test_each_answer_exists_exactly_once_when_a_fifth_of_the_requests_fail(fhir_
         for kind in ("Observation", "CommunicationRequest"):
             identifiers = [each["identifier"][0]["value"] for each in ehr.of_type(kind)]
             assert len(identifiers) == len(set(identifiers)) == 120
+
+
+def test_request_is_completed_when_a_message_has_answered_it(fhir_clinic: Clinic, ehr: FhirServer) -> None:
+    _send(fhir_clinic, "Communication/1", "0.2")
+    fhir_clinic.drain()
+    _dispatch(fhir_clinic, ehr)
+    [row] = fhir_clinic.query("SELECT id FROM retake_request")
+    answering = IncomingMessage("fhir", "Communication/2", [IncomingAttachment(uri="file:///in/0.9", external_id="1")])
+    [accepted] = fhir_clinic.intake.enqueue([answering])
+
+    answer(fhir_clinic.sessions, [row.id], source="fhir", message_id=accepted.id, by="fhir")
+    _dispatch(fhir_clinic, ehr)
+
+    [request] = ehr.of_type("CommunicationRequest")
+    assert request["status"] == "completed"

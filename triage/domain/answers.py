@@ -71,6 +71,7 @@ class RequestAnswer:
         message: the sender's id of the message.
         origin: what the message refers to; None if that was removed.
         reply: the text for the patient; None if it was removed.
+        is_answered: the patient has sent a message in answer.
     """
 
     id: RetakeRequestId
@@ -79,6 +80,7 @@ class RequestAnswer:
     reply: Reply | None
     is_withdrawn: bool
     at: datetime
+    is_answered: bool = False
 
 
 Answer = VerdictsAnswer | RequestAnswer

@@ -126,6 +126,7 @@ def _requests(
             reply=Reply(**row.reply) if row.reply else None,
             is_withdrawn=row.status == RetakeStatus.WITHDRAWN,
             at=row.created_at,
+            is_answered=row.answered_at is not None,
         )
         for row in rows
     }

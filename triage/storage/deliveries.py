@@ -209,7 +209,7 @@ def load_events(session: Session, claimed: Collection[ClaimedDelivery]) -> dict[
             decision.created_at.label("decided_at"),
             ModelVersion.card,
             request.id.label("request_id"),
-            request.claimed_by.is_not(None).label("may_have_been_sent"),
+            or_(request.claimed_by.is_not(None), request.answered_at.is_not(None)).label("may_have_been_sent"),
             request.withdrawn_reason,
         )
         .join(Message, Message.id == _Row.message_id)

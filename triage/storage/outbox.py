@@ -28,8 +28,8 @@ WAITING: Final = or_(RetakeRequest.status == RetakeStatus.FLAGGED, _EXPIRED)
 STATUS: Final = case((_EXPIRED, RetakeStatus.FLAGGED.value), else_=RetakeRequest.status)
 """The status that users see: a request is flagged again when the lease of its sender has expired."""
 
-MAY_HAVE_BEEN_SENT: Final = RetakeRequest.claimed_by.is_not(None)
-"""Requests that a sender has claimed at least once, and may have sent without an acknowledgement."""
+MAY_HAVE_BEEN_SENT: Final = or_(RetakeRequest.claimed_by.is_not(None), RetakeRequest.answered_at.is_not(None))
+"""Requests that were answered, or that a sender has claimed at least once and may have sent without acknowledgement."""
 
 
 @dataclass(frozen=True, slots=True)

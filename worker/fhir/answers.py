@@ -81,10 +81,10 @@ class FhirReceiver:
             self.client.update(amended(dict(stored.resource), resource), etag=stored.etag)
 
     def _write_request(self, resource: Resource) -> None:
-        """A withdrawn request is created too if it is missing: its creation may be on the way from another process."""
+        """A closed request is created too if it is missing: its creation may be on the way from another process."""
         stored = self._create(resource)
-        if resource["status"] == "revoked" and stored.resource.get("status") == "active":
-            self.client.update(dict(stored.resource) | {"status": "revoked"}, etag=stored.etag)
+        if resource["status"] != "active" and stored.resource.get("status") == "active":
+            self.client.update(dict(stored.resource) | {"status": resource["status"]}, etag=stored.etag)
 
     def _create(self, resource: Resource) -> Stored:
         """Creates a resource, or returns the stored one with the same identifier, complete."""

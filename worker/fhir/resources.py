@@ -55,7 +55,9 @@ def observation(photo: AnsweredPhoto, message: str, origin: Origin | None) -> Re
 
 
 def communication_request(request: RequestAnswer) -> Resource:
-    """The request to ask the patient for new photos, with the text for the patient. Withdrawn, it is `revoked`."""
+    """The request to ask the patient for new photos, with the text for the patient. Withdrawn, it is
+    `revoked`; answered, `completed`.
+    """
     origin, reply = request.origin, request.reply
     return _without_empty(
         {
@@ -64,7 +66,7 @@ def communication_request(request: RequestAnswer) -> Resource:
             "language": reply.locale if reply else None,
             "identifier": [{"system": terms.REQUEST_ID, "value": str(request.id)}],
             "basedOn": [_reference(request.message)] if target_of(request.message, base="") else [],
-            "status": "revoked" if request.is_withdrawn else "active",
+            "status": _status(request),
             "category": [_concept(terms.COMMUNICATION_CATEGORY, "instruction")],
             "priority": "routine",
             "subject": _reference(origin.subject if origin else None),
@@ -75,6 +77,12 @@ def communication_request(request: RequestAnswer) -> Resource:
             "recipient": [_reference(origin.author)] if origin and origin.author else [],
         }
     )
+
+
+def _status(request: RequestAnswer) -> str:
+    if request.is_answered:
+        return "completed"
+    return "revoked" if request.is_withdrawn else "active"
 
 
 def identifier_query(resource: Resource) -> str:
