@@ -313,6 +313,7 @@ def test_photo_that_is_checked_is_deleted_when_the_server_was_killed(
             with suppress(httpx2.HTTPError), served.client() as client:
                 client.post("/v1/assessments", files={"photo": ("1.jpg", jpeg(1), "image/jpeg")})
 
+        served.services.intake.receive().close()  # sets the store up: that its marker is being written is no photo
         waiting = threading.Thread(target=check)
         waiting.start()
         [photo] = eventually(lambda: stored_files(served))
