@@ -26,7 +26,7 @@ KEYS = {
     """,
     "retakes": "id message_id source thread locale status may_have_been_sent created_at model photos[] reply",
     "report": """
-        since until messages photos errors retention retake_requests overrides scores[] shadows[]
+        since until messages photos reasons errors retention retake_requests overrides scores[] shadows[]
         oldest_pending_seconds archived by[] groups[]
     """,
 }
