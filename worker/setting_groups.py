@@ -28,6 +28,7 @@ from worker.setting_types import (
     Roots,
     WebhookSecret,
     group_number,
+    with_base_address,
     with_scheme,
     with_web_address,
 )
@@ -477,10 +478,7 @@ class FhirSettings(Group):
     @field_validator("url")
     @classmethod
     def _check_url(cls, url: str | None) -> str | None:
-        checked = with_web_address(None if url is None else SecretStr(url))
-        if checked is not None and "?" in checked.get_secret_value():
-            raise ValueError("the base of a FHIR server has no query")
-        return url and url.rstrip("/")
+        return with_base_address(url)
 
     @field_validator("source")
     @classmethod
@@ -638,11 +636,7 @@ class ApiSettings(Group):
     @field_validator("public_url")
     @classmethod
     def _check_public_url(cls, url: str | None) -> str | None:
-        if url is not None:
-            parts = urlsplit(url)
-            if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-                raise ValueError("use a URL such as https://triage.example.org")
-        return url and url.rstrip("/")
+        return with_base_address(url)
 
     @field_validator("listen_url")
     @classmethod

@@ -61,6 +61,13 @@ def with_web_address(url: SecretStr | None) -> SecretStr | None:
     return checked
 
 
+def with_base_address(url: str | None) -> str | None:
+    """Checks an address below which others lie. It has no query, and loses a slash at its end."""
+    if with_web_address(None if url is None else SecretStr(url)) and "?" in str(url):
+        raise ValueError("the URL has a query: leave it out")
+    return url and url.rstrip("/")
+
+
 def _is_printable(text: str) -> bool:
     return text.isprintable() and " " not in text
 

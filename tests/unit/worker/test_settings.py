@@ -83,3 +83,34 @@ def test_secrets_are_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_settings_are_immutable() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Settings().inbox.lease_seconds = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", ["TRIAGE_API__PUBLIC_URL", "TRIAGE_FHIR__URL"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://user:secret@triage.example.org",
+        "https://tri age.example.org",
+        "https://triage.example.org/?a=1",
+        "https://triage.example.org/#a",
+        "https://a..b/",
+        "https:///triage",
+        "ftp://triage.example.org",
+        "",
+    ],
+)
+def test_base_address_is_refused_when_it_is_more_than_an_address(
+    monkeypatch: pytest.MonkeyPatch, name: str, url: str
+) -> None:
+    monkeypatch.setenv(name, url)
+
+    with pytest.raises(UsageError, match=name) as raised:
+        load_settings()
+
+    assert "secret" not in str(raised.value)
+
+
+def test_base_address_loses_its_last_slash(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRIAGE_API__PUBLIC_URL", "https://triage.example.org/a/")
+
+    assert load_settings().api.public_url == "https://triage.example.org/a"
