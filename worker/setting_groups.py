@@ -507,7 +507,7 @@ class FhirSettings(Group):
         if any(given) and not all(given):
             raise ValueError("set url, client_id and key_file together")
         if self.url is None and (self.poll_query is not None or self.answers):
-            raise ValueError("poll_query and answers need url")
+            raise ValueError("set url too: poll_query and answers need it")
         return self
 
 

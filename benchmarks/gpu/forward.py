@@ -68,6 +68,7 @@ def _compiled(run: Run) -> Iterator[Row]:
 def _network(run: Run, dtype: torch.dtype) -> OrdinalVGG16:
     network = run.network().to(run.device).to(memory_format=torch.channels_last).eval()
     network.features.to(dtype)
+    network.reasons = None  # `_fused` has none; what they cost: benchmarks.reasons
     return network
 
 

@@ -14,7 +14,7 @@ from benchmarks.gpu.camera import draw_heic, draw_jpeg
 from triage.domain.architecture import Layers
 from triage.domain.card import Card
 from triage.model.artifact import read_artifact
-from triage.model.network import OrdinalVGG16, draw_network
+from triage.model.network import OrdinalVGG16, ReasonLayer, draw_network
 from triage.model.starter import STARTER_FOLDER
 from triage.model.weights import load_network
 
@@ -81,7 +81,7 @@ class Run:
 
     def network(self) -> OrdinalVGG16:
         """The starter model, as each engine needs it: alone."""
-        return draw_network(0, layers=SMALL_LAYERS) if self.small else load_network(*read_artifact(STARTER_FOLDER))
+        return _small_network(self.card()) if self.small else load_network(*read_artifact(STARTER_FOLDER))
 
     @staticmethod
     def card() -> Card:
@@ -102,3 +102,13 @@ class Run:
     def synchronise(self) -> None:
         if self.is_card:
             torch.cuda.synchronize(self.device)
+
+
+def _small_network(card: Card) -> OrdinalVGG16:
+    """A random network with the outputs of the card, the same in each call."""
+    network = draw_network(0, layers=SMALL_LAYERS)
+    if card.reasons is not None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            network.reasons = ReasonLayer(network.layers, len(card.reasons.reasons))
+    return network

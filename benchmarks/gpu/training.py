@@ -53,6 +53,7 @@ def _curves(run: Run, training: PhotoSet, validation: PhotoSet) -> Iterator[Row]
 
 def _train(run: Run, training: PhotoSet, validation: PhotoSet, config: TrainingConfig) -> TrainingState:
     network: OrdinalVGG16 = copy.deepcopy(run.network())
+    network.reasons = None  # as in a training run: they are fitted at its end
     return train(network, training, validation, config, device=run.device)
 
 

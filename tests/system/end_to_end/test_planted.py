@@ -17,6 +17,7 @@ from redis import Redis
 from tests.support.deployment import Deployment, eventually
 from tests.support.planted import PATIENT, PLANTED, damaged
 from triage.domain.states import AttachmentStatus
+from triage.replies import catalogue
 from triage.samples.drawing import draw_skin_photo
 from triage.storage.role_names import MIGRATOR
 from worker.cli import cli
@@ -84,6 +85,7 @@ ELSEWHERE = {
     "status": "says whether they run",
     "worker": "its processes run here, and their logs are read",
     "beat": "its process runs here, and its log is read",
+    "serve": "serves until it is stopped: see `tests/system/api`, which read its log",
     "metrics": "serves until it is stopped: see `_metrics`",
 }
 """Commands that the test need not call by their names, and why."""
@@ -123,6 +125,16 @@ def _commands(clinic: Deployment, folder: Path, tmp_path: Path, model_folder: Pa
         ("audit", "verify"),
         ("settings",),
         ("blobs", "adopt", "--by", "op-1"),
+        ("clients", "add", "portal", "--scope", "messages.write"),
+        ("clients", "rotate", "portal"),
+        ("clients", "revoke", "portal"),
+        ("clients", "list"),
+        ("deliveries", "list"),
+        ("deliveries", "retry", "--dead", "--by", "op-1"),
+        ("deliveries", "drop", "--dead", "--by", "op-1"),
+        ("replies", "list"),
+        ("replies", "preview", "--locale", "es", "--reasons", "too_dark"),
+        ("replies", "check", Path(catalogue.__file__).with_name("locales")),
         ("doctor",),
     ]
 
@@ -135,6 +147,7 @@ def _wrong(tmp_path: Path) -> list[tuple[object, ...]]:
         ("models", "shadow", "strict"),
         ("models", "retire", "strict"),
         ("explain", "nowhere"),
+        ("deliveries", "stop", "nowhere", "--by", "op-1"),
     ]
 
 
