@@ -4,21 +4,15 @@ sekmet-fhir validates what it stores, enforces scopes, and refuses an assertion 
 """
 
 import json
-import os
-import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import httpx2
 import pytest
-import yaml
-from joserfc.jwk import ECKey
 
 import worker.fhir
+from tests.interop.sekmet import FOREIGN, Sekmet, serve_sekmet
 from tests.support.clinic import Clinic
 from triage.deliveries import manage
 from triage.deliveries.dispatch import Dispatched
@@ -31,82 +25,21 @@ from worker.tasks.base import WorkerServices
 
 pytestmark = pytest.mark.long
 
-FOREIGN = Path(__file__).parents[2] / ".venv" / "interop" / "bin"
-ADMIN = {"Authorization": "Bearer admin-token"}
 SCOPES = "system/Observation.cruds system/CommunicationRequest.cruds"
-
-
-@dataclass
-class Sekmet:
-    base: str
-    key_file: Path
-    http: httpx2.Client
-
-    def store(self, resource: dict[str, Any]) -> str:
-        """Stores a resource as the hospital does, and returns its reference."""
-        kind = resource["resourceType"]
-        answer = self.http.post(f"{self.base}/{kind}", json=resource, headers=ADMIN)
-        assert answer.status_code == 201, answer.text
-        return f"{kind}/{answer.json()['id']}"
-
-    def answers_to(self, clinic: Clinic, kind: str) -> list[dict[str, Any]]:
-        """What was written for this clinic: other tests write to the same server."""
-        answer = self.http.get(f"{self.base}/{kind}?_count=1000", headers=ADMIN)
-        assert answer.status_code == 200, answer.text
-        stored = [entry["resource"] for entry in answer.json().get("entry", [])]
-        ids = {str(row.id) for row in clinic.query("SELECT id FROM attachment UNION ALL SELECT id FROM retake_request")}
-        return [each for each in stored if each["identifier"][0]["value"] in ids]
 
 
 @pytest.fixture(scope="module")
 def sekmet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sekmet]:
-    if not (FOREIGN / "sekmet").exists():
-        pytest.skip("foreign programs are missing: `make test-interop` installs them")
-    folder = tmp_path_factory.mktemp("sekmet")
-    key = ECKey.generate_key("P-384")
-    (folder / "client.pem").write_bytes(key.as_pem(private=True))
-    (folder / "client.pub").write_bytes(key.as_pem(private=False))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    base = f"http://127.0.0.1:{port}/fhir"
-    settings = {
-        "base_url": base,
-        "host": "127.0.0.1",
-        "port": port,
-        "data_dir": str(folder / "data"),
-        "own_private_key_path": str(folder / "client.pem"),
-        "validation": {"inbound": "strict"},
-        "simulator": {"enabled": False},
-        "server_auth": {
-            "types": ["smart", "bearer"],
-            "tokens": ["admin-token"],
-            "smart_clients": [{"client_id": "triage", "public_key_path": str(folder / "client.pub"), "scopes": SCOPES}],
-        },
-    }
-    (folder / "settings.yaml").write_text(yaml.safe_dump(settings))
-    environment = os.environ | {"SEKMET_CONFIG": str(folder / "settings.yaml")}
-    with (
-        (folder / "log").open("wb") as log,
-        subprocess.Popen([FOREIGN / "sekmet", "serve"], cwd=folder, env=environment, stdout=log, stderr=log) as server,
-        httpx2.Client(timeout=30) as http,
-    ):
-        try:
-            _wait_until_up(server, f"{base}/metadata", http, folder / "log")
-            yield Sekmet(base, folder / "client.pem", http)
-        finally:
-            server.terminate()
+    validating = {"inbound": "strict"}
+    with serve_sekmet(tmp_path_factory.mktemp("sekmet"), scopes=SCOPES, validation=validating) as server:
+        yield server
 
 
-def _wait_until_up(server: subprocess.Popen[bytes], url: str, http: httpx2.Client, log: Path) -> None:
-    deadline = time.monotonic() + 120
-    while server.poll() is None and time.monotonic() < deadline:
-        try:
-            if http.get(url).is_success:
-                return
-        except httpx2.TransportError:
-            pass
-        time.sleep(0.2)
-    raise AssertionError(log.read_text()[-2000:])
+def _answers(sekmet: Sekmet, clinic: Clinic, kind: str) -> list[dict[str, Any]]:
+    """What was written for this clinic: other tests write to the same server."""
+    stored = [entry["resource"] for entry in sekmet.find(f"{kind}?_count=1000").get("entry", [])]
+    ids = {str(row.id) for row in clinic.query("SELECT id FROM attachment UNION ALL SELECT id FROM retake_request")}
+    return [each for each in stored if each["identifier"][0]["value"] in ids]
 
 
 @pytest.fixture
@@ -163,16 +96,16 @@ def test_answers_are_stored_validated_and_revoked(fhir_clinic: Clinic, sekmet: S
     sent = dispatch()
 
     assert (sent.delivered, sent.failed) == (3, 0)
-    [request] = sekmet.answers_to(fhir_clinic, "CommunicationRequest")
+    [request] = _answers(sekmet, fhir_clinic, "CommunicationRequest")
     assert (request["status"], request["basedOn"]) == ("active", [{"reference": retaken}])
-    observations = sekmet.answers_to(fhir_clinic, "Observation")
+    observations = _answers(sekmet, fhir_clinic, "Observation")
     assert sorted("dataAbsentReason" in each for each in observations) == [False, False, True]
     assert sum("derivedFrom" in each for each in observations) == 2
     assert _problems([*observations, request]) == []
 
     override(fhir_clinic.sessions, retaken, Outcome.PASS, by="staff-7", reason="x", policy=fhir_clinic.policy)
     assert dispatch().failed == 0
-    [request] = sekmet.answers_to(fhir_clinic, "CommunicationRequest")
+    [request] = _answers(sekmet, fhir_clinic, "CommunicationRequest")
     assert request["status"] == "revoked"
 
 
@@ -184,10 +117,10 @@ def test_nothing_exists_twice_when_no_answer_was_recorded(
         assert dispatch().delivered == 2
         fhir_clinic.execute("UPDATE delivery SET status = 'pending', finished_at = NULL, due_at = clock_timestamp()")
 
-    assert [each["basedOn"] for each in sekmet.answers_to(fhir_clinic, "CommunicationRequest")] == [
+    assert [each["basedOn"] for each in _answers(sekmet, fhir_clinic, "CommunicationRequest")] == [
         [{"reference": message}]
     ]
-    assert len(sekmet.answers_to(fhir_clinic, "Observation")) == 1
+    assert len(_answers(sekmet, fhir_clinic, "Observation")) == 1
 
 
 def test_answer_is_refused_when_the_client_lacks_a_scope(

@@ -4,22 +4,14 @@ sekmet-fhir has its own token server, enforces scopes, and refuses an assertion 
 """
 
 import base64
-import os
-import socket
-import subprocess
-import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
-import yaml
-from joserfc.jwk import ECKey
 from sqlalchemy import text
 
+from tests.interop.sekmet import Sekmet, serve_sekmet
 from tests.support.deployment import eventually
 from tests.support.served import Served
 from triage.arrivals.announce import has_work
@@ -35,8 +27,6 @@ from worker.tasks.base import WorkerServices, services_of
 
 pytestmark = pytest.mark.long
 
-FOREIGN = Path(__file__).parents[2] / ".venv" / "interop" / "bin"
-ADMIN = {"Authorization": "Bearer admin-token"}
 SCOPES = (
     "system/Communication.read system/Binary.read system/DocumentReference.read system/Media.read "
     "system/CommunicationRequest.read"
@@ -49,88 +39,32 @@ BACKPORT = "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition"
 R5 = "http://hl7.org/fhir/5.0/StructureDefinition/extension-SubscriptionTopic"
 
 
-@dataclass
-class Sekmet:
-    base: str
-    key_file: Path
-    http: httpx2.Client
-
-    def store(self, resource: dict[str, Any]) -> str:
-        """Stores a resource as the hospital does, and returns its reference."""
-        kind, id_ = resource["resourceType"], resource.get("id")
-        method, path = ("PUT", f"{kind}/{id_}") if id_ else ("POST", kind)
-        answer = self.http.request(method, f"{self.base}/{path}", json=resource, headers=ADMIN)
-        assert answer.status_code in {200, 201}, answer.text
-        return f"{kind}/{answer.json()['id']}"
-
-    def message(self, photo: bytes, **fields: Any) -> str:
-        """Stores a patient's message with a photo in a Binary."""
-        encoded = base64.b64encode(photo).decode()
-        binary = self.store({"resourceType": "Binary", "contentType": "image/jpeg", "data": encoded})
-        patient = {"reference": self.store({"resourceType": "Patient", "id": "p-1"})}
-        message = {
-            "resourceType": "Communication",
-            "status": "completed",
-            "category": NOTIFICATION,
-            "subject": patient,
-            "sender": patient,
-            "payload": [{"contentString": "it itches"}, {"contentReference": {"reference": binary}}],
-        }
-        return self.store(message | fields)
-
-    def change(self, reference: str, **fields: Any) -> None:
-        found = self.http.get(f"{self.base}/{reference}", headers=ADMIN).json()
-        self.store(found | fields)
-
-    def subscribe(self, subscription: dict[str, Any]) -> None:
-        stored = self.store({"resourceType": "Subscription", "status": "requested", "reason": "photos"} | subscription)
-        eventually(lambda: self.http.get(f"{self.base}/{stored}", headers=ADMIN).json()["status"] == "active")
-
-
 @pytest.fixture(scope="module")
 def sekmet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sekmet]:
-    if not (FOREIGN / "sekmet").exists():
-        pytest.skip("sekmet is missing: `make test-interop` installs it")
-    folder = tmp_path_factory.mktemp("sekmet")
-    key = ECKey.generate_key("P-384")
-    (folder / "client.pem").write_bytes(key.as_pem(private=True))
-    (folder / "client.pub").write_bytes(key.as_pem(private=False))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    base = f"http://127.0.0.1:{port}/fhir"
-    client = {"client_id": "triage", "public_key_path": str(folder / "client.pub"), "scopes": SCOPES}
-    settings = {
-        "base_url": base,
-        "host": "127.0.0.1",
-        "port": port,
-        "data_dir": str(folder / "data"),
-        "own_private_key_path": str(folder / "client.pem"),
-        "subscriptions": {"notify_method": "post-endpoint"},
-        "simulator": {"enabled": False},
-        "server_auth": {"types": ["smart", "bearer"], "tokens": ["admin-token"], "smart_clients": [client]},
+    notifying = {"notify_method": "post-endpoint"}
+    with serve_sekmet(tmp_path_factory.mktemp("sekmet"), scopes=SCOPES, subscriptions=notifying) as server:
+        yield server
+
+
+def _message(sekmet: Sekmet, photo: bytes, **fields: Any) -> str:
+    """Stores a patient's message with a photo in a Binary."""
+    encoded = base64.b64encode(photo).decode()
+    binary = sekmet.store({"resourceType": "Binary", "contentType": "image/jpeg", "data": encoded})
+    patient = {"reference": sekmet.store({"resourceType": "Patient", "id": "p-1"})}
+    message = {
+        "resourceType": "Communication",
+        "status": "completed",
+        "category": NOTIFICATION,
+        "subject": patient,
+        "sender": patient,
+        "payload": [{"contentString": "it itches"}, {"contentReference": {"reference": binary}}],
     }
-    (folder / "settings.yaml").write_text(yaml.safe_dump(settings))
-    environment = os.environ | {"SEKMET_CONFIG": str(folder / "settings.yaml")}
-    with (
-        (folder / "log").open("wb") as log,
-        subprocess.Popen([FOREIGN / "sekmet", "serve"], cwd=folder, env=environment, stdout=log, stderr=log) as server,
-        httpx2.Client(timeout=30) as http,
-    ):
-        try:
-            _wait_until_up(server, f"{base}/metadata", http, folder / "log")
-            yield Sekmet(base, folder / "client.pem", http)
-        finally:
-            server.terminate()
+    return sekmet.store(message | fields)
 
 
-def _wait_until_up(server: subprocess.Popen[bytes], url: str, http: httpx2.Client, log: Path) -> None:
-    deadline = time.monotonic() + 120
-    while server.poll() is None and time.monotonic() < deadline:
-        with suppress(httpx2.TransportError):
-            if http.get(url).is_success:
-                return
-        time.sleep(0.2)
-    raise AssertionError(log.read_text()[-2000:])
+def _subscribe(sekmet: Sekmet, subscription: dict[str, Any]) -> None:
+    stored = sekmet.store({"resourceType": "Subscription", "status": "requested", "reason": "photos"} | subscription)
+    eventually(lambda: sekmet.find(stored)["status"] == "active")
 
 
 @dataclass
@@ -190,10 +124,10 @@ def test_message_told_by_a_classic_subscription_is_read_and_withdrawn(
     site: Site, sekmet: Sekmet, jpeg: Callable[..., bytes]
 ) -> None:
     site.collect()  # searches for the first time
-    sekmet.subscribe({"criteria": "Communication?category=notification", "channel": _channel(site)})
+    _subscribe(sekmet, {"criteria": "Communication?category=notification", "channel": _channel(site)})
     photo = jpeg(1)
 
-    reference = sekmet.message(photo, language="es")
+    reference = _message(sekmet, photo, language="es")
     site.collect_until(lambda: reference in site.messages)
 
     [row] = site.query("SELECT id, source, locale FROM message")
@@ -229,15 +163,16 @@ def test_message_told_by_id_only_is_read(site: Site, sekmet: Sekmet, jpeg: Calla
         }
     )
     content = {"extension": [{"url": f"{BACKPORT}/backport-payload-content", "valueCode": "id-only"}]}
-    sekmet.subscribe(
+    _subscribe(
+        sekmet,
         {
             "meta": {"profile": [f"{BACKPORT}/backport-subscription"]},
             "criteria": TOPIC,
             "channel": _channel(site, payload="application/fhir+json", _payload=content),
-        }
+        },
     )
 
-    reference = sekmet.message(jpeg(2))
+    reference = _message(sekmet, jpeg(2))
 
     eventually(site.is_told)
     assert [row.reference for row in site.query("SELECT reference FROM arrival")] == [reference]
@@ -248,7 +183,7 @@ def test_message_is_found_without_a_subscription_and_closes_a_request(
     site: Site, sekmet: Sekmet, jpeg: Callable[..., bytes]
 ) -> None:
     site.collect()
-    first = sekmet.message(jpeg(3))
+    first = _message(sekmet, jpeg(3))
     site.collect_until(lambda: first in site.messages)
     request_id = _flag(site, first)
     request = sekmet.store(
@@ -259,7 +194,7 @@ def test_message_is_found_without_a_subscription_and_closes_a_request(
         }
     )
 
-    second = sekmet.message(jpeg(4), basedOn=[{"reference": request}])
+    second = _message(sekmet, jpeg(4), basedOn=[{"reference": request}])
     site.collect_until(lambda: second in site.messages)
 
     [row] = site.query("SELECT answered_at, status FROM retake_request")

@@ -6,7 +6,11 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from triage.training.checkpoint import read_checkpoint
+
+pytestmark = pytest.mark.long
 
 KILLS = 6
 

@@ -24,6 +24,8 @@ from worker.settings import load_settings
 from worker.state_folder import StateFolder
 from worker.tasks.base import WorkerServices
 
+pytestmark = pytest.mark.long
+
 Triage: TypeAlias = Callable[..., Result]
 PATIENT = "Erika-Mustermann"
 DONE, FAILED, USAGE, UNREACHABLE = 0, 1, 2, 3

@@ -18,6 +18,8 @@ from sqlalchemy import text
 
 from tests.support.clinic import Clinic
 
+pytestmark = pytest.mark.long
+
 TRIAGE = (sys.executable, "-c", "from worker.cli import main; main()")
 LONG_ID = "m" * 200
 CET = timezone(timedelta(hours=1))

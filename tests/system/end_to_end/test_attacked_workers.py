@@ -6,12 +6,15 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from typing import TypeAlias
 
+import pytest
 from PIL import Image
 
 from tests.support.deployment import WAIT_SECONDS, Deployment, eventually
 from tests.support.large_files import LARGE
 from worker.queues import TaskName
 from worker.services import Services
+
+pytestmark = pytest.mark.long
 
 Deploy: TypeAlias = Callable[..., AbstractContextManager[Deployment]]
 

@@ -24,6 +24,8 @@ from worker.queues import QueueName, TaskName
 from worker.services import Services
 from worker.settings import SigningSettings
 
+pytestmark = pytest.mark.long
+
 Deploy: TypeAlias = Callable[..., AbstractContextManager[Deployment]]
 
 JUNK = (b"", b"\xff\xfe", b"{}", b"[" * 100_000, b"x" * 2_000_000)

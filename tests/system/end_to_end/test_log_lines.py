@@ -24,6 +24,8 @@ from worker.logging import _STANDARD_FIELDS, ALLOWED_FIELDS
 from worker.queues import WORKERS, QueueName, TaskName
 from worker.services import Services
 
+pytestmark = pytest.mark.long
+
 Deploy: TypeAlias = Callable[..., AbstractContextManager[Deployment]]
 
 ROOT = Path(__file__).parents[3]
