@@ -222,6 +222,11 @@ class AttachmentError(TriageError):
         self.code = code
 
 
+def photo_too_large(max_bytes: int) -> AttachmentError:
+    """The error of a photo with more bytes than may be read."""
+    return AttachmentError(ErrorCode.TOO_LARGE, f"the photo has more than {max_bytes:,} bytes: send a smaller photo")
+
+
 class TransientError(TriageError):
     """A temporary failure of one attachment, for example a stalled blob store or a crashed decoder.
 

@@ -18,7 +18,7 @@ from triage.blobs.pauses import Pauses
 from triage.blobs.web import ServerFaultError, open_on_web
 from triage.connections import Network
 from triage.domain.limits import FETCH_SECONDS
-from triage.errors import AttachmentError, ErrorCode, StorageFaultError, TransientError
+from triage.errors import AttachmentError, ErrorCode, StorageFaultError, TransientError, photo_too_large
 from triage.files.beneath import open_below
 
 _CHUNK_BYTES: Final = 2**20
@@ -173,9 +173,7 @@ class UriPolicy:
 
     def _check_size(self, size: int) -> None:
         if size > self._max_bytes:
-            raise AttachmentError(
-                ErrorCode.TOO_LARGE, f"the photo has more than {self._max_bytes:,} bytes: send a smaller photo"
-            )
+            raise photo_too_large(self._max_bytes)
 
 
 def _refuse() -> NoReturn:

@@ -5,7 +5,7 @@ import binascii
 import hashlib
 from typing import Final
 
-from triage.errors import AttachmentError, ErrorCode
+from triage.errors import AttachmentError, ErrorCode, photo_too_large
 from worker.fhir.elements import Attachment
 
 _MAY_BE_PHOTO: Final = ("image/", "application/dicom", "application/octet-stream", "binary/octet-stream")
@@ -24,13 +24,13 @@ def inline_bytes(data: str, *, max_bytes: int) -> bytes:
         AttachmentError: it is malformed, or the bytes are too many.
     """
     if len(data) > 2 * max_bytes:
-        raise _too_large(max_bytes)
+        raise photo_too_large(max_bytes)
     try:
         decoded = base64.b64decode(data.translate(_WHITESPACE), validate=True)
     except (binascii.Error, ValueError) as error:
         raise AttachmentError(ErrorCode.CORRUPT, "the data of the attachment is not base64: send it again") from error
     if len(decoded) > max_bytes:
-        raise _too_large(max_bytes)
+        raise photo_too_large(max_bytes)
     return decoded
 
 
@@ -50,7 +50,3 @@ def check_integrity(attachment: Attachment, data: bytes) -> None:
 
 def _sha1(data: bytes) -> str:
     return base64.b64encode(hashlib.sha1(data, usedforsecurity=False).digest()).decode("ascii")
-
-
-def _too_large(max_bytes: int) -> AttachmentError:
-    return AttachmentError(ErrorCode.TOO_LARGE, f"the photo has more than {max_bytes:,} bytes: send a smaller photo")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from triage.blobs.uris import UriPolicy
-from triage.errors import AttachmentError, ErrorCode, ServiceUnavailableError, TransientError
+from triage.errors import AttachmentError, ErrorCode, ServiceUnavailableError, TransientError, photo_too_large
 from worker.fhir.client import Elsewhere, FhirClient
 from worker.fhir.errors import NotThereError, RejectedError, TooLargeError
 from worker.fhir.references import Target
@@ -40,9 +40,7 @@ class Ehr:
             except (NotThereError, RejectedError) as error:
                 raise _not_found() from error
             except TooLargeError as error:
-                raise AttachmentError(
-                    ErrorCode.TOO_LARGE, f"the photo has more than {self.max_bytes:,} bytes: send a smaller photo"
-                ) from error
+                raise photo_too_large(self.max_bytes) from error
             if not isinstance(found, Elsewhere):
                 return found
             url = found.url
