@@ -9,11 +9,9 @@ import argparse
 import io
 import json
 import os
-import statistics
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,9 +22,9 @@ from typing import Any
 import httpx2
 import psutil
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks.clinic import Clinic, clinic
+from benchmarks.rates import seconds, show
 from triage.clients import registration
 from triage.domain.messages import IncomingAttachment, IncomingMessage
 from triage.domain.scopes import Scope
@@ -70,7 +68,7 @@ def main() -> None:
             for name, send in ways.items():
                 tag = f"{number}-{name.replace(' ', '').replace(',', '')}"
                 rates[name].append(arguments.messages / seconds(partial(in_threads, send, tag, arguments.messages)))
-        show(rates)
+        show(rates, reference=PYTHON, columns=("way", "messages/s, median", "of the Python intake"))
         report_memory(server)
 
 
@@ -156,21 +154,6 @@ def report_memory(server: Server) -> None:
         f"memory: {before / MB:.0f} MB before, at most {peak / MB:.0f} MB while {CLIENTS} clients sent "
         f"{LARGE_BYTES // MB} MB each ({len(hashes)} photos, {len(hashes) * LARGE_BYTES / MB / elapsed:.0f} MB/s)"
     )
-
-
-def seconds(step: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    step()
-    return time.perf_counter() - started
-
-
-def show(rates: dict[str, list[float]]) -> None:
-    table = Table("way", "messages/s, median", "slowest round", "of the Python intake", box=None, pad_edge=False)
-    reference = statistics.median(rates[PYTHON])
-    for name, found in rates.items():
-        median = statistics.median(found)
-        table.add_row(name, f"{median:,.0f}", f"{min(found):,.0f}", f"{median / reference:.2f}")
-    Console().print(table)
 
 
 if __name__ == "__main__":

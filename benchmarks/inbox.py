@@ -6,16 +6,12 @@ The scorer does nothing, every photo is bad and every message flags a retake req
 """
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable
 from functools import partial
 
-from rich.console import Console
-from rich.table import Table
 from sqlalchemy import text
 
 from benchmarks.clinic import Clinic, NothingAssessor, clinic
+from benchmarks.rates import seconds, show
 from triage.scoring.drain import DrainLimits, drain
 
 BARE = "bare INSERT loop"
@@ -39,7 +35,7 @@ def main() -> None:
             send = partial(site.send_uris, arguments.messages, PHOTOS_PER_MESSAGE, bulk=MESSAGES_PER_CALL, first=first)
             rates["intake"].append(n_photos / seconds(send))
             rates["claim, record, decide"].append(n_photos / seconds(partial(drain_all, site, n_photos)))
-    show(rates)
+    show(rates, reference=BARE, columns=("step", "attachments/s, median", "of the bare loop"))
 
 
 def prepare_bare_table(site: Clinic) -> None:
@@ -65,21 +61,6 @@ def drain_all(site: Clinic, n: int) -> None:
     drained = drain(site.inbox, lambda: assessor, DrainLimits(PHOTOS_PER_BATCH, seconds=600))
     if (drained.recorded.scored, drained.recorded.flagged) != (n, n // PHOTOS_PER_MESSAGE):
         raise SystemExit(f"expected {n} photos scored and every message flagged, got {drained.recorded}")
-
-
-def seconds(step: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    step()
-    return time.perf_counter() - started
-
-
-def show(rates: dict[str, list[float]]) -> None:
-    table = Table("step", "attachments/s, median", "slowest round", "of the bare loop", box=None, pad_edge=False)
-    bare = statistics.median(rates[BARE])
-    for name, found in rates.items():
-        median = statistics.median(found)
-        table.add_row(name, f"{median:,.0f}", f"{min(found):,.0f}", f"{median / bare:.2f}")
-    Console().print(table)
 
 
 if __name__ == "__main__":

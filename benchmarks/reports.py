@@ -27,8 +27,9 @@ from sqlalchemy import select, text
 
 from benchmarks.clinic import Clinic, clinic, make_card
 from benchmarks.history import write_history
-from benchmarks.inbox import PHOTOS_PER_MESSAGE, drain_all, seconds
+from benchmarks.inbox import PHOTOS_PER_MESSAGE, drain_all
 from benchmarks.queries import LARGE_TABLES, Query, standard_queries, tables_scanned
+from benchmarks.rates import seconds
 from triage.domain.ids import MessageId, ModelVersionId
 from triage.domain.reporting import Period
 from triage.domain.states import Stage
