@@ -1,0 +1,85 @@
+"""The tables. Keys are UUIDv7, times are `timestamptz`; constraints have names, indexes name the query they serve.
+
+Partial indexes and their queries share a predicate, so that the planner can always use the index.
+"""
+
+from typing import Final
+
+from triage.storage.base import Base
+from triage.storage.tables.arrivals import DEAD_ARRIVAL, READ_ARRIVAL, UNREAD_ARRIVAL, Arrival, ArrivalSource
+from triage.storage.tables.assessments import Assessment
+from triage.storage.tables.clients import ApiClient, ApiToken, UsedAssertion
+from triage.storage.tables.decisions import (
+    DECISION_POSITION,
+    NUMBERED,
+    OPEN_REQUEST,
+    UNNUMBERED,
+    Decision,
+    RetakeRequest,
+    Verdict,
+)
+from triage.storage.tables.deliveries import CLOSED_DELIVERY, DEAD, UNDELIVERED, Delivery, DeliveryTarget
+from triage.storage.tables.history import ArchivedCount, AuditEvent, AuditHead
+from triage.storage.tables.messages import Message, OptOut, Origin, Thread
+from triage.storage.tables.models import LIVE, OPEN_RUN, ModelVersion, Run
+from triage.storage.tables.photos import (
+    FRESH,
+    LEASED,
+    PURGED,
+    RETRY,
+    TO_PURGE,
+    UNMARKED,
+    UNREAD,
+    Attachment,
+    Blob,
+    PhotoStore,
+)
+
+__all__ = [
+    "CLOSED_DELIVERY",
+    "DEAD",
+    "DEAD_ARRIVAL",
+    "DECISION_POSITION",
+    "FRESH",
+    "LEASED",
+    "LIVE",
+    "METADATA",
+    "NUMBERED",
+    "OPEN_REQUEST",
+    "OPEN_RUN",
+    "PURGED",
+    "READ_ARRIVAL",
+    "RETRY",
+    "TO_PURGE",
+    "UNDELIVERED",
+    "UNMARKED",
+    "UNNUMBERED",
+    "UNREAD",
+    "UNREAD_ARRIVAL",
+    "ApiClient",
+    "ApiToken",
+    "ArchivedCount",
+    "Arrival",
+    "ArrivalSource",
+    "Assessment",
+    "Attachment",
+    "AuditEvent",
+    "AuditHead",
+    "Blob",
+    "Decision",
+    "Delivery",
+    "DeliveryTarget",
+    "Message",
+    "ModelVersion",
+    "OptOut",
+    "Origin",
+    "PhotoStore",
+    "RetakeRequest",
+    "Run",
+    "Thread",
+    "UsedAssertion",
+    "Verdict",
+]
+
+METADATA: Final = Base.metadata
+"""All tables."""
