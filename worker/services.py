@@ -196,7 +196,7 @@ class Services:
 
     @property
     def targets(self) -> "Sequence[str]":
-        """The names of the systems that are told of events, by the settings."""
+        """The names of the systems that the settings say to notify of events."""
         settings = self.settings
         is_on = {WEBHOOK: settings.webhook.url is not None, FHIR: settings.fhir.is_on and settings.fhir.answers}
         return [target for target, wanted in is_on.items() if wanted]

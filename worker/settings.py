@@ -196,7 +196,7 @@ class Settings(BaseSettings):
 
     @property
     def needs_delivery_worker(self) -> bool:
-        """Whether other systems are told of events, or asked for messages."""
+        """Whether other systems are notified of events, or asked for messages."""
         return self.webhook.url is not None or self.fhir.is_on
 
     @property

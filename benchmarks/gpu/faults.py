@@ -57,7 +57,7 @@ def _run(run: Run, fault: str) -> Row:
 
 
 class _Faulty(nn.Module):
-    """A network on a card that fails when told to."""
+    """A network on a card that fails on demand."""
 
     largest: int | None = None
     """On a CPU: calls with more photos find the memory full."""
@@ -154,7 +154,7 @@ def _drained(run: Run, engine: AuditedEngine) -> Row:
 
 
 def _limit_memory(run: Run, photos: int | None) -> None:
-    """Leaves memory for calls of so many photos; None for all of it."""
+    """Leaves memory for calls of this number of photos; None for all of it."""
     if not run.is_card:
         _Faulty.largest = photos
         return

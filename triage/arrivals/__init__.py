@@ -1,1 +1,1 @@
-"""Messages that another system holds: told of them or searching for them, then reading each one there."""
+"""Messages that another system holds: announced by it or found by a search, then read there one by one."""

@@ -12,7 +12,7 @@ from triage.storage.use_case import use_case
 def announce(sessions: Sessions, source: str, versions: Mapping[str, str | None]) -> int:
     """Notes messages that are to be read on another system. Idempotent: a version that was read is not read again.
 
-    Nothing but these references is stored, so that whoever announces a message decides only what is read.
+    Nothing but these references is stored, so that an announcement decides only what is read.
 
     Args:
         sessions: of the worker role.
@@ -36,7 +36,7 @@ def announce(sessions: Sessions, source: str, versions: Mapping[str, str | None]
 
 @use_case
 def search_now(sessions: Sessions, source: str) -> None:
-    """Makes the next search of a source due, unless one runs: the source has told that there is something to find.
+    """Makes the next search of a source due, unless one runs: the source has announced that there is something to find.
 
     Raises:
         UsageError: the source is malformed.

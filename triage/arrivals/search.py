@@ -1,4 +1,4 @@
-"""Searches a system for messages of which it has not told, one searcher at a time.
+"""Searches a system for messages that it has not announced, one searcher at a time.
 
 The time up to which messages are known moves in the transaction that stores what was found, so nothing between two
 searches is lost when a searcher is killed.

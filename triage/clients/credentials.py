@@ -34,7 +34,7 @@ class AccessToken:
 
 @use_case
 def authenticate(sessions: Sessions, secret: str) -> Caller | None:
-    """Returns who has this key or access token; None if nobody has, it has expired, or its client is revoked."""
+    """Returns who has this key or access token; None if no client has, it has expired, or its client is revoked."""
     sha256 = sha256_of(secret.encode("utf-8", "surrogatepass"))
     with sessions() as session:
         return clients.caller_of(session, sha256)

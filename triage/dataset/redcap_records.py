@@ -158,7 +158,7 @@ class RecordReader:
         return votes, list(firsts.values())
 
     def _reasons(self, reviews: Sequence[Row]) -> dict[FindingKind, float]:
-        """The share of the reviewers who checked each reason; without the reasons that nobody was asked for."""
+        """The share of the reviewers who checked each reason; without the reasons that no reviewer was asked for."""
         reasons = {}
         for column, kind in self.boxes.items():
             try:

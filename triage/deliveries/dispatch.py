@@ -27,7 +27,7 @@ Item = TypeVar("Item")
 
 
 class Receiver(Protocol[Item]):
-    """A system that is told of events."""
+    """A system that is notified of events."""
 
     def load(self, session: Session, claimed: Collection[ClaimedDelivery]) -> Mapping[EventId, Item]:
         """Reads what is sent. A delivery without an item is dropped: what it speaks of is gone."""

@@ -51,7 +51,7 @@ def judge(delivery: ClaimedDelivery, answer: Answer, rules: DeliveryRules, *, lu
 
 
 def delay_after(attempts: int, rules: DeliveryRules, *, asked: timedelta | None, luck: float) -> timedelta:
-    """The delay after so many failed attempts, at least the one that the other system asks for.
+    """The delay after a number of failed attempts, at least the one that the other system asks for.
 
     Args:
         attempts: at least one.

@@ -13,7 +13,7 @@ class LaneLimits:
     """Limits of assessments.
 
     Attributes:
-        patience: after this time nobody waits for the answer any more.
+        patience: after this time the answer is no longer awaited.
         max_waiting: assessments without an answer; further ones are refused at once.
     """
 

@@ -1,4 +1,4 @@
-"""Events that other systems are told, and their deliveries."""
+"""Events for other systems, and their deliveries."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -60,7 +60,7 @@ class EventRequest:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event with all that receivers are told: ids that the sender chose, our ids, codes and times.
+    """An event with all that receivers get: ids that the sender chose, our ids, codes and times.
 
     Attributes:
         message: the sender's id of the message; `thread` is that of its thread.

@@ -80,7 +80,7 @@ class Acknowledged(StrEnum):
 
 
 class EventKind(StrEnum):
-    """What other systems are told. Stable names: receivers rely on them."""
+    """Events for other systems. Stable names: receivers rely on them."""
 
     MESSAGE_DECIDED = "message.decided"
     RETAKE_REQUESTED = "retake.requested"

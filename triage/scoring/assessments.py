@@ -1,7 +1,7 @@
 """The interactive lane: photos that are checked before they are sent. Workers take them before the inbox.
 
 The photo waits in the blob store under a random name, in the place of a blob, so that a purge would find it if all else
-failed. It is deleted with the answer, or when nobody waits any more. Nothing about it is kept.
+failed. It is deleted with the answer, or when it is no longer awaited. Nothing about it is kept.
 """
 
 import secrets
@@ -94,7 +94,7 @@ class Assessments:
         """Returns the bytes of a claimed photo.
 
         Raises:
-            StorageFaultError: nobody waits for it any more, or the store does not respond.
+            StorageFaultError: it is no longer awaited, or the store does not respond.
         """
         return self._blobs.read(str(attachment.sha256))
 

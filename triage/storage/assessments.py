@@ -73,7 +73,7 @@ def release(session: Session, ids: Sequence[UUID]) -> None:
 
 
 def answer(session: Session, answers: Mapping[UUID, PhotoAnswer]) -> None:
-    """Stores answers and announces each after the commit. One for which nobody waits any more is dropped."""
+    """Stores answers and announces each after the commit. An answer that is no longer awaited is dropped."""
     rows = recordset(
         "answers",
         [{"id": str(id_), "answer": asdict(each)} for id_, each in answers.items()],
@@ -109,5 +109,5 @@ def remove(session: Session, ids: Sequence[UUID]) -> None:
 
 
 def expired(session: Session) -> list[tuple[UUID, str]]:
-    """The ids and photos of assessments for which nobody waits any more."""
+    """The ids and photos of assessments that are no longer awaited."""
     return [(row.id, row.photo) for row in session.execute(select(Assessment.id, Assessment.photo).where(_IS_OVER))]

@@ -33,7 +33,7 @@ from triage.training.photos import PhotoSet
 from triage.training.reasons import ReasonPhotos, fit_reasons
 
 _FEWEST: Final = 5
-"""A reason is learned from reviewers if at least so many training photos have it."""
+"""Fewest training photos with a reason for it to be learned from reviewers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ _RANGE: Final = (0.005, 0.995)
 
 _STEPS: Final = 150
 _FEWEST: Final = 5
-"""A probability is calibrated on at least so many photos with the reason, and without."""
+"""Fewest photos with the reason, and without, on which a probability is calibrated."""
 
 _WANTED_NAMED: Final = 0.9
 _WANTED_ADVISED: Final = 0.08
@@ -43,7 +43,7 @@ class ReasonPhotos:
         statistics: float32 (N, F), the mean over the patches of `triage.model.network.statistics_of`.
         measures: float64 (N, V), in the order of `names`.
         names: of the measures.
-        given: float64 (N, R), 0..1: the share of those asked who gave each reason; NaN where nobody was asked.
+        given: float64 (N, R), 0..1: the share of those asked who gave each reason; NaN where no one was asked.
         fails: bool (N,): the photo fails by its score.
         weights: float64 (N,), how much each photo counts; all alike if None.
     """

@@ -31,7 +31,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 log = structlog.get_logger(__name__)
 
-NOBODY: Final = Caller("anonymous", frozenset())
+ANONYMOUS: Final = Caller("anonymous", frozenset())
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _GONE: Final = 499
 """The status that metrics show if the client has closed the connection."""
@@ -65,7 +65,7 @@ class Door:
                 status = response.status_code
                 await response(scope, receive, limited_send(send, api.request_seconds))
             except (ClientDisconnect, TimeoutError):
-                pass  # nobody reads an answer
+                pass  # the caller is gone: no answer can be read
             finally:
                 REQUESTS.labels(name, status).inc()
                 SECONDS.labels(name).observe(time.monotonic() - begin)
@@ -94,7 +94,7 @@ class Door:
     async def _call(self, request: Request) -> object:
         endpoint = self._endpoint
         if endpoint.scope is None:
-            return await self._handle(request, NOBODY)
+            return await self._handle(request, ANONYMOUS)
         caller = await self._authenticate(request.headers.get("authorization"))
         if endpoint.scope not in caller.scopes:
             raise RequestError(

@@ -34,7 +34,7 @@ class Call:
     """A request that was let in.
 
     Attributes:
-        caller: who calls; for an endpoint without a scope, nobody.
+        caller: who calls; the anonymous caller for an endpoint without a scope.
         request: for endpoints that read the body themselves.
     """
 

@@ -33,7 +33,7 @@ async def wait_until(
         at_least_every: reads after this time without an announcement too, for servers behind a pooler.
 
     Raises:
-        ClientDisconnect: nobody waits any more.
+        ClientDisconnect: the caller no longer waits.
         RequestError: the request has a body, which exceeds a limit.
     """
     left = asyncio.create_task(_until_client_leaves(call.request))

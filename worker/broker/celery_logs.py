@@ -38,8 +38,8 @@ def celery_event(record: LogRecord) -> tuple[str, dict[str, Any]] | None:
 
 def _redis_error(record: LogRecord) -> BaseException | None:
     """The error of Redis that a record tells of, or that its error was raised from."""
-    told = [record.exc_info[1] if record.exc_info else None, *(record.args or ())]
-    causes = (cause for error in told if isinstance(error, BaseException) for cause in causes_of(error))
+    logged = [record.exc_info[1] if record.exc_info else None, *(record.args or ())]
+    causes = (cause for error in logged if isinstance(error, BaseException) for cause in causes_of(error))
     return next((cause for cause in causes if isinstance(cause, REDIS_ERRORS)), None)
 
 

@@ -5,7 +5,7 @@ import struct
 from typing import Final
 
 MOST_LOSSES: Final = 3
-"""After so many losses in a row a new process does not help: the worker stops."""
+"""Losses in a row after which a new process does not help: the worker stops."""
 
 _COUNT: Final = struct.Struct("=q")
 _shared: Final = mmap.mmap(-1, _COUNT.size)

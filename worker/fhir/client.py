@@ -40,7 +40,7 @@ class Credentials(Protocol):
     def header(self) -> Mapping[str, str]: ...
 
     def forget(self) -> None:
-        """Makes the next header anew: the server no longer accepts this one."""
+        """Fetches a new token for the next header: the server no longer accepts this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +217,7 @@ class FhirClient:
         content: bytes | None = None,
         allow_redirect: bool = False,
     ) -> Iterator[httpx2.Response]:
-        """The answer to a request, whose body is not read yet. A token that the server refuses is made anew once."""
+        """The answer to a request, whose body is not read yet. A token that the server refuses is replaced once."""
         absolute = urljoin(f"{self.base}/", url)
         if not self.serves(absolute):
             raise RejectedError("the FHIR server links to another address, which is not followed", 200)

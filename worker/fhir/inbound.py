@@ -1,4 +1,4 @@
-"""Messages on the EHR's FHIR server: reads one, and searches for those of which the server has not told."""
+"""Messages on the EHR's FHIR server: reads one, and searches for those that no hook announced."""
 
 import re
 from collections.abc import Mapping

@@ -43,8 +43,8 @@ def read_notice(resource: Mapping[str, Any], *, base: str) -> Notice:
     if any(each.get("valueCode") in _QUIET for each in parameters if each.get("name") == "type"):
         return Notice()
     events = [each for each in parameters if each.get("name") == "notification-event"]
-    told = frozenset((*_focused(events, base), *_messages(resources, base)))
-    return Notice(told, is_bare=not told and bool(status))
+    announced = frozenset((*_focused(events, base), *_messages(resources, base)))
+    return Notice(announced, is_bare=not announced and bool(status))
 
 
 def _messages(resources: list[Mapping[str, Any]], base: str) -> Iterator[Target]:

@@ -13,7 +13,7 @@ _DELIVERIES: Final = DeliveryRules()
 
 
 class WebhookSettings(Group):
-    """The system that is told of decisions and retake requests by HTTP. Both a URL and a secret, or neither."""
+    """The system that is notified of decisions and retake requests by HTTP. Both a URL and a secret, or neither."""
 
     url: SecretStr | None = Field(
         default=None,

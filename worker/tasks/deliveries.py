@@ -23,7 +23,7 @@ def send(self: WorkerTask) -> None:
 
 
 def _send(services: WorkerServices, target: str) -> Dispatched:
-    """A target whose settings are wrong is logged, and keeps no other from being told."""
+    """A target whose settings are wrong is logged, and does not keep others from being notified."""
     try:
         sent = services.dispatcher(target, on_progress=record_progress).dispatch(
             seconds=services.settings.inbox.drain_seconds

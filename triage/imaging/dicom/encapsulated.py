@@ -75,11 +75,11 @@ class DecodedFrame:
 def frames_of(data: bytes, n_frames: int) -> list[bytes]:
     """Splits encapsulated pixel data into frames.
 
-    Frames are told apart by the starts of their codestreams, then by the Basic Offset Table, which writers leave empty
+    Frames are separated by the starts of their codestreams, then by the Basic Offset Table, which writers leave empty
     or fill with wrong offsets.
 
     Returns:
-        At most `n_frames` frames. Fragments that cannot be told apart are one frame.
+        At most `n_frames` frames. Fragments that cannot be separated are one frame.
 
     Raises:
         AttachmentError: a fragment lies beyond the end of the data.

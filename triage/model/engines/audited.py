@@ -16,7 +16,7 @@ from triage.model.engines.engine import DEVICE_LOST, EngineUnavailableError, Pla
 from triage.model.engines.tolerance import EXACT, ROUNDING, Tolerance, draw_pictures, tolerance_for
 
 BATCHES_PER_AUDIT: Final = 64
-"""A random photo of one batch in so many is also scored exactly."""
+"""One batch in this number has a random photo that is also scored exactly."""
 
 
 class FastEngine(PlainEngine, Protocol):

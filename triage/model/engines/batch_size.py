@@ -6,7 +6,7 @@ LARGEST_BATCH: Final = 128
 """Photos in a call: from 134 on, the first layer's output has more elements than 32 bits can count."""
 
 BATCHES_TO_GROW: Final = 200
-"""The size grows after so many batches without a failure: another program may have freed memory."""
+"""Batches without a failure after which the size grows: another program may have freed memory."""
 
 
 class BatchSize:

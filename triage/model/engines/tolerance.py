@@ -19,7 +19,7 @@ ROUNDING: Final = 1e-4
 """The smallest tolerance, in the unit of `Tolerance.scale`: float32 itself rounds by up to a tenth of it."""
 
 LARGEST: Final = 0.05
-"""With a larger scale so many photos are scored twice that exact passes alone are as fast."""
+"""Above this scale, enough photos are scored twice that exact passes alone are as fast."""
 
 
 @dataclass(frozen=True, slots=True)

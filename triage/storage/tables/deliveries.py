@@ -16,7 +16,7 @@ CLOSED_DELIVERY: Final = text("status IN ('delivered', 'dropped')")
 
 
 class DeliveryTarget(Base):
-    """A system that is told of events. Without a row here, no event is stored."""
+    """A system that is notified of events. Without a row here, no event is stored."""
 
     __tablename__ = "delivery_target"
 

@@ -25,7 +25,7 @@ from triage.training.photos import load_photos
 from worker.state_folder import StateFolder
 
 AS_ROOT: Final = os.geteuid() == 0
-NOBODY: Final = 65534
+ANONYMOUS: Final = 65534
 GROUP: Final = 4321  # of no user
 needs_root = pytest.mark.skipif(not AS_ROOT, reason="only root can act as several users")
 
@@ -128,10 +128,10 @@ def test_service_reads_and_deletes_what_root_stored_when_its_group_is_configured
     blobs = BlobStore(str(top / "blobs"))
     kept, purged = blobs.put(b"one photo"), blobs.put(b"another photo")
 
-    assert _as(NOBODY, lambda: blobs.get(kept), group=shared)
-    assert _as(NOBODY, lambda: blobs.remove(purged), group=shared)
+    assert _as(ANONYMOUS, lambda: blobs.get(kept), group=shared)
+    assert _as(ANONYMOUS, lambda: blobs.remove(purged), group=shared)
     assert blobs.names(purged[:2]) == []
-    assert not _as(NOBODY, lambda: blobs.get(kept), group=NOBODY)
+    assert not _as(ANONYMOUS, lambda: blobs.get(kept), group=ANONYMOUS)
     assert count_out_of_reach(top / "blobs") == 0
 
 
@@ -140,16 +140,16 @@ def test_what_root_stored_is_counted_when_the_service_cannot_use_it(top: Path) -
     folder = top / "blobs"
     folder.mkdir()
     folder.chmod(0o700)
-    os.chown(folder, NOBODY, NOBODY)
+    os.chown(folder, ANONYMOUS, ANONYMOUS)
     blobs = BlobStore(str(folder))
 
     def store() -> str:
         return blobs.put(b"photo of the service")
 
-    assert _as(NOBODY, store, group=NOBODY)
+    assert _as(ANONYMOUS, store, group=ANONYMOUS)
     assert count_out_of_reach(folder) == 0
     sha256 = blobs.put(b"photo of root")
-    assert not _as(NOBODY, lambda: blobs.get(sha256), group=NOBODY)
+    assert not _as(ANONYMOUS, lambda: blobs.get(sha256), group=ANONYMOUS)
 
     assert count_out_of_reach(folder) == 1
     for path in (folder / sha256[:2] / sha256, folder / sha256[:2]):
@@ -167,7 +167,7 @@ def test_folder_behind_a_closed_one_is_counted(top: Path) -> None:
     def count() -> None:
         assert count_out_of_reach(top / "closed" / "blobs") == 1
 
-    assert _as(NOBODY, count, group=NOBODY)
+    assert _as(ANONYMOUS, count, group=ANONYMOUS)
 
 
 def test_nothing_is_counted_when_the_path_leads_to_a_file(tmp_path: Path) -> None:
