@@ -6,17 +6,18 @@ message, which then waits as long as it takes.
 """
 
 import random
-import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, Protocol
 
 import structlog
 
+from triage.deliveries.batches import work_off
 from triage.deliveries.rules import DeliveryRules, delay_after
-from triage.domain.arrivals import ArrivalResult, ClaimedArrival, Found, count
+from triage.domain.arrivals import ArrivalResult, ClaimedArrival, Found
 from triage.domain.states import ArrivalError, ArrivalStatus
 from triage.errors import DatabaseUnavailableError, ServiceUnavailableError, TriageError, UsageError
 from triage.intake import Intake
@@ -24,7 +25,7 @@ from triage.retakes.opt_out import withdraw_message
 from triage.retakes.policy import RetakePolicy
 from triage.retakes.requests import answer
 from triage.storage import arrivals
-from triage.storage.database import Sessions, persist
+from triage.storage.database import Sessions
 
 log = structlog.get_logger(__name__)
 
@@ -65,7 +66,7 @@ class Collected:
     postponed: int = 0
     dead: int = 0
     stale: int = 0
-    reasons: dict[ArrivalError, int] = field(default_factory=dict)
+    reasons: Mapping[ArrivalError, int] = field(default_factory=dict)
     unfinished: bool = False
 
 
@@ -112,20 +113,30 @@ class Collector:
         Raises:
             DatabaseUnavailableError: Postgres is unavailable. What was accepted and not recorded is read again.
         """
-        deadline = time.monotonic() + seconds
-        total = Collected()
-        with ThreadPoolExecutor(self._rules.at_once, thread_name_prefix="arrivals") as pool:
-            while time.monotonic() < deadline:
-                with self._sessions.begin() as session:
-                    claimed = arrivals.claim(session, self._source, limit=self._rules.at_once, lease=self._rules.lease)
-                if not claimed:
-                    return total
-                results = list(pool.map(self._take, claimed))
-                total = _add(total, results, stale=len(results) - self._record(results))
-                self._on_progress()
-                if all(each.status is ArrivalStatus.PENDING for each in results):
-                    return total
-        return replace(total, unfinished=True)
+        worked = work_off(
+            self._sessions,
+            self._rules,
+            self._read,
+            arrivals.record,
+            goes_on=lambda each: each.status is not ArrivalStatus.PENDING,
+            seconds=seconds,
+            on_progress=self._on_progress,
+        )
+        n = Counter(each.status for each in worked.results)
+        return Collected(
+            done=n[ArrivalStatus.DONE],
+            ignored=n[ArrivalStatus.IGNORED],
+            postponed=n[ArrivalStatus.PENDING],
+            dead=n[ArrivalStatus.DEAD],
+            stale=worked.stale,
+            reasons=Counter(each.error for each in worked.results if each.error is not None),
+            unfinished=worked.unfinished,
+        )
+
+    def _read(self, pool: ThreadPoolExecutor) -> list[ArrivalResult]:
+        with self._sessions.begin() as session:
+            claimed = arrivals.claim(session, self._source, limit=self._rules.at_once, lease=self._rules.lease)
+        return list(pool.map(self._take, claimed))
 
     def _take(self, arrival: ClaimedArrival) -> ArrivalResult:
         try:
@@ -157,26 +168,3 @@ class Collector:
         if found.answers:
             answer(self._sessions, found.answers, source=self._source, message_id=accepted.id, by=self._source)
         return ArrivalStatus.DONE
-
-    def _record(self, results: list[ArrivalResult]) -> int:
-        def transaction() -> int:
-            with self._sessions.begin() as session:
-                return arrivals.record(session, results)
-
-        return persist(transaction, patience_seconds=self._rules.lease.total_seconds() / 2)
-
-
-def _add(total: Collected, results: list[ArrivalResult], *, stale: int) -> Collected:
-    reasons = dict(total.reasons)
-    for each in results:
-        if each.error is not None:
-            reasons[each.error] = reasons.get(each.error, 0) + 1
-    return replace(
-        total,
-        done=total.done + count(results, ArrivalStatus.DONE),
-        ignored=total.ignored + count(results, ArrivalStatus.IGNORED),
-        postponed=total.postponed + count(results, ArrivalStatus.PENDING),
-        dead=total.dead + count(results, ArrivalStatus.DEAD),
-        stale=total.stale + stale,
-        reasons=reasons,
-    )

@@ -5,21 +5,22 @@ the request and the record of its answer leaves a delivery that another attempts
 """
 
 import random
-import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 import structlog
 from sqlalchemy.orm import Session
 
+from triage.deliveries.batches import work_off
 from triage.deliveries.rules import DeliveryRules, judge
 from triage.domain.deliveries import Answer, Attempted, ClaimedDelivery
 from triage.domain.ids import EventId
 from triage.domain.states import DeliveryError, DeliveryStatus
 from triage.storage import deliveries
-from triage.storage.database import Sessions, persist
+from triage.storage.database import Sessions
 
 log = structlog.get_logger(__name__)
 
@@ -94,18 +95,25 @@ class Dispatcher(Generic[Item]):
         Raises:
             DatabaseUnavailableError: Postgres is unavailable. What was sent and not recorded is attempted again.
         """
-        deadline = time.monotonic() + seconds
-        total = Dispatched()
-        with ThreadPoolExecutor(self._rules.at_once, thread_name_prefix="deliveries") as pool:
-            while time.monotonic() < deadline:
-                attempted = self._attempt(pool)
-                if not attempted:
-                    return total
-                total = _add(total, attempted, stale=len(attempted) - self._record(attempted))
-                self._on_progress()
-                if all(each.answer.error for each in attempted):
-                    return total
-        return replace(total, unfinished=True)
+        worked = work_off(
+            self._sessions,
+            self._rules,
+            self._attempt,
+            deliveries.record,
+            goes_on=lambda each: each.answer.error is None,
+            seconds=seconds,
+            on_progress=self._on_progress,
+        )
+        n = Counter(each.status for each in worked.results)
+        return Dispatched(
+            delivered=n[DeliveryStatus.DELIVERED],
+            failed=n[DeliveryStatus.PENDING],
+            dead=n[DeliveryStatus.DEAD],
+            dropped=n[DeliveryStatus.DROPPED],
+            stale=worked.stale,
+            errors=Counter(each.answer.error for each in worked.results if each.answer.error is not None),
+            unfinished=worked.unfinished,
+        )
 
     def _attempt(self, pool: ThreadPoolExecutor) -> list[Attempted]:
         with self._sessions.begin() as session:
@@ -122,32 +130,6 @@ class Dispatcher(Generic[Item]):
     def _send(self, item: Item) -> Answer:
         try:
             return self._receiver.send(item)
-        except (
-            Exception
-        ) as error:  # a defect, which must not keep the other deliveries of its batch from being recorded
+        except Exception as error:  # a defect, which must not keep the rest of its batch from being recorded
             log.error("delivery.broke", exc_info=error)
             return Answer(DeliveryError.DEFECT)
-
-    def _record(self, attempted: list[Attempted]) -> int:
-        def transaction() -> int:
-            with self._sessions.begin() as session:
-                return deliveries.record(session, attempted)
-
-        return persist(transaction, patience_seconds=self._rules.lease.total_seconds() / 2)
-
-
-def _add(total: Dispatched, attempted: list[Attempted], *, stale: int) -> Dispatched:
-    by_status = [each.status for each in attempted]
-    errors = dict(total.errors)
-    for each in attempted:
-        if each.answer.error is not None:
-            errors[each.answer.error] = errors.get(each.answer.error, 0) + 1
-    return replace(
-        total,
-        delivered=total.delivered + by_status.count(DeliveryStatus.DELIVERED),
-        failed=total.failed + by_status.count(DeliveryStatus.PENDING),
-        dead=total.dead + by_status.count(DeliveryStatus.DEAD),
-        dropped=total.dropped + by_status.count(DeliveryStatus.DROPPED),
-        stale=total.stale + stale,
-        errors=errors,
-    )

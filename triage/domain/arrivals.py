@@ -78,8 +78,3 @@ class CountedArrivals:
     status: ArrivalStatus
     n: int
     oldest: datetime
-
-
-def count(results: Sequence[ArrivalResult], status: ArrivalStatus) -> int:
-    """The number of results with a status."""
-    return sum(each.status is status for each in results)
