@@ -263,7 +263,8 @@ def check_arrivals(services: Services) -> str:
         raise ProblemError(
             f"{dead:,} message{' of another system is' if dead == 1 else 's of other systems are'} dead: malformed or "
             "rejected",
-            "correct them there: each is read again when it changes; the log of the delivery worker has the reasons",
+            "run `triage arrivals list --status dead`; each is read again when it changes there, or by "
+            "`triage arrivals retry --dead`",
         )
     waiting = [each for each in counts if each.status is ArrivalStatus.PENDING]
     if late := [each.source for each in waiting if now - each.oldest > _ARRIVAL_LATE]:

@@ -19,6 +19,7 @@ from triage.deliveries.dispatch import Dispatched
 from triage.domain.messages import IncomingAttachment, IncomingMessage, Origin
 from triage.domain.states import Outcome
 from triage.retakes.override import override
+from worker.fhir.check import survey
 from worker.setting_groups import FhirSettings
 from worker.settings import Settings
 from worker.tasks.base import WorkerServices
@@ -131,6 +132,17 @@ def test_answer_is_refused_when_the_client_lacks_a_scope(
     sent = dispatch("system/Observation.cruds")
 
     assert (sent.delivered, sent.failed) == (1, 1)
+
+
+def test_check_finds_what_the_server_supports(sekmet: Sekmet) -> None:
+    fhir = FhirSettings(url=sekmet.base, client_id="triage", key_file=sekmet.key_file, scopes=SCOPES, answers=True)
+
+    found = survey(fhir, None)
+
+    lacking = {each.name: each.detail for each in found.abilities if each.is_lacking}
+    assert list(lacking) == ["scopes granted"]
+    assert lacking["scopes granted"].startswith("missing: system/Communication.r ")
+    assert found.fitting["TRIAGE_FHIR__ANSWERS"] == "true"
 
 
 def test_shipped_definitions_are_valid() -> None:

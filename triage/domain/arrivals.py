@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from uuid import UUID
 
-from triage.domain.ids import LeaseToken, RetakeRequestId
+from triage.domain.ids import ArrivalId, LeaseToken, RetakeRequestId
 from triage.domain.messages import IncomingMessage
 from triage.domain.states import ArrivalError, ArrivalStatus
 
@@ -20,7 +19,7 @@ class ClaimedArrival:
         attempts: including this one.
     """
 
-    id: UUID
+    id: ArrivalId
     reference: str
     announced: int
     attempts: int
@@ -78,3 +77,24 @@ class CountedArrivals:
     status: ArrivalStatus
     n: int
     oldest: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A message that another system holds, as people see it.
+
+    Attributes:
+        reference: of the message on its system.
+        attempts: failed ones in a row.
+        due_at: the time of the next attempt; None if there will be none.
+    """
+
+    id: ArrivalId
+    source: str
+    reference: str
+    status: ArrivalStatus
+    attempts: int
+    error: ArrivalError | None
+    created_at: datetime
+    due_at: datetime | None
+    finished_at: datetime | None

@@ -14,6 +14,7 @@ DecisionId = NewType("DecisionId", UUID)
 RetakeRequestId = NewType("RetakeRequestId", UUID)
 RunId = NewType("RunId", UUID)
 EventId = NewType("EventId", UUID)
+ArrivalId = NewType("ArrivalId", UUID)
 LeaseToken = NewType("LeaseToken", UUID)
 
 

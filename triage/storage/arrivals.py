@@ -4,13 +4,29 @@ from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Final
 
-from sqlalchemy import Float, Integer, Text, Uuid, and_, case, delete, func, null, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Float,
+    Integer,
+    Text,
+    Update,
+    Uuid,
+    and_,
+    case,
+    delete,
+    func,
+    null,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from triage.domain import arrivals as domain
 from triage.domain.arrivals import ArrivalResult, ClaimedArrival, CountedArrivals, Search
-from triage.domain.ids import LeaseToken, new_id
-from triage.domain.states import ArrivalStatus
+from triage.domain.ids import ArrivalId, LeaseToken, new_id
+from triage.domain.states import ArrivalError, ArrivalStatus
 from triage.storage.database import recordset
 from triage.storage.tables import DEAD_ARRIVAL, READ_ARRIVAL, UNREAD_ARRIVAL, Arrival, ArrivalSource
 
@@ -94,7 +110,7 @@ def claim(session: Session, source: str, *, limit: int, lease: timedelta) -> lis
         .returning(Arrival.id, Arrival.reference, Arrival.announced, Arrival.attempts),
         execution_options=_NO_SYNC,
     )
-    return [ClaimedArrival(row.id, row.reference, row.announced, row.attempts, token) for row in rows]
+    return [ClaimedArrival(ArrivalId(row.id), row.reference, row.announced, row.attempts, token) for row in rows]
 
 
 def record(session: Session, results: Collection[ArrivalResult]) -> int:
@@ -218,6 +234,78 @@ def count_by_state(session: Session) -> list[CountedArrivals]:
         CountedArrivals(source, ArrivalStatus(status), n, oldest)
         for query in queries
         for source, status, n, oldest in session.execute(query)
+    ]
+
+
+def list_arrivals(
+    session: Session, *, status: ArrivalStatus | None = None, source: str | None = None, limit: int
+) -> list[domain.Arrival]:
+    """Messages of other systems, the last announced first, optionally of one status and of one source."""
+    conditions = [] if status is None else [Arrival.status == status]
+    return _described(session, *conditions, *([] if source is None else [Arrival.source == source]), limit=limit)
+
+
+def find(session: Session, arrival_id: ArrivalId) -> domain.Arrival | None:
+    """Returns a message of another system by our id, or None."""
+    return next(iter(_described(session, Arrival.id == arrival_id, limit=1)), None)
+
+
+def retry(session: Session, *, arrival_id: ArrivalId | None = None, source: str | None = None) -> list[ArrivalId]:
+    """Makes messages due now, unless one is being read; returns their ids.
+
+    Args:
+        session: of the caller's transaction.
+        arrival_id: a message that is dead or waits to be read again; if None, all dead ones.
+        source: only messages of this source.
+    """
+    is_in_flight = Arrival.lease_token.is_not(None) & (Arrival.due_at > func.clock_timestamp())
+    change = update(Arrival).values(
+        status=ArrivalStatus.PENDING,
+        attempts=0,
+        due_at=func.clock_timestamp(),
+        lease_token=null(),
+        error=null(),
+        finished_at=null(),
+    )
+    return _change(session, change.where(~is_in_flight), arrival_id, source)
+
+
+def drop(session: Session, *, arrival_id: ArrivalId | None = None, source: str | None = None) -> list[ArrivalId]:
+    """Gives messages up until they change on their system; returns their ids.
+
+    Args:
+        session: of the caller's transaction.
+        arrival_id: a message that is dead or waits; if None, all dead ones.
+        source: only messages of this source.
+    """
+    given_up = update(Arrival).values(
+        status=ArrivalStatus.IGNORED, lease_token=null(), error=null(), finished_at=func.clock_timestamp()
+    )
+    return _change(session, given_up, arrival_id, source)
+
+
+def _change(session: Session, change: Update, arrival_id: ArrivalId | None, source: str | None) -> list[ArrivalId]:
+    chosen = DEAD_ARRIVAL if arrival_id is None else and_(or_(UNREAD_ARRIVAL, DEAD_ARRIVAL), Arrival.id == arrival_id)
+    conditions = [chosen, *([] if source is None else [Arrival.source == source])]
+    rows = session.scalars(change.where(*conditions).returning(Arrival.id), execution_options=_NO_SYNC)
+    return [ArrivalId(row) for row in rows.all()]
+
+
+def _described(session: Session, *conditions: ColumnElement[bool], limit: int) -> list[domain.Arrival]:
+    rows = session.scalars(select(Arrival).where(*conditions).order_by(Arrival.id.desc()).limit(limit))
+    return [
+        domain.Arrival(
+            id=ArrivalId(row.id),
+            source=row.source,
+            reference=row.reference,
+            status=ArrivalStatus(row.status),
+            attempts=row.attempts,
+            error=ArrivalError(row.error) if row.error else None,
+            created_at=row.created_at,
+            due_at=row.due_at if row.status == ArrivalStatus.PENDING else None,
+            finished_at=row.finished_at,
+        )
+        for row in rows
     ]
 
 

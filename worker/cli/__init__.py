@@ -54,6 +54,8 @@ _COMMANDS: Final = {
     "replies": _Entry("worker.cli.replies:replies", "Check and preview what patients read."),
     "opt-out": _Entry("worker.cli.opt_out:opt_out", "Never request a retake in a thread."),
     "decisions": _Entry("worker.cli.decisions:decisions", "Read the decisions after a cursor."),
+    "fhir": _Entry("worker.cli.fhir:fhir", "Check the EHR's FHIR server before going live."),
+    "arrivals": _Entry("worker.cli.arrivals:arrivals", "Show, retry and drop messages that are read on the EHR."),
     "deliveries": _Entry("worker.cli.deliveries:deliveries", "Show, retry and drop events for other systems."),
     "report": _Entry("worker.cli.report:report", "Report messages by outcome, the retake rate and scores."),
     "rescore": _Entry("worker.cli.runs:rescore", "Score photos again with another model."),

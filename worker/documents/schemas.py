@@ -10,12 +10,14 @@ from typing import Final
 from pydantic import BaseModel
 
 from triage.domain.card import Card
+from worker.documents.arrivals import ArrivalChangeDocument, ArrivalDocument
 from worker.documents.assessments import AssessmentDocument
 from worker.documents.clients import ClientDocument, NewKeyDocument
 from worker.documents.decisions import DecisionsDocument, DecisionsQuery
 from worker.documents.deliveries import DeliveryChangeDocument, DeliveryDocument, StoppedTargetDocument
 from worker.documents.evaluation import DatasetDocument, EvaluationDocument
 from worker.documents.events import MessageDecidedDocument, RetakeRequestedDocument, RetakeWithdrawnDocument
+from worker.documents.fhir_check import FhirCheckDocument
 from worker.documents.messages import AcceptanceDocument, MessageHistoryDocument, OverrideDocument
 from worker.documents.models import ModelDocument, ModelThresholdsDocument
 from worker.documents.operations import (
@@ -59,6 +61,8 @@ DOCUMENTS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
         "adopted-store": AdoptedStoreDocument,
         "archive": ArchiveDocument,
         "archive-preview": ArchivePreviewDocument,
+        "arrival": ArrivalDocument,
+        "arrival-change": ArrivalChangeDocument,
         "assessment": AssessmentDocument,
         "card": Card,
         "check": CheckDocument,
@@ -75,6 +79,7 @@ DOCUMENTS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
         "event-message-decided": MessageDecidedDocument,
         "event-retake-requested": RetakeRequestedDocument,
         "event-retake-withdrawn": RetakeWithdrawnDocument,
+        "fhir-check": FhirCheckDocument,
         "flips": FlipsDocument,
         "forgotten": ForgottenDocument,
         "locale": LocaleDocument,

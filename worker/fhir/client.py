@@ -43,6 +43,17 @@ class Credentials(Protocol):
         """Fetches a new token for the next header: the server no longer accepts this one."""
 
 
+class Anonymous:
+    """No credentials."""
+
+    def header(self) -> Mapping[str, str]:
+        """No header."""
+        return {}
+
+    def forget(self) -> None:
+        """Nothing is kept."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
     """A resource as the server has it.

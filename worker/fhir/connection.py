@@ -15,31 +15,51 @@ _AT_ONCE: Final = 16
 
 
 def connect(settings: FhirSettings) -> FhirClient:
-    """Makes a client. It asks for its first token with its first request.
-
-    Args:
-        settings: which name a server.
+    """Makes a client of the server that the settings name. It asks for its first token with its first request.
 
     Raises:
         FhirRefusedError: a file cannot be read.
         UsageError: the key is not usable.
     """
-    if settings.url is None or settings.client_id is None or settings.key_file is None:
-        raise FhirRefusedError("no FHIR server is configured: set its URL, a client id and a key", Fault.SETTING)
+    http = open_http(settings)
+    tokens = tokens_for(settings, http)
+    return FhirClient(http, tokens.base, tokens)
+
+
+def open_http(settings: FhirSettings) -> httpx2.Client:
+    """Makes an HTTP client with the time limit and the authorities of the settings. It follows no redirect.
+
+    Raises:
+        FhirRefusedError: the file of the authority cannot be read.
+    """
     try:
-        key = import_key(settings.key_file.read_text(encoding="ascii"))
         context = ssl.create_default_context(cafile=settings.ca_file)
     except (OSError, ValueError) as error:
         raise FhirRefusedError(
-            "the key or the certificate file for the FHIR server cannot be read: check its path and its owner",
-            Fault.SETTING,
+            "the certificate file for the FHIR server cannot be read: check its path and its owner", Fault.SETTING
         ) from error
-    http = httpx2.Client(
+    return httpx2.Client(
         timeout=settings.timeout_seconds,
         follow_redirects=False,
         verify=context,
         limits=httpx2.Limits(max_connections=_AT_ONCE, max_keepalive_connections=_AT_ONCE),
         headers={"User-Agent": "skin-photo-triage"},
     )
-    tokens = SmartTokens(http, settings.url, client_id=settings.client_id, key=key, scopes=settings.scopes)
-    return FhirClient(http, settings.url, tokens)
+
+
+def tokens_for(settings: FhirSettings, http: httpx2.Client) -> SmartTokens:
+    """The access tokens for the server that the settings name. None is asked for yet.
+
+    Raises:
+        FhirRefusedError: no server is named, or the key's file cannot be read.
+        UsageError: the key is not usable.
+    """
+    if settings.url is None or settings.client_id is None or settings.key_file is None:
+        raise FhirRefusedError("no FHIR server is configured: set its URL, a client id and a key", Fault.SETTING)
+    try:
+        key = import_key(settings.key_file.read_text(encoding="ascii"))
+    except (OSError, ValueError) as error:
+        raise FhirRefusedError(
+            "the key for the FHIR server cannot be read: check its path and its owner", Fault.SETTING
+        ) from error
+    return SmartTokens(http, settings.url, client_id=settings.client_id, key=key, scopes=settings.scopes)

@@ -7,7 +7,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Final, TypeVar
+from typing import Annotated, Final, TypeVar
 from urllib.parse import urljoin, urlsplit
 from uuid import uuid4
 
@@ -15,7 +15,7 @@ import httpx2
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, KeySet, KeySetSerialization, RSAKey
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from triage.errors import Fault, UsageError
 from worker.fhir.errors import FhirRefusedError, FhirUnavailableError
@@ -31,10 +31,18 @@ _ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer
 _AnswerT = TypeVar("_AnswerT", bound=BaseModel)
 
 
-class _Configuration(BaseModel):
-    model_config = ConfigDict(extra="ignore")
+_Words = Annotated[list[str], BeforeValidator(lambda found: [each for each in found or () if isinstance(each, str)])]
+
+
+class Configuration(BaseModel):
+    """What a server says of its tokens. Lists are empty if it does not say."""
+
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
 
     token_endpoint: str
+    token_endpoint_auth_methods_supported: _Words = []
+    token_endpoint_auth_signing_alg_values_supported: _Words = []
+    capabilities: _Words = []
 
 
 class _Token(BaseModel):
@@ -42,6 +50,7 @@ class _Token(BaseModel):
 
     access_token: str
     expires_in: float = 300
+    scope: str | None = None
 
 
 def import_key(pem: str) -> RSAKey | ECKey:
@@ -74,6 +83,17 @@ def public_keys(*keys: RSAKey | ECKey) -> KeySetSerialization:
     return document
 
 
+def discover(http: httpx2.Client, base: str) -> Configuration:
+    """What the server at `base` says of its tokens.
+
+    Raises:
+        FhirUnavailableError: it does not answer.
+        FhirRefusedError: it does not offer SMART Backend Services.
+    """
+    url = f"{base.rstrip('/')}/.well-known/smart-configuration"
+    return _answer(http, "GET", url, Configuration)
+
+
 class SmartTokens:
     """Tokens for one FHIR server. Safe for several threads."""
 
@@ -96,10 +116,11 @@ class SmartTokens:
             scopes: asked for, separated by spaces, such as `system/Communication.rs system/Binary.rs`.
             clock: seconds that never go back.
         """
-        self._http, self._base, self._client_id, self._key, self._scopes = http, base, client_id, key, scopes
+        self._http, self.base, self._client_id, self._key, self._scopes = http, base, client_id, key, scopes
         self._clock = clock
         self._lock = threading.Lock()
         self._token, self._until = "", float("-inf")
+        self._granted = scopes
 
     def header(self) -> Mapping[str, str]:
         """The header that authorises a request.
@@ -113,6 +134,7 @@ class SmartTokens:
                 asked = self._clock()
                 token = self._ask()
                 self._token, self._until = token.access_token, asked + token.expires_in - _MARGIN_SECONDS
+                self._granted = self._scopes if token.scope is None else token.scope
             return {"Authorization": f"Bearer {self._token}"}
 
     def forget(self) -> None:
@@ -120,9 +142,24 @@ class SmartTokens:
         with self._lock:
             self._until = float("-inf")
 
+    @property
+    def algorithm(self) -> str:
+        """Of the signatures: `RS384` or `ES384`."""
+        return _ALGORITHMS[self._key.key_type]
+
+    def granted(self) -> frozenset[str]:
+        """The scopes of the token, which may be fewer than were asked for. Asks for one if there is none.
+
+        Raises:
+            FhirUnavailableError, FhirRefusedError: as `header`.
+        """
+        self.header()
+        with self._lock:
+            return frozenset(self._granted.split())
+
     def _ask(self) -> _Token:
-        base = f"{self._base.rstrip('/')}/"
-        configuration = self._answer("GET", f"{base}.well-known/smart-configuration", _Configuration)
+        base = f"{self.base.rstrip('/')}/"
+        configuration = discover(self._http, self.base)
         url = urljoin(base, configuration.token_endpoint)
         if urlsplit(url).scheme != urlsplit(base).scheme:
             raise FhirRefusedError(
@@ -130,31 +167,9 @@ class SmartTokens:
                 Fault.REFUSED,
             )
         try:
-            return self._answer("POST", url, _Token, self._request(url))
+            return _answer(self._http, "POST", url, _Token, self._request(url))
         except FhirRefusedError:  # some servers refuse now and then what they accept a moment later
-            return self._answer("POST", url, _Token, self._request(url))
-
-    def _answer(
-        self, method: str, url: str, expected: type[_AnswerT], data: Mapping[str, str] | None = None
-    ) -> _AnswerT:
-        try:
-            response = self._http.request(method, url, data=data, headers={"Accept": "application/json"})
-        except httpx2.TransportError as error:
-            raise FhirUnavailableError("the FHIR server does not answer a request for a token: check it") from error
-        if response.status_code == httpx2.codes.TOO_MANY_REQUESTS or response.is_server_error:
-            raise FhirUnavailableError("the FHIR server cannot give a token now: retry")
-        if not response.is_success:
-            raise FhirRefusedError(
-                "the FHIR server gives no token: register this client, its public key and its scopes there",
-                Fault.REFUSED,
-            )
-        try:
-            return expected.model_validate_json(response.content)
-        except ValidationError as error:
-            raise FhirRefusedError(
-                "the FHIR server does not offer SMART Backend Services as the standard says: check its address",
-                Fault.REFUSED,
-            ) from error
+            return _answer(self._http, "POST", url, _Token, self._request(url))
 
     def _request(self, url: str) -> Mapping[str, str]:
         self._key.ensure_kid()
@@ -173,3 +188,26 @@ class SmartTokens:
             "client_assertion_type": _ASSERTION_TYPE,
             "client_assertion": jwt.encode(header, claims, self._key, algorithms=[algorithm]),
         }
+
+
+def _answer(
+    http: httpx2.Client, method: str, url: str, expected: type[_AnswerT], data: Mapping[str, str] | None = None
+) -> _AnswerT:
+    try:
+        response = http.request(method, url, data=data, headers={"Accept": "application/json"})
+    except httpx2.TransportError as error:
+        raise FhirUnavailableError("the FHIR server does not answer a request for a token: check it") from error
+    if response.status_code == httpx2.codes.TOO_MANY_REQUESTS or response.is_server_error:
+        raise FhirUnavailableError("the FHIR server cannot give a token now: retry")
+    if not response.is_success:
+        raise FhirRefusedError(
+            "the FHIR server gives no token: register this client, its public key and its scopes there",
+            Fault.REFUSED,
+        )
+    try:
+        return expected.model_validate_json(response.content)
+    except ValidationError as error:
+        raise FhirRefusedError(
+            "the FHIR server does not offer SMART Backend Services as the standard says: check its address",
+            Fault.REFUSED,
+        ) from error

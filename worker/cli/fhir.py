@@ -1,0 +1,69 @@
+"""`triage fhir`: the EHR's FHIR server."""
+
+import sys
+
+import click
+
+from triage.domain.abilities import Ability, Support
+from worker.cli.commands import group
+from worker.cli.output import json_option, print_document
+from worker.cli.tables import Column, Styled, print_line, print_table
+from worker.services import open_services
+
+
+@group()
+def fhir() -> None:
+    """Check the EHR's FHIR server before going live."""
+
+
+@fhir.command()
+@click.argument("url", required=False)
+@json_option
+def check(url: str | None, *, as_json: bool) -> None:
+    """Show what a FHIR server supports, and which settings fit it; by default, the configured one.
+
+    Nothing is changed on the server. Another server than the configured one gets no token. Exits with 1 if the server
+    lacks what the settings need.
+    """
+    from worker.fhir.check import survey  # deferred: imports httpx2 and joserfc
+
+    with open_services() as services:
+        settings = services.settings.fhir
+        found = survey(settings, services.inbound if settings.is_on else None, _base(url))
+    if as_json:
+        from worker.documents.fhir_check import FhirCheckDocument  # deferred: imports pydantic
+
+        print_document(FhirCheckDocument.of(found))
+    else:
+
+        def support(ability: Ability) -> Styled:
+            if ability.support is Support.YES:
+                return Styled("yes", "green")
+            return Styled(ability.support.value, *(("red", True) if ability.is_lacking else ("yellow", False)))
+
+        print_table(
+            ("ability", "supported", "needed", Column("detail", wrap=True), Column("what to do", wrap=True)),
+            (
+                (each.name, support(each), "yes" if each.is_needed else "", each.detail, each.remedy)
+                for each in found.abilities
+            ),
+        )
+        print_line()
+        print_line("settings that fit this server:")
+        for name, value in found.fitting.items():
+            print_line(f"{name}={_quoted(value)}")
+    if not found.is_sufficient:
+        sys.exit(1)
+
+
+def _base(url: str | None) -> str | None:
+    from worker.setting_types import with_base_address  # deferred: imports pydantic
+
+    try:
+        return with_base_address(url)
+    except ValueError as error:
+        raise click.UsageError(f"invalid URL: {error}") from None
+
+
+def _quoted(value: str) -> str:
+    return f"'{value}'" if set(value) & set(" &?;|") else value

@@ -1,0 +1,100 @@
+"""Surveys the EHR's FHIR server, or one that may become it, before going live."""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx2
+
+from triage.domain.abilities import Ability, Support, Survey
+from triage.errors import TriageError, UsageError
+from worker.fhir.client import Anonymous, FhirClient
+from worker.fhir.connection import open_http, tokens_for
+from worker.fhir.errors import FhirRefusedError, FhirUnavailableError, NotThereError, RejectedError
+from worker.fhir.inbound import Inbound
+from worker.fhir.smart import Configuration, SmartTokens, discover
+from worker.fhir.survey import Statement, abilities_of, fitting_settings, scopes_of, tokens_of
+from worker.setting_groups import FhirSettings
+
+_AHEAD = timedelta(days=1)
+"""A search from this time on is accepted or not, and finds nothing."""
+
+
+def survey(settings: FhirSettings, inbound: Inbound | None, url: str | None = None) -> Survey:
+    """Asks a FHIR server what it supports. Nothing is changed on it.
+
+    Args:
+        settings: whose time limit, authority, queries and scopes are used.
+        inbound: of the server of the settings, if they name one.
+        url: the base of a server; by default, and if it is that of the settings, the server of the settings. To no
+            other server a token or the name of this client is sent.
+
+    Raises:
+        UsageError: no server is given, or none serves FHIR at this address.
+        FhirUnavailableError: it does not answer.
+    """
+    base = url or settings.url
+    if base is None:
+        raise UsageError("no FHIR server is configured: give the URL of one")
+    with open_http(settings) as http:
+        tokens = tokens_for(settings, http) if base == settings.url else None
+        statement = Statement(_capabilities(http, base, tokens))
+        configuration, found = _discover(http, base)
+        abilities = [*abilities_of(statement, settings), *found]
+        if configuration is not None:
+            abilities += tokens_of(configuration, tokens.algorithm if tokens else None)
+        abilities += _tokens(tokens, inbound, settings)
+    return Survey(base, abilities, fitting_settings(statement, configuration, settings))
+
+
+def _capabilities(http: httpx2.Client, base: str, tokens: SmartTokens | None) -> Mapping[str, Any]:
+    """The statement, which servers show without a token as a rule."""
+    try:
+        try:
+            return FhirClient(http, base, Anonymous()).capabilities()
+        except FhirRefusedError:
+            if tokens is None:
+                raise
+            return FhirClient(http, base, tokens).capabilities()
+    except (NotThereError, RejectedError) as error:
+        raise UsageError("no FHIR server is at this address: give the base, below which /metadata is") from error
+
+
+def _discover(http: httpx2.Client, base: str) -> tuple[Configuration | None, list[Ability]]:
+    name = "SMART configuration"
+    try:
+        return discover(http, base), [Ability(name, Support.YES, is_needed=True)]
+    except FhirUnavailableError:
+        raise
+    except FhirRefusedError:
+        remedy = "ask for SMART Backend Services: tokens are asked for at the address that it names"
+        return None, [Ability(name, Support.NO, is_needed=True, remedy=remedy)]
+
+
+def _tokens(tokens: SmartTokens | None, inbound: Inbound | None, settings: FhirSettings) -> Iterator[Ability]:
+    if tokens is None:
+        remedy = "set TRIAGE_FHIR__URL, TRIAGE_FHIR__CLIENT_ID and TRIAGE_FHIR__KEY_FILE to try"
+        yield Ability("token", Support.UNKNOWN, detail="not asked for", remedy=remedy)
+        return
+    try:
+        granted = tokens.granted()
+    except FhirRefusedError:
+        remedy = "register the client id, its public key and the scopes at the EHR"
+        yield Ability("token", Support.NO, is_needed=True, detail="refused", remedy=remedy)
+        return
+    yield Ability("token", Support.YES, is_needed=True)
+    yield scopes_of(granted, settings)
+    if inbound is not None and settings.poll_query is not None:
+        yield _configured_search(inbound)
+
+
+def _configured_search(inbound: Inbound) -> Ability:
+    name = "configured search"
+    try:
+        inbound.find(datetime.now(UTC) + _AHEAD)
+    except FhirUnavailableError:
+        raise
+    except TriageError:
+        remedy = "correct TRIAGE_FHIR__POLL_QUERY and TRIAGE_FHIR__POLL_CURSOR"
+        return Ability(name, Support.NO, is_needed=True, detail="rejected", remedy=remedy)
+    return Ability(name, Support.YES, is_needed=True, detail="accepted")
