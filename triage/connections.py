@@ -4,15 +4,16 @@ A host name is resolved once, and the connection goes to the address that was ch
 Proxies from the environment are ignored, and nothing here follows a redirect.
 """
 
+import io
 import socket
 import ssl
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPResponse, RemoteDisconnected
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
 from triage.deadline import deadline
@@ -75,6 +76,7 @@ def connect(
         _secured(plain, name, ca_file) if scheme == "https" else nullcontext(plain) as connected,
     ):
         connection = HTTPConnection(name, port)
+        connection.response_class = _WholeHead
         connection.sock = connected
         yield connection, was_cut
 
@@ -90,6 +92,28 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
         if inner:
             return is_public(inner)
     return address.is_global and not address.is_multicast
+
+
+class _WholeHead(HTTPResponse):
+    """An answer whose head must be complete. http.client takes the end of a connection for the end of the head."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self._lines = self.fp = _Lines(self.fp.detach())
+
+    def begin(self) -> None:
+        super().begin()
+        self._lines.is_head = False
+
+
+class _Lines(io.BufferedReader):
+    is_head = True
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        line = super().readline(size)
+        if self.is_head and not line.endswith(b"\n") and len(line) != size:
+            raise RemoteDisconnected("the connection ended within the head of the answer")
+        return line
 
 
 def _checked_address(name: str, port: int, local_networks: Sequence[Network]) -> tuple[str, int]:

@@ -116,6 +116,10 @@ class InvalidDatabaseUrlError(DatabaseRefusedError):
         super().__init__(message, Fault.SETTING)
 
 
+class ListenUrlError(DatabaseRefusedError):
+    """The URL on which decisions are announced is malformed, or Postgres refuses to connect with it."""
+
+
 class InsufficientPrivilegeError(DatabaseRefusedError):
     """The database role lacks a privilege that the operation requires."""
 

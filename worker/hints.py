@@ -14,6 +14,7 @@ from triage.errors import (
     InsufficientPrivilegeError,
     InvalidDatabaseUrlError,
     InvalidUriRootError,
+    ListenUrlError,
     ModelNotEvaluatedError,
     ModelStoreUnavailableError,
     NoLiveModelError,
@@ -26,6 +27,7 @@ from triage.errors import (
 _HINTS: Final[dict[type[Exception], str]] = {
     DatabaseRefusedError: "set TRIAGE_DATABASE__URL; `triage db roles` creates the roles",
     InvalidDatabaseUrlError: "set TRIAGE_DATABASE__URL",
+    ListenUrlError: "set TRIAGE_API__LISTEN_URL",
     TablesOutdatedError: "run `triage db upgrade`",
     InsufficientPrivilegeError: (
         "set TRIAGE_DATABASE__URL; `triage db roles` creates the roles and `triage db upgrade` grants their privileges"

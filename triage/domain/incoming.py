@@ -4,7 +4,7 @@ from typing import Final
 
 from triage.domain.limits import IntakeLimits
 from triage.domain.messages import IncomingAttachment, IncomingMessage
-from triage.domain.text import check_id, check_locale, check_word
+from triage.domain.text import check_id, check_locale, check_no_step, check_word
 from triage.errors import UsageError
 
 _FORGOTTEN: Final = "forgotten:"
@@ -43,11 +43,11 @@ def check_sender_id(value: str, name: str) -> str:
     """Returns the sender's id of a message, a thread or a photo unchanged.
 
     Raises:
-        UsageError: it is malformed, or the id of something forgotten.
+        UsageError: it is malformed, `.` or `..`, or the id of something forgotten.
     """
     if check_id(value, name).startswith(_FORGOTTEN):
         raise UsageError(f"invalid {name}: ids that start with `{_FORGOTTEN}` belong to forgotten messages")
-    return value
+    return check_no_step(value, name)
 
 
 def _check_attachment(attachment: IncomingAttachment) -> None:

@@ -27,6 +27,8 @@ _NUMBER: Final = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?", re.ASCII)
 _REFUSED: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 _LOCALE: Final = re.compile(r"[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*")  # RFC 4647, 2.1
 _WORD: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_PATH_STEPS: Final = frozenset({".", ".."})
+"""Clients and proxies of HTTP resolve them in a path, also percent-encoded, before the server sees it (RFC 3986)."""
 
 
 def is_plain(text: str) -> bool:
@@ -62,10 +64,22 @@ def check_word(value: str, name: str) -> str:
     """Returns a code unchanged: a source or a role.
 
     Raises:
-        UsageError: it is not 1 to 64 ASCII letters, digits, dots, dashes or underscores. The error omits it.
+        UsageError: it is not 1 to 64 ASCII letters, digits, dots, dashes or underscores, or is `.` or `..`. The error
+            omits it.
     """
     if not isinstance(value, str) or not _WORD.fullmatch(value):
         raise UsageError(f"invalid {name}: use 1 to {MAX_WORD} letters, digits, dots, dashes or underscores")
+    return check_no_step(value, name)
+
+
+def check_no_step(value: str, name: str) -> str:
+    """Returns an id that can be a part of a path unchanged.
+
+    Raises:
+        UsageError: it is `.` or `..`.
+    """
+    if value in _PATH_STEPS:
+        raise UsageError(f"invalid {name}: `.` and `..` cannot be part of a URL: use another id")
     return value
 
 

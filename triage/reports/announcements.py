@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Final
 from uuid import UUID
 
-from triage.storage.announcements import announced
+from triage.storage.announcements import announced, check_url
 
 _PAUSE_SECONDS: Final = 1.0
 
@@ -29,6 +29,14 @@ class Announcements:
         self._lost = lost
         self.closed = False
         self._waiting: defaultdict[UUID, set[asyncio.Event]] = defaultdict(set)
+
+    def check(self) -> None:
+        """Connects once. A database that is down is no error: it may announce later.
+
+        Raises:
+            ListenUrlError: the URL is malformed, its host is unknown, or Postgres refuses to connect.
+        """
+        check_url(self._url)
 
     @property
     def waiting(self) -> int:

@@ -7,6 +7,10 @@ from uuid import UUID
 import psycopg
 from sqlalchemy import make_url
 
+from triage.errors import DatabaseRefusedError, DatabaseUnavailableError, Fault, ListenUrlError
+from triage.storage.database import create_database_engine, database_errors
+
+_PERMANENT: Final = frozenset({Fault.UNKNOWN_HOST})
 _OPTIONS: Final = {
     "connect_timeout": 5,
     "application_name": "triage listener",
@@ -18,6 +22,24 @@ _OPTIONS: Final = {
 
 ASSESSED: Final = "triage_assessed"
 """The channel of assessments that have an answer."""
+
+
+def check_url(url: str) -> None:
+    """Connects once. A database that is down is no error: it may announce later.
+
+    Raises:
+        ListenUrlError: the URL is malformed, its host is unknown, or Postgres refuses to connect.
+    """
+    try:
+        with database_errors():
+            engine = create_database_engine(url, pool_size=1)
+            try:
+                engine.connect().close()
+            finally:
+                engine.dispose()
+    except DatabaseUnavailableError as error:
+        if isinstance(error, DatabaseRefusedError) or error.kind in _PERMANENT:
+            raise ListenUrlError(f"decisions cannot be awaited: {error}", error.kind) from error
 
 
 async def announced(url: str) -> AsyncIterator[UUID | None]:

@@ -42,6 +42,7 @@ def serve(services: Services, *, behind_proxy: bool) -> None:
 
     Raises:
         UsageError: the address needs TLS, the certificate cannot be read, or the port cannot be opened.
+        ListenUrlError: the database cannot be listened to with this URL.
     """
     settings = services.settings.api
     check_address(settings, behind_proxy=behind_proxy)
@@ -49,6 +50,8 @@ def serve(services: Services, *, behind_proxy: bool) -> None:
     listener = open_port(settings)
     port = listener.getsockname()[1]
     app = create_app(services, settings.public_url or _own_url(settings, port))
+    if settings.listen_url is not None:
+        app.state.shared.announcements.check()
     config = _Config(
         app,
         http=_Protocol,

@@ -16,11 +16,15 @@ from worker.variables import Variable
 MASK: Final = "***"
 _URL_PASSWORD: Final = re.compile(r"(://[^:/?#@]*:).*@", re.DOTALL)
 _OPTION: Final = re.compile(r"([?&]([^=&]*)=)[^&]*")
+_ORIGIN: Final = re.compile(r"([a-z]+://[^/?]*)(/?.*)")
 _SHOWN_OPTIONS: Final = re.compile(
     "user|db|dbname|host|port|connect_timeout|target_session_attrs|sslmode|sslrootcert|sslcert|sslkey"
     "|ssl_cert_reqs|ssl_ca_certs|ssl_certfile|ssl_keyfile"
 )
 """The options of URLs that are no secret. Others may be: a signature grants access to an object store."""
+
+_KEEPS_PATH_SECRET: Final = frozenset({"TRIAGE_WEBHOOK__URL"})
+"""Variables of URLs whose path may have a token of the receiver."""
 
 _FALLBACKS: Final = MappingProxyType[str, Callable[[Settings], str]](
     {
@@ -63,6 +67,8 @@ class SettingDocument(Document):
             source = Source.DEFAULT
         if isinstance(value, SecretStr):
             value = value.get_secret_value() if name == "url" else MASK
+        if value is not None and variable.name in _KEEPS_PATH_SECRET:
+            value = _ORIGIN.sub(rf"\1/{MASK}", str(value))
         return cls(variable=variable.name, value=_shown(value), source=source)
 
 

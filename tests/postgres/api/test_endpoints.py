@@ -142,6 +142,7 @@ def test_form_is_refused_whole_when_it_is_wrong(
         ("application/json", b"[" * 100_000, 400),
         ("application/json", b'{"source": NaN}', 400),
         ("application/json", b"\xff", 400),
+        ("application/json", b'{"\\u001b[2J\\u202e' + b"Erika" * 1000 + b'": 1}', 400),
         ("text/plain", b"{}", 415),
         ("", b"{}", 415),
     ],
@@ -153,6 +154,7 @@ def test_body_is_refused_when_it_is_malformed(
 
     assert answer.status_code == status
     assert answer.json()["detail"].isprintable()
+    assert len(answer.json()["detail"]) < 500
 
 
 def test_body_is_refused_when_it_is_too_large(api: TestClient, key: Headers, settings: Settings) -> None:

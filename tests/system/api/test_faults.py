@@ -273,6 +273,8 @@ def test_server_speaks_tls(serve: Callable[..., Any], tmp_path: Path) -> None:
         ({"API__CERTIFICATE_FILE": "/nowhere.pem", "API__KEY_FILE": "/nowhere.key"}, "TLS certificate or its key"),
         ({"API__CERTIFICATE_FILE": "/nowhere.pem"}, "set certificate_file and key_file together"),
         ({"API__ISSUER": "https://idp.example.org"}, "set issuer, audience and jwks_url together"),
+        ({"API__LISTEN_URL": "postgresql+psycopg://triage@no.such.host.invalid/triage"}, "TRIAGE_API__LISTEN_URL"),
+        ({"API__LISTEN_URL": "postgresql+psycopg://triage@localhost/triage?sslmode=x"}, "TRIAGE_API__LISTEN_URL"),
     ],
 )
 def test_server_refuses_to_start_when_a_setting_is_wrong(variables: dict[str, str], error: str, served: Served) -> None:

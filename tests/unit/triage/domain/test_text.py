@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from triage.domain.incoming import check_sender_id
 from triage.domain.text import (
     MAX_ID,
     MAX_NOTE,
@@ -54,6 +55,15 @@ def test_text_is_refused_without_its_value_when_it_has_a_control_or_format_chara
 def test_id_is_refused_when_it_is_blank_too_long_decomposed_or_no_text(value: str) -> None:
     with pytest.raises(UsageError, match="invalid thread id: use 1 to 200 characters in Unicode's form NFC"):
         check_id(value, "thread id")
+
+
+@pytest.mark.parametrize("value", [".", ".."])
+def test_id_is_refused_when_it_is_a_step_in_a_path(value: str) -> None:
+    with pytest.raises(UsageError, match=r"invalid source: `.` and `..` cannot be part of a URL"):
+        check_word(value, "source")
+    with pytest.raises(UsageError, match=r"invalid message id: `.` and `..` cannot be part of a URL"):
+        check_sender_id(value, "message id")
+    assert check_sender_id("...", "message id") == "..."
 
 
 def test_reason_is_stored_composed_and_without_surrounding_spaces() -> None:

@@ -181,7 +181,16 @@ def test_receiver_is_unreachable_when_its_name_does_not_resolve() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"HTTP/1.1 2", b"no http at all\r\n\r\n", b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 999]
+    "data",
+    [
+        b"",
+        b"HTTP/1.1 2",
+        b"HTTP/1.1 200 OK\r\n",
+        b"HTTP/1.1 200 OK\r\nX: y\r\n",
+        b"HTTP/1.1 200 OK\r\nX: y",
+        b"no http at all\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 999,
+    ],
 )
 def test_answer_is_cut_off_when_it_is_incomplete_or_not_http(data: bytes) -> None:
     with _answering(data) as url:
