@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Text, func, select
+from sqlalchemy import Text, exists, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 from sqlalchemy.types import BigInteger, Uuid
@@ -140,3 +140,9 @@ def list_attachments(session: Session, message_ids: Collection[MessageId]) -> li
         )
         for row in rows
     ]
+
+
+def is_purged(session: Session, sha256: str) -> bool:
+    """Whether the bytes of a blob were deleted from the store."""
+    purged = select(exists().where(Blob.sha256 == sha256, Blob.purged_at.is_not(None)))
+    return bool(session.scalar(purged))

@@ -13,6 +13,7 @@ from triage.domain.text import UNDETERMINED
 from triage.errors import TriageError, UsageError
 from triage.files.kinds import is_folder, refuse_device
 from worker.cli.commands import command
+from worker.cli.maps import LEGEND, map_option, write_stored_map
 from worker.cli.options import FiniteRange, by_option
 from worker.cli.output import count, findings_text, json_option, local_time, outcome_text, print_document, print_reply
 from worker.cli.tables import Column, print_line, print_table
@@ -106,12 +107,20 @@ def wait(message_id: str | None, source: str | None, timeout: float) -> None:
 @click.argument("message_id")
 @click.option("--source", help="Source of the message, if several sources use the same id.")
 @by_option("Who reads the history")
+@map_option
+@click.option("--photo", help="The sender's id of the photo to map, if the message has several.")
 @json_option
-def explain(message_id: str, source: str | None, by: str, *, as_json: bool) -> None:
+def explain(
+    message_id: str, source: str | None, by: str, picture: Path | None, photo: str | None, *, as_json: bool
+) -> None:
     """Show the whole history of a message. The audit trail records who read it."""
     from triage.reports.explain import explain as explain_message  # deferred: imports SQLAlchemy
 
+    if photo is not None and picture is None:
+        raise UsageError("--photo chooses the photo of --map: give both")
     with open_services() as services:
+        if picture is not None:
+            write_stored_map(picture, services, message_id, source, photo, by=by)
         story = explain_message(services.sessions, message_id, source, by=by)
     if as_json:
         from worker.documents.messages import MessageHistoryDocument  # deferred: imports pydantic
@@ -163,6 +172,8 @@ def explain(message_id: str, source: str | None, by: str, *, as_json: bool) -> N
         print_line(f"retake request {request['id']}: {request['status']}{maybe}")
         if request["reply"]:
             print_reply(Reply(**request["reply"]))
+    if picture is not None:
+        print_line(f"map: {picture}: {LEGEND}")
 
 
 @command()

@@ -78,9 +78,18 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         UsageError: the path is not writable.
     """
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a file.
+
+    Raises:
+        UsageError: the path is not writable.
+    """
     try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
+        path.write_bytes(data)
+    except (OSError, ValueError) as error:
         raise UsageError(f"{path}: the file cannot be written: check the path and its permissions") from error
 
 

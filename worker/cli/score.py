@@ -12,6 +12,7 @@ from triage.files.kinds import refuse_device
 from triage.model.starter import STARTER, model_folder
 from triage.replies.tips import finding_json
 from worker.cli.commands import command
+from worker.cli.maps import LEGEND, map_option, write_map
 from worker.cli.output import account, findings_text, json_option, print_document
 from worker.cli.tables import Column, print_line, print_table
 
@@ -22,13 +23,19 @@ if TYPE_CHECKING:
 @command()
 @click.argument("paths", nargs=-1, required=True)
 @click.option("--model", default=STARTER, show_default=True, help="Folder of a model, or `starter`.")
+@map_option
 @json_option
-def score(paths: tuple[str, ...], model: str, *, as_json: bool) -> None:
+def score(paths: tuple[str, ...], model: str, picture: Path | None, *, as_json: bool) -> None:
     """Score photos without a queue or a database. PATHS are files, or folders of files."""
     from worker.settings import load_settings  # deferred: imports pydantic-settings
 
+    settings, folder = load_settings(), model_folder(model)
     files, skipped = files_of(paths)
-    rows = score_files(load_settings(), files, model_folder(model))
+    if picture is not None and len(files) != 1:
+        raise UsageError(f"--map takes one photo, not {len(files)}: name one file")
+    rows = score_files(settings, files, folder)
+    if picture is not None:
+        _write_map(picture, settings, rows[0], folder)
     summary = account(len(rows), [row["error"]["code"] for row in rows if row["error"]], skipped)
     if as_json:
         from worker.documents.photos import PhotoScoreDocument  # deferred: imports pydantic
@@ -60,6 +67,16 @@ def score(paths: tuple[str, ...], model: str, *, as_json: bool) -> None:
         ),
     )
     print_line(summary)
+    if picture is not None:
+        print_line(f"map: {picture}: {LEGEND}")
+
+
+def _write_map(picture: Path, settings: "Settings", row: dict[str, Any], folder: Path) -> None:
+    from triage.model.artifact import read_artifact  # deferred: imports pydantic
+
+    if row["error"]:
+        raise UsageError(f"{row['path']}: no map, because the photo cannot be assessed: {row['error']['message']}")
+    write_map(picture, read_photo(row["path"]), settings, *read_artifact(folder))
 
 
 def files_of(paths: Sequence[str]) -> tuple[list[str], Counter[str]]:
