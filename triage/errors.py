@@ -5,7 +5,7 @@ environment variable nor a command: the interface that shows the error adds thos
 """
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from enum import StrEnum
 from types import TracebackType
@@ -224,6 +224,13 @@ class AttachmentError(TriageError):
     def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+def causes_of(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what it was raised from, innermost last."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def photo_too_large(max_bytes: int) -> AttachmentError:

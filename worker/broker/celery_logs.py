@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from billiard.util import get_logger  # type: ignore[import-untyped]  # billiard has no type hints
 
-from worker.broker.faults import REDIS_ERRORS, causes_of, redis_fault
+from triage.errors import causes_of
+from worker.broker.faults import REDIS_ERRORS, redis_fault
 
 EVENTS: Final = {"redis.unavailable", "task.failed", "child.lost", "part.stopping", "part.waiting"}
 """Names of the events of this module, for the documentation."""

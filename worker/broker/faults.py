@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 from redis import exceptions as redis
 
-from triage.errors import Fault, ServiceRefusedError, ServiceUnavailableError, TriageError
+from triage.errors import Fault, ServiceRefusedError, ServiceUnavailableError, TriageError, causes_of
 
 log = structlog.get_logger(__name__)
 
@@ -122,10 +122,3 @@ def _outage(error: BaseException) -> RedisUnavailableError | None:
         case _:
             return None
     return RedisUnavailableError(text, kind)
-
-
-def causes_of(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what it was raised from, innermost last."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple, NoReturn
 
 import click
 
-from triage.errors import DefectError, TriageError, UsageError
+from triage.errors import DefectError, TriageError, UsageError, causes_of
 from worker.cli.tables import print_line, print_text
 from worker.codes import EXIT_CODES, code_of
 from worker.hints import with_hint
@@ -120,14 +120,16 @@ def main() -> None:
         if isinstance(error, click.UsageError) and error.ctx and not sys.argv[1:]:
             print_text(f"{error.ctx.get_help()}\n", err=True)
         _fail(" ".join(error.format_message().split()), error.exit_code)  # click lists choices on lines of their own
-    except TriageError as error:
-        _fail(with_hint(error), EXIT_CODES[code_of(error)])
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader closed the pipe
         sys.exit(0)
-    except KeyboardInterrupt:
-        _fail("interrupted", 1)
-    except Exception as error:  # a defect: print where, but never the text, which may contain patient data
+    except (Exception, KeyboardInterrupt) as error:
+        # a driver that Ctrl-C interrupts may raise an error of its own while it cleans up
+        if any(isinstance(cause, KeyboardInterrupt) for cause in causes_of(error)):
+            _fail("interrupted", 1)
+        if isinstance(error, TriageError):
+            _fail(with_hint(error), EXIT_CODES[code_of(error)])
+        # a defect: print where, but never the text, which may contain patient data
         _fail(str(DefectError(type(error).__name__, error.__traceback__)), 1)
 
 
