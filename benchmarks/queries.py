@@ -50,7 +50,9 @@ def standard_queries(
         ),
         "decisions: a page": lambda session: feed.decisions_after(session, 1, limit=20),
         "decisions: positions for new ones": lambda session: feed.number_decisions(session, limit=20),
-        "claim for one source": lambda session: outbox.claim(session, limit=20, lease=minutes, by="ehr", source="ehr"),
+        "claim for one source": lambda session: outbox.claim(
+            session, limit=20, lease=minutes, by="ehr", sources=["ehr"]
+        ),
         "acknowledge": lambda session: outbox.acknowledge(
             session, [HeldRequest(RetakeRequestId(UUID(int=1)), LeaseToken(UUID(int=1)))]
         ),

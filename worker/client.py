@@ -60,7 +60,9 @@ def claim_requests(
     """Claims flagged retake requests, oldest first, each with a token. See `triage.retakes.requests.claim`."""
     from triage.retakes import requests  # deferred: imports SQLAlchemy
 
-    return requests.claim(_services().sessions, limit=limit, lease=lease, by=by, source=source)
+    return requests.claim(
+        _services().sessions, limit=limit, lease=lease, by=by, sources=None if source is None else [source]
+    )
 
 
 def acknowledge_requests(held: Sequence[HeldRequest], *, by: str) -> list[Acknowledged]:

@@ -209,6 +209,7 @@ TABLES = {
         id                  uuid NOT NULL,
         name                text NOT NULL,
         scopes              text[] NOT NULL,
+        sources             text[],
         key_sha256          text,
         previous_key_sha256 text,
         previous_key_until  timestamptz,

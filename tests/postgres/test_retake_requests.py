@@ -91,12 +91,12 @@ def test_claim_of_a_source_leaves_the_requests_of_others(clinic: Clinic) -> None
         clinic.send(f"m{len(clinic.query('SELECT FROM message'))}", "a/0.1", source=source)
     clinic.drain()
 
-    [claimed] = requests.claim(clinic.sessions, limit=10, lease=MINUTE, by="ehr", source="ehr")
+    [claimed] = requests.claim(clinic.sessions, limit=10, lease=MINUTE, by="ehr", sources=["ehr"])
 
     assert (claimed.source, claimed.message) == ("ehr", "m1")
     assert len(requests.claim(clinic.sessions, limit=10, lease=MINUTE, by="any")) == 2
     with pytest.raises(UsageError, match="invalid source"):
-        requests.claim(clinic.sessions, limit=10, lease=MINUTE, by="ehr", source="a b")
+        requests.claim(clinic.sessions, limit=10, lease=MINUTE, by="ehr", sources=["a b"])
 
 
 def test_withdrawal_is_recorded_and_ends_the_request(flagged: Clinic) -> None:

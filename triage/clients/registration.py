@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 
 from triage.domain.actors import check_actor
 from triage.domain.clients import Client, check_client_name, check_jwks, check_jwks_url
-from triage.domain.scopes import Scope
+from triage.domain.scopes import ACROSS_SOURCES, Scope
+from triage.domain.text import check_word
 from triage.errors import NotFoundError, UsageError
 from triage.files.hashing import sha256_of
 from triage.storage import audit, clients
@@ -21,6 +22,7 @@ KEY_PREFIX: Final = "triage_"
 """Start of every key, by which scanners for leaked secrets recognise it."""
 
 _MAX_OVERLAP: Final = timedelta(days=90)
+_MAX_SOURCES: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ def add(
     scopes: Sequence[Scope],
     *,
     by: str,
+    sources: Sequence[str] | None = None,
     jwks: Mapping[str, Any] | None = None,
     jwks_url: str | None = None,
 ) -> NewKey:
@@ -48,17 +51,20 @@ def add(
         name: of the client; its id in the audit trail.
         scopes: what it may do.
         by: actor id of the administrator.
+        sources: the only ones whose messages it may send, read and change; by default all.
         jwks: its public keys as a JSON Web Key Set.
         jwks_url: where it publishes them, instead of `jwks`.
 
     Raises:
-        UsageError: an argument is malformed, there is no scope, both `jwks` and `jwks_url` are given, or the name is
-            in use.
+        UsageError: an argument is malformed, there is no scope, a scope is across all sources and `sources` is given,
+            both `jwks` and `jwks_url` are given, or the name is in use.
     """
     check_client_name(name)
     check_actor(by)
     if not scopes:
         raise UsageError("the client has no scope: give at least one")
+    if sources is not None:
+        _check_sources(sources, scopes)
     if jwks is not None and jwks_url is not None:
         raise UsageError("give either public keys or their URL")
     if jwks is not None:
@@ -71,13 +77,15 @@ def add(
             session,
             name,
             list(dict.fromkeys(scopes)),
+            sources=None if sources is None else sorted(set(sources)),
             key_sha256=None if key is None else sha256_of(key.encode()),
             jwks=jwks,
             jwks_url=jwks_url,
         )
         if client is None:
             raise UsageError("a client has this name: choose another name, or rotate its key")
-        _record(session, client, "client.added", by, scopes=sorted(client.scopes))
+        limit = {} if client.sources is None else {"sources": list(client.sources)}
+        _record(session, client, "client.added", by, scopes=sorted(client.scopes), **limit)
     return NewKey(client, key)
 
 
@@ -127,6 +135,15 @@ def revoke(sessions: Sessions, name: str, *, by: str) -> Client:
             session.expire_all()
             client = _find(session, name)
     return client
+
+
+def _check_sources(sources: Sequence[str], scopes: Sequence[Scope]) -> None:
+    if not 1 <= len(sources) <= _MAX_SOURCES:
+        raise UsageError(f"invalid sources: give 1 to {_MAX_SOURCES}, or none for all")
+    for source in sources:
+        check_word(source, "source")
+    if across := ACROSS_SOURCES.intersection(scopes):
+        raise UsageError(f"the scope {min(across)} is across all sources: give it to a client without limit")
 
 
 def _find(session: Session, name: str) -> Client:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from triage.domain.scopes import Scope
+from triage.domain.scopes import ACROSS_SOURCES, Scope
 from triage.errors import UsageError
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,30}")
@@ -30,12 +30,14 @@ class Client:
         name: its id in the audit trail and, with public keys, its `client_id`.
         jwks: its public keys, or None.
         jwks_url: where it publishes them, or None. With neither, it has a key of this product.
+        sources: the only ones whose messages it may send, read and change; None for all.
         previous_key_until: until when its key before the last rotation is accepted.
     """
 
     id: UUID
     name: str
     scopes: frozenset[Scope]
+    sources: tuple[str, ...] | None
     jwks: Mapping[str, Any] | None
     jwks_url: str | None
     previous_key_until: datetime | None
@@ -49,10 +51,16 @@ class Caller:
 
     Attributes:
         actor: id for the audit trail.
+        sources: the only ones whose messages it may send, read and change; None for all.
     """
 
     actor: str
     scopes: frozenset[Scope]
+    sources: tuple[str, ...] | None = None
+
+    def may(self, scope: Scope) -> bool:
+        """Whether the caller may call endpoints of a scope. A scope across all sources needs a caller without limit."""
+        return scope in self.scopes and (self.sources is None or scope not in ACROSS_SOURCES)
 
 
 def check_client_name(name: str) -> str:

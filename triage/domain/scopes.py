@@ -34,6 +34,10 @@ MEANINGS: Final = {
 """One line on each scope."""
 
 
+ACROSS_SOURCES: Final = frozenset({Scope.REPORTS_READ})
+"""Scopes that a client limited to some sources cannot have: a report counts the messages of all."""
+
+
 def known_scopes(names: list[str]) -> frozenset[Scope]:
     """The scopes among these names. Others, such as those of other systems in a token, permit nothing."""
     return frozenset(scope for scope in Scope if scope.value in names)

@@ -1,5 +1,6 @@
 """The state of a message and the verdict on a photo, as their sender reads them."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from triage.domain.card import label_of
@@ -54,18 +55,23 @@ def message_state(sessions: Sessions, message: str, *, source: str) -> dict[str,
 
 
 @use_case
-def verdict_of(sessions: Sessions, attachment: AttachmentId) -> dict[str, Any]:
+def verdict_of(sessions: Sessions, attachment: AttachmentId, *, sources: Sequence[str] | None = None) -> dict[str, Any]:
     """Returns the verdict on a photo as JSON types: the latest one that is not a shadow model's.
+
+    Args:
+        sessions: of any role.
+        attachment: the id of the photo.
+        sources: those that the caller may read; by default all.
 
     Returns:
         `{attachment_id, id, group, status, error_code, message_id, source, verdict}`; `verdict` is None while the photo
         is pending, and for a photo that is not assessable.
 
     Raises:
-        NotFoundError: no photo has this id.
+        NotFoundError: no photo of these sources has this id.
     """
     with sessions() as session:
-        rows = message_states.load_verdict(session, attachment)
+        rows = message_states.load_verdict(session, attachment, sources=sources)
     if rows is None:
         raise NotFoundError("no photo has this id: use the `id` that the answer to the submission gave it")
     return {

@@ -27,7 +27,9 @@ class DecisionPage:
 
 
 @use_case
-def list_decisions(sessions: Sessions, *, after: str | None = None, limit: int) -> DecisionPage:
+def list_decisions(
+    sessions: Sessions, *, after: str | None = None, sources: Sequence[str] | None = None, limit: int
+) -> DecisionPage:
     """Returns the decisions that follow a cursor: each exactly once, in an order that never changes.
 
     Reading changes no decision and leaves no audit event. A decision on an archived thread has left the feed.
@@ -35,6 +37,7 @@ def list_decisions(sessions: Sessions, *, after: str | None = None, limit: int) 
     Args:
         sessions: of the worker role.
         after: the cursor of the page before; by default the start of the feed.
+        sources: those that the caller may read; by default all.
         limit: maximum number of decisions. A page with fewer is the last one so far.
 
     Raises:
@@ -44,10 +47,10 @@ def list_decisions(sessions: Sessions, *, after: str | None = None, limit: int) 
         raise UsageError("invalid cursor: use the cursor of the page before")
     position = int(after or 0)
     with sessions.begin() as session:
-        decisions = feed.decisions_after(session, position, limit=limit)
+        decisions = feed.decisions_after(session, position, sources=sources, limit=limit)
         if len(decisions) < limit:
             feed.number_decisions(session, limit=limit - len(decisions))
-            decisions = feed.decisions_after(session, position, limit=limit)
+            decisions = feed.decisions_after(session, position, sources=sources, limit=limit)
         if not decisions and position > feed.last_position(session):
             raise UsageError("the cursor is newer than this database: use an older cursor, or start without one")
     return DecisionPage(decisions, str(decisions[-1].position if decisions else position))

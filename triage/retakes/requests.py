@@ -20,15 +20,17 @@ from triage.storage.use_case import use_case
 
 
 @use_case
-def list_requests(sessions: Sessions, *, status: RetakeStatus | None = None, limit: int) -> list[RetakeRequest]:
-    """Returns retake requests, newest first, optionally of one status only."""
+def list_requests(
+    sessions: Sessions, *, status: RetakeStatus | None = None, sources: Sequence[str] | None = None, limit: int
+) -> list[RetakeRequest]:
+    """Returns retake requests, newest first, optionally of one status and of these sources only."""
     with sessions() as session:
-        return outbox.list_requests(session, status=status, limit=limit)
+        return outbox.list_requests(session, status=status, sources=sources, limit=limit)
 
 
 @use_case
 def claim(
-    sessions: Sessions, *, limit: int, lease: timedelta, by: str, source: str | None = None
+    sessions: Sessions, *, limit: int, lease: timedelta, by: str, sources: Sequence[str] | None = None
 ) -> list[RetakeRequest]:
     """Claims flagged requests, oldest first, for a sender that acknowledges each within the lease.
 
@@ -39,19 +41,19 @@ def claim(
         limit: maximum number of requests.
         lease: how long the sender holds them.
         by: id of the sender.
-        source: only requests for messages of this source.
+        sources: only requests for messages of these sources; by default all.
 
     Returns:
         The claimed requests with their lease tokens.
 
     Raises:
-        UsageError: `by` or `source` is malformed.
+        UsageError: `by` or a source is malformed.
     """
     check_actor(by)
-    if source is not None:
+    for source in sources or ():
         check_word(source, "source")
     with sessions.begin() as session:
-        requests = outbox.claim(session, limit=limit, lease=lease, by=by, source=source)
+        requests = outbox.claim(session, limit=limit, lease=lease, by=by, sources=sources)
         for request in requests:
             audit.record(session, actor=by, action="retake.claimed", subject_kind="retake", subject_id=request.id)
     return requests
@@ -94,16 +96,25 @@ def acknowledge_all(sessions: Sessions, held: Sequence[HeldRequest], *, by: str)
 
 
 @use_case
-def withdraw(sessions: Sessions, request_id: RetakeRequestId, *, by: str) -> RetakeRequest:
+def withdraw(
+    sessions: Sessions, request_id: RetakeRequestId, *, by: str, sources: Sequence[str] | None = None
+) -> RetakeRequest:
     """Withdraws a request that is flagged or claimed. The acknowledgement of its sender then answers `withdrawn`.
 
     Idempotent: a request that is withdrawn already stays as it is.
 
+    Args:
+        sessions: of the worker role.
+        request_id: of the request.
+        by: actor id for the audit trail.
+        sources: those that the caller may change; by default all.
+
     Raises:
-        UsageError: no request has this id, it was sent, or `by` is malformed.
+        UsageError: no request of these sources has this id, it was sent, or `by` is malformed.
     """
     check_actor(by)
     with sessions.begin() as session:
+        _find(session, request_id, sources)
         if outbox.withdraw_one(session, request_id, reason="withdrawn_by_person"):
             audit.record(session, actor=by, action="retake.withdrawn", subject_kind="retake", subject_id=request_id)
         request = _find(session, request_id)
@@ -150,8 +161,8 @@ def answer(
     return answered
 
 
-def _find(session: Session, request_id: RetakeRequestId) -> RetakeRequest:
-    request = outbox.find(session, request_id)
+def _find(session: Session, request_id: RetakeRequestId, sources: Sequence[str] | None = None) -> RetakeRequest:
+    request = outbox.find(session, request_id, sources=sources)
     if request is None:
         raise NotFoundError("no retake request has this id: list the requests and check the id")
     return request

@@ -20,13 +20,14 @@ def add(
     name: str,
     scopes: Sequence[Scope],
     *,
+    sources: Sequence[str] | None = None,
     key_sha256: str | None = None,
     jwks: Mapping[str, Any] | None = None,
     jwks_url: str | None = None,
 ) -> Client | None:
     """Inserts a client; returns None if there is one of this name."""
     values: dict[str, Any] = {"id": new_id(), "name": name, "scopes": [scope.value for scope in scopes]}
-    values |= {"key_sha256": key_sha256, "jwks_url": jwks_url}
+    values |= {"sources": sources, "key_sha256": key_sha256, "jwks_url": jwks_url}
     if jwks is not None:
         values["jwks"] = jwks
     insertion = insert(ApiClient).values(values).on_conflict_do_nothing(index_elements=["name"]).returning(ApiClient)
@@ -72,7 +73,7 @@ def caller_of(session: Session, sha256: str) -> Caller | None:
     """Who has the key or the access token with this hash, unless it has expired or its client is revoked."""
     now = func.statement_timestamp()
     by_key = session.execute(
-        select(ApiClient.name, ApiClient.scopes).where(
+        select(ApiClient.name, ApiClient.scopes, ApiClient.sources).where(
             ApiClient.revoked_at.is_(None),
             or_(
                 ApiClient.key_sha256 == sha256,
@@ -83,12 +84,12 @@ def caller_of(session: Session, sha256: str) -> Caller | None:
     found = (
         by_key
         or session.execute(
-            select(ApiClient.name, ApiToken.scopes)
+            select(ApiClient.name, ApiToken.scopes, ApiClient.sources)
             .join(ApiClient, ApiClient.id == ApiToken.client_id)
             .where(ApiToken.sha256 == sha256, ApiToken.valid_until > now, ApiClient.revoked_at.is_(None))
         ).first()
     )
-    return None if found is None else Caller(found.name, known_scopes(found.scopes))
+    return None if found is None else Caller(found.name, known_scopes(found.scopes), _sources(found.sources))
 
 
 def use_assertion(session: Session, client_id: UUID, jti_sha256: str, *, life: timedelta) -> bool:
@@ -119,9 +120,14 @@ def _client(row: ApiClient) -> Client:
         id=row.id,
         name=row.name,
         scopes=known_scopes(row.scopes),
+        sources=_sources(row.sources),
         jwks=row.jwks,
         jwks_url=row.jwks_url,
         previous_key_until=row.previous_key_until,
         created_at=row.created_at,
         revoked_at=row.revoked_at,
     )
+
+
+def _sources(column: list[str] | None) -> tuple[str, ...] | None:
+    return None if column is None else tuple(column)

@@ -5,6 +5,7 @@ numbers decisions that are committed, one reader at a time: no lower number beco
 docs/decisions/0022-number-decisions-after-their-commit.md.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from sqlalchemy import func, select, text, update
@@ -14,6 +15,7 @@ from triage.domain.card import label_of
 from triage.domain.ids import DecisionId, MessageId
 from triage.domain.messages import FeedDecision
 from triage.domain.states import DecidedBy, Outcome, Reason
+from triage.storage.messages import among
 from triage.storage.tables import (
     DECISION_POSITION,
     UNNUMBERED,
@@ -46,8 +48,10 @@ def last_position(session: Session) -> int:
     return int(session.scalars(_LAST_POSITION).one())
 
 
-def decisions_after(session: Session, position: int, *, limit: int) -> list[FeedDecision]:
-    """The decisions that follow a position."""
+def decisions_after(
+    session: Session, position: int, *, sources: Sequence[str] | None = None, limit: int
+) -> list[FeedDecision]:
+    """The decisions that follow a position, of these sources."""
     rows = session.execute(
         select(
             Decision,
@@ -62,7 +66,7 @@ def decisions_after(session: Session, position: int, *, limit: int) -> list[Feed
         .join(Thread, Thread.id == Message.thread_id)
         .outerjoin(ModelVersion, ModelVersion.id == Decision.model_version_id)
         .outerjoin(RetakeRequest, RetakeRequest.decision_id == Decision.id)
-        .where(Decision.position > position)
+        .where(Decision.position > position, among(sources))
         .order_by(Decision.position)
         .limit(limit)
     )

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, defer
 
 from triage.domain.states import RetakeStatus, VerdictOrigin
-from triage.storage.messages import find_message
+from triage.storage.messages import among, find_message
 from triage.storage.outbox import STATUS
 from triage.storage.tables import Attachment, Decision, Message, ModelVersion, RetakeRequest, Thread, Verdict
 
@@ -74,13 +74,13 @@ def load_state(session: Session, name: str, source: str) -> StateRows:
     )
 
 
-def load_verdict(session: Session, attachment_id: UUID) -> VerdictRows | None:
-    """Loads a photo with its latest verdict that is not a shadow model's, or None if there is no such photo."""
+def load_verdict(session: Session, attachment_id: UUID, *, sources: Sequence[str] | None = None) -> VerdictRows | None:
+    """Loads a photo of these sources with its latest verdict that is not a shadow model's, or None if there is none."""
     found = session.execute(
         select(Attachment, Message)
         .options(defer(Attachment.uri, raiseload=True), defer(Attachment.lease_token, raiseload=True))
         .join(Message, Message.id == Attachment.message_id)
-        .where(Attachment.id == attachment_id)
+        .where(Attachment.id == attachment_id, among(sources))
     ).first()
     if found is None:
         return None

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import Text, delete, exists, func, select, update
+from sqlalchemy import ColumnElement, Text, delete, exists, func, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 from sqlalchemy.types import Boolean, Uuid
@@ -173,6 +173,11 @@ def id_of(session: Session, key: Key) -> MessageId | None:
     return None if row is None else MessageId(row)
 
 
+def among(sources: Sequence[str] | None) -> ColumnElement[bool]:
+    """A condition on messages: they are of these sources, or of any."""
+    return true() if sources is None else Message.source == func.any(list(sources))
+
+
 def find_message(session: Session, name: str, source: str | None = None) -> Message:
     """Finds a message by the sender's id or its own.
 
@@ -187,12 +192,10 @@ def find_message(session: Session, name: str, source: str | None = None) -> Mess
     check_id(name, "message id")
     if source is not None:
         check_word(source, "source")
-    query = select(Message).where(Message.external_id == name)
-    if source is not None:
-        query = query.where(Message.source == source)
-    found = session.scalars(query.limit(2)).all()
+    of_source = among(None if source is None else [source])
+    found = session.scalars(select(Message).where(Message.external_id == name, of_source).limit(2)).all()
     if not found and (key := _uuid(name)) is not None:
-        found = session.scalars(select(Message).where(Message.id == key)).all()
+        found = session.scalars(select(Message).where(Message.id == key, of_source)).all()
     if not found:
         raise _unknown()
     if len(found) > 1:

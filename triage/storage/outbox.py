@@ -19,6 +19,7 @@ from triage.domain.replies import PhotoReason, Reply, RequestedPhoto
 from triage.domain.states import EventKind, FindingKind, FindingLevel, RetakeStatus
 from triage.storage import deliveries
 from triage.storage.database import recordset
+from triage.storage.messages import among
 from triage.storage.tables import OPEN_REQUEST, Attachment, Decision, Message, ModelVersion, RetakeRequest, Thread
 
 _EXPIRED: Final = and_(RetakeRequest.status == RetakeStatus.CLAIMED, RetakeRequest.lease_until < func.clock_timestamp())
@@ -84,11 +85,13 @@ def open_among(session: Session, message_ids: Collection[UUID]) -> set[MessageId
     return {MessageId(row) for row in rows}
 
 
-def claim(session: Session, *, limit: int, lease: timedelta, by: str, source: str | None = None) -> list[Request]:
+def claim(
+    session: Session, *, limit: int, lease: timedelta, by: str, sources: Sequence[str] | None = None
+) -> list[Request]:
     """Claims flagged requests, oldest first, for a sender that acknowledges each within the lease."""
     waiting = select(RetakeRequest.id).where(OPEN_REQUEST, WAITING)
-    if source is not None:
-        waiting = waiting.join(Message, Message.id == RetakeRequest.message_id).where(Message.source == source)
+    if sources is not None:
+        waiting = waiting.join(Message, Message.id == RetakeRequest.message_id).where(among(sources))
     open_ = (
         waiting.order_by(RetakeRequest.created_at)
         .limit(limit)
@@ -209,14 +212,17 @@ def answer(
     return [RetakeRequestId(row.id) for row in answered], withdrawn
 
 
-def find(session: Session, request_id: RetakeRequestId) -> Request | None:
-    """Returns a request by its id, or None."""
-    return next(iter(_requests(session, _described().where(RetakeRequest.id == request_id))), None)
+def find(session: Session, request_id: RetakeRequestId, *, sources: Sequence[str] | None = None) -> Request | None:
+    """Returns a request by its id, or None if there is none of these sources."""
+    query = _described().where(RetakeRequest.id == request_id, among(sources))
+    return next(iter(_requests(session, query)), None)
 
 
-def list_requests(session: Session, *, status: RetakeStatus | None, limit: int) -> list[Request]:
+def list_requests(
+    session: Session, *, status: RetakeStatus | None, sources: Sequence[str] | None = None, limit: int
+) -> list[Request]:
     """The requests of a status, or of any, newest first."""
-    query = _described().order_by(RetakeRequest.created_at.desc()).limit(limit)
+    query = _described().where(among(sources)).order_by(RetakeRequest.created_at.desc()).limit(limit)
     return _requests(session, query if status is None else query.where(_has(status)))
 
 

@@ -23,7 +23,9 @@ _PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 @DECISIONS.endpoint("GET", "/v1/decisions", scope=Scope.DECISIONS_READ)
 def read_decisions(call: Call, query: DecisionsQuery) -> DecisionsDocument:
     """Read the decisions that follow a cursor, each exactly once."""
-    return DecisionsDocument.of(list_decisions(call.services.sessions, after=query.after, limit=query.limit))
+    return DecisionsDocument.of(
+        list_decisions(call.services.sessions, after=query.after, sources=call.caller.sources, limit=query.limit)
+    )
 
 
 @DECISIONS.endpoint("POST", "/v1/overrides", scope=Scope.DECISIONS_WRITE)
@@ -35,7 +37,7 @@ def override_message(call: Call, body: OverrideCall) -> OverrideDocument:
             services.sessions,
             body.message_id,
             body.outcome,
-            source=body.source,
+            source=call.of_own(body.source),
             by=f"{call.caller.actor}/{body.by}",
             reason=body.reason,
             policy=services.settings.retake_policy,

@@ -96,7 +96,7 @@ class Door:
         if endpoint.scope is None:
             return await self._handle(request, ANONYMOUS)
         caller = await self._authenticate(request.headers.get("authorization"))
-        if endpoint.scope not in caller.scopes:
+        if not caller.may(endpoint.scope):
             raise RequestError(
                 Code.FORBIDDEN,
                 f"this client lacks the scope {endpoint.scope}",

@@ -21,7 +21,9 @@ from starlette.requests import Request
 
 from triage.domain.clients import Caller
 from triage.domain.scopes import Scope
+from worker.api.problems import RequestError
 from worker.api.shared import Shared
+from worker.codes import Code
 from worker.documents.document import Document
 from worker.services import Services
 
@@ -45,6 +47,16 @@ class Call:
     @property
     def services(self) -> Services:
         return self.shared.services
+
+    def of_own(self, source: str) -> str:
+        """Returns a source unchanged.
+
+        Raises:
+            RequestError: the caller is limited to others.
+        """
+        if self.caller.sources is not None and source not in self.caller.sources:
+            raise RequestError(Code.FORBIDDEN, "this client is limited to other sources: name one of its own")
+        return source
 
     async def run(self, use_case: Callable[[], Result]) -> Result:
         """Runs a use case in a thread, for `async` endpoints."""

@@ -70,7 +70,7 @@ def _follow(call: Call, references: Collection[str], *, searches: bool) -> Respo
     services = call.services
     if len(references) > MAX_REFERENCES:
         raise UsageError(f"a notification names at most {MAX_REFERENCES:,} messages: send several")
-    source = services.settings.fhir.source
+    source = call.of_own(services.settings.fhir.source)
     if references:
         announce(services.sessions, source, dict.fromkeys(references))
     if searches:

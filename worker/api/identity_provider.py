@@ -17,6 +17,7 @@ _ALGORITHMS: Final = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES2
 
 _LEEWAY_SECONDS: Final = 30
 _PREFIX: Final = "idp:"
+_SOURCE: Final = "source:"
 
 
 class IdentityProvider:
@@ -34,6 +35,8 @@ class IdentityProvider:
     async def read(self, token: str) -> Caller:
         """Returns who has the token: `client_id`, `azp` or `sub`, with the scopes in `scope`, `scp` or `roles`.
 
+        Among these, `source:NAME` limits the caller to messages of this source.
+
         Raises:
             RequestError: the signature or a claim is not valid.
             ServiceUnavailableError: the keys cannot be read now.
@@ -45,7 +48,9 @@ class IdentityProvider:
             self._claims.validate(claims)
         except (JoseError, ValueError, KeyError, TypeError, RecursionError):
             raise unauthenticated("the token is not valid: check its signature, issuer, audience and time") from None
-        return Caller(_actor(claims), known_scopes(_scopes(claims)))
+        names = _scopes(claims)
+        sources = tuple(name.removeprefix(_SOURCE) for name in names if name.startswith(_SOURCE))
+        return Caller(_actor(claims), known_scopes(names), sources or None)
 
 
 def _actor(claims: dict[str, Any]) -> str:
@@ -63,5 +68,5 @@ def _scopes(claims: dict[str, Any]) -> list[str]:
     names: list[str] = []
     for key in ("scope", "scp", "roles"):
         value = claims.get(key)
-        names += value.split() if isinstance(value, str) else value if isinstance(value, list) else []
+        names += value.split() if isinstance(value, str) else map(str, value) if isinstance(value, list) else []
     return names

@@ -38,6 +38,7 @@ async def submit_message(call: Call) -> Answer:
     """Submit a message with its photos. Idempotent by source and message id."""
     with ExitStack() as stack:
         message = await _read_message(call, stack)
+        call.of_own(message.source)
         [acceptance] = await call.run(lambda: call.services.intake.enqueue([message]))
     location = f"/v1/messages/{quote(acceptance.source, safe='')}/{quote(acceptance.external_id, safe='')}"
     return Answer(AcceptanceDocument.of(acceptance), {"Location": location})
@@ -46,7 +47,7 @@ async def submit_message(call: Call) -> Answer:
 @MESSAGES.endpoint("GET", "/v1/messages/{source}/{message_id}", scope=Scope.MESSAGES_READ)
 async def read_message(call: Call, source: str, message_id: str, query: StateQuery) -> MessageStateDocument:
     """Read the state of a message; with `wait`, as soon as it is decided or that many seconds have passed."""
-    read = partial(call.run, partial(message_state, call.services.sessions, message_id, source=source))
+    read = partial(call.run, partial(message_state, call.services.sessions, message_id, source=call.of_own(source)))
     state = await read()
     if query.wait and state["outcome"] is None:
         is_decided = itemgetter("outcome")
@@ -57,7 +58,8 @@ async def read_message(call: Call, source: str, message_id: str, query: StateQue
 @MESSAGES.endpoint("GET", "/v1/attachments/{attachment_id}/verdict", scope=Scope.MESSAGES_READ)
 def read_verdict(call: Call, attachment_id: UUID) -> PhotoVerdictDocument:
     """Read the verdict on a photo, by the `id` in the answer to its submission."""
-    return PhotoVerdictDocument.model_validate(verdict_of(call.services.sessions, AttachmentId(attachment_id)))
+    verdict = verdict_of(call.services.sessions, AttachmentId(attachment_id), sources=call.caller.sources)
+    return PhotoVerdictDocument.model_validate(verdict)
 
 
 async def _read_message(call: Call, stack: ExitStack) -> IncomingMessage:

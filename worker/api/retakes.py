@@ -25,7 +25,9 @@ RETAKES = Endpoints("retakes")
 @RETAKES.endpoint("GET", "/v1/retakes", scope=Scope.RETAKES_READ)
 def list_retakes(call: Call, query: RetakesQuery) -> RetakeRequestsDocument:
     """List retake requests, newest first."""
-    found = requests.list_requests(call.services.sessions, status=query.status, limit=query.limit)
+    found = requests.list_requests(
+        call.services.sessions, status=query.status, sources=call.caller.sources, limit=query.limit
+    )
     return RetakeRequestsDocument(requests=[RetakeRequestDocument.of(request) for request in found])
 
 
@@ -33,8 +35,9 @@ def list_retakes(call: Call, query: RetakesQuery) -> RetakeRequestsDocument:
 def claim_retakes(call: Call, body: RequestsToClaim) -> ClaimedRequestsDocument:
     """Claim retake requests to send, oldest first. Acknowledge each with its token before its lease expires."""
     lease = timedelta(seconds=body.lease_seconds)
+    sources = call.caller.sources if body.source is None else [call.of_own(body.source)]
     return ClaimedRequestsDocument.of(
-        requests.claim(call.services.sessions, limit=body.limit, lease=lease, by=call.caller.actor, source=body.source)
+        requests.claim(call.services.sessions, limit=body.limit, lease=lease, by=call.caller.actor, sources=sources)
     )
 
 
@@ -50,8 +53,9 @@ def acknowledge_retakes(call: Call, body: SentRequests) -> AcknowledgedRequestsD
 @RETAKES.endpoint("POST", "/v1/retakes/{request_id}/withdraw", scope=Scope.RETAKES_WRITE)
 def withdraw_retake(call: Call, request_id: UUID) -> RetakeRequestDocument:
     """Withdraw a request that is flagged or claimed. Idempotent."""
+    caller = call.caller
     return RetakeRequestDocument.of(
-        requests.withdraw(call.services.sessions, RetakeRequestId(request_id), by=call.caller.actor)
+        requests.withdraw(call.services.sessions, RetakeRequestId(request_id), by=caller.actor, sources=caller.sources)
     )
 
 
@@ -62,7 +66,7 @@ def opt_thread_out(call: Call, body: ThreadToOptOut) -> ThreadOptOutDocument:
     return ThreadOptOutDocument.of(
         opt_out(
             services.sessions,
-            source=body.source,
+            source=call.of_own(body.source),
             thread=body.thread,
             by=call.caller.actor,
             policy=services.settings.retake_policy,

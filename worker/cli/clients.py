@@ -37,18 +37,39 @@ def clients() -> None:
     required=True,
     help=_SCOPE_HELP,
 )
+@click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    help="Only messages of this source; repeatable. Without it, the client may handle those of all sources.",
+)
 @click.option("--jwks", metavar="FILE", help="Its public keys (a JSON Web Key Set), for tokens in place of a key.")
 @click.option("--jwks-url", metavar="URL", help="Where it publishes them.")
 @by_option("Who adds it")
 @json_option
-def add(name: str, scopes: tuple[str, ...], jwks: str | None, jwks_url: str | None, by: str, *, as_json: bool) -> None:
+def add(
+    name: str,
+    scopes: tuple[str, ...],
+    sources: tuple[str, ...],
+    jwks: str | None,
+    jwks_url: str | None,
+    by: str,
+    *,
+    as_json: bool,
+) -> None:
     """Add a client. Its key is printed once and stored nowhere: keep it as a secret."""
     from triage.clients import registration  # deferred: imports SQLAlchemy
 
     keys = None if jwks is None else _read_keys(jwks)
     with open_services() as services:
         made = registration.add(
-            services.sessions, name, [Scope(scope) for scope in scopes], by=by, jwks=keys, jwks_url=jwks_url
+            services.sessions,
+            name,
+            [Scope(scope) for scope in scopes],
+            by=by,
+            sources=sources or None,
+            jwks=keys,
+            jwks_url=jwks_url,
         )
     _show(made, as_json=as_json)
 
@@ -66,12 +87,20 @@ def list_(*, as_json: bool) -> None:
         print_document(documents)
         return
     print_table(
-        ("client", "state", "credential", Column("scopes", 1, wrap=True), Column("added", 2)),
+        (
+            "client",
+            "state",
+            "credential",
+            Column("sources", 1, wrap=True),
+            Column("scopes", 2, wrap=True),
+            Column("added", 3),
+        ),
         (
             (
                 each.name,
                 "revoked" if each.revoked_at else "active",
                 each.credential.replace("_", " "),
+                "all" if each.sources is None else " ".join(each.sources),
                 " ".join(each.scopes),
                 local_time(each.created_at),
             )

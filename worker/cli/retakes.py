@@ -60,7 +60,9 @@ def claim(limit: int, lease_seconds: float, source: str | None, by: str, *, as_j
 
     with open_services() as services:
         lease = timedelta(seconds=lease_seconds)
-        claimed = requests.claim(services.sessions, limit=limit, lease=lease, by=by, source=source)
+        claimed = requests.claim(
+            services.sessions, limit=limit, lease=lease, by=by, sources=None if source is None else [source]
+        )
     if as_json:
         from worker.documents.retakes import ClaimedRequestDocument  # deferred: imports pydantic
 

@@ -12,11 +12,15 @@ if TYPE_CHECKING:  # not imported at run time: SQLAlchemy
 
 
 class ClientDocument(Document):
-    """A client: how it authenticates and what it may do. `previous_key_until` is set after a rotation."""
+    """A client: how it authenticates, what it may do, and for messages of which sources; null stands for all.
+
+    `previous_key_until` is set after a rotation.
+    """
 
     name: str
     id: UUID
     scopes: list[Scope]
+    sources: list[str] | None
     credential: Literal["key", "public_keys", "public_keys_url"]
     previous_key_until: UtcTime | None
     created_at: UtcTime
@@ -28,6 +32,7 @@ class ClientDocument(Document):
             name=client.name,
             id=client.id,
             scopes=sorted(client.scopes),
+            sources=None if client.sources is None else list(client.sources),
             credential="public_keys" if client.jwks is not None else "public_keys_url" if client.jwks_url else "key",
             previous_key_until=client.previous_key_until,
             created_at=client.created_at,

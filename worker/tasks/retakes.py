@@ -25,8 +25,9 @@ def claim(self: WorkerTask, document: object) -> ClaimedRequestsDocument:
     """Claims retake requests. A sender that receives no answer claims again when the lease has expired."""
     call = Claim.parse(document)
     lease = timedelta(seconds=call.lease_seconds)
+    sources = None if call.source is None else [call.source]
     return ClaimedRequestsDocument.of(
-        requests.claim(self.services.sessions, limit=call.limit, lease=lease, by=call.by, source=call.source)
+        requests.claim(self.services.sessions, limit=call.limit, lease=lease, by=call.by, sources=sources)
     )
 
 

@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 from tests.support.services import make_settings
 from triage.arrivals import announce as announcing
+from triage.clients import registration
 from triage.domain.scopes import Scope
 from triage.storage import arrivals
 from triage.storage.database import Sessions
@@ -62,6 +63,15 @@ def _bundle(kind: str, *ids: str) -> dict[str, Any]:
     ]
     status = {"resourceType": "Parameters", "parameter": [{"name": "type", "valueCode": kind}, *events]}
     return {"resourceType": "Bundle", "type": "history", "entry": [{"resource": status}]}
+
+
+def test_client_that_is_limited_to_another_source_notifies_of_nothing(
+    api: TestClient, services: WorkerServices, announced: Callable[[], list[Any]]
+) -> None:
+    made = registration.add(services.sessions, "other", [Scope.FHIR_NOTIFY], by="admin", sources=["other"])
+
+    assert _post(api, {"Authorization": f"Bearer {made.key}"}, MESSAGE) == 403
+    assert announced() == []
 
 
 def test_only_the_reference_of_a_resource_is_stored(

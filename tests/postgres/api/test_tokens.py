@@ -75,6 +75,21 @@ def test_token_of_the_identity_provider_is_accepted_with_its_scopes(provider_api
     assert issuer.reads == 1
 
 
+def test_token_of_the_identity_provider_is_limited_to_its_sources(provider_api: TestClient, issuer: Issuer) -> None:
+    scopes = "messages.read reports.read"
+    free, limited = (
+        {"Authorization": f"Bearer {sign(issuer.keys[0], claims(**each))}"}
+        for each in ({"scope": scopes}, {"scope": scopes, "roles": ["source:portal", "source:app", 7]})
+    )
+
+    def status(path: str, headers: dict[str, str]) -> int:
+        return provider_api.get(path, headers=headers).status_code
+
+    paths = ["/v1/messages/ehr/m-1", "/v1/messages/portal/m-1", "/v1/messages/app/m-1", "/v1/report"]
+    assert [status(path, free) for path in paths] == [404, 404, 404, 200]
+    assert [status(path, limited) for path in paths] == [403, 404, 404, 403]
+
+
 def test_token_acts_under_a_name_of_its_own(provider_api: TestClient, issuer: Issuer, sessions: Sessions) -> None:
     """A token for `ehr` is not the registered client `ehr`."""
     token = sign(issuer.keys[0], claims(client_id="ehr", scope="messages.write"))

@@ -13,7 +13,8 @@ from triage.storage.base import Base, key, now
 class ApiClient(Base):
     """A system that may call the HTTP interface: by a random key, of which a hash is stored, or by its public keys.
 
-    After a rotation the previous key is accepted until `previous_key_until`.
+    After a rotation the previous key is accepted until `previous_key_until`. Unless `sources` is null, it is limited to
+    messages of these.
     """
 
     __tablename__ = "api_client"
@@ -26,6 +27,7 @@ class ApiClient(Base):
     id: Mapped[UUID] = key()
     name: Mapped[str]
     scopes: Mapped[list[str]]
+    sources: Mapped[list[str] | None]
     key_sha256: Mapped[str | None]
     previous_key_sha256: Mapped[str | None]
     previous_key_until: Mapped[datetime | None]
