@@ -233,7 +233,8 @@ class Services:
     def _fhir_answers(self) -> "tuple[Receiver[Any], DeliveryRules]":
         from worker.fhir.answers import FhirReceiver  # deferred: imports SQLAlchemy and httpx2
 
-        return FhirReceiver(self.fhir, self.settings.fhir.source), self.settings.answer_rules
+        fhir = self.settings.fhir
+        return FhirReceiver(self.fhir, fhir.source, fhir.retakes_as, fhir.task_owner), self.settings.answer_rules
 
     @cached_property
     def assessments(self) -> "Assessments":

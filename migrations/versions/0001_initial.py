@@ -197,6 +197,7 @@ TABLES = {
         withdrawn_at     timestamptz,
         withdrawn_reason text,
         answered_at      timestamptz,
+        revocable        boolean NOT NULL DEFAULT false,
         CONSTRAINT pk_retake_request PRIMARY KEY (id),
         CONSTRAINT fk_retake_request__message_id FOREIGN KEY (message_id) REFERENCES message (id),
         CONSTRAINT fk_retake_request__thread_id FOREIGN KEY (thread_id) REFERENCES thread (id),
@@ -239,6 +240,7 @@ TABLES = {
     """,
     "delivery_target": """
         name       text NOT NULL,
+        collects   text,
         created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
         CONSTRAINT pk_delivery_target PRIMARY KEY (name)
     """,
@@ -260,7 +262,9 @@ TABLES = {
         finished_at      timestamptz,
         CONSTRAINT pk_delivery PRIMARY KEY (id),
         CONSTRAINT fk_delivery__message_id FOREIGN KEY (message_id) REFERENCES message (id),
-        CONSTRAINT ck_delivery__kind CHECK (kind IN ('message.decided', 'retake.requested', 'retake.withdrawn')),
+        CONSTRAINT ck_delivery__kind CHECK (
+            kind IN ('message.decided', 'retake.requested', 'retake.withdrawn', 'retake.answered')
+        ),
         CONSTRAINT ck_delivery__status CHECK (status IN ('pending', 'delivered', 'dead', 'dropped')),
         CONSTRAINT ck_delivery__error CHECK (
             error IN (
@@ -595,12 +599,19 @@ BEGIN
 END
 $$
 """,
-    # The sender of a withdrawn request may still record that the reply had been sent.
+    # The sender of a withdrawn request may still record that the reply had been sent. A system that takes requests back
+    # has them withdrawn after they were sent.
     "keep_request()": """
 RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
+DECLARE
+    ended CONSTANT text[] := ARRAY['status', 'withdrawn_at', 'withdrawn_reason'];
 BEGIN
     IF OLD.status = 'withdrawn' AND OLD.claimed_by IS NOT NULL AND OLD.sent_at IS NULL
        AND to_jsonb(NEW) - 'sent_at' = to_jsonb(OLD) - 'sent_at' THEN
+        RETURN NEW;
+    END IF;
+    IF OLD.status = 'sent' AND OLD.revocable AND NEW.status = 'withdrawn'
+       AND to_jsonb(NEW) - ended = to_jsonb(OLD) - ended THEN
         RETURN NEW;
     END IF;
     RAISE EXCEPTION 'a sent or withdrawn retake request is final' USING ERRCODE = 'restrict_violation';
@@ -735,12 +746,13 @@ CREATE TRIGGER message_follows_decisions BEFORE UPDATE OF current_decision_id ON
     FOR EACH ROW EXECUTE FUNCTION follow_decisions();
 CREATE TRIGGER attachment_keeps_result BEFORE UPDATE OF status, error_code, sha256, finished_at ON attachment
     FOR EACH ROW WHEN (OLD.status IN ('scored', 'not_assessable')) EXECUTE FUNCTION keep_result();
-CREATE TRIGGER retake_request_is_final BEFORE UPDATE OF status, sent_at, withdrawn_at ON retake_request
+CREATE TRIGGER retake_request_is_final BEFORE UPDATE OF status, sent_at, withdrawn_at, revocable ON retake_request
     FOR EACH ROW WHEN (
         OLD.status IN ('sent', 'withdrawn')
         AND (NEW.status <> OLD.status
              OR NEW.sent_at IS DISTINCT FROM OLD.sent_at
-             OR NEW.withdrawn_at IS DISTINCT FROM OLD.withdrawn_at)
+             OR NEW.withdrawn_at IS DISTINCT FROM OLD.withdrawn_at
+             OR NEW.revocable IS DISTINCT FROM OLD.revocable)
     ) EXECUTE FUNCTION keep_request();
 
 -- Audit events form a chain of hashes, and a person's decision requires one.

@@ -1,8 +1,9 @@
 """Verdicts and retake requests reach the FHIR server that their messages came from: each once, whatever fails."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -15,23 +16,17 @@ from triage.deliveries.dispatch import Dispatched, Dispatcher
 from triage.deliveries.rules import DeliveryRules
 from triage.domain.messages import IncomingAttachment, IncomingMessage, Origin
 from triage.domain.states import Outcome
+from triage.errors import UsageError
+from triage.retakes import requests
 from triage.retakes.override import override
 from triage.retakes.requests import answer
 from triage.retention.forget import forget
 from triage.retention.purge import Retention
 from triage.storage import deliveries
 from worker.fhir.answers import FhirReceiver
-from worker.fhir.client import FhirClient
+from worker.fhir.client import Anonymous, FhirClient
 
 RULES = DeliveryRules(first_delay=timedelta(0), longest_delay=timedelta(0))
-
-
-class NoCredentials:
-    def header(self) -> Mapping[str, str]:
-        return {}
-
-    def forget(self) -> None:
-        pass
 
 
 @pytest.fixture
@@ -57,9 +52,9 @@ def _send(clinic: Clinic, message: str, *photos: str, source: str = "fhir", orig
     clinic.intake.enqueue([incoming])
 
 
-def _dispatch(clinic: Clinic, server: FhirServer) -> Dispatched:
+def _dispatch(clinic: Clinic, server: FhirServer, **options: Any) -> Dispatched:
     with httpx2.Client(timeout=10, follow_redirects=False) as http:
-        receiver = FhirReceiver(FhirClient(http, server.base, NoCredentials()), "fhir")
+        receiver = FhirReceiver(FhirClient(http, server.base, Anonymous()), "fhir", **options)
         return Dispatcher(clinic.sessions, "fhir", receiver, RULES).dispatch(seconds=60)
 
 
@@ -106,12 +101,12 @@ def test_withdrawn_request_is_never_active_whatever_the_order(fhir_clinic: Clini
     _send(fhir_clinic, "Communication/1", "0.2")
     fhir_clinic.drain()
     with httpx2.Client() as http, fhir_clinic.sessions.begin() as session:
-        receiver = FhirReceiver(FhirClient(http, ehr.base, NoCredentials()), "fhir")
+        receiver = FhirReceiver(FhirClient(http, ehr.base, Anonymous()), "fhir")
         late = receiver.load(session, deliveries.claim(session, "fhir", limit=9, lease=timedelta(0)))
     override(fhir_clinic.sessions, "Communication/1", Outcome.PASS, by="staff-7", reason="x", policy=fhir_clinic.policy)
     _dispatch(fhir_clinic, ehr)
     with httpx2.Client() as http:
-        receiver = FhirReceiver(FhirClient(http, ehr.base, NoCredentials()), "fhir")
+        receiver = FhirReceiver(FhirClient(http, ehr.base, Anonymous()), "fhir")
         assert not [answer for answer in map(receiver.send, late.values()) if answer.error]
 
     assert [each["status"] for each in ehr.of_type("CommunicationRequest")] == ["revoked"]
@@ -233,3 +228,106 @@ def test_request_is_completed_when_a_message_has_answered_it(fhir_clinic: Clinic
 
     [request] = ehr.of_type("CommunicationRequest")
     assert request["status"] == "completed"
+
+
+def test_request_is_sent_once_and_audited_when_the_server_has_it(fhir_clinic: Clinic, ehr: FhirServer) -> None:
+    _send(fhir_clinic, "Communication/1", "0.2")
+    fhir_clinic.drain()
+    for _ in range(2):  # the second time as if the sender was killed before it recorded anything
+        _dispatch(fhir_clinic, ehr)
+        fhir_clinic.execute("UPDATE delivery SET status = 'pending', finished_at = NULL, due_at = now()")
+
+    assert fhir_clinic.requests() == [("Communication/1", "sent")]
+    [row] = fhir_clinic.query("SELECT claimed_by, sent_at, lease_until FROM retake_request")
+    assert (row.claimed_by, row.lease_until) == ("fhir", None)
+    events = fhir_clinic.query("SELECT actor, details ->> 'status' FROM audit_event WHERE action = 'retake.acked'")
+    assert [tuple(each) for each in events] == [("fhir", "sent")]
+
+
+def test_request_stays_flagged_when_the_server_does_not_take_it(fhir_clinic: Clinic) -> None:
+    with fhir_server(failing=1.0) as ehr:
+        _send(fhir_clinic, "Communication/1", "0.2")
+        fhir_clinic.drain()
+        _dispatch(fhir_clinic, ehr)
+
+    assert fhir_clinic.requests() == [("Communication/1", "flagged")]
+
+
+def test_message_systems_claim_no_request_that_the_server_collects(fhir_clinic: Clinic) -> None:
+    manage.register(fhir_clinic.sessions, "fhir", collects="fhir")
+    _send(fhir_clinic, "Communication/1", "0.2")
+    _send(fhir_clinic, "m-1", "a/0.2", source="portal")
+    fhir_clinic.drain()
+
+    def claim() -> list[str]:
+        claimed = requests.claim(fhir_clinic.sessions, limit=10, lease=timedelta(0), by="portal")
+        return sorted(each.message for each in claimed)
+
+    assert claim() == ["m-1"]
+    manage.register(fhir_clinic.sessions, "fhir")
+    assert claim() == ["Communication/1", "m-1"]
+
+
+def test_sent_request_is_revoked_and_no_longer_counts_as_sent(fhir_clinic: Clinic, ehr: FhirServer) -> None:
+    _send(fhir_clinic, "Communication/1", "0.2")
+    fhir_clinic.drain()
+    _dispatch(fhir_clinic, ehr)
+    [row] = fhir_clinic.query("SELECT id FROM retake_request")
+
+    requests.withdraw(fhir_clinic.sessions, row.id, by="nurse-1")
+    _dispatch(fhir_clinic, ehr)
+
+    assert fhir_clinic.requests() == [("Communication/1", "withdrawn")]
+    assert [each["status"] for each in ehr.of_type("CommunicationRequest")] == ["revoked"]
+
+
+def test_request_that_a_message_system_sent_is_not_revocable(fhir_clinic: Clinic, ehr: FhirServer) -> None:
+    _send(fhir_clinic, "Communication/1", "0.2")
+    fhir_clinic.drain()
+    [claimed] = requests.claim(fhir_clinic.sessions, limit=1, lease=timedelta(minutes=1), by="portal")
+    assert claimed.token is not None
+    requests.acknowledge(fhir_clinic.sessions, claimed.id, claimed.token, by="portal")
+    _dispatch(fhir_clinic, ehr, retakes_as="none")
+
+    with pytest.raises(UsageError, match="it is sent"):
+        requests.withdraw(fhir_clinic.sessions, claimed.id, by="nurse-1")
+    assert not ehr.of_type("CommunicationRequest")
+
+
+@pytest.mark.parametrize(
+    ("retakes_as", "expected"),
+    [
+        ("CommunicationRequest", {"CommunicationRequest": ("active", "completed", "revoked")}),
+        (
+            "Task",
+            {
+                "CommunicationRequest": ("active", "completed", "revoked"),
+                "Task": ("requested", "completed", "cancelled"),
+            },
+        ),
+        ("Communication", {"Communication": ("completed", "completed", "entered-in-error")}),
+    ],
+)
+def test_each_kind_of_request_ends_as_r4_allows(
+    fhir_clinic: Clinic, ehr: FhirServer, retakes_as: str, expected: dict[str, tuple[str, str, str]]
+) -> None:
+    def statuses() -> dict[str, list[str]]:
+        kinds = ("CommunicationRequest", "Task", "Communication")
+        return {kind: [each["status"] for each in found] for kind in kinds if (found := ehr.of_type(kind))}
+
+    for number in (1, 2):
+        _send(fhir_clinic, f"Communication/{number}", f"{number}/0.2")
+    fhir_clinic.drain()
+    _dispatch(fhir_clinic, ehr, retakes_as=retakes_as)
+    assert statuses() == {kind: [asked, asked] for kind, (asked, _, _) in expected.items()}
+    first, second = fhir_clinic.query("SELECT id, message_id FROM retake_request ORDER BY id")
+    answer(fhir_clinic.sessions, [first.id], source="fhir", message_id=second.message_id, by="fhir")
+    requests.withdraw(fhir_clinic.sessions, second.id, by="nurse-1")
+
+    _dispatch(fhir_clinic, ehr, retakes_as=retakes_as)
+
+    for kind, (_, answered, withdrawn) in expected.items():
+        ended = {each["identifier"][0]["value"]: each["status"] for each in ehr.of_type(kind)}
+        assert ended == {str(first.id): answered, str(second.id): withdrawn}
+    for each in ehr.of_type("Task"):
+        assert each["focus"]["reference"] in ehr.stored

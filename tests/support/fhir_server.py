@@ -1,4 +1,4 @@
-"""A FHIR server with just enough behaviour for writing answers, which can fail before or after it has stored something.
+"""A FHIR server with just enough behaviour for messages and answers; it can fail before or after it stored something.
 
 The same tests run against a server that others wrote: tests/interop/test_fhir_answers.py.
 """
@@ -7,7 +7,7 @@ import json
 import random
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,14 +24,18 @@ class FhirServer:
     Attributes:
         failing: share of the requests that fail; half of these are carried out all the same.
         returns_bodies: whether it honours `Prefer: return=representation`.
+        before_answer: called with each request that was carried out, before it is answered.
         stored: every resource by its type and id.
+        pid: of the client, for tests that kill it.
     """
 
     server: HTTPServer
     failing: float = 0.0
     returns_bodies: bool = True
+    before_answer: Callable[[Request], None] = lambda _: None
     dice: random.Random = field(default_factory=lambda: random.Random(1))
     stored: dict[str, Resource] = field(default_factory=dict)
+    pid: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -48,7 +52,12 @@ class FhirServer:
             if fails and not too_late:
                 return Response(status=status)
             answer = self._answer(request)
+            self.before_answer(request)
             return Response(status=status) if fails else answer
+
+    def give_token(self, _: Request) -> Response:
+        """Tokens for all: what is tested here is not who may ask."""
+        return Response('{"access_token": "t", "expires_in": 300}', content_type="application/json")
 
     def _answer(self, request: Request) -> Response:
         kind, *rest = request.path.removeprefix("/fhir/").split("/")
@@ -63,6 +72,8 @@ class FhirServer:
                 if request.headers.get("If-Match", _etag(now)) != _etag(now):
                     return Response(status=412)
                 return self._store(request.get_json(force=True), 200, id_)
+            case "GET", [id_] if f"{kind}/{id_}" not in self.stored:
+                return Response(status=404)
             case "GET", [id_]:
                 return self._show(self.stored[f"{kind}/{id_}"], 200, always=True)
             case "GET", []:
@@ -96,5 +107,8 @@ def _etag(resource: Resource) -> str:
 def fhir_server(*, failing: float = 0.0, returns_bodies: bool = True) -> Iterator[FhirServer]:
     with HTTPServer(threaded=True) as server:
         fhir = FhirServer(server, failing, returns_bodies)
+        smart = {"token_endpoint": server.url_for("/token")}
+        server.expect_request("/fhir/.well-known/smart-configuration").respond_with_json(smart)
+        server.expect_request("/token").respond_with_handler(fhir.give_token)
         server.expect_request(re.compile("/fhir/.*")).respond_with_handler(fhir.handle)
         yield fhir

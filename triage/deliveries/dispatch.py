@@ -38,6 +38,9 @@ class Receiver(Protocol[Item]):
         be called again for the same event.
         """
 
+    def record(self, session: Session, accepted: Collection[ClaimedDelivery]) -> None:
+        """Records what follows from these deliveries, in the transaction that records that they were accepted."""
+
 
 @dataclass(frozen=True, slots=True)
 class Dispatched:
@@ -99,7 +102,7 @@ class Dispatcher(Generic[Item]):
             self._sessions,
             self._rules,
             self._attempt,
-            deliveries.record,
+            self._record,
             goes_on=lambda each: each.answer.error is None,
             seconds=seconds,
             on_progress=self._on_progress,
@@ -126,6 +129,11 @@ class Dispatcher(Generic[Item]):
             else Attempted(each, Answer(), DeliveryStatus.DROPPED)
             for each in claimed
         ]
+
+    def _record(self, session: Session, attempted: list[Attempted]) -> int:
+        accepted = [each.delivery for each in attempted if each.status is DeliveryStatus.DELIVERED]
+        self._receiver.record(session, accepted)
+        return deliveries.record(session, attempted)
 
     def _send(self, item: Item) -> Answer:
         try:

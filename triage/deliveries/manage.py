@@ -28,11 +28,22 @@ class Stopped:
 
 
 @use_case
-def register(sessions: Sessions, target: str) -> bool:
-    """Adds a target, which gets all events from now on; returns whether it is new. Idempotent."""
+def register(sessions: Sessions, target: str, *, collects: str | None = None) -> bool:
+    """Adds a target, which gets all events from now on; returns whether it is new. Idempotent.
+
+    Args:
+        sessions: of the worker role.
+        target: its name.
+        collects: the source whose retake requests it gets. Message systems can no longer claim them.
+
+    Raises:
+        UsageError: an argument is malformed.
+    """
     check_word(target, "target")
+    if collects is not None:
+        check_word(collects, "source")
     with sessions.begin() as session:
-        return deliveries.register(session, target)
+        return deliveries.register(session, target, collects=collects)
 
 
 @use_case

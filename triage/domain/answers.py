@@ -69,6 +69,7 @@ class RequestAnswer:
 
     Attributes:
         message: the sender's id of the message.
+        thread: the sender's id of its thread.
         origin: what the message refers to; None if that was removed.
         reply: the text for the patient; None if it was removed.
         is_answered: the patient has sent a message in answer.
@@ -76,6 +77,7 @@ class RequestAnswer:
 
     id: RetakeRequestId
     message: str
+    thread: str
     origin: Origin | None
     reply: Reply | None
     is_withdrawn: bool

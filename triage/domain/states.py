@@ -85,6 +85,7 @@ class EventKind(StrEnum):
     MESSAGE_DECIDED = "message.decided"
     RETAKE_REQUESTED = "retake.requested"
     RETAKE_WITHDRAWN = "retake.withdrawn"
+    RETAKE_ANSWERED = "retake.answered"
 
 
 class DeliveryStatus(StrEnum):

@@ -19,7 +19,7 @@ from triage.domain.replies import Reply
 from triage.domain.states import AttachmentStatus, EventKind, RetakeStatus, VerdictOrigin
 from triage.errors import ErrorCode
 from triage.storage import origins
-from triage.storage.tables import Attachment, Message, ModelVersion, RetakeRequest, Verdict
+from triage.storage.tables import Attachment, Message, ModelVersion, RetakeRequest, Thread, Verdict
 
 
 def load(session: Session, claimed: Collection[ClaimedDelivery], *, source: str) -> dict[EventId, Answer]:
@@ -29,9 +29,9 @@ def load(session: Session, claimed: Collection[ClaimedDelivery], *, source: str)
     """
     ids = {each.message_id for each in claimed}
     rows = session.execute(
-        select(Message.id, Message.external_id, Message.forgotten_at).where(
-            Message.id == func.any(list(ids)), Message.source == source
-        )
+        select(Message.id, Message.external_id, Message.forgotten_at, Thread.external_id.label("thread"))
+        .join(Thread, Thread.id == Message.thread_id)
+        .where(Message.id == func.any(list(ids)), Message.source == source)
     )
     messages = {MessageId(row.id): row for row in rows}
     found = origins.load(session, list(messages))
@@ -122,6 +122,7 @@ def _requests(
         row.id: RequestAnswer(
             id=RetakeRequestId(row.id),
             message=messages[MessageId(row.message_id)].external_id,
+            thread=messages[MessageId(row.message_id)].thread,
             origin=found.get(MessageId(row.message_id)),
             reply=Reply(**row.reply) if row.reply else None,
             is_withdrawn=row.status == RetakeStatus.WITHDRAWN,

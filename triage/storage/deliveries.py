@@ -48,12 +48,20 @@ _Row: Final = tables.Delivery
 _NO_SYNC: Final = {"synchronize_session": False}
 
 
-def register(session: Session, target: str) -> bool:
-    """Adds a target, which gets all events from now on; returns whether it is new."""
-    if session.get(DeliveryTarget, target) is not None:
-        return False
-    session.execute(upsert(DeliveryTarget).values(name=target).on_conflict_do_nothing())
-    return True
+def register(session: Session, target: str, *, collects: str | None = None) -> bool:
+    """Adds a target, which gets all events from now on; returns whether it is new.
+
+    Args:
+        session: of the caller's transaction.
+        target: its name.
+        collects: the source whose retake requests it gets, instead of a message system that claims them.
+    """
+    found = session.get(DeliveryTarget, target)
+    if found is None:
+        session.execute(upsert(DeliveryTarget).values(name=target, collects=collects).on_conflict_do_nothing())
+    elif found.collects != collects:
+        session.execute(update(DeliveryTarget).where(DeliveryTarget.name == target).values(collects=collects))
+    return found is None
 
 
 def unregister(session: Session, target: str) -> bool:
@@ -324,8 +332,8 @@ def drop_all(session: Session, target: str) -> int:
 
 
 def forget(session: Session, message_id: MessageId) -> None:
-    """Gives up what no receiver needs about a forgotten message. That its requests are withdrawn is still sent."""
-    needed = _Row.kind == EventKind.RETAKE_WITHDRAWN
+    """Gives up what no receiver needs about a forgotten message. How its requests ended is still sent."""
+    needed = _Row.kind.in_((EventKind.RETAKE_WITHDRAWN, EventKind.RETAKE_ANSWERED))
     session.execute(
         update(_Row).where(_Row.message_id == message_id, or_(UNDELIVERED, DEAD), ~needed).values(_GIVEN_UP),
         execution_options=_NO_SYNC,

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, insert, null, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, case, func, insert, null, or_, select, true, update
 from sqlalchemy.orm import Session
 from sqlalchemy.types import Uuid
 
@@ -20,7 +20,16 @@ from triage.domain.states import EventKind, FindingKind, FindingLevel, RetakeSta
 from triage.storage import deliveries
 from triage.storage.database import recordset
 from triage.storage.messages import among
-from triage.storage.tables import OPEN_REQUEST, Attachment, Decision, Message, ModelVersion, RetakeRequest, Thread
+from triage.storage.tables import (
+    OPEN_REQUEST,
+    Attachment,
+    Decision,
+    DeliveryTarget,
+    Message,
+    ModelVersion,
+    RetakeRequest,
+    Thread,
+)
 
 _EXPIRED: Final = and_(RetakeRequest.status == RetakeStatus.CLAIMED, RetakeRequest.lease_until < func.clock_timestamp())
 WAITING: Final = or_(RetakeRequest.status == RetakeStatus.FLAGGED, _EXPIRED)
@@ -31,6 +40,17 @@ STATUS: Final = case((_EXPIRED, RetakeStatus.FLAGGED.value), else_=RetakeRequest
 
 MAY_HAVE_BEEN_SENT: Final = or_(RetakeRequest.claimed_by.is_not(None), RetakeRequest.answered_at.is_not(None))
 """Requests that were answered, or that a sender has claimed at least once and may have sent without acknowledgement."""
+
+
+_ENDS: Final = or_(
+    OPEN_REQUEST,
+    and_(
+        RetakeRequest.status == RetakeStatus.SENT,
+        RetakeRequest.revocable,
+        RetakeRequest.answered_at.is_(None),
+    ),
+)
+"""Requests that can be withdrawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +98,9 @@ def active_among(session: Session, message_ids: Collection[MessageId]) -> set[Me
 
 
 def open_among(session: Session, message_ids: Collection[UUID]) -> set[MessageId]:
-    """The messages among these that have a request that is flagged or claimed."""
+    """The messages among these that have a request that can be withdrawn."""
     rows = session.scalars(
-        select(RetakeRequest.message_id).where(OPEN_REQUEST, RetakeRequest.message_id == func.any(list(message_ids)))
+        select(RetakeRequest.message_id).where(_ENDS, RetakeRequest.message_id == func.any(list(message_ids)))
     )
     return {MessageId(row) for row in rows}
 
@@ -88,10 +108,16 @@ def open_among(session: Session, message_ids: Collection[UUID]) -> set[MessageId
 def claim(
     session: Session, *, limit: int, lease: timedelta, by: str, sources: Sequence[str] | None = None
 ) -> list[Request]:
-    """Claims flagged requests, oldest first, for a sender that acknowledges each within the lease."""
-    waiting = select(RetakeRequest.id).where(OPEN_REQUEST, WAITING)
-    if sources is not None:
-        waiting = waiting.join(Message, Message.id == RetakeRequest.message_id).where(among(sources))
+    """Claims flagged requests, oldest first, for a sender that acknowledges each within the lease.
+
+    Those of a source that a target collects are left to it.
+    """
+    collected = select(DeliveryTarget.collects).where(DeliveryTarget.collects.is_not(None))
+    waiting = (
+        select(RetakeRequest.id)
+        .join(Message, Message.id == RetakeRequest.message_id)
+        .where(OPEN_REQUEST, WAITING, Message.source.not_in(collected), among(sources))
+    )
     open_ = (
         waiting.order_by(RetakeRequest.created_at)
         .limit(limit)
@@ -144,8 +170,36 @@ def acknowledge(session: Session, held: Collection[HeldRequest]) -> dict[HeldReq
     return {HeldRequest(row.id, row.lease_token): RetakeStatus(row.status) for row in rows}
 
 
+def hand_over(session: Session, request_ids: Collection[RetakeRequestId], *, by: str) -> list[RetakeRequestId]:
+    """Records that a system which takes requests back has got these. Idempotent.
+
+    Returns:
+        Those that were flagged or claimed, and are sent now.
+    """
+    ids = session.scalars(
+        select(RetakeRequest.id)
+        .where(OPEN_REQUEST, RetakeRequest.id == func.any(list(request_ids)))
+        .order_by(RetakeRequest.id)  # so that two senders cannot block each other
+        .with_for_update()
+    ).all()
+    rows = session.scalars(
+        update(RetakeRequest)
+        .where(RetakeRequest.id == func.any(list(ids)))
+        .values(
+            status=RetakeStatus.SENT,
+            sent_at=func.coalesce(RetakeRequest.sent_at, func.clock_timestamp()),
+            claimed_by=func.coalesce(RetakeRequest.claimed_by, by),
+            lease_until=null(),
+            revocable=true(),
+        )
+        .returning(RetakeRequest.id),
+        execution_options={"synchronize_session": False},
+    )
+    return [RetakeRequestId(row) for row in rows.all()]
+
+
 def withdraw(session: Session, message_ids: Collection[UUID], *, reason: str) -> list[RetakeRequestId]:
-    """Withdraws the flagged and claimed requests of these messages, and returns their ids.
+    """Withdraws the requests of these messages that are flagged, claimed or revocable, and returns their ids.
 
     Args:
         session: of the caller's transaction.
@@ -156,14 +210,14 @@ def withdraw(session: Session, message_ids: Collection[UUID], *, reason: str) ->
 
 
 def withdraw_one(session: Session, request_id: RetakeRequestId, *, reason: str) -> bool:
-    """Withdraws a request if it is flagged or claimed; returns whether it was."""
+    """Withdraws a request if it is flagged, claimed or revocable; returns whether it was."""
     return bool(_withdraw(session, RetakeRequest.id == request_id, reason))
 
 
 def _withdraw(session: Session, chosen: ColumnElement[bool], reason: str) -> list[RetakeRequestId]:
     rows = session.execute(
         update(RetakeRequest)
-        .where(OPEN_REQUEST, chosen)
+        .where(_ENDS, chosen)
         .values(
             status=RetakeStatus.WITHDRAWN,
             withdrawn_at=func.clock_timestamp(),
@@ -202,9 +256,12 @@ def answer(
             RetakeRequest.answered_at.is_(None),
         )
         .values(answered_at=func.clock_timestamp())
-        .returning(RetakeRequest.id, RetakeRequest.thread_id),
+        .returning(RetakeRequest.id, RetakeRequest.message_id, RetakeRequest.thread_id),
         execution_options={"synchronize_session": False},
     ).all()
+    deliveries.enqueue(
+        session, [NewEvent(EventKind.RETAKE_ANSWERED, MessageId(row.message_id), row.id) for row in answered]
+    )
     threads = RetakeRequest.thread_id == func.any([row.thread_id for row in answered])
     withdrawn = (
         _withdraw(session, and_(threads, RetakeRequest.message_id != message_id), "answered") if answered else []

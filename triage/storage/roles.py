@@ -94,6 +94,7 @@ WORKER_MAY: Final[Mapping[str, Rights]] = {
             "withdrawn_at",
             "withdrawn_reason",
             "answered_at",
+            "revocable",
         )
     ),
     "api_client": Rights(
@@ -101,7 +102,7 @@ WORKER_MAY: Final[Mapping[str, Rights]] = {
     ),
     "api_token": Rights(delete=True),
     "used_assertion": Rights(delete=True),
-    "delivery_target": Rights(delete=True),
+    "delivery_target": Rights(update=("collects",), delete=True),
     "delivery": Rights(
         update=(
             "status",

@@ -92,6 +92,13 @@ class RetakeWithdrawnDocument(_EventDocument):
     data: WithdrawnData
 
 
+class RetakeAnsweredDocument(_EventDocument):
+    """The patient has answered a retake request with a message."""
+
+    type: Literal[EventKind.RETAKE_ANSWERED]
+    data: RequestedData
+
+
 def event_body(event: Event) -> bytes:
     """The body of a webhook request, the same in all attempts unless the message is forgotten in between."""
     return _document(event).model_dump_json().encode()
@@ -106,5 +113,7 @@ def _document(event: Event) -> _EventDocument:
             return RetakeRequestedDocument(**head, data=RequestedData.of(event, request))
         case Event(kind=EventKind.RETAKE_WITHDRAWN, request=EventRequest() as request):
             return RetakeWithdrawnDocument(**head, data=WithdrawnData.of(event, request))
+        case Event(kind=EventKind.RETAKE_ANSWERED, request=EventRequest() as request):
+            return RetakeAnsweredDocument(**head, data=RequestedData.of(event, request))
         case _:
             raise AssertionError("an event names the row that it is about")

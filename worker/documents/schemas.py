@@ -16,7 +16,12 @@ from worker.documents.clients import ClientDocument, NewKeyDocument
 from worker.documents.decisions import DecisionsDocument, DecisionsQuery
 from worker.documents.deliveries import DeliveryChangeDocument, DeliveryDocument, StoppedTargetDocument
 from worker.documents.evaluation import DatasetDocument, EvaluationDocument
-from worker.documents.events import MessageDecidedDocument, RetakeRequestedDocument, RetakeWithdrawnDocument
+from worker.documents.events import (
+    MessageDecidedDocument,
+    RetakeAnsweredDocument,
+    RetakeRequestedDocument,
+    RetakeWithdrawnDocument,
+)
 from worker.documents.fhir_check import FhirCheckDocument
 from worker.documents.messages import AcceptanceDocument, MessageHistoryDocument, OverrideDocument
 from worker.documents.models import ModelDocument, ModelThresholdsDocument
@@ -77,6 +82,7 @@ DOCUMENTS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
         "decisions-query": DecisionsQuery,
         "evaluation": EvaluationDocument,
         "event-message-decided": MessageDecidedDocument,
+        "event-retake-answered": RetakeAnsweredDocument,
         "event-retake-requested": RetakeRequestedDocument,
         "event-retake-withdrawn": RetakeWithdrawnDocument,
         "fhir-check": FhirCheckDocument,

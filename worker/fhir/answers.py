@@ -15,9 +15,11 @@ from sqlalchemy.orm import Session
 from triage.domain.answers import Answer as Answered
 from triage.domain.answers import RequestAnswer, VerdictsAnswer
 from triage.domain.deliveries import Answer, ClaimedDelivery
-from triage.domain.ids import EventId
-from triage.domain.states import DeliveryError
+from triage.domain.ids import EventId, RetakeRequestId
+from triage.domain.states import DeliveryError, EventKind
+from triage.retakes.handover import hand_over
 from triage.storage import answers
+from worker.fhir.asking import communication, communication_request, ends, task
 from worker.fhir.client import FhirClient, Stored
 from worker.fhir.errors import (
     ConflictError,
@@ -26,14 +28,9 @@ from worker.fhir.errors import (
     NotThereError,
     RejectedError,
 )
-from worker.fhir.resources import (
-    Resource,
-    amended,
-    communication_request,
-    identifier_query,
-    observation,
-    supersedes,
-)
+from worker.fhir.parts import Resource, identifier_query
+from worker.fhir.resources import amended, observation, supersedes
+from worker.setting_groups import RetakeResource
 
 log = structlog.get_logger(__name__)
 
@@ -47,13 +44,18 @@ class FhirReceiver:
     Attributes:
         client: of the server.
         source: of the messages that came from it.
+        retakes_as: the resource of a retake request; `none` if a message system sends them.
+        task_owner: the reference of those who do the tasks.
     """
 
     client: FhirClient
     source: str
+    retakes_as: RetakeResource = "CommunicationRequest"
+    task_owner: str | None = None
 
     def load(self, session: Session, claimed: Collection[ClaimedDelivery]) -> Mapping[EventId, Answered]:
-        return answers.load(session, claimed, source=self.source)
+        written = (each for each in claimed if each.kind is EventKind.MESSAGE_DECIDED or self.retakes_as != "none")
+        return answers.load(session, list(written), source=self.source)
 
     def send(self, item: Answered) -> Answer:
         try:
@@ -62,7 +64,7 @@ class FhirReceiver:
                     for photo in item.photos:
                         self._write_verdict(observation(photo, item.message, item.origin))
                 case RequestAnswer():
-                    self._write_request(communication_request(item))
+                    self._ask(item)
         except FhirUnavailableError as error:
             return Answer(DeliveryError.UNREACHABLE, retry_after=error.retry_after)
         except FhirRefusedError:
@@ -75,16 +77,31 @@ class FhirReceiver:
             return Answer(DeliveryError.REFUSED, error.status)
         return Answer()
 
+    def record(self, session: Session, accepted: Collection[ClaimedDelivery]) -> None:
+        """As `Receiver.record`: requests that the server has are sent."""
+        asked = [RetakeRequestId(each.subject_id) for each in accepted if each.kind is EventKind.RETAKE_REQUESTED]
+        hand_over(session, asked, by=self.source)
+
     def _write_verdict(self, resource: Resource) -> None:
         stored = self._create(resource)
         if not stored.is_new and supersedes(resource, dict(stored.resource)):
             self.client.update(amended(dict(stored.resource), resource), etag=stored.etag)
 
-    def _write_request(self, resource: Resource) -> None:
+    def _ask(self, request: RequestAnswer) -> None:
+        if self.retakes_as == "Communication":
+            self._write_request(communication(request))
+            return
+        stored = self._write_request(communication_request(request))
+        if self.retakes_as == "Task":
+            focus = str(stored.target or f"CommunicationRequest/{stored.resource.get('id')}")
+            self._write_request(task(request, focus=focus, owner=self.task_owner))
+
+    def _write_request(self, resource: Resource) -> Stored:
         """A closed request is created too if it is missing: its creation may be on the way from another process."""
         stored = self._create(resource)
-        if resource["status"] != "active" and stored.resource.get("status") == "active":
+        if ends(resource, stored.resource):
             self.client.update(dict(stored.resource) | {"status": resource["status"]}, etag=stored.etag)
+        return stored
 
     def _create(self, resource: Resource) -> Stored:
         """Creates a resource, or returns the stored one with the same identifier, complete."""

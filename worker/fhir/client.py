@@ -11,6 +11,7 @@ from urllib.parse import urljoin
 import httpx2
 
 from triage.errors import Fault
+from worker.fhir.bodies import read_body
 from worker.fhir.content import inline_bytes
 from worker.fhir.elements import Binary
 from worker.fhir.errors import (
@@ -194,7 +195,7 @@ class FhirClient:
             if _is_json(response):
                 binary = Binary.read(_json(response))
                 return inline_bytes(binary.data, max_bytes=max_bytes)
-            return _body(response, max_bytes)
+            return read_body(response, max_bytes)
 
     def _stored(
         self,
@@ -289,21 +290,12 @@ def _is_json(response: httpx2.Response) -> bool:
 
 def _json(response: httpx2.Response) -> Mapping[str, Any]:
     try:
-        found = json.loads(_body(response, MAX_JSON_BYTES))
+        found = json.loads(read_body(response, MAX_JSON_BYTES))
     except (ValueError, RecursionError, TooLargeError) as error:
         raise RejectedError("the FHIR server's answer is not JSON, or is too long", response.status_code) from error
     if not isinstance(found, dict):
         raise RejectedError("the FHIR server's answer is not a resource", response.status_code)
     return found
-
-
-def _body(response: httpx2.Response, max_bytes: int) -> bytes:
-    body = bytearray()
-    for chunk in response.iter_bytes():
-        body += chunk
-        if len(body) > max_bytes:
-            raise TooLargeError
-    return bytes(body)
 
 
 def _list(resource: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:

@@ -10,11 +10,16 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from worker.setting_groups import FhirSettings
+from worker.setting_groups import FhirSettings, RetakeResource
 
 _SCOPE: Final = re.compile(r"system/(?P<type>[A-Za-z]+|\*)\.(?P<rights>read|write|\*|c?r?u?d?s?)(\?\S*)?")
 _VERSION_1: Final = {"read": "rs", "write": "cud", "*": "cruds"}
-_ANSWERS: Final = {"Observation": "crus", "CommunicationRequest": "crus"}
+_WRITTEN: Final[Mapping[RetakeResource, Collection[str]]] = {
+    "CommunicationRequest": ("Observation", "CommunicationRequest"),
+    "Task": ("Observation", "CommunicationRequest", "Task"),
+    "Communication": ("Observation", "Communication"),
+    "none": ("Observation",),
+}
 
 
 def rights_needed(settings: FhirSettings) -> Mapping[str, str]:
@@ -25,7 +30,12 @@ def rights_needed(settings: FhirSettings) -> Mapping[str, str]:
     needed = dict.fromkeys(("Communication", "Binary", "DocumentReference", "Media", "CommunicationRequest"), "r")
     if settings.poll_query is not None:
         needed["Communication"] = "rs"
-    return needed | (_ANSWERS if settings.answers else {})
+    return needed | dict.fromkeys(written_types(settings) if settings.answers else (), "crus")
+
+
+def written_types(settings: FhirSettings) -> Collection[str]:
+    """The types of the resources that answers are."""
+    return _WRITTEN[settings.retakes_as]
 
 
 def lacking(granted: Collection[str], needed: Mapping[str, str]) -> list[str]:

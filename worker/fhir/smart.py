@@ -18,12 +18,15 @@ from joserfc.jwk import ECKey, KeySet, KeySetSerialization, RSAKey
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from triage.errors import Fault, UsageError
-from worker.fhir.errors import FhirRefusedError, FhirUnavailableError
+from worker.fhir.bodies import read_body
+from worker.fhir.errors import FhirRefusedError, FhirUnavailableError, TooLargeError
+from worker.retry_after import delay_of
 
 ASSERTION_SECONDS: Final = 240
 """The standard allows 300; clocks differ."""
 
 _MARGIN_SECONDS: Final = 30
+_MAX_BYTES: Final = 2**20
 _ALGORITHMS: Final = {"RSA": "RS384", "EC": "ES384"}
 _ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
@@ -193,20 +196,21 @@ class SmartTokens:
 def _answer(
     http: httpx2.Client, method: str, url: str, expected: type[_AnswerT], data: Mapping[str, str] | None = None
 ) -> _AnswerT:
+    headers = {"Accept": "application/json"}
     try:
-        response = http.request(method, url, data=data, headers={"Accept": "application/json"})
+        with http.stream(method, url, data=data, headers=headers) as response:
+            if response.status_code == httpx2.codes.TOO_MANY_REQUESTS or response.is_server_error:
+                asked = delay_of(response.headers.get("Retry-After"))
+                raise FhirUnavailableError("the FHIR server cannot give a token now: retry", retry_after=asked)
+            if not response.is_success:
+                raise FhirRefusedError(
+                    "the FHIR server gives no token: register this client, its public key and its scopes there",
+                    Fault.REFUSED,
+                )
+            return expected.model_validate_json(read_body(response, _MAX_BYTES))
     except httpx2.TransportError as error:
         raise FhirUnavailableError("the FHIR server does not answer a request for a token: check it") from error
-    if response.status_code == httpx2.codes.TOO_MANY_REQUESTS or response.is_server_error:
-        raise FhirUnavailableError("the FHIR server cannot give a token now: retry")
-    if not response.is_success:
-        raise FhirRefusedError(
-            "the FHIR server gives no token: register this client, its public key and its scopes there",
-            Fault.REFUSED,
-        )
-    try:
-        return expected.model_validate_json(response.content)
-    except ValidationError as error:
+    except (ValidationError, TooLargeError) as error:
         raise FhirRefusedError(
             "the FHIR server does not offer SMART Backend Services as the standard says: check its address",
             Fault.REFUSED,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from triage.domain.abilities import Ability, Support
-from worker.fhir.scopes import lacking, rights_needed, written
+from worker.fhir.scopes import lacking, rights_needed, written, written_types
 from worker.fhir.smart import Configuration
 from worker.setting_groups import FhirSettings
 
@@ -75,8 +75,8 @@ def abilities_of(statement: Statement, settings: FhirSettings) -> Iterator[Abili
         yield _interaction(statement, kind, "read", detail="photos in messages")
     yield from _search(statement, settings)
     yield _interaction(statement, "Subscription", "create", detail="tells of messages at once")
-    for kind, detail in (("Observation", "verdicts"), ("CommunicationRequest", "retake requests")):
-        yield _interaction(statement, kind, "create", is_needed=settings.answers, detail=detail)
+    for kind in written_types(settings):
+        yield _interaction(statement, kind, "create", is_needed=settings.answers, detail="answers")
         yield _interaction(
             statement, kind, "update", is_needed=settings.answers, detail="changes of answers, such as revoked requests"
         )
@@ -172,7 +172,7 @@ def fitting_settings(
     """The settings that fit a server, by variable."""
     searches = statement.can("Communication", "search-type") is Support.YES
     known = statement.parameters("Communication")
-    kinds = ("Observation", "CommunicationRequest")
+    kinds = written_types(settings)
     answers = all(
         statement.can(kind, each) is Support.YES for kind in kinds for each in ("create", "update")
     ) and not any(statement.creates_conditionally(kind) is Support.NO for kind in kinds)

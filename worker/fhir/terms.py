@@ -15,6 +15,8 @@ FINDING_LEVEL: Final = f"{CANONICAL}/CodeSystem/finding-level"
 
 VERDICT_PROFILE: Final = f"{CANONICAL}/StructureDefinition/photo-verdict"
 REQUEST_PROFILE: Final = f"{CANONICAL}/StructureDefinition/retake-request"
+TASK_PROFILE: Final = f"{CANONICAL}/StructureDefinition/retake-task"
+MESSAGE_PROFILE: Final = f"{CANONICAL}/StructureDefinition/retake-message"
 
 PHOTO_ID: Final = f"{CANONICAL}/identifier/photo"
 VERDICT_ID: Final = f"{CANONICAL}/identifier/verdict"
@@ -23,6 +25,7 @@ MODEL_ID: Final = f"{CANONICAL}/identifier/model"
 
 OBSERVATION_CATEGORY: Final = "http://terminology.hl7.org/CodeSystem/observation-category"
 COMMUNICATION_CATEGORY: Final = "http://terminology.hl7.org/CodeSystem/communication-category"
+TASK_CODE: Final = "http://hl7.org/fhir/CodeSystem/task-code"
 DATA_ABSENT_REASON: Final = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
 SECURITY_VALUE: Final = "http://terminology.hl7.org/CodeSystem/v3-ObservationValue"
 UCUM: Final = "http://unitsofmeasure.org"

@@ -5,7 +5,7 @@ text of docs/operations/settings.md and deploy/env.example, which `make pages` w
 """
 
 from worker.setting_groups.api import ApiSettings
-from worker.setting_groups.fhir import FhirSettings
+from worker.setting_groups.fhir import FhirSettings, RetakeResource
 from worker.setting_groups.files import BlobSettings, FileSettings, ModelSettings
 from worker.setting_groups.retakes import ReplySettings, RetakeSettings
 from worker.setting_groups.scoring import InboxSettings, IntakeSettings, ScorerSettings, WorkerSettings
@@ -32,6 +32,7 @@ __all__ = [
     "ModelSettings",
     "RedisSettings",
     "ReplySettings",
+    "RetakeResource",
     "RetakeSettings",
     "RetentionSettings",
     "RoleSettings",

@@ -2,11 +2,17 @@
 
 import re
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
 from worker.setting_types import Group, with_base_address
+
+_OWNERS = ("CareTeam", "HealthcareService", "Organization", "Practitioner", "PractitionerRole")
+"""What may own a task of staff in R4."""
+
+RetakeResource: TypeAlias = Literal["CommunicationRequest", "Task", "Communication", "none"]
+"""How a retake request is written to the EHR's server; a task names its CommunicationRequest."""
 
 
 class FhirSettings(Group):
@@ -43,6 +49,17 @@ class FhirSettings(Group):
             "`system/CommunicationRequest.write` too"
         ),
     )
+    retakes_as: RetakeResource = Field(
+        default="CommunicationRequest",
+        description=(
+            "how `answers` write a retake request: `CommunicationRequest`; `Task`, for staff, with a "
+            "CommunicationRequest; `Communication`, if that server shows it to the patient; `none` if a message system "
+            "claims requests instead"
+        ),
+    )
+    task_owner: str | None = Field(
+        default=None, description="reference of those who do the tasks, such as `Organization/7`, for `Task`"
+    )
     poll_query: str | None = Field(
         default=None,
         description=(
@@ -63,6 +80,11 @@ class FhirSettings(Group):
     )
 
     @property
+    def collected(self) -> str | None:
+        """The source whose retake requests this server gets, instead of a message system."""
+        return self.source if self.is_on and self.answers and self.retakes_as != "none" else None
+
+    @property
     def is_on(self) -> bool:
         return self.url is not None
 
@@ -77,6 +99,13 @@ class FhirSettings(Group):
         if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", source):
             raise ValueError("use 1 to 64 letters, digits, dots, dashes or underscores")
         return source
+
+    @field_validator("task_owner")
+    @classmethod
+    def _check_owner(cls, owner: str | None) -> str | None:
+        if owner is not None and not re.fullmatch(rf"({'|'.join(_OWNERS)})/[A-Za-z0-9.-]{{1,64}}", owner):
+            raise ValueError(f"use a reference such as Organization/7, of {', '.join(_OWNERS)}")
+        return owner
 
     @field_validator("poll_query")
     @classmethod

@@ -13,6 +13,7 @@ from worker.documents.messages import AcceptanceDocument
 from worker.documents.submission import Submission
 from worker.metrics import LEASES_EXPIRED
 from worker.queues import TaskName
+from worker.services import FHIR
 from worker.tasks.base import WorkerServices, WorkerTask, sender_task
 
 log = structlog.get_logger(__name__)
@@ -86,6 +87,7 @@ def sweep(self: WorkerTask) -> None:
 
 
 def _has_events(services: WorkerServices, target: str) -> bool:
-    if deliveries.register(services.sessions, target):
+    collects = services.settings.fhir.collected if target == FHIR else None
+    if deliveries.register(services.sessions, target, collects=collects):
         log.info("target.registered", target=target)
     return deliveries.is_due(services.sessions, target)

@@ -63,6 +63,9 @@ class WebhookReceiver:
             is_late = time.monotonic() - started >= self.seconds
             return Answer(DeliveryError.TIMED_OUT if is_late else DeliveryError.CUT_OFF)
 
+    def record(self, session: Session, accepted: Collection[ClaimedDelivery]) -> None:
+        """As `Receiver.record`: nothing follows."""
+
     def _post(self, body: bytes, headers: Mapping[str, str]) -> Answer:
         parts = urlsplit(self.url)
         path = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"

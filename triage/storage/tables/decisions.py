@@ -4,7 +4,17 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Sequence, SmallInteger, UniqueConstraint, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    Sequence,
+    SmallInteger,
+    UniqueConstraint,
+    false,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from triage.domain.states import DecidedBy, Outcome, Reason, RetakeStatus, VerdictOrigin
@@ -113,6 +123,8 @@ class Decision(Base):
 class RetakeRequest(Base):
     """The outbox: the message system claims a request under a lease, sends it and acknowledges it.
 
+    A request that is sent is `revocable` if the system that got it takes it back when it is withdrawn.
+
     `photos` names the photos to take again by the ids of their attachments, with scores and reasons. `reply` is what
     the patient is sent; forgetting the message removes it.
     """
@@ -156,3 +168,4 @@ class RetakeRequest(Base):
     withdrawn_at: Mapped[datetime | None]
     withdrawn_reason: Mapped[str | None]
     answered_at: Mapped[datetime | None]
+    revocable: Mapped[bool] = mapped_column(server_default=false())

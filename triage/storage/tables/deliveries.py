@@ -16,11 +16,15 @@ CLOSED_DELIVERY: Final = text("status IN ('delivered', 'dropped')")
 
 
 class DeliveryTarget(Base):
-    """A system that is notified of events. Without a row here, no event is stored."""
+    """A system that is notified of events. Without a row here, no event is stored.
+
+    `collects` is a source whose retake requests go to this system, so that no message system can claim them.
+    """
 
     __tablename__ = "delivery_target"
 
     name: Mapped[str] = mapped_column(primary_key=True)
+    collects: Mapped[str | None]
     created_at: Mapped[datetime] = now()
 
 

@@ -16,7 +16,9 @@ from triage.domain.replies import Reply
 from triage.domain.states import FindingKind, FindingLevel
 from triage.errors import ErrorCode
 from worker.fhir import terms
-from worker.fhir.resources import amended, communication_request, identifier_query, observation, supersedes
+from worker.fhir.asking import communication, communication_request, ends, task
+from worker.fhir.parts import identifier_query
+from worker.fhir.resources import amended, observation, supersedes
 
 NOW = datetime(2026, 11, 29, 12, 0, 0, 123456, tzinfo=UTC)
 ORIGIN = Origin(subject="Patient/7", author="RelatedPerson/8", encounter="Encounter/9")
@@ -36,10 +38,16 @@ def _photo(verdict: ModelVerdict | None, external_id: str = "DocumentReference/d
 
 
 def _request(
-    *, is_withdrawn: bool = False, origin: Origin | None = ORIGIN, text: str | None = "Please."
+    *,
+    is_withdrawn: bool = False,
+    is_answered: bool = False,
+    origin: Origin | None = ORIGIN,
+    text: str | None = "Please.",
+    thread: str = "Communication/m-0",
 ) -> RequestAnswer:
     reply = Reply("en", "1", "New photos", text) if text else None
-    return RequestAnswer(RetakeRequestId(new_id()), "Communication/m-1", origin, reply, is_withdrawn, NOW)
+    id_ = RetakeRequestId(new_id())
+    return RequestAnswer(id_, "Communication/m-1", thread, origin, reply, is_withdrawn, NOW, is_answered)
 
 
 def _codes(resource: Any) -> list[tuple[str, str]]:
@@ -113,6 +121,47 @@ def test_withdrawn_request_of_a_forgotten_message_names_nobody() -> None:
     assert {"subject", "recipient", "encounter", "payload", "language"} & resource.keys() == set()
 
 
+def test_message_continues_the_conversation_and_is_of_this_product() -> None:
+    resource = communication(_request())
+
+    assert (resource["status"], resource["sender"]["type"]) == ("completed", "Device")
+    assert resource["inResponseTo"] == [{"reference": "Communication/m-1"}]
+    assert resource["partOf"] == [{"reference": "Communication/m-0"}]
+    assert resource["payload"] == [{"contentString": "Please."}]
+    for thread in ("Communication/m-1", "no reference"):
+        assert "partOf" not in communication(_request(thread=thread))
+
+
+def test_task_names_the_request_and_its_owner() -> None:
+    resource = task(_request(), focus="CommunicationRequest/9", owner="Organization/7")
+
+    assert (resource["status"], resource["intent"]) == ("requested", "order")
+    assert resource["focus"] == {"reference": "CommunicationRequest/9"}
+    assert resource["owner"] == {"reference": "Organization/7"}
+    assert "payload" not in resource
+
+
+@pytest.mark.parametrize(
+    ("resource", "stored", "is_ended"),
+    [
+        (communication_request(_request(is_withdrawn=True)), "active", True),
+        (communication_request(_request(is_withdrawn=True)), "completed", False),
+        (communication_request(_request(is_answered=True, is_withdrawn=True)), "active", True),
+        (communication_request(_request()), "active", False),
+        (task(_request(is_withdrawn=True), focus="x", owner=None), "in-progress", True),
+        (task(_request(is_withdrawn=True), focus="x", owner=None), "rejected", False),
+        (task(_request(is_answered=True), focus="x", owner=None), "accepted", True),
+        (communication(_request(is_withdrawn=True)), "completed", True),
+        (communication(_request(is_withdrawn=True)), "entered-in-error", False),
+        (communication(_request(is_answered=True)), "in-progress", False),
+    ],
+)
+def test_only_an_open_resource_gets_the_end_of_its_request(
+    resource: dict[str, Any], stored: str, *, is_ended: bool
+) -> None:
+    assert ends(resource, {"status": stored}) is is_ended
+
+
 @pytest.mark.parametrize("origin", [ORIGIN, Origin(), None])
 def test_no_element_is_empty(origin: Origin | None) -> None:
     for resource in (
@@ -120,6 +169,8 @@ def test_no_element_is_empty(origin: Origin | None) -> None:
         observation(_photo(None), "no reference", origin),
         communication_request(_request(origin=origin)),
         communication_request(_request(origin=origin, text=None)),
+        communication(_request(origin=origin, text=None)),
+        task(_request(origin=origin), focus="CommunicationRequest/9", owner=None),
     ):
         assert not _has_empty(resource)
 
@@ -142,7 +193,14 @@ def test_every_code_is_defined_by_a_file_that_is_shipped() -> None:
 def test_profiles_are_shipped_under_the_names_that_resources_claim() -> None:
     profiles = {d["url"]: d["type"] for d in DEFINITIONS.values() if d["resourceType"] == "StructureDefinition"}
 
-    assert profiles == {terms.VERDICT_PROFILE: "Observation", terms.REQUEST_PROFILE: "CommunicationRequest"}
+    assert profiles == {
+        terms.VERDICT_PROFILE: "Observation",
+        terms.REQUEST_PROFILE: "CommunicationRequest",
+        terms.TASK_PROFILE: "Task",
+        terms.MESSAGE_PROFILE: "Communication",
+    }
+    assert communication(_request())["meta"]["profile"] == [terms.MESSAGE_PROFILE]
+    assert task(_request(), focus="x", owner=None)["meta"]["profile"] == [terms.TASK_PROFILE]
     assert observation(_photo(None), "x", None)["meta"]["profile"] == [terms.VERDICT_PROFILE]
     assert communication_request(_request())["meta"]["profile"] == [terms.REQUEST_PROFILE]
 

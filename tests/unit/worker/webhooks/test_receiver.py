@@ -93,6 +93,7 @@ def test_event_arrives_signed_with_ids_and_codes_only(httpserver: HTTPServer, ki
         | {
             EventKind.MESSAGE_DECIDED: decided,
             EventKind.RETAKE_REQUESTED: set(),
+            EventKind.RETAKE_ANSWERED: set(),
             EventKind.RETAKE_WITHDRAWN: {"withdrawn_reason", "may_have_been_sent"},
         }[kind]
     )
