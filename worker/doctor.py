@@ -20,6 +20,7 @@ from triage.model.cards import driver_responds, has_card
 from triage.monitoring.health import stalled
 from triage.photo_store import PhotoStore
 from triage.registry import Registry
+from triage.reports.drift import find_drift
 from triage.storage import arrivals, deliveries, migrate, server
 from triage.storage import model_versions as models
 from triage.storage.database import Sessions, database_errors
@@ -51,7 +52,18 @@ _VARIABLES: Final = {
 }
 """The setting of each folder that workers write to."""
 _NEEDS: Final = dict.fromkeys(
-    ("clock", "role", "tables", "blob store", "unread photos", "deliveries", "arrivals", "live model", "progress"),
+    (
+        "clock",
+        "role",
+        "tables",
+        "blob store",
+        "unread photos",
+        "deliveries",
+        "arrivals",
+        "live model",
+        "drift",
+        "progress",
+    ),
     "postgres",
 ) | {"workers": "redis"}
 """Checks that cannot succeed while another check finds its service unavailable or refused: the remedy is that one's."""
@@ -76,6 +88,7 @@ def examine(services: Services) -> list[Check]:
         "files": lambda: check_files(services),
         "device": lambda: check_device(settings.scorer),
         "live model": lambda: check_live_model(services.sessions, services.registry),
+        "drift": lambda: check_drift(services.sessions),
         "workers": lambda: check_workers(
             services.celery, unused=("training",) if settings.needs_delivery_worker else ("training", "delivery")
         ),
@@ -303,6 +316,17 @@ def check_live_model(sessions: Sessions, registry: Registry) -> str:
     if not live.card.trained:
         raise ModelError("the live model is untrained, so its scores mean nothing: promote a trained model")
     return f"{live.card.label}, threshold {live.card.threshold:.3f}"
+
+
+def check_drift(sessions: Sessions) -> str:
+    """Names the sources whose photos have changed since the promotion of the live model."""
+    found = find_drift(sessions)
+    if drifted := [each["source"] for each in found["sources"] if each["drifted"]]:
+        raise ProblemError(
+            f"photos of {', '.join(drifted)} are no longer like those at the promotion of the live model",
+            "run `triage drift`, look at the messages that it names, and evaluate the model on new labels",
+        )
+    return "none" if found["status"] == "stable" else "unknown: too few photos or too early"
 
 
 def check_device(scorer: ScorerSettings) -> str:

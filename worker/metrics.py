@@ -22,6 +22,7 @@ from triage.errors import ServiceUnavailableError, UsageError
 from triage.files.volumes import volume_of
 from triage.model.cards import driver_responds, has_card
 from triage.photo_store import PhotoStore
+from triage.reports.drift import find_drift
 from triage.storage.database import Sessions, database_errors
 from triage.storage.gauges import Gauges, read_gauges
 from triage.storage.server import restrict_to_reads
@@ -30,6 +31,8 @@ log = structlog.get_logger(__name__)
 
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _STATEMENT_MS: Final = 5000
+_DRIFT_SECONDS: Final = 3600.0
+"""Between two comparisons of periods, whose result changes once a week."""
 
 STAGE_SECONDS: Final = Histogram(
     "triage_stage_seconds",
@@ -93,6 +96,8 @@ class DatabaseCollector(Collector):
         self._folders = folders
         self._lease = lease
         self._stall = stall
+        self._drift: dict[str, Any] = {"sources": []}
+        self._drift_due = 0.0
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         started = time.monotonic()
@@ -105,6 +110,7 @@ class DatabaseCollector(Collector):
                 "triage_blob_store_up", "Whether the blob store is there and the right one.", self._check_store()
             )
             yield from _families(gauges)
+            yield from _drift_families(self._find_drift())
         yield from _volume_families(self._folders)
         yield _one(
             "triage_driver_missing",
@@ -128,6 +134,16 @@ class DatabaseCollector(Collector):
         except ServiceUnavailableError as error:
             log.warning("service.unavailable", error_type=type(error).__name__, kind=error.kind)
         return None
+
+    def _find_drift(self) -> dict[str, Any]:
+        """The last comparison; a new one every hour."""
+        if time.monotonic() >= self._drift_due:
+            self._drift_due = time.monotonic() + _DRIFT_SECONDS
+            try:
+                self._drift = find_drift(self._sessions)
+            except ServiceUnavailableError as error:
+                log.warning("service.unavailable", error_type=type(error).__name__, kind=error.kind)
+        return self._drift
 
     def _ping(self) -> bool:
         try:
@@ -201,6 +217,26 @@ def _families(gauges: Gauges) -> Iterator[GaugeMetricFamily]:
         {(model.name, model.sha256[:12], model.stage): 1 for model in gauges.models},
     )
     yield _by("triage_stalled", "Whether a part has stalled.", ["part"], gauges.stalled)
+
+
+def _drift_families(drift: Mapping[str, Any]) -> Iterator[GaugeMetricFamily]:
+    compared = [source for source in drift["sources"] if source["drifted"] is not None]
+    yield _by(
+        "triage_drift",
+        "Whether the photos of a source have changed since the promotion of the live model.",
+        ["source"],
+        {source["source"]: source["drifted"] for source in compared},
+    )
+    yield _by(
+        "triage_drift_psi",
+        "Population stability index of a feature of the photos of a source.",
+        ["source", "feature"],
+        {
+            (source["source"], feature["feature"]): feature["psi"]
+            for source in compared
+            for feature in source["features"]
+        },
+    )
 
 
 def _volume_families(folders: Mapping[str, Path]) -> Iterator[GaugeMetricFamily]:

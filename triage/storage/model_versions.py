@@ -1,6 +1,7 @@
 """Model versions as rows: cards and stages. A unique index allows at most one live model."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from pydantic import ValidationError
 from sqlalchemy import func, select, update
@@ -41,6 +42,12 @@ def live(session: Session) -> RegisteredModel | None:
     """The live model, or None."""
     row = session.scalars(select(ModelVersion).where(LIVE)).one_or_none()
     return _registered(row) if row else None
+
+
+def live_since(session: Session) -> tuple[RegisteredModel, datetime] | None:
+    """The live model and the time of its promotion, or None."""
+    row = session.scalars(select(ModelVersion).where(LIVE)).one_or_none()
+    return (_registered(row), row.promoted_at) if row and row.promoted_at else None
 
 
 def get(session: Session, model_id: ModelVersionId) -> RegisteredModel:

@@ -58,6 +58,7 @@ _COMMANDS: Final = {
     "arrivals": _Entry("worker.cli.arrivals:arrivals", "Show, retry and drop messages that are read on the EHR."),
     "deliveries": _Entry("worker.cli.deliveries:deliveries", "Show, retry and drop events for other systems."),
     "report": _Entry("worker.cli.report:report", "Report messages by outcome, the retake rate and scores."),
+    "drift": _Entry("worker.cli.drift:drift", "Compare recent photos with those at the promotion."),
     "rescore": _Entry("worker.cli.runs:rescore", "Score photos again with another model."),
     "dataset": _Entry("worker.cli.dataset:dataset", "Check, split, describe and import labelled photos."),
     "train": _Entry("worker.cli.runs:train", "Train a model on reviewers' votes."),

@@ -41,6 +41,7 @@ class Moment(click.DateTime):
             self.fail(f"{value!r} is not a valid time: use {self.written}.", param, ctx)
 
 
+TIMES = Moment("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", written="YYYY-MM-DD[THH:MM[:SS]]")
 DAYS = FiniteRange(0, 36_500, min_open=True)
 SECONDS = FiniteRange(1, 86_400)
 POSITIVE = FiniteRange(0, min_open=True)

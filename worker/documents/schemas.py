@@ -44,7 +44,7 @@ from worker.documents.posted import PostedMessage
 from worker.documents.problem import ProblemDocument
 from worker.documents.rejection import RejectionDocument
 from worker.documents.replies import LocaleDocument, ReplyDocument
-from worker.documents.reports import FlipsDocument, ReportDocument
+from worker.documents.reports import DriftDocument, FlipsDocument, ReportDocument
 from worker.documents.retakes import (
     AcknowledgedRequestsDocument,
     Acknowledgement,
@@ -80,6 +80,7 @@ DOCUMENTS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
         "delivery-change": DeliveryChangeDocument,
         "decisions": DecisionsDocument,
         "decisions-query": DecisionsQuery,
+        "drift": DriftDocument,
         "evaluation": EvaluationDocument,
         "event-message-decided": MessageDecidedDocument,
         "event-retake-answered": RetakeAnsweredDocument,
