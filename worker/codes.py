@@ -33,6 +33,9 @@ class Code(StrEnum):
     TOO_LARGE = "too_large"
     UNSUPPORTED_TYPE = "unsupported_type"
     TOO_MANY_REQUESTS = "too_many_requests"
+    NOT_ACCEPTABLE = "not_acceptable"
+    PRECONDITION_FAILED = "precondition_failed"
+    UNPROCESSABLE = "unprocessable"
 
 
 EXIT_CODES: Final = {

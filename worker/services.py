@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from worker.broker.wakeups import WakeUps
     from worker.fhir.client import FhirClient
     from worker.fhir.inbound import Inbound
+    from worker.fhir.push import Push
     from worker.settings import Settings
 
 WEBHOOK: Final = "webhook"
@@ -260,6 +261,21 @@ class Services:
         fhir, max_bytes = self.settings.fhir, self.settings.intake.max_bytes
         server = Ehr(self.fhir, self.uris, max_bytes)
         return Inbound(self.fhir, server, fhir.source, max_bytes, fhir.poll_query, fhir.poll_cursor)
+
+    @cached_property
+    def push(self) -> "Push":
+        """Takes messages that clients send to the FHIR endpoint of this product."""
+        from worker.fhir.push import Push  # deferred: imports SQLAlchemy
+
+        settings = self.settings
+        return Push(
+            self.sessions,
+            self.intake,
+            self.uris,
+            source=settings.fhir.push_source,
+            max_bytes=settings.intake.max_bytes,
+            policy=settings.retake_policy,
+        )
 
     @cached_property
     def retention(self) -> "Retention":

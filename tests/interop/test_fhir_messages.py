@@ -13,9 +13,9 @@ from sqlalchemy import text
 
 from tests.interop.sekmet import Sekmet, serve_sekmet
 from tests.support.deployment import eventually
+from tests.support.flagged import flag
 from tests.support.served import Served
 from triage.arrivals.announce import has_work
-from triage.domain.ids import new_id
 from triage.domain.messages import Origin
 from triage.storage import origins
 from worker.app import create_app
@@ -185,7 +185,7 @@ def test_message_is_found_without_a_subscription_and_closes_a_request(
     site.collect()
     first = _message(sekmet, jpeg(3))
     site.collect_until(lambda: first in site.messages)
-    request_id = _flag(site, first)
+    request_id = str(flag(site.services.sessions, first))
     request = sekmet.store(
         {
             "resourceType": "CommunicationRequest",
@@ -200,25 +200,3 @@ def test_message_is_found_without_a_subscription_and_closes_a_request(
     [row] = site.query("SELECT answered_at, status FROM retake_request")
     assert row.answered_at is not None
     assert row.status == "withdrawn"
-
-
-def _flag(site: Site, message: str) -> str:
-    """Flags a retake request for a message, as a decision does; returns its id."""
-    decision, request = new_id(), new_id()
-    given = {"decision": decision, "request": request, "message": message}
-    with site.services.sessions.begin() as session:
-        session.execute(
-            text(
-                "INSERT INTO decision (id, message_id, outcome, reason, decided_by) "
-                "SELECT :decision, id, 'retake', 'no_photo_passed', 'model' FROM message WHERE external_id = :message"
-            ),
-            given,
-        )
-        session.execute(
-            text(
-                "INSERT INTO retake_request (id, message_id, thread_id, decision_id, status) "
-                "SELECT :request, id, thread_id, :decision, 'flagged' FROM message WHERE external_id = :message"
-            ),
-            given,
-        )
-    return str(request)

@@ -20,6 +20,7 @@ from sqlalchemy import text
 
 from tests.support.cards import make_card
 from tests.support.hostile import DURATIONS, IDS, NOT_FINITE, NUMBERS, TIMES, json_values, paths, texts, values
+from triage.domain.arrivals import Found
 from triage.domain.audit import Anchor
 from triage.domain.card import Card
 from triage.domain.ids import new_id
@@ -147,7 +148,7 @@ class Arguments:
             return self.places.map(Path)
         if isinstance(hint, type) and issubclass(hint, Enum):
             return st.sampled_from(list(hint))
-        if hint in {Period, Anchor, IncomingMessage, IncomingAttachment, HeldRequest, Origin}:
+        if hint in {Period, Anchor, IncomingMessage, IncomingAttachment, HeldRequest, Origin, Found}:
             fields = get_type_hints(hint)
             return st.builds(hint, **{n: self._right(fields[n]) | values() for n in inspect.signature(hint).parameters})
         if get_origin(hint) in {Union, UnionType}:

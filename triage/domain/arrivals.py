@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import ClassVar
 
 from triage.domain.ids import ArrivalId, LeaseToken, RetakeRequestId
-from triage.domain.messages import IncomingMessage
+from triage.domain.messages import CHECKED, IncomingMessage
 from triage.domain.states import ArrivalError, ArrivalStatus
 
 
@@ -37,6 +38,7 @@ class Found:
         answers: retake requests that the message answers.
     """
 
+    __pydantic_config__: ClassVar = CHECKED
     version: str | None = None
     message: IncomingMessage | None = None
     is_withdrawn: bool = False

@@ -118,6 +118,23 @@ class Acceptance:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownMessage:
+    """What is stored of a message, for the system that may send it again.
+
+    Attributes:
+        version: grows with each change: a photo is added, or the message opts out. Neither is ever undone.
+        thread: the sender's id of the thread.
+    """
+
+    id: MessageId
+    version: int
+    thread: str
+    locale: str
+    received_at: datetime
+    origin: Origin | None
+
+
+@dataclass(frozen=True, slots=True)
 class ClaimedAttachment:
     """An attachment that a worker holds until its lease expires.
 

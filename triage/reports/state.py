@@ -5,7 +5,9 @@ from typing import Any, Final
 
 from triage.domain.card import label_of
 from triage.domain.ids import AttachmentId
+from triage.domain.messages import KnownMessage
 from triage.domain.states import AttachmentStatus
+from triage.domain.text import check_id, check_word
 from triage.errors import NotFoundError
 from triage.reports.explain import verdict_json
 from triage.storage import message_states
@@ -52,6 +54,20 @@ def message_state(sessions: Sessions, message: str, *, source: str) -> dict[str,
         "attachments": [_attachment(attachment) for attachment in rows.attachments],
         "retake_request": {"id": str(rows.request[0]), "status": rows.request[1].value} if rows.request else None,
     }
+
+
+@use_case
+def known_messages(sessions: Sessions, names: Sequence[str], *, source: str) -> dict[str, KnownMessage]:
+    """Returns the messages of a source among those with these ids of the sender, by that id.
+
+    Raises:
+        UsageError: an argument is malformed.
+    """
+    check_word(source, "source")
+    for name in names:
+        check_id(name, "message id")
+    with sessions() as session:
+        return message_states.load_known(session, source, names)
 
 
 @use_case

@@ -1,16 +1,19 @@
 """What a sender asks about a message: its photos, its current decision, its retake request, the verdict on a photo."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import Integer, func, select
 from sqlalchemy.orm import Session, defer
 
+from triage.domain import messages
+from triage.domain.ids import MessageId
+from triage.domain.messages import KnownMessage
 from triage.domain.states import RetakeStatus, VerdictOrigin
 from triage.storage.messages import among, find_message
 from triage.storage.outbox import STATUS
-from triage.storage.tables import Attachment, Decision, Message, ModelVersion, RetakeRequest, Thread, Verdict
+from triage.storage.tables import Attachment, Decision, Message, ModelVersion, Origin, RetakeRequest, Thread, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,28 @@ def load_state(session: Session, name: str, source: str) -> StateRows:
         model=model,
         request=None if request is None else (request.id, RetakeStatus(request.status)),
     )
+
+
+def load_known(session: Session, source: str, names: Collection[str]) -> dict[str, KnownMessage]:
+    """The messages of a source among these, by the sender's ids."""
+    photos = select(func.count()).where(Attachment.message_id == Message.id).scalar_subquery()
+    rows = session.execute(
+        select(Message, Thread.external_id, Origin, (photos + Message.opted_out.cast(Integer)).label("version"))
+        .join(Thread, Thread.id == Message.thread_id)
+        .outerjoin(Origin, Origin.message_id == Message.id)
+        .where(Message.source == source, Message.external_id == func.any(list(names)))
+    )
+    return {
+        message.external_id: KnownMessage(
+            id=MessageId(message.id),
+            version=version,
+            thread=thread,
+            locale=message.locale,
+            received_at=message.received_at,
+            origin=messages.Origin(origin.subject, origin.author, origin.encounter) if origin else None,
+        )
+        for message, thread, origin, version in rows
+    }
 
 
 def load_verdict(session: Session, attachment_id: UUID, *, sources: Sequence[str] | None = None) -> VerdictRows | None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
+from typing import Final
 
 import anyio
 import structlog
@@ -19,13 +20,15 @@ from worker.api.endpoint import Endpoint
 from worker.api.identity_provider import IdentityProvider
 from worker.api.limits import Slots
 from worker.api.openapi import openapi
-from worker.api.problems import problem_response
+from worker.api.problems import Failure
 from worker.api.shared import Shared
 from worker.api.subjects import SUBJECTS
 from worker.codes import Code
 from worker.services import Services
 
 log = structlog.get_logger(__name__)
+
+_PUSHES: Final = 4
 
 
 def create_app(services: Services, base_url: str) -> Starlette:
@@ -42,8 +45,10 @@ def create_app(services: Services, base_url: str) -> Starlette:
         announcements=Announcements(settings.listen_url, lost=_lost),
         slots=Slots(settings.api.max_requests_per_client),
         threads=anyio.CapacityLimiter(2 * settings.database.pool_size),
+        pushes=anyio.CapacityLimiter(_PUSHES),
     )
-    _ = services.sessions, services.intake, services.photo_store, services.assessments, settings.catalogue
+    _ = services.sessions, services.intake, services.photo_store, services.assessments, services.push
+    _ = settings.catalogue
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -83,12 +88,12 @@ def _starlette_path(endpoint: Endpoint) -> str:
     return endpoint.path.replace(last, f"{last[:-1]}:path}}") if is_text else endpoint.path
 
 
-def _refuse(_: Request, error: Exception) -> Response:
+def _refuse(request: Request, error: Exception) -> Response:
+    dialect = max((each.dialect for each in SUBJECTS if each.dialect.has(request.url.path)), key=lambda each: each.root)
     if isinstance(error, HTTPException) and error.status_code == 405:
-        return problem_response(
-            Code.METHOD_NOT_ALLOWED, "this path has other methods: see the header Allow", error.headers
-        )
-    return problem_response(Code.NOT_FOUND, "no such path: see /openapi.json")
+        detail = "this path has other methods: see the header Allow"
+        return dialect.failure(Failure(Code.METHOD_NOT_ALLOWED, detail, error.headers or {}))
+    return dialect.failure(Failure(Code.NOT_FOUND, f"no such path: see {dialect.index}"))
 
 
 def _lost() -> None:

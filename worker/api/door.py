@@ -1,6 +1,6 @@
 """The way of a request: authenticate, check the scope, take a slot, read the input, call the handler, answer.
 
-Every failure becomes a problem document. What a failed request held is released before the answer is sent.
+Every failure is answered in the dialect of the endpoint. What a failed request held is released before the answer.
 """
 
 import inspect
@@ -22,7 +22,7 @@ from worker.api.auth import Authenticator
 from worker.api.endpoint import JSON, Answer, Call, Endpoint
 from worker.api.limits import LimitedBody, limited_send
 from worker.api.metrics import IN_PROGRESS, REQUESTS, SECONDS
-from worker.api.problems import RequestError, problem
+from worker.api.problems import Failure, RequestError
 from worker.api.shared import Shared
 from worker.codes import Code, code_of
 from worker.documents.document import Document
@@ -78,11 +78,11 @@ class Door:
         except TriageError as error:
             code = error.code if isinstance(error, RequestError) else code_of(error)
             self._log(code, error)
-            return problem(error)
+            return self._endpoint.dialect.failure(Failure.of(error))
         except Exception as error:  # a defect: where, but never the text, which may contain patient data
             defect = DefectError(type(error).__name__, error.__traceback__)
             self._log(Code.INTERNAL, error)
-            return problem(defect)
+            return self._endpoint.dialect.failure(Failure.of(defect))
 
     def _log(self, code: Code, error: Exception) -> None:
         fields: dict[str, Any] = {"action": self._endpoint.name, "kind": code.value, "error_type": type(error).__name__}
@@ -93,6 +93,7 @@ class Door:
 
     async def _call(self, request: Request) -> object:
         endpoint = self._endpoint
+        endpoint.dialect.check(request)
         if endpoint.scope is None:
             return await self._handle(request, ANONYMOUS)
         caller = await self._authenticate(request.headers.get("authorization"))

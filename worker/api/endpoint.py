@@ -21,7 +21,7 @@ from starlette.requests import Request
 
 from triage.domain.clients import Caller
 from triage.domain.scopes import Scope
-from worker.api.problems import RequestError
+from worker.api.problems import PROBLEMS, Dialect, RequestError
 from worker.api.shared import Shared
 from worker.codes import Code
 from worker.documents.document import Document
@@ -84,6 +84,7 @@ class Endpoint:
         also: further media types of the answer.
         errors: by status, the document of failures that another protocol prescribes.
         status: of the answer.
+        dialect: of its group.
     """
 
     method: str
@@ -98,6 +99,7 @@ class Endpoint:
     bodies: Mapping[str, type[BaseModel]]
     also: tuple[str, ...]
     errors: Mapping[int, type[Document]]
+    dialect: Dialect
 
     @property
     def name(self) -> str:
@@ -113,6 +115,7 @@ class Endpoints:
     """The endpoints of one subject."""
 
     title: str
+    dialect: Dialect = PROBLEMS
     declared: list[Endpoint] = field(default_factory=list)
 
     def endpoint(
@@ -148,6 +151,7 @@ class Endpoints:
                     bodies=bodies,
                     also=also,
                     errors=errors,
+                    dialect=self.dialect,
                 )
             )
             return handler

@@ -14,7 +14,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from triage.domain.scopes import MEANINGS
 from worker.api.endpoint import JSON, Endpoint, Endpoints
-from worker.api.problems import MEDIA_TYPE, STATUS
+from worker.api.problems import MEDIA_TYPE, PROBLEMS, STATUS
 from worker.api.subjects import SUBJECTS
 from worker.codes import Code
 from worker.documents.problem import ProblemDocument
@@ -24,7 +24,8 @@ _Key = tuple[type[Any], JsonSchemaMode]
 
 
 def openapi(subjects: Sequence[Endpoints]) -> dict[str, Any]:
-    """Returns the document as JSON types."""
+    """Returns the document as JSON types. Endpoints of another dialect, which has its own description, are left out."""
+    subjects = [subject for subject in subjects if subject.dialect is PROBLEMS]
     endpoints = [endpoint for subject in subjects for endpoint in subject.declared]
     keys = [key for endpoint in endpoints for key in _models(endpoint)]
     keys.append((ProblemDocument, "serialization"))

@@ -1,9 +1,11 @@
-"""Failures as problem documents (RFC 9457), with the codes of all interfaces."""
+"""Failures of requests, with the codes of all interfaces: as problem documents (RFC 9457), or in another dialect."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Final
+from typing import Final, Self
 
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from triage.errors import TriageError
@@ -28,6 +30,9 @@ STATUS: Final = {
     Code.TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     Code.UNSUPPORTED_TYPE: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     Code.TOO_MANY_REQUESTS: HTTPStatus.TOO_MANY_REQUESTS,
+    Code.NOT_ACCEPTABLE: HTTPStatus.NOT_ACCEPTABLE,
+    Code.PRECONDITION_FAILED: HTTPStatus.PRECONDITION_FAILED,
+    Code.UNPROCESSABLE: HTTPStatus.UNPROCESSABLE_ENTITY,
 }
 """The HTTP status of each code."""
 
@@ -47,20 +52,64 @@ class RequestError(TriageError):
         self.headers = dict(headers or {})
 
 
-def problem(error: TriageError) -> Response:
-    """The answer to a request that raised this error."""
-    if isinstance(error, RequestError):
-        return problem_response(error.code, str(error), error.headers)
-    code = code_of(error)
-    return problem_response(code, _HIDDEN.get(code, str(error)))
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What a failed request is answered, in any dialect.
+
+    Attributes:
+        detail: one line for people, without patient data.
+    """
+
+    code: Code
+    detail: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, error: TriageError) -> Self:
+        """The answer to a request that raised this error."""
+        if isinstance(error, RequestError):
+            return cls(error.code, str(error), error.headers)
+        code = code_of(error)
+        headers = {"Retry-After": str(RETRY_SECONDS)} if code in {Code.UNAVAILABLE, Code.REFUSED} else {}
+        return cls(code, _HIDDEN.get(code, str(error)), headers)
+
+    @property
+    def status(self) -> HTTPStatus:
+        return STATUS[self.code]
 
 
-def problem_response(code: Code, detail: str, headers: Mapping[str, str] | None = None) -> Response:
-    status = STATUS[code]
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """The conventions of a group of endpoints beyond their documents.
+
+    Attributes:
+        root: all paths below it belong to the group, also those that do not exist; "" for all others.
+        index: the path that describes the endpoints.
+        failure: makes the answer to a request that failed.
+        check: refuses requests for other representations, by a `RequestError`.
+    """
+
+    root: str
+    index: str
+    failure: Callable[[Failure], Response]
+    check: Callable[[Request], None] = lambda _: None
+
+    def has(self, path: str) -> bool:
+        """Whether a path belongs to the group."""
+        return not self.root or path == self.root or path.startswith(f"{self.root}/")
+
+
+def problem(failure: Failure) -> Response:
+    """A failure as a problem document."""
     document = ProblemDocument(
-        type="about:blank", title=status.phrase, status=status.value, code=code, detail=detail
-    ).json_types()
-    headers = dict(headers or {})
-    if code in {Code.UNAVAILABLE, Code.REFUSED}:
-        headers.setdefault("Retry-After", str(RETRY_SECONDS))
-    return JSONResponse(document, status.value, headers, media_type=MEDIA_TYPE)
+        type="about:blank",
+        title=failure.status.phrase,
+        status=failure.status.value,
+        code=failure.code,
+        detail=failure.detail,
+    )
+    return JSONResponse(document.json_types(), failure.status.value, failure.headers, media_type=MEDIA_TYPE)
+
+
+PROBLEMS: Final = Dialect(root="", index="/openapi.json", failure=problem)
+"""The dialect of all endpoints that no standard gives another one."""

@@ -15,6 +15,7 @@ class Shared:
     Attributes:
         base_url: under which clients reach the server.
         threads: how many use cases run at the same time: as many as there are database connections.
+        pushes: how many FHIR messages are read at the same time, each with its photos in memory.
     """
 
     services: Services
@@ -22,3 +23,4 @@ class Shared:
     announcements: Announcements
     slots: Slots
     threads: anyio.CapacityLimiter
+    pushes: anyio.CapacityLimiter

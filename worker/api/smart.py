@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse
 
 from triage.clients.credentials import TOKEN_LIFE, find_client, issue_token
 from triage.domain.clients import Client
-from triage.domain.scopes import Scope, known_scopes
+from triage.domain.scopes import Scope, known_scopes, scope_names
 from triage.errors import UsageError, validation_problems
 from worker.api.door import media_type
 from worker.api.endpoint import Answer, Call, Endpoints
@@ -54,13 +54,18 @@ class _Refused(Exception):  # noqa: N818  # an answer of the protocol
 @SMART.endpoint("GET", "/.well-known/smart-configuration", scope=None)
 async def smart_configuration(call: Call) -> SmartConfigurationDocument:
     """Read where and how a client gets an access token."""
+    return configuration(call)
+
+
+def configuration(call: Call) -> SmartConfigurationDocument:
+    """How clients of this server get access tokens."""
     return SmartConfigurationDocument(
         token_endpoint=token_url(call),
         token_endpoint_auth_methods_supported=["private_key_jwt"],
         token_endpoint_auth_signing_alg_values_supported=_ALGORITHMS,
         grant_types_supported=["client_credentials"],
-        scopes_supported=[scope.value for scope in Scope],
-        capabilities=["client-confidential-asymmetric"],
+        scopes_supported=scope_names(set(Scope)),
+        capabilities=["client-confidential-asymmetric", "permission-v1", "permission-v2"],
     )
 
 
@@ -120,7 +125,7 @@ async def _issue(call: Call, request: TokenRequest) -> Answer:
             access_token=issued.token,
             token_type="bearer",  # noqa: S106  # a kind of token
             expires_in=int(TOKEN_LIFE.total_seconds()),
-            scope=" ".join(sorted(issued.scopes)),
+            scope=" ".join(scope_names(issued.scopes)),
         ),
         {"Pragma": "no-cache"},
     )

@@ -25,6 +25,20 @@ class Reference(Element):
     """A reference to a resource. A logical one, which names a target by identifier only, has no `reference`."""
 
     reference: str | None = None
+    type: str | None = None
+
+
+class Identifier(Element):
+    """Of something that is no person."""
+
+    system: str | None = None
+    value: str | None = Field(None, repr=False)
+
+
+class RequestReference(Reference):
+    """A reference to a request, which is no person: its identifier is read."""
+
+    identifier: Identifier | None = None
 
 
 class Attachment(Element):
@@ -72,6 +86,7 @@ class Communication(Resource):
     """A message."""
 
     resource_type: Literal["Communication"] = Field(alias="resourceType")
+    identifier: list[Identifier] = []
     status: str
     language: str | None = None
     sender: Reference | None = None
@@ -79,7 +94,7 @@ class Communication(Resource):
     encounter: Reference | None = None
     part_of: list[Reference] = Field([], alias="partOf")
     in_response_to: list[Reference] = Field([], alias="inResponseTo")
-    based_on: list[Reference] = Field([], alias="basedOn")
+    based_on: list[RequestReference] = Field([], alias="basedOn")
     payload: list[Payload] = []
     contained: list[dict[str, Any]] = Field([], repr=False)
 
@@ -103,11 +118,6 @@ class Media(Resource):
     status: str
     content: Attachment
     body_site: CodeableConcept | None = Field(None, alias="bodySite")
-
-
-class Identifier(Element):
-    system: str | None = None
-    value: str | None = None
 
 
 class CommunicationRequest(Resource):

@@ -1,30 +1,28 @@
 """Messages on the EHR's FHIR server: reads one, and searches for those that no hook announced."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, Final
-from uuid import UUID
 
 import structlog
 
 from triage.domain.arrivals import Found
 from triage.domain.ids import RetakeRequestId
 from triage.domain.messages import IncomingMessage, Origin
+from triage.domain.text import check_locale
 from triage.errors import AttachmentError, UsageError
 from worker.fhir.client import FhirClient
 from worker.fhir.elements import Communication, CommunicationRequest
 from worker.fhir.errors import NotThereError
-from worker.fhir.messages import PatientMessage, Server, Step, next_step, read_message
+from worker.fhir.messages import PatientMessage, Server, Step, next_step, read_message, request_id
 from worker.fhir.references import Target, target_of
-from worker.fhir.terms import REQUEST_ID
 
 log = structlog.get_logger(__name__)
 
 LOCALE: Final = "en"
-"""Of a message without a language."""
-_LANGUAGE: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
+"""Of a message without a language that can be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,44 +69,68 @@ class Inbound:
         }
 
     def _found(self, target: Target, resource: Mapping[str, Any]) -> Found:
-        communication, version = Communication.read(resource), version_of(resource)
-        match next_step(communication, base=self.client.base):
-            case Step.WITHDRAW:
-                return Found(version, is_withdrawn=True)
-            case Step.IGNORE:
-                return Found(version)
-        message = read_message(communication, self.server, base=self.client.base, max_bytes=self.max_bytes)
-        if message.left_alone:
-            log.info("content.ignored", reasons=dict(message.left_alone))
-        incoming = as_incoming(message, self.source, str(target))
-        return Found(version, incoming, answers=self._requests(message) if incoming else ())
-
-    def _requests(self, message: PatientMessage) -> list[RetakeRequestId]:
-        """The retake requests of this product among the CommunicationRequests that a message answers."""
-        found = []
-        for reference in message.answers:
-            target = target_of(reference, base=self.client.base)
-            try:
-                request = CommunicationRequest.read(self.server.resource(target)) if target else None
-            except (AttachmentError, UsageError):  # it was deleted, or is not for this product
-                continue
-            found += [
-                id_
-                for each in (request.identifier if request else ())
-                if each.system == REQUEST_ID and each.value and (id_ := _request_id(each.value))
-            ]
-        return found
+        return found_in(
+            Communication.read(resource),
+            self.server,
+            source=self.source,
+            external_id=str(target),
+            base=self.client.base,
+            max_bytes=self.max_bytes,
+            version=version_of(resource),
+        )
 
 
-def _request_id(value: str) -> RetakeRequestId | None:
-    try:
-        return RetakeRequestId(UUID(value))
-    except ValueError:
-        return None
+def found_in(
+    communication: Communication,
+    server: Server,
+    *,
+    source: str,
+    external_id: str,
+    base: str | None,
+    max_bytes: int,
+    version: str | None = None,
+    beside: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> Found:
+    """What a Communication is for this product: a message to accept, one that is withdrawn, or nothing.
+
+    Args:
+        communication: as it is now.
+        server, base, max_bytes, beside: as those of `worker.fhir.messages.read_message`.
+        source: of the message.
+        external_id: of the message.
+        version: of the Communication, if known.
+
+    Raises:
+        UsageError: the Communication is malformed.
+        ServiceUnavailableError: the server cannot answer now.
+    """
+    match next_step(communication, base=base):
+        case Step.WITHDRAW:
+            return Found(version, is_withdrawn=True)
+        case Step.IGNORE:
+            return Found(version)
+    message = read_message(communication, server, base=base, max_bytes=max_bytes, beside=beside)
+    incoming = as_incoming(message, source, external_id)
+    return Found(version, incoming, answers=_requests(message, server, base) if incoming else ())
+
+
+def _requests(message: PatientMessage, server: Server, base: str | None) -> list[RetakeRequestId]:
+    """The retake requests of this product that a message answers, by identifiers or by CommunicationRequests."""
+    found = [*message.answered]
+    for reference in message.answers:
+        target = target_of(reference, base=base)
+        try:
+            request = CommunicationRequest.read(server.resource(target)) if target else None
+        except (AttachmentError, UsageError):  # it was deleted, or is not for this product
+            continue
+        found += [id_ for each in (request.identifier if request else ()) if (id_ := request_id(each))]
+    return found
 
 
 def as_incoming(message: PatientMessage, source: str, external_id: str) -> IncomingMessage | None:
     """A message for intake; None if it has no photos."""
+    if message.left_alone:
+        log.info("content.ignored", reasons=dict(message.left_alone))
     if not message.attachments:
         return None
     return IncomingMessage(
@@ -117,9 +139,16 @@ def as_incoming(message: PatientMessage, source: str, external_id: str) -> Incom
         attachments=message.attachments,
         thread=message.thread,
         role=message.role,
-        locale=message.locale if message.locale and _LANGUAGE.fullmatch(message.locale) else LOCALE,
+        locale=_locale(message.locale),
         origin=Origin(message.subject, message.sender, message.encounter),
     )
+
+
+def _locale(language: str | None) -> str:
+    try:
+        return check_locale(language or LOCALE)
+    except UsageError:
+        return LOCALE
 
 
 def version_of(resource: Mapping[str, Any]) -> str | None:

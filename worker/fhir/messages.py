@@ -8,18 +8,32 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Final, Protocol
+from uuid import UUID
 
+from triage.domain.ids import RetakeRequestId
 from triage.domain.messages import IncomingAttachment
 from triage.errors import AttachmentError, ErrorCode, UsageError
 from worker.fhir.content import check_integrity, inline_bytes, may_be_photo
-from worker.fhir.elements import Attachment, Binary, Communication, DocumentReference, Media, Payload, Reference
+from worker.fhir.elements import (
+    Attachment,
+    Binary,
+    Communication,
+    DocumentReference,
+    Identifier,
+    Media,
+    Payload,
+    Reference,
+)
 from worker.fhir.references import Target, target_of
+from worker.fhir.terms import REQUEST_ID
 
 MAX_REPLIES: Final = 20
 """Messages that are followed to the first of a thread."""
 
 _ROLES: Final = {"Patient": "patient", "RelatedPerson": "related-person"}
+_DEFINITION: Final = "http://hl7.org/fhir/StructureDefinition/"
 _TAKEN: Final = frozenset({"in-progress", "completed", "unknown"})
 _WITHDRAWN: Final = frozenset({"entered-in-error", "not-done", "stopped"})
 _DESCRIBED: Final = frozenset({"DocumentReference", "Media"})
@@ -60,7 +74,9 @@ class PatientMessage:
     Attributes:
         thread: the message or the topic that the conversation began with; None if it begins with this message.
         subject: the patient that the message is about, as an opaque reference, for answers.
+        sender: likewise its author; None if the message gives the type alone.
         answers: CommunicationRequests that the message answers.
+        answered: retake requests that the message names by their identifiers.
         left_alone: content that is not a photo, counted by kind.
     """
 
@@ -69,51 +85,67 @@ class PatientMessage:
     locale: str | None
     subject: str | None
     encounter: str | None
-    sender: str
+    sender: str | None
     answers: Sequence[str]
+    answered: Sequence[RetakeRequestId]
     attachments: Sequence[IncomingAttachment]
     left_alone: Counter[str] = field(default_factory=Counter)
 
 
-def next_step(communication: Communication, *, base: str) -> Step:
+def next_step(communication: Communication, *, base: str | None) -> Step:
     """What follows from a Communication by its status and sender.
 
     Messages of staff and of devices, this product's own among them, are ignored, and so are drafts.
     """
-    sender = target_of(communication.sender, base=base)
-    if sender is None or sender.type not in _ROLES:
+    if _role(communication, base) is None:
         return Step.IGNORE
     if communication.status in _WITHDRAWN:
         return Step.WITHDRAW
     return Step.TAKE if communication.status in _TAKEN else Step.IGNORE
 
 
-def read_message(communication: Communication, server: Server, *, base: str, max_bytes: int) -> PatientMessage:
+def read_message(
+    communication: Communication,
+    server: Server,
+    *,
+    base: str | None,
+    max_bytes: int,
+    beside: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> PatientMessage:
     """The message of a Communication that is to be taken, with the bytes of its photos.
 
     A photo that cannot be read is kept with an error code: staff see that it exists.
+
+    Args:
+        communication: of a patient or a related person.
+        server: where the references lead.
+        base: of that server.
+        max_bytes: of a photo.
+        beside: resources that came with the message, by the reference to each.
 
     Raises:
         UsageError: the Communication is malformed.
         ServiceUnavailableError: the server cannot answer now; read the message again later.
     """
-    sender = target_of(communication.sender, base=base)
-    if sender is None or sender.type not in _ROLES:
+    role = _role(communication, base)
+    if role is None:
         raise UsageError("the Communication has no patient or related person as its sender: send only their messages")
     left_alone: Counter[str] = Counter()
-    photos = _Photos(server, communication.contained, base, max_bytes, left_alone)
+    contained = {f"#{each.get('id')}": each for each in communication.contained}
+    photos = _Photos(server, {**beside, **contained}, base, max_bytes, left_alone)
     return PatientMessage(
-        role=_ROLES[sender.type],
+        role=role,
         thread=_thread(communication, server, base),
         locale=communication.language,
         subject=_opaque(communication.subject, base),
         encounter=_opaque(communication.encounter, base),
-        sender=str(sender),
+        sender=_opaque(communication.sender, base),
         answers=[
             str(target)
             for reference in communication.based_on
             if (target := target_of(reference, base=base)) and target.type == "CommunicationRequest"
         ],
+        answered=named_requests(communication),
         attachments=[
             photo
             for index, payload in enumerate(communication.payload)
@@ -123,7 +155,31 @@ def read_message(communication: Communication, server: Server, *, base: str, max
     )
 
 
-def _thread(communication: Communication, server: Server, base: str) -> str | None:
+def named_requests(communication: Communication) -> list[RetakeRequestId]:
+    """The retake requests that a message answers by their identifiers."""
+    identifiers = [each.identifier for each in communication.based_on if each.identifier]
+    return [id_ for each in identifiers if (id_ := request_id(each))]
+
+
+def request_id(identifier: Identifier) -> RetakeRequestId | None:
+    """The retake request that an identifier names; None if it is not one of this product."""
+    if identifier.system != REQUEST_ID or not identifier.value:
+        return None
+    try:
+        return RetakeRequestId(UUID(identifier.value))
+    except ValueError:
+        return None
+
+
+def _role(communication: Communication, base: str | None) -> str | None:
+    """The role of the author, by the target or the type of the reference; None if it is not a patient's message."""
+    sender = communication.sender
+    target = target_of(sender, base=base)
+    kind = target.type if target else sender.type if sender and sender.reference is None else None
+    return _ROLES.get((kind or "").removeprefix(_DEFINITION))
+
+
+def _thread(communication: Communication, server: Server, base: str | None) -> str | None:
     """`partOf` if the server has topics, else the first message, found by following `inResponseTo`."""
     found = None
     seen: set[Target] = set()
@@ -143,7 +199,7 @@ def _thread(communication: Communication, server: Server, base: str) -> str | No
     return found
 
 
-def _opaque(reference: Reference | None, base: str) -> str | None:
+def _opaque(reference: Reference | None, base: str | None) -> str | None:
     target = target_of(reference, base=base)
     return str(target) if target else None
 
@@ -153,8 +209,8 @@ class _Photos:
     """The photos of one Communication."""
 
     server: Server
-    contained: Sequence[Mapping[str, Any]]
-    base: str
+    beside: Mapping[str, Mapping[str, Any]]
+    base: str | None
     max_bytes: int
     left_alone: Counter[str]
 
@@ -163,31 +219,32 @@ class _Photos:
         if payload.attachment:
             yield from self._of_attachment(payload.attachment, place)
         elif payload.reference:
-            target = target_of(payload.reference, base=self.base)
+            resource = self.beside.get(payload.reference.reference or "")
+            target = None if resource else target_of(payload.reference, base=self.base)
+            id_ = str(target or place)
             try:
-                yield from self._of_reference(payload.reference, target, str(target or place))
+                yield from self._of_resource(resource or {}, id_) if target is None else self._of_target(target, id_)
             except AttachmentError as error:
-                yield IncomingAttachment(error_code=error.code, external_id=str(target or place))
+                yield IncomingAttachment(error_code=error.code, external_id=id_)
 
-    def _of_reference(self, reference: Reference, target: Target | None, id_: str) -> Iterator[IncomingAttachment]:
-        if target and target.type == "Binary":
+    def _of_target(self, target: Target, id_: str) -> Iterator[IncomingAttachment]:
+        if target.type == "Binary":
             yield from self._of_attachment(Attachment(url=str(target)), id_)
-            return
-        resource: Mapping[str, Any] = {}
-        if target and target.type in _DESCRIBED:
-            resource = self.server.resource(target)
-        elif target is None:
-            resource = next((each for each in self.contained if f"#{each.get('id')}" == reference.reference), {})
+        elif target.type in _DESCRIBED:
+            yield from self._of_resource(self.server.resource(target), id_)
+        else:
+            self.left_alone[target.type] += 1
+
+    def _of_resource(self, resource: Mapping[str, Any], id_: str) -> Iterator[IncomingAttachment]:
         match resource.get("resourceType"):
             case "Binary":
-                binary = Binary.read(resource)
-                yield from self._of_attachment(Attachment(contentType=binary.content_type, data=binary.data), id_)
+                yield from self._of_attachment(_attachment_of(resource), id_)
             case "DocumentReference":
                 yield from self._of_document(DocumentReference.read(resource), id_)
             case "Media":
                 yield from self._of_media(Media.read(resource), id_)
             case _:
-                self.left_alone[target.type if target else "unknown reference"] += 1
+                self.left_alone["unknown reference"] += 1
 
     def _of_document(self, document: DocumentReference, id_: str) -> Iterator[IncomingAttachment]:
         if document.status in _SUPERSEDED:
@@ -222,4 +279,12 @@ class _Photos:
             return inline_bytes(attachment.data, max_bytes=self.max_bytes)
         if attachment.url is None:
             raise AttachmentError(ErrorCode.EMPTY, "the attachment has neither data nor a URL: send one of them")
+        resource = self.beside.get(attachment.url)
+        if resource is not None:
+            return inline_bytes(Binary.read(resource).data, max_bytes=self.max_bytes)
         return self.server.content(attachment.url, attachment.content_type)
+
+
+def _attachment_of(resource: Mapping[str, Any]) -> Attachment:
+    binary = Binary.read(resource)
+    return Attachment(contentType=binary.content_type, data=binary.data)

@@ -26,6 +26,10 @@ class FhirSettings(Group):
         ),
     )
     source: str = Field(default="fhir", description="source of the messages that are read there, as in reports")
+    push_source: str = Field(
+        default="fhir-push",
+        description="source of the messages that clients send to `/fhir` of `triage serve`; needs no FHIR server",
+    )
     client_id: str | None = Field(default=None, description="under which that server knows this product")
     key_file: Path | None = Field(
         default=None, description="private key (PEM; EC on P-384, or RSA with 2048 bits or more) for its access tokens"
@@ -93,7 +97,7 @@ class FhirSettings(Group):
     def _check_url(cls, url: str | None) -> str | None:
         return with_base_address(url)
 
-    @field_validator("source")
+    @field_validator("source", "push_source")
     @classmethod
     def _check_source(cls, source: str) -> str:
         if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", source):
@@ -128,4 +132,6 @@ class FhirSettings(Group):
             raise ValueError("set url, client_id and key_file together")
         if self.url is None and (self.poll_query is not None or self.answers):
             raise ValueError("set url too: poll_query and answers need it")
+        if self.source == self.push_source:
+            raise ValueError("source and push_source are the same: name two, so that ids of messages cannot collide")
         return self

@@ -114,3 +114,10 @@ def test_base_address_loses_its_last_slash(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("TRIAGE_API__PUBLIC_URL", "https://triage.example.org/a/")
 
     assert load_settings().api.public_url == "https://triage.example.org/a"
+
+
+def test_pushed_messages_have_a_source_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRIAGE_FHIR__PUSH_SOURCE", "fhir")
+
+    with pytest.raises(UsageError, match="name two"):
+        load_settings()

@@ -17,6 +17,10 @@ def test_every_endpoint_but_the_probes_needs_a_scope() -> None:
         "/readyz",
         "/.well-known/smart-configuration",
         "/auth/token",
+        "/fhir/metadata",
+        "/fhir/.well-known/smart-configuration",
+        "/fhir/StructureDefinition/{name}",
+        "/fhir/CodeSystem/{name}",
     }
 
 

@@ -183,7 +183,7 @@ def test_every_code_is_defined_by_a_file_that_is_shipped() -> None:
     defined = {
         (document["url"], concept["code"])
         for document in DEFINITIONS.values()
-        if document["resourceType"] == "CodeSystem"
+        if document["resourceType"] == "CodeSystem" and document["url"] != terms.ERROR_CODE
         for concept in document["concept"]
     }
 
@@ -198,6 +198,7 @@ def test_profiles_are_shipped_under_the_names_that_resources_claim() -> None:
         terms.REQUEST_PROFILE: "CommunicationRequest",
         terms.TASK_PROFILE: "Task",
         terms.MESSAGE_PROFILE: "Communication",
+        terms.PATIENT_MESSAGE_PROFILE: "Communication",
     }
     assert communication(_request())["meta"]["profile"] == [terms.MESSAGE_PROFILE]
     assert task(_request(), focus="x", owner=None)["meta"]["profile"] == [terms.TASK_PROFILE]

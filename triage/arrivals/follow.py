@@ -1,0 +1,48 @@
+"""What follows from messages as their system has them now: they are accepted, or withdrawn, or answer a request."""
+
+from collections.abc import Mapping
+
+from triage.domain.arrivals import Found
+from triage.domain.messages import Acceptance
+from triage.intake import Intake
+from triage.reports.state import known_messages
+from triage.retakes.opt_out import withdraw_message
+from triage.retakes.policy import RetakePolicy
+from triage.retakes.requests import answer
+from triage.storage.database import Sessions
+from triage.storage.use_case import use_case
+
+
+@use_case
+def follow(
+    sessions: Sessions, intake: Intake, found: Mapping[str, Found], *, source: str, by: str, policy: RetakePolicy
+) -> dict[str, Acceptance]:
+    """Accepts messages in one transaction: all of them or, on an error, none. Then withdraws, and records answers.
+
+    Idempotent: after a fault between two of these steps, the same call makes up for the later ones.
+
+    Args:
+        sessions: of the worker role.
+        intake: accepts the messages.
+        found: by the sender's id of the message. A known message that is not accepted again can answer requests.
+        source: of the messages.
+        by: id of the system that says so.
+        policy: decides messages that are withdrawn.
+
+    Returns:
+        By the sender's id, what was accepted.
+
+    Raises:
+        UsageError: a message or an argument is malformed.
+        DatabaseUnavailableError, BlobStoreUnavailableError: retry.
+    """
+    incoming = [each.message for each in found.values() if each.message is not None]
+    accepted = {each.external_id: each for each in (intake.enqueue(incoming) if incoming else ())}
+    for name, each in found.items():
+        if each.is_withdrawn:
+            withdraw_message(sessions, source=source, message=name, by=by, policy=policy)
+    answering = [name for name, each in found.items() if each.answers]
+    known = known_messages(sessions, answering, source=source) if answering else {}
+    for name in known:
+        answer(sessions, found[name].answers, source=source, message_id=known[name].id, by=by)
+    return accepted

@@ -1,0 +1,134 @@
+"""Takes messages that clients send to this product's own FHIR endpoint: the same reading as on an EHR's server."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from triage.arrivals.follow import follow
+from triage.blobs.uris import UriPolicy
+from triage.domain.arrivals import Found
+from triage.domain.messages import Acceptance, KnownMessage
+from triage.errors import AttachmentError, ErrorCode, ServiceUnavailableError, TransientError
+from triage.intake import Intake
+from triage.reports.state import known_messages
+from triage.retakes.policy import RetakePolicy
+from triage.storage.database import Sessions
+from worker.fhir.inbound import found_in
+from worker.fhir.messages import named_requests
+from worker.fhir.references import Target
+from worker.fhir.submissions import Submission, as_stored
+
+_WEB: Final = ("http://", "https://")
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of a message.
+
+    Attributes:
+        name: its id in this product, such as `Communication/1`.
+        known: what is stored of it now; None if nothing follows from it.
+        is_new: this request stored it first.
+        acceptance: if it was accepted.
+    """
+
+    name: str
+    known: KnownMessage | None
+    is_new: bool = False
+    acceptance: Acceptance | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """Takes the messages of one source. Several threads may use it."""
+
+    sessions: Sessions
+    intake: Intake
+    uris: UriPolicy
+    source: str
+    max_bytes: int
+    policy: RetakePolicy
+
+    def find(self, name: str) -> KnownMessage | None:
+        """What is stored of a message."""
+        return known_messages(self.sessions, [name], source=self.source).get(name)
+
+    def take(self, submissions: Sequence[Submission], *, by: str) -> list[Taken]:
+        """Takes messages, all of them or, on an error, none. Idempotent. Nothing is read for a message that is known.
+
+        Conditions are checked before, not in the transaction: nothing that is stored is ever replaced, so two clients
+        that update a message at the same time undo nothing of each other.
+
+        Args:
+            submissions: with different ids.
+            by: id of the client.
+
+        Raises:
+            ConditionError: a condition does not hold.
+            UsageError: a message is malformed.
+            ServiceUnavailableError: retry the whole request.
+        """
+        names = [each.name for each in submissions]
+        before = known_messages(self.sessions, names, source=self.source)
+        for each in submissions:
+            each.conditions.check(before.get(each.name))
+        server = _Around(self, {each.name: _dumped(each) for each in submissions})
+        found = {each.name: self._found(each, server, before.get(each.name)) for each in submissions}
+        accepted = follow(self.sessions, self.intake, found, source=self.source, by=by, policy=self.policy)
+        now = known_messages(self.sessions, names, source=self.source)
+        return [Taken(name, now.get(name), name not in before and name in now, accepted.get(name)) for name in names]
+
+    def _found(self, submission: Submission, server: "_Around", known: KnownMessage | None) -> Found:
+        if known is not None and submission.conditions.is_new:
+            return Found(answers=named_requests(submission.communication))  # a fault may have kept them out
+        return found_in(
+            submission.communication,
+            server,
+            source=self.source,
+            external_id=submission.name,
+            base=None,
+            max_bytes=self.max_bytes,
+            beside=submission.beside,
+        )
+
+
+def _dumped(submission: Submission) -> Mapping[str, Any]:
+    """The elements of a message by which later messages find their thread."""
+    return submission.communication.model_dump(
+        by_alias=True, include={"resource_type", "status", "part_of", "in_response_to"}
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Around:
+    """What a message that was sent refers to: implements `worker.fhir.messages.Server`.
+
+    Attributes:
+        messages: of the same request, by name.
+    """
+
+    push: Push
+    messages: Mapping[str, Mapping[str, Any]] = field(repr=False)
+
+    def resource(self, target: Target) -> Mapping[str, Any]:
+        """A message of the same request, or what is stored of an earlier one."""
+        name = str(target)
+        if name in self.messages:
+            return self.messages[name]
+        known = self.push.find(name) if target.type == "Communication" else None
+        if known is None:
+            raise _not_sent()
+        return as_stored(name, known)
+
+    def content(self, url: str, media_type: str | None) -> bytes:  # noqa: ARG002  # the type is not asked for
+        """The bytes at a URL below an allowed root."""
+        if "://" not in url:
+            raise _not_sent()
+        try:
+            return self.push.uris.fetch_link(url) if url.startswith(_WEB) else self.push.uris.fetch(url)
+        except TransientError as error:
+            raise ServiceUnavailableError("the server of a photo does not answer: retry") from error
+
+
+def _not_sent() -> AttachmentError:
+    return AttachmentError(ErrorCode.NOT_FOUND, "the message came without what it refers to: send both")
