@@ -84,6 +84,7 @@ def examine(services: Services) -> list[Check]:
         "unread photos": lambda: check_unread_photos(services.sessions),
         "deliveries": lambda: check_deliveries(services),
         "fhir server": lambda: check_fhir_server(services),
+        "subscription": lambda: check_subscription(services),
         "arrivals": lambda: check_arrivals(services),
         "files": lambda: check_files(services),
         "device": lambda: check_device(settings.scorer),
@@ -264,6 +265,26 @@ def check_fhir_server(services: Services) -> str:
             "the FHIR server does not serve R4 (4.0)", "set TRIAGE_FHIR__URL to the base of its R4 version"
         )
     return f"serves {version} and gives tokens"
+
+
+def check_subscription(services: Services) -> str:
+    """Asks the EHR's FHIR server for the state of this product's subscription."""
+    fhir = services.settings.fhir
+    if fhir.hook_url is None:
+        return "none"
+    from worker.fhir.subscription import find  # deferred: imports httpx2
+
+    status = find(services.fhir, fhir).status
+    if status is None:
+        raise ProblemError(
+            "the FHIR server has no subscription of this product", "run `triage fhir subscribe` to see the reason"
+        )
+    if status in {"off", "error"}:
+        raise ProblemError(
+            f"the FHIR server has switched the subscription to {status}",
+            "it is renewed at the next search; check that the server reaches TRIAGE_FHIR__HOOK_URL with its key",
+        )
+    return status
 
 
 def check_arrivals(services: Services) -> str:

@@ -285,10 +285,12 @@ TABLES = {
         CONSTRAINT pk_assessment PRIMARY KEY (id)
     """,
     "arrival_source": """
-        name        text NOT NULL,
-        known_until timestamptz NOT NULL,
-        due_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
-        lease_token uuid,
+        name         text NOT NULL,
+        known_until  timestamptz NOT NULL,
+        due_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+        lease_token  uuid,
+        subscription text,
+        events       bigint NOT NULL DEFAULT '0',
         CONSTRAINT pk_arrival_source PRIMARY KEY (name)
     """,
     "arrival": """

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import text
 
 from tests.interop.sekmet import Sekmet, serve_sekmet
@@ -20,6 +21,7 @@ from triage.domain.messages import Origin
 from triage.storage import origins
 from worker.app import create_app
 from worker.doctor import check_arrivals, check_fhir_server
+from worker.fhir.subscription import Change, Subscribed, find, subscribe
 from worker.fhir.terms import REQUEST_ID
 from worker.queues import TaskName
 from worker.settings import FhirSettings
@@ -29,7 +31,7 @@ pytestmark = pytest.mark.long
 
 SCOPES = (
     "system/Communication.read system/Binary.read system/DocumentReference.read system/Media.read "
-    "system/CommunicationRequest.read"
+    "system/CommunicationRequest.read system/Subscription.cruds"
 )
 NOTIFICATION = [
     {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/communication-category", "code": "notification"}]}
@@ -200,3 +202,22 @@ def test_message_is_found_without_a_subscription_and_closes_a_request(
     [row] = site.query("SELECT answered_at, status FROM retake_request")
     assert row.answered_at is not None
     assert row.status == "withdrawn"
+
+
+def test_subscription_is_created_and_renewed_when_the_server_has_switched_it_off(
+    site: Site, sekmet: Sekmet, jpeg: Callable[..., bytes]
+) -> None:
+    hook = {"hook_url": _channel(site)["endpoint"], "hook_key": SecretStr(site.served.key)}
+    fhir, client = site.services.settings.fhir.model_copy(update=hook), site.services.fhir
+
+    assert subscribe(client, fhir).change is Change.CREATED
+    eventually(lambda: find(client, fhir).status == "active")
+    assert subscribe(client, fhir).change is Change.NONE
+    for entry in sekmet.find("Subscription?_count=1000")["entry"]:
+        if entry["resource"]["channel"]["endpoint"] == fhir.hook_url:
+            sekmet.change(f"Subscription/{entry['resource']['id']}", status="off")
+    assert subscribe(client, fhir) == Subscribed("off", Change.RENEWED)
+    eventually(lambda: find(client, fhir).status == "active")
+
+    reference = _message(sekmet, jpeg(6))
+    site.collect_until(lambda: reference in site.messages)

@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from tests.support.clinic import Clinic
-from triage.arrivals.announce import announce, has_work, search_now
+from triage.arrivals.announce import announce, has_work, note_events, search_now
 from triage.arrivals.reading import Collected, Collector
 from triage.arrivals.search import Searcher
 from triage.blobs.store import BlobStore
@@ -476,3 +476,17 @@ def test_rights_of_a_worker_suffice_to_search_announce_and_collect(
         Collector(services.sessions, services.intake, "ehr", ehr, clinic.policy).collect(seconds=60)
 
     assert _messages(clinic) == ["m-1", "m-2"]
+
+
+def test_missed_events_are_noticed_once_and_late_ones_are_not(clinic: Clinic) -> None:
+    def note(first: int, last: int, subscription: str = "Subscription/1") -> bool:
+        return note_events(clinic.sessions, "ehr", subscription, first=first, last=last)
+
+    assert [note(1, 0), note(1, 1), note(2, 4)] == [False, False, False]
+    assert note(6, 6)  # the fifth is missing
+    assert [note(5, 5), note(7, 6), note(7, 7)] == [False, False, False]  # it was late; a heartbeat; the next
+    assert note(10, 9)  # a heartbeat tells of two that did not arrive
+    assert [note(1, 1, "Subscription/2"), note(2, 2, "Subscription/2")] == [False, False]
+    assert note(4, 4, "Subscription/3")
+    with pytest.raises(UsageError, match="out of range"):
+        note(9, 3)

@@ -200,6 +200,24 @@ def hasten_search(session: Session, source: str) -> None:
     )
 
 
+def note_events(session: Session, source: str, subscription: str, *, first: int, last: int) -> bool:
+    """Notes which events a subscription has notified of; returns whether some before the first were missed."""
+    session.execute(
+        insert(ArrivalSource).values(name=source, known_until=func.clock_timestamp()).on_conflict_do_nothing()
+    )
+    found = session.execute(
+        select(ArrivalSource.subscription, ArrivalSource.events).where(ArrivalSource.name == source).with_for_update()
+    ).one()
+    known = found.events if found.subscription == subscription else 0
+    session.execute(
+        update(ArrivalSource)
+        .where(ArrivalSource.name == source)
+        .values(subscription=subscription, events=max(known, last)),
+        execution_options=_NO_SYNC,
+    )
+    return first > known + 1
+
+
 def record_search(session: Session, search: Search, *, complete: bool, again_in: timedelta) -> bool:
     """Ends a search; returns whether its lease was still held. An incomplete one is repeated from where it began."""
     ended = session.scalars(

@@ -5,9 +5,10 @@ from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any
 
+import structlog
 from starlette.responses import Response
 
-from triage.arrivals.announce import announce, search_now
+from triage.arrivals.announce import announce, note_events, search_now
 from triage.domain.scopes import Scope
 from triage.errors import NotFoundError, UsageError
 from worker.api.door import media_type
@@ -16,8 +17,10 @@ from worker.api.problems import RequestError
 from worker.codes import Code
 from worker.documents.fhir import FhirResource
 from worker.fhir.client import JSON as FHIR_JSON
-from worker.fhir.notifications import MAX_REFERENCES, Notice, read_notice
+from worker.fhir.notifications import MAX_REFERENCES, Events, Notice, read_notice
 from worker.fhir.references import target_of
+
+log = structlog.get_logger(__name__)
 
 FHIR_HOOKS = Endpoints("fhir subscriptions")
 
@@ -30,7 +33,8 @@ async def receive_notification(call: Call) -> Response:
     base = _base(call)
     resource = await _resource(call)
     notice = Notice(is_bare=True) if resource is None else read_notice(resource, base=base)
-    return await call.run(partial(_follow, call, {str(each) for each in notice.messages}, searches=notice.is_bare))
+    references = {str(each) for each in notice.messages}
+    return await call.run(partial(_follow, call, references, searches=notice.is_bare, events=notice.events))
 
 
 @FHIR_HOOKS.endpoint("PUT", "/fhir-hook/{reference}", scope=Scope.FHIR_NOTIFY)
@@ -65,7 +69,7 @@ async def _resource(call: Call) -> Mapping[str, Any] | None:
     return resource
 
 
-def _follow(call: Call, references: Collection[str], *, searches: bool) -> Response:
+def _follow(call: Call, references: Collection[str], *, searches: bool, events: Events | None = None) -> Response:
     """Answers after the commit: a server that gets another answer, or none, notifies again."""
     services = call.services
     if len(references) > MAX_REFERENCES:
@@ -73,6 +77,9 @@ def _follow(call: Call, references: Collection[str], *, searches: bool) -> Respo
     source = call.of_own(services.settings.fhir.source)
     if references:
         announce(services.sessions, source, dict.fromkeys(references))
+    if events and note_events(services.sessions, source, events.subscription, first=events.first, last=events.last):
+        log.warning("notification.missed", target=source)
+        searches = True
     if searches:
         search_now(services.sessions, source)
     if references or searches:

@@ -5,6 +5,7 @@ import sys
 import click
 
 from triage.domain.abilities import Ability, Support
+from triage.errors import UsageError
 from worker.cli.commands import group
 from worker.cli.output import json_option, print_document
 from worker.cli.tables import Column, Styled, print_line, print_table
@@ -13,7 +14,7 @@ from worker.services import open_services
 
 @group()
 def fhir() -> None:
-    """Check the EHR's FHIR server before going live."""
+    """Check the EHR's FHIR server before going live, and subscribe to its messages."""
 
 
 @fhir.command()
@@ -54,6 +55,28 @@ def check(url: str | None, *, as_json: bool) -> None:
             print_line(f"{name}={_quoted(value)}")
     if not found.is_sufficient:
         sys.exit(1)
+
+
+@fhir.command()
+@json_option
+def subscribe(*, as_json: bool) -> None:
+    """Write this product's subscription on the configured server, as the settings are now.
+
+    Workers create and renew it too; this command shows the reason if they cannot, and applies changed settings.
+    """
+    from worker.fhir.subscription import subscribe as write  # deferred: imports httpx2
+
+    with open_services() as services:
+        settings = services.settings.fhir
+        if settings.hook_url is None:
+            raise UsageError("no address for hooks is configured: set the address and the key for hooks")
+        subscribed = write(services.fhir, settings, rewrites=True)
+    if as_json:
+        from worker.documents.fhir_check import SubscriptionDocument  # deferred: imports pydantic
+
+        print_document(SubscriptionDocument(change=subscribed.change.value, status_before=subscribed.status))
+        return
+    print_line(f"subscription: {subscribed.change}")
 
 
 def _base(url: str | None) -> str | None:

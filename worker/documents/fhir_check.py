@@ -1,6 +1,6 @@
 """What an EHR's FHIR server supports, as `triage fhir check` prints it."""
 
-from typing import Self
+from typing import Literal, Self
 
 from triage.domain.abilities import Ability, Support, Survey
 from worker.documents.document import Document
@@ -24,6 +24,13 @@ class FhirAbilityDocument(Document):
             detail=ability.detail or None,
             remedy=ability.remedy or None,
         )
+
+
+class SubscriptionDocument(Document):
+    """What `triage fhir subscribe` changed. `status_before` is null if there was no subscription."""
+
+    change: Literal["created", "renewed", "updated"]
+    status_before: str | None
 
 
 class FhirCheckDocument(Document):

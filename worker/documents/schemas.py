@@ -22,7 +22,7 @@ from worker.documents.events import (
     RetakeRequestedDocument,
     RetakeWithdrawnDocument,
 )
-from worker.documents.fhir_check import FhirCheckDocument
+from worker.documents.fhir_check import FhirCheckDocument, SubscriptionDocument
 from worker.documents.messages import AcceptanceDocument, MessageHistoryDocument, OverrideDocument
 from worker.documents.models import ModelDocument, ModelThresholdsDocument
 from worker.documents.operations import (
@@ -113,6 +113,7 @@ DOCUMENTS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
         "setting": SettingDocument,
         "stopped-target": StoppedTargetDocument,
         "submission": Submission,
+        "subscription": SubscriptionDocument,
         "thread-opt-out": ThreadOptOutDocument,
         "verification": VerificationDocument,
         "withdrawal": Withdrawal,

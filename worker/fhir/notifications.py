@@ -1,11 +1,12 @@
 """What a FHIR server tells by its subscriptions: which messages to read. Nothing else of a notification is used.
 
 Classic rest-hooks of R4 are empty or carry a resource. Those of the R5 backport are a Bundle whose first entry has
-Parameters. Its numbers, which would tell of lost notifications, are not used: the search finds what was lost.
+Parameters. A gap in the numbers of its events makes a search due.
 
 Source: https://hl7.org/fhir/uv/subscriptions-backport, version 1.1.0.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,15 +18,32 @@ _QUIET: Final = frozenset({"handshake", "heartbeat"})
 
 
 @dataclass(frozen=True, slots=True)
+class Events:
+    """The numbers of the events that a notification of the R5 backport is about.
+
+    Attributes:
+        subscription: its reference on the server.
+        first: the lowest number; without events, one more than the last.
+        last: the highest number so far.
+    """
+
+    subscription: str
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
 class Notice:
     """
     Attributes:
         messages: on the server, to be read.
         is_bare: something happened that the notification does not name, so that only a search finds it.
+        events: their numbers, if it has any.
     """
 
     messages: frozenset[Target] = frozenset()
     is_bare: bool = False
+    events: Events | None = None
 
 
 def read_notice(resource: Mapping[str, Any], *, base: str) -> Notice:
@@ -41,10 +59,31 @@ def read_notice(resource: Mapping[str, Any], *, base: str) -> Notice:
     status = next((each for each in resources if each.get("resourceType") == "Parameters"), {})
     parameters = _list(status, "parameter")
     if any(each.get("valueCode") in _QUIET for each in parameters if each.get("name") == "type"):
-        return Notice()
+        return Notice(events=_numbers(parameters, base))
     events = [each for each in parameters if each.get("name") == "notification-event"]
     announced = frozenset((*_focused(events, base), *_messages(resources, base)))
-    return Notice(announced, is_bare=not announced and bool(status))
+    return Notice(announced, is_bare=not announced and bool(status), events=_numbers(parameters, base))
+
+
+def _numbers(parameters: list[Mapping[str, Any]], base: str) -> Events | None:
+    """The numbers, which servers write as text or as numbers; None if one is missing or malformed."""
+    named = {str(each.get("name")): each for each in parameters}
+    reference = _dict(named.get("subscription", {}), "valueReference").get("reference")
+    subscription = target_of(reference if isinstance(reference, str) else None, base=base)
+    so_far = _number(named.get("events-since-subscription-start", {}))
+    if subscription is None or so_far is None:
+        return None
+    events = [_list(each, "part") for each in parameters if each.get("name") == "notification-event"]
+    numbers = (_number(part) for event in events for part in event if part.get("name") == "event-number")
+    known = [number for number in numbers if number]
+    first = min(known, default=max(1, so_far - len(events) + 1))  # without numbers, they are the last ones
+    return Events(str(subscription), first, last=max((so_far, *known)))
+
+
+def _number(parameter: Mapping[str, Any]) -> int | None:
+    found = next((value for name, value in parameter.items() if name.startswith("value")), None)
+    text = str(found) if isinstance(found, int) and not isinstance(found, bool) else found
+    return int(text) if isinstance(text, str) and re.fullmatch(r"[0-9]{1,18}", text) else None
 
 
 def _messages(resources: list[Mapping[str, Any]], base: str) -> Iterator[Target]:

@@ -30,6 +30,8 @@ def rights_needed(settings: FhirSettings) -> Mapping[str, str]:
     needed = dict.fromkeys(("Communication", "Binary", "DocumentReference", "Media", "CommunicationRequest"), "r")
     if settings.poll_query is not None:
         needed["Communication"] = "rs"
+    if settings.hook_url is not None:
+        needed["Subscription"] = "crus"
     return needed | dict.fromkeys(written_types(settings) if settings.answers else (), "crus")
 
 

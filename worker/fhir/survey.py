@@ -74,7 +74,8 @@ def abilities_of(statement: Statement, settings: FhirSettings) -> Iterator[Abili
     for kind in _PHOTOS:
         yield _interaction(statement, kind, "read", detail="photos in messages")
     yield from _search(statement, settings)
-    yield _interaction(statement, "Subscription", "create", detail="tells of messages at once")
+    hooks = settings.hook_url is not None
+    yield _interaction(statement, "Subscription", "create", is_needed=hooks, detail="notifies of messages at once")
     for kind in written_types(settings):
         yield _interaction(statement, kind, "create", is_needed=settings.answers, detail="answers")
         yield _interaction(

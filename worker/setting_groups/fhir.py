@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Literal, Self, TypeAlias
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from worker.setting_types import Group, with_base_address
 
@@ -64,6 +64,23 @@ class FhirSettings(Group):
     task_owner: str | None = Field(
         default=None, description="reference of those who do the tasks, such as `Organization/7`, for `Task`"
     )
+    hook_url: str | None = Field(
+        default=None,
+        description=(
+            "address of this product's `/fhir-hook` as that server reaches it; a subscription there is created and "
+            "renewed if set"
+        ),
+    )
+    hook_key: SecretStr | None = Field(
+        default=None, description="key of a client with the scope `fhir.notify`, which that server sends with each hook"
+    )
+    hook_topic: str | None = Field(
+        default=None,
+        description=(
+            "topic of a subscription by the R5 backport, which notifies by id only; by default the subscription is one "
+            "of R4 for `TRIAGE_FHIR__POLL_QUERY`"
+        ),
+    )
     poll_query: str | None = Field(
         default=None,
         description=(
@@ -89,10 +106,15 @@ class FhirSettings(Group):
         return self.source if self.is_on and self.answers and self.retakes_as != "none" else None
 
     @property
+    def is_searched(self) -> bool:
+        """Whether that server is asked at intervals: for messages, or for the state of the subscription."""
+        return self.poll_query is not None or self.hook_url is not None
+
+    @property
     def is_on(self) -> bool:
         return self.url is not None
 
-    @field_validator("url")
+    @field_validator("url", "hook_url", "hook_topic")
     @classmethod
     def _check_url(cls, url: str | None) -> str | None:
         return with_base_address(url)
@@ -130,8 +152,10 @@ class FhirSettings(Group):
         given = [self.url, self.client_id, self.key_file]
         if any(given) and not all(given):
             raise ValueError("set url, client_id and key_file together")
-        if self.url is None and (self.poll_query is not None or self.answers):
-            raise ValueError("set url too: poll_query and answers need it")
+        if self.url is None and (self.poll_query is not None or self.answers or self.hook_url is not None):
+            raise ValueError("set url too: poll_query, answers and hook_url need it")
+        if (self.hook_url is None) != (self.hook_key is None):
+            raise ValueError("set hook_url and hook_key together")
         if self.source == self.push_source:
             raise ValueError("source and push_source are the same: name two, so that ids of messages cannot collide")
         return self

@@ -23,7 +23,7 @@ def collect(self: WorkerTask) -> None:
     settings = services.settings
     if not settings.fhir.is_on:
         return
-    if settings.fhir.poll_query is not None:
+    if settings.fhir.is_searched:
         _search(services)
     collector = Collector(
         services.sessions,
@@ -72,3 +72,21 @@ def _search(services: WorkerServices) -> None:
         return
     if due:
         log.info("search.finished", target=fhir.source, due=due)
+    if due is not None and fhir.hook_url is not None:
+        _subscribe(services)
+
+
+def _subscribe(services: WorkerServices) -> None:
+    """One worker at a time, after a search, which finds what a subscription that is off did not notify of."""
+    from worker.fhir.subscription import Change, subscribe  # deferred: imports httpx2
+
+    target = services.settings.fhir.source
+    try:
+        subscribed = subscribe(services.fhir, services.settings.fhir)
+    except TriageError as error:
+        log.warning("subscription.failed", target=target, error_type=type(error).__name__)
+        return
+    if subscribed.change is Change.RENEWED:
+        log.warning("subscription.renewed", target=target, kind=subscribed.status)
+    elif subscribed.change is Change.CREATED:
+        log.info("subscription.created", target=target)

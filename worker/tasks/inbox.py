@@ -82,7 +82,7 @@ def sweep(self: WorkerTask) -> None:
     if due:
         services.wake_ups.deliveries()
     fhir = services.settings.fhir
-    if fhir.is_on and has_work(services.sessions, fhir.source, searches=fhir.poll_query is not None):
+    if fhir.is_on and has_work(services.sessions, fhir.source, searches=fhir.is_searched):
         services.wake_ups.arrivals()
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -169,3 +170,25 @@ def test_hooks_are_unknown_without_a_server(
     with WorkerServices(make_settings(embedded, database, tmp_path)) as bare, TestClient(create_app(bare, "")) as api:
         assert _post(api, hook, MESSAGE) == 404
         assert api.put("/fhir-hook/Communication/1", headers=hook).status_code == 404
+
+
+def test_missed_event_makes_a_search_due(api: TestClient, hook: Headers, sessions: Sessions) -> None:
+    def notify(number: int) -> bool:
+        """Whether a search is due after an event, when the last one has ended."""
+        with sessions.begin() as session:
+            session.execute(text("UPDATE arrival_source SET due_at = now() + interval '1 hour'"))
+        bundle = _bundle("event-notification", str(number))
+        parameters = bundle["entry"][0]["resource"]["parameter"]
+        parameters += [
+            {"name": "subscription", "valueReference": {"reference": f"{BASE}/Subscription/1"}},
+            {"name": "events-since-subscription-start", "valueString": str(number)},
+        ]
+        assert _post(api, hook, bundle) == 200
+        with sessions() as session:
+            return arrivals.is_search_due(session, "hospital")
+
+    with sessions.begin() as session:
+        arrivals.claim_search(session, "hospital", lease=timedelta(0))
+        session.execute(text("UPDATE arrival_source SET lease_token = NULL"))
+
+    assert [notify(1), notify(2), notify(4), notify(5)] == [False, False, True, False]

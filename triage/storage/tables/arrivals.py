@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Index, SmallInteger, UniqueConstraint, text
+from sqlalchemy import BigInteger, CheckConstraint, Index, SmallInteger, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from triage.domain.states import ArrivalError, ArrivalStatus
@@ -19,7 +19,7 @@ class ArrivalSource(Base):
     """A system that is searched for messages.
 
     Its messages are known up to the time `known_until`. A searcher sets `lease_token` and moves `due_at` to the end of
-    its lease, as a sender does with a delivery.
+    its lease, as a sender does with a delivery. `events` is the number of the last event of its `subscription`.
     """
 
     __tablename__ = "arrival_source"
@@ -28,6 +28,8 @@ class ArrivalSource(Base):
     known_until: Mapped[datetime]
     due_at: Mapped[datetime] = now()
     lease_token: Mapped[UUID | None]
+    subscription: Mapped[str | None]
+    events: Mapped[int] = mapped_column(BigInteger, server_default="0")
 
 
 class Arrival(Base):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 
 from tests.support.hostile import json_values
-from worker.fhir.notifications import Notice, read_notice
+from worker.fhir.notifications import Events, Notice, read_notice
 from worker.fhir.references import Target
 
 BASE = "https://ehr.example/fhir"
@@ -64,3 +64,31 @@ def test_any_json_is_read(first: Any, second: Any) -> None:
     ]
     for each in hostile:
         read_notice(each, base=BASE)
+
+
+def _numbered(kind: str, so_far: object, *numbers: object) -> dict[str, Any]:
+    parameters = [
+        {"name": "subscription", "valueReference": {"reference": f"{BASE}/Subscription/s-1"}},
+        {"name": "type", "valueCode": kind},
+        {"name": "events-since-subscription-start", "valueString": so_far},
+        *({"name": "notification-event", "part": [{"name": "event-number", "valueString": n}]} for n in numbers),
+    ]
+    return {"resourceType": "Bundle", "entry": [{"resource": {"resourceType": "Parameters", "parameter": parameters}}]}
+
+
+@pytest.mark.parametrize(
+    ("notification", "first", "last"),
+    [
+        (_numbered("event-notification", "7", "6", "7"), 6, 7),
+        (_numbered("event-notification", 7, 7), 7, 7),
+        (_numbered("heartbeat", "7"), 8, 7),
+        (_numbered("handshake", "0"), 1, 0),
+    ],
+)
+def test_numbers_of_events_are_read_as_text_and_as_numbers(notification: dict[str, Any], first: int, last: int) -> None:
+    assert read_notice(notification, base=BASE).events == Events("Subscription/s-1", first, last)
+
+
+@pytest.mark.parametrize("so_far", ["-1", "x", "9" * 30, None, True, 1.5])
+def test_malformed_numbers_are_left_alone(so_far: object) -> None:
+    assert read_notice(_numbered("heartbeat", so_far), base=BASE).events is None
