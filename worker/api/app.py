@@ -72,7 +72,8 @@ def _routes(shared: Shared) -> Iterator[BaseRoute]:
     authenticate = Authenticator(shared.services, shared.threads, provider)
     for subject in SUBJECTS:
         for endpoint in subject.declared:
-            yield Route(_starlette_path(endpoint), Door(endpoint, shared, authenticate), methods=[endpoint.method])
+            for path in _starlette_paths(endpoint):
+                yield Route(path, Door(endpoint, shared, authenticate), methods=[endpoint.method])
     description = openapi(SUBJECTS)
 
     async def describe(_: Request) -> Response:
@@ -81,11 +82,13 @@ def _routes(shared: Shared) -> Iterator[BaseRoute]:
     yield Route("/openapi.json", describe)
 
 
-def _starlette_path(endpoint: Endpoint) -> str:
-    """The path for Starlette. A text at its end may have slashes: ids of senders do."""
+def _starlette_paths(endpoint: Endpoint) -> Iterator[str]:
+    """The paths for Starlette. A text at the end of one may have slashes: ids of senders do."""
     last = endpoint.path.rpartition("/")[2]
     is_text = endpoint.parts.get(last.strip("{}")) is str
-    return endpoint.path.replace(last, f"{last[:-1]}:path}}") if is_text else endpoint.path
+    yield endpoint.path.replace(last, f"{last[:-1]}:path}}") if is_text else endpoint.path
+    if endpoint.path == endpoint.dialect.root:  # FHIR clients write the base of a server with a slash or without
+        yield f"{endpoint.path}/"
 
 
 def _refuse(request: Request, error: Exception) -> Response:

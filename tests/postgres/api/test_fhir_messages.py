@@ -309,7 +309,7 @@ def test_transaction_stores_messages_with_what_they_refer_to(
         _entry(binaries[2], "https://engine.example/fhir/Binary/7"),
     )
 
-    answers = [api.post("/fhir", headers=pusher, json=bundle) for _ in range(2)]
+    answers = [api.post(base, headers=pusher, json=bundle) for base in ("/fhir", "/fhir/")]
 
     assert [each.status_code for each in answers] == [200, 200]
     statuses = [[each["response"]["status"][:3] for each in answer.json()["entry"]] for answer in answers]
