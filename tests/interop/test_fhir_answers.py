@@ -4,7 +4,6 @@ sekmet-fhir validates what it stores, enforces scopes, and refuses an assertion 
 """
 
 import json
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -12,7 +11,8 @@ from typing import Any, TypeAlias
 import pytest
 
 import worker.fhir
-from tests.interop.sekmet import FOREIGN, Sekmet, serve_sekmet
+from tests.interop.sekmet import Sekmet, serve_sekmet
+from tests.interop.validators import code_problems, structure_problems
 from tests.support.clinic import Clinic
 from triage.deliveries import manage
 from triage.deliveries.dispatch import Dispatched
@@ -26,6 +26,7 @@ from worker.tasks.base import WorkerServices
 
 pytestmark = pytest.mark.long
 
+DEFINITIONS = Path(worker.fhir.__file__).parent / "definitions"
 SCOPES = "system/Observation.cruds system/CommunicationRequest.cruds"
 
 
@@ -102,7 +103,7 @@ def test_answers_are_stored_validated_and_revoked(fhir_clinic: Clinic, sekmet: S
     observations = _answers(sekmet, fhir_clinic, "Observation")
     assert sorted("dataAbsentReason" in each for each in observations) == [False, False, True]
     assert sum("derivedFrom" in each for each in observations) == 2
-    assert _problems([*observations, request]) == []
+    assert structure_problems([*observations, request]) == []
 
     override(fhir_clinic.sessions, retaken, Outcome.PASS, by="staff-7", reason="x", policy=fhir_clinic.policy)
     assert dispatch().failed == 0
@@ -145,23 +146,8 @@ def test_check_finds_what_the_server_supports(sekmet: Sekmet) -> None:
     assert found.fitting["TRIAGE_FHIR__ANSWERS"] == "true"
 
 
-def test_shipped_definitions_are_valid() -> None:
-    definitions = (Path(worker.fhir.__file__).parent / "definitions").glob("*.json")
+def test_shipped_definitions_are_valid(node: list[str]) -> None:
+    shipped = [json.loads(path.read_text(encoding="utf-8")) for path in DEFINITIONS.glob("*.json")]
 
-    assert _problems([json.loads(path.read_text(encoding="utf-8")) for path in definitions]) == []
-
-
-def _problems(resources: list[dict[str, Any]]) -> list[str]:
-    """What fhirkit-rs finds wrong, by the definitions of FHIR R4."""
-    python = FOREIGN / "python"
-    if not python.exists():
-        pytest.skip("foreign programs are missing: `make test-interop` installs them")
-    script = (
-        "import fhirkit, json, sys; "
-        "print(json.dumps([str(p) for r in json.load(sys.stdin) for p in fhirkit.validate(r)]))"
-    )
-    done = subprocess.run(
-        [python, "-c", script], input=json.dumps(resources), capture_output=True, text=True, timeout=120, check=True
-    )
-    problems: list[str] = json.loads(done.stdout)
-    return problems
+    assert structure_problems(shipped) == []
+    assert code_problems(node, shipped) == []
