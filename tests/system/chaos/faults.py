@@ -6,7 +6,18 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
-from tests.system.chaos import client_kills, clocks, forgeries, harm, kills, migrations, rescoring, services, webhooks
+from tests.system.chaos import (
+    api,
+    client_kills,
+    clocks,
+    forgeries,
+    harm,
+    kills,
+    migrations,
+    rescoring,
+    services,
+    webhooks,
+)
 from tests.system.chaos.checks import Checked, check
 from tests.system.chaos.site import Scale, Site, open_site
 
@@ -54,6 +65,9 @@ FAULTS: Final[Mapping[str, Fault]] = MappingProxyType(
         "malformed": Fault("malformed messages in all queues", forgeries.send_malformed),
         "forged-headers": Fault("messages with forged headers", forgeries.forge_headers),
         "webhooks": Fault("webhooks: 20 % of answers fail, senders killed", webhooks.tell_failing_receiver),
+        "api-kills": Fault("triage serve: SIGKILL during uploads and before the answer", api.kill_server),
+        "lane-kills": Fault("checked photos: SIGKILL of their workers and server", api.kill_in_lane),
+        "api-services": Fault("waits and checked photos: Postgres and Redis lost", api.lose_services),
         "rescoring": Fault("rescoring: kills, Redis lost, Postgres restarted", rescoring.rescore),
     }
 )
