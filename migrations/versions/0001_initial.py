@@ -276,7 +276,6 @@ TABLES = {
     """,
     "assessment": """
         id         uuid NOT NULL,
-        photo      text NOT NULL,
         created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
         expires_at timestamptz NOT NULL,
         is_ready   boolean NOT NULL DEFAULT false,

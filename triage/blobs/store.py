@@ -54,7 +54,7 @@ class BlobStore:
         return sha256
 
     def put_as(self, name: str, data: bytes | ReceivedBytes) -> None:
-        """Stores bytes that are soon removed again under a random name of the form of a hash.
+        """Stores bytes that are soon removed again, under a name of the form of a hash.
 
         Raises:
             BlobStoreUnavailableError: the store cannot be written.

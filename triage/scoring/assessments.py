@@ -1,10 +1,9 @@
 """The interactive lane: photos that are checked before they are sent. Workers take them before the inbox.
 
-The photo waits in the blob store under a random name, in the place of a blob, so that a purge would find it if all else
-failed. It is deleted with the answer, or when it is no longer awaited. Nothing about it is kept.
+The photo waits in the blob store under a name of its assessment, in the place of a blob, so that a purge would find it
+if all else failed. It is deleted with the answer, or when it is no longer awaited. Nothing about it is kept.
 """
 
-import secrets
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
@@ -17,6 +16,7 @@ from triage.domain.photos import Assessment as PhotoAssessment
 from triage.domain.replies import PhotoReason
 from triage.domain.states import FindingKind, FindingLevel
 from triage.errors import ServiceUnavailableError
+from triage.files.hashing import sha256_of
 from triage.files.received import ReceivedBytes
 from triage.photo_store import PhotoStore
 from triage.storage import assessments as rows
@@ -51,18 +51,17 @@ class Assessments:
         Raises:
             ServiceUnavailableError: too many photos wait already, or Postgres or the blob store is unavailable.
         """
-        name = secrets.token_hex(32)
         with self._sessions.begin() as session:
             if rows.count_waiting(session) >= self._limits.max_waiting:
                 raise ServiceUnavailableError("too many photos wait to be assessed: retry")
-            id_ = rows.add(session, name, patience=self._limits.patience)
+            id_ = rows.add(session, patience=self._limits.patience)
         try:  # the row comes first, so that a sweep deletes the photo if this process is killed
             self._store.set_up()
-            self._blobs.put_as(name, photo)
+            self._blobs.put_as(_name_of(id_), photo)
             with self._sessions.begin() as session:
                 rows.make_ready(session, id_)
         except BaseException:
-            self._remove([(id_, name)])
+            self._remove([id_])
             raise
         self._wake_up()
         return id_
@@ -75,11 +74,8 @@ class Assessments:
 
     @use_case
     def finish(self, assessment: UUID) -> None:
-        """Deletes the photo and everything about it. Idempotent."""
-        with self._sessions() as session:
-            photo = rows.photo_of(session, assessment)
-        if photo is not None:
-            self._remove([(assessment, photo)])
+        """Deletes the photo and everything about it, also if Postgres has lost the row. Idempotent."""
+        self._remove([assessment])
 
     @use_case
     def sweep(self) -> int:
@@ -105,7 +101,7 @@ class Assessments:
         with self._sessions.begin() as session:
             claimed = rows.claim(session, limit=limit)
         # decoded apart, as a retry: a photo that kills its decoder could be posted again and again
-        photos = [ClaimedAttachment(AttachmentId(id_), photo, None, is_retry=True) for id_, photo in claimed]
+        photos = [ClaimedAttachment(AttachmentId(id_), _name_of(id_), None, is_retry=True) for id_ in claimed]
         return Claim(LeaseToken(new_id()), photos) if photos else None
 
     def has_retries(self) -> bool:
@@ -125,11 +121,19 @@ class Assessments:
             rows.release(session, ids)
         return len(ids)
 
-    def _remove(self, assessments: Sequence[tuple[UUID, str]]) -> None:
-        for _, photo in assessments:
-            self._blobs.remove(photo)
+    def _remove(self, assessments: Sequence[UUID]) -> None:
+        for each in assessments:
+            self._blobs.remove(_name_of(each))
         with self._sessions.begin() as session:
-            rows.remove(session, [id_ for id_, _ in assessments])
+            rows.remove(session, assessments)
+
+
+def _name_of(assessment: UUID) -> str:
+    """The name of the photo in the blob store. It is not the photo's hash: a message may have the same photo.
+
+    It is known without the row, because a crash of Postgres loses the rows of a table that is not logged.
+    """
+    return sha256_of(b"assessment" + assessment.bytes)
 
 
 def _answer(item: PhotoAssessment, model: str) -> PhotoAnswer:

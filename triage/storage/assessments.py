@@ -23,15 +23,14 @@ from triage.storage.tables import Assessment
 _IS_OVER: Final = Assessment.expires_at <= func.clock_timestamp()
 
 
-def add(session: Session, photo: str, *, patience: timedelta) -> UUID:
+def add(session: Session, *, patience: timedelta) -> UUID:
     """Adds an assessment, which no worker takes before `make_ready`, and returns its id.
 
     Args:
         session: of the caller's transaction.
-        photo: name of its file in the blob store.
         patience: how long somebody waits for it.
     """
-    row = Assessment(id=new_id(), photo=photo, expires_at=func.clock_timestamp() + patience)
+    row = Assessment(id=new_id(), expires_at=func.clock_timestamp() + patience)
     session.add(row)
     return row.id
 
@@ -47,8 +46,8 @@ def count_waiting(session: Session) -> int:
     return session.scalar(waiting) or 0
 
 
-def claim(session: Session, *, limit: int) -> list[tuple[UUID, str]]:
-    """Takes assessments, oldest first, and returns their ids and photos. None is taken twice."""
+def claim(session: Session, *, limit: int) -> list[UUID]:
+    """Takes assessments, oldest first, and returns their ids. None is taken twice."""
     waiting = (
         select(Assessment.id)
         .where(Assessment.is_ready, ~Assessment.is_taken, ~_IS_OVER)
@@ -57,14 +56,11 @@ def claim(session: Session, *, limit: int) -> list[tuple[UUID, str]]:
         .with_for_update(skip_locked=True)
         .cte("waiting")
     )
-    rows = session.execute(
-        update(Assessment)
-        .where(Assessment.id == waiting.c.id)
-        .values(is_taken=True)
-        .returning(Assessment.id, Assessment.photo),
+    taken = session.scalars(
+        update(Assessment).where(Assessment.id == waiting.c.id).values(is_taken=True).returning(Assessment.id),
         execution_options={"synchronize_session": False},
     )
-    return sorted((row.id, row.photo) for row in rows)
+    return sorted(taken)
 
 
 def release(session: Session, ids: Sequence[UUID]) -> None:
@@ -98,16 +94,11 @@ def find_answer(session: Session, id_: UUID) -> PhotoAnswer | None:
     return PhotoAnswer(**found | {"reasons": reasons, "error_code": ErrorCode(code) if code else None})
 
 
-def photo_of(session: Session, id_: UUID) -> str | None:
-    """The photo of an assessment; None if it is finished."""
-    return session.scalar(select(Assessment.photo).where(Assessment.id == id_))
-
-
 def remove(session: Session, ids: Sequence[UUID]) -> None:
     """Deletes assessments."""
     session.execute(delete(Assessment).where(Assessment.id == func.any(list(ids))))
 
 
-def expired(session: Session) -> list[tuple[UUID, str]]:
-    """The ids and photos of assessments that are no longer awaited."""
-    return [(row.id, row.photo) for row in session.execute(select(Assessment.id, Assessment.photo).where(_IS_OVER))]
+def expired(session: Session) -> list[UUID]:
+    """The assessments that are no longer awaited."""
+    return list(session.scalars(select(Assessment.id).where(_IS_OVER)))

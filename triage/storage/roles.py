@@ -136,7 +136,7 @@ HIDDEN_FROM_REPORT: Final[Mapping[str, tuple[str, ...]]] = {
     "api_client": ("key_sha256", "previous_key_sha256"),
     "api_token": ("sha256",),
     "run": ("lease_token",),
-    "assessment": ("photo", "answer"),
+    "assessment": ("answer",),
     "delivery": ("lease_token",),
     "arrival_source": ("lease_token",),
     "arrival": ("lease_token",),

