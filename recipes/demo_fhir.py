@@ -22,8 +22,7 @@ from triage.model.starter import STARTER_FOLDER
 from triage.retakes.requests import list_requests
 from triage.samples.drawing import Degradation, degrade, draw_skin_photo
 from triage.storage import deliveries
-from worker.cli.output import print_line
-from worker.cli.tables import Styled, wrapped
+from worker.cli.tables import Styled, print_line, wrapped
 from worker.embedded.stack import EmbeddedStack
 from worker.services import Services, open_services
 from worker.settings import BlobSettings, DatabaseSettings, ModelSettings, RedisSettings, Settings

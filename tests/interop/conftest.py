@@ -23,7 +23,8 @@ def node() -> list[str]:
             result = subprocess.run([npm, "ci"], cwd=FOLDER, capture_output=True, text=True, timeout=300)
             if result.returncode:
                 pytest.skip(f"npm cannot install the packages: {result.stderr.strip().splitlines()[:1]}")
-    return [found]
+    version = subprocess.run([found, "--version"], capture_output=True, text=True, check=True).stdout
+    return [found, *(["--experimental-websocket"] if version.startswith("v20.") else [])]  # Medplum's packages need it
 
 
 def _is_installed() -> bool:

@@ -120,10 +120,10 @@ class Media(Resource):
     body_site: CodeableConcept | None = Field(None, alias="bodySite")
 
 
-class CommunicationRequest(Resource):
-    """A request for a message, by its identifiers."""
+class Asking(Resource):
+    """A request for a message, or a message that asks for one, by its identifiers."""
 
-    resource_type: Literal["CommunicationRequest"] = Field(alias="resourceType")
+    resource_type: Literal["CommunicationRequest", "Communication"] = Field(alias="resourceType")
     identifier: list[Identifier] = []
 
 

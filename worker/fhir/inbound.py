@@ -14,7 +14,7 @@ from triage.domain.messages import IncomingMessage, Origin
 from triage.domain.text import check_locale
 from triage.errors import AttachmentError, UsageError
 from worker.fhir.client import FhirClient
-from worker.fhir.elements import Communication, CommunicationRequest
+from worker.fhir.elements import Asking, Communication
 from worker.fhir.errors import NotThereError
 from worker.fhir.messages import PatientMessage, Server, Step, next_step, read_message, request_id
 from worker.fhir.references import Target, target_of
@@ -115,12 +115,12 @@ def found_in(
 
 
 def _requests(message: PatientMessage, server: Server, base: str | None) -> list[RetakeRequestId]:
-    """The retake requests of this product that a message answers, by identifiers or by CommunicationRequests."""
+    """The retake requests of this product that a message answers, by identifiers or by references."""
     found = [*message.answered]
     for reference in message.answers:
         target = target_of(reference, base=base)
         try:
-            request = CommunicationRequest.read(server.resource(target)) if target else None
+            request = Asking.read(server.resource(target)) if target else None
         except (AttachmentError, UsageError):  # it was deleted, or is not for this product
             continue
         found += [id_ for each in (request.identifier if request else ()) if (id_ := request_id(each))]

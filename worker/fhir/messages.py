@@ -75,7 +75,7 @@ class PatientMessage:
         thread: the message or the topic that the conversation began with; None if it begins with this message.
         subject: the patient that the message is about, as an opaque reference, for answers.
         sender: likewise its author; None if the message gives the type alone.
-        answers: CommunicationRequests that the message answers.
+        answers: CommunicationRequests and Communications that the message answers, of this product or of others.
         answered: retake requests that the message names by their identifiers.
         left_alone: content that is not a photo, counted by kind.
     """
@@ -142,8 +142,12 @@ def read_message(
         sender=_opaque(communication.sender, base),
         answers=[
             str(target)
-            for reference in communication.based_on
-            if (target := target_of(reference, base=base)) and target.type == "CommunicationRequest"
+            for kind, references in (
+                ("CommunicationRequest", communication.based_on),
+                ("Communication", communication.in_response_to),
+            )
+            for reference in references
+            if (target := target_of(reference, base=base)) and target.type == kind
         ],
         answered=named_requests(communication),
         attachments=[

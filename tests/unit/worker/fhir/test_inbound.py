@@ -172,7 +172,12 @@ def test_answered_requests_are_those_with_an_identifier_of_this_product(
             {"resourceType": "CommunicationRequest", "id": name, "identifier": identifier}
         )
     httpserver.expect_request("/fhir/CommunicationRequest/gone").respond_with_data(b"", 410)
+    asked = {"system": REQUEST_ID, "value": ids[2]}
+    httpserver.expect_request("/fhir/Communication/asking").respond_with_json(
+        {"resourceType": "Communication", "id": "asking", "status": "completed", "identifier": [asked]}
+    )
     references = [*(f"CommunicationRequest/{name}" for name in ("gone", *identifiers)), "ServiceRequest/1"]
-    _serve(httpserver, basedOn=[{"reference": each} for each in references])
+    in_response_to = [{"reference": "Communication/asking"}]
+    _serve(httpserver, basedOn=[{"reference": each} for each in references], inResponseTo=in_response_to)
 
-    assert inbound.read("Communication/m-1").answers == [UUID(ids[1])]
+    assert inbound.read("Communication/m-1").answers == [UUID(ids[1]), UUID(ids[2])]
