@@ -1,6 +1,7 @@
 """What follows from messages as their system has them now: they are accepted, or withdrawn, or answer a request."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
 
 from triage.domain.arrivals import Found
 from triage.domain.messages import Acceptance
@@ -13,10 +14,22 @@ from triage.storage.database import Sessions
 from triage.storage.use_case import use_case
 
 
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """What became of messages, by the sender's id.
+
+    Attributes:
+        withdrawn: those that are known.
+    """
+
+    accepted: Mapping[str, Acceptance]
+    withdrawn: Set[str]
+
+
 @use_case
 def follow(
     sessions: Sessions, intake: Intake, found: Mapping[str, Found], *, source: str, by: str, policy: RetakePolicy
-) -> dict[str, Acceptance]:
+) -> Followed:
     """Accepts messages in one transaction: all of them or, on an error, none. Then withdraws, and records answers.
 
     Idempotent: after a fault between two of these steps, the same call makes up for the later ones.
@@ -29,20 +42,19 @@ def follow(
         by: id of the system that says so.
         policy: decides messages that are withdrawn.
 
-    Returns:
-        By the sender's id, what was accepted.
-
     Raises:
         UsageError: a message or an argument is malformed.
         DatabaseUnavailableError, BlobStoreUnavailableError: retry.
     """
     incoming = [each.message for each in found.values() if each.message is not None]
     accepted = {each.external_id: each for each in (intake.enqueue(incoming) if incoming else ())}
-    for name, each in found.items():
-        if each.is_withdrawn:
-            withdraw_message(sessions, source=source, message=name, by=by, policy=policy)
+    withdrawn = {
+        name
+        for name, each in found.items()
+        if each.is_withdrawn and withdraw_message(sessions, source=source, message=name, by=by, policy=policy)
+    }
     answering = [name for name, each in found.items() if each.answers]
     known = known_messages(sessions, answering, source=source) if answering else {}
     for name in known:
         answer(sessions, found[name].answers, source=source, message_id=known[name].id, by=by)
-    return accepted
+    return Followed(accepted, withdrawn)

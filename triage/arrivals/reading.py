@@ -15,15 +15,14 @@ from typing import Final, Protocol
 
 import structlog
 
+from triage.arrivals.follow import follow
 from triage.deliveries.batches import work_off
 from triage.deliveries.rules import DeliveryRules, delay_after
 from triage.domain.arrivals import ArrivalResult, ClaimedArrival, Found
 from triage.domain.states import ArrivalError, ArrivalStatus
 from triage.errors import DatabaseUnavailableError, ServiceUnavailableError, TriageError, UsageError
 from triage.intake import Intake
-from triage.retakes.opt_out import withdraw_message
 from triage.retakes.policy import RetakePolicy
-from triage.retakes.requests import answer
 from triage.storage import arrivals
 from triage.storage.database import Sessions
 
@@ -157,14 +156,6 @@ class Collector:
             return ArrivalResult(arrival, ArrivalStatus.DEAD, error=ArrivalError.DEFECT)
 
     def _follow(self, arrival: ClaimedArrival, found: Found) -> ArrivalStatus:
-        if found.is_withdrawn:
-            known = withdraw_message(
-                self._sessions, source=self._source, message=arrival.reference, by=self._source, policy=self._policy
-            )
-            return ArrivalStatus.DONE if known else ArrivalStatus.IGNORED
-        if found.message is None:
-            return ArrivalStatus.IGNORED
-        [accepted] = self._intake.enqueue([found.message])
-        if found.answers:
-            answer(self._sessions, found.answers, source=self._source, message_id=accepted.id, by=self._source)
-        return ArrivalStatus.DONE
+        name, source = arrival.reference, self._source
+        followed = follow(self._sessions, self._intake, {name: found}, source=source, by=source, policy=self._policy)
+        return ArrivalStatus.DONE if {*followed.accepted, *followed.withdrawn} else ArrivalStatus.IGNORED

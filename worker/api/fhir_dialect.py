@@ -17,6 +17,7 @@ from worker.fhir.client import JSON
 from worker.fhir.outcomes import outcome_of_failure
 
 ROOT: Final = "/fhir"
+_MAX_ELEMENTS: Final = 200_000
 _PLAIN_JSON: Final = "application/json"
 _TAKEN: Final = frozenset({JSON, _PLAIN_JSON})
 _NAMES: Final = _TAKEN | {"json", "text/json"}
@@ -42,6 +43,10 @@ async def read_resource(request: Request) -> dict[str, Any]:
     if declared not in _TAKEN or request.headers.get("content-encoding", "identity") != "identity":
         raise RequestError(Code.UNSUPPORTED_TYPE, f"the body is not declared as plain {JSON}: send JSON, uncompressed")
     body = await request.body()
+    if (
+        body.count(b",") > _MAX_ELEMENTS
+    ):  # photos in base64 have none; small elements need many times their text's memory
+        raise RequestError(Code.TOO_LARGE, f"the body has more than {_MAX_ELEMENTS:,} elements: send several requests")
     try:
         resource = json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):

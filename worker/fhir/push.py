@@ -74,9 +74,12 @@ class Push:
             each.conditions.check(before.get(each.name))
         server = _Around(self, {each.name: _dumped(each) for each in submissions})
         found = {each.name: self._found(each, server, before.get(each.name)) for each in submissions}
-        accepted = follow(self.sessions, self.intake, found, source=self.source, by=by, policy=self.policy)
+        followed = follow(self.sessions, self.intake, found, source=self.source, by=by, policy=self.policy)
         now = known_messages(self.sessions, names, source=self.source)
-        return [Taken(name, now.get(name), name not in before and name in now, accepted.get(name)) for name in names]
+        return [
+            Taken(name, now.get(name), name not in before and name in now, followed.accepted.get(name))
+            for name in names
+        ]
 
     def _found(self, submission: Submission, server: "_Around", known: KnownMessage | None) -> Found:
         if known is not None and submission.conditions.is_new:

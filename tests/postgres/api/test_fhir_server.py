@@ -106,6 +106,13 @@ def _requests(headers: Headers) -> Iterator[tuple[str, str, Headers, bytes, int,
     yield *post, headers, b'{"status": NaN}', 400, "invalid"
     yield *post, headers, b'{"resourceType": "Patient"}', 400, "invalid"
     yield *post, headers, b" " * (2**24 + 1), 413, "too_large"
+    yield (
+        *post,
+        headers,
+        b'{"resourceType": "Communication", "payload": [' + b"{}," * 200_000 + b"{}]}",
+        413,
+        "too_large",
+    )
     yield *post, headers | {"If-None-Exist": "identifier=x"}, body, 400, "invalid"
     yield *post, headers | {"If-None-Exist": "status=completed"}, body, 400, "invalid"
     yield "POST", "/fhir", headers, b'{"resourceType": "Bundle", "type": "batch"}', 422, "unprocessable"
