@@ -113,10 +113,9 @@ class Collector:
             DatabaseUnavailableError: Postgres is unavailable. What was accepted and not recorded is read again.
         """
         worked = work_off(
-            self._sessions,
             self._rules,
             self._read,
-            arrivals.record,
+            self._record,
             goes_on=lambda each: each.status is not ArrivalStatus.PENDING,
             seconds=seconds,
             on_progress=self._on_progress,
@@ -154,6 +153,10 @@ class Collector:
         except Exception as error:  # a defect, which must not keep the other messages of its batch from being recorded
             log.error("arrival.broke", exc_info=error)
             return ArrivalResult(arrival, ArrivalStatus.DEAD, error=ArrivalError.DEFECT)
+
+    def _record(self, results: list[ArrivalResult]) -> int:
+        with self._sessions.begin() as session:
+            return arrivals.record(session, results)
 
     def _follow(self, arrival: ClaimedArrival, found: Found) -> ArrivalStatus:
         name, source = arrival.reference, self._source

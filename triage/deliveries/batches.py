@@ -4,12 +4,11 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
-from sqlalchemy.orm import Session
-
 from triage.deliveries.rules import DeliveryRules
-from triage.storage.database import Sessions, persist
+from triage.storage.database import persist
 
 Result = TypeVar("Result")
 
@@ -29,10 +28,9 @@ class Worked(Generic[Result]):
 
 
 def work_off(
-    sessions: Sessions,
     rules: DeliveryRules,
     attempt: Callable[[ThreadPoolExecutor], list[Result]],
-    record: Callable[[Session, list[Result]], int],
+    record: Callable[[list[Result]], int],
     *,
     goes_on: Callable[[Result], bool],
     seconds: float,
@@ -41,10 +39,9 @@ def work_off(
     """Attempts what is due, until nothing is, the time is up, or no result of a batch goes on.
 
     Args:
-        sessions: of the worker role.
         rules: how many are attempted at the same time, and their lease.
         attempt: claims a batch and attempts it in the pool.
-        record: stores the results of a batch; returns the number of those whose lease still held.
+        record: stores the results of a batch in a transaction; returns the number of those whose lease still held.
         goes_on: whether, after this result, another batch is worth an attempt.
         seconds: time limit for the start of a batch.
         on_progress: called after each batch.
@@ -56,16 +53,12 @@ def work_off(
     results: list[Result] = []
     stale = 0
 
-    def transaction() -> int:
-        with sessions.begin() as session:
-            return record(session, batch)
-
     with ThreadPoolExecutor(rules.at_once, thread_name_prefix="attempts") as pool:
         while time.monotonic() < deadline:
             batch = attempt(pool)
             if not batch:
                 return Worked(results, stale, unfinished=False)
-            stale += len(batch) - persist(transaction, patience_seconds=rules.lease.total_seconds() / 2)
+            stale += len(batch) - persist(partial(record, batch), patience_seconds=rules.lease.total_seconds() / 2)
             results += batch
             on_progress()
             if not any(goes_on(each) for each in batch):

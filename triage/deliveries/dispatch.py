@@ -99,7 +99,6 @@ class Dispatcher(Generic[Item]):
             DatabaseUnavailableError: Postgres is unavailable. What was sent and not recorded is attempted again.
         """
         worked = work_off(
-            self._sessions,
             self._rules,
             self._attempt,
             self._record,
@@ -130,10 +129,11 @@ class Dispatcher(Generic[Item]):
             for each in claimed
         ]
 
-    def _record(self, session: Session, attempted: list[Attempted]) -> int:
-        accepted = [each.delivery for each in attempted if each.status is DeliveryStatus.DELIVERED]
-        self._receiver.record(session, accepted)
-        return deliveries.record(session, attempted)
+    def _record(self, attempted: list[Attempted]) -> int:
+        with self._sessions.begin() as session:
+            accepted = [each.delivery for each in attempted if each.status is DeliveryStatus.DELIVERED]
+            self._receiver.record(session, accepted)
+            return deliveries.record(session, attempted)
 
     def _send(self, item: Item) -> Answer:
         try:
