@@ -22,6 +22,7 @@ from triage.storage.role_names import WORKER
 from worker.setting_groups import (
     ApiSettings,
     BlobSettings,
+    ConsoleSettings,
     DatabaseSettings,
     FhirSettings,
     FileSettings,
@@ -50,6 +51,7 @@ __all__ = [
     "VARIABLES",
     "ApiSettings",
     "BlobSettings",
+    "ConsoleSettings",
     "DatabaseSettings",
     "FhirSettings",
     "FileSettings",
@@ -107,6 +109,7 @@ class Settings(BaseSettings):
     schedule: ScheduleSettings = ScheduleSettings()
     metrics: MetricsSettings = MetricsSettings()
     api: ApiSettings = ApiSettings()
+    console: ConsoleSettings = ConsoleSettings()
     log: LogSettings = LogSettings()
 
     @cached_property

@@ -238,6 +238,38 @@ TABLES = {
         CONSTRAINT pk_used_assertion PRIMARY KEY (client_id, jti_sha256),
         CONSTRAINT fk_used_assertion__client_id FOREIGN KEY (client_id) REFERENCES api_client (id)
     """,
+    "staff": """
+        id            uuid NOT NULL,
+        name          text NOT NULL,
+        role          text NOT NULL,
+        password_hash text,
+        issuer        text,
+        subject       text,
+        created_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+        disabled_at   timestamptz,
+        CONSTRAINT pk_staff PRIMARY KEY (id),
+        CONSTRAINT uq_staff__name UNIQUE (name),
+        CONSTRAINT uq_staff__issuer_subject UNIQUE (issuer, subject),
+        CONSTRAINT ck_staff__role CHECK (role IN ('reader', 'reviewer', 'manager', 'administrator')),
+        CONSTRAINT ck_staff__identity CHECK ((issuer IS NULL) = (subject IS NULL)),
+        CONSTRAINT ck_staff__one_credential CHECK (num_nonnulls(password_hash, subject) = 1)
+    """,
+    "staff_session": """
+        sha256         text NOT NULL,
+        staff_id       uuid NOT NULL,
+        browser_sha256 text NOT NULL,
+        created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+        seen_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
+        ended_at       timestamptz,
+        CONSTRAINT pk_staff_session PRIMARY KEY (sha256),
+        CONSTRAINT fk_staff_session__staff_id FOREIGN KEY (staff_id) REFERENCES staff (id)
+    """,
+    "login_attempt": """
+        sha256   text NOT NULL,
+        attempts integer NOT NULL DEFAULT '1',
+        since    timestamptz NOT NULL DEFAULT clock_timestamp(),
+        CONSTRAINT pk_login_attempt PRIMARY KEY (sha256)
+    """,
     "delivery_target": """
         name       text NOT NULL,
         collects   text,
@@ -463,6 +495,9 @@ INDEXES = {
     "ix_retake_request__created_at": ("retake_request", "(created_at)", "reports: requests since a time"),
     "ix_api_token__valid_until": ("api_token", "(valid_until)", "clients: access tokens that have expired"),
     "ix_used_assertion__valid_until": ("used_assertion", "(valid_until)", "clients: assertions that have expired"),
+    "ix_staff_session__staff_id": ("staff_session", "(staff_id)", "staff: the sessions of an account"),
+    "ix_staff_session__created_at": ("staff_session", "(created_at)", "staff: sessions to delete"),
+    "ix_login_attempt__since": ("login_attempt", "(since)", "staff: attempts that have expired"),
     "ix_origin__created_at": ("origin", "(created_at)", "retention: the oldest references"),
     "ix_delivery__due": (
         "delivery",

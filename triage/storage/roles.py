@@ -37,7 +37,7 @@ NOT_INSERTED: Final = frozenset(
     {
         *("at", "created_at", "received_at", "started_at", "heartbeat_at", "promoted_at"),
         *("sent_at", "withdrawn_at", "purged_at", "forgotten_at", "archived_at", "revoked_at"),
-        *("first_attempt_at", "last_attempt_at", "answered_at"),
+        *("first_attempt_at", "last_attempt_at", "answered_at", "seen_at", "ended_at", "disabled_at"),
         *("position", "previous_hash", "hash", "current_decision_id"),
     }
 )
@@ -102,6 +102,9 @@ WORKER_MAY: Final[Mapping[str, Rights]] = {
     ),
     "api_token": Rights(delete=True),
     "used_assertion": Rights(delete=True),
+    "staff": Rights(update=("role", "password_hash", "disabled_at")),
+    "staff_session": Rights(update=("seen_at", "ended_at"), delete=True),
+    "login_attempt": Rights(update=("attempts", "since"), delete=True),
     "delivery_target": Rights(update=("collects",), delete=True),
     "delivery": Rights(
         update=(
@@ -135,6 +138,9 @@ HIDDEN_FROM_REPORT: Final[Mapping[str, tuple[str, ...]]] = {
     "retake_request": ("lease_token",),
     "api_client": ("key_sha256", "previous_key_sha256"),
     "api_token": ("sha256",),
+    "staff": ("password_hash", "subject"),
+    "staff_session": ("sha256", "browser_sha256"),
+    "login_attempt": ("sha256",),
     "run": ("lease_token",),
     "assessment": ("answer",),
     "delivery": ("lease_token",),

@@ -1,8 +1,9 @@
 """The ASGI application: the endpoints of all subjects over the services of one process."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from types import MappingProxyType
 from typing import Final
 
 import anyio
@@ -10,8 +11,9 @@ import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import ASGIApp
 
 from triage.reports.announcements import Announcements
 from worker.api.auth import Authenticator
@@ -31,12 +33,17 @@ log = structlog.get_logger(__name__)
 _PUSHES: Final = 4
 
 
-def create_app(services: Services, base_url: str) -> Starlette:
+Part = Callable[[Shared], ASGIApp | None]
+"""Makes an application that is served below a path; None if it is left out."""
+
+
+def create_app(services: Services, base_url: str, parts: Mapping[str, Part] = MappingProxyType({})) -> Starlette:
     """Makes the application.
 
     Args:
         services: of this process. Its parts are made at once, because requests run in several threads.
         base_url: under which clients reach the server.
+        parts: further applications by their path.
     """
     settings = services.settings
     shared = Shared(
@@ -58,7 +65,13 @@ def create_app(services: Services, base_url: str) -> Starlette:
         with suppress(asyncio.CancelledError):
             await listening
 
-    app = Starlette(routes=list(_routes(shared)), lifespan=lifespan, exception_handlers={HTTPException: _refuse})
+    mounts = [
+        route
+        for path, make in parts.items()
+        if (part := make(shared)) is not None
+        for route in (Route(path, RedirectResponse(f"{path}/")), Mount(path, app=part))
+    ]
+    app = Starlette(routes=[*_routes(shared), *mounts], lifespan=lifespan, exception_handlers={HTTPException: _refuse})
     app.router.redirect_slashes = False  # the redirect would lead to whatever the request calls its host
     app.state.shared = shared
     return app

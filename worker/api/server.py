@@ -5,7 +5,8 @@ import resource
 import signal
 import socket
 import ssl
-from types import FrameType
+from collections.abc import Mapping
+from types import FrameType, MappingProxyType
 from typing import Final
 
 import structlog
@@ -15,7 +16,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from triage.domain.clients import is_loopback
 from triage.errors import UsageError
 from triage.reports.announcements import Announcements
-from worker.api.app import create_app
+from worker.api.app import Part, create_app
 from worker.logging import release
 from worker.services import Services
 from worker.settings import ApiSettings
@@ -33,12 +34,13 @@ _FILES_PER_CONNECTION: Final = 2
 _OTHER_FILES: Final = 256
 
 
-def serve(services: Services, *, behind_proxy: bool) -> None:
+def serve(services: Services, *, behind_proxy: bool, parts: Mapping[str, Part] = MappingProxyType({})) -> None:
     """Serves the interface until the process receives SIGTERM or SIGINT, then finishes the requests in progress.
 
     Args:
         services: of this process.
         behind_proxy: a proxy on this or another host terminates TLS.
+        parts: further applications by their path.
 
     Raises:
         UsageError: the address needs TLS, the certificate cannot be read, or the port cannot be opened.
@@ -49,7 +51,7 @@ def serve(services: Services, *, behind_proxy: bool) -> None:
     tls = tls_context(settings)
     listener = open_port(settings)
     port = listener.getsockname()[1]
-    app = create_app(services, settings.public_url or _own_url(settings, port))
+    app = create_app(services, settings.public_url or _own_url(settings, port), parts)
     if settings.listen_url is not None:
         app.state.shared.announcements.check()
     config = _Config(

@@ -67,6 +67,7 @@ _COMMANDS: Final = {
     "models": _Entry("worker.cli.models:models", "Add, promote, roll back and retire models."),
     "serve": _Entry("worker.cli.serve:serve", "Serve the HTTP interface."),
     "clients": _Entry("worker.cli.clients:clients", "Add, list, rotate and revoke clients of the HTTP interface."),
+    "staff": _Entry("worker.cli.staff:staff", "Add, list, change and disable accounts of the staff console."),
     "purge": _Entry("worker.cli.retention:purge", "Remove the bytes of old photos."),
     "blobs": _Entry("worker.cli.blobs:blobs", "Adopt a store of photos, such as a restored copy."),
     "forget": _Entry("worker.cli.retention:forget", "Forget a message: its sender's ids, texts, URIs and photos."),

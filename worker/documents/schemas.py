@@ -55,6 +55,7 @@ from worker.documents.retakes import (
     Withdrawal,
 )
 from worker.documents.settings import SettingDocument
+from worker.documents.staff import StaffDocument
 from worker.documents.state import MessageStateDocument, PhotoVerdictDocument
 from worker.documents.submission import Submission
 
@@ -111,6 +112,7 @@ DOCUMENTS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
         "rewritten-file": RewrittenFileDocument,
         "run": RunDocument,
         "setting": SettingDocument,
+        "staff": StaffDocument,
         "stopped-target": StoppedTargetDocument,
         "submission": Submission,
         "subscription": SubscriptionDocument,

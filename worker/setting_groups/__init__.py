@@ -5,6 +5,7 @@ text of docs/operations/settings.md and deploy/env.example, which `make pages` w
 """
 
 from worker.setting_groups.api import ApiSettings
+from worker.setting_groups.console import ConsoleSettings
 from worker.setting_groups.fhir import FhirSettings, RetakeResource
 from worker.setting_groups.files import BlobSettings, FileSettings, ModelSettings
 from worker.setting_groups.retakes import ReplySettings, RetakeSettings
@@ -22,6 +23,7 @@ from worker.setting_groups.webhooks import WebhookSettings
 __all__ = [
     "ApiSettings",
     "BlobSettings",
+    "ConsoleSettings",
     "DatabaseSettings",
     "FhirSettings",
     "FileSettings",

@@ -34,6 +34,7 @@ from triage.storage.tables.photos import (
     Blob,
     PhotoStore,
 )
+from triage.storage.tables.staff import LoginAttempt, Staff, StaffSession
 
 __all__ = [
     "CLOSED_DELIVERY",
@@ -69,6 +70,7 @@ __all__ = [
     "Decision",
     "Delivery",
     "DeliveryTarget",
+    "LoginAttempt",
     "Message",
     "ModelVersion",
     "OptOut",
@@ -76,6 +78,8 @@ __all__ = [
     "PhotoStore",
     "RetakeRequest",
     "Run",
+    "Staff",
+    "StaffSession",
     "Thread",
     "UsedAssertion",
     "Verdict",

@@ -1,0 +1,1 @@
+"""Staff of the console: accounts, login and sessions."""

@@ -1,0 +1,192 @@
+"""How pages are declared: a function with the right that it requires.
+
+    @PAGES.page("POST", "/messages/{message_id:uuid}/claim", right=Right.DECIDE)
+    def claim_message(visit: Visit) -> Response: ...
+
+A plain function runs in a thread; an `async` one must not block. A POST has passed the checks against forged requests.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, Final, TypeVar
+from uuid import UUID
+
+import anyio
+import anyio.to_thread
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from triage.domain.staff import Right, StaffMember
+from triage.domain.text import printable_value
+from triage.errors import UsageError
+from worker.api.shared import Shared
+from worker.console.oidc import LoginProvider
+from worker.console.texts import Texts
+from worker.services import Services
+from worker.setting_groups import ConsoleSettings
+
+Result = TypeVar("Result")
+
+PATH: Final = "/console"
+"""Where the console is mounted."""
+
+_ENVIRONMENT: Final = Environment(
+    loader=PackageLoader("worker.console"),
+    autoescape=True,
+    finalize=printable_value,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Console:
+    """What the pages of one process share.
+
+    Attributes:
+        origins: the origins under which browsers reach the console.
+        secure: whether browsers reach it by HTTPS.
+        provider: the identity provider, if the settings name one.
+        logins: checks of passwords wait here, and not in the threads that the other pages and endpoints use.
+    """
+
+    shared: Shared
+    origins: frozenset[str]
+    secure: bool
+    provider: LoginProvider | None
+    logins: anyio.CapacityLimiter
+
+    @property
+    def services(self) -> Services:
+        return self.shared.services
+
+    @property
+    def settings(self) -> ConsoleSettings:
+        return self.services.settings.console
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A request that was let in.
+
+    Attributes:
+        request: it; its body was read.
+        member: who is logged in; None on pages that require no right.
+        token: the id of the session.
+        form: the fields of a POST.
+    """
+
+    console: Console
+    request: Request
+    texts: Texts
+    member: StaffMember | None = None
+    token: str = field(default="", repr=False)
+    form: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def services(self) -> Services:
+        return self.console.services
+
+    @property
+    def staff(self) -> StaffMember:
+        """Who is logged in, on a page that requires a right."""
+        if self.member is None:
+            raise ValueError("the page requires no right")
+        return self.member
+
+    @property
+    def csrf(self) -> str:
+        """The token of this session's forms. Who does not know the session's id cannot compute it."""
+        return hmac.new(self.token.encode(), b"csrf", hashlib.sha256).hexdigest() if self.token else ""
+
+    def uuid(self, name: str) -> UUID:
+        """A part of the path."""
+        value: UUID = self.request.path_params[name]
+        return value
+
+    def field(self, name: str) -> str:
+        """
+        Raises:
+            UsageError: the form lacks the field.
+        """
+        if name not in self.form:
+            raise UsageError("the form is incomplete: load the page again")
+        return self.form[name]
+
+    def may(self, right: Right) -> bool:
+        return self.member is not None and self.member.may(right)
+
+    async def run(self, use_case: Callable[[], Result]) -> Result:
+        """Runs a use case in a thread, for `async` pages."""
+        return await anyio.to_thread.run_sync(use_case, limiter=self.console.shared.threads)
+
+    def render(self, template: str, status: int = 200, **values: Any) -> Response:
+        """A page of this template."""
+        zone = self.console.settings.zone
+        html = _ENVIRONMENT.get_template(template).render(
+            visit=self,
+            path=PATH,
+            text=self.texts,
+            Right=Right,
+            local=partial(local_time, zone=zone),
+            duration=duration,
+            **values,
+        )
+        return HTMLResponse(html, status)
+
+    def redirect(self, path: str) -> Response:
+        """To a page of the console, which the browser loads by GET."""
+        return RedirectResponse(f"{PATH}{path}", 303)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page. `right` is what a person must have; None lets everybody in."""
+
+    method: str
+    path: str
+    right: Right | None
+    handler: Callable[[Visit], Any]
+
+    @property
+    def name(self) -> str:
+        return self.handler.__name__
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """The pages of one subject."""
+
+    declared: list[Page] = field(default_factory=list)
+
+    def page(
+        self, method: str, path: str, *, right: Right | None
+    ) -> Callable[[Callable[[Visit], Any]], Callable[[Visit], Any]]:
+        """Declares a page; see the module."""
+
+        def declare(handler: Callable[[Visit], Any]) -> Callable[[Visit], Any]:
+            self.declared.append(Page(method, path, right, handler))
+            return handler
+
+        return declare
+
+
+def local_time(value: datetime | str, *, zone: Any) -> str:
+    """A time in the zone of the clinic, with the zone's name."""
+    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return f"{moment.astimezone(zone):%Y-%m-%d %H:%M %Z}"
+
+
+def duration(value: timedelta) -> str:
+    """A duration in its two largest units, whose symbols are those of most languages: `3 d 4 h`."""
+    minutes = max(0, int(value.total_seconds() // 60))
+    hours, days = minutes // 60, minutes // 1440
+    if days:
+        return f"{days} d {hours % 24} h"
+    return f"{hours} h {minutes % 60} min" if hours else f"{minutes} min"
