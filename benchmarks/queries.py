@@ -13,18 +13,30 @@ from sqlalchemy.orm import Session
 from triage.domain.ids import LeaseToken, MessageId, ModelVersionId, RetakeRequestId, first_id
 from triage.domain.messages import HeldRequest
 from triage.domain.reporting import Dimension, Period
-from triage.domain.states import RetakeStatus
+from triage.domain.states import Reason, RetakeStatus
 from triage.reports.explain import history
 from triage.reports.summary import summarise
-from triage.storage import feed, inbox, messages, outbox, retention, runs, verdicts
+from triage.storage import feed, inbox, messages, outbox, queue, retention, runs, verdicts
 from triage.storage.gauges import read_gauges
+from triage.storage.queue import Selection
 from triage.storage.tables import METADATA
 
 LARGE_TABLES = frozenset(
-    {"thread", "message", "attachment", "blob", "verdict", "decision", "retake_request", "delivery"}
+    {"thread", "message", "attachment", "blob", "verdict", "decision", "retake_request", "delivery", "waiting_message"}
 )
 
 Query = Callable[[Session], object]
+
+_SELECTIONS = {
+    "oldest": Selection(),
+    "of a source": Selection(source="ehr"),
+    "of a reason": Selection(reason=Reason.NEAR_THRESHOLD),
+    "of a source and a reason": Selection(source="ehr", reason=Reason.NEAR_THRESHOLD, older_than=timedelta(hours=4)),
+}
+
+
+def _first_page(session: Session, selection: Selection) -> object:
+    return queue.list_waiting(session, selection, after=None, limit=50), queue.count(session, selection)
 
 
 def standard_queries(
@@ -56,6 +68,9 @@ def standard_queries(
         "acknowledge": lambda session: outbox.acknowledge(
             session, [HeldRequest(RetakeRequestId(UUID(int=1)), LeaseToken(UUID(int=1)))]
         ),
+        **{f"queue: {name}": partial(_first_page, selection=selection) for name, selection in _SELECTIONS.items()},
+        "queue: claim the oldest": lambda session: queue.claim_oldest(session, Selection(), by="dr-1", lease=minutes),
+        "queue: sources": queue.sources,
         "wait": lambda session: inbox.count_open(session),
         "runs": lambda session: runs.list_runs(session),
         "rescoring: next batch": partial(look, model_version_id=shadow, after=a_month_ago, since=None),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from triage.deliveries.rules import DeliveryRules
     from triage.intake import Intake
     from triage.photo_store import PhotoStore
+    from triage.queue.photos import PhotoViews
     from triage.registry import Registry
     from triage.retention.purge import Retention
     from triage.scoring.assessments import Assessments
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from worker.fhir.inbound import Inbound
     from worker.fhir.push import Push
     from worker.settings import Settings
+
+_VIEWERS: Final = 2
+"""Decoder processes for photos that people look at."""
 
 WEBHOOK: Final = "webhook"
 FHIR: Final = "fhir"
@@ -242,6 +246,15 @@ class Services:
         from triage.scoring.assessments import Assessments  # deferred: imports fsspec and SQLAlchemy
 
         return Assessments(self.sessions, self.blobs, limits=self.settings.lane_limits, wake_up=self.wake_ups.inbox)
+
+    @cached_property
+    def photo_views(self) -> "PhotoViews":
+        from triage.imaging.decode import Decoder  # deferred: imports pillow
+        from triage.queue.photos import PhotoViews  # deferred: imports fsspec and SQLAlchemy
+
+        decoder = Decoder(self.settings.image_limits, processes=_VIEWERS)
+        self._stack.callback(decoder.close)
+        return PhotoViews(self.sessions, self.source, decoder)
 
     @cached_property
     def fhir(self) -> "FhirClient":

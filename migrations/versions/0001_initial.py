@@ -238,6 +238,25 @@ TABLES = {
         CONSTRAINT pk_used_assertion PRIMARY KEY (client_id, jti_sha256),
         CONSTRAINT fk_used_assertion__client_id FOREIGN KEY (client_id) REFERENCES api_client (id)
     """,
+    "waiting_message": """
+        message_id  uuid NOT NULL,
+        source      text NOT NULL,
+        outcome     text NOT NULL,
+        reason      text NOT NULL,
+        since       timestamptz NOT NULL,
+        claimed_by  text,
+        lease_until timestamptz,
+        CONSTRAINT pk_waiting_message PRIMARY KEY (message_id),
+        CONSTRAINT fk_waiting_message__message_id FOREIGN KEY (message_id) REFERENCES message (id),
+        CONSTRAINT ck_waiting_message__outcome CHECK (outcome IN ('pass', 'retake', 'uncertain', 'not_assessable')),
+        CONSTRAINT ck_waiting_message__reason CHECK (
+            reason IN (
+                'photo_passed', 'no_photo_passed', 'near_threshold', 'unreadable_photo', 'no_readable_photo',
+                'request_limit', 'cooldown', 'identical_resend', 'opted_out', 'override'
+            )
+        ),
+        CONSTRAINT ck_waiting_message__claim CHECK ((claimed_by IS NULL) = (lease_until IS NULL))
+    """,
     "staff": """
         id            uuid NOT NULL,
         name          text NOT NULL,
@@ -495,6 +514,17 @@ INDEXES = {
     "ix_retake_request__created_at": ("retake_request", "(created_at)", "reports: requests since a time"),
     "ix_api_token__valid_until": ("api_token", "(valid_until)", "clients: access tokens that have expired"),
     "ix_used_assertion__valid_until": ("used_assertion", "(valid_until)", "clients: assertions that have expired"),
+    "ix_waiting_message__since": ("waiting_message", "(since, message_id)", "queue: the oldest messages"),
+    "ix_waiting_message__reason": (
+        "waiting_message",
+        "(reason, since, message_id)",
+        "queue: the oldest messages of a reason",
+    ),
+    "ix_waiting_message__source": (
+        "waiting_message",
+        "(source, since, message_id)",
+        "queue: the oldest messages of a source; the sources",
+    ),
     "ix_staff_session__staff_id": ("staff_session", "(staff_id)", "staff: the sessions of an account"),
     "ix_staff_session__created_at": ("staff_session", "(created_at)", "staff: sessions to delete"),
     "ix_login_attempt__since": ("login_attempt", "(since)", "staff: attempts that have expired"),

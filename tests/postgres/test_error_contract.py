@@ -25,11 +25,13 @@ from triage.domain.audit import Anchor
 from triage.domain.card import Card
 from triage.domain.ids import new_id
 from triage.domain.messages import HeldRequest, IncomingAttachment, IncomingMessage, Origin
+from triage.domain.queue import Place
 from triage.domain.reporting import Period
 from triage.errors import DefectError, TriageError, UsageError
 from triage.files.received import ReceivedBytes
 from triage.intake import Intake
 from triage.photo_store import PhotoStore
+from triage.queue.photos import PhotoViews
 from triage.registry import Registry
 from triage.retakes.policy import RetakePolicy
 from triage.retention.purge import Retention
@@ -108,6 +110,7 @@ class Arguments:
             Retention: services.retention,
             PhotoStore: services.photo_store,
             Assessments: services.assessments,
+            PhotoViews: services.photo_views,
         }
         self.places = paths(folder)
         self._fixed: Mapping[Any, object] = {**owner, Sessions: services.sessions, RetakePolicy: RetakePolicy()}
@@ -148,7 +151,7 @@ class Arguments:
             return self.places.map(Path)
         if isinstance(hint, type) and issubclass(hint, Enum):
             return st.sampled_from(list(hint))
-        if hint in {Period, Anchor, IncomingMessage, IncomingAttachment, HeldRequest, Origin, Found}:
+        if hint in {Period, Anchor, IncomingMessage, IncomingAttachment, HeldRequest, Origin, Found, Place}:
             fields = get_type_hints(hint)
             return st.builds(hint, **{n: self._right(fields[n]) | values() for n in inspect.signature(hint).parameters})
         if get_origin(hint) in {Union, UnionType}:

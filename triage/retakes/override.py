@@ -66,13 +66,34 @@ def override(
     check_actor(by)
     with sessions.begin() as session:
         found = messages.find_message(session, message, source)
-        decision = _override(session, MessageId(found.id), outcome, by=by, reason=reason, policy=policy)
+        decision = decide_for_person(session, MessageId(found.id), outcome, by=by, note=reason, policy=policy)
         return Override(decision.id, found.external_id, found.source, outcome, by)
 
 
-def _override(
-    session: Session, message_id: MessageId, outcome: Outcome, *, by: str, reason: str, policy: RetakePolicy
+def decide_for_person(
+    session: Session,
+    message_id: MessageId,
+    outcome: Outcome,
+    *,
+    by: str,
+    note: str,
+    policy: RetakePolicy,
+    reason: Reason = Reason.OVERRIDE,
 ) -> NewDecision:
+    """Appends a person's decision with its audit event, and flags or withdraws the retake request accordingly.
+
+    Args:
+        session: of the caller's transaction.
+        message_id: the message.
+        outcome: the decision.
+        by: actor id of the person who decides.
+        note: free text, stored with the decision and nowhere else.
+        policy: holds the limit of requests per thread, and the texts of replies.
+        reason: of the outcome.
+
+    Raises:
+        UsageError: the message is unknown or forgotten, or no retake may be requested.
+    """
     message = messages.lock_with_thread(session, message_id)
     if message.forgotten_at is not None:
         raise UsageError("the message is forgotten: it can no longer be decided")
@@ -84,13 +105,13 @@ def _override(
         message_id=message_id,
         supersedes_id=DecisionId(message.current_decision_id) if message.current_decision_id else None,
         outcome=outcome,
-        reason=Reason.OVERRIDE,
+        reason=reason,
         decided_by=DecidedBy.PERSON,
         actor=by,
-        note=reason,
+        note=note,
     )
     decisions.append_decisions(session, [decision])
-    if outcome is Outcome.PASS:
+    if outcome is not Outcome.RETAKE:
         outbox.withdraw(session, [message_id], reason="override")
     elif not active:
         assessed = decisions.load_assessed(session, [message_id])  # none while a photo is pending

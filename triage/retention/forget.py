@@ -13,7 +13,7 @@ from triage.errors import UsageError
 from triage.retakes.decide import decide_messages
 from triage.retakes.policy import RetakePolicy
 from triage.retention.purge import Retention
-from triage.storage import attachments, deliveries, messages, outbox
+from triage.storage import attachments, deliveries, messages, outbox, queue
 from triage.storage import retention as retention_rows
 from triage.storage.database import Sessions
 from triage.storage.use_case import use_case
@@ -115,4 +115,5 @@ def _forget_rows(
     if undecided:
         decide_messages(session, [message_id], policy)
     deliveries.forget(session, message_id)
+    queue.take_out(session, [message_id])
     return hashes, marked, len(withdrawn)

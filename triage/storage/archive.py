@@ -22,6 +22,7 @@ from triage.storage.tables import (
     RetakeRequest,
     Thread,
     Verdict,
+    WaitingMessage,
 )
 
 _HISTORIES = text(
@@ -121,6 +122,7 @@ def remove(session: Session, threads: Sequence[ThreadId]) -> dict[str, int]:
     session.execute(update(Thread).where(Thread.id == func.any(chosen)).values(archived_at=func.clock_timestamp()))
     removed = {"verdicts": _delete(session, Verdict, Verdict.attachment_id.in_(attachments))}
     _delete(session, Delivery, Delivery.message_id.in_(messages))  # no history of the thread: files do not hold them
+    _delete(session, WaitingMessage, WaitingMessage.message_id.in_(messages))
     _delete(session, Origin, Origin.message_id.in_(messages))
     keys = select(Message.source, Message.external_id).where(Message.thread_id == func.any(chosen))
     _delete(session, Arrival, tuple_(Arrival.source, Arrival.reference).in_(keys))

@@ -15,8 +15,9 @@ from triage.domain.deliveries import NewEvent
 from triage.domain.ids import AttachmentId, DecisionId, MessageId, ThreadId
 from triage.domain.messages import AssessedPhoto, ThreadHistory
 from triage.domain.photos import Finding
+from triage.domain.queue import WAITING_OUTCOMES
 from triage.domain.states import AttachmentStatus, DecidedBy, EventKind, Outcome, Reason, RetakeStatus, VerdictOrigin
-from triage.storage import deliveries
+from triage.storage import deliveries, queue
 from triage.storage.database import recordset
 from triage.storage.outbox import MAY_HAVE_BEEN_SENT
 from triage.storage.tables import Attachment, Decision, Message, ModelVersion, RetakeRequest, Verdict
@@ -208,7 +209,10 @@ def load_threads(session: Session, thread_ids: Collection[ThreadId]) -> Threads:
 
 
 def append_decisions(session: Session, decisions: Sequence[NewDecision]) -> None:
-    """Appends decisions, makes each the current decision of its message, and stores the events for other systems."""
+    """Appends decisions, makes each the current one of its message, and stores the events for other systems.
+
+    A message whose decision leaves the next step to a person enters the queue; another one leaves it.
+    """
     if not decisions:
         return
     columns = [field.name for field in fields(NewDecision)]
@@ -224,6 +228,17 @@ def append_decisions(session: Session, decisions: Sequence[NewDecision]) -> None
         update(Message).where(Message.id == current.c.message_id).values(current_decision_id=current.c.id),
         execution_options={"synchronize_session": False},
     )
+    for_people = [each for each in decisions if each.outcome in WAITING_OUTCOMES]
+    queue.put(session, [(each.message_id, each.outcome, each.reason) for each in for_people])
+    queue.take_out(session, [each.message_id for each in decisions if each.supersedes_id and each not in for_people])
     deliveries.enqueue(
         session, [NewEvent(EventKind.MESSAGE_DECIDED, decision.message_id, decision.id) for decision in decisions]
     )
+
+
+def last_two(session: Session, message_id: MessageId) -> tuple[Decision, Decision | None]:
+    """The current decision of a message, and the one that it superseded. The message must be decided."""
+    current = session.scalars(
+        select(Decision).join(Message, Message.current_decision_id == Decision.id).where(Message.id == message_id)
+    ).one()
+    return current, None if current.supersedes_id is None else session.get_one(Decision, current.supersedes_id)

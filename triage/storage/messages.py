@@ -214,6 +214,15 @@ def _unknown() -> NotFoundError:
     return NotFoundError("no message has this id: check it, or submit the message first")
 
 
+def check_exists(session: Session, message_id: MessageId) -> None:
+    """
+    Raises:
+        NotFoundError: no message has this id.
+    """
+    if session.get(Message, message_id) is None:
+        raise _unknown()
+
+
 def lock_with_thread(session: Session, message_id: MessageId) -> Message:
     """Returns a message and locks its thread until the transaction ends, so that no other transaction decides it.
 

@@ -102,6 +102,7 @@ WORKER_MAY: Final[Mapping[str, Rights]] = {
     ),
     "api_token": Rights(delete=True),
     "used_assertion": Rights(delete=True),
+    "waiting_message": Rights(update=("outcome", "reason", "claimed_by", "lease_until"), delete=True),
     "staff": Rights(update=("role", "password_hash", "disabled_at")),
     "staff_session": Rights(update=("seen_at", "ended_at"), delete=True),
     "login_attempt": Rights(update=("attempts", "since"), delete=True),

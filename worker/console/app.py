@@ -20,15 +20,17 @@ from worker.codes import Code
 from worker.console.accounts import ACCOUNT_PAGES
 from worker.console.door import Door, failure, with_headers
 from worker.console.login import LOGIN_PAGES
+from worker.console.messages import MESSAGE_PAGES
 from worker.console.oidc import CALLBACK, LoginProvider
 from worker.console.page import PATH, Console, Page, Pages, Visit
+from worker.console.queue import QUEUE_PAGES
 from worker.console.texts import LANGUAGES, load_texts, texts_for
 
 __all__ = ["PAGES", "PATH", "create_console"]
 
 log = structlog.get_logger(__name__)
 
-_SUBJECTS: Final[Sequence[Pages]] = (LOGIN_PAGES, ACCOUNT_PAGES)
+_SUBJECTS: Final[Sequence[Pages]] = (LOGIN_PAGES, QUEUE_PAGES, MESSAGE_PAGES, ACCOUNT_PAGES)
 PAGES: Final[Sequence[Page]] = [page for subject in _SUBJECTS for page in subject.declared]
 """All pages. A new subject is added above."""
 
@@ -55,6 +57,7 @@ def create_console(shared: Shared) -> ASGIApp | None:
     console = Console(
         shared, _origins(shared.base_url), parts.scheme == "https", provider, anyio.CapacityLimiter(_LOGINS)
     )
+    _ = services.photo_views  # made at once, because requests run in several threads
     for language in LANGUAGES:
         load_texts(language)
 

@@ -34,6 +34,7 @@ from triage.storage.tables.photos import (
     Blob,
     PhotoStore,
 )
+from triage.storage.tables.queue import WaitingMessage
 from triage.storage.tables.staff import LoginAttempt, Staff, StaffSession
 
 __all__ = [
@@ -83,6 +84,7 @@ __all__ = [
     "Thread",
     "UsedAssertion",
     "Verdict",
+    "WaitingMessage",
 ]
 
 METADATA: Final = Base.metadata

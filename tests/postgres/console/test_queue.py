@@ -1,0 +1,316 @@
+"""The queue of the staff console: what waits, who holds it, who decides, and what undoing restores."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from tests.support.clinic import Clinic
+from tests.support.console import Browser
+from triage.blobs.store import BlobStore
+from triage.domain.ids import DecisionId, MessageId
+from triage.domain.queue import Ground, Place
+from triage.domain.staff import Role
+from triage.domain.states import Outcome, Reason
+from triage.errors import LeaseLostError, TriageError, UsageError
+from triage.queue import claims
+from triage.queue.decide import decide, undo
+from triage.retakes.override import override
+from triage.retention.forget import forget
+from triage.retention.purge import Retention
+
+LEASE = timedelta(minutes=15)
+
+
+def waiting(clinic: Clinic, **filters: Any) -> list[str]:
+    return [each.message for each in claims.list_waiting(clinic.sessions, **filters).messages]
+
+
+def send_waiting(clinic: Clinic, *names: str, source: str = "ehr") -> None:
+    """Messages whose only photo is unreadable, received one after another."""
+    for name in names:
+        clinic.send(name, f"{name}/unreadable", source=source)
+    clinic.drain()
+
+
+def id_of(clinic: Clinic, name: str) -> MessageId:
+    [row] = clinic.query("SELECT id FROM message WHERE external_id = :name", name=name)
+    return MessageId(row.id)
+
+
+def current(clinic: Clinic, name: str) -> DecisionId:
+    [row] = clinic.query("SELECT current_decision_id AS id FROM message WHERE external_id = :name", name=name)
+    return DecisionId(row.id)
+
+
+def decide_as(clinic: Clinic, by: str, name: str, outcome: Outcome, seen: DecisionId | None = None) -> None:
+    ground = Ground.OTHER
+    decide(
+        clinic.sessions,
+        id_of(clinic, name),
+        outcome,
+        seen=seen or current(clinic, name),
+        ground=ground,
+        note="clear enough",
+        by=by,
+        policy=clinic.policy,
+    )
+
+
+def test_queue_has_the_messages_that_a_model_leaves_to_people(clinic: Clinic) -> None:
+    clinic.send("passes", "p/0.9")
+    clinic.send("retake", "r/0.2")
+    clinic.send("uncertain", "u/0.2", "u/unreadable")
+    clinic.send("unreadable", "n/unreadable")
+    clinic.send("pending", "w/0.9")
+    clinic.execute("UPDATE attachment SET due_at = due_at + interval '1 hour' WHERE external_id = 'w/0.9'")
+
+    clinic.drain()
+
+    assert waiting(clinic) == ["uncertain", "unreadable"]
+    assert [each.reason for each in claims.list_waiting(clinic.sessions).messages] == [
+        Reason.UNREADABLE_PHOTO,
+        Reason.NO_READABLE_PHOTO,
+    ]
+
+
+def test_filters_and_pages_select_in_order_of_receipt(clinic: Clinic) -> None:
+    send_waiting(clinic, "m-1", "m-2", "m-3")
+    send_waiting(clinic, "x-1", source="portal")
+    clinic.execute("UPDATE waiting_message SET since = since - interval '5 hours' WHERE source = 'portal'")
+
+    first = claims.list_waiting(clinic.sessions, limit=2)
+    rest = claims.list_waiting(clinic.sessions, limit=2, after=first.following)
+
+    assert [[each.message for each in page.messages] for page in (first, rest)] == [["x-1", "m-1"], ["m-2", "m-3"]]
+    assert (first.total, rest.following) == (4, None)
+    assert waiting(clinic, source="portal") == waiting(clinic, older_than=timedelta(hours=4)) == ["x-1"]
+    assert waiting(clinic, reason=Reason.COOLDOWN) == waiting(clinic, source="none") == []
+    assert claims.list_sources(clinic.sessions) == ["ehr", "portal"]
+
+
+def test_message_leaves_the_queue_when_it_is_decided_forgotten_or_retried(clinic: Clinic, tmp_path: Any) -> None:
+    send_waiting(clinic, "m-1", "m-2", "m-3")
+
+    override(clinic.sessions, "m-1", Outcome.PASS, by="dr-1", reason="clear", policy=clinic.policy)
+    retention = Retention(clinic.sessions, BlobStore(str(tmp_path)), keep=None)
+    forget(clinic.sessions, retention, "m-2", by="dr-1", reason="r-1", policy=clinic.policy)
+
+    assert waiting(clinic) == ["m-3"]
+
+
+def test_claimed_message_is_kept_from_others_until_the_lease_ends(clinic: Clinic) -> None:
+    send_waiting(clinic, "m-1", "m-2")
+    message = id_of(clinic, "m-1")
+
+    claims.claim(clinic.sessions, message, by="dr-1", lease=LEASE)
+    claims.claim(clinic.sessions, message, by="dr-1", lease=LEASE)  # extends it
+
+    with pytest.raises(LeaseLostError, match="another person holds"):
+        claims.claim(clinic.sessions, message, by="dr-2", lease=LEASE)
+    assert claims.claim_oldest(clinic.sessions, by="dr-2", lease=LEASE) == id_of(clinic, "m-2")
+    assert claims.claim_oldest(clinic.sessions, by="dr-3", lease=LEASE) is None
+    clinic.execute("UPDATE waiting_message SET lease_until = lease_until - interval '1 hour'")
+    assert claims.claim_oldest(clinic.sessions, by="dr-3", lease=LEASE) == message
+    claims.release(clinic.sessions, message, by="dr-1")  # not his any more
+    assert claims.list_waiting(clinic.sessions).messages[0].claimed_by == "dr-3"
+    claims.release(clinic.sessions, message, by="dr-1", of_others=True)
+    assert claims.list_waiting(clinic.sessions).messages[0].claimed_by is None
+
+
+def test_second_person_is_refused_when_two_decide_the_same_message(clinic: Clinic) -> None:
+    send_waiting(clinic, "m-1")
+    seen = current(clinic, "m-1")
+    claims.claim(clinic.sessions, id_of(clinic, "m-1"), by="dr-1", lease=LEASE)
+    with pytest.raises(LeaseLostError, match="another person holds"):
+        decide_as(clinic, "dr-2", "m-1", Outcome.PASS)
+
+    clinic.execute("UPDATE waiting_message SET lease_until = lease_until - interval '1 hour'")
+    decide_as(clinic, "dr-2", "m-1", Outcome.PASS, seen)
+    with pytest.raises(LeaseLostError, match="decided since"):
+        decide_as(clinic, "dr-1", "m-1", Outcome.RETAKE, seen)
+
+    assert clinic.decisions("m-1") == [("not_assessable", "no_readable_photo"), ("pass", "override")]
+    assert waiting(clinic) == []
+
+
+def test_undo_restores_the_decision_before_and_its_place_in_the_queue(clinic: Clinic) -> None:
+    send_waiting(clinic, "m-1")
+    decide_as(clinic, "dr-1", "m-1", Outcome.RETAKE)
+    assert clinic.requests() == [("m-1", "flagged")]
+
+    with pytest.raises(UsageError, match="another person or a model"):
+        undo(clinic.sessions, id_of(clinic, "m-1"), seen=current(clinic, "m-1"), by="dr-2", policy=clinic.policy)
+    undo(clinic.sessions, id_of(clinic, "m-1"), seen=current(clinic, "m-1"), by="dr-1", policy=clinic.policy)
+
+    assert clinic.decisions("m-1")[-1] == ("not_assessable", "no_readable_photo")
+    assert clinic.requests() == [("m-1", "withdrawn")]
+    assert waiting(clinic) == ["m-1"]
+    clinic.drain()
+    assert waiting(clinic) == ["m-1"]
+
+
+def test_undo_flags_the_request_again_when_a_person_had_withdrawn_it(clinic: Clinic) -> None:
+    clinic.send("m-1", "a/0.2")
+    clinic.drain()
+    decide_as(clinic, "dr-1", "m-1", Outcome.PASS)
+    assert clinic.requests() == [("m-1", "withdrawn")]
+
+    undo(
+        clinic.sessions,
+        id_of(clinic, "m-1"),
+        seen=current(clinic, "m-1"),
+        by="head",
+        policy=clinic.policy,
+        of_others=True,
+    )
+
+    assert clinic.requests() == [("m-1", "withdrawn"), ("m-1", "flagged")]
+
+
+def test_decision_of_a_model_cannot_be_undone(clinic: Clinic) -> None:
+    send_waiting(clinic, "m-1")
+    with pytest.raises(UsageError, match="another person or a model"):
+        undo(
+            clinic.sessions,
+            id_of(clinic, "m-1"),
+            seen=current(clinic, "m-1"),
+            by="dr-1",
+            policy=clinic.policy,
+            of_others=True,
+        )
+
+
+def test_ground_is_refused_when_it_belongs_to_the_other_decision(clinic: Clinic) -> None:
+    send_waiting(clinic, "m-1")
+    for outcome, ground in ((Outcome.PASS, Ground.BLURRED), (Outcome.UNCERTAIN, Ground.OTHER)):
+        with pytest.raises(TriageError, match="one of its reasons"):
+            decide(
+                clinic.sessions,
+                id_of(clinic, "m-1"),
+                outcome,
+                seen=current(clinic, "m-1"),
+                ground=ground,
+                by="dr-1",
+                policy=clinic.policy,
+            )
+
+
+def test_place_is_stable_when_messages_have_the_same_time(clinic: Clinic) -> None:
+    send_waiting(clinic, "m-1", "m-2", "m-3")
+    clinic.execute("UPDATE waiting_message SET since = '2026-01-01T00:00:00Z'")
+    seen, after = list[str](), None
+    while True:
+        page = claims.list_waiting(clinic.sessions, limit=1, after=after)
+        seen += [each.message for each in page.messages]
+        if page.following is None:
+            break
+        after = page.following
+    assert sorted(seen) == ["m-1", "m-2", "m-3"]
+    assert isinstance(after, Place)
+
+
+def test_person_takes_decides_and_undoes_with_forms(
+    clinic: Clinic, logged_in: Callable[..., Browser], browser: Any
+) -> None:
+    send_waiting(clinic, "m-1", "m-2")
+    opened, other = logged_in(), logged_in(Role.REVIEWER, "dr-8")
+    assert opened.get("/").text.index(">m-1<") < opened.get("/").text.index(">m-2<")
+
+    page = opened.post("/next")
+    path = page.headers["location"].removeprefix("/console")
+    assert "Request new photos" in opened.get(path).text
+    assert "staff:dr-7" in other.get("/").text
+    assert "Request new photos" not in other.get(path).text
+    seen = str(current(clinic, "m-1"))
+    form = {"outcome": "retake", "ground": "blurred", "note": "the mole\nis not sharp", "seen": seen}
+    assert other.post(f"{path}/decide", **form).status_code == 409
+    done = opened.post(f"{path}/decide", **form)
+
+    assert done.headers["location"] == f"/console{path}?done=1"
+    shown = opened.get(f"{path}?done=1").text
+    assert "blurred: the mole is not sharp" in shown
+    assert "Request to the patient: not yet collected" in shown
+    assert opened.post(f"{path}/decide", **form).status_code == 409  # a second click
+    assert other.post(f"{path}/undo", seen=str(current(clinic, "m-1"))).status_code == 400
+    assert opened.post(f"{path}/undo", seen=str(current(clinic, "m-1"))).status_code == 303
+    assert waiting(clinic) == ["m-1", "m-2"]
+    assert opened.post("/next", reason="near_threshold").headers["location"].endswith("nothing=1")
+
+
+def test_reader_sees_but_does_not_decide(clinic: Clinic, logged_in: Callable[..., Browser]) -> None:
+    send_waiting(clinic, "m-1")
+    reader = logged_in(Role.READER)
+    path = f"/messages/{id_of(clinic, 'm-1')}"
+
+    page = reader.get(path).text
+
+    assert "not assessable" in page
+    assert "<form" in page
+    assert f"{path}/claim" not in page
+    assert f"{path}/decide" not in page
+
+
+EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{7*7}}"
+
+
+def test_stored_text_is_shown_as_text_when_it_holds_markup(clinic: Clinic, logged_in: Callable[..., Browser]) -> None:
+    clinic.send(EVIL, f"{EVIL}/unreadable", "a/0.2,too_dark!", thread=EVIL, group=EVIL)
+    clinic.drain()
+    opened = logged_in()
+    path = f"/messages/{id_of(clinic, EVIL)}"
+    opened.get(path)
+    opened.post(f"{path}/claim")
+    form = {"outcome": "retake", "ground": "other", "note": EVIL, "seen": str(current(clinic, EVIL))}
+    assert opened.post(f"{path}/decide", **form).status_code == 303
+    undone = opened.post(f"{path}/undo", seen=str(current(clinic, EVIL)))
+    assert undone.status_code == 303
+
+    pages = [opened.get(each).text for each in ("/", path, f"{path}?done={EVIL}")]
+    photo = clinic.query("SELECT id FROM attachment LIMIT 1")[0].id
+    pages.append(opened.get(f"{path}/photos/{photo}").text)
+
+    for page in pages:
+        assert "<script" not in page
+        assert "<img src=x" not in page
+        assert "&lt;script&gt;" in page
+        assert "{{7*7}}" in page
+    for parameter in ("source", "reason", "hours", "after", "next"):
+        assert "<script" not in opened.get(f"/?{parameter}={EVIL}").text
+        assert "<script" not in opened.get(f"/login?{parameter}={EVIL}").text
+
+
+@pytest.mark.parametrize(
+    "query", ["?after=x", "?after=nan_0", "?after=1e99_0", "?reason=x", "?hours=-1", "?source=a b"]
+)
+def test_queue_explains_when_its_address_is_wrong(logged_in: Callable[..., Browser], query: str) -> None:
+    assert logged_in().get(f"/{query}").status_code == 400
+
+
+def test_every_look_and_decision_is_in_the_audit_trail(clinic: Clinic, logged_in: Callable[..., Browser]) -> None:
+    send_waiting(clinic, "m-1")
+    opened = logged_in()
+    path = f"/messages/{id_of(clinic, 'm-1')}"
+
+    opened.get(path)
+    opened.post(f"{path}/claim")
+    opened.post(f"{path}/release")
+    opened.post(f"{path}/claim")
+    opened.post(f"{path}/decide", outcome="pass", ground="urgent", seen=str(current(clinic, "m-1")))
+
+    with clinic.sessions() as session:
+        actions = session.execute(
+            text(
+                "SELECT action FROM audit_event "
+                "WHERE actor = 'staff:dr-7' AND subject_kind = 'message' ORDER BY position"
+            )
+        ).scalars()
+        assert list(actions) == [
+            "message.seen",
+            "message.claimed",
+            "message.released",
+            "message.claimed",
+            "message.overridden",
+        ]

@@ -1,0 +1,100 @@
+"""Messages that wait for a person."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import ClassVar, Final
+from uuid import UUID
+
+from triage.domain.ids import MessageId
+from triage.domain.messages import CHECKED
+from triage.domain.states import Outcome, Reason
+
+WAITING_OUTCOMES: Final = (Outcome.UNCERTAIN, Outcome.NOT_ASSESSABLE)
+"""The outcomes that leave the next step to a person."""
+
+
+class Ground(StrEnum):
+    """Why a person decides. Stable names: they start the note of the decision."""
+
+    SHARP_ENOUGH = "sharp_enough"
+    OTHER_PHOTO = "other_photo"
+    URGENT = "urgent"
+    ASKED_OTHERWISE = "asked_otherwise"
+    BLURRED = "blurred"
+    LIGHT = "light"
+    DISTANCE = "distance"
+    NOT_THE_SKIN = "not_the_skin"
+    UNREADABLE = "unreadable"
+    OTHER = "other"
+
+
+GROUNDS: Final = {
+    Outcome.PASS: (Ground.SHARP_ENOUGH, Ground.OTHER_PHOTO, Ground.URGENT, Ground.ASKED_OTHERWISE, Ground.OTHER),
+    Outcome.RETAKE: (
+        Ground.BLURRED,
+        Ground.LIGHT,
+        Ground.DISTANCE,
+        Ground.NOT_THE_SKIN,
+        Ground.UNREADABLE,
+        Ground.OTHER,
+    ),
+}
+"""The grounds of each decision."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The place of a message in the queue: the oldest comes first."""
+
+    __pydantic_config__: ClassVar = CHECKED
+    since: datetime
+    id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingMessage:
+    """A message that waits for a person.
+
+    Attributes:
+        message: the sender's id of the message.
+        since: when the message was received.
+        waited: how long ago that was, by the clock of the database.
+        photos: number of its photos.
+        claimed_by: actor id of the person who holds it; None if nobody does.
+        claimed_until: when the claim ends.
+    """
+
+    id: MessageId
+    source: str
+    message: str
+    outcome: Outcome
+    reason: Reason
+    since: datetime
+    waited: timedelta
+    photos: int
+    claimed_by: str | None
+    claimed_until: datetime | None
+
+    @property
+    def place(self) -> Place:
+        return Place(self.since, self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingPage:
+    """A page of the queue.
+
+    Attributes:
+        following: after which place the next page begins; None on the last page.
+        total: number of all messages that the filters select, up to `COUNTED`.
+    """
+
+    messages: Sequence[WaitingMessage]
+    following: Place | None
+    total: int
+
+
+COUNTED: Final = 1000
+"""Counting more would read the whole queue for each page."""

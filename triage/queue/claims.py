@@ -1,0 +1,135 @@
+"""Listing the queue and claiming messages, so that two people do not decide the same one.
+
+A claim ends by itself, so that a message is not lost with a person who leaves.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from triage.domain.actors import check_actor
+from triage.domain.ids import MessageId
+from triage.domain.queue import COUNTED, Place, WaitingPage
+from triage.domain.states import Reason
+from triage.domain.text import check_word
+from triage.errors import LeaseLostError, UsageError
+from triage.storage import audit, queue
+from triage.storage.database import Sessions
+from triage.storage.queue import Selection
+from triage.storage.use_case import use_case
+
+_LONGEST_LEASE = timedelta(days=1)
+_MAX_AGE = timedelta(days=36_500)
+
+
+@use_case
+def list_waiting(
+    sessions: Sessions,
+    *,
+    source: str | None = None,
+    reason: Reason | None = None,
+    older_than: timedelta | None = None,
+    after: Place | None = None,
+    limit: int = 50,
+) -> WaitingPage:
+    """Returns a page of the messages that wait for a person, oldest first.
+
+    Args:
+        sessions: of any role.
+        source: only messages of this sender.
+        reason: only messages with this reason.
+        older_than: only messages that were received longer ago.
+        after: the place after which the page begins.
+        limit: 1 to 200 messages.
+
+    Raises:
+        UsageError: an argument is malformed.
+    """
+    if not 1 <= limit <= 200:
+        raise UsageError("invalid limit: use 1 to 200 messages")
+    selection = _selection(source, reason, older_than)
+    with sessions() as session:
+        found = queue.list_waiting(session, selection, after=after, limit=limit + 1)
+        total = queue.count(session, selection)
+    page = found[:limit]
+    return WaitingPage(page, page[-1].place if len(found) > limit else None, min(total, COUNTED))
+
+
+@use_case
+def list_sources(sessions: Sessions) -> Sequence[str]:
+    """Returns the senders of all messages that wait."""
+    with sessions() as session:
+        return queue.sources(session)
+
+
+@use_case
+def claim(sessions: Sessions, message_id: MessageId, *, by: str, lease: timedelta) -> None:
+    """Claims a message, or extends the own claim.
+
+    Raises:
+        LeaseLostError: another person holds it.
+        UsageError: it does not wait, or an argument is malformed.
+    """
+    check_actor(by)
+    with sessions.begin() as session:
+        if not queue.claim(session, message_id, by=by, lease=_checked(lease)):
+            if queue.find(session, message_id) is None:
+                raise UsageError("the message does not wait for a person: it was decided")
+            raise LeaseLostError("another person holds the message: take another one")
+        audit.record(session, actor=by, action="message.claimed", subject_kind="message", subject_id=message_id)
+
+
+@use_case
+def claim_oldest(
+    sessions: Sessions,
+    *,
+    by: str,
+    lease: timedelta,
+    source: str | None = None,
+    reason: Reason | None = None,
+    older_than: timedelta | None = None,
+) -> MessageId | None:
+    """Claims the oldest message that nobody holds, and returns its id; None if there is none.
+
+    Raises:
+        UsageError: an argument is malformed.
+    """
+    check_actor(by)
+    selection = _selection(source, reason, older_than)
+    with sessions.begin() as session:
+        message_id = queue.claim_oldest(session, selection, by=by, lease=_checked(lease))
+        if message_id is not None:
+            audit.record(session, actor=by, action="message.claimed", subject_kind="message", subject_id=message_id)
+    return message_id
+
+
+@use_case
+def release(sessions: Sessions, message_id: MessageId, *, by: str, of_others: bool = False) -> None:
+    """Ends a claim. Idempotent.
+
+    Args:
+        sessions: of the worker role.
+        message_id: the message.
+        by: actor id of the person.
+        of_others: also ends the claim of another person.
+
+    Raises:
+        UsageError: an argument is malformed.
+    """
+    check_actor(by)
+    with sessions.begin() as session:
+        if queue.release(session, message_id, by=None if of_others else by):
+            audit.record(session, actor=by, action="message.released", subject_kind="message", subject_id=message_id)
+
+
+def _selection(source: str | None, reason: Reason | None, older_than: timedelta | None) -> Selection:
+    if source is not None:
+        check_word(source, "source")
+    if older_than is not None and not timedelta(0) <= older_than <= _MAX_AGE:
+        raise UsageError("invalid age: use a time up to a hundred years")
+    return Selection(source, reason, older_than)
+
+
+def _checked(lease: timedelta) -> timedelta:
+    if not timedelta(0) < lease <= _LONGEST_LEASE:
+        raise UsageError("invalid lease: use up to a day")
+    return lease

@@ -1,0 +1,51 @@
+"""Opening a message: its history for a person who looks at it, which the audit trail records."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from triage.domain.actors import check_actor
+from triage.domain.ids import MessageId
+from triage.domain.queue import WaitingMessage
+from triage.reports.explain import history
+from triage.storage import audit, messages, queue
+from triage.storage.database import Sessions
+from triage.storage.use_case import use_case
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedMessage:
+    """A message as a person sees it.
+
+    Attributes:
+        story: as `history` returns it.
+        waiting: its place in the queue; None if it does not wait.
+        decision_id: its current decision; None if it is pending.
+    """
+
+    story: Mapping[str, Any]
+    waiting: WaitingMessage | None
+    decision_id: str | None
+
+
+@use_case
+def open_message(sessions: Sessions, message_id: MessageId, *, by: str) -> OpenedMessage:
+    """Returns a message and records in the audit trail that it was viewed.
+
+    Args:
+        sessions: of the worker role.
+        message_id: its own id.
+        by: actor id of the person.
+
+    Raises:
+        NotFoundError: no message has this id.
+        UsageError: `by` is malformed.
+    """
+    check_actor(by)
+    with sessions.begin() as session:
+        messages.check_exists(session, message_id)
+        story = history(session, message_id)
+        waiting = queue.find(session, message_id)
+        audit.record_view(session, message_id, actor=by)
+    decisions = story["decisions"]
+    return OpenedMessage(story, waiting, decisions[-1]["id"] if decisions else None)

@@ -1,0 +1,188 @@
+"""The queue of messages that wait for a person, as rows. Decisions put messages in and take them out."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Select, Text, and_, delete, func, or_, select, text, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+from sqlalchemy.types import Uuid
+
+from triage.domain.ids import MessageId
+from triage.domain.queue import COUNTED, Place
+from triage.domain.queue import WaitingMessage as Waiting
+from triage.domain.states import Outcome, Reason
+from triage.storage.database import recordset
+from triage.storage.tables import Attachment, Message, WaitingMessage
+
+_UNSYNCHRONISED: Final = {"synchronize_session": False}
+_MAX_SOURCES: Final = 200
+_IS_HELD: Final = WaitingMessage.lease_until > func.statement_timestamp()
+_IS_FREE: Final = or_(WaitingMessage.lease_until.is_(None), WaitingMessage.lease_until <= func.statement_timestamp())
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which messages of the queue are meant. None selects all.
+
+    Attributes:
+        older_than: received longer ago than this.
+    """
+
+    source: str | None = None
+    reason: Reason | None = None
+    older_than: timedelta | None = None
+
+
+def put(session: Session, decided: Collection[tuple[MessageId, Outcome, Reason]]) -> None:
+    """Puts messages into the queue, or changes their reason there. A forgotten message does not wait."""
+    rows = [{"id": each[0], "outcome": each[1].value, "reason": each[2].value} for each in decided]
+    if not rows:
+        return
+    new = recordset("new", rows, id=Uuid(), outcome=Text(), reason=Text())
+    chosen = (
+        select(Message.id, Message.source, new.c.outcome, new.c.reason, Message.received_at)
+        .join(new, new.c.id == Message.id)
+        .where(Message.forgotten_at.is_(None))
+        .order_by(Message.id)
+    )
+    insertion = insert(WaitingMessage).from_select(["message_id", "source", "outcome", "reason", "since"], chosen)
+    session.execute(
+        insertion.on_conflict_do_update(
+            index_elements=["message_id"],
+            set_={"outcome": insertion.excluded.outcome, "reason": insertion.excluded.reason},
+        )
+    )
+
+
+def take_out(session: Session, message_ids: Collection[UUID]) -> None:
+    """Removes messages from the queue, with their claims."""
+    if message_ids:
+        chosen = WaitingMessage.message_id == func.any(list(message_ids))
+        session.execute(delete(WaitingMessage).where(chosen), execution_options=_UNSYNCHRONISED)
+
+
+def list_waiting(session: Session, selection: Selection, *, after: Place | None, limit: int) -> list[Waiting]:
+    """The oldest messages of a selection that follow a place."""
+    query = _described().where(*_selected(selection))
+    if after is not None:
+        query = query.where(tuple_(WaitingMessage.since, WaitingMessage.message_id) > tuple_(after.since, after.id))
+    query = query.order_by(WaitingMessage.since, WaitingMessage.message_id).limit(limit)
+    return [_waiting(row) for row in session.execute(query)]
+
+
+def count(session: Session, selection: Selection) -> int:
+    """The number of messages of a selection, up to `COUNTED`."""
+    some = select(WaitingMessage.message_id).where(*_selected(selection)).limit(COUNTED).subquery()
+    return session.scalar(select(func.count()).select_from(some)) or 0
+
+
+def sources(session: Session) -> list[str]:
+    """The sources of all waiting messages, by one look into the index for each."""
+    return list(session.scalars(_SOURCES, {"limit": _MAX_SOURCES}))
+
+
+_SOURCES: Final = text(
+    """
+    WITH RECURSIVE found AS (
+        (SELECT source FROM waiting_message ORDER BY source LIMIT 1)
+        UNION ALL
+        SELECT (SELECT source FROM waiting_message w WHERE w.source > found.source ORDER BY source LIMIT 1)
+        FROM found WHERE found.source IS NOT NULL
+    )
+    SELECT source FROM found WHERE source IS NOT NULL LIMIT :limit
+    """
+)
+
+
+def find(session: Session, message_id: UUID) -> Waiting | None:
+    """A message of the queue, or None if it does not wait."""
+    row = session.execute(_described().where(WaitingMessage.message_id == message_id)).one_or_none()
+    return None if row is None else _waiting(row)
+
+
+def claim(session: Session, message_id: UUID, *, by: str, lease: timedelta) -> bool:
+    """Claims a message that nobody else holds, or extends the own claim; returns whether it is held now."""
+    return (
+        _hold(
+            session,
+            and_(WaitingMessage.message_id == message_id, or_(_IS_FREE, WaitingMessage.claimed_by == by)),
+            by,
+            lease,
+        )
+        is not None
+    )
+
+
+def claim_oldest(session: Session, selection: Selection, *, by: str, lease: timedelta) -> MessageId | None:
+    """Claims the oldest message of a selection that nobody holds. Two people at the same time get two messages."""
+    oldest = (
+        select(WaitingMessage.message_id)
+        .where(_IS_FREE, *_selected(selection))
+        .order_by(WaitingMessage.since, WaitingMessage.message_id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .scalar_subquery()
+    )
+    return _hold(session, WaitingMessage.message_id == oldest, by, lease)
+
+
+def release(session: Session, message_id: UUID, *, by: str | None) -> bool:
+    """Ends a claim, of this person or of anyone; returns whether there was one."""
+    held = update(WaitingMessage).where(WaitingMessage.message_id == message_id, WaitingMessage.claimed_by.is_not(None))
+    if by is not None:
+        held = held.where(WaitingMessage.claimed_by == by)
+    ended = held.values(claimed_by=None, lease_until=None).returning(WaitingMessage.message_id)
+    return session.execute(ended, execution_options=_UNSYNCHRONISED).one_or_none() is not None
+
+
+def _hold(session: Session, which: Any, by: str, lease: timedelta) -> MessageId | None:
+    held = (
+        update(WaitingMessage)
+        .where(which)
+        .values(claimed_by=by, lease_until=func.clock_timestamp() + lease)
+        .returning(WaitingMessage.message_id)
+    )
+    row = session.execute(held, execution_options=_UNSYNCHRONISED).one_or_none()
+    return None if row is None else MessageId(row.message_id)
+
+
+def _selected(selection: Selection) -> list[Any]:
+    conditions: list[Any] = []
+    if selection.source is not None:
+        conditions.append(WaitingMessage.source == selection.source)
+    if selection.reason is not None:
+        conditions.append(WaitingMessage.reason == selection.reason.value)
+    if selection.older_than is not None:
+        conditions.append(WaitingMessage.since < func.statement_timestamp() - selection.older_than)
+    return conditions
+
+
+def _described() -> Select[Any]:
+    photos = select(func.count()).where(Attachment.message_id == WaitingMessage.message_id).scalar_subquery()
+    return select(
+        WaitingMessage,
+        Message.external_id,
+        (func.statement_timestamp() - WaitingMessage.since).label("waited"),
+        photos.label("photos"),
+        _IS_HELD.label("is_held"),
+    ).join(Message, Message.id == WaitingMessage.message_id)
+
+
+def _waiting(row: Any) -> Waiting:
+    stored: WaitingMessage = row.WaitingMessage
+    return Waiting(
+        id=MessageId(stored.message_id),
+        source=stored.source,
+        message=row.external_id,
+        outcome=Outcome(stored.outcome),
+        reason=Reason(stored.reason),
+        since=stored.since,
+        waited=row.waited,
+        photos=row.photos,
+        claimed_by=stored.claimed_by if row.is_held else None,
+        claimed_until=stored.lease_until if row.is_held else None,
+    )

@@ -1,0 +1,48 @@
+"""Messages that wait for a person."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index
+from sqlalchemy.orm import Mapped, mapped_column
+
+from triage.domain.states import Outcome, Reason
+from triage.storage.base import Base, one_of
+
+
+class WaitingMessage(Base):
+    """A message whose current decision leaves the next step to a person, for as long as that is so.
+
+    A table of its own: an index on all decisions would keep every message that people have decided in front of the
+    first one that waits. A person holds a message until `lease_until`.
+    """
+
+    __tablename__ = "waiting_message"
+    __table_args__ = (
+        one_of("outcome", Outcome),
+        one_of("reason", Reason),
+        CheckConstraint("(claimed_by IS NULL) = (lease_until IS NULL)", name="claim"),
+        Index("ix_waiting_message__since", "since", "message_id", info={"query": "queue: the oldest messages"}),
+        Index(
+            "ix_waiting_message__reason",
+            "reason",
+            "since",
+            "message_id",
+            info={"query": "queue: the oldest messages of a reason"},
+        ),
+        Index(
+            "ix_waiting_message__source",
+            "source",
+            "since",
+            "message_id",
+            info={"query": "queue: the oldest messages of a source; the sources"},
+        ),
+    )
+
+    message_id: Mapped[UUID] = mapped_column(ForeignKey("message.id"), primary_key=True)
+    source: Mapped[str]
+    outcome: Mapped[str]
+    reason: Mapped[str]
+    since: Mapped[datetime]
+    claimed_by: Mapped[str | None]
+    lease_until: Mapped[datetime | None]

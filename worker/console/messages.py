@@ -1,0 +1,144 @@
+"""A message: its photos with scores and reasons, its history, and what a person may do with it."""
+
+from functools import partial
+from typing import Any, Final
+from uuid import UUID
+
+from markupsafe import escape
+from starlette.responses import Response
+
+from triage.domain.ids import AttachmentId, DecisionId, MessageId
+from triage.domain.queue import GROUNDS, Ground
+from triage.domain.staff import Right
+from triage.domain.states import DecidedBy, Outcome
+from triage.errors import AttachmentError, NotFoundError, ServiceUnavailableError, TransientError, UsageError
+from triage.queue import decide as queue_decide
+from triage.queue.message import OpenedMessage, open_message
+from worker.console.page import Pages, Visit
+
+MESSAGE_PAGES: Final = Pages()
+
+_UNSHOWN: Final = """<svg xmlns="http://www.w3.org/2000/svg" width="480" height="240" role="img">
+<rect width="480" height="240" fill="#eceff1"/>
+<text x="24" y="112" font-family="sans-serif" font-size="22" fill="#1b1f23">{title}</text>
+<text x="24" y="146" font-family="monospace" font-size="16" fill="#1b1f23">{code}</text>
+</svg>
+"""
+
+
+@MESSAGE_PAGES.page("GET", "/messages/{message_id:uuid}", right=Right.SEE)
+def show_message(visit: Visit) -> Response:
+    """The message. The audit trail records that it was seen."""
+    opened = _open(visit)
+    waiting = opened.waiting
+    decision = opened.story["decisions"][-1] if opened.story["decisions"] else None
+    is_mine = waiting is not None and waiting.claimed_by == visit.staff.actor
+    return visit.render(
+        "message.html",
+        opened=opened,
+        story=opened.story,
+        waiting=waiting,
+        decision=decision,
+        is_mine=is_mine,
+        may_decide=visit.may(Right.DECIDE) and decision is not None and opened.story["forgotten_at"] is None,
+        may_undo=decision is not None and len(opened.story["decisions"]) > 1 and _may_undo(visit, decision),
+        is_done="done" in visit.request.query_params,
+        grounds=GROUNDS,
+        Outcome=Outcome,
+    )
+
+
+@MESSAGE_PAGES.page("GET", "/messages/{message_id:uuid}/photos/{photo_id:uuid}", right=Right.SEE)
+def show_photo(visit: Visit) -> Response:
+    """One photo to 100 %, with all its verdicts."""
+    opened, wanted = _open(visit), str(visit.uuid("photo_id"))
+    photos = opened.story["attachments"]
+    number = next((index for index, photo in enumerate(photos) if photo["id"] == wanted), None)
+    if number is None:
+        raise NotFoundError("the message has no such photo")
+    return visit.render("photo.html", story=opened.story, photo=photos[number], number=number + 1, photos=photos)
+
+
+@MESSAGE_PAGES.page("GET", "/messages/{message_id:uuid}/photos/{photo_id:uuid}/thumbnail.jpg", right=Right.SEE)
+def send_thumbnail(visit: Visit) -> Response:
+    """The bytes of a small photo."""
+    return _photo(visit, full=False)
+
+
+@MESSAGE_PAGES.page("GET", "/messages/{message_id:uuid}/photos/{photo_id:uuid}/full.jpg", right=Right.SEE)
+def send_photo(visit: Visit) -> Response:
+    """The bytes of the photo with all its pixels."""
+    return _photo(visit, full=True)
+
+
+@MESSAGE_PAGES.page("POST", "/messages/{message_id:uuid}/decide", right=Right.DECIDE)
+def decide_message(visit: Visit) -> Response:
+    """Decides the message."""
+    message_id = MessageId(visit.uuid("message_id"))
+    try:
+        outcome, ground = Outcome(visit.field("outcome")), Ground(visit.field("ground"))
+    except ValueError:
+        raise UsageError("invalid decision: choose a decision and one of its reasons") from None
+    queue_decide.decide(
+        visit.services.sessions,
+        message_id,
+        outcome,
+        seen=_seen(visit),
+        ground=ground,
+        note=" ".join(visit.form.get("note", "").split()),
+        by=visit.staff.actor,
+        policy=visit.services.settings.retake_policy,
+    )
+    return visit.redirect(f"/messages/{message_id}?done=1")
+
+
+@MESSAGE_PAGES.page("POST", "/messages/{message_id:uuid}/undo", right=Right.DECIDE)
+def undo_decision(visit: Visit) -> Response:
+    """Restores the decision before."""
+    message_id = MessageId(visit.uuid("message_id"))
+    queue_decide.undo(
+        visit.services.sessions,
+        message_id,
+        seen=_seen(visit),
+        by=visit.staff.actor,
+        policy=visit.services.settings.retake_policy,
+        of_others=visit.may(Right.MANAGE),
+    )
+    return visit.redirect(f"/messages/{message_id}")
+
+
+def _open(visit: Visit) -> OpenedMessage:
+    return open_message(visit.services.sessions, MessageId(visit.uuid("message_id")), by=visit.staff.actor)
+
+
+def _may_undo(visit: Visit, decision: dict[str, Any]) -> bool:
+    is_own = decision["actor"] == visit.staff.actor or visit.may(Right.MANAGE)
+    return decision["decided_by"] == DecidedBy.PERSON and is_own and visit.may(Right.DECIDE)
+
+
+def _seen(visit: Visit) -> DecisionId:
+    try:
+        return DecisionId(UUID(visit.field("seen")))
+    except ValueError:
+        raise UsageError("the form is incomplete: load the page again") from None
+
+
+def _photo(visit: Visit, *, full: bool) -> Response:
+    """The photo, or a drawing that says why it is not shown: browsers show images of every status."""
+    show = partial(
+        visit.services.photo_views.show,
+        MessageId(visit.uuid("message_id")),
+        AttachmentId(visit.uuid("photo_id")),
+        full=full,
+        by=visit.staff.actor,
+    )
+    try:
+        return Response(show().data, media_type="image/jpeg")
+    except NotFoundError:
+        status, key, code = 404, "photo.deleted", ""
+    except (AttachmentError, TransientError) as error:
+        status, key, code = 422, "photo.unreadable", error.code.value
+    except ServiceUnavailableError:
+        status, key, code = 503, "photo.unavailable", ""
+    drawing = _UNSHOWN.format(title=escape(visit.texts(key)), code=escape(code))
+    return Response(drawing, status, media_type="image/svg+xml")

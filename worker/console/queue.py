@@ -1,0 +1,112 @@
+"""The queue: messages that wait for a person, oldest first."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from urllib.parse import urlencode
+from uuid import UUID
+
+from starlette.responses import Response
+
+from triage.domain.ids import MessageId
+from triage.domain.queue import COUNTED, Place
+from triage.domain.staff import Right
+from triage.domain.states import Reason
+from triage.errors import UsageError
+from triage.queue import claims
+from worker.console.page import Pages, Visit
+
+QUEUE_PAGES: Final = Pages()
+
+_PER_PAGE: Final = 50
+_HOURS: Final = ("1", "4", "24", "72")
+_REASONS: Final = (
+    Reason.NEAR_THRESHOLD,
+    Reason.UNREADABLE_PHOTO,
+    Reason.NO_READABLE_PHOTO,
+    Reason.REQUEST_LIMIT,
+    Reason.COOLDOWN,
+    Reason.IDENTICAL_RESEND,
+    Reason.OPTED_OUT,
+)
+
+
+@QUEUE_PAGES.page("GET", "/", right=Right.SEE)
+def show_queue(visit: Visit) -> Response:
+    """A page of the queue, by the filters in the address."""
+    query = visit.request.query_params
+    chosen = {name: query.get(name, "") for name in ("source", "reason", "hours")}
+    page = claims.list_waiting(
+        visit.services.sessions, **_filters(chosen), after=_place(query.get("after", "")), limit=_PER_PAGE
+    )
+    return visit.render(
+        "queue.html",
+        page=page,
+        chosen=chosen,
+        sources=claims.list_sources(visit.services.sessions),
+        reasons=_REASONS,
+        hours=_HOURS,
+        is_first="after" not in query,
+        counted=COUNTED,
+        following=_address(chosen, page.following),
+        first=_address(chosen, None),
+        nothing_free="nothing" in query,
+    )
+
+
+@QUEUE_PAGES.page("POST", "/next", right=Right.DECIDE)
+def take_next(visit: Visit) -> Response:
+    """Claims the oldest free message that the filters select, and opens it."""
+    chosen = {name: visit.form.get(name, "") for name in ("source", "reason", "hours")}
+    message_id = claims.claim_oldest(
+        visit.services.sessions, by=visit.staff.actor, lease=visit.console.settings.claim_lease, **_filters(chosen)
+    )
+    if message_id is None:
+        return visit.redirect(f"/{_address(chosen | {'nothing': '1'}, None)}")
+    return visit.redirect(f"/messages/{message_id}")
+
+
+@QUEUE_PAGES.page("POST", "/messages/{message_id:uuid}/claim", right=Right.DECIDE)
+def claim_message(visit: Visit) -> Response:
+    """Claims a message, or extends the claim."""
+    message_id = MessageId(visit.uuid("message_id"))
+    lease = visit.console.settings.claim_lease
+    claims.claim(visit.services.sessions, message_id, by=visit.staff.actor, lease=lease)
+    return visit.redirect(f"/messages/{message_id}")
+
+
+@QUEUE_PAGES.page("POST", "/messages/{message_id:uuid}/release", right=Right.DECIDE)
+def release_message(visit: Visit) -> Response:
+    """Ends the own claim; a manager ends that of another person."""
+    message_id = MessageId(visit.uuid("message_id"))
+    of_others = visit.may(Right.MANAGE)
+    claims.release(visit.services.sessions, message_id, by=visit.staff.actor, of_others=of_others)
+    return visit.redirect("/")
+
+
+def _filters(chosen: dict[str, str]) -> dict[str, Any]:
+    source, reason, hours = chosen["source"], chosen["reason"], chosen["hours"]
+    if (reason and reason not in list(Reason)) or (hours and hours not in _HOURS):
+        raise UsageError("unknown filter: choose one of the list")
+    return {
+        "source": source or None,
+        "reason": Reason(reason) if reason else None,
+        "older_than": timedelta(hours=int(hours)) if hours else None,
+    }
+
+
+def _address(chosen: dict[str, str], after: Place | None) -> str:
+    """The query of a page with these filters."""
+    given = {name: value for name, value in chosen.items() if value}
+    if after is not None:
+        given["after"] = f"{after.since.timestamp():.6f}_{after.id.hex}"
+    return f"?{urlencode(given)}" if given else ""
+
+
+def _place(text: str) -> Place | None:
+    if not text:
+        return None
+    try:
+        since, _, message_id = text.partition("_")
+        return Place(datetime.fromtimestamp(float(since), UTC), UUID(message_id))
+    except (ValueError, OverflowError, OSError):
+        raise UsageError("invalid place in the queue: open the first page") from None
