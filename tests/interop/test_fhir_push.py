@@ -12,13 +12,14 @@ from joserfc.jwk import ECKey
 from sqlalchemy import text
 
 from tests.interop.sekmet import FOREIGN
-from tests.interop.validators import code_problems, structure_problems
+from tests.interop.validators import profile_problems, structure_problems
 from tests.support.served import Served
 from triage.clients import registration
 from triage.domain.scopes import Scope
 from triage.files.hashing import sha256_of
 from worker.codes import Code
 from worker.fhir.outcomes import outcome_of_failure
+from worker.fhir.terms import PATIENT_MESSAGE_PROFILE
 
 pytestmark = pytest.mark.long
 
@@ -92,6 +93,7 @@ def test_answers_are_valid_resources(served: Served, node: list[str], jpeg: Call
     message = {
         "resourceType": "Communication",
         "id": "valid-1",
+        "meta": {"profile": [PATIENT_MESSAGE_PROFILE]},
         "status": "completed",
         "partOf": [{"reference": "Communication/topic"}],
         "subject": {"reference": "Patient/7"},
@@ -112,4 +114,4 @@ def test_answers_are_valid_resources(served: Served, node: list[str], jpeg: Call
     resources += [outcome_of_failure(code, "what to do") for code in Code]
 
     assert structure_problems(resources) == []
-    assert code_problems(node, resources) == []
+    assert [problems for problems in profile_problems(node, [message, *resources]) if problems] == []

@@ -3,18 +3,16 @@
 Each validator finds what the others miss, so each must also find a mistake.
 """
 
-import json
-import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
-import worker.fhir
-from tests.interop.conftest import FOLDER
+from tests.interop.validators import DEFINITIONS, Resources, profile_problems
 from triage.domain.answers import AnsweredPhoto, ModelVerdict, RequestAnswer
 from triage.domain.ids import AttachmentId, RetakeRequestId, new_id
 from triage.domain.messages import Origin
@@ -31,27 +29,12 @@ pytestmark = pytest.mark.long
 
 NOW = datetime(2026, 11, 29, 12, 0, 0, 123456, tzinfo=UTC)
 ORIGIN = Origin(subject="Patient/7", author="RelatedPerson/8", encounter="Encounter/9")
-DEFINITIONS = [
-    json.loads(path.read_text(encoding="utf-8"))
-    for path in sorted((Path(worker.fhir.__file__).parent / "definitions").glob("*.json"))
-]
-
-Validate = Callable[[list[dict[str, Any]]], list[list[str]]]
+Validate = Callable[[Resources], list[list[str]]]
 
 
 @pytest.fixture
 def validate(node: list[str]) -> Validate:
-    def run(resources: list[dict[str, Any]]) -> list[list[str]]:
-        profiles = [each for each in DEFINITIONS if each["resourceType"] == "StructureDefinition"]
-        given = json.dumps({"resources": resources, "profiles": profiles})
-        done = subprocess.run(
-            [*node, "validate.mjs"], cwd=FOLDER, input=given, capture_output=True, text=True, timeout=300, check=False
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
-        found: list[list[str]] = json.loads(done.stdout)
-        return found
-
-    return run
+    return partial(profile_problems, node)
 
 
 def _observations(origin: Origin | None) -> list[dict[str, Any]]:
