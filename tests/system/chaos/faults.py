@@ -10,6 +10,7 @@ from tests.system.chaos import (
     api,
     client_kills,
     clocks,
+    fhir,
     forgeries,
     harm,
     kills,
@@ -68,6 +69,7 @@ FAULTS: Final[Mapping[str, Fault]] = MappingProxyType(
         "api-kills": Fault("triage serve: SIGKILL during uploads and before the answer", api.kill_server),
         "lane-kills": Fault("checked photos: SIGKILL of their workers and server", api.kill_in_lane),
         "api-services": Fault("waits and checked photos: Postgres and Redis lost", api.lose_services),
+        "fhir": Fault("FHIR server: 20 % of answers fail, senders killed", fhir.write_to_failing_server),
         "rescoring": Fault("rescoring: kills, Redis lost, Postgres restarted", rescoring.rescore),
     }
 )

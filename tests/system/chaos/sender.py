@@ -34,12 +34,13 @@ class Sent:
 class Sender:
     def __init__(self, services: Services, photos: Sequence[Photo], dice: random.Random) -> None:
         self.sent = Sent()
+        self.messages_per_thread = 3
         self._services = services
         self._photos = photos
         self._dice = dice
 
     def send(self, n_messages: int, n_photos: int, *extra: Photo) -> None:
-        """Sends messages with `photos` photos in total, three messages per thread; `extra` photos go one by one."""
+        """Sends messages with `photos` photos in total, some messages per thread; `extra` photos go one by one."""
         photos = [self._dice.choice(self._photos) for _ in range(n_photos - len(extra))]
         photos += extra
         self._dice.shuffle(photos)
@@ -51,7 +52,7 @@ class Sender:
         attachments = [
             IncomingAttachment(data=photo.data, external_id=str(position)) for position, photo in enumerate(photos)
         ]
-        message = IncomingMessage("ehr", f"m-{number}", attachments, thread=f"t-{number // 3}")
+        message = IncomingMessage("ehr", f"m-{number}", attachments, thread=f"t-{number // self.messages_per_thread}")
         while True:
             try:
                 with database_errors():
