@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from triage.blobs.store import BlobStore
 from triage.domain.card import Card, RegisteredModel, card_json
+from triage.domain.proposals import Proposal
 from triage.domain.states import Stage
 from triage.errors import (
     BlobStoreUnavailableError,
@@ -19,7 +20,7 @@ from triage.errors import (
     validation_problems,
 )
 from triage.model.artifact import check_weights, read_artifact
-from triage.storage import audit
+from triage.storage import audit, proposals
 from triage.storage import model_versions as models
 from triage.storage.database import Sessions
 from triage.storage.use_case import use_case
@@ -167,6 +168,42 @@ class Registry:
             name, lambda _: {"thresholds_by_photo_count": thresholds}, actor=actor, action="model.thresholds_set"
         )
 
+    @use_case
+    def apply(self, proposal: str, *, actor: str) -> Proposal:
+        """Applies the thresholds of a proposal to the live model's card, and records who approved the proposal.
+
+        Its limits of requests are settings of the workers, which this cannot change.
+
+        Returns:
+            The proposal.
+
+        Raises:
+            NotFoundError: no proposal has this name.
+            UsageError: the proposal is to use another model, or its thresholds were simulated for a model that is no
+                longer live.
+        """
+        with self._sessions.begin() as session:
+            models.lock_stages(session)
+            found, live = proposals.find(session, proposal), models.live(session)
+            changes = found.simulation["changes"]
+            if "model" in changes:
+                raise UsageError(f"the proposal is to use model {changes['model']!r}: promote that model instead")
+            if thresholds := _thresholds_of(changes):
+                if live is None or live.card.weights_sha256 != found.simulation["weights_sha256"]:
+                    raise UsageError("another model is live than at the simulation: simulate it with this one")
+                card = _amended(live.card, {**thresholds, "threshold_chosen_by": f"proposal {found.name}"})
+                models.set_card(session, live.id, card)
+                audit.record(
+                    session,
+                    actor=actor,
+                    action="model.thresholds_set",
+                    subject_kind="model",
+                    subject_id=live.id,
+                    proposal=str(found.id),
+                )
+            proposals.record_applied(session, found, actor=actor)
+            return found
+
     def weights(self, card: Card) -> bytes:
         """
         Raises:
@@ -212,10 +249,7 @@ class Registry:
         with self._sessions.begin() as session:
             models.lock_stages(session)
             model = models.find(session, name)
-            try:
-                card = Card.model_validate(card_json(model.card) | dict(changes(model.card)))
-            except ValidationError as error:
-                raise UsageError(f"invalid change of the card: {validation_problems(error)}") from None
+            card = _amended(model.card, changes(model.card))
             models.set_card(session, model.id, card)
             audit.record(session, actor=actor, action=action, subject_kind="model", subject_id=model.id)
             return models.find(session, card.weights_sha256)
@@ -227,3 +261,17 @@ class Registry:
             models.set_stage(session, live.id, Stage.RETIRED)
         models.set_stage(session, model.id, Stage.LIVE)
         audit.record(session, actor=actor, action=action, subject_kind="model", subject_id=model.id)
+
+
+def _amended(card: Card, changes: Mapping[str, Any]) -> Card:
+    try:
+        return Card.model_validate(card_json(card) | dict(changes))
+    except ValidationError as error:
+        raise UsageError(f"invalid change of the card: {validation_problems(error)}") from None
+
+
+def _thresholds_of(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """What a proposal changes of a card. As in the simulation, one threshold replaces those by number of photos."""
+    by_count = changes.get("thresholds_by_photo_count", {})
+    single = {"threshold": changes["threshold"]} if "threshold" in changes else {}
+    return {**single, "thresholds_by_photo_count": by_count} if single or by_count else {}

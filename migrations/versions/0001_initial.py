@@ -559,6 +559,11 @@ INDEXES = {
         "runs: archived flips of a rescoring",
     ),
     "ix_audit_event__subject_id": ("audit_event", "(subject_id)", "explain: audit events of a message"),
+    "ix_audit_event__proposal": (
+        "audit_event",
+        "(position) WHERE subject_kind = 'proposal'",
+        "proposals: what was saved and applied",
+    ),
 }
 
 # Functions: signature -> definition. The fixed search path excludes objects of other schemas.

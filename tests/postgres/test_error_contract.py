@@ -34,6 +34,7 @@ from triage.photo_store import PhotoStore
 from triage.queue.photos import PhotoViews
 from triage.registry import Registry
 from triage.retakes.policy import RetakePolicy
+from triage.retakes.scenario import Scenario
 from triage.retention.purge import Retention
 from triage.scoring.assessments import Assessments
 from triage.storage.database import Sessions
@@ -151,7 +152,8 @@ class Arguments:
             return self.places.map(Path)
         if isinstance(hint, type) and issubclass(hint, Enum):
             return st.sampled_from(list(hint))
-        if hint in {Period, Anchor, IncomingMessage, IncomingAttachment, HeldRequest, Origin, Found, Place}:
+        made = {Period, Anchor, IncomingMessage, IncomingAttachment, HeldRequest, Origin, Found, Place, Scenario}
+        if hint in made:
             fields = get_type_hints(hint)
             return st.builds(hint, **{n: self._right(fields[n]) | values() for n in inspect.signature(hint).parameters})
         if get_origin(hint) in {Union, UnionType}:

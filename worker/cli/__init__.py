@@ -59,6 +59,8 @@ _COMMANDS: Final = {
     "deliveries": _Entry("worker.cli.deliveries:deliveries", "Show, retry and drop events for other systems."),
     "report": _Entry("worker.cli.report:report", "Report messages by outcome, the retake rate and scores."),
     "drift": _Entry("worker.cli.drift:drift", "Compare recent photos with those at the promotion."),
+    "simulate": _Entry("worker.cli.simulate:simulate", "Replay a period with other thresholds or limits."),
+    "proposals": _Entry("worker.cli.simulate:proposals", "List, show and apply saved simulations."),
     "rescore": _Entry("worker.cli.runs:rescore", "Score photos again with another model."),
     "dataset": _Entry("worker.cli.dataset:dataset", "Check, split, describe and import labelled photos."),
     "train": _Entry("worker.cli.runs:train", "Train a model on reviewers' votes."),

@@ -44,7 +44,7 @@ from worker.documents.posted import PostedMessage
 from worker.documents.problem import ProblemDocument
 from worker.documents.rejection import RejectionDocument
 from worker.documents.replies import LocaleDocument, ReplyDocument
-from worker.documents.reports import DriftDocument, FlipsDocument, ReportDocument
+from worker.documents.reports import DriftDocument, FlipsDocument, ProposalDocument, ReportDocument, SimulationDocument
 from worker.documents.retakes import (
     AcknowledgedRequestsDocument,
     Acknowledgement,
@@ -103,6 +103,7 @@ DOCUMENTS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
         "photo-verdict": PhotoVerdictDocument,
         "posted-message": PostedMessage,
         "problem": ProblemDocument,
+        "proposal": ProposalDocument,
         "purge": PurgeDocument,
         "rejection": RejectionDocument,
         "reply": ReplyDocument,
@@ -114,6 +115,7 @@ DOCUMENTS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
         "setting": SettingDocument,
         "staff": StaffDocument,
         "stopped-target": StoppedTargetDocument,
+        "simulation": SimulationDocument,
         "submission": Submission,
         "subscription": SubscriptionDocument,
         "thread-opt-out": ThreadOptOutDocument,

@@ -19,7 +19,7 @@ from triage.storage.tables.decisions import (
     Verdict,
 )
 from triage.storage.tables.deliveries import CLOSED_DELIVERY, DEAD, UNDELIVERED, Delivery, DeliveryTarget
-from triage.storage.tables.history import ArchivedCount, AuditEvent, AuditHead
+from triage.storage.tables.history import PROPOSAL, ArchivedCount, AuditEvent, AuditHead
 from triage.storage.tables.messages import Message, OptOut, Origin, Thread
 from triage.storage.tables.models import LIVE, OPEN_RUN, ModelVersion, Run
 from triage.storage.tables.photos import (
@@ -49,6 +49,7 @@ __all__ = [
     "NUMBERED",
     "OPEN_REQUEST",
     "OPEN_RUN",
+    "PROPOSAL",
     "PURGED",
     "READ_ARRIVAL",
     "RETRY",

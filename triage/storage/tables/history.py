@@ -1,7 +1,7 @@
 """What outlasts the rows: counts of archived ones, and the audit trail."""
 
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, SmallInteger, UniqueConstraint, text
@@ -9,6 +9,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from triage.domain.states import ArchivedKind
 from triage.storage.base import Base, key, now, one_of
+
+PROPOSAL: Final = text("subject_kind = 'proposal'")
 
 
 class ArchivedCount(Base):
@@ -53,6 +55,12 @@ class AuditEvent(Base):
     __table_args__ = (
         UniqueConstraint("position"),
         Index("ix_audit_event__subject_id", "subject_id", info={"query": "explain: audit events of a message"}),
+        Index(
+            "ix_audit_event__proposal",
+            "position",
+            postgresql_where=PROPOSAL,
+            info={"query": "proposals: what was saved and applied"},
+        ),
     )
 
     id: Mapped[UUID] = key()

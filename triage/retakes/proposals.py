@@ -1,0 +1,61 @@
+"""Proposals: a simulation that is saved under a name, for a manager to apply (`triage.registry.Registry.apply`)."""
+
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+
+from triage.domain.actors import check_actor
+from triage.domain.proposals import Proposal
+from triage.domain.reporting import Period
+from triage.errors import UsageError
+from triage.retakes.policy import RetakePolicy
+from triage.retakes.scenario import Scenario
+from triage.retakes.simulate import simulate
+from triage.storage import proposals
+from triage.storage.database import Sessions
+from triage.storage.use_case import use_case
+
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
+
+
+@use_case
+def propose(
+    sessions: Sessions, name: str, period: Period, scenario: Scenario, *, policy: RetakePolicy, by: str
+) -> dict[str, Any]:
+    """Simulates a scenario, saves the result as a proposal, and returns it.
+
+    Args:
+        sessions: of the worker role.
+        name: of the proposal: letters, digits, `.`, `_` and `-`.
+        period, scenario, policy: as `simulate`.
+        by: actor id of the person who proposes it.
+
+    Raises:
+        UsageError: as `simulate`; or `name` is malformed or taken, `by` is malformed, or the scenario changes nothing.
+    """
+    check_actor(by)
+    if not _NAME.fullmatch(name):
+        raise UsageError("invalid name of a proposal: use 1 to 100 letters, digits, `.`, `_` and `-`")
+    if not scenario.changes():
+        raise UsageError("the scenario changes nothing: change a threshold, a limit or the model")
+    found = simulate(sessions, period, scenario, policy=policy)
+    with sessions.begin() as session:
+        proposals.save(session, name, found, actor=by)
+    return found
+
+
+@use_case
+def list_proposals(sessions: Sessions) -> Sequence[Proposal]:
+    """All proposals, the newest first."""
+    with sessions() as session:
+        return proposals.list_proposals(session)
+
+
+@use_case
+def find_proposal(sessions: Sessions, name: str) -> Proposal:
+    """
+    Raises:
+        NotFoundError: no proposal has this name.
+    """
+    with sessions() as session:
+        return proposals.find(session, name)

@@ -1,0 +1,183 @@
+"""Stored scores and decisions of a period as arrays, for a replay.
+
+Postgres aggregates each column to one array, whose elements have a fixed width and are not null. So a whole period
+becomes a few arrays of numpy, without an object for each row. An array can have 50 million elements.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+from psycopg import sql
+from sqlalchemy.orm import Session
+
+from triage.domain.ids import ModelVersionId, first_id
+from triage.domain.states import DecidedBy, Outcome, Reason, RetakeStatus, VerdictOrigin
+
+Rows = Mapping[str, NDArray[Any]]
+"""Columns of equal length, by name."""
+OUTCOMES: Final = tuple(Outcome)
+REASONS: Final = tuple(Reason)
+EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
+"""Times are in microseconds since then, as Postgres stores them."""
+
+_HEADER_BYTES: Final = 20
+_TYPES: Final = {"uuid": "V16", "time": ">i8", "int": ">i4", "big": ">i8", "float": ">f8"}
+_PARTS: Final = {
+    "message": "uuid",
+    "thread": "uuid",
+    "at": "time",
+    "opted_out": "int",
+    "outcome": "int",
+    "reason": "int",
+    "group": "big",
+    "model": "int",
+    "first": "time",
+    "n": "int",
+    "scored": "int",
+    "missing": "int",
+    "best": "float",
+    "margin": "float",
+}
+_REQUESTS: Final = {"message": "uuid", "thread": "uuid", "at": "time", "void": "time", "by_person": "int"}
+_LABELS: Final = {"message": "uuid", "outcome": "int"}
+
+
+def read_parts(
+    session: Session,
+    since: datetime,
+    until: datetime,
+    models: Sequence[UUID],
+    *,
+    candidate: ModelVersionId | None = None,
+) -> Rows:
+    """What each model decision of the messages of a period rested on.
+
+    Args:
+        session: of any role.
+        since, until: the period of receipt, without its end.
+        models: whose position in this list is `model`.
+        candidate: use all scores of this model instead of those that decided.
+
+    Returns:
+        For each decision, group of photos and model a row with `message`, `thread`, `at` (of the decision),
+        `opted_out`, `outcome` and `reason` (positions in `OUTCOMES` and `REASONS`), `group` (a hash), `model` (-1 for
+        photos without a score), `first` (receipt of the first photo), `n` photos, `scored` ones, `missing` ones (the
+        candidate has not scored them), the `best` score, and the largest `margin` of a score over the threshold of its
+        verdict; both are -inf without a score.
+    """
+    verdict = (
+        sql.SQL("verdict.model_version_id = {}").format(sql.Literal(candidate))
+        if candidate
+        else sql.SQL("verdict.origin = {} AND verdict.created_at <= decision.created_at").format(
+            sql.Literal(VerdictOrigin.INBOX.value)
+        )
+    )
+    query = sql.SQL(
+        """
+        SELECT message.id, message.thread_id, decision.created_at, message.opted_out::int4,
+               array_position({outcomes}, decision.outcome) - 1, array_position({reasons}, decision.reason) - 1,
+               coalesce(hashtextextended(attachment.photo_group, 0), 0),
+               coalesce(array_position({models}, verdict.model_version_id), 0) - 1,
+               min(attachment.created_at), count(*)::int4, count(verdict.score)::int4,
+               (count(*) FILTER (WHERE verdict.id IS NULL AND attachment.status = 'scored'))::int4,
+               coalesce(max(verdict.score), '-inf'), coalesce(max(verdict.score - verdict.threshold), '-inf')
+        FROM message
+        JOIN decision ON decision.message_id = message.id AND decision.id >= {first_id}
+            AND decision.decided_by = {by_model}
+        JOIN attachment ON attachment.message_id = message.id AND attachment.id >= {first_id}
+            AND attachment.created_at <= decision.created_at
+        LEFT JOIN verdict ON verdict.attachment_id = attachment.id AND verdict.id >= {first_id} AND {verdict}
+        WHERE message.received_at >= {since} AND message.received_at < {until}
+        GROUP BY message.id, decision.id, attachment.photo_group, verdict.model_version_id
+        """
+    ).format(
+        outcomes=_texts([each.value for each in OUTCOMES]),
+        reasons=_texts([each.value for each in REASONS]),
+        models=sql.SQL("{}::uuid[]").format(sql.Literal([str(each) for each in models])),
+        by_model=sql.Literal(DecidedBy.MODEL.value),
+        first_id=sql.Literal(first_id(since)),
+        verdict=verdict,
+        since=sql.Literal(since),
+        until=sql.Literal(until),
+    )
+    return _columns(session, query, _PARTS)
+
+
+def read_requests(session: Session, until: datetime) -> Rows:
+    """All retake requests flagged before a time: `message`, `thread`, `at`, `by_person` and `void`.
+
+    A request limits later ones from `at` until `void`: the time of its withdrawal, unless a sender had claimed it.
+    """
+    query = sql.SQL(
+        """
+        SELECT retake_request.message_id, retake_request.thread_id, retake_request.created_at,
+               CASE WHEN status = {withdrawn} AND claimed_by IS NULL THEN withdrawn_at ELSE 'infinity' END,
+               (decision.decided_by = {person})::int4
+        FROM retake_request JOIN decision ON decision.id = retake_request.decision_id
+        WHERE retake_request.created_at < {until}
+        """
+    ).format(
+        withdrawn=sql.Literal(RetakeStatus.WITHDRAWN.value),
+        person=sql.Literal(DecidedBy.PERSON.value),
+        until=sql.Literal(until),
+    )
+    return _columns(session, query, _REQUESTS)
+
+
+def read_labels(session: Session, since: datetime, until: datetime) -> Rows:
+    """The messages of a period that a person decided: `message` and the `outcome` that holds."""
+    query = sql.SQL(
+        """
+        SELECT message.id, array_position({outcomes}, decision.outcome) - 1
+        FROM message JOIN decision ON decision.id = message.current_decision_id AND decision.id >= {first_id}
+        WHERE decision.decided_by = {person} AND message.received_at >= {since} AND message.received_at < {until}
+        """
+    ).format(
+        outcomes=_texts([each.value for each in OUTCOMES]),
+        first_id=sql.Literal(first_id(since)),
+        person=sql.Literal(DecidedBy.PERSON.value),
+        since=sql.Literal(since),
+        until=sql.Literal(until),
+    )
+    return _columns(session, query, _LABELS)
+
+
+def read_hashes(session: Session, messages: Sequence[UUID]) -> dict[UUID, frozenset[str]]:
+    """The hashes of the photos of these messages."""
+    with _cursor(session) as cursor:
+        rows = cursor.execute(
+            "SELECT message_id, array_agg(sha256) FILTER (WHERE sha256 IS NOT NULL) FROM attachment "
+            "WHERE message_id = ANY(%s) GROUP BY message_id",
+            [list(messages)],
+        )
+        return {message: frozenset(hashes or ()) for message, hashes in rows}
+
+
+def _columns(session: Session, query: sql.Composed, kinds: dict[str, str]) -> Rows:
+    """Runs a query whose columns have fixed widths and no nulls, and returns each as an array."""
+    names = sql.SQL(", ").join(map(sql.Identifier, kinds))
+    arrays = sql.SQL(", ").join(sql.SQL("array_agg({})").format(sql.Identifier(name)) for name in kinds)
+    with _cursor(session, binary=True) as cursor:
+        cursor.execute("SET LOCAL work_mem = '128MB'")  # joins of whole periods in memory
+        cursor.execute(sql.SQL("SELECT {} FROM ({}) AS rows ({})").format(arrays, query, names))
+        values = [cursor.pgresult.get_value(0, place) or b"" for place in range(len(kinds))]
+    return {name: _array(value, kind) for (name, kind), value in zip(kinds.items(), values, strict=True)}
+
+
+def _array(value: bytes, kind: str) -> NDArray[Any]:
+    """A one-dimensional array in Postgres' binary format: a header, then each element behind its length."""
+    elements = np.frombuffer(value[_HEADER_BYTES:], [("length", ">i4"), ("value", _TYPES[kind])])["value"]
+    return elements.astype(elements.dtype.newbyteorder("="))
+
+
+def _cursor(session: Session, *, binary: bool = False) -> Any:
+    """A cursor of psycopg, since SQLAlchemy makes an object of each value."""
+    return session.connection().connection.cursor(binary=binary)
+
+
+def _texts(values: Sequence[str]) -> sql.Composed:
+    return sql.SQL("{}::text[]").format(sql.Literal(list(values)))
