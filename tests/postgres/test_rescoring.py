@@ -1,4 +1,6 @@
+import io
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -6,15 +8,21 @@ import pytest
 from sqlalchemy import text
 
 from tests.support.clinic import Clinic, ScriptedAssessor, scored
+from tests.support.narrow_model import add_reasons, draw_narrow_network, make_narrow_model
 from tests.support.rescoring import LEASE, OtherModel, step
 from triage.domain.messages import ClaimedAttachment, HeldRequest
 from triage.domain.photos import AssessedBatch, Failed
 from triage.domain.runs import RescoringParameters, Run
-from triage.domain.states import Outcome, RunStatus, VerdictOrigin
+from triage.domain.states import FindingKind, Outcome, RunStatus, VerdictOrigin
 from triage.errors import ErrorCode, NoLiveModelError, ServiceUnavailableError
+from triage.imaging.decode import Decoder
+from triage.model.engines.torch_exact import TorchEngine
+from triage.model.scorer import Scorer
 from triage.reports.flips import flips_of
 from triage.retakes.override import override
+from triage.samples.drawing import Degradation, degrade, draw_skin_photo
 from triage.scoring import rescoring as rescoring_module
+from triage.scoring.assessor import PhotoAssessor, ScoringModel
 from triage.scoring.drain import DrainLimits, drain
 from triage.scoring.rescoring import Chunk, Rescoring
 from triage.scoring.start import create_run, start_nightly_rescoring, start_rescoring
@@ -630,3 +638,49 @@ def test_progress_of_a_newer_release_is_readable(clinic: Clinic, make_other: Cal
         session.execute(text("""UPDATE run SET progress = '{"added_later": 1}'"""))
 
     assert _finish(clinic, model, run).progress["scored"] == 1
+
+
+class _FromBlobs:
+    """The source of photos for a model that reads them."""
+
+    def __init__(self, photo: bytes) -> None:
+        self._photo = photo
+
+    def fetch(self, _: ClaimedAttachment) -> bytes:
+        return self._photo
+
+
+@pytest.mark.parametrize("has_head", [True, False])
+def test_reasons_of_the_other_model_are_stored_when_photos_are_rescored(
+    clinic: Clinic, make_other: Callable[[float], OtherModel], *, has_head: bool
+) -> None:
+    clinic.send("m1", "a/0.9,too_dark")
+    clinic.drain()
+    network = draw_narrow_network()
+    head = add_reasons(network, FindingKind.MOTION, FindingKind.TOO_FAR) if has_head else None
+    card, _ = make_narrow_model(network, reasons=head)
+    photo = io.BytesIO()
+    degrade(draw_skin_photo(1), Degradation.DEFOCUS, 0.9).save(photo, "PNG")
+    other = make_other(0.3)
+    model = ScoringModel(other.model_version_id, 1.1, Scorer.of(card, TorchEngine(network)))  # no photo passes
+
+    with ThreadPoolExecutor(1) as threads, Decoder() as decoder:
+        source = _FromBlobs(photo.getvalue())
+        assessor = PhotoAssessor(model, source=source, decoder=decoder, threads=threads)
+        rescoring = Rescoring(
+            clinic.sessions, lambda _: assessor, photos_per_batch=2, lease=LEASE, policy=clinic.policy
+        )
+        _start(clinic, other)
+        while step(rescoring):
+            pass
+
+    [(findings,)] = clinic.query("SELECT findings FROM verdict WHERE origin = 'rescoring'")
+    kinds = {finding["kind"] for finding in findings}
+    if has_head:
+        assert kinds & {"motion", "too_far", "no_clear_reason"} == kinds
+        assert all(0 < finding["probability"] < 1 for finding in findings)
+    else:
+        assert "defocus" in kinds  # as measured
+        assert all(finding["probability"] is None for finding in findings)
+    [(first,)] = clinic.query("SELECT findings FROM verdict WHERE origin <> 'rescoring'")
+    assert [finding["kind"] for finding in first] == ["too_dark"]

@@ -17,11 +17,12 @@ from triage.findings.light import (
 )
 from triage.findings.sharpness import Sharpness, describe_sharpness, measure_sharpness
 from triage.findings.skin import SkinColour, describe_skin
+from triage.findings.traces import describe_traces
 
 
 @dataclass(frozen=True)
 class Measures:
-    """Named measures, as `describe_sharpness`, `describe_light`, `describe_colour` and `describe_skin` define them.
+    """Named measures, as `describe_sharpness`, `describe_light`, `describe_colour` and others define them.
 
     Attributes:
         photo: measures of the whole photo. `noise`: log standard deviation in grey values; `size`: log2 of the photo's
@@ -67,5 +68,6 @@ def measure_photo(pixels: NDArray[np.uint8], small: NDArray[np.uint8], skin_colo
         **describe_light(grid),
         **describe_colour(grid),
         **describe_skin(grid, skin_colour),
+        **describe_traces(pixels),
     }
     return Measures(photo, sharpness, grid)
