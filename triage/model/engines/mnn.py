@@ -98,22 +98,20 @@ class MnnSession:
         self._outputs = [self._interpreter.getSessionOutput(self._session, name) for name in (*names, "features")]
         if tuple(self._outputs[-1].getShape()) != (n_patches, network.n_channels, FEATURE_SIDE, FEATURE_SIDE):
             raise RuntimeError("MNN read another network than it wrote")
+        shapes = [tuple(output.getShape()) for output in self._outputs]
+        self._copies = [self._tensor(shape, np.empty(shape, np.float32)) for shape in shapes]
 
     def run(self, patches: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """From (5, 3, 224, 224) to the blocks, the last of which is (5, C, 7, 7), for five patches.
 
-        A session, unlike MNN's modules, releases the GIL.
+        The next run overwrites them. A session, unlike MNN's modules, releases the GIL.
         """
         self._input.copyFrom(self._tensor(self._input_shape, patches))
         if self._interpreter.runSession(self._session) != 0:
             raise RuntimeError("MNN could not run the convolutions")
-        return [self._copied(output) for output in self._outputs]
-
-    def _copied(self, output: Any) -> NDArray[np.float32]:
-        shape = tuple(output.getShape())
-        values = self._tensor(shape, np.empty(shape, np.float32))
-        output.copyToHostTensor(values)
-        return np.array(values.getNumpyData(), np.float32).reshape(shape)
+        for output, copy in zip(self._outputs, self._copies, strict=True):
+            output.copyToHostTensor(copy)
+        return [np.asarray(copy.getNumpyData()).reshape(copy.getShape()) for copy in self._copies]
 
     def _tensor(self, shape: tuple[int, ...], values: NDArray[np.float32]) -> Any:
         return self._mnn.Tensor(shape, self._mnn.Halide_Type_Float, values, self._mnn.Tensor_DimensionType_Caffe)
