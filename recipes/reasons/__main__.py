@@ -3,7 +3,8 @@
 python -m recipes.reasons DATA CACHE
 
 DATA is as for `recipes.findings`. CACHE is a folder for what the network computes for degraded photos: half a second a
-photo on one core. A second call continues there; `--rounds 0` fits to what there is.
+photo on one core. A second call continues there; `--rounds 0` fits to what there is. CACHE/errors.png shows the photos
+whose reason is wrong in a labeller's eyes.
 """
 
 import argparse
@@ -17,7 +18,8 @@ from recipes.findings.report import write_tables
 from recipes.reasons.collecting import collect, measure_names, read_originals
 from recipes.reasons.fitting import fit, read_collected, read_looks
 from recipes.reasons.passing import Passes
-from recipes.reasons.report import HeldOut, LookedAt, tables
+from recipes.reasons.pictures import draw_errors, draw_reliability
+from recipes.reasons.report import HeldOut, LookedAt, reliability, tables
 from triage.model.artifact import read_artifact, write_artifact
 from triage.model.starter import STARTER_FOLDER
 from triage.model.weights import load_network
@@ -36,21 +38,25 @@ def main() -> None:
     card, weights = read_artifact(STARTER_FOLDER)
     arguments.cache.mkdir(parents=True, exist_ok=True)
     originals = read_originals(arguments.data)
+    looks = read_looks(originals)
     if arguments.rounds:
         passes = Passes(card, load_network(card, weights).eval(), arguments.cache)
-        collect(originals, passes, card.threshold, arguments.cache, arguments.rounds)
-    looks = read_looks(originals)
+        collect(originals, passes, card.threshold, arguments.cache, arguments.rounds, looks)
     collected = read_collected(arguments.cache, card.threshold, measure_names(), looks)
-    head, layer = fit(card, collected)
+    fitted = fit(card, collected, originals)
     tensors = {name: tensor for name, tensor in load(weights).items() if not name.startswith("reasons.")}
-    tensors |= {f"reasons.{name}": tensor.contiguous() for name, tensor in layer.state_dict().items()}
+    tensors |= {f"reasons.{name}": tensor.contiguous() for name, tensor in fitted.layer.state_dict().items()}
     settings = {**card.training_settings, "reasons_from": f"{len(collected.samples)} photos, see docs/findings.md"}
-    described = card.model_copy(update={"reasons": head, "training_settings": settings})
+    described = card.model_copy(update={"reasons": fitted.head, "training_settings": settings})
     write_artifact(STARTER_FOLDER, described, save(tensors))
-    by_name = tables(HeldOut(head, layer, collected), LookedAt(head, layer, collected, looks))
+    held_out = HeldOut(fitted, collected)
+    looked = LookedAt(fitted, held_out, looks)
+    by_name = tables(held_out, looked)
     for name, table in by_name.items():
         print(f"\n{name}\n{table}")
     write_tables(_ROOT / "docs" / "findings.md", by_name)
+    (_ROOT / "docs" / "reasons-reliability.svg").write_text(draw_reliability(reliability(held_out)), encoding="utf-8")
+    draw_errors(looked, originals).save(arguments.cache / "errors.png")
 
 
 if __name__ == "__main__":

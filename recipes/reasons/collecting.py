@@ -6,7 +6,7 @@ collection is balanced, and a second call continues it.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from functools import partial
@@ -73,6 +73,11 @@ class Original:
     votes: int = -1
     shows_skin: bool = True
 
+    @property
+    def group(self) -> str:
+        """The same for all photos of a patient."""
+        return _patient(self.path) if self.source == "pad" else self.path.name
+
 
 @dataclass(slots=True)
 class Sample:
@@ -97,6 +102,11 @@ class Sample:
     score: float = -1.0
 
 
+def key_of(photo: Original | Sample) -> str:
+    """The same for a photo and all samples made of it."""
+    return f"{photo.source}-{photo.number}"
+
+
 def read_originals(data: Path) -> list[Original]:
     """All photos. The test photos are those that the starter model has not seen either."""
     random = np.random.default_rng(SEED)
@@ -116,17 +126,26 @@ def read_originals(data: Path) -> list[Original]:
     return [originals[index] for index in random.permutation(len(originals))]
 
 
-def collect(originals: Sequence[Original], network: Pass, threshold: float, folder: Path, rounds: int) -> None:
-    """Adds to the folder what is missing in it."""
+def collect(
+    originals: Sequence[Original],
+    network: Pass,
+    threshold: float,
+    folder: Path,
+    rounds: int,
+    looked_at: Collection[str],
+) -> None:
+    """Adds to the folder what is missing in it; photos that were looked at, by key, are among the first."""
     done = {sample.key: sample for sample in read_samples(folder)}
     collection = _Collection(originals, network, threshold, folder, done)
-    collection.add_drawn(Part.TEST, range(700, 703))
+    collection.add_drawn(Part.TEST, range(700, 704))
     collection.add_drawn(Part.FIT, range(100, 104))
     for original in originals:
-        if original.source == "pad" and original.part is Part.FIT:
-            collection.add_recoloured(original)
+        if key_of(original) in looked_at:
+            collection.add_unchanged(original)
     for number in range(rounds):
         for place, original in enumerate(originals):
+            if original.source == "pad" and original.part is Part.FIT and number == 0:
+                collection.add_recoloured(original)
             collection.add(original, place, number)
     collection.write()
 
@@ -158,11 +177,10 @@ class _Collection:
 
     def add(self, original: Original, place: int, number: int) -> None:
         """One round of a photo: itself, two copies with one flaw, and a third with one or two."""
-        key = f"{original.source}-{original.number}"
+        key = key_of(original)
         is_fit = original.part is Part.FIT
         if not is_fit or 0 <= original.votes < 3:
-            image = self._image(original)
-            if self._take(f"{key}-original", original, partial(_unchanged, image)) < self._threshold:
+            if self.add_unchanged(original) < self._threshold:
                 return
         elif f"{key}-original" in self._done and self._done[f"{key}-original"].score < self._threshold:
             return
@@ -191,9 +209,13 @@ class _Collection:
                     name = variant.name if variant else "original"
                     self._take(f"drawn-{drawn.number}-{name}", drawn, partial(_drawn, image, variant, tone))
 
+    def add_unchanged(self, original: Original) -> float:
+        """A photo as it is. Returns its score."""
+        return self._take(f"{key_of(original)}-original", original, partial(_unchanged, self._image(original)))
+
     def add_recoloured(self, original: Original) -> None:
         """A close-up in a darker tone and otherwise as it is, so that dark skin is not taken for bad light."""
-        key = f"{original.source}-{original.number}-recoloured"
+        key = f"{key_of(original)}-recoloured"
         self._take(key, original, partial(_recoloured, self._image(original)))
 
     def _take(self, key: str, original: Original, make: Callable[[Random], _Made]) -> float:

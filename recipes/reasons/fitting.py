@@ -1,6 +1,7 @@
 """From collected samples to a reason head, and what it does with photos that it was not fitted to."""
 
 import csv
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from recipes.reasons.collecting import Original, Part, Sample, read_samples
+from recipes.reasons.collecting import Original, Part, Sample, key_of, read_samples
 from triage.domain.architecture import layers_of
 from triage.domain.card import Card
 from triage.domain.reasons import SCORE, ReasonHead
 from triage.domain.states import FindingKind
 from triage.findings.rules import load_models
+from triage.findings.traces import TRACES
 from triage.model.network import ReasonLayer
 from triage.training.reasons import ReasonPhotos, choose_limits, fit_reasons
 
@@ -31,11 +33,21 @@ KINDS: Final = (
     FindingKind.TOO_CLOSE,
     FindingKind.NO_SKIN,
 )
+PLAIN: Final = ("defocus", "shake", "motion", "dark", "overexposed", "low_resolution", "jpeg")
+"""The degradations of `triage.samples.drawing`, whose strengths are known."""
+
 GOOD: Final = "good"
 """What a labeller writes if there is nothing to improve."""
 
-_SEEN: Final = 1 / 3
-"""The weight of a photo that fails as it is: nearly all are scenes at night, and few patients take such photos."""
+_ENLARGES: Final = {FindingKind.TOO_CLOSE, FindingKind.TOO_FAR, FindingKind.BADLY_FRAMED, FindingKind.NO_SKIN}
+
+_TESTED: Final = 2.0
+"""The weight of photos with one cause of the kinds that the test has, or with two; other photos count once."""
+
+_RIDGE: Final = 3e-3
+
+_FOLDS: Final = 4
+"""Parts of the photos, by patient, of which each gets the answers of a head that was fitted to the others."""
 
 _SMALL: Final = 320
 """A photo that fails as it is and is at most so wide has too few pixels, whatever else is wrong with it."""
@@ -51,9 +63,21 @@ class Collected:
     def of(self, *parts: Part) -> "Collected":
         return self.where(np.array([sample.part in parts for sample in self.samples]))
 
+    @classmethod
+    def concatenate(cls, parts: Sequence["Collected"]) -> "Collected":
+        rows = [part.photos for part in parts]
+        photos = ReasonPhotos(
+            np.concatenate([row.statistics for row in rows]),
+            np.concatenate([row.measures for row in rows]),
+            rows[0].names,
+            np.concatenate([row.given for row in rows]),
+            np.concatenate([row.fails for row in rows]),
+        )
+        return cls([sample for part in parts for sample in part.samples], photos)
+
     def natural(self) -> "Collected":
         """The photos as they are."""
-        return self.where(np.array([not (sample.causes or sample.tone) for sample in self.samples]))
+        return self.where(np.array([_is_natural(sample) for sample in self.samples]))
 
     def where(self, chosen: NDArray[np.bool_]) -> "Collected":
         rows = self.photos
@@ -81,10 +105,10 @@ class Looks:
 
 def read_looks(originals: Sequence[Original]) -> dict[str, Looks]:
     """The looks of `labels.csv`, by the key of the original, such as clive-17."""
-    key_of = {(original.source, original.path.name): f"{original.source}-{original.number}" for original in originals}
+    keys = {(original.source, original.path.name): key_of(original) for original in originals}
     with Path(__file__).with_name("labels.csv").open(newline="", encoding="utf-8") as file:
         return {
-            key_of[row["source"], row["image"]]: Looks(row["first_look"].split(), row["second_look"].split())
+            keys[row["source"], row["image"]]: Looks(row["first_look"].split(), row["second_look"].split())
             for row in csv.DictReader(file)
         }
 
@@ -102,6 +126,7 @@ def read_collected(folder: Path, threshold: float, names: Sequence[str], looks: 
     arrays = [np.load(chunk) for chunk in sorted(folder.glob("chunk-*.npz"))]
     statistics = np.concatenate([each["statistics"] for each in arrays]).astype(np.float32)
     measured = np.concatenate([each["measures"] for each in arrays]).astype(np.float64)
+    _hide_zoom(samples, measured, [names.index(name) for name in TRACES])
     models = load_models().by_kind
     findings = [[model.logit(dict(zip(names, row, strict=True))) for model in models.values()] for row in measured]
     scores = logit(np.clip([sample.score for sample in samples], 1e-9, 1 - 1e-9))
@@ -110,27 +135,56 @@ def read_collected(folder: Path, threshold: float, names: Sequence[str], looks: 
     fails = np.array([sample.score < threshold for sample in samples])
     given = np.array([_given(sample, looks, fails=bool(failed)) for sample, failed in zip(samples, fails, strict=True)])
     inputs = np.stack([by_name[name] for name in ordered], axis=1)
-    seen = np.array([not sample.causes for sample in samples]) & fails
-    return Collected(samples, ReasonPhotos(statistics, inputs, ordered, given, fails, np.where(seen, _SEEN, 1.0)))
+    weights = np.array([_TESTED if is_plain(sample) or len(sample.causes) > 1 else 1.0 for sample in samples])
+    return Collected(samples, ReasonPhotos(statistics, inputs, ordered, given, fails, weights))
 
 
-def fit(card: Card, collected: Collected) -> tuple[ReasonHead, ReasonLayer]:
+def _hide_zoom(samples: Sequence[Sample], measured: NDArray[np.float64], traces: Sequence[int]) -> None:
+    """Gives photos that were made by enlarging a part the traces of photos as they are: a lens leaves none."""
+    for part in Part:
+        pool = [row for row, sample in enumerate(samples) if sample.part == part and _is_natural(sample)]
+        for row, sample in enumerate(samples):
+            if pool and sample.part == part and _ENLARGES.intersection(sample.causes):
+                measured[row, traces] = measured[pool[row % len(pool)], traces]
+
+
+def is_plain(sample: Sample) -> bool:
+    """One cause, as `triage.samples.drawing` degrades."""
+    return len(sample.causes) == 1 and sample.variants[0] in PLAIN
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A head, and what heads say of photos as they are that they were not fitted to.
+
+    Attributes:
+        natural: the photos as they are of the parts to fit and to calibrate.
+        probabilities: (N, R), of heads fitted to other photos of the part to fit.
+    """
+
+    head: ReasonHead
+    layer: ReasonLayer
+    natural: Collected
+    probabilities: NDArray[np.float64]
+
+
+def fit(card: Card, collected: Collected, originals: Sequence[Original]) -> Fitted:
     """Fits the head, and chooses its limits on photos as they are."""
     layers, fitted, calibrated = layers_of(card.architecture), collected.of(Part.FIT), collected.of(Part.CALIBRATE)
-    head, layer = fit_reasons(KINDS, layers, fitted.photos, calibrated.photos)
-    # the limits, from photos as they are that a head was not fitted to: each half of the part to fit by the other's
+    head, layer = fit_reasons(KINDS, layers, fitted.photos, calibrated.photos, ridge=_RIDGE)
     natural = [calibrated.natural()]
     probabilities = [predict(head, layer, natural[0])]
-    halves = np.array([sample.number % 2 == 0 for sample in fitted.samples])
-    for half in (halves, ~halves):
-        other = fit_reasons(KINDS, layers, fitted.where(~half).photos, calibrated.photos)
-        natural.append(fitted.where(half).natural())
+    fold_of = {key_of(original): zlib.crc32(original.group.encode()) % _FOLDS for original in originals}
+    folds = np.array([fold_of.get(key_of(sample), sample.number % _FOLDS) for sample in fitted.samples])
+    for fold in range(_FOLDS):
+        other = fit_reasons(KINDS, layers, fitted.where(folds != fold).photos, calibrated.photos, ridge=_RIDGE)
+        natural.append(fitted.where(folds == fold).natural())
         probabilities.append(predict(*other, natural[-1]))
-    fails = np.concatenate([each.photos.fails for each in natural])
-    named, advised = choose_limits(np.concatenate(probabilities), fails)
+    unseen = Collected.concatenate(natural)
+    named, advised = choose_limits(np.concatenate(probabilities), unseen.photos.fails)
     limits = {"named_from": named, "advised_from": advised}
     reasons = {kind: reason.model_copy(update=limits) for kind, reason in head.reasons.items()}
-    return head.model_copy(update={"reasons": reasons}), layer
+    return Fitted(head.model_copy(update={"reasons": reasons}), layer, unseen, np.concatenate(probabilities))
 
 
 def predict(head: ReasonHead, layer: ReasonLayer, collected: Collected) -> NDArray[np.float64]:
@@ -145,11 +199,15 @@ def predict(head: ReasonHead, layer: ReasonLayer, collected: Collected) -> NDArr
     return probabilities
 
 
+def _is_natural(sample: Sample) -> bool:
+    return not (sample.causes or sample.tone)
+
+
 def _given(sample: Sample, looks: Mapping[str, Looks], *, fails: bool) -> list[float]:
     """Known reasons are 1 and 0. Those of a photo that fails as it is are what a labeller saw, if anyone looked."""
     if sample.causes or not fails:
         return [float(kind in sample.causes) for kind in KINDS]
-    seen = looks.get(f"{sample.source}-{sample.number}") if sample.part == Part.FIT else None
+    seen = looks.get(key_of(sample)) if sample.part == Part.FIT else None
     given = [np.nan if seen is None else float(kind in seen.first) for kind in KINDS]
     if 0 < sample.side <= _SMALL:
         given[KINDS.index(FindingKind.LOW_RESOLUTION)] = 1.0

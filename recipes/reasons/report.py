@@ -1,31 +1,26 @@
 """The tables of `docs/findings.md` about learned reasons, on photos that neither the head nor the network has seen."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recipes.reasons.collecting import Part
-from recipes.reasons.fitting import GOOD, KINDS, Collected, Looks, predict
-from triage.domain.reasons import ReasonHead
-from triage.evaluation.calibration import calibration_bins
+from recipes.reasons.collecting import Part, key_of
+from recipes.reasons.fitting import GOOD, KINDS, Collected, Fitted, Looks, is_plain, predict
+from triage.evaluation.calibration import CalibrationBin, calibration_bins
 from triage.evaluation.reasons import average_precision
-from triage.model.network import ReasonLayer
 from triage.statistics.agreement import pairwise_kappa
-
-PLAIN: Final = ("defocus", "shake", "motion", "dark", "overexposed", "low_resolution", "jpeg")
-"""The degradations of `triage.samples.drawing`, whose strengths are known."""
+from triage.statistics.proportions import wilson_interval
 
 
 class HeldOut:
     """The head's answers for the test photos."""
 
-    def __init__(self, head: ReasonHead, layer: ReasonLayer, collected: Collected) -> None:
+    def __init__(self, fitted: Fitted, collected: Collected) -> None:
         test = collected.of(Part.TEST)
-        self.head = head
+        self.head = fitted.head
         self.samples = test.samples
-        self.probabilities = predict(head, layer, test)
+        self.probabilities = predict(fitted.head, fitted.layer, test)
         self.given = test.photos.given
         self.fails = test.photos.fails
         self.n_causes = np.array([len(sample.causes) for sample in test.samples])
@@ -34,17 +29,26 @@ class HeldOut:
 
 
 class LookedAt:
-    """The head's answers for photos that were looked at twice, and that it was not fitted to."""
+    """The answers for photos that were looked at twice, by heads that were not fitted to them.
 
-    def __init__(self, head: ReasonHead, layer: ReasonLayer, collected: Collected, looks: Mapping[str, Looks]) -> None:
-        known = collected.of(Part.CALIBRATE, Part.TEST).natural()
-        rows = zip(known.samples, predict(head, layer, known), strict=True)
-        keyed = ((sample, looks.get(f"{sample.source}-{sample.number}"), row) for sample, row in rows)
-        self.rows = [(sample.source, seen, row) for sample, seen, row in keyed if seen and seen.second]
-        self.named_from = next(iter(head.reasons.values())).named_from
+    Attributes:
+        rows: of each photo, the sample, the looks and the probabilities.
+    """
+
+    def __init__(self, fitted: Fitted, held_out: HeldOut, looks: Mapping[str, Looks]) -> None:
+        answers = [
+            *zip(fitted.natural.samples, fitted.probabilities, strict=True),
+            *zip(held_out.samples, held_out.probabilities, strict=True),
+        ]
+        self.rows = [
+            (sample, seen, row)
+            for sample, row in answers
+            if not (sample.causes or sample.tone) and (seen := looks.get(key_of(sample))) and seen.second
+        ]
+        self.named_from = next(iter(fitted.head.reasons.values())).named_from
 
 
-def tables(held_out: HeldOut, looked: "LookedAt") -> dict[str, str]:
+def tables(held_out: HeldOut, looked: LookedAt) -> dict[str, str]:
     return {
         "reasons-looked": _table(
             (
@@ -75,11 +79,19 @@ def tables(held_out: HeldOut, looked: "LookedAt") -> dict[str, str]:
     }
 
 
+def seen_in(looks: Looks) -> set[str]:
+    """The reasons of either look; none if there was nothing to improve."""
+    return {*looks.first, *looks.second} - {GOOD}
+
+
 def _single(h: HeldOut) -> Iterator[Sequence[object]]:
     truth = h.given.argmax(axis=1)
     single = (h.n_causes == 1) & ~h.is_drawn
-    plain = np.array([bool(sample.variants) and sample.variants[0] in PLAIN for sample in h.samples])
-    rows = [("degraded as by `degrade`, strengths .2 to .75", single & plain)]
+    plain = np.array([is_plain(sample) for sample in h.samples])
+    rows = [
+        ("degraded as by `degrade`, strengths .2 to .75", single & plain),
+        ("those that fail", single & plain & h.fails),
+    ]
     rows += [
         (f"`{kind}`", single & plain & (truth == index))
         for index, kind in enumerate(KINDS)
@@ -121,9 +133,9 @@ def _named(h: HeldOut) -> Iterator[Sequence[object]]:
 
 def _looked(looked: LookedAt) -> Iterator[Sequence[object]]:
     for source, title in (("", "all"), ("clive", "scenes"), ("pad", "skin")):
-        rows = [(seen, row) for of_source, seen, row in looked.rows if not source or of_source == source]
-        bad = [(seen, row) for seen, row in rows if seen.first[0] != GOOD or seen.second[0] != GOOD]
-        seen_of = [{*seen.first, *seen.second} - {GOOD} for seen, _ in bad]
+        rows = [(seen, row) for sample, seen, row in looked.rows if not source or sample.source == source]
+        bad = [(seen, row) for seen, row in rows if seen_in(seen)]
+        seen_of = [seen_in(seen) for seen, _ in bad]
         likeliest = [[KINDS[index] for index in np.argsort(-row)] for _, row in bad]
         yield (
             title,
@@ -157,10 +169,17 @@ def _quality(h: HeldOut) -> Iterator[Sequence[object]]:
         )
 
 
-def _bins(h: HeldOut) -> Iterator[Sequence[object]]:
+def reliability(h: HeldOut) -> dict[str, list[CalibrationBin]]:
+    """Of each reason, the fifths of the degraded photos that fail."""
     chosen = ~h.is_drawn & h.fails & (h.n_causes > 0)
-    for index, kind in enumerate(KINDS):
-        bins = calibration_bins(h.probabilities[chosen, index], h.given[chosen, index] == 1, 5)
+    return {
+        str(kind): calibration_bins(h.probabilities[chosen, index], h.given[chosen, index] == 1, 5)
+        for index, kind in enumerate(KINDS)
+    }
+
+
+def _bins(h: HeldOut) -> Iterator[Sequence[object]]:
+    for kind, bins in reliability(h).items():
         yield f"`{kind}`", ", ".join(f"{b.predicted:.2f}: {b.observed:.2f} ({b.n})" for b in bins)
 
 
@@ -180,7 +199,12 @@ def _tones(h: HeldOut) -> Iterator[Sequence[object]]:
 
 
 def _percent(found: NDArray[np.bool_]) -> str:
-    return f"{100 * found.mean():.1f} %" if len(found) else ""
+    """The share, and its Wilson interval."""
+    interval = wilson_interval(int(found.sum()), len(found))
+    if interval is None:
+        return ""
+    low, high = interval
+    return f"{100 * found.mean():.1f} % ({100 * low:.0f} to {100 * high:.0f})"
 
 
 def _table(columns: Sequence[str], rows: Iterator[Sequence[object]]) -> str:

@@ -35,6 +35,7 @@ def test_enlargement_is_measured_when_a_small_photo_was_enlarged_and_not_when_it
 
     assert _traces(enlarged)["enlarged"] > _traces(blurred)["enlarged"] + 1
     assert _traces(enlarged)["enlarged"] > _traces(_compressed(photo, 90))["enlarged"] + 1
+    assert _traces(enlarged)["is_enlarged"] == 1
 
 
 @pytest.mark.parametrize("corner", [(0, 0), (3, 5)])
@@ -46,11 +47,12 @@ def test_blocks_are_measured_at_any_phase_when_a_photo_is_compressed_strongly(
     found = _traces(cut.transpose(Image.Transpose.ROTATE_90) if turned else cut)
 
     assert found["blocks"] > _traces(_compressed(photo, 90))["blocks"] + 0.3
+    assert (found["has_blocks"], _traces(photo)["has_blocks"]) == (1, 0)
 
 
 @pytest.mark.parametrize("pixels", [np.zeros((31, 900, 3), np.uint8), np.full((64, 64, 3), 7, np.uint8)])
 def test_measures_are_zero_when_a_photo_is_tiny_or_uniform(pixels: NDArray[np.uint8]) -> None:
-    assert describe_traces(pixels) == {"enlarged": 0.0, "blocks": 0.0}
+    assert describe_traces(pixels) == {"enlarged": 0.0, "blocks": 0.0, "is_enlarged": 0.0, "has_blocks": 0.0}
 
 
 def test_measures_are_equal_when_pixels_are_a_view(photo: Image.Image) -> None:
