@@ -16,7 +16,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscop
 export UV_COMPILE_BYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-fhir test test-rest test-interop test-all test-random chaos check format lint types schemas pages contracts bench gpu fuzz fuzz-errors lock audit sbom clean
+.PHONY: help setup demo console demo-fhir test test-rest test-interop test-browser test-all test-random chaos check format lint types schemas pages contracts bench gpu fuzz fuzz-errors lock audit sbom clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -52,9 +52,12 @@ demo-fhir: $(VENV)/interop/.installed  ## show the way from an EHR's FHIR server
 test: setup  ## run the tests that verify an installation; ARGS="tests/unit -x" selects
 	@$(PYTEST) $(or $(ARGS),$(TESTS))
 
+console: setup  ## open the staff console on drawn photos; Ctrl-C ends everything
+	@$(BIN)/triage console --demo
+
 # These tests mostly wait for processes.
 test-rest: setup  ## run the tests that `make test` leaves out
-	@$(PYTEST) --numprocesses 4 tests $(TESTS:%=--ignore=%) --ignore=tests/interop
+	@$(PYTEST) --numprocesses 4 tests $(TESTS:%=--ignore=%) --ignore=tests/interop --ignore=tests/browser
 
 # Third-party software, some of it from npm: never run by CI.
 test-interop: $(VENV)/interop/.installed  ## test against third-party clients, servers and libraries
@@ -66,7 +69,11 @@ $(VENV)/interop/.installed: requirements/interop.txt $(STAMP)
 	@$(BIN)/uv pip sync --quiet --python $(VENV)/interop/bin/python --require-hashes requirements/interop.txt
 	@touch $@
 
-test-all: test test-rest test-interop  ## run all tests
+# The staff console in Debian's Chromium: skipped where it is missing, and never run by CI.
+test-browser: setup  ## test the staff console in Chromium
+	@$(BIN)/python -m pytest tests/browser
+
+test-all: test test-rest test-interop test-browser  ## run all tests
 
 test-random: setup  ## run all tests in random order, whose seed is printed; ARGS="tests --randomly-seed=7" repeats
 	@$(PYTEST) -p randomly $(or $(ARGS),tests)

@@ -5,7 +5,7 @@ import resource
 import signal
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import FrameType, MappingProxyType
 from typing import Final
 
@@ -34,13 +34,20 @@ _FILES_PER_CONNECTION: Final = 2
 _OTHER_FILES: Final = 256
 
 
-def serve(services: Services, *, behind_proxy: bool, parts: Mapping[str, Part] = MappingProxyType({})) -> None:
+def serve(
+    services: Services,
+    *,
+    behind_proxy: bool,
+    parts: Mapping[str, Part] = MappingProxyType({}),
+    started: Callable[[str], object] = lambda _: None,
+) -> None:
     """Serves the interface until the process receives SIGTERM or SIGINT, then finishes the requests in progress.
 
     Args:
         services: of this process.
         behind_proxy: a proxy on this or another host terminates TLS.
         parts: further applications by their path.
+        started: called with the URL when the port is open.
 
     Raises:
         UsageError: the address needs TLS, the certificate cannot be read, or the port cannot be opened.
@@ -51,7 +58,8 @@ def serve(services: Services, *, behind_proxy: bool, parts: Mapping[str, Part] =
     tls = tls_context(settings)
     listener = open_port(settings)
     port = listener.getsockname()[1]
-    app = create_app(services, settings.public_url or _own_url(settings, port), parts)
+    url = settings.public_url or _own_url(settings, port)
+    app = create_app(services, url, parts)
     if settings.listen_url is not None:
         app.state.shared.announcements.check()
     config = _Config(
@@ -73,6 +81,7 @@ def serve(services: Services, *, behind_proxy: bool, parts: Mapping[str, Part] =
     config.idle_seconds, config.max_connections = settings.idle_seconds, settings.max_connections
     allow_files(_FILES_PER_CONNECTION * settings.max_connections + _OTHER_FILES)
     log.info("part.started", version=release(), kind="api", port=port)
+    started(url)
     for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again when it has ended
         signal.signal(number, lambda *_: None)
     _Server(config, app.state.shared.announcements).run(sockets=[listener])

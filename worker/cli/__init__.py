@@ -68,6 +68,7 @@ _COMMANDS: Final = {
     "runs": _Entry("worker.cli.runs:runs", "Show, follow and cancel training and rescoring runs."),
     "models": _Entry("worker.cli.models:models", "Add, promote, roll back and retire models."),
     "serve": _Entry("worker.cli.serve:serve", "Serve the HTTP interface."),
+    "console": _Entry("worker.cli.console:console", "Open the staff console on drawn photos (--demo)."),
     "clients": _Entry("worker.cli.clients:clients", "Add, list, rotate and revoke clients of the HTTP interface."),
     "staff": _Entry("worker.cli.staff:staff", "Add, list, change and disable accounts of the staff console."),
     "purge": _Entry("worker.cli.retention:purge", "Remove the bytes of old photos."),

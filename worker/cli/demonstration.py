@@ -38,9 +38,9 @@ def run_demo(messages: dict[str, list[Photo]], skipped: Mapping[str, int]) -> No
     Args:
         skipped: numbers of files that are not in the messages, by reason.
     """
-    settings = _demo_settings()
+    settings = demo_settings("demo")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM stops the services in order, as Ctrl-C does
-    with EmbeddedStack(settings.embedded, _worker_environment()) as stack:
+    with EmbeddedStack(settings.embedded, worker_environment()) as stack:
         stack.start_services()
         stack.recreate_database()
         stack.migrate()
@@ -48,7 +48,7 @@ def run_demo(messages: dict[str, list[Photo]], skipped: Mapping[str, int]) -> No
         settings.embedded.prepare()
         _print_up("Postgres, Redis, tables")
         with open_services(settings) as services:
-            _print_up(f"model: {_live_model(services)}")
+            _print_up(f"model: {live_model(services)}")
             stack.start_workers(["scoring", "intake"])
             _print_up("scoring worker, intake worker with beat")
             _run(services, messages, skipped)
@@ -139,21 +139,22 @@ def _incoming(name: str, photos: Sequence[Photo]) -> IncomingMessage:
     return IncomingMessage("demo", name, [IncomingAttachment(data=photo.data) for photo in photos])
 
 
-def _live_model(services: Services) -> str:
+def live_model(services: Services) -> str:
+    """Makes the starter model live, and returns its label."""
     model = services.registry.add_folder(STARTER_FOLDER, actor="demo")
     services.registry.promote(model.card.weights_sha256, actor="demo")
     return model.card.label
 
 
-def _demo_settings() -> Settings:
-    """Settings of the embedded services in a folder for the demo; other services in the environment are ignored."""
-    root = Path(os.environ.get("TRIAGE_HOME", default_state_folder())) / "demo"
-    return Settings(
-        home=root, database=DatabaseSettings(), redis=RedisSettings(), blobs=BlobSettings(), models=ModelSettings()
-    )
+def demo_settings(folder: str, **groups: Any) -> Settings:
+    """Settings of the embedded services in a folder for a demo; other services in the environment are ignored."""
+    root = Path(os.environ.get("TRIAGE_HOME", default_state_folder())) / folder
+    services = {"database": DatabaseSettings(), "redis": RedisSettings(), "blobs": BlobSettings()}
+    return Settings(home=root, models=ModelSettings(), **services | groups)
 
 
-def _worker_environment() -> dict[str, str]:
+def worker_environment() -> dict[str, str]:
+    """The variables of this process for the workers of a demo."""
     kept = ("TRIAGE_SCORER__", "TRIAGE_LOG__")
     return {
         name: value for name, value in os.environ.items() if not name.startswith("TRIAGE_") or name.startswith(kept)

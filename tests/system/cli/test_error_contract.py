@@ -19,7 +19,7 @@ from worker.state_folder import StateFolder
 
 pytestmark = pytest.mark.long
 
-STARTING: Final = {"demo", "worker", "beat", "metrics", "serve"}
+STARTING: Final = {"demo", "worker", "beat", "metrics", "serve", "console"}
 """Commands that become a server if their arguments are right: here they get a wrong one."""
 
 SLOW: Final = {"doctor", "score", "evaluate"}

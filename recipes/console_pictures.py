@@ -1,0 +1,51 @@
+"""Writes the pictures of docs/console.md: the pages of the staff console on drawn photos, in Debian's Chromium.
+
+.venv/bin/python -m recipes.console_pictures
+"""
+
+from pathlib import Path
+from typing import Final
+
+from playwright.sync_api import Page, sync_playwright
+
+from tests.support.console_demo import ConsoleDemo, console_demo
+
+CHROMIUM: Final = "/usr/bin/chromium"
+FOLDER: Final = Path(__file__).parents[1] / "docs" / "console"
+
+
+def main() -> None:
+    """Starts the demo, and takes a picture of each page."""
+    FOLDER.mkdir(exist_ok=True)
+    with console_demo(CONSOLE__TIME_ZONE="America/New_York") as demo, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        take_pictures(browser.new_page(viewport={"width": 1280, "height": 800}), demo)
+        browser.close()
+
+
+def take_pictures(page: Page, demo: ConsoleDemo) -> None:
+    """Goes through the pages as a reviewer does."""
+    page.goto(demo.url)
+    _take(page, "login")
+    page.get_by_label("Name").fill(demo.name)
+    page.get_by_label("Password").fill(demo.password)
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Take the oldest").wait_for()
+    _take(page, "queue")
+    page.get_by_role("button", name="Take the oldest").click()
+    page.get_by_role("heading", name="Decide").wait_for()
+    _take(page, "message")
+    page.locator(".photos a").first.click()
+    page.locator(".full img").wait_for()
+    _take(page, "photo")
+    page.goto(f"{demo.url}staff")
+    _take(page, "accounts")
+
+
+def _take(page: Page, name: str) -> None:
+    page.wait_for_load_state("networkidle")
+    page.screenshot(path=FOLDER / f"{name}.png", full_page=name == "message")
+
+
+if __name__ == "__main__":
+    main()
