@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from triage.domain.ids import LeaseToken, MessageId, ModelVersionId, RetakeRequestId, first_id
 from triage.domain.messages import HeldRequest
+from triage.domain.queue import Place
 from triage.domain.reporting import Dimension, Period
 from triage.domain.states import Reason, RetakeStatus
 from triage.reports.explain import history
@@ -27,8 +28,8 @@ LARGE_TABLES = frozenset(
 
 Query = Callable[[Session], object]
 
+# without a filter and a place, the first rows of an index are read, which looks like a scan of all
 _SELECTIONS = {
-    "oldest": Selection(),
     "of a source": Selection(source="ehr"),
     "of a reason": Selection(reason=Reason.NEAR_THRESHOLD),
     "of a source and a reason": Selection(source="ehr", reason=Reason.NEAR_THRESHOLD, older_than=timedelta(hours=4)),
@@ -69,7 +70,12 @@ def standard_queries(
             session, [HeldRequest(RetakeRequestId(UUID(int=1)), LeaseToken(UUID(int=1)))]
         ),
         **{f"queue: {name}": partial(_first_page, selection=selection) for name, selection in _SELECTIONS.items()},
-        "queue: claim the oldest": lambda session: queue.claim_oldest(session, Selection(), by="dr-1", lease=minutes),
+        "queue: a page after a place": lambda session: queue.list_waiting(
+            session, Selection(), after=Place(now, message), limit=50
+        ),
+        "queue: claim the oldest of a source": lambda session: queue.claim_oldest(
+            session, Selection(source="ehr"), by="dr-1", lease=minutes
+        ),
         "queue: sources": queue.sources,
         "wait": lambda session: inbox.count_open(session),
         "runs": lambda session: runs.list_runs(session),
