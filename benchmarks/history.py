@@ -1,7 +1,8 @@
 """Fills a database with years of messages, inserted directly into the tables.
 
 Every message has three photos with a verdict of the live model; the latest tenth has one of a shadow model too. Photos
-older than one year are purged. Ids are UUIDv7 of the time of receipt.
+older than one year are purged. Ids are UUIDv7 of the time of receipt. Every third request is answered a day later
+in its thread, and one in five is reviewed.
 """
 
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ PHOTOS_PER_MESSAGE = 3
 SHADOWED = 0.1
 MESSAGES_AT_ONCE = 20_000
 UNREADABLE = 1 / 75
+ANSWER_AFTER = 2808
+"""Messages between one with a request and the one that answers it; a day at ten million verdicts in three years."""
 
 _UUID7 = """
 CREATE FUNCTION pg_temp.uuid7(at timestamptz, what text, n bigint) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
@@ -27,8 +30,11 @@ _ARRIVING = (
     """
     CREATE TEMPORARY TABLE sent AS
     SELECT n, at, pg_temp.uuid7(at, 'message', n) AS id, pg_temp.uuid7(at, 'decision', n) AS decision_id,
-           pg_temp.uuid7(at, 'thread', n) AS thread_id, n % 20 < 3 AS is_bad
-    FROM (SELECT n, CAST(:start AS timestamptz) + n * CAST(:step AS interval) AS at
+           pg_temp.uuid7(CAST(:start AS timestamptz) + first_n * CAST(:step AS interval), 'thread', first_n)
+               AS thread_id,
+           n > first_n AS is_answer, n % 20 < 3 AS is_bad
+    FROM (SELECT n, CAST(:start AS timestamptz) + n * CAST(:step AS interval) AS at,
+                 CASE WHEN n % 20 = 10 AND n >= :answer_after THEN n - :answer_after ELSE n END AS first_n
           FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) n) numbers
     """,
     """
@@ -41,11 +47,16 @@ _ARRIVING = (
 )
 
 _ROWS = (
-    "INSERT INTO thread (id, source, external_id) SELECT thread_id, 'source-' || n % 3, 't' || n FROM sent ORDER BY n",
     """
-    INSERT INTO message (id, source, external_id, thread_id, role, locale, opted_out, received_at, current_decision_id)
+    INSERT INTO thread (id, source, external_id) SELECT thread_id, 'source-' || n % 3, 't' || n FROM sent
+    WHERE NOT is_answer ORDER BY n
+    """,
+    """
+    INSERT INTO message (id, source, external_id, thread_id, role, locale, opted_out, fitzpatrick, received_at,
+                         current_decision_id)
     SELECT id, 'source-' || n % 3, 'm' || n, thread_id, CASE n % 4 WHEN 0 THEN 'clinician' ELSE 'patient' END,
-           'en', false, at, decision_id
+           CASE n % 5 WHEN 0 THEN 'es' ELSE 'en' END, false, (ARRAY['I', 'II', 'III', 'IV', 'V', 'VI'])[n % 8 + 1], at,
+           decision_id
     FROM sent ORDER BY n
     """,
     """
@@ -80,10 +91,21 @@ _ROWS = (
     FROM sent ORDER BY n
     """,
     """
-    INSERT INTO retake_request (id, message_id, thread_id, decision_id, status, created_at, sent_at)
-    SELECT pg_temp.uuid7(at, 'request', n), id, thread_id, decision_id, 'sent', at + interval '2 seconds',
-           at + interval '1 minute'
+    INSERT INTO retake_request (id, message_id, thread_id, decision_id, photos, reply, status, claimed_by, created_at,
+                                sent_at)
+    SELECT pg_temp.uuid7(at, 'request', n), id, thread_id, decision_id,
+           jsonb_build_array(jsonb_build_object('id', pg_temp.uuid7(at, 'photo', n * 10), 'score', .2, 'reasons',
+                                                '[{"kind": "defocus", "severity": "severe"}]'::jsonb)),
+           jsonb_build_object('locale', 'en', 'catalogue_version', 'benchmark', 'subject', 'New photos, please',
+                              'text', repeat('Take the photo again in good light. ', 20)),
+           'sent', 'sender', at + interval '2 seconds', at + interval '1 minute'
     FROM sent WHERE is_bad ORDER BY n
+    """,
+    """
+    INSERT INTO request_review (id, request_id, kind, needless, actor, created_at)
+    SELECT pg_temp.uuid7(at, 'review', n), pg_temp.uuid7(at, 'request', n), 'review', n % 400 = 0, 'reader-1',
+           at + interval '2 days'
+    FROM sent WHERE is_bad AND n % 100 < 3 ORDER BY n
     """,
 )
 
@@ -97,6 +119,7 @@ def write_history(
     values = {
         "start": until - span,
         "step": span / n_messages,
+        "answer_after": ANSWER_AFTER,
         "live": live,
         "shadow": shadow,
         "shadowed_from": round(n_messages * (1 - SHADOWED)),

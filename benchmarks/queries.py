@@ -17,7 +17,7 @@ from triage.domain.reporting import Dimension, Period
 from triage.domain.states import Reason, RetakeStatus
 from triage.reports.explain import history
 from triage.reports.summary import summarise
-from triage.storage import feed, inbox, messages, outbox, queue, retention, runs, verdicts
+from triage.storage import feed, inbox, messages, outbox, queue, request_reviews, retention, runs, verdicts
 from triage.storage.gauges import read_gauges
 from triage.storage.queue import Selection
 from triage.storage.tables import METADATA
@@ -54,6 +54,7 @@ def standard_queries(
             f"report of 30 days by {dimension}": partial(summarise, period=month, by=[dimension])
             for dimension in Dimension
         },
+        "sample of requests to review": lambda session: request_reviews.draw(session, month, seed=0, n=381),
         "find a message by its sender's id": lambda session: messages.find_message(session, message_name),
         "explain a message": lambda session: history(session, message),
         "metrics and health": lambda session: read_gauges(session, lease=minutes, stalled_after=minutes),

@@ -195,7 +195,7 @@ class Intake:
         photos: dict[NewBlob, bytes | ReceivedBytes] = {}
         attachments = [self._prepare_photo(key, attachment, photos) for attachment in message.attachments]
         _check_distinct(message.attachments, attachments)
-        new = NewMessage(key, thread, message.role, message.locale, message.opted_out)
+        new = NewMessage(key, thread, message.role, message.locale, message.opted_out, message.fitzpatrick)
         return _Prepared(new, message.thread is not None, attachments, photos, message.origin)
 
     def _prepare_photo(
@@ -358,5 +358,6 @@ def _unchanged(prepared: _Prepared, stored: StoredMessage) -> list[str]:
         "role": sent.role != stored.role,
         "locale": sent.locale not in {stored.locale, UNDETERMINED},
         "opted_out": stored.opted_out and not sent.opted_out,
+        "fitzpatrick": sent.fitzpatrick not in {stored.fitzpatrick, None},
     }
     return [name for name, is_different in differs.items() if is_different]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from triage.domain.ids import RetakeRequestId
 from triage.domain.messages import Acceptance, HeldRequest, IncomingAttachment, IncomingMessage, RetakeRequest
-from triage.domain.states import Acknowledged
+from triage.domain.states import Acknowledged, Fitzpatrick
 from triage.domain.text import UNDETERMINED
 from worker.services import Services
 from worker.settings import load_settings
@@ -26,6 +26,7 @@ def enqueue_message(
     role: str = "patient",
     locale: str = UNDETERMINED,
     opted_out: bool = False,
+    fitzpatrick: Fitzpatrick | None = None,
 ) -> Acceptance:
     """Accepts a message and its photos; they are committed when this returns. Idempotent by source and message id.
 
@@ -38,6 +39,7 @@ def enqueue_message(
         role: author of the message, such as `patient` or `pcp`.
         locale: language of replies (BCP 47), such as `en` or `es-MX`; by default that of the settings.
         opted_out: never request a retake from this author. A resubmission can set it, which withdraws an open request.
+        fitzpatrick: the patient's skin type, if known, so that reports can compare skin tones.
 
     Returns:
         The ids of the message and its attachments, whether any was new, and what differs from an earlier submission,
@@ -49,7 +51,7 @@ def enqueue_message(
         ServiceUnavailableError: Postgres or the blob store is unavailable: retry. The message was not accepted or, if
             the connection was lost during the commit, may have been.
     """
-    message = IncomingMessage(source, message_id, attachments, thread, role, locale, opted_out)
+    message = IncomingMessage(source, message_id, attachments, thread, role, locale, opted_out, fitzpatrick=fitzpatrick)
     [acceptance] = _services().intake.enqueue([message])
     return acceptance
 

@@ -36,12 +36,14 @@ TABLES = {
         role                text NOT NULL,
         locale              text NOT NULL,
         opted_out           boolean NOT NULL,
+        fitzpatrick         text,
         received_at         timestamptz NOT NULL DEFAULT clock_timestamp(),
         current_decision_id uuid,
         forgotten_at        timestamptz,
         CONSTRAINT pk_message PRIMARY KEY (id),
         CONSTRAINT fk_message__thread_id FOREIGN KEY (thread_id) REFERENCES thread (id),
-        CONSTRAINT uq_message__source_external_id UNIQUE (source, external_id)
+        CONSTRAINT uq_message__source_external_id UNIQUE (source, external_id),
+        CONSTRAINT ck_message__fitzpatrick CHECK (fitzpatrick IN ('I', 'II', 'III', 'IV', 'V', 'VI'))
     """,
     "origin": """
         message_id uuid NOT NULL,
@@ -206,6 +208,20 @@ TABLES = {
         CONSTRAINT ck_retake_request__status CHECK (status IN ('flagged', 'claimed', 'sent', 'withdrawn')),
         CONSTRAINT ck_retake_request__lease CHECK ((status = 'claimed') = (lease_until IS NOT NULL))
     """,
+    "request_review": """
+        id         uuid NOT NULL,
+        request_id uuid NOT NULL,
+        kind       text NOT NULL,
+        needless   boolean NOT NULL,
+        actor      text NOT NULL,
+        note       text,
+        created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        CONSTRAINT pk_request_review PRIMARY KEY (id),
+        CONSTRAINT fk_request_review__request_id FOREIGN KEY (request_id) REFERENCES retake_request (id),
+        CONSTRAINT uq_request_review__request_id_kind_actor UNIQUE (request_id, kind, actor),
+        CONSTRAINT ck_request_review__kind CHECK (kind IN ('appeal', 'review')),
+        CONSTRAINT ck_request_review__appeal CHECK (kind = 'review' OR needless)
+    """,
     "api_client": """
         id                  uuid NOT NULL,
         name                text NOT NULL,
@@ -369,6 +385,8 @@ TABLES = {
         day              date NOT NULL,
         source           text,
         role             text,
+        locale           text,
+        fitzpatrick      text,
         model_version_id uuid,
         run_id           uuid,
         label            text,
@@ -381,7 +399,7 @@ TABLES = {
         CONSTRAINT ck_archived_count__kind CHECK (
             kind IN (
                 'messages', 'overrides', 'forgotten', 'photos', 'errors', 'requests', 'scores', 'shadows', 'reasons',
-                'flips', 'purged'
+                'flips', 'purged', 'hours', 'decision_reasons', 'reviews'
             )
         )
     """,
@@ -756,7 +774,8 @@ DECLARE
 BEGIN
     DELETE FROM arrival USING message
     WHERE message.id = forgotten AND arrival.source = message.source AND arrival.reference = message.external_id;
-    UPDATE message SET external_id = 'forgotten:' || id, locale = 'und', forgotten_at = clock_timestamp()
+    UPDATE message
+    SET external_id = 'forgotten:' || id, locale = 'und', fitzpatrick = NULL, forgotten_at = clock_timestamp()
     WHERE id = forgotten AND forgotten_at IS NULL
     RETURNING thread_id INTO conversation;
     IF NOT FOUND THEN
@@ -776,6 +795,8 @@ BEGIN
     DELETE FROM origin WHERE message_id = forgotten;
     UPDATE decision SET note = NULL WHERE message_id = forgotten AND note IS NOT NULL;
     UPDATE retake_request SET reply = NULL WHERE message_id = forgotten AND reply IS NOT NULL;
+    UPDATE request_review SET note = NULL FROM retake_request
+    WHERE retake_request.id = request_id AND message_id = forgotten AND note IS NOT NULL;
     INSERT INTO audit_event (id, actor, action, subject_kind, subject_id, details)
     VALUES (event, by_whom, 'message.forgotten', 'message', forgotten,
             jsonb_build_object('reason', why, 'photos', photos));

@@ -25,6 +25,7 @@ from triage.domain.states import Outcome, RunStatus
 from triage.errors import LockedError, UsageError
 from triage.files.atomic import write_durably
 from triage.retakes.override import override
+from triage.retakes.reviews import appeal
 from triage.retention import archive as archiving
 from triage.retention import archive_file
 from triage.retention.archive import archive_threads
@@ -38,7 +39,7 @@ from triage.storage.locks import try_lock
 from triage.storage.role_names import MIGRATOR, WORKER
 from worker.state_folder import StateFolder
 
-TABLES = ("thread", "message", "attachment", "verdict", "decision", "retake_request")
+TABLES = ("thread", "message", "attachment", "verdict", "decision", "retake_request", "request_review")
 
 
 def _archive(clinic: Clinic, folder: Path, before: datetime | None = None) -> list[dict[str, Any]]:
@@ -64,6 +65,7 @@ def test_thread_is_archived_with_all_its_rows_unchanged(clinic: Clinic, tmp_path
     clinic.send("m-2", "0.9", "unreadable", thread="t")
     clinic.drain()
     _send_retakes(clinic)
+    appeal(clinic.sessions, "m-1", by="n-1", reason="sharp enough")
     before = {table: _rows(clinic, table) for table in TABLES}
     assert all(before.values())
 

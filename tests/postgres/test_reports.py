@@ -14,6 +14,7 @@ from triage.reports.csv_table import render_csv
 from triage.reports.html import render_html
 from triage.reports.summary import report, summarise
 from triage.retakes.override import override
+from triage.statistics.proportions import wilson_interval
 from triage.storage.database import Sessions
 from worker.cli.report import to_table
 
@@ -85,7 +86,7 @@ def test_reasons_are_the_likeliest_of_each_photo_that_fails(busy: Clinic) -> Non
 
     assert summary["reasons"] == {"too_dark": 2}
     assert "photos that fail, by their likeliest reason: too dark 2" in to_table(summary)
-    assert "<td>too dark</td><td>2</td>" in render_html(summary)
+    assert '<th scope="row">too dark</th><td>2</td>' in render_html(summary)
 
 
 def test_tables_name_what_they_count_and_explain_messages_without_a_model(busy: Clinic) -> None:
@@ -125,10 +126,12 @@ def test_groups_say_the_same_as_json_csv_and_table(busy: Clinic) -> None:
         summary = summarise(session, Period(), [Dimension.SOURCE])
 
     groups = json.loads(json.dumps(summary))["groups"]
+    intervals = [group.pop("interval") for group in groups]
     assert groups == [
         _counts(source="ehr", total=4, retake=1, not_assessable=1, pending=1, retake_rate=1 / 3) | {"pass": 1},
         _counts(source="portal", total=1, retake_rate=0.0) | {"pass": 1},
     ]
+    assert intervals == [pytest.approx(wilson_interval(1, 3)), pytest.approx(wilson_interval(0, 1))]
     rows = list(csv.DictReader(io.StringIO(render_csv(summary))))
     assert rows == [{key: str(value) for key, value in group.items()} for group in groups]
     lines = [line.split() for line in to_table(summary).splitlines()]
@@ -199,7 +202,7 @@ def test_empty_report_divides_by_nothing(clinic: Clinic) -> None:
 def test_html_escapes_names_and_contains_no_patient_data(busy: Clinic) -> None:
     with busy.sessions.begin() as session:
         session.execute(text("UPDATE message SET source = '<script>alert(1)</script>', role = '\"><b>bold'"))
-        session.execute(text("UPDATE message SET external_id = external_id || '-Mustermann', locale = 'Mustermann'"))
+        session.execute(text("UPDATE message SET external_id = external_id || '-Mustermann'"))
         session.execute(
             text("UPDATE attachment SET external_id = external_id || '-Mustermann', photo_group = 'Mustermann'")
         )

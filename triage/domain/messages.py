@@ -10,7 +10,7 @@ from typing import ClassVar, Final
 from triage.domain.ids import AttachmentId, DecisionId, LeaseToken, MessageId, RetakeRequestId
 from triage.domain.photos import Finding
 from triage.domain.replies import Reply, RequestedPhoto
-from triage.domain.states import AttachmentStatus, DecidedBy, Outcome, Reason, RetakeStatus
+from triage.domain.states import AttachmentStatus, DecidedBy, Fitzpatrick, Outcome, Reason, RetakeStatus
 from triage.domain.text import UNDETERMINED
 from triage.errors import ErrorCode
 from triage.files.received import ReceivedBytes
@@ -66,6 +66,7 @@ class IncomingMessage:
 
     Attributes:
         locale: the language of replies, a BCP 47 tag.
+        fitzpatrick: the patient's skin type, if known, so that reports can compare skin tones.
     """
 
     __pydantic_config__: ClassVar = CHECKED
@@ -77,6 +78,7 @@ class IncomingMessage:
     locale: str = UNDETERMINED
     opted_out: bool = False
     origin: Origin | None = None
+    fitzpatrick: Fitzpatrick | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,26 @@ def period_of_report(since: datetime | None, until: datetime | None) -> Period:
     return Period(midnight - min(_DEFAULT_SPAN, midnight - _EARLIEST), until)
 
 
+def compared_period(text: str, period: Period) -> Period:
+    """Reads the period that a report is compared to.
+
+    Args:
+        text: `previous`, for the period of the same length before, or `SINCE..UNTIL` in ISO 8601, UTC without a zone.
+        period: of the report, with a beginning.
+
+    Raises:
+        UsageError: the text is malformed, or `since` is not before `until`.
+    """
+    if text == "previous":
+        since = period.since or _EARLIEST
+        return period_of_report(since - min((period.until or datetime.now(UTC)) - since, since - _EARLIEST), since)
+    try:
+        since, until = (datetime.fromisoformat(end) for end in text.split("..", maxsplit=1))
+    except ValueError:
+        raise UsageError("invalid period: use `previous` or SINCE..UNTIL, such as 2026-01-01..2026-02-01") from None
+    return period_of_report(*(end if end.tzinfo else end.replace(tzinfo=UTC) for end in (since, until)))
+
+
 NO_MODEL: Final = "no model"
 """What tables call the model of messages that no model decided."""
 
@@ -61,4 +81,6 @@ class Dimension(StrEnum):
     DAY = "day"
     SOURCE = "source"
     ROLE = "role"
+    LOCALE = "locale"
+    FITZPATRICK = "fitzpatrick"
     MODEL = "model"

@@ -69,6 +69,27 @@ class ArchivedKind(StrEnum):
     REASONS = "reasons"
     FLIPS = "flips"
     PURGED = "purged"
+    HOURS = "hours"
+    DECISION_REASONS = "decision_reasons"
+    REVIEWS = "reviews"
+
+
+class ReviewKind(StrEnum):
+    """How a person came to judge a retake request: by an appeal, or by a review of a random sample."""
+
+    APPEAL = "appeal"
+    REVIEW = "review"
+
+
+class Fitzpatrick(StrEnum):
+    """The skin type of a patient by Fitzpatrick's scale, doi:10.1001/archderm.1988.01670060015008."""
+
+    I = "I"  # noqa: E741  # the name of the type
+    II = "II"
+    III = "III"
+    IV = "IV"
+    V = "V"
+    VI = "VI"
 
 
 class Acknowledged(StrEnum):

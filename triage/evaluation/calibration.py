@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 from scipy.special import expit, logit
 from scipy.stats import rankdata
 
-from triage.statistics.arrays import Floats, Interval, checked
+from triage.statistics.arrays import Floats, checked
+from triage.statistics.confidence import Interval
 from triage.statistics.proportions import wilson_interval
 
 _EPSILON: Final = 1e-12  # scores are clipped to this distance from 0 and 1, as in the scorer

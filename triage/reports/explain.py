@@ -50,8 +50,9 @@ def history(session: Session, message_id: MessageId) -> dict[str, Any]:
     """Returns the history of a message as JSON types. URIs are omitted because they may identify a patient.
 
     Returns:
-        `{message_id, id, source, thread, role, locale, opted_out, received_at, forgotten_at, outcome, reason,
-        decided_by, attachments[{..., verdicts[]}], decisions[], retake_requests[], audit[]}`, each list oldest first.
+        `{message_id, id, source, thread, role, locale, opted_out, fitzpatrick, received_at, forgotten_at, outcome,
+        reason, decided_by, attachments[{..., verdicts[]}], decisions[], retake_requests[], audit[]}`, each list oldest
+        first.
     """
     rows = load_history(session, message_id)
     message, decisions = rows.message, rows.decisions
@@ -64,6 +65,7 @@ def history(session: Session, message_id: MessageId) -> dict[str, Any]:
         "role": message.role,
         "locale": message.locale,
         "opted_out": message.opted_out,
+        "fitzpatrick": message.fitzpatrick,
         "received_at": _time(message.received_at),
         "forgotten_at": _time(message.forgotten_at),
         "outcome": current.outcome if current else None,

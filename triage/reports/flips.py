@@ -5,7 +5,7 @@ from typing import Any
 from triage.domain.ids import RunId
 from triage.domain.states import RunKind
 from triage.errors import UsageError
-from triage.storage import report_queries, runs
+from triage.storage import report_scores, runs
 from triage.storage.database import Sessions
 from triage.storage.use_case import use_case
 
@@ -24,5 +24,5 @@ def flips_of(sessions: Sessions, run_id: RunId) -> list[dict[str, Any]]:
         run = runs.find(session, run_id)
         if run.kind is not RunKind.RESCORING:
             raise UsageError("a training run has no flips: name a rescoring run")
-        rows = report_queries.count_flips(session, run.id)
+        rows = report_scores.count_flips(session, run.id)
     return [row | {"day": row["day"].isoformat()} for row in rows]

@@ -1,82 +1,183 @@
-"""The report: messages by outcome, retake rate, scores by model and pending work, by day, source, role and model."""
+"""The report of a period: outcomes, trend, reasons, times, people, scores, what became of requests, and the backlog."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from datetime import date, timedelta
+from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
 from triage.domain.card import label_of
+from triage.domain.follow_up import Durations
 from triage.domain.reporting import Dimension, Period
+from triage.domain.states import Outcome
 from triage.errors import UsageError
-from triage.storage import archived_counts, report_queries
+from triage.reports.fates import ANSWER_DAYS, outcomes
+from triage.reports.needless import needless
+from triage.statistics.proportions import Share
+from triage.storage import archived_counts, report_queries, report_scores, request_fates
 from triage.storage.archived_counts import N_BINS
 from triage.storage.database import Sessions
-from triage.storage.report_queries import ModelScores, ShadowComparison
+from triage.storage.report_queries import ReasonOverrides
+from triage.storage.report_scores import ModelScores, ShadowComparison
 from triage.storage.use_case import use_case
+
+SPLITS: Final = (Dimension.SOURCE, Dimension.ROLE, Dimension.LOCALE, Dimension.FITZPATRICK)
+"""The dimensions by which every report splits the outcomes."""
+
+_COUNTS: Final = ("total", *(outcome.value for outcome in Outcome), "pending")
+_MAX_ANSWER_DAYS: Final = 365
+_DAY: Final = timedelta(days=1)
 
 
 @use_case
-def report(sessions: Sessions, period: Period, by: Sequence[Dimension] = ()) -> dict[str, Any]:
+def report(
+    sessions: Sessions,
+    period: Period,
+    by: Sequence[Dimension] = (),
+    *,
+    answer_days: int = ANSWER_DAYS,
+    compared_to: Period | None = None,
+) -> dict[str, Any]:
     """Returns the report of a period, as `summarise` does, from a new session.
 
+    Args:
+        sessions: of any role.
+        period: of the receipt of messages.
+        by: dimensions of the groups.
+        answer_days: days within which a message counts as the answer to a request, 1 to 365.
+        compared_to: another period, whose report is added as `compared_to`.
+
     Raises:
-        UsageError: a time of the period has no zone.
+        UsageError: a time of a period has no zone, or `answer_days` is out of range.
     """
-    if any(moment is not None and moment.tzinfo is None for moment in (period.since, period.until)):
+    periods = [period, *([compared_to] if compared_to else [])]
+    if any(moment is not None and moment.tzinfo is None for each in periods for moment in (each.since, each.until)):
         raise UsageError("invalid period: give times with a zone")
+    if not 1 <= answer_days <= _MAX_ANSWER_DAYS:
+        raise UsageError(f"invalid answer_days: use 1 to {_MAX_ANSWER_DAYS}")
     with sessions() as session:
-        return summarise(session, period, by)
+        summary, *others = (summarise(session, each, by, answer_days=answer_days) for each in periods)
+    return {**summary, "compared_to": others[0]} if others else summary
 
 
-def summarise(session: Session, period: Period, by: Sequence[Dimension] = ()) -> dict[str, Any]:
+def summarise(
+    session: Session, period: Period, by: Sequence[Dimension] = (), *, answer_days: int = ANSWER_DAYS
+) -> dict[str, Any]:
     """Returns the report of a period as JSON types.
 
     Args:
         session: of the worker role or the report role.
-        period: of the receipt of messages.
+        period: of the receipt of messages; for requests and verdicts, of their creation.
         by: dimensions of the groups.
+        answer_days: days within which a message counts as the answer to a request.
 
     Returns:
-        `{since, until, messages, photos, reasons, errors, retention, retake_requests, overrides, scores, shadows,
+        `{since, until, messages, trend, outcomes, photos, reasons, reasons_by_source, errors, times, hours, people,
+        retention, retake_requests, retake_outcomes, needless, overrides, scores, shadows, backlog,
         oldest_pending_seconds, archived, by, groups}`.
-        `messages` and each group hold `total`, a count for each outcome, `pending`, and `retake_rate`: the share of
-        retakes among decided messages, or None if no message is decided. All numbers include archived threads, except
+        `messages` and each group hold `total`, a count for each outcome, `pending`, and `retake_rate` with its Wilson
+        interval: the share of retakes among decided messages, or None if no message is decided. All numbers include
+        archived threads, except `times` and `retake_outcomes` (named in `archived.lacks` if there are such threads) and
         those of the days `archived.days_left_out`, which lie in the period in part: archived counts are daily.
     """
     by = tuple(dict.fromkeys(by))  # a dimension named twice groups once
-    [messages] = _messages(session, period, ())
+    groupings = [(), (Dimension.DAY,), *((each,) for each in SPLITS), by]
+    [messages], days, *splits, groups = (
+        [_with_rate(row) for row in rows] for rows in report_queries.count_messages(session, period, groupings)
+    )
+    photos, errors = report_queries.count_photos(session, period)
+    reasons = report_scores.count_reasons(session, period)
+    people = report_queries.count_decided_by_people(session, period)
+    to_request, to_sent = report_queries.times_to_request(session, period)
+    now, requests = request_fates.follow_requests(session, period, answer_days * _DAY)
+    oldest_pending = report_queries.oldest_pending_seconds(session)
+    archived = archived_counts.count_messages(session, period)
     return {
         "since": period.since.isoformat() if period.since else None,
         "until": period.until.isoformat() if period.until else None,
         "messages": messages,
-        "photos": report_queries.count_photos(session, period),
-        "reasons": report_queries.count_reasons(session, period),
-        "errors": report_queries.count_errors(session, period),
+        "trend": _trend(days),
+        "outcomes": {each.value: rows for each, rows in zip(SPLITS, splits, strict=True)},
+        "photos": photos,
+        "reasons": _by_reason((each.reason, each.n) for each in reasons),
+        "reasons_by_source": [asdict(each) for each in reasons],
+        "errors": errors,
+        "times": {
+            "to_decision": _durations(report_queries.times_to_decision(session, period)),
+            "to_request": _durations(to_request),
+            "to_sent": _durations(to_sent),
+        },
+        "hours": report_queries.count_by_hour(session, period),
+        "people": _people(people),
         "retention": {
             "photos_purged": report_queries.count_purged_photos(session, period),
             "messages_forgotten": report_queries.count_forgotten_messages(session, period),
         },
         "retake_requests": report_queries.count_retake_requests(session, period),
-        "overrides": report_queries.count_overrides(session, period),
-        "scores": [_scores(each) for each in report_queries.scores_by_model(session, period)],
-        "shadows": [_shadow(each) for each in report_queries.compare_shadows(session, period)],
-        "oldest_pending_seconds": report_queries.oldest_pending_seconds(session),
+        "retake_outcomes": outcomes(requests, now=now, days=answer_days),
+        "needless": needless(request_fates.count_reviews(session, period)),
+        "overrides": sum(each.to_pass + each.to_retake for each in people),
+        "scores": [_scores(each) for each in report_scores.scores_by_model(session, period)],
+        "shadows": [_shadow(each) for each in report_scores.compare_shadows(session, period)],
+        "backlog": {
+            "messages_undecided": report_queries.count_undecided(session),
+            "requests_unsent": report_queries.count_unsent(session),
+            "for_staff": messages[Outcome.UNCERTAIN] + messages[Outcome.NOT_ASSESSABLE],
+            "oldest_pending_seconds": oldest_pending,
+        },
+        "oldest_pending_seconds": oldest_pending,
         "archived": {
-            "messages": archived_counts.count_messages(session, period),
+            "messages": archived,
             "days_left_out": [day.isoformat() for day in archived_counts.days_left_out(session, period)],
+            "lacks": ["times", "retake_outcomes"] if archived else [],
         },
         "by": [dimension.value for dimension in by],
-        "groups": _messages(session, period, by) if by else [],
+        "groups": groups if by else [],
     }
 
 
-def _messages(session: Session, period: Period, by: Sequence[Dimension]) -> list[dict[str, Any]]:
-    rows = report_queries.count_messages(session, period, by)
-    for row in rows:
-        row |= {key: str(row[key]) if row[key] is not None else None for key in [dimension.value for dimension in by]}
-        decided = row["total"] - row["pending"]
-        row["retake_rate"] = row["retake"] / decided if decided else None
-    return rows
+def _with_rate(row: dict[str, Any]) -> dict[str, Any]:
+    rate = Share(row[Outcome.RETAKE], row["total"] - row["pending"])
+    keys = {key: None if value is None else str(value) for key, value in row.items() if key not in _COUNTS}
+    return {**row, **keys, "retake_rate": rate.value, "interval": rate.interval}
+
+
+def _trend(days: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The days from the first to the last with messages, and their weeks, which begin on Mondays."""
+    counts = {date.fromisoformat(row["day"]): row for row in days}
+    weeks: dict[date, dict[str, Any]] = {}
+    filled = []
+    day = min(counts, default=date.max)
+    while day <= max(counts, default=date.min):
+        row = counts.get(day) or _with_rate({"day": day, **dict.fromkeys(_COUNTS, 0)})
+        filled.append(row)
+        monday = day - day.weekday() * _DAY
+        week = weeks.setdefault(monday, {"week": monday, **dict.fromkeys(_COUNTS, 0)})
+        week |= {name: week[name] + row[name] for name in _COUNTS}
+        day += _DAY
+    return {"days": filled, "weeks": [_with_rate(week) for week in weeks.values()]}
+
+
+def _by_reason(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
+    reasons: dict[str, int] = {}
+    for reason, n in counts:
+        reasons[reason] = reasons.get(reason, 0) + n
+    return dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _durations(durations: Durations | None) -> dict[str, Any] | None:
+    return asdict(durations) if durations else None
+
+
+def _people(reasons: Sequence[ReasonOverrides]) -> dict[str, Any]:
+    decided = sum(each.decisions for each in reasons)
+    all_ = Share(sum(each.to_pass + each.to_retake for each in reasons), decided)
+    rows = []
+    for each in reasons:
+        share = Share(each.to_pass + each.to_retake, each.decisions)
+        rows.append(asdict(each) | {"override_rate": share.value, "interval": share.interval})
+    return {"decided": decided, "by_people": all_.k, "share": all_.value, "interval": all_.interval, "by_reason": rows}
 
 
 def _scores(scores: ModelScores) -> dict[str, Any]:

@@ -184,6 +184,7 @@ def _forget(history: History, message_id: str) -> None:
             row |= {
                 "external_id": f"forgotten:{message_id}",
                 "locale": "und",
+                "fitzpatrick": None,
                 "forgotten_at": datetime.now(UTC).isoformat(),
             }
     for row in history["attachments"]:
@@ -193,9 +194,12 @@ def _forget(history: History, message_id: str) -> None:
     for row in history["decisions"]:
         if row["message_id"] == message_id:
             row["note"] = None
-    for row in history["retake_requests"]:
-        if row["message_id"] == message_id:
-            row["reply"] = None
+    requests = [row for row in history["retake_requests"] if row["message_id"] == message_id]
+    for row in requests:
+        row["reply"] = None
+    for row in history["request_reviews"]:
+        if row["request_id"] in {request["id"] for request in requests}:
+            row["note"] = None
     if all(row["forgotten_at"] for row in history["messages"]):
         history["thread"]["external_id"] = f"forgotten:{history['thread']['id']}"
 

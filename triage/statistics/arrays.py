@@ -3,8 +3,7 @@
 Axes: n photos.
 """
 
-from statistics import NormalDist
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,13 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
 Bools: TypeAlias = NDArray[np.bool_]
-Interval: TypeAlias = tuple[float, float]
-
-CONFIDENCE: Final = 0.95
-"""Of every interval."""
-
-Z: Final = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
-"""Half the width of a 95 % interval, in standard errors: 1.96."""
 
 
 def checked(scores: ArrayLike, good: ArrayLike) -> tuple[Floats, Bools]:

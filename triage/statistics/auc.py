@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike
 from scipy.special import ndtr
 from scipy.stats import rankdata
 
-from triage.statistics.arrays import CONFIDENCE, Bools, Floats, Interval, Z, checked_classes
+from triage.statistics.arrays import Bools, Floats, checked_classes
+from triage.statistics.confidence import CONFIDENCE, Interval, Z
 from triage.statistics.resampling import aucs, draw, group_scores
 
 Scores: TypeAlias = Floats

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from triage.statistics.arrays import Interval, Z
+from triage.statistics.confidence import Interval, Z
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +37,23 @@ def wilson_interval(k: int, n: int) -> Interval | None:
     centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
     half = Z * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2)) / (1 + Z**2 / n)
     return (0.0 if k == 0 else centre - half), (1.0 if k == n else centre + half)
+
+
+def sample_size(width: float, share: float = 0.5) -> int:
+    """The smallest sample whose Wilson interval is at most this wide if this share is found.
+
+    Args:
+        width: from the lower to the upper end, above 0 and below 1.
+        share: the expected share; at .5 the interval is widest.
+    """
+    low, high = 0, 1
+    while _width(high, share) > width:
+        low, high = high, 2 * high
+    while high - low > 1:  # the width falls with the size
+        middle = (low + high) // 2
+        low, high = (middle, high) if _width(middle, share) > width else (low, middle)
+    return high
+
+
+def _width(n: int, share: float) -> float:
+    return 2 * Z * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2)) / (1 + Z**2 / n)

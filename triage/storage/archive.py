@@ -19,6 +19,7 @@ from triage.storage.tables import (
     Delivery,
     Message,
     Origin,
+    RequestReview,
     RetakeRequest,
     Thread,
     Verdict,
@@ -38,7 +39,9 @@ _HISTORIES = text(
         'decisions', (SELECT coalesce(jsonb_agg(to_jsonb(d) ORDER BY d.id), '[]') FROM decision d
                       JOIN message m ON m.id = d.message_id WHERE m.thread_id = thread.id),
         'retake_requests', (SELECT coalesce(jsonb_agg(to_jsonb(r) ORDER BY r.id), '[]') FROM retake_request r
-                            WHERE r.thread_id = thread.id)
+                            WHERE r.thread_id = thread.id),
+        'request_reviews', (SELECT coalesce(jsonb_agg(to_jsonb(v) ORDER BY v.id), '[]') FROM request_review v
+                            JOIN retake_request r ON r.id = v.request_id WHERE r.thread_id = thread.id)
     )::text
     FROM thread WHERE id = ANY(:threads) ORDER BY id
     """
@@ -126,6 +129,8 @@ def remove(session: Session, threads: Sequence[ThreadId]) -> dict[str, int]:
     _delete(session, Origin, Origin.message_id.in_(messages))
     keys = select(Message.source, Message.external_id).where(Message.thread_id == func.any(chosen))
     _delete(session, Arrival, tuple_(Arrival.source, Arrival.reference).in_(keys))
+    requests = select(RetakeRequest.id).where(RetakeRequest.thread_id == func.any(chosen))
+    _delete(session, RequestReview, RequestReview.request_id.in_(requests))
     _delete(session, RetakeRequest, RetakeRequest.thread_id == func.any(chosen))
     session.execute(update(Message).where(Message.id.in_(messages)).values(current_decision_id=None))
     _delete(session, Decision, Decision.message_id.in_(messages))

@@ -9,16 +9,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, time
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Date, Select, Text, case, cast, func, literal_column, select
+from sqlalchemy import ColumnElement, Date, Select, SmallInteger, Text, case, cast, func, literal_column, select
 from sqlalchemy.orm import Session, aliased
 
 from triage.domain.ids import ThreadId
 from triage.domain.reporting import Period
-from triage.domain.states import ArchivedKind, DecidedBy, FindingKind, VerdictOrigin
+from triage.domain.states import ArchivedKind, DecidedBy, FindingKind, Outcome, VerdictOrigin
+from triage.storage.review_flags import request_reason, review_flags
 from triage.storage.tables import ArchivedCount, Attachment, Decision, Message, RetakeRequest, Verdict
 
 FAILED: Final = (Verdict.origin == VerdictOrigin.INBOX, ~Verdict.acceptable)
 """Verdicts that counted and failed: those whose reasons are reported."""
+
+TO_PASS: Final = 1
+TO_RETAKE: Final = 2
+"""The bins of archived overrides: what a person decided."""
 
 N_BINS: Final = 10
 """Number of equal bins of scores over [0, 1]. Stored counts have these bins, so all reports do."""
@@ -67,6 +72,23 @@ def utc_day(moment: Any) -> ColumnElement[date]:
     return cast(func.timezone("UTC", moment), Date)
 
 
+def utc_hour(moment: Any) -> ColumnElement[int]:
+    """The hour (UTC) of a column of times, from 0."""
+    return cast(func.extract("hour", func.timezone("UTC", moment)), SmallInteger)
+
+
+def replaced_reason() -> ColumnElement[str]:
+    """The reason of the model's decision that a person's decision of the same message replaced last, or NULL."""
+    earlier = aliased(Decision)
+    return (
+        select(earlier.reason)
+        .where(earlier.message_id == Decision.message_id, earlier.decided_by != DecidedBy.PERSON)
+        .order_by(earlier.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+
+
 def score_bin() -> ColumnElement[int]:
     """The bin of a verdict's score, from 1."""
     return func.least(func.width_bucket(Verdict.score, 0.0, 1.0, N_BINS), N_BINS)
@@ -94,14 +116,21 @@ def _counts_of(threads: Sequence[ThreadId]) -> Iterator[tuple[ArchivedKind, Sele
             day=day,
             source=Message.source,
             role=Message.role,
+            locale=Message.locale,
+            fitzpatrick=Message.fitzpatrick,
             model_version_id=Decision.model_version_id,
             label=Decision.outcome,
         )
         .join_from(Message, Decision, decided)
         .where(chosen),
     )
-    overrides = _count(day=day).join_from(Message, Decision, decided)
-    yield ArchivedKind.OVERRIDES, overrides.where(chosen, Decision.decided_by == DecidedBy.PERSON)
+    is_person = Decision.decided_by == DecidedBy.PERSON
+    outcome = case((Decision.outcome == Outcome.PASS, TO_PASS), else_=TO_RETAKE)
+    overrides = _count(day=day, label=replaced_reason(), bin=outcome).join_from(Message, Decision, decided)
+    yield ArchivedKind.OVERRIDES, overrides.where(chosen, is_person)
+    reasons = _count(day=day, label=Decision.reason).join_from(Message, Decision, decided)
+    yield ArchivedKind.DECISION_REASONS, reasons.where(chosen, ~is_person)
+    yield ArchivedKind.HOURS, _count(day=day, bin=utc_hour(Message.received_at)).where(chosen)
     forgotten = _count(day=utc_day(Message.forgotten_at))
     yield ArchivedKind.FORGOTTEN, forgotten.where(chosen, Message.forgotten_at.is_not(None))
     of_message = Attachment.message_id == Message.id
@@ -111,6 +140,15 @@ def _counts_of(threads: Sequence[ThreadId]) -> Iterator[tuple[ArchivedKind, Sele
     yield ArchivedKind.ERRORS, errors.where(chosen, Attachment.error_code.is_not(None))
     requests = _count(day=utc_day(RetakeRequest.created_at), label=RetakeRequest.status)
     yield ArchivedKind.REQUESTS, requests.where(RetakeRequest.thread_id == func.any(list(threads)))
+    reviews = _count(
+        day=utc_day(RetakeRequest.created_at),
+        source=Message.source,
+        fitzpatrick=Message.fitzpatrick,
+        label=request_reason(),
+        bin=review_flags(),
+    )
+    reviews = reviews.join_from(RetakeRequest, Message, Message.id == RetakeRequest.message_id).join(Decision, decided)
+    yield ArchivedKind.REVIEWS, reviews.where(RetakeRequest.thread_id == func.any(list(threads)))
     yield from _counts_of_verdicts(chosen, of_message)
 
 
@@ -131,7 +169,7 @@ def _counts_of_verdicts(
         .join(Message, of_message)
         .where(chosen),
     )
-    reasons = _count(day=utc_day(Verdict.created_at), label=likeliest_reason())
+    reasons = _count(day=utc_day(Verdict.created_at), source=Message.source, label=likeliest_reason())
     yield (
         ArchivedKind.REASONS,
         reasons.select_from(Verdict)

@@ -26,6 +26,7 @@ class NewMessage:
     role: str
     locale: str
     opted_out: bool
+    fitzpatrick: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class StoredMessage:
     role: str
     locale: str
     opted_out: bool
+    fitzpatrick: str | None
 
 
 def threads_of(session: Session, messages: Collection[Key]) -> dict[Key, Key]:
@@ -94,6 +96,7 @@ def add_messages(
             "role": message.role,
             "locale": message.locale,
             "opted_out": message.opted_out,
+            "fitzpatrick": message.fitzpatrick,
         }
         for message in messages
     ]
@@ -107,6 +110,7 @@ def add_messages(
         role=Text(),
         locale=Text(),
         opted_out=Boolean(),
+        fitzpatrick=Text(),
     )
     created = session.scalars(
         insert(Message)
@@ -124,13 +128,20 @@ def add_messages(
             Message.role,
             Message.locale,
             Message.opted_out,
+            Message.fitzpatrick,
         )
         .join(new, (Message.source == new.c.source) & (Message.external_id == new.c.external_id))
         .join(Thread, Thread.id == Message.thread_id)
     )
     stored = {
         (row.source, row.external_id): StoredMessage(
-            MessageId(row.id), ThreadId(row.thread_id), row.thread, row.role, row.locale, row.opted_out
+            id=MessageId(row.id),
+            thread_id=ThreadId(row.thread_id),
+            thread=row.thread,
+            role=row.role,
+            locale=row.locale,
+            opted_out=row.opted_out,
+            fitzpatrick=row.fitzpatrick,
         )
         for row in found
     }

@@ -97,6 +97,7 @@ WORKER_MAY: Final[Mapping[str, Rights]] = {
             "revocable",
         )
     ),
+    "request_review": Rights(),
     "api_client": Rights(
         update=("scopes", "key_sha256", "previous_key_sha256", "previous_key_until", "jwks", "jwks_url", "revoked_at")
     ),

@@ -9,12 +9,14 @@ from triage.reports.html import render_html
 from triage.reports.summary import report
 from triage.retakes.feed import list_decisions
 from triage.retakes.override import override
+from triage.retakes.reviews import appeal
 from worker.api.endpoint import Call, Endpoints
 from worker.documents.decisions import DecisionsDocument, DecisionsQuery
 from worker.documents.messages import OverrideDocument
 from worker.documents.override_call import OverrideCall
 from worker.documents.queries import ReportQuery
 from worker.documents.reports import ReportDocument
+from worker.documents.reviews import AppealCall, ReviewDocument
 
 DECISIONS = Endpoints("decisions")
 _PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -42,6 +44,15 @@ def override_message(call: Call, body: OverrideCall) -> OverrideDocument:
             reason=body.reason,
             policy=services.settings.retake_policy,
         )
+    )
+
+
+@DECISIONS.endpoint("POST", "/v1/appeals", scope=Scope.DECISIONS_WRITE)
+def appeal_request(call: Call, body: AppealCall) -> ReviewDocument:
+    """Say for a person that the latest retake request of a message was needless."""
+    by = f"{call.caller.actor}/{body.by}"
+    return ReviewDocument.of(
+        appeal(call.services.sessions, body.message_id, source=body.source, by=by, reason=body.reason)
     )
 
 

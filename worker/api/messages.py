@@ -95,6 +95,7 @@ def _message(posted: PostedMessage, attachments: list[IncomingAttachment]) -> In
         role=posted.role,
         locale=posted.locale,
         opted_out=posted.opted_out,
+        fitzpatrick=posted.fitzpatrick,
     )
 
 

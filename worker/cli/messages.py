@@ -2,13 +2,14 @@
 
 from mimetypes import guess_type
 from pathlib import Path
+from typing import Any
 
 import click
 
 from triage.domain.ids import new_id
 from triage.domain.messages import Acceptance, IncomingAttachment, IncomingMessage
 from triage.domain.replies import Reply
-from triage.domain.states import Outcome
+from triage.domain.states import Fitzpatrick, Outcome
 from triage.domain.text import UNDETERMINED
 from triage.errors import TriageError, UsageError
 from triage.files.kinds import is_folder, refuse_device
@@ -29,8 +30,9 @@ from worker.services import open_services
 @click.option("--locale", default=UNDETERMINED, help="Language of the reply, such as es-MX. [default: by setting]")
 @click.option("--group", help="Skin site of the photos. One acceptable photo per group is sufficient.")
 @click.option("--opted-out", is_flag=True, help="Never request a retake from this sender.")
+@click.option("--fitzpatrick", type=click.Choice(list(Fitzpatrick)), help="The patient's skin type, if known.")
 @json_option
-def enqueue(paths: tuple[str, ...], message_id: str | None, *, as_json: bool, group: str | None, **sender: str) -> None:
+def enqueue(paths: tuple[str, ...], message_id: str | None, *, as_json: bool, group: str | None, **sender: Any) -> None:
     """Enqueue photos as one message. PATHS are files, or URIs below an allowed root."""
     attachments = [_attachment(path, group) for path in paths]
     message = IncomingMessage(
@@ -41,6 +43,7 @@ def enqueue(paths: tuple[str, ...], message_id: str | None, *, as_json: bool, gr
         role=sender["role"],
         locale=sender["locale"],
         opted_out=bool(sender["opted_out"]),
+        fitzpatrick=Fitzpatrick(sender["fitzpatrick"]) if sender["fitzpatrick"] else None,
     )
     with open_services() as services:
         [acceptance] = services.intake.enqueue([message])

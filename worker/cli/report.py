@@ -7,16 +7,16 @@ from typing import Any
 
 import click
 
-from triage.domain.reporting import ABOUT_NO_MODEL, NO_MODEL, Dimension, period_of_report
+from triage.domain.reporting import ABOUT_NO_MODEL, NO_MODEL, Dimension, compared_period, period_of_report
 from triage.domain.states import Outcome
-from triage.reports.csv_table import COUNTS, render_csv
+from triage.reports.csv_table import COUNTS, render_csv, render_csv_table
+from triage.reports.tables import NAMES, Kind, ReportTable, figures, tables, text_of
 from worker.cli.commands import command
-from worker.cli.options import Moment
+from worker.cli.options import TIMES
 from worker.cli.output import json_text, percent, write_text
 from worker.cli.tables import Column, Screen, format_table, print_text
 from worker.services import open_services
 
-_TIMES = Moment("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", written="YYYY-MM-DD[THH:MM[:SS]]")
 _COUNT_COLUMNS: tuple[Column | str, ...] = (
     "messages",
     Outcome.PASS.value,
@@ -30,28 +30,65 @@ _COUNT_COLUMNS: tuple[Column | str, ...] = (
 @command()
 @click.option(
     "--since",
-    type=_TIMES,
+    type=TIMES,
     help="Messages received at or after this time (UTC). [default: 30 days before --until, or before today]",
 )
-@click.option("--until", type=_TIMES, help="Messages received before this time (UTC).")
+@click.option("--until", type=TIMES, help="Messages received before this time (UTC).")
 @click.option("--by", type=click.Choice([d.value for d in Dimension]), multiple=True, help="Group by this; repeatable.")
+@click.option("--answer-days", type=click.IntRange(1, 365), default=14, show_default=True, help="Days to answer.")
+@click.option("--compare-to", metavar="PERIOD", help="`previous`, or SINCE..UNTIL: key figures side by side.")
+@click.option("--show", type=click.Choice([*NAMES, "all"]), multiple=True, help="Show this table; repeatable.")
 @click.option(
     "--format", "fmt", type=click.Choice(["table", "json", "csv", "html"]), default="table", show_default=True
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file.")
-def report(since: datetime | None, until: datetime | None, by: tuple[str, ...], fmt: str, output: Path | None) -> None:
-    """Report messages by outcome, the retake rate, scores and pending work."""
+def report(
+    *,
+    since: datetime | None,
+    until: datetime | None,
+    by: tuple[str, ...],
+    answer_days: int,
+    compare_to: str | None,
+    show: tuple[str, ...],
+    fmt: str,
+    output: Path | None,
+) -> None:
+    """Report messages by outcome, the retake rate, reasons, times, and what became of retake requests.
+
+    Without --show, the table and CSV hold the messages. JSON and HTML always hold everything.
+    """
     from triage.reports.summary import report as report_period  # deferred: imports SQLAlchemy
 
     period = period_of_report(since and since.replace(tzinfo=UTC), until and until.replace(tzinfo=UTC))
+    other = compared_period(compare_to, period) if compare_to else None
     with open_services() as services:
-        summary = report_period(services.sessions, period, [Dimension(name) for name in by])
+        summary = report_period(
+            services.sessions, period, [Dimension(name) for name in by], answer_days=answer_days, compared_to=other
+        )
+    chosen = ("overview",) if compare_to and not show and fmt == "table" else show
+    screen = Screen() if output is not None else Screen.of_stdout()
+    text = _shown(summary, chosen, fmt, screen)
     if output is not None:
-        write_text(output, _RENDERERS[fmt](summary))
-    elif fmt == "table":
-        print_text(to_table(summary, Screen.of_stdout()))
+        write_text(output, text)
     else:
-        print_text(_RENDERERS[fmt](summary))
+        print_text(text)
+
+
+def _shown(summary: dict[str, Any], names: tuple[str, ...], fmt: str, screen: Screen) -> str:
+    if not names or fmt in {"json", "html"}:
+        return to_table(summary, screen) if fmt == "table" else _RENDERERS[fmt](summary)
+    chosen = [table for table in tables(summary) if table.name in names or "all" in names]
+    if fmt == "table":
+        return _sentence(_period_text(summary), screen) + "".join(_shown_table(each, screen) for each in chosen)
+    if len(chosen) > 1:
+        raise click.UsageError("CSV holds one table: give one --show")
+    return render_csv_table(chosen[0])
+
+
+def _shown_table(table: ReportTable, screen: Screen) -> str:
+    columns = [name for name, _ in table.columns]
+    rows = [[text_of(kind, value) for (_, kind), value in zip(table.columns, row, strict=True)] for row in table.rows]
+    return "\n" + _sentence(table.title, screen) + format_table(columns, rows, screen)
 
 
 def to_table(summary: dict[str, Any], screen: Screen | None = None) -> str:
@@ -145,6 +182,11 @@ def _closing_sentences(summary: dict[str, Any]) -> Iterator[str]:
         )
     requests = ", ".join(f"{name} {count}" for name, count in summary["retake_requests"].items())
     yield f"retake requests: {requests}"
+    known = {figure.name: figure for figure in figures(summary)}
+    for name in ("requests answered", "usable after request", "needless requests", "decided by people"):
+        figure = known[name]
+        interval = f" ({text_of(Kind.INTERVAL, figure.interval)})" if figure.interval else ""
+        yield f"{name}: {text_of(figure.kind, figure.value)}{interval}"
     if summary["errors"]:
         yield "photos not assessable: " + ", ".join(f"{code} {count}" for code, count in summary["errors"].items())
     if summary["reasons"]:
@@ -155,6 +197,8 @@ def _closing_sentences(summary: dict[str, Any]) -> Iterator[str]:
     archived = summary["archived"]
     if archived["messages"]:
         yield f"archived messages, counted: {archived['messages']}"
+    if archived["lacks"]:
+        yield f"without archived messages: {', '.join(archived['lacks']).replace('_', ' ')}"
     if archived["days_left_out"]:
         days = ", ".join(archived["days_left_out"])
         yield f"not counted: archived messages of {days}, because the period starts or ends within the day"
@@ -177,7 +221,6 @@ def _bar(count: int, largest: int) -> str:
 
 
 _RENDERERS: dict[str, Callable[[dict[str, Any]], str]] = {
-    "table": to_table,
     "json": _json,
     "csv": render_csv,
     "html": _html,

@@ -7,6 +7,7 @@ from triage.domain.messages import Acceptance
 from triage.domain.states import (
     AttachmentStatus,
     DecidedBy,
+    Fitzpatrick,
     Outcome,
     Reason,
     RetakeStatus,
@@ -165,6 +166,7 @@ class MessageHistoryDocument(Document):
     role: str
     locale: str
     opted_out: bool
+    fitzpatrick: Fitzpatrick | None
     received_at: UtcTime
     forgotten_at: UtcTime | None
     outcome: Outcome | None

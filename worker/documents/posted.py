@@ -4,6 +4,7 @@ from typing import Self
 
 from pydantic import Base64Bytes, Field, StrictBool, model_validator
 
+from triage.domain.states import Fitzpatrick
 from triage.domain.text import UNDETERMINED
 from worker.documents.document import Call
 
@@ -41,6 +42,7 @@ class PostedMessage(Call):
     role: str = "patient"
     locale: str = UNDETERMINED
     opted_out: StrictBool = False
+    fitzpatrick: Fitzpatrick | None = None
 
 
 class PostedForm(Call):

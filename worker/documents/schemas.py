@@ -54,6 +54,7 @@ from worker.documents.retakes import (
     RetakeRequestDocument,
     Withdrawal,
 )
+from worker.documents.reviews import AppealCall, ReviewDocument, SampleDocument
 from worker.documents.settings import SettingDocument
 from worker.documents.staff import StaffDocument
 from worker.documents.state import MessageStateDocument, PhotoVerdictDocument
@@ -62,6 +63,7 @@ from worker.documents.submission import Submission
 DOCUMENTS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
     {
         "acceptance": AcceptanceDocument,
+        "appeal": AppealCall,
         "acknowledged-requests": AcknowledgedRequestsDocument,
         "acknowledgement": Acknowledgement,
         "adopted-store": AdoptedStoreDocument,
@@ -111,7 +113,9 @@ DOCUMENTS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
         "requeued": RequeuedDocument,
         "retake-request": RetakeRequestDocument,
         "rewritten-file": RewrittenFileDocument,
+        "review": ReviewDocument,
         "run": RunDocument,
+        "sample": SampleDocument,
         "setting": SettingDocument,
         "staff": StaffDocument,
         "stopped-target": StoppedTargetDocument,

@@ -5,6 +5,7 @@ from typing import Any, Final, Self
 from pydantic import Field, StrictBool, model_validator
 
 from triage.domain.messages import IncomingAttachment, IncomingMessage
+from triage.domain.states import Fitzpatrick
 from triage.domain.text import UNDETERMINED
 from worker.documents.document import Call
 
@@ -50,6 +51,7 @@ class Submission(Call):
     role: str = "patient"
     locale: str = UNDETERMINED
     opted_out: StrictBool = False
+    fitzpatrick: Fitzpatrick | None = None
 
     def to_message(self) -> IncomingMessage:
         return IncomingMessage(
@@ -60,4 +62,5 @@ class Submission(Call):
             role=self.role,
             locale=self.locale,
             opted_out=self.opted_out,
+            fitzpatrick=self.fitzpatrick,
         )

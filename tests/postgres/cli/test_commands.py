@@ -21,13 +21,14 @@ Triage: TypeAlias = Callable[..., Result]
 KEYS = {
     "enqueue": "message_id id attachments[] created unchanged[] opted_out",
     "explain": """
-        message_id id source thread role locale opted_out received_at forgotten_at outcome reason decided_by
-        attachments[] decisions[] retake_requests[] audit[]
+        message_id id source thread role locale opted_out fitzpatrick received_at forgotten_at outcome reason
+        decided_by attachments[] decisions[] retake_requests[] audit[]
     """,
     "retakes": "id message_id source thread locale status may_have_been_sent created_at model photos[] reply",
     "report": """
-        since until messages photos reasons errors retention retake_requests overrides scores[] shadows[]
-        oldest_pending_seconds archived by[] groups[]
+        since until messages trend outcomes photos reasons reasons_by_source[] errors times hours[] people retention
+        retake_requests retake_outcomes needless overrides scores[] shadows[] backlog oldest_pending_seconds archived
+        by[] groups[]
     """,
 }
 

@@ -15,6 +15,7 @@ from triage.storage.tables.decisions import (
     OPEN_REQUEST,
     UNNUMBERED,
     Decision,
+    RequestReview,
     RetakeRequest,
     Verdict,
 )
@@ -78,6 +79,7 @@ __all__ = [
     "OptOut",
     "Origin",
     "PhotoStore",
+    "RequestReview",
     "RetakeRequest",
     "Run",
     "Staff",

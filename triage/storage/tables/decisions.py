@@ -17,7 +17,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from triage.domain.states import DecidedBy, Outcome, Reason, RetakeStatus, VerdictOrigin
+from triage.domain.states import DecidedBy, Outcome, Reason, RetakeStatus, ReviewKind, VerdictOrigin
 from triage.storage.base import Base, key, now, one_of
 
 NUMBERED: Final = text("position IS NOT NULL")
@@ -169,3 +169,26 @@ class RetakeRequest(Base):
     withdrawn_reason: Mapped[str | None]
     answered_at: Mapped[datetime | None]
     revocable: Mapped[bool] = mapped_column(server_default=false())
+
+
+class RequestReview(Base):
+    """A person's judgement whether a retake request was needless. A worker adds it and changes nothing.
+
+    An appeal is made by a person who met the request in their work and always says `needless`; a review is of a request
+    that a random sample proposed. Forgetting the message clears the note, and archiving its thread deletes the row.
+    """
+
+    __tablename__ = "request_review"
+    __table_args__ = (
+        UniqueConstraint("request_id", "kind", "actor"),
+        one_of("kind", ReviewKind),
+        CheckConstraint("kind = 'review' OR needless", name="appeal"),
+    )
+
+    id: Mapped[UUID] = key()
+    request_id: Mapped[UUID] = mapped_column(ForeignKey("retake_request.id"))
+    kind: Mapped[str]
+    needless: Mapped[bool]
+    actor: Mapped[str]
+    note: Mapped[str | None]
+    created_at: Mapped[datetime] = now()

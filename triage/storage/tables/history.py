@@ -16,8 +16,9 @@ PROPOSAL: Final = text("subject_kind = 'proposal'")
 class ArchivedCount(Base):
     """How many rows of one kind, day (UTC) and group were deleted that reports still count. Append-only, without ids.
 
-    `label` is the outcome, status, error code or flip. `total` is the sum of the scores of a bin, or of the differences
-    between the scores of a shadow model and those that decided.
+    `label` is the outcome, status, reason, error code or flip; `bin` is that of scores, an hour, what a person decided,
+    or the flags of reviews. `total` is the sum of the scores of a bin, or of the differences between the scores of a
+    shadow model and those that decided.
     """
 
     __tablename__ = "archived_count"
@@ -37,6 +38,8 @@ class ArchivedCount(Base):
     day: Mapped[date]
     source: Mapped[str | None]
     role: Mapped[str | None]
+    locale: Mapped[str | None]
+    fitzpatrick: Mapped[str | None]
     model_version_id: Mapped[UUID | None] = mapped_column(ForeignKey("model_version.id"))
     run_id: Mapped[UUID | None] = mapped_column(ForeignKey("run.id"))
     label: Mapped[str | None]

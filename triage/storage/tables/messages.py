@@ -6,7 +6,8 @@ from uuid import UUID
 from sqlalchemy import ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from triage.storage.base import Base, key, now
+from triage.domain.states import Fitzpatrick
+from triage.storage.base import Base, key, now, one_of
 
 
 class Thread(Base):
@@ -39,6 +40,7 @@ class Message(Base):
     __tablename__ = "message"
     __table_args__ = (
         UniqueConstraint("source", "external_id"),
+        one_of("fitzpatrick", Fitzpatrick),
         Index("ix_message__received_at", "received_at", info={"query": "reports: messages since a time"}),
         Index("ix_message__thread_id", "thread_id", info={"query": "decisions: a thread's earlier photos"}),
         Index(
@@ -72,6 +74,7 @@ class Message(Base):
     role: Mapped[str]
     locale: Mapped[str]
     opted_out: Mapped[bool]
+    fitzpatrick: Mapped[str | None]
     received_at: Mapped[datetime] = now()
     current_decision_id: Mapped[UUID | None] = mapped_column(ForeignKey("decision.id", use_alter=True))
     forgotten_at: Mapped[datetime | None]

@@ -1,0 +1,211 @@
+"""Every figure of a report is computed again, in plain Python, from drawn messages whose probabilities are known."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from benchmarks.known_clinic import ANSWER_DAYS, Drawn, KnownClinic, contained
+from triage.domain.card import RegisteredModel
+from triage.domain.reporting import Period
+from triage.domain.states import Outcome
+from triage.reports.summary import report
+from triage.storage.database import Sessions
+
+Z = 1.959963984540054
+
+
+@pytest.fixture
+def known(sessions: Sessions, live_model: RegisteredModel) -> KnownClinic:
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    clinic = KnownClinic(midnight)  # the same messages on every day
+    clinic.draw(2000)
+    clinic.write(sessions.kw["bind"], live_model.id)
+    return clinic
+
+
+def test_figures_are_those_of_the_drawn_messages_when_computed_again(sessions: Sessions, known: KnownClinic) -> None:
+    summary = report(sessions, Period(), answer_days=ANSWER_DAYS)
+
+    messages = known.messages
+    _check_outcomes(summary, messages)
+    _check_photos(summary, messages)
+    _check_times(summary, messages)
+    _check_people(summary, messages)
+    _check_requests(summary, messages, datetime.now(UTC))
+    _check_needless(summary, messages)
+    inside, intervals = contained(summary)
+    assert inside >= 0.85 * intervals
+
+
+def test_report_on_a_part_counts_that_part_when_the_clinic_is_older(sessions: Sessions, known: KnownClinic) -> None:
+    since = (known.now - timedelta(days=20)).replace(hour=0, minute=0, second=0, microsecond=0)
+    until = since + timedelta(days=10)
+
+    summary = report(sessions, Period(since, until), answer_days=ANSWER_DAYS)
+
+    _check_outcomes(summary, [each for each in known.messages if since <= each.received_at < until])
+
+
+def _check_outcomes(summary: dict[str, Any], messages: Sequence[Drawn]) -> None:
+    assert _counts(summary["messages"]) == _counted(messages)
+    retakes, decided = _rate(messages)
+    assert summary["messages"]["retake_rate"] == pytest.approx(retakes / decided)
+    assert summary["messages"]["interval"] == pytest.approx(_wilson(retakes, decided))
+    days = {each.received_at.date() for each in messages}
+    for row in summary["trend"]["days"]:
+        assert _counts(row) == _counted(each for each in messages if each.received_at.date().isoformat() == row["day"])
+    assert {row["day"] for row in summary["trend"]["days"]} >= {day.isoformat() for day in days}
+    for row in summary["trend"]["weeks"]:
+        monday = datetime.fromisoformat(row["week"]).date()
+        week = [each for each in messages if monday <= each.received_at.date() < monday + timedelta(days=7)]
+        assert (monday.weekday(), _counts(row)) == (0, _counted(week))
+    for name in ("source", "role", "locale", "fitzpatrick"):
+        groups = {row[name]: _counts(row) for row in summary["outcomes"][name]}
+        values = {getattr(each, name) for each in messages}
+        assert groups == {value: _counted(m for m in messages if getattr(m, name) == value) for value in values}
+    assert summary["hours"] == [sum(each.received_at.hour == hour for each in messages) for hour in range(24)]
+
+
+def _check_photos(summary: dict[str, Any], messages: Sequence[Drawn]) -> None:
+    reasons = Counter((each.source, reason) for each in messages for reason in each.failing)
+    assert {(row["source"], row["reason"]): row["n"] for row in summary["reasons_by_source"]} == reasons
+    assert summary["errors"] == Counter(code for each in messages for code in each.errors)
+    assert summary["photos"]["scored"] == sum(len(each.failing) + each.passing for each in messages)
+
+
+def _check_times(summary: dict[str, Any], messages: Sequence[Drawn]) -> None:
+    decided = [each for each in messages if each.outcome]
+    requests = [(each, each.request) for each in messages if each.request]
+    waits = {
+        "to_decision": [each.decided_at - each.received_at for each in decided],
+        "to_request": [request.flagged_at - each.received_at for each, request in requests],
+        "to_sent": [request.sent_at - each.received_at for each, request in requests if request.sent_at],
+    }
+    for name, times in waits.items():
+        _check_durations(summary["times"][name], times)
+
+
+def _check_durations(found: dict[str, Any], times: Sequence[timedelta]) -> None:
+    seconds = sorted(time.total_seconds() for time in times)
+    assert (found["n"], found["worst"]) == (len(seconds), pytest.approx(seconds[-1], abs=1e-3))
+    for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
+        place = share * (len(seconds) - 1)
+        low, part = int(place), place - int(place)
+        expected = seconds[low] + part * (seconds[min(low + 1, len(seconds) - 1)] - seconds[low])
+        assert found[name] == pytest.approx(expected, abs=1e-3)
+
+
+def _check_people(summary: dict[str, Any], messages: Sequence[Drawn]) -> None:
+    decided = [each for each in messages if each.outcome]
+    people = sum(each.person is not None for each in decided)
+    assert (summary["people"]["decided"], summary["people"]["by_people"]) == (len(decided), people)
+    assert summary["people"]["interval"] == pytest.approx(_wilson(people, len(decided)))
+    for row in summary["people"]["by_reason"]:
+        same = [each for each in decided if each.reason == row["reason"]]
+        to_pass, to_retake = (sum(each.person == outcome for each in same) for outcome in ("pass", "retake"))
+        assert (row["decisions"], row["to_pass"], row["to_retake"]) == (len(same), to_pass, to_retake)
+
+
+def _check_requests(summary: dict[str, Any], messages: Sequence[Drawn], now: datetime) -> None:
+    found, window = summary["retake_outcomes"], timedelta(days=ANSWER_DAYS)
+    fates, complete, times, observed = Counter[str](), Counter[str](), list[timedelta](), list[tuple[float, bool]]()
+    for message in messages:
+        request = message.request
+        if request is None:
+            continue
+        asked_at = request.sent_at or request.flagged_at
+        answers = [
+            each
+            for each in messages
+            if each.thread == message.thread
+            and each is not message
+            and asked_at < each.received_at <= asked_at + window
+        ]
+        fate = _fate(message, answers, is_over=now >= asked_at + window)
+        fates[fate] += 1
+        if fate == "withdrawn":
+            continue
+        usable = [each.received_at - asked_at for each in answers if each.final == Outcome.PASS]
+        times += [each.received_at - asked_at for each in answers]
+        end = usable[0] if usable else min(now - asked_at, window)
+        observed.append((end / timedelta(days=1), bool(usable)))
+        if now >= asked_at + window:
+            complete.update(requests=1, answered=len(answers), usable=len(usable))
+    assert {name: n for name, n in found["fates"].items() if n} == fates
+    assert found["complete"]["requests"] == complete["requests"]
+    for name in ("answered", "usable"):
+        assert found["complete"][name]["n"] == complete[name]
+        assert found["complete"][name]["interval"] == pytest.approx(_wilson(complete[name], complete["requests"]))
+    _check_durations(found["time_to_answer"], times)
+    for point in found["curve"]:
+        assert point["share"] == pytest.approx(1 - _alive(observed, point["days"]), abs=1e-6)
+    for name in ("source", "reason", "locale", "catalogue_version"):
+        assert sum(row["requests"] for row in found["by"][name]) == fates.total()
+    by_version = Counter(each.request.version for each in messages if each.request)
+    assert {row["value"]: row["requests"] for row in found["by"]["catalogue_version"]} == by_version
+
+
+def _fate(message: Drawn, answers: Sequence[Drawn], *, is_over: bool) -> str:
+    assert message.request is not None
+    if message.request.is_withdrawn:
+        return "withdrawn"
+    if any(each.final == Outcome.PASS for each in answers):
+        return "usable"
+    if answers:
+        if answers[-1].outcome is None:
+            return "open"
+        reasons = answers[-1].failing
+        return "other_reason" if reasons and message.request.reason not in reasons else "still_bad"
+    return "no_answer" if is_over else "open"
+
+
+def _check_needless(summary: dict[str, Any], messages: Sequence[Drawn]) -> None:
+    asked = [each for each in messages if each.request]
+    for row, some in [
+        (summary["needless"], asked),
+        *(
+            (row, [each for each in asked if each.fitzpatrick == row["value"]])
+            for row in summary["needless"]["by"]["fitzpatrick"]
+        ),
+        *((row, [m for m in asked if m.source == row["value"]]) for row in summary["needless"]["by"]["source"]),
+    ]:
+        requests = [each.request for each in some if each.request]
+        reviewed = [each for each in requests if each.is_reviewed]
+        needless = sum(each.is_needless for each in reviewed)
+        reported = sum(request.is_appealed or request.is_withdrawn for request in requests)
+        assert (row["requests"], row["reported"]) == (len(requests), reported)
+        assert (row["reviewed"], row["needless"]) == (len(reviewed), needless)
+        assert row["interval"] == pytest.approx(_wilson(needless, len(reviewed)))
+
+
+def _counts(row: dict[str, Any]) -> dict[str, int]:
+    return {name: row[name] for name in ("total", *(outcome.value for outcome in Outcome), "pending")}
+
+
+def _counted(messages: Iterable[Drawn]) -> dict[str, int]:
+    outcomes = Counter(each.final or "pending" for each in messages)
+    return {"total": outcomes.total()} | {name: outcomes[name] for name in (*(o.value for o in Outcome), "pending")}
+
+
+def _rate(messages: Iterable[Drawn]) -> tuple[int, int]:
+    decided = [each.final for each in messages if each.final]
+    return decided.count("retake"), len(decided)
+
+
+def _wilson(k: int, n: int) -> tuple[float, float]:
+    """The roots of (p - k/n)^2 = z^2 p (1 - p) / n."""
+    a, b, c = n + Z**2, -(2 * k + Z**2), k * k / n
+    root = (b * b - 4 * a * c) ** 0.5
+    return max(0.0, (-b - root) / (2 * a)), min(1.0, (-b + root) / (2 * a))
+
+
+def _alive(observed: Sequence[tuple[float, bool]], until: float) -> float:
+    """The product-limit estimate, event by event."""
+    alive = 1.0
+    for time, happened in sorted(observed):
+        if happened and time <= until:
+            alive *= 1 - 1 / sum(other >= time for other, _ in observed)
+    return alive
