@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from joserfc.jwk import ECKey
 from sqlalchemy import text
 
@@ -85,6 +86,29 @@ def test_clients_of_python_push_and_read_messages(served: Served, jpeg: Callable
     understood = _run([*command, tmp_path / "keys.json", encoded])
 
     assert understood.split() == ["4.0.1", "True", "1", "True", "SUBSETTED"]
+    assert len(_stored(served, photo)) == 1
+
+
+def test_scenario_of_another_server_pushes_a_message(
+    served: Served, jpeg: Callable[..., bytes], tmp_path: Path
+) -> None:
+    if not (FOREIGN / "sekmet").exists():
+        pytest.skip("foreign programs are missing: `make test-interop` installs them")
+    key = ECKey.generate_key("P-384")
+    (tmp_path / "key.pem").write_bytes(key.as_pem(private=True))
+    public = {"keys": [{**key.as_dict(private=False), "kid": key.thumbprint(), "alg": "ES384"}]}
+    scopes = [Scope.FHIR_CREATE, Scope.FHIR_UPDATE, Scope.FHIR_READ]
+    registration.add(served.services.sessions, "engine", scopes, by="op-1", jwks=public)
+    auth = {"type": "smart", "client_id": "engine", "private_key_path": str(tmp_path / "key.pem"), "alg": "ES384"}
+    peer = {"base_url": _base(served), "auth": auth | {"scope": "system/Communication.cru"}}
+    settings = {"data_dir": str(tmp_path / "data"), "peers": {"triage": peer}}
+    (tmp_path / "settings.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    photo = jpeg(4)
+
+    command = [FOREIGN / "sekmet", "scenario", "run", FOLDER / "push_scenario.yaml", "--peer", "triage", "--no-serve"]
+    files = ["--report-dir", tmp_path / "reports", "--config", tmp_path / "settings.yaml"]
+    _run([*command, *files, "--var", f"photo={base64.b64encode(photo).decode()}"])
+
     assert len(_stored(served, photo)) == 1
 
 
