@@ -17,7 +17,18 @@ from triage.domain.reporting import Dimension, Period
 from triage.domain.states import Reason, RetakeStatus
 from triage.reports.explain import history
 from triage.reports.summary import summarise
-from triage.storage import feed, inbox, messages, outbox, queue, request_reviews, retention, runs, verdicts
+from triage.storage import (
+    feed,
+    inbox,
+    messages,
+    outbox,
+    queue,
+    request_reviews,
+    retake_requests,
+    retention,
+    runs,
+    verdicts,
+)
 from triage.storage.gauges import read_gauges
 from triage.storage.queue import Selection
 from triage.storage.tables import METADATA
@@ -58,8 +69,8 @@ def standard_queries(
         "find a message by its sender's id": lambda session: messages.find_message(session, message_name),
         "explain a message": lambda session: history(session, message),
         "metrics and health": lambda session: read_gauges(session, lease=minutes, stalled_after=minutes),
-        "retakes list": lambda session: outbox.list_requests(session, status=None, limit=20),
-        "retakes list --status withdrawn": lambda session: outbox.list_requests(
+        "retakes list": lambda session: retake_requests.list_requests(session, status=None, limit=20),
+        "retakes list --status withdrawn": lambda session: retake_requests.list_requests(
             session, status=RetakeStatus.WITHDRAWN, limit=20
         ),
         "decisions: a page": lambda session: feed.decisions_after(session, 1, limit=20),

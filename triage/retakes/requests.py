@@ -14,7 +14,7 @@ from triage.domain.messages import HeldRequest, RetakeRequest
 from triage.domain.states import Acknowledged, RetakeStatus
 from triage.domain.text import check_word
 from triage.errors import LeaseLostError, NotFoundError, UsageError
-from triage.storage import audit, outbox
+from triage.storage import audit, outbox, retake_requests
 from triage.storage.database import Sessions
 from triage.storage.use_case import use_case
 
@@ -25,7 +25,7 @@ def list_requests(
 ) -> list[RetakeRequest]:
     """Returns retake requests, newest first, optionally of one status and of these sources only."""
     with sessions() as session:
-        return outbox.list_requests(session, status=status, sources=sources, limit=limit)
+        return retake_requests.list_requests(session, status=status, sources=sources, limit=limit)
 
 
 @use_case
@@ -162,7 +162,7 @@ def answer(
 
 
 def _find(session: Session, request_id: RetakeRequestId, sources: Sequence[str] | None = None) -> RetakeRequest:
-    request = outbox.find(session, request_id, sources=sources)
+    request = retake_requests.find(session, request_id, sources=sources)
     if request is None:
         raise NotFoundError("no retake request has this id: list the requests and check the id")
     return request

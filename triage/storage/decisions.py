@@ -19,7 +19,7 @@ from triage.domain.queue import WAITING_OUTCOMES
 from triage.domain.states import AttachmentStatus, DecidedBy, EventKind, Outcome, Reason, RetakeStatus, VerdictOrigin
 from triage.storage import deliveries, queue
 from triage.storage.database import recordset
-from triage.storage.outbox import MAY_HAVE_BEEN_SENT
+from triage.storage.retake_requests import MAY_HAVE_BEEN_SENT
 from triage.storage.tables import Attachment, Decision, Message, ModelVersion, RetakeRequest, Verdict
 
 

@@ -15,7 +15,7 @@ from triage.domain.ids import first_id
 from triage.domain.states import ArrivalStatus, DeliveryStatus, Part, RetakeStatus, RunKind, RunStatus, Stage
 from triage.storage import arrivals, deliveries
 from triage.storage.health import count_unread, stalled
-from triage.storage.outbox import STATUS, WAITING
+from triage.storage.retake_requests import STATUS, WAITING
 from triage.storage.tables import (
     FRESH,
     LEASED,

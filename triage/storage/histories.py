@@ -11,7 +11,7 @@ from triage.domain.ids import MessageId
 from triage.domain.replies import RequestedPhoto
 from triage.domain.states import RetakeStatus
 from triage.storage import audit
-from triage.storage.outbox import STATUS, requested_photos
+from triage.storage.retake_requests import STATUS, requested_photos
 from triage.storage.tables import (
     Attachment,
     AuditEvent,

@@ -12,7 +12,7 @@ from triage.domain.ids import MessageId
 from triage.domain.messages import KnownMessage
 from triage.domain.states import RetakeStatus, VerdictOrigin
 from triage.storage.messages import among, find_message
-from triage.storage.outbox import STATUS
+from triage.storage.retake_requests import STATUS
 from triage.storage.tables import Attachment, Decision, Message, ModelVersion, Origin, RetakeRequest, Thread, Verdict
 
 

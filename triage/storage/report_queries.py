@@ -17,8 +17,8 @@ from triage.domain.follow_up import Durations
 from triage.domain.reporting import Dimension, Period
 from triage.domain.states import ArchivedKind, AttachmentStatus, DecidedBy, Outcome, RetakeStatus
 from triage.storage.archived_counts import TO_PASS, TO_RETAKE, archived, replaced_reason, utc_day, utc_hour
-from triage.storage.outbox import STATUS
 from triage.storage.report_sums import added, added_number, archived_by_label, archived_sum, id_since, within
+from triage.storage.retake_requests import STATUS
 from triage.storage.tables import (
     OPEN_REQUEST,
     PURGED,

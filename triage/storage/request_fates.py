@@ -12,8 +12,8 @@ from triage.domain.follow_up import RequestRow
 from triage.domain.reporting import Period
 from triage.domain.states import ArchivedKind, Outcome, RetakeStatus, VerdictOrigin
 from triage.storage.archived_counts import archived, likeliest_reason
-from triage.storage.outbox import MAY_HAVE_BEEN_SENT
 from triage.storage.report_sums import added, within
+from triage.storage.retake_requests import MAY_HAVE_BEEN_SENT
 from triage.storage.review_flags import request_reason, review_flags
 from triage.storage.tables import ArchivedCount, Attachment, Decision, Message, RetakeRequest, Verdict
 
