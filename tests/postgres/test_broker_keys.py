@@ -10,7 +10,8 @@ from redis import Redis
 
 from tests.support.forged_messages import forged_message
 from worker.broker.keys import BrokerKeys
-from worker.doctor import ProblemError, check_redis
+from worker.doctor.problems import ProblemError
+from worker.doctor.services import check_redis
 from worker.queues import QueueName, TaskName
 from worker.services import Services
 from worker.settings import Settings

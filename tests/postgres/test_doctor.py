@@ -9,7 +9,8 @@ from triage.blobs.uris import UriPolicy
 from triage.domain.checks import Check
 from triage.domain.messages import IncomingAttachment, IncomingMessage
 from triage.files.volumes import Volume
-from worker.doctor import check_blob_store, check_unread_photos, check_uri_roots, check_volumes, run_check
+from worker.doctor.problems import run_check
+from worker.doctor.storage import check_blob_store, check_unread_photos, check_uri_roots, check_volumes
 from worker.tasks.base import WorkerServices
 
 

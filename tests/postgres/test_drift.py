@@ -16,7 +16,8 @@ from triage.domain.card import RegisteredModel
 from triage.photo_store import PhotoStore
 from triage.reports.drift import find_drift
 from triage.storage.database import Sessions
-from worker.doctor import ProblemError, check_drift
+from worker.doctor.models import check_drift
+from worker.doctor.problems import ProblemError
 from worker.documents.reports import DriftDocument
 from worker.metrics import DatabaseCollector
 from worker.tasks.base import WorkerServices

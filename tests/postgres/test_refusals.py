@@ -27,7 +27,8 @@ from triage.storage.locks import SCHEMA_LOCK, wait_for_lock
 from triage.storage.role_names import WORKER
 from worker.broker.faults import RedisRefusedError, RedisUnavailableError, redis_fault
 from worker.broker.redis_client import connect_redis
-from worker.doctor import ProblemError, check_postgres
+from worker.doctor.problems import ProblemError
+from worker.doctor.services import check_postgres
 from worker.services import Services
 from worker.settings import DatabaseSettings, Settings
 from worker.state_folder import StateFolder

@@ -18,7 +18,8 @@ from triage.domain.ids import new_id
 from triage.domain.messages import IncomingAttachment, IncomingMessage
 from triage.storage.database import Sessions
 from worker.app import create_app
-from worker.doctor import check_deliveries, run_check
+from worker.doctor.problems import run_check
+from worker.doctor.systems import check_deliveries
 from worker.metrics import DatabaseCollector
 from worker.queues import TaskName
 from worker.setting_groups import WebhookSettings

@@ -19,7 +19,9 @@ from tests.support.certificates import make_certificate
 from tests.support.deployment import Deployment, eventually, signing_variables
 from tests.support.forged_messages import SUBMISSION
 from triage.errors import TriageError
-from worker.doctor import ProblemError, check_progress, check_redis
+from worker.doctor.problems import ProblemError
+from worker.doctor.services import check_redis
+from worker.doctor.workers import check_progress
 from worker.queues import QueueName, TaskName
 from worker.services import Services
 from worker.settings import SigningSettings

@@ -19,7 +19,8 @@ from triage.storage import migrate
 from triage.storage.database import create_database_engine
 from triage.storage.locks import try_lock
 from triage.storage.role_names import MIGRATOR
-from worker.doctor import check_postgres, run_check
+from worker.doctor.problems import run_check
+from worker.doctor.services import check_postgres
 from worker.services import Services
 from worker.settings import Settings
 from worker.state_folder import StateFolder

@@ -18,7 +18,8 @@ import psutil
 import pytest
 
 from tests.support.deployment import WAIT_SECONDS, Deployment, eventually
-from worker.doctor import ProblemError, check_progress
+from worker.doctor.problems import ProblemError
+from worker.doctor.workers import check_progress
 from worker.queues import WORKERS, QueueName, TaskName
 from worker.services import Services
 

@@ -7,7 +7,8 @@ import pytest
 
 from tests.support.command_line import Result
 from triage.replies.catalogue import shipped_catalogue
-from worker.doctor import check_replies, run_check
+from worker.doctor.problems import run_check
+from worker.doctor.systems import check_replies
 from worker.settings import load_settings
 
 
