@@ -50,10 +50,8 @@ def override_message(call: Call, body: OverrideCall) -> OverrideDocument:
 @DECISIONS.endpoint("POST", "/v1/appeals", scope=Scope.DECISIONS_WRITE)
 def appeal_request(call: Call, body: AppealCall) -> ReviewDocument:
     """Say for a person that the latest retake request of a message was needless."""
-    by = f"{call.caller.actor}/{body.by}"
-    return ReviewDocument.of(
-        appeal(call.services.sessions, body.message_id, source=body.source, by=by, reason=body.reason)
-    )
+    source, by = call.of_own(body.source), f"{call.caller.actor}/{body.by}"
+    return ReviewDocument.of(appeal(call.services.sessions, body.message_id, source=source, by=by, reason=body.reason))
 
 
 @DECISIONS.endpoint(

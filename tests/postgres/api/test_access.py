@@ -24,6 +24,9 @@ def ask(api: TestClient, endpoint: Endpoint, headers: Headers) -> tuple[int, str
     path = endpoint.path.format_map({name: uuid4() for name in endpoint.parts})
     response = api.request(endpoint.method, path, headers=headers)
     document = response.json()
+    if endpoint.path.split("/")[1] == "fhir":
+        assert response.headers["content-type"] == "application/fhir+json"
+        return response.status_code, document["issue"][0]["details"]["coding"][0]["code"], dict(response.headers)
     assert response.headers["content-type"] == "application/problem+json"
     assert document["status"] == response.status_code
     return response.status_code, document["code"], dict(response.headers)

@@ -28,6 +28,7 @@ LIMITED = {
     "opt_thread_out",
     "read_decisions",
     "override_message",
+    "appeal_request",
 }
 """Each has a test below."""
 
@@ -149,6 +150,17 @@ def test_message_of_another_source_is_not_decided(api: TestClient, key: Headers,
     assert api.post("/v1/overrides", headers=key, json=by_our_id).status_code == 404
     assert both.requests() == [("m-1", "flagged")] * 2
     assert api.post("/v1/overrides", headers=key, json=body | {"source": OWN}).status_code == 200
+
+
+def test_request_of_another_source_is_not_appealed(api: TestClient, key: Headers, both: Clinic) -> None:
+    [other] = both.query("SELECT id FROM message WHERE source = :source", source=OTHER)
+    body = {"message_id": "m-1", "by": "dr-1", "reason": "sharp enough"}
+
+    assert api.post("/v1/appeals", headers=key, json=body | {"source": OTHER}).status_code == 403
+    by_our_id = body | {"source": OWN, "message_id": str(other.id)}
+    assert api.post("/v1/appeals", headers=key, json=by_our_id).status_code == 404
+    assert both.query("SELECT FROM request_review") == []
+    assert api.post("/v1/appeals", headers=key, json=body | {"source": OWN}).status_code == 200
 
 
 def test_client_with_a_limit_has_no_scope_across_sources(api: TestClient, services: WorkerServices) -> None:
