@@ -62,7 +62,7 @@ class WaitingMessage:
         since: when the message was received.
         waited: how long ago that was, by the clock of the database.
         photos: number of its photos.
-        claimed_by: actor id of the person who holds it; None if nobody does.
+        claimed_by: actor id of the person who holds it; None if no one does.
         claimed_until: when the claim ends.
     """
 

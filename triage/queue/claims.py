@@ -88,7 +88,7 @@ def claim_oldest(
     reason: Reason | None = None,
     older_than: timedelta | None = None,
 ) -> MessageId | None:
-    """Claims the oldest message that nobody holds, and returns its id; None if there is none.
+    """Claims the oldest message that no one holds, and returns its id; None if there is none.
 
     Raises:
         UsageError: an argument is malformed.

@@ -105,7 +105,7 @@ def find(session: Session, message_id: UUID) -> Waiting | None:
 
 
 def claim(session: Session, message_id: UUID, *, by: str, lease: timedelta) -> bool:
-    """Claims a message that nobody else holds, or extends the own claim; returns whether it is held now."""
+    """Claims a message that no one else holds, or extends the own claim; returns whether it is held now."""
     return (
         _hold(
             session,
@@ -118,7 +118,7 @@ def claim(session: Session, message_id: UUID, *, by: str, lease: timedelta) -> b
 
 
 def claim_oldest(session: Session, selection: Selection, *, by: str, lease: timedelta) -> MessageId | None:
-    """Claims the oldest message of a selection that nobody holds. Two people at the same time get two messages."""
+    """Claims the oldest message of a selection that no one holds. Two people at the same time get two messages."""
     oldest = (
         select(WaitingMessage.message_id)
         .where(_IS_FREE, *_selected(selection))

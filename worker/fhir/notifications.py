@@ -1,4 +1,4 @@
-"""What a FHIR server tells by its subscriptions: which messages to read. Nothing else of a notification is used.
+"""What a FHIR server announces by its subscriptions: which messages to read. Nothing else of a notification is used.
 
 Classic rest-hooks of R4 are empty or carry a resource. Those of the R5 backport are a Bundle whose first entry has
 Parameters. A gap in the numbers of its events makes a search due.

@@ -29,7 +29,7 @@ _OWN_NAMES: Final = {role.value: role for role in Role}
 class ConsoleSettings(Group):
     """The staff console, `/console` of `triage serve`."""
 
-    enabled: bool = Field(default=True, description="serve the staff console; nobody can log in without an account")
+    enabled: bool = Field(default=True, description="serve the staff console; no one can log in without an account")
     time_zone: str = Field(default="UTC", description="time zone of the clinic, such as `America/New_York`")
     idle_minutes: float = Field(
         default=15, ge=1, le=1440, description="a session ends after this time without a request"
