@@ -4,7 +4,6 @@ from triage.errors import ModelError
 from triage.model.artifact import check_weights
 from triage.model.cards import driver_responds, has_card
 from triage.registry import Registry
-from triage.reports.drift import find_drift
 from triage.storage import model_versions as models
 from triage.storage.database import Sessions
 from worker.doctor.problems import ProblemError
@@ -24,6 +23,8 @@ def check_live_model(sessions: Sessions, registry: Registry) -> str:
 
 def check_drift(sessions: Sessions) -> str:
     """Names the sources whose photos have changed since the promotion of the live model."""
+    from triage.reports.drift import find_drift  # deferred: imports numpy
+
     found = find_drift(sessions)
     if drifted := [each["source"] for each in found["sources"] if each["drifted"]]:
         raise ProblemError(

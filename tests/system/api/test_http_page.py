@@ -45,6 +45,7 @@ def test_commands_of_the_page_do_what_it_says(
         assert json.loads(run(send_json))["created"]
         assert json.loads(run(read))["outcome"] is None
         assert json.loads(run(collect)) == {"requests": []}
+        run(decide.partition("\ncurl")[0].replace('"pass"', '"retake"'))  # so that there is a request to appeal
         answers = run(decide)
         assert '"actor":"hospital/dr-7"' in answers
         assert "day,source,total" in answers

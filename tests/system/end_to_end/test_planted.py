@@ -87,6 +87,9 @@ ELSEWHERE = {
     "beat": "its process runs here, and its log is read",
     "serve": "serves until it is stopped: see `tests/system/api`, which read its log",
     "metrics": "serves until it is stopped: see `_metrics`",
+    "console": "serves until it is stopped: see `tests/postgres/console`, which read its pages",
+    "staff add": "reads a password: see `tests/postgres/console`",
+    "staff password": "reads a password: see `tests/postgres/console`",
 }
 """Commands that the test need not call by their names, and why."""
 
@@ -95,11 +98,19 @@ def _commands(clinic: Deployment, folder: Path, tmp_path: Path, model_folder: Pa
     """All commands that read, write or change something, except those that delete."""
     manifest, export, predictions = _tables(folder, tmp_path)
     [request] = json.loads(_run(clinic, ("retakes", "claim", "--limit", "1", "--json")))
-    flagged = clinic.query("SELECT id FROM retake_request WHERE status = 'flagged'")
+    flagged = clinic.query("SELECT id, message_id FROM retake_request WHERE status = 'flagged'")
+    asked = flagged[0].message_id
     return [
         ("score", folder, "--model", model_folder, "--json"),
         ("explain", "m-all"),
         ("report", "--format", "html", "--output", tmp_path / "report.html"),
+        ("appeal", asked, "--by", "n-1", "--reason", "test"),
+        ("review", asked, "--needed", "--by", "n-1"),
+        ("sample", "--for", "needless"),
+        ("drift",),
+        ("simulate", "--threshold", "0.5", "--save", "p-1"),
+        ("proposals", "list"),
+        ("proposals", "show", "p-1"),
         ("retakes", "list"),
         ("retakes", "withdraw", flagged[0].id, "--by", "n-1"),
         ("retakes", "claim", "--json"),
@@ -132,6 +143,10 @@ def _commands(clinic: Deployment, folder: Path, tmp_path: Path, model_folder: Pa
         ("deliveries", "list"),
         ("deliveries", "retry", "--dead", "--by", "op-1"),
         ("deliveries", "drop", "--dead", "--by", "op-1"),
+        ("arrivals", "list"),
+        ("arrivals", "retry", "--dead", "--by", "op-1"),
+        ("arrivals", "drop", "--dead", "--by", "op-1"),
+        ("staff", "list"),
         ("replies", "list"),
         ("replies", "preview", "--locale", "es", "--reasons", "too_dark"),
         ("replies", "check", Path(catalogue.__file__).with_name("locales")),
@@ -148,6 +163,12 @@ def _wrong(tmp_path: Path) -> list[tuple[object, ...]]:
         ("models", "retire", "strict"),
         ("explain", "nowhere"),
         ("deliveries", "stop", "nowhere", "--by", "op-1"),
+        ("proposals", "apply", "nowhere", "--by", "n-1"),
+        ("staff", "role", "nowhere", "manager"),
+        ("staff", "disable", "nowhere"),
+        ("staff", "end-sessions", "nowhere"),
+        ("fhir", "check"),
+        ("fhir", "subscribe"),
     ]
 
 

@@ -34,7 +34,7 @@ MAY_IMPORT = {
     ("rescore",): WAKES_WORKERS,
     ("health", "scoring"): READS_BLOBS | {"redis"},
     ("db", "check"): READS_ROWS | {"alembic"},
-    ("doctor",): WAKES_WORKERS | {"fsspec", "alembic"},
+    ("doctor",): WAKES_WORKERS | {"fsspec", "alembic", "numpy"},  # it looks for drift
     ("settings",): READS_SETTINGS,
     ("replies", "list"): READS_SETTINGS,
     ("replies", "preview"): READS_SETTINGS,
