@@ -104,7 +104,7 @@ def test_token_of_an_authorization_server_is_accepted(serve: Callable[..., Any],
         *node,
         str(FOLDER / "oidc_provider.mjs"),
         AUDIENCE,
-        "retakes.read messages.write",
+        "retakes.read messages.write source:*",
         "a-secret-of-this-test",
     ]
     with subprocess.Popen(script, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as provider:
@@ -114,7 +114,7 @@ def test_token_of_an_authorization_server_is_accepted(serve: Callable[..., Any],
             configuration = httpx2.get(f"{issuer}/.well-known/openid-configuration", trust_env=False).json()
             answer = httpx2.post(
                 configuration["token_endpoint"],
-                data={"grant_type": "client_credentials", "scope": "retakes.read"},
+                data={"grant_type": "client_credentials", "scope": "retakes.read source:*"},
                 auth=("portal", "a-secret-of-this-test"),
                 trust_env=False,
             )

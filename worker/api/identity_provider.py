@@ -10,7 +10,9 @@ from triage.domain.clients import Caller
 from triage.domain.scopes import known_scopes
 from triage.errors import UsageError
 from worker.api.auth import unauthenticated
+from worker.api.problems import RequestError
 from worker.api.published_keys import PublishedKeys
+from worker.codes import Code
 
 _ALGORITHMS: Final = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]
 """Signatures by key pairs only: never `none`, and no shared secret, for which a public key could be mistaken."""
@@ -18,6 +20,7 @@ _ALGORITHMS: Final = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES2
 _LEEWAY_SECONDS: Final = 30
 _PREFIX: Final = "idp:"
 _SOURCE: Final = "source:"
+_ALL: Final = "*"
 
 
 class IdentityProvider:
@@ -35,10 +38,11 @@ class IdentityProvider:
     async def read(self, token: str) -> Caller:
         """Returns who has the token: `client_id`, `azp` or `sub`, with the scopes in `scope`, `scp` or `roles`.
 
-        Among these, `source:NAME` limits the caller to messages of this source.
+        Among these, each `source:NAME` grants messages of this source, `source:*` those of all. A token without one is
+        refused: a client chooses the scopes that it asks for, so what is missing must not grant anything.
 
         Raises:
-            RequestError: the signature or a claim is not valid.
+            RequestError: the signature or a claim is not valid, or no source is granted.
             ServiceUnavailableError: the keys cannot be read now.
         """
         try:
@@ -50,7 +54,11 @@ class IdentityProvider:
             raise unauthenticated("the token is not valid: check its signature, issuer, audience and time") from None
         names = _scopes(claims)
         sources = tuple(name.removeprefix(_SOURCE) for name in names if name.startswith(_SOURCE))
-        return Caller(_actor(claims), known_scopes(names), sources or None)
+        if not sources:
+            raise RequestError(
+                Code.FORBIDDEN, f"the token grants no source: add the scope or role {_SOURCE}NAME, or {_SOURCE}{_ALL}"
+            )
+        return Caller(_actor(claims), known_scopes(names), None if _ALL in sources else sources)
 
 
 def _actor(claims: dict[str, Any]) -> str:

@@ -53,7 +53,7 @@ def claims(**changes: Any) -> dict[str, Any]:
         "exp": now + 300,
         "iat": now,
         "client_id": "portal",
-        "scope": "retakes.read x",
+        "scope": "retakes.read source:* x",
     }
     return {name: value for name, value in (made | changes).items() if value is not None}
 
@@ -68,7 +68,9 @@ def test_token_of_the_identity_provider_is_accepted_with_its_scopes(provider_api
     assert status_of(provider_api, token) == 200
     assert status_of(provider_api, token, "/v1/decisions") == 403
     assert (
-        status_of(provider_api, sign(issuer.keys[0], claims(scope=None, scp=["decisions.read"])), "/v1/decisions")
+        status_of(
+            provider_api, sign(issuer.keys[0], claims(scope=None, scp=["decisions.read", "source:*"])), "/v1/decisions"
+        )
         == 200
     )
     assert status_of(provider_api, sign(issuer.keys[0], claims(aud=["other", AUDIENCE]))) == 200
@@ -77,9 +79,9 @@ def test_token_of_the_identity_provider_is_accepted_with_its_scopes(provider_api
 
 def test_token_of_the_identity_provider_is_limited_to_its_sources(provider_api: TestClient, issuer: Issuer) -> None:
     scopes = "messages.read reports.read"
-    free, limited = (
-        {"Authorization": f"Bearer {sign(issuer.keys[0], claims(**each))}"}
-        for each in ({"scope": scopes}, {"scope": scopes, "roles": ["source:portal", "source:app", 7]})
+    free, limited, without = (
+        {"Authorization": f"Bearer {sign(issuer.keys[0], claims(scope=scopes, roles=roles))}"}
+        for roles in (["source:*"], ["source:portal", "source:app", 7], [])
     )
 
     def status(path: str, headers: dict[str, str]) -> int:
@@ -88,11 +90,12 @@ def test_token_of_the_identity_provider_is_limited_to_its_sources(provider_api: 
     paths = ["/v1/messages/ehr/m-1", "/v1/messages/portal/m-1", "/v1/messages/app/m-1", "/v1/report"]
     assert [status(path, free) for path in paths] == [404, 404, 404, 200]
     assert [status(path, limited) for path in paths] == [403, 404, 404, 403]
+    assert [status(path, without) for path in paths] == [403] * 4
 
 
 def test_token_acts_under_a_name_of_its_own(provider_api: TestClient, issuer: Issuer, sessions: Sessions) -> None:
     """A token for `ehr` is not the registered client `ehr`."""
-    token = sign(issuer.keys[0], claims(client_id="ehr", scope="messages.write"))
+    token = sign(issuer.keys[0], claims(client_id="ehr", scope="messages.write source:ehr"))
     body = {"source": "ehr", "thread": "t-1"}
     provider_api.post("/v1/threads/opt-out", json=body, headers={"Authorization": f"Bearer {token}"})
 
