@@ -1,6 +1,7 @@
 """The documentation agrees with the repository: links, paths, modules, make targets and decision records."""
 
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -134,3 +135,16 @@ def test_every_reason_of_an_outage_is_documented() -> None:
     rows = re.findall(r"^\| (`.+?`) \|", page.partition("## Reasons")[2], re.MULTILINE)
 
     assert {kind for row in rows for kind in re.findall(r"`(\w+)`", row)} == set(Fault)
+
+
+@pytest.mark.parametrize("package", ["triage", "worker"])
+def test_layers_of_rooms_are_those_of_the_import_contracts(package: str) -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = page.partition(f"| layer of `{package}` | rooms |")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| \d+ \| (.*) \|$", table, re.MULTILINE)
+    shown = [set(re.findall(r"(?:^|[;,] )`(\w+)`", row)) for row in rows]
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    [contract] = [each for each in contracts if each["name"] == f"layers of {package}"]
+    assert shown == [set(layer.split(" | ")) for layer in contract["layers"]]

@@ -36,7 +36,8 @@ class Arrival(Base):
     """A message that another system holds, to be read there. It has the message's reference there, and no content.
 
     A reader claims a row by setting `lease_token` and moving `due_at` to the end of its lease. `announced` counts the
-    announcements: one that comes while the message is read has it read again. `version` is the one that was read.
+    announcements: one that comes while the message is read has it read again. `version` is the one that was read
+    or that a search announced.
     """
 
     __tablename__ = "arrival"
