@@ -271,9 +271,9 @@ class Services:
         from worker.fhir.ehr import Ehr  # deferred: imports httpx2
         from worker.fhir.inbound import Inbound  # deferred: imports httpx2
 
-        fhir, max_bytes = self.settings.fhir, self.settings.intake.max_bytes
-        server = Ehr(self.fhir, self.uris, max_bytes)
-        return Inbound(self.fhir, server, fhir.source, max_bytes, fhir.poll_query, fhir.poll_cursor)
+        fhir, limits = self.settings.fhir, self.settings.intake_limits
+        server = Ehr(self.fhir, self.uris, limits.max_bytes)
+        return Inbound(self.fhir, server, fhir.source, limits, fhir.poll_query, fhir.poll_cursor)
 
     @cached_property
     def push(self) -> "Push":
@@ -286,7 +286,7 @@ class Services:
             self.intake,
             self.uris,
             source=settings.fhir.push_source,
-            max_bytes=settings.intake.max_bytes,
+            limits=settings.intake_limits,
             policy=settings.retake_policy,
         )
 

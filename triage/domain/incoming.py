@@ -32,8 +32,7 @@ def check_message(message: IncomingMessage, limits: IntakeLimits) -> None:
         raise UsageError("the message has no photos: send only messages with photos")
     if len(message.attachments) > limits.max_attachments:
         raise UsageError(
-            f"the message has {len(message.attachments)} photos and the limit is {limits.max_attachments}: "
-            "split the message or raise the limit"
+            f"the message has more than {limits.max_attachments} photos: split the message or raise the limit"
         )
     for attachment in message.attachments:
         _check_attachment(attachment)

@@ -17,6 +17,7 @@ from worker.api.endpoint import Call, Endpoints
 from worker.api.fhir_dialect import FHIR, ROOT, read_resource, resource_response
 from worker.api.problems import RequestError
 from worker.codes import Code
+from worker.fhir.content import TooMuchError
 from worker.fhir.outcomes import outcome_of_success
 from worker.fhir.push import Push, Taken
 from worker.fhir.submissions import ConditionError, Submission, as_stored, etag, to_create, to_update
@@ -99,6 +100,8 @@ async def _run(call: Call, process: Callable[[], Result]) -> Result:
         return await anyio.to_thread.run_sync(process, limiter=call.shared.pushes)
     except ConditionError as error:
         raise RequestError(Code.PRECONDITION_FAILED, str(error)) from error
+    except TooMuchError as error:
+        raise RequestError(Code.TOO_LARGE, str(error)) from error
     except UnsupportedError as error:
         raise RequestError(Code.UNPROCESSABLE, str(error)) from error
 

@@ -3,13 +3,40 @@
 import base64
 import binascii
 import hashlib
+from dataclasses import dataclass
 from typing import Final
 
-from triage.errors import AttachmentError, ErrorCode, photo_too_large
+from triage.errors import AttachmentError, ErrorCode, TriageError, photo_too_large
 from worker.fhir.elements import Attachment
 
 _MAY_BE_PHOTO: Final = ("image/", "application/dicom", "application/octet-stream", "binary/octet-stream")
 _WHITESPACE: Final = str.maketrans("", "", " \t\r\n")
+
+
+class TooMuchError(TriageError):
+    """The photos of one request have too many bytes together."""
+
+
+@dataclass(slots=True)
+class Room:
+    """The memory for the photos of one request. A photo that is referred to twice counts twice: it is stored twice.
+
+    Attributes:
+        max_bytes: of all photos together.
+        taken: bytes so far.
+    """
+
+    max_bytes: int
+    taken: int = 0
+
+    def take(self, data: bytes) -> None:
+        """
+        Raises:
+            TooMuchError: there is no room for these bytes.
+        """
+        self.taken += len(data)
+        if self.taken > self.max_bytes:
+            raise TooMuchError(f"the photos have more than {self.max_bytes:,} bytes together: send several requests")
 
 
 def may_be_photo(media_type: str | None) -> bool:

@@ -5,11 +5,17 @@ No name, birth date or identifier of a patient is among them: of a reference, on
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from triage.errors import UsageError, validation_problems
+
+MAX_REFERENCES: Final = 100
+"""In an element of a message: each can take a request or a query."""
+
+MAX_PAYLOAD: Final = 1_000
+"""Parts of a message, texts among them."""
 
 Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9\-.]{1,64}$")]
 ResourceT = TypeVar("ResourceT", bound="Resource")
@@ -92,10 +98,10 @@ class Communication(Resource):
     sender: Reference | None = None
     subject: Reference | None = None
     encounter: Reference | None = None
-    part_of: list[Reference] = Field([], alias="partOf")
-    in_response_to: list[Reference] = Field([], alias="inResponseTo")
-    based_on: list[RequestReference] = Field([], alias="basedOn")
-    payload: list[Payload] = []
+    part_of: list[Reference] = Field([], alias="partOf", max_length=MAX_REFERENCES)
+    in_response_to: list[Reference] = Field([], alias="inResponseTo", max_length=MAX_REFERENCES)
+    based_on: list[RequestReference] = Field([], alias="basedOn", max_length=MAX_REFERENCES)
+    payload: list[Payload] = Field([], max_length=MAX_PAYLOAD)
     contained: list[dict[str, Any]] = Field([], repr=False)
 
 

@@ -10,10 +10,12 @@ import structlog
 
 from triage.domain.arrivals import Found
 from triage.domain.ids import RetakeRequestId
+from triage.domain.limits import IntakeLimits
 from triage.domain.messages import IncomingMessage, Origin
 from triage.domain.text import check_locale
 from triage.errors import AttachmentError, UsageError
 from worker.fhir.client import FhirClient
+from worker.fhir.content import Room
 from worker.fhir.elements import Asking, Communication
 from worker.fhir.errors import NotThereError
 from worker.fhir.messages import PatientMessage, Server, Step, next_step, read_message, request_id
@@ -33,7 +35,7 @@ class Inbound:
         client: of the server.
         server: reads what a message refers to.
         source: of the messages.
-        max_bytes: of a photo.
+        limits: of intake.
         query: a search for Communication, or None.
         cursor: the search parameter of the time at which a message arrived or changed.
     """
@@ -41,7 +43,7 @@ class Inbound:
     client: FhirClient
     server: Server
     source: str
-    max_bytes: int
+    limits: IntakeLimits
     query: str | None = None
     cursor: str = "_lastUpdated"
 
@@ -75,7 +77,7 @@ class Inbound:
             source=self.source,
             external_id=str(target),
             base=self.client.base,
-            max_bytes=self.max_bytes,
+            limits=self.limits,
             version=version_of(resource),
         )
 
@@ -87,21 +89,23 @@ def found_in(
     source: str,
     external_id: str,
     base: str | None,
-    max_bytes: int,
+    limits: IntakeLimits,
     version: str | None = None,
     beside: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    room: Room | None = None,
 ) -> Found:
     """What a Communication is for this product: a message to accept, one that is withdrawn, or nothing.
 
     Args:
         communication: as it is now.
-        server, base, max_bytes, beside: as those of `worker.fhir.messages.read_message`.
+        server, base, limits, beside, room: as those of `worker.fhir.messages.read_message`.
         source: of the message.
         external_id: of the message.
         version: of the Communication, if known.
 
     Raises:
         UsageError: the Communication is malformed.
+        TooMuchError: there is no room for a photo.
         ServiceUnavailableError: the server cannot answer now.
     """
     match next_step(communication, base=base):
@@ -109,7 +113,7 @@ def found_in(
             return Found(version, is_withdrawn=True)
         case Step.IGNORE:
             return Found(version)
-    message = read_message(communication, server, base=base, max_bytes=max_bytes, beside=beside)
+    message = read_message(communication, server, base=base, limits=limits, beside=beside, room=room)
     incoming = as_incoming(message, source, external_id)
     return Found(version, incoming, answers=_requests(message, server, base) if incoming else ())
 

@@ -8,14 +8,16 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import islice
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 from uuid import UUID
 
 from triage.domain.ids import RetakeRequestId
+from triage.domain.limits import IntakeLimits
 from triage.domain.messages import IncomingAttachment
 from triage.errors import AttachmentError, ErrorCode, UsageError
-from worker.fhir.content import check_integrity, inline_bytes, may_be_photo
+from worker.fhir.content import Room, check_integrity, inline_bytes, may_be_photo
 from worker.fhir.elements import (
     Attachment,
     Binary,
@@ -109,22 +111,26 @@ def read_message(
     server: Server,
     *,
     base: str | None,
-    max_bytes: int,
+    limits: IntakeLimits,
     beside: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    room: Room | None = None,
 ) -> PatientMessage:
     """The message of a Communication that is to be taken, with the bytes of its photos.
 
-    A photo that cannot be read is kept with an error code: staff see that it exists.
+    A photo that cannot be read is kept with an error code: staff see that it exists. Of more photos than intake
+    accepts, one too many is read, for which intake refuses the message.
 
     Args:
         communication: of a patient or a related person.
         server: where the references lead.
         base: of that server.
-        max_bytes: of a photo.
+        limits: of intake.
         beside: resources that came with the message, by the reference to each.
+        room: for the photos, if the message is not alone in it.
 
     Raises:
         UsageError: the Communication is malformed.
+        TooMuchError: there is no room for a photo.
         ServiceUnavailableError: the server cannot answer now; read the message again later.
     """
     role = _role(communication, base)
@@ -132,7 +138,10 @@ def read_message(
         raise UsageError("the Communication has no patient or related person as its sender: send only their messages")
     left_alone: Counter[str] = Counter()
     contained = {f"#{each.get('id')}": each for each in communication.contained}
-    photos = _Photos(server, {**beside, **contained}, base, max_bytes, left_alone)
+    photos = _Photos(server, {**beside, **contained}, base, limits.max_bytes, left_alone, room)
+    found = (
+        photo for index, payload in enumerate(communication.payload) for photo in photos.of(payload, f"payload/{index}")
+    )
     return PatientMessage(
         role=role,
         thread=_thread(communication, server, base),
@@ -150,11 +159,7 @@ def read_message(
             if (target := target_of(reference, base=base)) and target.type == kind
         ],
         answered=named_requests(communication),
-        attachments=[
-            photo
-            for index, payload in enumerate(communication.payload)
-            for photo in photos.of(payload, f"payload/{index}")
-        ],
+        attachments=list(islice(found, limits.max_attachments + 1)),
         left_alone=left_alone,
     )
 
@@ -210,13 +215,19 @@ def _opaque(reference: Reference | None, base: str | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class _Photos:
-    """The photos of one Communication."""
+    """The photos of one Communication.
+
+    Attributes:
+        decoded: by base64, so that a resource that is referred to many times is held once.
+    """
 
     server: Server
     beside: Mapping[str, Mapping[str, Any]]
     base: str | None
     max_bytes: int
     left_alone: Counter[str]
+    room: Room | None
+    decoded: dict[str, bytes] = field(default_factory=dict)
 
     def of(self, payload: Payload, place: str) -> Iterator[IncomingAttachment]:
         """The photos of one part of the message. Their ids stay the same when the message is read again."""
@@ -273,6 +284,8 @@ class _Photos:
         try:
             data = self._bytes_of(attachment)
             check_integrity(attachment, data)
+            if self.room:
+                self.room.take(data)
         except AttachmentError as error:
             yield IncomingAttachment(error_code=error.code, external_id=id_, group=group)
         else:
@@ -280,13 +293,18 @@ class _Photos:
 
     def _bytes_of(self, attachment: Attachment) -> bytes:
         if attachment.data is not None:
-            return inline_bytes(attachment.data, max_bytes=self.max_bytes)
+            return self._decoded(attachment.data)
         if attachment.url is None:
             raise AttachmentError(ErrorCode.EMPTY, "the attachment has neither data nor a URL: send one of them")
         resource = self.beside.get(attachment.url)
         if resource is not None:
-            return inline_bytes(Binary.read(resource).data, max_bytes=self.max_bytes)
+            return self._decoded(Binary.read(resource).data)
         return self.server.content(attachment.url, attachment.content_type)
+
+    def _decoded(self, data: str) -> bytes:
+        if data not in self.decoded:
+            self.decoded[data] = inline_bytes(data, max_bytes=self.max_bytes)
+        return self.decoded[data]
 
 
 def _attachment_of(resource: Mapping[str, Any]) -> Attachment:

@@ -7,16 +7,21 @@ from typing import Any, Final
 from triage.arrivals.follow import follow
 from triage.blobs.uris import UriPolicy
 from triage.domain.arrivals import Found
+from triage.domain.limits import IntakeLimits
 from triage.domain.messages import Acceptance, KnownMessage
 from triage.errors import AttachmentError, ErrorCode, ServiceUnavailableError, TransientError
 from triage.intake import Intake
 from triage.reports.state import known_messages
 from triage.retakes.policy import RetakePolicy
 from triage.storage.database import Sessions
+from worker.fhir.content import Room
 from worker.fhir.inbound import found_in
 from worker.fhir.messages import named_requests
 from worker.fhir.references import Target
 from worker.fhir.submissions import Submission, as_stored
+
+MAX_BYTES: Final = 2**28
+"""Of the photos of one request, which are held in memory until all of its messages are accepted."""
 
 _WEB: Final = ("http://", "https://")
 
@@ -40,14 +45,20 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """Takes the messages of one source. Several threads may use it."""
+    """Takes the messages of one source. Several threads may use it.
+
+    Attributes:
+        limits: of intake.
+        max_bytes: of the photos of one request.
+    """
 
     sessions: Sessions
     intake: Intake
     uris: UriPolicy
     source: str
-    max_bytes: int
+    limits: IntakeLimits
     policy: RetakePolicy
+    max_bytes: int = MAX_BYTES
 
     def find(self, name: str) -> KnownMessage | None:
         """What is stored of a message."""
@@ -66,6 +77,7 @@ class Push:
         Raises:
             ConditionError: a condition does not hold.
             UsageError: a message is malformed.
+            TooMuchError: the photos have too many bytes together.
             ServiceUnavailableError: retry the whole request.
         """
         names = [each.name for each in submissions]
@@ -73,7 +85,8 @@ class Push:
         for each in submissions:
             each.conditions.check(before.get(each.name))
         server = _Around(self, {each.name: _dumped(each) for each in submissions})
-        found = {each.name: self._found(each, server, before.get(each.name)) for each in submissions}
+        room = Room(self.max_bytes)
+        found = {each.name: self._found(each, server, before.get(each.name), room) for each in submissions}
         followed = follow(self.sessions, self.intake, found, source=self.source, by=by, policy=self.policy)
         now = known_messages(self.sessions, names, source=self.source)
         return [
@@ -81,7 +94,7 @@ class Push:
             for name in names
         ]
 
-    def _found(self, submission: Submission, server: "_Around", known: KnownMessage | None) -> Found:
+    def _found(self, submission: Submission, server: "_Around", known: KnownMessage | None, room: Room) -> Found:
         if known is not None and submission.conditions.is_new:
             return Found(answers=named_requests(submission.communication))  # a fault may have kept them out
         return found_in(
@@ -90,8 +103,9 @@ class Push:
             source=self.source,
             external_id=submission.name,
             base=None,
-            max_bytes=self.max_bytes,
+            limits=self.limits,
             beside=submission.beside,
+            room=room,
         )
 
 

@@ -15,6 +15,7 @@ from worker.fhir.elements import Element, Resource
 from worker.fhir.submissions import Submission, rebased, to_create, to_update
 
 MAX_ENTRIES: Final = 500
+MAX_MESSAGES: Final = 100
 
 _CONTENT: Final = frozenset({"Binary", "DocumentReference", "Media"})
 _URL: Final = re.compile(r"([A-Z][A-Za-z]{1,63})(?:/([A-Za-z0-9\-.]{1,64}))?")
@@ -85,6 +86,8 @@ def read_transaction(resource: Mapping[str, Any]) -> Transaction:
             else:
                 messages[name] = submission.name
     submissions = [each for each in entries_ if each is not None]
+    if len(submissions) > MAX_MESSAGES:
+        raise UnsupportedError(f"the bundle has more than {MAX_MESSAGES} messages: send several")
     if len({each.id for each in submissions}) < len(submissions):
         raise UnsupportedError("two entries are the same message: send each message once")
     complete = [

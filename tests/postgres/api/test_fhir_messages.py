@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -382,6 +383,7 @@ TWICE = _message(_attachment(b"1"))
 REFUSED: list[tuple[dict[str, Any], int]] = [
     ({"resourceType": "Bundle", "type": "batch", "entry": [_entry(TWICE)]}, 422),
     (_transaction(*[_entry({"resourceType": "Binary"})] * 501), 422),
+    (_transaction(*(_entry(TWICE | {"identifier": [{"value": str(n)}]}) for n in range(101))), 422),
     (_transaction(_entry(TWICE), _entry(TWICE)), 422),
     (_transaction(_entry({"resourceType": "Binary"}, "urn:1"), _entry({"resourceType": "Media"}, "urn:1")), 422),
     (_transaction(_entry({"resourceType": "Patient"})), 422),
@@ -402,6 +404,22 @@ def test_transaction_is_refused_whole(
     answer = api.post("/fhir", headers=pusher, json=bundle)
 
     assert (answer.status_code, answer.json()["resourceType"]) == (status, "OperationOutcome")
+    assert rows("SELECT count(*) FROM message") == [(0,)]
+
+
+def test_request_is_refused_whole_when_its_photos_are_too_many_or_too_large_together(
+    api: TestClient, pusher: Headers, rows: Rows, services: WorkerServices
+) -> None:
+    services.push = replace(services.push, max_bytes=100)
+    binary = _entry({"resourceType": "Binary", "data": base64.b64encode(bytes(30)).decode()}, "urn:1")
+    part = {"contentReference": {"reference": "urn:1"}}
+    messages = [_entry(_message(part, part, identifier=[{"value": name}])) for name in "ab"]
+
+    answer = api.post("/fhir", headers=pusher, json=_transaction(binary, *messages))
+    many = api.post("/fhir/Communication", headers=pusher, json=_message(*[_attachment(b"1")] * 21))
+
+    assert (answer.status_code, answer.json()["issue"][0]["code"]) == (413, "too-long")
+    assert (many.status_code, many.json()["issue"][0]["code"]) == (400, "invalid")
     assert rows("SELECT count(*) FROM message") == [(0,)]
 
 

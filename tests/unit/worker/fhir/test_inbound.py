@@ -14,6 +14,7 @@ from tests.unit.worker.fhir.test_messages import MESSAGE, PHOTO
 from triage.blobs.uris import UriPolicy
 from triage.domain.arrivals import Found
 from triage.domain.ids import new_id
+from triage.domain.limits import IntakeLimits
 from triage.domain.messages import Origin
 from triage.errors import ServiceUnavailableError, UsageError
 from worker.fhir.client import FhirClient
@@ -23,6 +24,7 @@ from worker.fhir.inbound import Inbound
 from worker.fhir.terms import REQUEST_ID
 
 SINCE = datetime(2026, 11, 29, 15, 4, 5, 678_900, tzinfo=timezone(timedelta(hours=1)))
+LIMITS = IntakeLimits(max_bytes=99)
 QUERY = "/fhir/Communication"
 
 
@@ -39,7 +41,7 @@ def inbound(http: httpx2.Client, httpserver: HTTPServer) -> Inbound:
 
 def _inbound(http: httpx2.Client, httpserver: HTTPServer, query: str | None, cursor: str = "_lastUpdated") -> Inbound:
     client = FhirClient(http, httpserver.url_for("/fhir"), Numbered())
-    return Inbound(client, Ehr(client, UriPolicy([], max_bytes=99), 99), "ehr", 99, query, cursor)
+    return Inbound(client, Ehr(client, UriPolicy([], max_bytes=99), 99), "ehr", LIMITS, query, cursor)
 
 
 def _serve(httpserver: HTTPServer, **changes: Any) -> None:

@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from triage.domain.limits import IntakeLimits
 from triage.errors import AttachmentError, ErrorCode, ServiceUnavailableError, UsageError
 from worker.fhir.elements import Communication
 from worker.fhir.messages import PatientMessage, Step, next_step, read_message
 from worker.fhir.references import Target
 
 BASE = "https://ehr.example/fhir"
+LIMITS = IntakeLimits(max_attachments=20, max_bytes=1000)
 PHOTO = b"\xff\xd8\xff photo"
 IDENTIFYING = {"display": "Ana Diaz", "identifier": {"system": "urn:mrn", "value": "4711"}}
 MESSAGE: dict[str, Any] = {
@@ -49,7 +51,7 @@ class FakeServer:
 
 def _read(server: FakeServer | None = None, **changes: Any) -> PatientMessage:
     communication = Communication.read(MESSAGE | changes)
-    return read_message(communication, server or FakeServer(), base=BASE, max_bytes=1000)
+    return read_message(communication, server or FakeServer(), base=BASE, limits=LIMITS)
 
 
 def _inline(data: bytes = PHOTO, **fields: Any) -> dict[str, Any]:
@@ -112,6 +114,27 @@ def test_contained_photos_are_read_without_the_server() -> None:
     message = _read(FakeServer(contents={}), contained=inside, payload=payload)
 
     assert [photo.data for photo in message.attachments] == [b"1", b"2"]
+
+
+def test_no_more_photos_are_read_than_intake_refuses_and_each_is_decoded_once() -> None:
+    inside = [{"resourceType": "Binary", "id": "p", "data": base64.b64encode(PHOTO).decode()}]
+
+    photos = _read(contained=inside, payload=[{"contentReference": {"reference": "#p"}}] * 500).attachments
+
+    assert len(photos) == LIMITS.max_attachments + 1
+    assert len({id(photo.data) for photo in photos}) == 1
+
+
+@pytest.mark.parametrize(
+    ("element", "part"),
+    [
+        ("payload", {"contentString": ""}),
+        *((name, {"reference": "Communication/1"}) for name in ("basedOn", "inResponseTo", "partOf")),
+    ],
+)
+def test_message_is_refused_when_an_element_is_repeated_too_often(element: str, part: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=element):
+        Communication.read(MESSAGE | {element: [part] * 1001})
 
 
 def test_body_site_of_media_is_the_group_of_the_photo() -> None:
@@ -248,4 +271,4 @@ def test_arbitrary_elements_are_read_or_refused(changes: dict[str, Any]) -> None
     with suppress(UsageError):
         communication = Communication.read(MESSAGE | changes)
         next_step(communication, base=BASE)
-        read_message(communication, FakeServer(), base=BASE, max_bytes=1000)
+        read_message(communication, FakeServer(), base=BASE, limits=LIMITS)
