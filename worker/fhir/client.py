@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
-from urllib.parse import urljoin
+from urllib.parse import unquote, urljoin
 
 import httpx2
 
@@ -33,6 +33,8 @@ MAX_PAGES: Final = 1000
 _NOT_THERE: Final = frozenset({404, 410})
 _CONFLICT: Final = frozenset({409, 412})
 _CODE: Final = re.compile(r"[a-z-]{1,40}")
+_UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f\\]|(^|/)\.\.(;[^/]*)?(/|$)")
+"""Of a decoded path: what a client, a proxy or a server may resolve to a place outside of the base."""
 
 
 class Credentials(Protocol):
@@ -96,9 +98,8 @@ class FhirClient:
         self._http.close()
 
     def serves(self, url: str) -> bool:
-        """Whether an address, relative or absolute, is below the base."""
-        absolute = urljoin(f"{self.base}/", url)
-        return absolute == self.base or absolute.startswith((f"{self.base}/", f"{self.base}?"))
+        """Whether an address, relative or absolute, is below the base. One that climbs or is malformed never is."""
+        return self._below(url) is not None
 
     def read(self, target: Target) -> Stored:
         """Reads a resource.
@@ -188,10 +189,25 @@ class FhirClient:
                 raise
         return self._bytes(url, JSON, max_bytes)
 
+    def _below(self, url: str) -> httpx2.URL | None:
+        """The address to send a request to; None if it is not surely below the base."""
+        if _UNSAFE.search(unquote(url.partition("?")[0])):
+            return None
+        base, absolute = httpx2.URL(self.base), _join(self.base, url)
+        if absolute is None or _origin(absolute) != _origin(base):
+            return None
+        root, path = _path(base).rstrip(b"/"), _path(absolute)
+        return absolute if path.startswith(root + b"/") or path.rstrip(b"/") == root else None
+
     def _bytes(self, url: str, accept: str, max_bytes: int) -> bytes | Elsewhere:
         with self._response("GET", url, headers={"Accept": accept}, allow_redirect=True) as response:
             if response.has_redirect_location:
-                return Elsewhere(urljoin(str(response.url), response.headers["Location"]))
+                try:
+                    return Elsewhere(urljoin(str(response.url), response.headers["Location"]))
+                except ValueError as error:
+                    raise RejectedError(
+                        "the FHIR server redirects to a malformed address", response.status_code
+                    ) from error
             if _is_json(response):
                 binary = Binary.read(_json(response))
                 return inline_bytes(binary.data, max_bytes=max_bytes)
@@ -211,10 +227,10 @@ class FhirClient:
             sent["Content-Type"] = JSON
         with self._response(method, path, headers=sent, content=content) as response:
             returned = _json(response) if _is_json(response) else (resource or {})
-            location = response.headers.get("Location", path)
+            location = _join(self.base, response.headers.get("Location", path))
             return Stored(
                 resource=returned,
-                target=target_of(urljoin(f"{self.base}/", location), base=self.base),
+                target=target_of(str(location), base=str(httpx2.URL(self.base))) if location else None,
                 etag=response.headers.get("ETag"),
                 is_new=response.status_code == httpx2.codes.CREATED,
             )
@@ -230,8 +246,8 @@ class FhirClient:
         allow_redirect: bool = False,
     ) -> Iterator[httpx2.Response]:
         """The answer to a request, whose body is not read yet. A token that the server refuses is replaced once."""
-        absolute = urljoin(f"{self.base}/", url)
-        if not self.serves(absolute):
+        absolute = self._below(url)
+        if absolute is None:
             raise RejectedError("the FHIR server links to another address, which is not followed", 200)
         for is_last in (False, True):
             request = self._http.build_request(
@@ -255,6 +271,22 @@ class FhirClient:
                 raise FhirUnavailableError("the answer of the FHIR server was cut off: retry") from error
             finally:
                 response.close()
+
+
+def _join(base: str, url: str) -> httpx2.URL | None:
+    """The absolute address, with dot segments resolved; None if it is malformed."""
+    try:
+        return httpx2.URL(urljoin(f"{base}/", url))
+    except (ValueError, httpx2.InvalidURL):
+        return None
+
+
+def _origin(url: httpx2.URL) -> tuple[str, bytes, str, int | None]:
+    return url.scheme, url.userinfo, url.host, url.port
+
+
+def _path(url: httpx2.URL) -> bytes:
+    return url.raw_path.partition(b"?")[0]
 
 
 def _error(response: httpx2.Response) -> Exception:

@@ -188,10 +188,72 @@ def test_redirect_of_bytes_is_reported_and_not_followed(client: FhirClient, http
     assert len(httpserver.log) == 1
 
 
-def test_token_is_sent_to_no_other_address(client: FhirClient) -> None:
-    for url in ("https://elsewhere.example/Binary/1", "//elsewhere.example/fhir/Binary/1", "../admin", "/other"):
-        with pytest.raises(RejectedError, match="another address"):
-            client.content(url, None, max_bytes=4)
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://elsewhere.example/Binary/1",
+        "//elsewhere.example/fhir/Binary/1",
+        "../admin",
+        "/other",
+        "{base}/../other/Binary/1",
+        "{base}/x/../../other/Binary/1",
+        "{base}/%2e%2E/other/Binary/1",
+        "{base}/..%2fother/Binary/1",
+        "{base}/..;a=1/other/Binary/1",
+        "{base}\\..\\other",
+        "{base}/%5c..%5cother",
+        "{base}er/Binary/1",
+        "Binary/..",
+        "http://[bad",
+        "Binary/1\n",
+        "Binary/\ud800",
+    ],
+)
+def test_token_is_sent_to_no_other_address(client: FhirClient, httpserver: HTTPServer, url: str) -> None:
+    with pytest.raises(RejectedError, match="another address"):
+        client.content(url.format(base=client.base), None, max_bytes=4)
+
+    assert not client.serves(url.format(base=client.base))
+    assert not httpserver.log
+
+
+def test_token_is_sent_to_no_other_address_when_a_next_page_climbs(client: FhirClient, httpserver: HTTPServer) -> None:
+    page = {"entry": [], "link": [{"relation": "next", "url": f"{client.base}/../other?page=2"}]}
+    httpserver.expect_request("/fhir/Communication").respond_with_response(_answer(page))
+
+    with pytest.raises(RejectedError, match="another address"):
+        list(client.search("Communication"))
+    assert len(httpserver.log) == 1
+
+
+@pytest.mark.parametrize("url", ["", "?page=2", "Binary/1", "Binary/1?a=../b", "{base}", "{base}/Binary/a..b"])
+def test_address_below_the_base_is_of_the_server(client: FhirClient, url: str) -> None:
+    assert client.serves(url.format(base=client.base))
+
+
+def test_address_is_of_the_server_when_it_is_only_written_differently() -> None:
+    with httpx2.Client() as http:
+        client = FhirClient(http, "https://ehr.example:443/fhir/", Numbered())
+
+        assert client.serves("HTTPS://EHR.example/fhir/Binary/1")
+        assert not client.serves("https://ehr.example:444/fhir/Binary/1")
+        assert not client.serves("https://user@ehr.example/fhir/Binary/1")
+
+
+def _redirecting(location: str, status: int) -> FhirClient:
+    """A client of a server whose header the test server would correct."""
+    transport = httpx2.MockTransport(lambda _: httpx2.Response(status, headers={"Location": location}))
+    return FhirClient(httpx2.Client(transport=transport), "https://ehr.example/fhir", Numbered())
+
+
+@pytest.mark.parametrize("location", ["http://[bad", "https://ehr.example:x/fhir/Communication/1"])
+def test_location_is_unknown_when_it_is_malformed(location: str) -> None:
+    assert _redirecting(location, 201).create(MESSAGE).target is None
+
+
+def test_redirect_is_refused_when_its_address_is_malformed() -> None:
+    with pytest.raises(RejectedError, match="malformed"):
+        _redirecting("http://[bad", 307).content("Binary/1", None, max_bytes=4)
 
 
 def test_malformed_binary_is_refused(client: FhirClient, httpserver: HTTPServer) -> None:

@@ -50,6 +50,9 @@ def test_link_to_elsewhere_is_read_without_the_token(ehr: Ehr, httpserver: HTTPS
         ("Binary/large", ErrorCode.TOO_LARGE),
         ("Binary/secret", ErrorCode.URI_NOT_ALLOWED),
         ("https://elsewhere.example/1.jpg", ErrorCode.URI_NOT_ALLOWED),
+        ("Binary/../../other", ErrorCode.URI_NOT_ALLOWED),
+        ("http://[bad", ErrorCode.URI_NOT_ALLOWED),
+        ("Binary/\n", ErrorCode.URI_NOT_ALLOWED),
     ],
 )
 def test_photo_that_cannot_be_had_has_an_error_code(
