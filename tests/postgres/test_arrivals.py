@@ -298,18 +298,19 @@ def test_search_announces_what_it_finds_and_the_next_starts_where_it_began(clini
     assert _collect(clinic, ehr).done == 2
 
 
-def test_search_is_repeated_from_where_it_began_when_it_failed(clinic: Clinic) -> None:
+@pytest.mark.parametrize("error", [ServiceUnavailableError("down"), ValueError("a defect")])
+def test_search_is_repeated_from_where_it_began_when_it_failed(clinic: Clinic, error: Exception) -> None:
     ehr = Ehr(found={"m-1": "1"})
     _search(clinic, ehr)
 
     class Down(Ehr):
         def find(self, since: datetime) -> Mapping[str, str | None]:
             super().find(since)
-            raise ServiceUnavailableError("down")
+            raise error
 
     down = Down()
     for _ in range(3):
-        with pytest.raises(ServiceUnavailableError):
+        with pytest.raises(type(error)):
             _search(clinic, down)
     _search(clinic, ehr)
 

@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from triage.domain.arrivals import Search
-from triage.errors import TriageError
 from triage.storage import arrivals
 from triage.storage.database import Sessions
 
@@ -63,7 +62,7 @@ class Searcher:
             return None
         try:
             found = self._finder.find(search.since - self._overlap)
-        except TriageError:
+        except Exception:  # a defect too must not keep the lease
             self._end(search, {}, complete=False)
             raise
         return self._end(search, found, complete=True)

@@ -255,7 +255,7 @@ class FhirClient:
             )
             try:
                 response = self._http.send(request, stream=True)
-            except httpx2.TransportError as error:
+            except httpx2.RequestError as error:
                 raise FhirUnavailableError(
                     "the FHIR server does not answer: check its address and the network"
                 ) from error
@@ -267,7 +267,7 @@ class FhirClient:
                     raise _error(response)
                 yield response
                 return
-            except httpx2.TransportError as error:
+            except httpx2.RequestError as error:
                 raise FhirUnavailableError("the answer of the FHIR server was cut off: retry") from error
             finally:
                 response.close()
@@ -309,7 +309,7 @@ def _issues(response: httpx2.Response) -> str:
     """The codes of an OperationOutcome. Its texts may quote the patient's data."""
     try:
         outcome = _json(response)
-    except (RejectedError, httpx2.TransportError):
+    except (RejectedError, httpx2.RequestError):
         return ""
     codes = [str(issue.get("code")) for issue in _list(outcome, "issue")][:5]
     return "".join(f", {code}" for code in codes if _CODE.fullmatch(code))

@@ -163,10 +163,14 @@ class SmartTokens:
     def _ask(self) -> _Token:
         base = f"{self.base.rstrip('/')}/"
         configuration = discover(self._http, self.base)
-        url = urljoin(base, configuration.token_endpoint)
+        try:
+            url = urljoin(base, configuration.token_endpoint)
+        except ValueError:  # a bracket that is not closed
+            url = ""
         if urlsplit(url).scheme != urlsplit(base).scheme:
             raise FhirRefusedError(
-                "the token endpoint of the FHIR server has another scheme than the server: correct its configuration",
+                "the token endpoint of the FHIR server is malformed, or has another scheme than the server: "
+                "correct its configuration",
                 Fault.REFUSED,
             )
         try:
@@ -208,9 +212,9 @@ def _answer(
                     Fault.REFUSED,
                 )
             return expected.model_validate_json(read_body(response, _MAX_BYTES))
-    except httpx2.TransportError as error:
+    except httpx2.RequestError as error:
         raise FhirUnavailableError("the FHIR server does not answer a request for a token: check it") from error
-    except (ValidationError, TooLargeError) as error:
+    except (ValidationError, TooLargeError, httpx2.InvalidURL) as error:
         raise FhirRefusedError(
             "the FHIR server does not offer SMART Backend Services as the standard says: check its address",
             Fault.REFUSED,

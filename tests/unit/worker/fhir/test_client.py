@@ -156,6 +156,20 @@ def test_answer_that_is_cut_off_is_asked_for_again_later(client: FhirClient, htt
         client.read(TARGET)
 
 
+@pytest.mark.parametrize("status", [200, 400])
+def test_answer_is_asked_for_again_later_when_its_compression_is_corrupt(
+    client: FhirClient, httpserver: HTTPServer, status: int
+) -> None:
+    corrupt = Response(b"no gzip", status, headers={"Content-Encoding": "gzip", "Content-Type": JSON})
+    httpserver.expect_request("/fhir/Communication/1").respond_with_response(corrupt)
+
+    with pytest.raises(FhirUnavailableError if status == 200 else RejectedError):
+        client.read(TARGET)
+    httpserver.expect_request("/fhir/Communication").respond_with_response(corrupt)
+    with pytest.raises(FhirUnavailableError if status == 200 else RejectedError):
+        list(client.search("Communication"))
+
+
 def test_server_that_is_not_there_is_unavailable() -> None:
     with httpx2.Client() as http, pytest.raises(FhirUnavailableError):
         FhirClient(http, "http://127.0.0.1:1/fhir", Numbered()).read(TARGET)

@@ -101,6 +101,8 @@ def test_refusal_is_tried_once_more(http: httpx2.Client, httpserver: HTTPServer)
         ({"token_endpoint": "token"}, 429, FhirUnavailableError),
         ({"token_endpoint": "http://127.0.0.1:1/token"}, 200, FhirUnavailableError),
         ({"token_endpoint": "ftp://127.0.0.1/token"}, 200, FhirRefusedError),
+        ({"token_endpoint": "http://[bad"}, 200, FhirRefusedError),
+        ({"token_endpoint": "http://127.0.0.1:x/token"}, 200, FhirRefusedError),
         ({}, 200, FhirRefusedError),
     ],
 )
@@ -114,6 +116,15 @@ def test_server_without_a_token_is_refused_or_unavailable(
         _tokens(http, httpserver).header()
 
     assert "\n" not in str(raised.value)
+
+
+def test_token_is_asked_for_again_later_when_the_compression_of_the_answer_is_corrupt(
+    http: httpx2.Client, httpserver: HTTPServer
+) -> None:
+    httpserver.expect_request(CONFIGURATION).respond_with_data(b"no gzip", headers={"Content-Encoding": "gzip"})
+
+    with pytest.raises(FhirUnavailableError):
+        _tokens(http, httpserver).header()
 
 
 @pytest.mark.parametrize(
