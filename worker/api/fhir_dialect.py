@@ -33,16 +33,24 @@ def resource_response(
     return JSONResponse(resource, status, headers, media_type=JSON)
 
 
-async def read_resource(request: Request) -> dict[str, Any]:
-    """The resource in the body of a request.
+async def read_body(request: Request) -> bytes:
+    """The body of a request with a resource.
 
     Raises:
-        RequestError: the body is not declared as JSON, is not JSON, or exceeds a limit.
+        RequestError: the body is not declared as JSON, or is too long.
     """
     declared = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if declared not in _TAKEN or request.headers.get("content-encoding", "identity") != "identity":
         raise RequestError(Code.UNSUPPORTED_TYPE, f"the body is not declared as plain {JSON}: send JSON, uncompressed")
-    body = await request.body()
+    return await request.body()
+
+
+def resource_in(body: bytes) -> dict[str, Any]:
+    """The resource in a body. Parsing takes long enough to delay other requests: call this in a thread.
+
+    Raises:
+        RequestError: the body is not a resource as JSON, or has too many elements.
+    """
     if (
         body.count(b",") > _MAX_ELEMENTS
     ):  # photos in base64 have none; small elements need many times their text's memory

@@ -1,9 +1,6 @@
 """Endpoints that an EHR's FHIR server calls by its subscriptions. Whatever arrives, nothing but a read follows."""
 
-import json
-from collections.abc import Collection, Mapping
-from functools import partial
-from typing import Any
+from collections.abc import Collection
 
 import structlog
 from starlette.responses import Response
@@ -13,6 +10,7 @@ from triage.domain.scopes import Scope
 from triage.errors import NotFoundError, UsageError
 from worker.api.door import media_type
 from worker.api.endpoint import JSON, Call, Endpoints
+from worker.api.fhir_dialect import resource_in
 from worker.api.problems import RequestError
 from worker.codes import Code
 from worker.documents.fhir import FhirResource
@@ -31,10 +29,14 @@ FHIR_HOOKS = Endpoints("fhir subscriptions")
 async def receive_notification(call: Call) -> Response:
     """Notify of messages on the FHIR server: an empty body, a Communication, or a Bundle of the R5 backport."""
     base = _base(call)
-    resource = await _resource(call)
-    notice = Notice(is_bare=True) if resource is None else read_notice(resource, base=base)
-    references = {str(each) for each in notice.messages}
-    return await call.run(partial(_follow, call, references, searches=notice.is_bare, events=notice.events))
+    body = await _body(call)
+
+    def follow() -> Response:
+        notice = read_notice(resource_in(body), base=base) if body.strip() else Notice(is_bare=True)
+        references = {str(each) for each in notice.messages}
+        return _follow(call, references, searches=notice.is_bare, events=notice.events)
+
+    return await call.run(follow)
 
 
 @FHIR_HOOKS.endpoint("PUT", "/fhir-hook/{reference}", scope=Scope.FHIR_NOTIFY)
@@ -51,22 +53,14 @@ def _base(call: Call) -> str:
     return url
 
 
-async def _resource(call: Call) -> Mapping[str, Any] | None:
+async def _body(call: Call) -> bytes:
     is_json = media_type(call.request.headers) in (FHIR_JSON, JSON)
     body = bytearray()
     async for chunk in call.request.stream():
         if chunk and not is_json:
             raise RequestError(Code.UNSUPPORTED_TYPE, f"the body is not declared as {FHIR_JSON}: send JSON")
         body += chunk
-    if not body.strip():
-        return None
-    try:
-        resource = json.loads(body)
-    except (ValueError, RecursionError):
-        raise UsageError("invalid body: it is not JSON") from None
-    if not isinstance(resource, dict):
-        raise UsageError("invalid body: it is no resource")
-    return resource
+    return bytes(body)
 
 
 def _follow(call: Call, references: Collection[str], *, searches: bool, events: Events | None = None) -> Response:

@@ -5,7 +5,6 @@ Every answer comes after the commit.
 
 import re
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, Final, TypeVar
 
 import anyio.to_thread
@@ -14,7 +13,7 @@ from starlette.responses import Response
 from triage.domain.scopes import Scope
 from triage.errors import NotFoundError
 from worker.api.endpoint import Call, Endpoints
-from worker.api.fhir_dialect import FHIR, ROOT, read_resource, resource_response
+from worker.api.fhir_dialect import FHIR, ROOT, read_body, resource_in, resource_response
 from worker.api.problems import RequestError
 from worker.codes import Code
 from worker.fhir.content import TooMuchError
@@ -36,17 +35,17 @@ Result = TypeVar("Result")
 @FHIR_MESSAGES.endpoint("POST", _COMMUNICATION, scope=Scope.FHIR_CREATE)
 async def create_communication(call: Call) -> Response:
     """Create a message. Its id is made from its first identifier: a message that exists is not created again."""
-    resource, condition = await read_resource(call.request), call.request.headers.get("if-none-exist")
-    return await _take_one(call, partial(to_create, resource, condition))
+    body, condition = await read_body(call.request), call.request.headers.get("if-none-exist")
+    return await _take_one(call, lambda: to_create(resource_in(body), condition))
 
 
 @FHIR_MESSAGES.endpoint("PUT", f"{_COMMUNICATION}/{{message_id}}", scope=Scope.FHIR_UPDATE)
 async def update_communication(call: Call, message_id: str) -> Response:
     """Update a message, or create it under an id of the client. Photos are added, and none is replaced."""
     headers = call.request.headers
-    resource = await read_resource(call.request)
+    body = await read_body(call.request)
     conditions = {"if_match": headers.get("if-match"), "if_none_match": headers.get("if-none-match")}
-    return await _take_one(call, partial(to_update, resource, message_id, **conditions))
+    return await _take_one(call, lambda: to_update(resource_in(body), message_id, **conditions))
 
 
 @FHIR_MESSAGES.endpoint("GET", f"{_COMMUNICATION}/{{message_id}}", scope=Scope.FHIR_READ)
@@ -62,10 +61,10 @@ def read_communication(call: Call, message_id: str) -> Response:
 @FHIR_MESSAGES.endpoint("POST", ROOT, scope=Scope.FHIR_CREATE)
 async def process_transaction(call: Call) -> Response:
     """Create and update messages in one transaction, with the resources that hold their photos."""
-    resource = await read_resource(call.request)
+    body = await read_body(call.request)
 
     def process() -> tuple[Transaction, list[Taken]]:
-        transaction = read_transaction(resource)
+        transaction = read_transaction(resource_in(body))
         if transaction.updates and Scope.FHIR_UPDATE not in call.caller.scopes:
             raise RequestError(Code.FORBIDDEN, f"this client lacks the scope {Scope.FHIR_UPDATE}, which PUT needs")
         return transaction, _push(call).take(transaction.submissions, by=call.caller.actor)

@@ -1,7 +1,9 @@
 """Hooks of a FHIR server: whatever arrives, nothing but a read follows."""
 
+import asyncio
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -125,6 +127,7 @@ def test_search_is_due_when_a_notification_names_no_message(
         (b"<Communication/>", "application/fhir+xml", 415),
         (b"{", "application/fhir+json", 400),
         (b"[]", "application/json", 400),
+        (b'{"entry": [' + b"{}," * 200_001 + b"{}]}", "application/json", 413),
         (b"[" * 100_000, "application/json", 400),
         ({"resourceType": "Patient", "id": "1"}, "application/fhir+json; charset=utf-8", 200),
         (_bundle("event-notification", *map(str, range(10_001))), "application/json", 400),
@@ -153,6 +156,32 @@ def test_forged_notification_is_refused(
         assert _post(api, headers, MESSAGE) == status
         assert api.put("/fhir-hook/Communication/1", headers=headers).status_code == status
     assert announced() == []
+
+
+def test_body_is_parsed_in_a_thread_of_its_request(
+    api: TestClient, hook: Headers, as_client: Callable[..., Headers], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long body must not delay other requests, which the thread of the event loop serves."""
+    in_loop: list[bool] = []
+
+    def watched(body: bytes, **options: Any) -> Any:
+        with suppress(RuntimeError):
+            asyncio.get_running_loop()
+            in_loop.append(True)
+            return loads(body, **options)
+        in_loop.append(False)
+        return loads(body, **options)
+
+    loads = json.loads
+    engine = as_client(Scope.FHIR_CREATE, name="engine") | {"Content-Type": "application/fhir+json"}
+    message = json.dumps(MESSAGE)
+    monkeypatch.setattr(json, "loads", watched)
+
+    _post(api, hook, MESSAGE)
+    api.post("/fhir/Communication", headers=engine, content=message)
+    api.post("/fhir", headers=engine, content=message)
+
+    assert in_loop == [False] * 3
 
 
 def test_notification_is_not_acknowledged_when_it_cannot_be_stored(
