@@ -58,6 +58,16 @@ def press(page: Page, button: str) -> None:
     raise AssertionError(f"the keyboard does not reach {button!r}")
 
 
+def choose_first(page: Page, field: str) -> None:
+    """Moves to a list by the keyboard and chooses what follows the prompt."""
+    for _ in range(80):
+        page.keyboard.press("Tab")
+        if page.locator(f"{field}:focus").count():
+            page.keyboard.press("ArrowDown")
+            return
+    raise AssertionError(f"the keyboard does not reach {field!r}")
+
+
 def test_pages_are_accessible_and_keep_the_policy(context: BrowserContext, demo: ConsoleDemo) -> None:
     problems: list[str] = []
     page = context.new_page()
@@ -96,6 +106,9 @@ def test_person_decides_by_keyboard_without_scripts(chromium: Browser, demo: Con
     press(page, "Take the oldest")
     expect(page.get_by_role("heading", name="Decide")).to_be_visible()
     name = page.get_by_role("heading", level=1).inner_text().removeprefix("Message ")
+    press(page, "Request new photos")
+    expect(page.get_by_role("heading", name="Decide")).to_be_visible()  # a reason is required
+    choose_first(page, "#ground-retake")
     press(page, "Request new photos")
     expect(page.get_by_role("status")).to_contain_text("Decided: retake")
     expect(page.get_by_text("Request to the patient: not yet collected")).to_be_visible()

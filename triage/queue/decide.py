@@ -61,10 +61,7 @@ def decide(
         raise UsageError("invalid decision: choose `pass` or `retake`, and one of its reasons")
     note = check_note(f"{ground.value}: {note}" if note.strip() else ground.value, "note")
     with sessions.begin() as session:
-        name = _lock(session, message_id, seen)
-        waiting = queue.find(session, message_id)
-        if waiting is not None and waiting.claimed_by not in {None, by}:
-            raise LeaseLostError("another person holds the message: take another one")
+        name = _lock(session, message_id, seen, by)
         made = decide_for_person(session, message_id, outcome, by=by, note=note, policy=policy)
     return Made(made.id, outcome, name)
 
@@ -90,12 +87,12 @@ def undo(
         of_others: also undoes the decision of another person.
 
     Raises:
-        LeaseLostError: the message was decided since the person looked.
+        LeaseLostError: another person holds the message, or it was decided since the person looked.
         UsageError: a model or another person made the decision, there is none before it, or no retake may be requested.
     """
     check_actor(by)
     with sessions.begin() as session:
-        name = _lock(session, message_id, seen)
+        name = _lock(session, message_id, seen, by)
         current, previous = decisions.last_two(session, message_id)
         if current.decided_by != DecidedBy.PERSON or (current.actor != by and not of_others):
             raise UsageError("the decision cannot be undone: another person or a model made it")
@@ -113,9 +110,16 @@ def undo(
     return Made(made.id, made.outcome, name)
 
 
-def _lock(session: Session, message_id: MessageId, seen: DecisionId) -> str:
-    """Locks the thread of the message, so that its current decision stays the one that was seen."""
+def _lock(session: Session, message_id: MessageId, seen: DecisionId, by: str) -> str:
+    """Locks the thread of the message, so that its current decision stays the one that was seen.
+
+    Raises:
+        LeaseLostError: another person holds the message, or it was decided since the person looked.
+    """
     message = messages.lock_with_thread(session, message_id)
     if message.current_decision_id != seen:
         raise LeaseLostError("the message was decided since you opened it: look at it again")
+    waiting = queue.find(session, message_id)
+    if waiting is not None and waiting.claimed_by not in {None, by}:
+        raise LeaseLostError("another person holds the message: take another one")
     return message.external_id

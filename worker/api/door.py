@@ -33,6 +33,9 @@ log = structlog.get_logger(__name__)
 
 ANONYMOUS: Final = Caller("anonymous", frozenset())
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+_MAX_ELEMENTS: Final = 100_000
+"""Photos in base64 have no comma; small elements need many times the memory of their text."""
+
 _GONE: Final = 499
 """The status that metrics show if the client has closed the connection."""
 
@@ -125,11 +128,14 @@ async def read_json(request: Request) -> bytes:
     """The body of a request, which must be declared as JSON.
 
     Raises:
-        RequestError: it is declared as something else.
+        RequestError: it is declared as something else, or has too many elements.
     """
     if media_type(request.headers) != JSON:
         raise RequestError(Code.UNSUPPORTED_TYPE, "the body is not declared as application/json: set Content-Type")
-    return await request.body()
+    body = await request.body()
+    if body.count(b",") > _MAX_ELEMENTS:
+        raise RequestError(Code.TOO_LARGE, f"the body has more than {_MAX_ELEMENTS:,} elements: send several requests")
+    return body
 
 
 def media_type(headers: Headers) -> str:

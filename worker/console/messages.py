@@ -33,6 +33,7 @@ def show_message(visit: Visit) -> Response:
     waiting = opened.waiting
     decision = opened.story["decisions"][-1] if opened.story["decisions"] else None
     is_mine = waiting is not None and waiting.claimed_by == visit.staff.actor
+    is_open = opened.story["forgotten_at"] is None and (waiting is None or waiting.claimed_by is None or is_mine)
     return visit.render(
         "message.html",
         opened=opened,
@@ -41,7 +42,7 @@ def show_message(visit: Visit) -> Response:
         decision=decision,
         is_mine=is_mine,
         may_decide=visit.may(Right.DECIDE) and decision is not None and opened.story["forgotten_at"] is None,
-        may_undo=decision is not None and len(opened.story["decisions"]) > 1 and _may_undo(visit, decision),
+        may_undo=is_open and decision is not None and len(opened.story["decisions"]) > 1 and _may_undo(visit, decision),
         is_done="done" in visit.request.query_params,
         grounds=GROUNDS,
         Outcome=Outcome,

@@ -11,6 +11,9 @@ from worker.documents.document import Call
 MESSAGE_PART = "message"
 """Name of the part of a form that holds the message."""
 
+MAX_ATTACHMENTS = 10_000
+"""The largest limit that can be set: a longer list is refused before its photos are validated."""
+
 
 class PostedAttachment(Call):
     """A photo: at a URI below an allowed root, as base64, or in the part of the form that `part` names."""
@@ -37,7 +40,7 @@ class PostedMessage(Call):
 
     source: str
     message_id: str
-    attachments: list[PostedAttachment] | None = None
+    attachments: list[PostedAttachment] | None = Field(default=None, max_length=MAX_ATTACHMENTS)
     thread: str | None = None
     role: str = "patient"
     locale: str = UNDETERMINED

@@ -58,7 +58,7 @@ def read_notice(resource: Mapping[str, Any], *, base: str) -> Notice:
     resources = [_dict(entry, "resource") for entry in _list(resource, "entry")]
     status = next((each for each in resources if each.get("resourceType") == "Parameters"), {})
     parameters = _list(status, "parameter")
-    if any(each.get("valueCode") in _QUIET for each in parameters if each.get("name") == "type"):
+    if any(str(each.get("valueCode")) in _QUIET for each in parameters if each.get("name") == "type"):
         return Notice(events=_numbers(parameters, base))
     events = [each for each in parameters if each.get("name") == "notification-event"]
     announced = frozenset((*_focused(events, base), *_messages(resources, base)))

@@ -157,6 +157,23 @@ def test_body_is_refused_when_it_is_malformed(
     assert len(answer.json()["detail"]) < 500
 
 
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ('{"source": "ehr", "message_id": "m", "attachments": [' + "{}," * 99_999 + "{}]}", 413, "too_large"),
+        ('{"source": "ehr", "message_id": "m", "attachments": [' + "{}," * 20_000 + "{}]}", 400, "invalid"),
+    ],
+    ids=["elements", "attachments"],
+)
+def test_body_is_refused_when_it_has_too_many_elements(
+    api: TestClient, key: Headers, body: str, status: int, code: str
+) -> None:
+    answer = api.post("/v1/messages", content=body, headers=key | {"Content-Type": "application/json"})
+
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert len(answer.text) < 1_000
+
+
 def test_body_is_refused_when_it_is_too_large(api: TestClient, key: Headers, settings: Settings) -> None:
     for headers in ({}, {"Transfer-Encoding": "chunked"}):
         answer = api.post(

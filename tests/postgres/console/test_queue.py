@@ -152,6 +152,18 @@ def test_undo_restores_the_decision_before_and_its_place_in_the_queue(clinic: Cl
     assert waiting(clinic) == ["m-1"]
 
 
+def test_undo_is_refused_while_another_person_holds_the_message(clinic: Clinic) -> None:
+    send_waiting(clinic, "m-1")
+    decide_as(clinic, "dr-1", "m-1", Outcome.PASS)
+    undo(clinic.sessions, id_of(clinic, "m-1"), seen=current(clinic, "m-1"), by="dr-1", policy=clinic.policy)
+    claims.claim(clinic.sessions, id_of(clinic, "m-1"), by="dr-2", lease=LEASE)
+
+    with pytest.raises(LeaseLostError, match="another person holds"):
+        undo(clinic.sessions, id_of(clinic, "m-1"), seen=current(clinic, "m-1"), by="dr-1", policy=clinic.policy)
+
+    assert waiting(clinic) == ["m-1"]
+
+
 def test_undo_flags_the_request_again_when_a_person_had_withdrawn_it(clinic: Clinic) -> None:
     clinic.send("m-1", "a/0.2")
     clinic.drain()

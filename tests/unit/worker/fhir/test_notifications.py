@@ -56,6 +56,7 @@ def test_search_follows_from_an_event_that_names_no_message(events: list[dict[st
 def test_any_json_is_read(first: Any, second: Any) -> None:
     hostile = [
         {"resourceType": "Bundle", "entry": first},
+        _bundle({"name": "type", "valueCode": first}),
         _bundle({"name": "notification-event", "part": first}),
         _bundle(_event(first), _event(second)),
         {"resourceType": "Communication", "id": first},
