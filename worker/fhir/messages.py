@@ -248,7 +248,7 @@ class _Photos:
         elif target.type in _DESCRIBED:
             yield from self._of_resource(self.server.resource(target), id_)
         else:
-            self.left_alone[target.type] += 1
+            self.left_alone["another resource"] += 1  # the type is what the message says, and these are logged
 
     def _of_resource(self, resource: Mapping[str, Any], id_: str) -> Iterator[IncomingAttachment]:
         match resource.get("resourceType"):

@@ -181,6 +181,7 @@ def test_content_that_is_no_photo_is_counted_and_left_alone() -> None:
     payload = [
         {"contentAttachment": {"contentType": "application/pdf", "url": "Binary/9"}},
         {"contentReference": {"reference": "Questionnaire/1"}},
+        {"contentReference": {"reference": "AnaDiaz/1"}},
         {"contentReference": {"identifier": {"value": "4711"}}},
         {"contentReference": {"reference": "https://elsewhere.example/fhir/Binary/1"}},
         {"contentReference": {"reference": "DocumentReference/old"}},
@@ -191,7 +192,7 @@ def test_content_that_is_no_photo_is_counted_and_left_alone() -> None:
     assert not message.attachments
     assert message.left_alone == {
         "content of another type": 1,
-        "Questionnaire": 1,
+        "another resource": 2,
         "unknown reference": 2,
         "superseded document": 1,
     }
