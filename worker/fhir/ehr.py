@@ -5,7 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from triage.blobs.uris import UriPolicy
-from triage.errors import AttachmentError, ErrorCode, ServiceUnavailableError, TransientError, photo_too_large
+from triage.errors import (
+    AttachmentError,
+    ErrorCode,
+    ServiceUnavailableError,
+    TransientError,
+    UsageError,
+    photo_too_large,
+)
 from worker.fhir.client import Elsewhere, FhirClient
 from worker.fhir.errors import NotThereError, RejectedError, TooLargeError
 from worker.fhir.references import Target
@@ -41,6 +48,10 @@ class Ehr:
                 raise _not_found() from error
             except TooLargeError as error:
                 raise photo_too_large(self.max_bytes) from error
+            except UsageError as error:
+                raise AttachmentError(
+                    ErrorCode.CORRUPT, "the FHIR server has no Binary there: send it again"
+                ) from error
             if not isinstance(found, Elsewhere):
                 return found
             url = found.url

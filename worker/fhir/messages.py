@@ -239,8 +239,8 @@ class _Photos:
             id_ = str(target or place)
             try:
                 yield from self._of_resource(resource or {}, id_) if target is None else self._of_target(target, id_)
-            except AttachmentError as error:
-                yield IncomingAttachment(error_code=error.code, external_id=id_)
+            except (AttachmentError, UsageError) as error:
+                yield IncomingAttachment(error_code=_code_of(error), external_id=id_)
 
     def _of_target(self, target: Target, id_: str) -> Iterator[IncomingAttachment]:
         if target.type == "Binary":
@@ -286,8 +286,8 @@ class _Photos:
             check_integrity(attachment, data)
             if self.room:
                 self.room.take(data)
-        except AttachmentError as error:
-            yield IncomingAttachment(error_code=error.code, external_id=id_, group=group)
+        except (AttachmentError, UsageError) as error:
+            yield IncomingAttachment(error_code=_code_of(error), external_id=id_, group=group)
         else:
             yield IncomingAttachment(data=data, external_id=id_, group=group, declared_type=attachment.content_type)
 
@@ -305,6 +305,11 @@ class _Photos:
         if data not in self.decoded:
             self.decoded[data] = inline_bytes(data, max_bytes=self.max_bytes)
         return self.decoded[data]
+
+
+def _code_of(error: AttachmentError | UsageError) -> ErrorCode:
+    """Why a photo cannot be read. A resource that is malformed, or another one, has no photo that could be read."""
+    return error.code if isinstance(error, AttachmentError) else ErrorCode.CORRUPT
 
 
 def _attachment_of(resource: Mapping[str, Any]) -> Attachment:

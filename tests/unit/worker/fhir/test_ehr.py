@@ -48,6 +48,7 @@ def test_link_to_elsewhere_is_read_without_the_token(ehr: Ehr, httpserver: HTTPS
     [
         ("Binary/gone", ErrorCode.NOT_FOUND),
         ("Binary/large", ErrorCode.TOO_LARGE),
+        ("Binary/outcome", ErrorCode.CORRUPT),
         ("Binary/secret", ErrorCode.URI_NOT_ALLOWED),
         ("https://elsewhere.example/1.jpg", ErrorCode.URI_NOT_ALLOWED),
         ("Binary/../../other", ErrorCode.URI_NOT_ALLOWED),
@@ -60,6 +61,7 @@ def test_photo_that_cannot_be_had_has_an_error_code(
 ) -> None:
     httpserver.expect_request("/fhir/Binary/gone").respond_with_data(b"", 410)
     httpserver.expect_request("/fhir/Binary/large").respond_with_data(bytes(10), content_type="image/png")
+    httpserver.expect_request("/fhir/Binary/outcome").respond_with_json({"resourceType": "OperationOutcome"})
     metadata = "http://169.254.169.254/latest/meta-data"
     httpserver.expect_request("/fhir/Binary/secret").respond_with_data(b"", 302, headers={"Location": metadata})
 

@@ -176,6 +176,23 @@ def test_photo_that_cannot_be_read_is_kept_with_an_error_code(attachment: dict[s
     assert [photo.error_code for photo in message.attachments] == [code, None]
 
 
+@pytest.mark.parametrize("kind", ["DocumentReference", "Media", "Binary"])
+def test_malformed_resource_is_an_error_of_its_photo_alone(kind: str) -> None:
+    malformed = {"resourceType": kind, "id": "bad", "content": "none", "data": 1}
+    payload = [
+        {"contentReference": {"reference": "#bad"}},
+        {"contentAttachment": {"url": "#bad"}},
+        *([{"contentReference": {"reference": f"{kind}/bad"}}] if kind != "Binary" else []),
+        _inline(),
+    ]
+
+    message = _read(FakeServer({f"{kind}/bad": malformed}), contained=[malformed], payload=payload)
+
+    *bad, good = message.attachments
+    assert [photo.error_code for photo in bad] == [ErrorCode.CORRUPT] * (len(payload) - 1)
+    assert good.data == PHOTO
+
+
 def test_content_that_is_no_photo_is_counted_and_left_alone() -> None:
     superseded = {"resourceType": "DocumentReference", "status": "superseded", "content": []}
     payload = [
