@@ -7,9 +7,10 @@ from typing import Any
 
 import httpx2
 import pytest
+from structlog.testing import capture_logs
 
 from tests.support.clinic import Clinic
-from tests.support.fhir_server import FhirServer, fhir_server
+from tests.support.fhir_server import FhirServer, Returned, fhir_server
 from triage.blobs.store import BlobStore
 from triage.deliveries import manage
 from triage.deliveries.dispatch import Dispatched, Dispatcher
@@ -58,9 +59,24 @@ def _dispatch(clinic: Clinic, server: FhirServer, **options: Any) -> Dispatched:
         return Dispatcher(clinic.sessions, "fhir", receiver, RULES).dispatch(seconds=60)
 
 
-def _deliver_all(clinic: Clinic, server: FhirServer) -> None:
+def _deliver_all(clinic: Clinic, server: FhirServer, **options: Any) -> None:
     while any(each.status == "pending" for each in manage.list_deliveries(clinic.sessions, limit=10_000)):
-        _dispatch(clinic, server)
+        _dispatch(clinic, server, **options)
+
+
+def _decide_by_another_model(clinic: Clinic) -> None:
+    """Everything is due again."""
+    clinic.execute(
+        "INSERT INTO model_version (id, name, weights_sha256, card, stage) "
+        "SELECT gen_random_uuid(), name, repeat('1', 64), card, 'candidate' FROM model_version"
+    )
+    clinic.execute(
+        "INSERT INTO verdict (id, attachment_id, model_version_id, origin, score, threshold, acceptable, grade, "
+        "cumulative, patch_scores, width, height) SELECT 'ffffffff-0000-7000-8000-000000000000', attachment_id, "
+        "(SELECT id FROM model_version WHERE stage = 'candidate'), origin, 0.9, threshold, true, grade, cumulative, "
+        "patch_scores, width, height FROM verdict"
+    )
+    clinic.execute("UPDATE delivery SET status = 'pending', finished_at = NULL, due_at = now()")
 
 
 def test_each_photo_gets_an_observation_and_each_retake_a_request(fhir_clinic: Clinic, ehr: FhirServer) -> None:
@@ -116,17 +132,7 @@ def test_observation_is_amended_when_another_model_has_decided(fhir_clinic: Clin
     _send(fhir_clinic, "Communication/1", "0.2")
     fhir_clinic.drain()
     _dispatch(fhir_clinic, ehr)
-    fhir_clinic.execute(
-        "INSERT INTO model_version (id, name, weights_sha256, card, stage) "
-        "SELECT gen_random_uuid(), name, repeat('1', 64), card, 'candidate' FROM model_version"
-    )
-    fhir_clinic.execute(
-        "INSERT INTO verdict (id, attachment_id, model_version_id, origin, score, threshold, acceptable, grade, "
-        "cumulative, patch_scores, width, height) SELECT 'ffffffff-0000-7000-8000-000000000000', attachment_id, "
-        "(SELECT id FROM model_version WHERE stage = 'candidate'), origin, 0.9, threshold, true, grade, cumulative, "
-        "patch_scores, width, height FROM verdict"
-    )
-    fhir_clinic.execute("UPDATE delivery SET status = 'pending', finished_at = NULL, due_at = now()")
+    _decide_by_another_model(fhir_clinic)
 
     _dispatch(fhir_clinic, ehr)
 
@@ -172,17 +178,31 @@ def test_oldest_is_used_when_the_server_has_made_a_resource_twice(fhir_clinic: C
     assert ehr.stored[f"CommunicationRequest/{request['id']}"]["status"] == "revoked"
 
 
-def test_server_that_returns_no_bodies_is_read(fhir_clinic: Clinic) -> None:
-    with fhir_server(returns_bodies=False) as ehr:
+@pytest.mark.parametrize("names", [True, False])
+@pytest.mark.parametrize("returns", ["outcome", "nothing"])
+def test_stored_resource_is_read_when_the_server_does_not_return_it(
+    fhir_clinic: Clinic, returns: Returned, names: bool
+) -> None:
+    def deliver(server: FhirServer) -> None:
+        with capture_logs() as logs:
+            _deliver_all(fhir_clinic, server, retakes_as="Task")
+        assert "answer.doubled" not in {each["event"] for each in logs}
+
+    with fhir_server(returns=returns, names=names) as ehr:
         _send(fhir_clinic, "Communication/1", "0.2")
         fhir_clinic.drain()
-        _dispatch(fhir_clinic, ehr)
+        deliver(ehr)
         override(
             fhir_clinic.sessions, "Communication/1", Outcome.PASS, by="staff-7", reason="x", policy=fhir_clinic.policy
         )
-        _dispatch(fhir_clinic, ehr)
+        _decide_by_another_model(fhir_clinic)
+        deliver(ehr)
 
-        assert [each["status"] for each in ehr.of_type("CommunicationRequest")] == ["revoked"]
+        [request] = ehr.of_type("CommunicationRequest")
+        [task] = ehr.of_type("Task")
+        assert (request["status"], task["status"]) == ("revoked", "cancelled")
+        assert task["focus"] == {"reference": f"CommunicationRequest/{request['id']}"}
+        assert [each["status"] for each in ehr.of_type("Observation")] == ["amended"]
 
 
 def test_forgotten_message_leaves_a_revoked_request_and_no_new_observation(

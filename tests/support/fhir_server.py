@@ -10,12 +10,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 Resource = dict[str, Any]
+Returned: TypeAlias = Literal["resource", "outcome", "nothing"]
 
 
 @dataclass
@@ -23,7 +24,9 @@ class FhirServer:
     """
     Attributes:
         failing: share of the requests that fail; half of these are carried out all the same.
-        returns_bodies: whether it honours `Prefer: return=representation`.
+        returns: to what it creates or updates; `resource` if it honours `Prefer: return=representation`, otherwise an
+            empty body or an `outcome`.
+        names: whether it answers with `Location`.
         before_answer: called with each request that was carried out, before it is answered.
         stored: every resource by its type and id.
         pid: of the client, for tests that kill it.
@@ -31,7 +34,8 @@ class FhirServer:
 
     server: HTTPServer
     failing: float = 0.0
-    returns_bodies: bool = True
+    returns: Returned = "resource"
+    names: bool = True
     before_answer: Callable[[Request], None] = lambda _: None
     dice: random.Random = field(default_factory=lambda: random.Random(1))
     stored: dict[str, Resource] = field(default_factory=dict)
@@ -94,8 +98,12 @@ class FhirServer:
         return self._show(stored, status)
 
     def _show(self, resource: Resource, status: int, *, always: bool = False) -> Response:
-        headers = {"ETag": _etag(resource), "Location": f"{self.base}/{resource['resourceType']}/{resource['id']}"}
-        body = json.dumps(resource) if self.returns_bodies or always else ""
+        headers = {"ETag": _etag(resource)}
+        if self.names:
+            headers["Location"] = f"{self.base}/{resource['resourceType']}/{resource['id']}"
+        outcome = {"resourceType": "OperationOutcome", "issue": []}
+        shown = {"resource": resource, "outcome": outcome, "nothing": None}["resource" if always else self.returns]
+        body = json.dumps(shown) if shown else ""
         return Response(body, status, headers, content_type="application/fhir+json" if body else None)
 
 
@@ -104,9 +112,9 @@ def _etag(resource: Resource) -> str:
 
 
 @contextmanager
-def fhir_server(*, failing: float = 0.0, returns_bodies: bool = True) -> Iterator[FhirServer]:
+def fhir_server(*, failing: float = 0.0, returns: Returned = "resource", names: bool = True) -> Iterator[FhirServer]:
     with HTTPServer(threaded=True) as server:
-        fhir = FhirServer(server, failing, returns_bodies)
+        fhir = FhirServer(server, failing, returns, names)
         smart = {"token_endpoint": server.url_for("/token")}
         server.expect_request("/fhir/.well-known/smart-configuration").respond_with_json(smart)
         server.expect_request("/token").respond_with_handler(fhir.give_token)

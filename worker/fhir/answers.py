@@ -5,7 +5,7 @@ changes nothing. A resource is the present state of its rows, so the order of ev
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -29,11 +29,13 @@ from worker.fhir.errors import (
     RejectedError,
 )
 from worker.fhir.parts import Resource, identifier_query
+from worker.fhir.references import Target
 from worker.fhir.resources import amended, observation, supersedes
 from worker.setting_groups import RetakeResource
 
 log = structlog.get_logger(__name__)
 
+_OK = 200
 _CONFLICT = 409
 _NOT_FOUND = 404
 
@@ -93,7 +95,7 @@ class FhirReceiver:
             return
         stored = self._write_request(communication_request(request))
         if self.retakes_as == "Task":
-            focus = str(stored.target or f"CommunicationRequest/{stored.resource.get('id')}")
+            focus = str(stored.target or f"CommunicationRequest/{stored.resource['id']}")
             self._write_request(task(request, focus=focus, owner=self.task_owner))
 
     def _write_request(self, resource: Resource) -> Stored:
@@ -104,24 +106,40 @@ class FhirReceiver:
         return stored
 
     def _create(self, resource: Resource) -> Stored:
-        """Creates a resource, or returns the stored one with the same identifier, complete."""
+        """Creates a resource, or returns the stored one with the same identifier, complete.
+
+        The answer may be without a body, or an OperationOutcome.
+        """
         try:
             stored = self.client.create(resource, unless=identifier_query(resource))
         except ConflictError:
             return self._oldest(resource)
-        if not stored.is_new and stored.resource is resource and stored.target:  # the server returned no body
-            return self.client.read(stored.target)
-        return stored
+        if _is_same_type(stored.resource, resource):
+            return stored
+        if stored.target is None or stored.target.type != resource["resourceType"]:
+            return self._oldest(resource)
+        if stored.is_new:
+            return replace(stored, resource=resource)
+        found = self.client.read(stored.target)
+        if not _is_same_type(found.resource, resource):
+            raise RejectedError("the FHIR server gives another resource than the one asked for", _OK)
+        return found
 
     def _oldest(self, resource: Resource) -> Stored:
         """The first of several resources with one identifier, which some servers create if two requests race."""
         kind = resource["resourceType"]
         query = quote(identifier_query(resource), safe="=")
-        found = sorted(self.client.search(f"{kind}?{query}"), key=_age)
+        matching = self.client.search(f"{kind}?{query}")
+        found = sorted((each for each in matching if _is_same_type(each, resource)), key=_age)
         if not found:
             raise ConflictError("the server refuses a condition that nothing meets")
-        log.warning("answer.doubled", kind=kind)
-        return Stored(resource=found[0], target=None, etag=_etag(found[0]))
+        if len(found) > 1:
+            log.warning("answer.doubled", kind=kind)
+        return Stored(resource=found[0], target=Target(kind, found[0]["id"]), etag=_etag(found[0]))
+
+
+def _is_same_type(stored: Mapping[str, Any], resource: Resource) -> bool:
+    return stored.get("resourceType") == resource["resourceType"] and isinstance(stored.get("id"), str)
 
 
 def _age(resource: Mapping[str, Any]) -> tuple[str, str]:

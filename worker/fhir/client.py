@@ -62,6 +62,7 @@ class Stored:
     """A resource as the server has it.
 
     Attributes:
+        resource: as returned; empty if the server returned none.
         etag: of this version, as received; None if the server gives none.
         is_new: this request created it.
     """
@@ -226,7 +227,7 @@ class FhirClient:
             content = json.dumps(resource).encode()
             sent["Content-Type"] = JSON
         with self._response(method, path, headers=sent, content=content) as response:
-            returned = _json(response) if _is_json(response) else (resource or {})
+            returned = _json(response) if _is_json(response) else {}
             location = _join(self.base, response.headers.get("Location", path))
             return Stored(
                 resource=returned,
