@@ -19,7 +19,7 @@ from sqlalchemy import text
 from tests.support.command_line import Result
 from triage.storage.database import Sessions
 from triage.storage.role_names import MIGRATOR
-from worker import doctor
+from worker.doctor import services as service_checks
 from worker.settings import load_settings
 from worker.state_folder import StateFolder
 from worker.tasks.base import WorkerServices
@@ -183,7 +183,7 @@ def test_doctor_compares_clocks(triage: Triage, monkeypatch: pytest.MonkeyPatch)
         return next(check for check in triage("doctor", "--json").json if check["name"] == "clock")
 
     assert clock()["ok"]
-    monkeypatch.setattr(doctor, "datetime", Fast)
+    monkeypatch.setattr(service_checks, "datetime", Fast)
     assert not clock()["ok"]
     assert "3:00:0" in clock()["detail"]
 
