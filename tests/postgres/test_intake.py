@@ -140,7 +140,7 @@ def test_enqueue_decides_immediately_when_no_photo_is_accepted(clinic: Clinic) -
     ("message", "complaint"),
     [
         (IncomingMessage("ehr", "m", []), "no photos"),
-        (IncomingMessage("ehr", "m", [IncomingAttachment(data=bytes([i])) for i in range(21)]), "21 photos"),
+        (IncomingMessage("ehr", "m", [IncomingAttachment(data=bytes([i])) for i in range(21)]), "more than 20 photos"),
         (IncomingMessage("ehr", "", [IncomingAttachment(data=b"x")]), "invalid message id"),
         (IncomingMessage("ehr", "a\nb", [IncomingAttachment(data=b"x")]), "invalid message id"),
         (IncomingMessage("ehr", "m", [IncomingAttachment(data=b"x")], thread="\u202et"), "invalid thread id"),
