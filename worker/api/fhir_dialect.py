@@ -11,6 +11,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from worker.api.limits import check_elements
 from worker.api.problems import Dialect, Failure, RequestError
 from worker.codes import Code
 from worker.fhir.client import JSON
@@ -51,10 +52,7 @@ def resource_in(body: bytes) -> dict[str, Any]:
     Raises:
         RequestError: the body is not a resource as JSON, or has too many elements.
     """
-    if (
-        body.count(b",") > _MAX_ELEMENTS
-    ):  # photos in base64 have none; small elements need many times their text's memory
-        raise RequestError(Code.TOO_LARGE, f"the body has more than {_MAX_ELEMENTS:,} elements: send several requests")
+    check_elements(body, _MAX_ELEMENTS)
     try:
         resource = json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):

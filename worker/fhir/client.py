@@ -22,6 +22,7 @@ from worker.fhir.errors import (
     RejectedError,
     TooLargeError,
 )
+from worker.fhir.json_parts import dict_of, dicts_of
 from worker.fhir.references import Target, target_of
 from worker.retry_after import delay_of
 
@@ -161,11 +162,11 @@ class FhirClient:
                 return
             with self._response("GET", url, headers={"Accept": JSON}) as response:
                 bundle = _json(response)
-            for entry in _list(bundle, "entry"):
-                mode = _dict(entry, "search").get("mode", "match")
-                if mode == "match" and (resource := _dict(entry, "resource")):
+            for entry in dicts_of(bundle, "entry"):
+                mode = dict_of(entry, "search").get("mode", "match")
+                if mode == "match" and (resource := dict_of(entry, "resource")):
                     yield resource
-            found = (link.get("url") for link in _list(bundle, "link") if link.get("relation") == "next")
+            found = (link.get("url") for link in dicts_of(bundle, "link") if link.get("relation") == "next")
             url = next((each for each in found if isinstance(each, str)), None)
         raise RejectedError(f"a search on the FHIR server has more than {MAX_PAGES} pages: narrow it", 200)
 
@@ -312,7 +313,7 @@ def _issues(response: httpx2.Response) -> str:
         outcome = _json(response)
     except (RejectedError, httpx2.RequestError):
         return ""
-    codes = [str(issue.get("code")) for issue in _list(outcome, "issue")][:5]
+    codes = [str(issue.get("code")) for issue in dicts_of(outcome, "issue")][:5]
     return "".join(f", {code}" for code in codes if _CODE.fullmatch(code))
 
 
@@ -329,13 +330,3 @@ def _json(response: httpx2.Response) -> Mapping[str, Any]:
     if not isinstance(found, dict):
         raise RejectedError("the FHIR server's answer is not a resource", response.status_code)
     return found
-
-
-def _list(resource: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
-    found = resource.get(name)
-    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
-
-
-def _dict(resource: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = resource.get(name)
-    return found if isinstance(found, dict) else {}

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from worker.fhir.json_parts import dict_of, dicts_of
 from worker.fhir.references import Target, target_of
 
 MAX_REFERENCES: Final = 10_000
@@ -55,9 +56,9 @@ def read_notice(resource: Mapping[str, Any], *, base: str) -> Notice:
     """
     if resource.get("resourceType") != "Bundle":
         return Notice(frozenset(_messages([resource], base)))
-    resources = [_dict(entry, "resource") for entry in _list(resource, "entry")]
+    resources = [dict_of(entry, "resource") for entry in dicts_of(resource, "entry")]
     status = next((each for each in resources if each.get("resourceType") == "Parameters"), {})
-    parameters = _list(status, "parameter")
+    parameters = dicts_of(status, "parameter")
     if any(str(each.get("valueCode")) in _QUIET for each in parameters if each.get("name") == "type"):
         return Notice(events=_numbers(parameters, base))
     events = [each for each in parameters if each.get("name") == "notification-event"]
@@ -68,12 +69,12 @@ def read_notice(resource: Mapping[str, Any], *, base: str) -> Notice:
 def _numbers(parameters: list[Mapping[str, Any]], base: str) -> Events | None:
     """The numbers, which servers write as text or as numbers; None if one is missing or malformed."""
     named = {str(each.get("name")): each for each in parameters}
-    reference = _dict(named.get("subscription", {}), "valueReference").get("reference")
+    reference = dict_of(named.get("subscription", {}), "valueReference").get("reference")
     subscription = target_of(reference if isinstance(reference, str) else None, base=base)
     so_far = _number(named.get("events-since-subscription-start", {}))
     if subscription is None or so_far is None:
         return None
-    events = [_list(each, "part") for each in parameters if each.get("name") == "notification-event"]
+    events = [dicts_of(each, "part") for each in parameters if each.get("name") == "notification-event"]
     numbers = (_number(part) for event in events for part in event if part.get("name") == "event-number")
     known = [number for number in numbers if number]
     first = min(known, default=max(1, so_far - len(events) + 1))  # without numbers, they are the last ones
@@ -95,18 +96,8 @@ def _messages(resources: list[Mapping[str, Any]], base: str) -> Iterator[Target]
 
 
 def _focused(events: list[Mapping[str, Any]], base: str) -> Iterator[Target]:
-    for part in (part for event in events for part in _list(event, "part") if part.get("name") == "focus"):
-        reference = _dict(part, "valueReference").get("reference")
+    for part in (part for event in events for part in dicts_of(event, "part") if part.get("name") == "focus"):
+        reference = dict_of(part, "valueReference").get("reference")
         target = target_of(reference if isinstance(reference, str) else None, base=base)
         if target is not None and target.type == "Communication":
             yield target
-
-
-def _list(resource: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
-    found = resource.get(name)
-    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
-
-
-def _dict(resource: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = resource.get(name)
-    return found if isinstance(found, dict) else {}

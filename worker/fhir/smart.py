@@ -18,6 +18,7 @@ from joserfc.jwk import ECKey, KeySet, KeySetSerialization, RSAKey
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from triage.errors import Fault, UsageError
+from worker.documents.tokens import ASSERTION_TYPE
 from worker.fhir.bodies import read_body
 from worker.fhir.errors import FhirRefusedError, FhirUnavailableError, TooLargeError
 from worker.retry_after import delay_of
@@ -28,7 +29,6 @@ ASSERTION_SECONDS: Final = 240
 _MARGIN_SECONDS: Final = 30
 _MAX_BYTES: Final = 2**20
 _ALGORITHMS: Final = {"RSA": "RS384", "EC": "ES384"}
-_ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
 _AnswerT = TypeVar("_AnswerT", bound=BaseModel)
@@ -192,7 +192,7 @@ class SmartTokens:
         return {
             "grant_type": "client_credentials",
             "scope": self._scopes,
-            "client_assertion_type": _ASSERTION_TYPE,
+            "client_assertion_type": ASSERTION_TYPE,
             "client_assertion": jwt.encode(header, claims, self._key, algorithms=[algorithm]),
         }
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from triage.domain.abilities import Ability, Support
+from worker.fhir.json_parts import dicts_of
 from worker.fhir.scopes import lacking, rights_needed, written, written_types
 from worker.fhir.smart import Configuration
 from worker.setting_groups import FhirSettings
@@ -27,7 +28,9 @@ class Statement:
 
     def __post_init__(self) -> None:
         found = {
-            str(each.get("type")): each for rest in _dicts(self.resource, "rest") for each in _dicts(rest, "resource")
+            str(each.get("type")): each
+            for rest in dicts_of(self.resource, "rest")
+            for each in dicts_of(rest, "resource")
         }
         object.__setattr__(self, "_types", found)
 
@@ -44,7 +47,7 @@ class Statement:
         """Whether an interaction such as `search-type` is stated for a type of resource."""
         if not self._types:
             return Support.UNKNOWN
-        codes = {each.get("code") for each in _dicts(self._types.get(kind, {}), "interaction")}
+        codes = {each.get("code") for each in dicts_of(self._types.get(kind, {}), "interaction")}
         return Support.YES if interaction in codes else Support.NO
 
     def creates_conditionally(self, kind: str) -> Support:
@@ -53,9 +56,9 @@ class Statement:
 
     def parameters(self, kind: str) -> set[str]:
         """The search parameters of a type."""
-        rests = _dicts(self.resource, "rest")
-        common = (each for rest in rests for each in _dicts(rest, "searchParam"))
-        return {str(each.get("name")) for each in (*common, *_dicts(self._types.get(kind, {}), "searchParam"))}
+        rests = dicts_of(self.resource, "rest")
+        common = (each for rest in rests for each in dicts_of(rest, "searchParam"))
+        return {str(each.get("name")) for each in (*common, *dicts_of(self._types.get(kind, {}), "searchParam"))}
 
 
 def abilities_of(statement: Statement, settings: FhirSettings) -> Iterator[Ability]:
@@ -195,8 +198,3 @@ def _parameters(query: str) -> list[str]:
 
 def _word(value: object) -> str:
     return value if isinstance(value, str) and re.fullmatch(r"[!-~]{1,64}", value) else ""
-
-
-def _dicts(resource: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
-    found = resource.get(name)
-    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
