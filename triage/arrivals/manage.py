@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from triage.domain.actors import check_actor
 from triage.domain.arrivals import Arrival
-from triage.domain.ids import ArrivalId, new_id
+from triage.domain.ids import ArrivalId
 from triage.domain.states import ArrivalStatus
 from triage.errors import NotFoundError, UsageError
 from triage.storage import arrivals, audit
@@ -79,19 +79,11 @@ def _change(
     check_actor(by)
     with sessions.begin() as session:
         changed = change(session, arrival_id=arrival_id, source=source)
-        if arrival_id is not None:
-            if not changed:
-                raise _why_not(session, arrival_id, verb)
-            audit.record(session, actor=by, action=f"arrival.{verb}", subject_kind="arrival", subject_id=arrival_id)
-        elif changed:  # one event for all, because each blocks other writers of the trail until the commit
-            audit.record(
-                session,
-                actor=by,
-                action=f"arrivals.{verb}",
-                subject_kind="arrivals",
-                subject_id=new_id(),
-                arrivals=len(changed),
-            )
+        if arrival_id is not None and not changed:
+            raise _why_not(session, arrival_id, verb)
+        audit.record_change_of(
+            session, actor=by, verb=verb, kind="arrival", kinds="arrivals", one=arrival_id, n_changed=len(changed)
+        )
     return changed
 
 

@@ -148,17 +148,9 @@ def _change(
         changed = change(session, event_id=event_id, target=target)
         if event_id is not None and not changed:
             raise UsageError(_why_not(session, event_id, verb))
-        if event_id is not None:
-            audit.record(session, actor=by, action=f"delivery.{verb}", subject_kind="delivery", subject_id=event_id)
-        elif changed:  # one event for all, because each blocks other writers of the trail until the commit
-            audit.record(
-                session,
-                actor=by,
-                action=f"deliveries.{verb}",
-                subject_kind="deliveries",
-                subject_id=new_id(),
-                deliveries=len(changed),
-            )
+        audit.record_change_of(
+            session, actor=by, verb=verb, kind="delivery", kinds="deliveries", one=event_id, n_changed=len(changed)
+        )
     return changed
 
 

@@ -44,6 +44,30 @@ def record(session: Session, *, actor: str, action: str, subject_kind: str, subj
     )
 
 
+def record_change_of(
+    session: Session, *, actor: str, verb: str, kind: str, kinds: str, one: UUID | None, n_changed: int
+) -> None:
+    """Appends the event of a change of one row, or of all rows that need it.
+
+    The latter is one event with their number, because each event blocks other writers of the trail until the commit.
+    None is appended if all were asked for and there were none.
+
+    Args:
+        session: of the transaction of the change.
+        actor: actor id of the person.
+        verb: what was done, such as `retried`.
+        kind: of one row, such as `delivery`.
+        kinds: its plural.
+        one: the row; None for all.
+        n_changed: number of rows that were changed.
+    """
+    if one is not None:
+        record(session, actor=actor, action=f"{kind}.{verb}", subject_kind=kind, subject_id=one)
+    elif n_changed:
+        action = f"{kinds}.{verb}"
+        record(session, actor=actor, action=action, subject_kind=kinds, subject_id=new_id(), **{kinds: n_changed})
+
+
 def record_view(session: Session, message_id: UUID, *, actor: str) -> None:
     """Appends the event that a person viewed a message. Read-only roles can write nothing else."""
     session.execute(select(func.record_view(new_id(), message_id, check_actor(actor))))
