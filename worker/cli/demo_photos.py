@@ -3,7 +3,6 @@
 import io
 from collections import Counter
 from dataclasses import dataclass
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ class Photo:
 
 
 def messages_from(folder: Path, *, take_all: bool) -> tuple[dict[str, list[Photo]], Counter[str]]:
-    """The photos of a folder as messages of one, two and three photos in turn.
+    """Each photo of a folder as one message: files of a folder need not show the same skin.
 
     Returns:
         The photos by message, and the numbers of entries left out by reason.
@@ -33,12 +32,7 @@ def messages_from(folder: Path, *, take_all: bool) -> tuple[dict[str, list[Photo
     if not take_all and len(files) > SAMPLE_PHOTOS:
         skipped["not in the sample (--all sends them)"] = len(files) - SAMPLE_PHOTOS
         files = files[:: len(files) // SAMPLE_PHOTOS][:SAMPLE_PHOTOS]
-    photos = [Photo(path.name, _read(path)) for path in files]
-    messages: dict[str, list[Photo]] = {}
-    for number, size in enumerate(cycle((1, 2, 3)), start=1):
-        if not photos:
-            break
-        messages[f"message-{number}"], photos = photos[:size], photos[size:]
+    messages = {f"message-{number}": [Photo(path.name, _read(path))] for number, path in enumerate(files, start=1)}
     return messages, skipped
 
 

@@ -26,7 +26,7 @@ def doctor(*, as_json: bool) -> None:
         print_document([CheckDocument.of(check) for check in checks])
     else:
         print_table(
-            ("check", "", Column("detail", wrap=True), Column("what to do", wrap=True)),
+            ("check", "state", Column("detail", wrap=True), Column("what to do", wrap=True)),
             (
                 (c.name, Styled("ok", "green") if c.ok else Styled("WRONG", "red", bold=True), c.detail, c.remedy)
                 for c in checks

@@ -104,6 +104,7 @@ def wait(message_id: str | None, source: str | None, timeout: float) -> None:
         remaining = wait_until_done(services, message, timeout)
     if remaining:
         raise TriageError(f"still pending: {count(remaining, 'photo')}: check the scoring worker with `triage doctor`")
+    print_line("no photo is pending")
 
 
 @command()
@@ -132,7 +133,8 @@ def explain(
         return
     forgotten = f", forgotten {local_time(story['forgotten_at'])}" if story["forgotten_at"] else ""
     received = local_time(story["received_at"], "seconds")
-    print_line(f"message {story['message_id']} from {story['source']}, received {received}{forgotten}")
+    opted_out = ", opted out of retake requests" if story["opted_out"] else ""
+    print_line(f"message {story['message_id']} from {story['source']}, received {received}{forgotten}{opted_out}")
     print_table(
         (
             "photo",
@@ -170,6 +172,11 @@ def explain(
             for decision in story["decisions"]
         ),
     )
+    if story["audit"]:
+        print_table(
+            ("at", "audit event", "by"),
+            ((local_time(event["at"], "seconds"), event["action"], event["actor"]) for event in story["audit"]),
+        )
     for request in story["retake_requests"]:
         maybe = " (may have been sent)" if request["status"] != "sent" and request["may_have_been_sent"] else ""
         print_line(f"retake request {request['id']}: {request['status']}{maybe}")

@@ -70,6 +70,7 @@ def test_explain_tells_the_whole_history(triage: Triage, scored: str) -> None:
     override = ["override", scored, "--decision", "pass", "--by", "nurse-7", "--reason", "sharp enough"]
     assert triage(*override).code == 0
 
+    assert "message.overridden nurse-7" in " ".join(triage("explain", scored).out.split())
     story = triage("explain", scored, "--json").json
 
     assert (story["outcome"], story["decided_by"]) == ("pass", "person")
