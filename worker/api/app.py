@@ -43,7 +43,7 @@ def create_app(services: Services, base_url: str, parts: Mapping[str, Part] = Ma
     Args:
         services: of this process. Its parts are made at once, because requests run in several threads.
         base_url: under which clients reach the server.
-        parts: further applications by their path.
+        parts: further applications by their path. `/` leads to the first one that is served.
     """
     settings = services.settings
     shared = Shared(
@@ -65,13 +65,15 @@ def create_app(services: Services, base_url: str, parts: Mapping[str, Part] = Ma
         with suppress(asyncio.CancelledError):
             await listening
 
+    served = {path: part for path, make in parts.items() if (part := make(shared)) is not None}
+    homes = [Route("/", RedirectResponse(f"{path}/")) for path in served][:1]
     mounts = [
         route
-        for path, make in parts.items()
-        if (part := make(shared)) is not None
+        for path, part in served.items()
         for route in (Route(path, RedirectResponse(f"{path}/")), Mount(path, app=part))
     ]
-    app = Starlette(routes=[*_routes(shared), *mounts], lifespan=lifespan, exception_handlers={HTTPException: _refuse})
+    routes = [*_routes(shared), *homes, *mounts]
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _refuse})
     app.router.redirect_slashes = False  # the redirect would lead to whatever the request calls its host
     app.state.shared = shared
     return app

@@ -98,7 +98,7 @@ async def _begin(visit: Visit, result: NewSession | Refusal, after: str) -> Resp
     secure = visit.console.secure
     if isinstance(result, Refusal):
         log.warning("login.refused", kind=result.value)
-        return _form(visit, after, result.value, _STATUS[result])
+        return _form(visit, after, result.value, _STATUS[result], name=visit.form.get("name", ""))
     if before := read_cookie(visit.request, SESSION, secure=secure):
         await visit.run(partial(staff_login.logout, visit.services.sessions, before))
     response = RedirectResponse(after if _NEXT.fullmatch(after) else f"{PATH}/", 303)
@@ -107,12 +107,13 @@ async def _begin(visit: Visit, result: NewSession | Refusal, after: str) -> Resp
     return response
 
 
-def _form(visit: Visit, after: str, problem: str = "", status: int = 200) -> Response:
+def _form(visit: Visit, after: str, problem: str = "", status: int = 200, *, name: str = "") -> Response:
     return visit.render(
         "login.html",
         status,
         after=after if _NEXT.fullmatch(after) else "",
         problem=problem,
+        name=name,
         minutes=int(ATTEMPT_WINDOW.total_seconds() // 60),
         has_provider=visit.console.provider is not None,
     )

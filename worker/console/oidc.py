@@ -121,7 +121,9 @@ class LoginProvider:
             iat={"essential": True},
             nonce={"essential": True, "value": nonce},
         ).validate(claims)
-        if claims.get("azp", self._client_id) != self._client_id:
+        audiences = claims["aud"]  # OpenID Connect Core 1.0, section 3.1.3.7: several need `azp`
+        alone = self._client_id if isinstance(audiences, str) or len(audiences) == 1 else None
+        if claims.get("azp", alone) != self._client_id:
             raise ValueError("azp")
         return claims
 

@@ -1,5 +1,6 @@
 """Login, sessions and forms of the staff console: who is let in, for how long, and which forms count."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,8 @@ from starlette.testclient import TestClient
 from tests.support.console import ORIGIN, PASSWORD, Browser
 from triage.domain.staff import Role
 from triage.errors import UsageError
-from triage.staff import accounts
+from triage.staff import accounts, login
+from triage.staff.passwords import is_password
 from triage.storage.database import Sessions
 from worker.api.app import create_app
 from worker.console.app import PATH, create_console
@@ -66,7 +68,44 @@ def test_wrong_name_password_and_disabled_account_look_the_same(
     ]
 
     assert {answer.status_code for answer in answers} == {401}
-    assert len({answer.text for answer in answers}) == 1
+    assert len({re.sub(r'value="[^"]*"', "", answer.text) for answer in answers}) == 1
+
+
+def test_login_form_keeps_the_name_when_the_password_is_wrong(browser: Callable[[], Browser]) -> None:
+    page = browser().post("/login", name='dr-7"><b>', password="wrong").text
+
+    assert 'value="dr-7&#34;&gt;&lt;b&gt;"' in page
+    assert "wrong" not in re.findall(r'value="([^"]*)"', page)
+
+
+def test_root_of_the_server_leads_to_the_console(console: Starlette, services: WorkerServices) -> None:
+    answer = TestClient(console, base_url=ORIGIN, follow_redirects=False).get("/")
+    assert (answer.status_code, answer.headers["location"]) == (307, "/console/")
+    assert TestClient(create_app(services, ORIGIN), base_url=ORIGIN, follow_redirects=False).get("/").status_code == 404
+
+
+def test_passwords_are_no_longer_checked_when_one_address_tries_many_names(
+    services: WorkerServices, browser: Callable[[], Browser], console: Starlette, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accounts.add(services.sessions, "dr-7", Role.READER, password=PASSWORD, by="admin")
+    own = browser()
+    own.log_in("dr-7")
+    checked: list[str] = []
+
+    def check(password: str, stored: str | None) -> bool:
+        checked.append(password)
+        return is_password(password, stored)
+
+    monkeypatch.setattr(login, "is_password", check)
+    monkeypatch.setattr(login, "MAX_ATTEMPTS_OF_ADDRESS", 3)  # the own login was the first attempt
+
+    statuses = [browser().post("/login", name=f"dr-{n}", password="wrong").status_code for n in range(20, 24)]
+
+    assert statuses == [401, 401, 429, 429]
+    assert len(checked) == 2
+    assert own.log_in("dr-7").status_code == 303  # a browser that is known
+    elsewhere = TestClient(console, base_url=ORIGIN, follow_redirects=False, client=("10.1.2.3", 5))
+    assert Browser(elsewhere).log_in("dr-7").status_code == 303
 
 
 def test_session_has_a_new_id_after_login(services: WorkerServices, logged_in: LoggedIn, browser: Any) -> None:

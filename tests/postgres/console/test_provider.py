@@ -62,11 +62,25 @@ def test_provider_logs_a_person_in_and_gives_the_role(
 
 
 @pytest.mark.parametrize(
+    "audience",
+    [{"aud": ["triage-console"]}, {"aud": ["triage-console", "another"], "azp": "triage-console"}],
+    ids=str,
+)
+def test_login_is_granted_when_the_token_is_for_this_client(
+    open_browser: Callable[[], Browser], provider: Provider, audience: dict[str, object]
+) -> None:
+    provider.changes = audience
+
+    assert log_in(open_browser(), provider).status_code == 303
+
+
+@pytest.mark.parametrize(
     "changes",
     [
         {"iss": "https://other.example.org"},
         {"aud": "another-client"},
         {"aud": ["triage-console", "another"], "azp": "another"},
+        {"aud": ["triage-console", "another"]},
         {"nonce": "of-another-login"},
         {"nonce": None},
         {"exp": 1_000_000_000},
