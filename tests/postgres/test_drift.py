@@ -18,7 +18,7 @@ from triage.reports.drift import find_drift
 from triage.storage.database import Sessions
 from worker.doctor.models import check_drift
 from worker.doctor.problems import ProblemError
-from worker.documents.reports import DriftDocument
+from worker.documents.drift import DriftDocument
 from worker.metrics import DatabaseCollector
 from worker.tasks.base import WorkerServices
 

@@ -22,7 +22,7 @@ from triage.retakes.scenario import Scenario
 from triage.retakes.simulate import simulate
 from triage.storage import model_versions as models
 from triage.storage import verdicts
-from worker.documents.reports import SimulationDocument
+from worker.documents.simulation import SimulationDocument
 
 Triage: TypeAlias = Callable[..., Result]
 _SHIFTED = {

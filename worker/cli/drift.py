@@ -28,7 +28,7 @@ def drift(at: datetime | None, *, as_json: bool) -> None:
     with open_services() as services:
         found = find_drift(services.sessions, at and at.replace(tzinfo=UTC))
     if as_json:
-        from worker.documents.reports import DriftDocument  # deferred: imports pydantic
+        from worker.documents.drift import DriftDocument  # deferred: imports pydantic
 
         print_document(DriftDocument.model_validate(found))
         return

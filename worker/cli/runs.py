@@ -140,7 +140,7 @@ def _show_flips(services: Services, run_id: UUID, *, as_json: bool) -> None:
 
     flips = flips_of(services.sessions, RunId(run_id))
     if as_json:
-        from worker.documents.reports import FlipsDocument  # deferred: imports pydantic
+        from worker.documents.flips import FlipsDocument  # deferred: imports pydantic
 
         print_document([FlipsDocument.model_validate(flip) for flip in flips])
         return

@@ -67,7 +67,7 @@ def simulate(
         else:
             found = propose(services.sessions, save, period, scenario, policy=policy, by=by)
     if as_json:
-        from worker.documents.reports import SimulationDocument  # deferred: imports pydantic
+        from worker.documents.simulation import SimulationDocument  # deferred: imports pydantic
 
         print_document(SimulationDocument.model_validate(found))
         return
@@ -90,7 +90,7 @@ def list_(*, as_json: bool) -> None:
     with open_services() as services:
         found = list_proposals(services.sessions)
     if as_json:
-        from worker.documents.reports import ProposalDocument  # deferred: imports pydantic
+        from worker.documents.simulation import ProposalDocument  # deferred: imports pydantic
 
         print_document([ProposalDocument.of(each) for each in found])
         return
@@ -119,7 +119,7 @@ def show(name: str, *, as_json: bool) -> None:
     with open_services() as services:
         found = find_proposal(services.sessions, name)
     if as_json:
-        from worker.documents.reports import ProposalDocument  # deferred: imports pydantic
+        from worker.documents.simulation import ProposalDocument  # deferred: imports pydantic
 
         print_document(ProposalDocument.of(found))
         return
@@ -138,7 +138,7 @@ def apply(name: str, by: str, *, as_json: bool) -> None:
         changes = services.registry.apply(name, actor=by).simulation["changes"]
         found = find_proposal(services.sessions, name)
     if as_json:
-        from worker.documents.reports import ProposalDocument  # deferred: imports pydantic
+        from worker.documents.simulation import ProposalDocument  # deferred: imports pydantic
 
         print_document(ProposalDocument.of(found))
         return

@@ -1,12 +1,10 @@
-"""Reports over many messages."""
+"""The report of a period."""
 
 from datetime import date
-from typing import Any, Literal, Self
-from uuid import UUID
+from typing import Any
 
 from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
-from triage.domain.proposals import Proposal
 from triage.domain.states import FindingKind, Reason
 from worker.documents.document import Document, UtcTime
 
@@ -300,134 +298,3 @@ class ReportDocument(Document):
     by: list[str]
     groups: list[ReportGroupDocument]
     compared_to: "ReportDocument | None" = None
-
-
-class FlipsDocument(Document):
-    """Photos of one day and source whose verdict differs between a rescoring run and the inbox."""
-
-    day: date
-    source: str
-    photos: int
-    good_to_bad: int
-    bad_to_good: int
-
-
-class PeriodDocument(Document):
-    """A period of receipt, without its end."""
-
-    since: UtcTime
-    until: UtcTime
-
-
-class DriftedFeatureDocument(Document):
-    """One feature of the photos of a source in two periods.
-
-    `psi` is the population stability index, the size of the difference. `adjusted_p_value` accounts for the number of
-    sources and features; the feature drifted if it is at most the false alarm rate.
-    """
-
-    feature: Literal["score", "retakes", "findings", "formats"]
-    psi: float
-    p_value: float
-    adjusted_p_value: float
-    drifted: bool
-
-
-class SourceDriftDocument(Document):
-    """The photos of one source in two periods; `drifted` is null if there are too few. `review` has ids of messages."""
-
-    source: str
-    n_reference: int
-    n_current: int
-    drifted: bool | None
-    features: list[DriftedFeatureDocument]
-    review: list[UUID]
-
-
-class DriftDocument(Document):
-    """Whether the photos of the last complete week differ from those at the promotion of the live model."""
-
-    status: Literal["stable", "drift", "unknown"]
-    reason: Literal["no_live_model", "too_early", "too_few"] | None
-    model: str | None
-    promoted_at: UtcTime | None
-    reference: PeriodDocument | None
-    current: PeriodDocument | None
-    false_alarm_rate: float
-    sources: list[SourceDriftDocument]
-
-
-class LabelledShareDocument(Document):
-    """k of n messages that a person decided, with Wilson's 95 % interval. Without any, the value is null: unknown."""
-
-    k: int
-    n: int
-    value: float | None
-    interval: tuple[float, float] | None
-
-
-class OutcomesDocument(Document):
-    pass_: int = Field(alias="pass")
-    retake: int
-    uncertain: int
-    not_assessable: int
-
-
-class BurdenDocument(Document):
-    """What a period asks of patients and staff: messages with a retake request, and messages that staff look at.
-
-    `bad_caught` is the share with a request among the messages that a person sent back; `needless` the share that a
-    person let pass among the messages with a request that a person decided.
-    """
-
-    outcomes: OutcomesDocument
-    requests: int
-    requests_per_day: float
-    staff: int
-    staff_per_day: float
-    bad_caught: LabelledShareDocument
-    needless: LabelledShareDocument
-
-
-class ChangesDocument(Document):
-    """What a scenario changes; what it leaves as it is, is absent or null."""
-
-    threshold: float | None = None
-    thresholds_by_photo_count: dict[int, float] | None = None
-    model: str | None = None
-    max_requests_per_thread: int | None = None
-    cooldown_hours: float | None = None
-    uncertain_margin: float | None = None
-
-
-class SimulationDocument(Document):
-    """A period under today's settings and under a scenario. `reproduced`: stored decisions that the replay gives."""
-
-    since: UtcTime
-    until: UtcTime
-    days: float
-    messages: int
-    left_out: int
-    reproduced: LabelledShareDocument
-    labelled: int
-    model: str | None
-    weights_sha256: str | None
-    changes: ChangesDocument
-    today: BurdenDocument
-    scenario: BurdenDocument
-
-
-class ProposalDocument(Document):
-    """A simulation that was saved, and when it was applied."""
-
-    name: str
-    saved_at: UtcTime
-    saved_by: str
-    applied_at: UtcTime | None
-    applied_by: str | None
-    simulation: SimulationDocument
-
-    @classmethod
-    def of(cls, proposal: Proposal) -> Self:
-        fields = {name: getattr(proposal, name) for name in cls.model_fields}
-        return cls.model_validate(fields)

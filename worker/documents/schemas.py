@@ -15,6 +15,7 @@ from worker.documents.assessments import AssessmentDocument
 from worker.documents.clients import ClientDocument, NewKeyDocument
 from worker.documents.decisions import DecisionsDocument, DecisionsQuery
 from worker.documents.deliveries import DeliveryChangeDocument, DeliveryDocument, StoppedTargetDocument
+from worker.documents.drift import DriftDocument
 from worker.documents.evaluation import DatasetDocument, EvaluationDocument
 from worker.documents.events import (
     MessageDecidedDocument,
@@ -23,6 +24,7 @@ from worker.documents.events import (
     RetakeWithdrawnDocument,
 )
 from worker.documents.fhir_check import FhirCheckDocument, SubscriptionDocument
+from worker.documents.flips import FlipsDocument
 from worker.documents.messages import AcceptanceDocument, MessageHistoryDocument, OverrideDocument
 from worker.documents.models import ModelDocument, ModelThresholdsDocument
 from worker.documents.operations import (
@@ -44,7 +46,7 @@ from worker.documents.posted import PostedMessage
 from worker.documents.problem import ProblemDocument
 from worker.documents.rejection import RejectionDocument
 from worker.documents.replies import LocaleDocument, ReplyDocument
-from worker.documents.reports import DriftDocument, FlipsDocument, ProposalDocument, ReportDocument, SimulationDocument
+from worker.documents.reports import ReportDocument
 from worker.documents.retakes import (
     AcknowledgedRequestsDocument,
     Acknowledgement,
@@ -56,6 +58,7 @@ from worker.documents.retakes import (
 )
 from worker.documents.reviews import AppealCall, ReviewDocument, SampleDocument
 from worker.documents.settings import SettingDocument
+from worker.documents.simulation import ProposalDocument, SimulationDocument
 from worker.documents.staff import StaffDocument
 from worker.documents.state import MessageStateDocument, PhotoVerdictDocument
 from worker.documents.submission import Submission
