@@ -49,6 +49,9 @@ REVIEWED: Final = 0.3
 OVERRIDDEN: Final = 0.04
 """The share of messages that a model decides and a person decides otherwise."""
 
+CONFIRMED: Final = 0.02
+"""The share of messages that a model decides and a person decides in the same way."""
+
 UNCERTAIN: Final = 0.06
 UNREADABLE: Final = 0.03
 LOCALES: Final = ("en", "es", "vi")
@@ -155,8 +158,12 @@ class KnownClinic:
         if outcome in {None, Outcome.NOT_ASSESSABLE}:
             failing = []
         person = None
-        if outcome in {Outcome.PASS, Outcome.RETAKE} and not is_answer and draw.random() < OVERRIDDEN:
-            person = Outcome.RETAKE.value if outcome == Outcome.PASS else Outcome.PASS.value
+        if outcome in {Outcome.PASS, Outcome.RETAKE} and not is_answer:
+            chance = draw.random()
+            if chance < OVERRIDDEN:
+                person = Outcome.RETAKE.value if outcome == Outcome.PASS else Outcome.PASS.value
+            elif chance < OVERRIDDEN + CONFIRMED:
+                person = outcome
         message = Drawn(
             id=self._id(received_at),
             thread=thread or self._id(received_at),
@@ -192,7 +199,7 @@ class KnownClinic:
         draw = self.random
         flagged_at = message.decided_at
         sent_at = flagged_at + timedelta(minutes=draw.uniform(1, 30))
-        is_withdrawn = message.person is not None
+        is_withdrawn = message.person == Outcome.PASS
         skin = message.fitzpatrick
         needless = draw.random() < (NEEDLESS[Fitzpatrick(skin)] if skin else NEEDLESS_UNKNOWN)
         return Request(

@@ -107,6 +107,12 @@ def _check_people(summary: dict[str, Any], messages: Sequence[Drawn]) -> None:
         same = [each for each in decided if each.reason == row["reason"]]
         to_pass, to_retake = (sum(each.person == outcome for each in same) for outcome in ("pass", "retake"))
         assert (row["decisions"], row["to_pass"], row["to_retake"]) == (len(same), to_pass, to_retake)
+        changed = sum(each.person not in {None, each.outcome} for each in same)
+        assert (row["changed"], row["confirmed"]) == (changed, to_pass + to_retake - changed)
+        assert row["interval"] == pytest.approx(_wilson(changed, len(same)))
+    changed = sum(each.person not in {None, each.outcome} for each in decided)
+    assert (summary["people"]["changed"], summary["people"]["confirmed"]) == (changed, people - changed)
+    assert 0 < changed < people
 
 
 def _check_requests(summary: dict[str, Any], messages: Sequence[Drawn], now: datetime) -> None:

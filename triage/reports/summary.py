@@ -117,7 +117,7 @@ def summarise(
         "retake_requests": report_queries.count_retake_requests(session, period),
         "retake_outcomes": outcomes(requests, now=now, days=answer_days),
         "needless": needless(request_fates.count_reviews(session, period)),
-        "overrides": sum(each.to_pass + each.to_retake for each in people),
+        "overrides": sum(each.by_people for each in people),
         "scores": [_scores(each) for each in report_scores.scores_by_model(session, period)],
         "shadows": [_shadow(each) for each in report_scores.compare_shadows(session, period)],
         "backlog": {
@@ -172,12 +172,22 @@ def _durations(durations: Durations | None) -> dict[str, Any] | None:
 
 def _people(reasons: Sequence[ReasonOverrides]) -> dict[str, Any]:
     decided = sum(each.decisions for each in reasons)
-    all_ = Share(sum(each.to_pass + each.to_retake for each in reasons), decided)
+    all_ = Share(sum(each.by_people for each in reasons), decided)
+    confirmed = sum(each.confirmed for each in reasons)
     rows = []
     for each in reasons:
-        share = Share(each.to_pass + each.to_retake, each.decisions)
-        rows.append(asdict(each) | {"override_rate": share.value, "interval": share.interval})
-    return {"decided": decided, "by_people": all_.k, "share": all_.value, "interval": all_.interval, "by_reason": rows}
+        changed = Share(each.by_people - each.confirmed, each.decisions)
+        counts = {"changed": changed.k, "confirmed": each.confirmed}
+        rows.append(asdict(each) | counts | {"override_rate": changed.value, "interval": changed.interval})
+    return {
+        "decided": decided,
+        "by_people": all_.k,
+        "changed": all_.k - confirmed,
+        "confirmed": confirmed,
+        "share": all_.value,
+        "interval": all_.interval,
+        "by_reason": rows,
+    }
 
 
 def _scores(scores: ModelScores) -> dict[str, Any]:

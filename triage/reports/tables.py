@@ -245,7 +245,10 @@ def _people(summary: dict[str, Any]) -> ReportTable:
     rows = [
         (
             (row["reason"] or "decided before a model").replace("_", " "),
-            *(row[name] for name in ("decisions", "to_pass", "to_retake", "override_rate", "interval")),
+            *(
+                row[name]
+                for name in ("decisions", "to_pass", "to_retake", "confirmed", "changed", "override_rate", "interval")
+            ),
         )
         for row in summary["people"]["by_reason"]
     ]
@@ -254,10 +257,12 @@ def _people(summary: dict[str, Any]) -> ReportTable:
         ("messages", Kind.COUNT),
         ("people: pass", Kind.COUNT),
         ("people: retake", Kind.COUNT),
-        ("overridden", Kind.SHARE),
+        ("confirmed", Kind.COUNT),
+        ("changed", Kind.COUNT),
+        ("changed, share", Kind.SHARE),
         ("interval", Kind.INTERVAL),
     )
-    return ReportTable("people", "What people decided otherwise", ".people.by_reason", columns, rows)
+    return ReportTable("people", "What people decided", ".people.by_reason", columns, rows)
 
 
 def _requests(summary: dict[str, Any]) -> Iterable[ReportTable]:

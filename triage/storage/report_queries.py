@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from triage.domain.card import UNTRAINED
 from triage.domain.follow_up import Durations
 from triage.domain.reporting import Dimension, Period
-from triage.domain.states import ArchivedKind, AttachmentStatus, DecidedBy, Outcome, RetakeStatus
+from triage.domain.states import ArchivedKind, AttachmentStatus, DecidedBy, Outcome, Reason, RetakeStatus
 from triage.storage.archived_counts import TO_PASS, TO_RETAKE, archived, replaced_reason, utc_day, utc_hour
 from triage.storage.report_sums import added, added_number, archived_by_label, archived_sum, id_since, within
 from triage.storage.retake_requests import STATUS
@@ -51,6 +51,18 @@ class ReasonOverrides:
     decisions: int
     to_pass: int
     to_retake: int
+
+    @property
+    def by_people(self) -> int:
+        """Messages that a person decided."""
+        return self.to_pass + self.to_retake
+
+    @property
+    def confirmed(self) -> int:
+        """Those that the person decided as the model did. A reason belongs to one outcome."""
+        if self.reason == Reason.PHOTO_PASSED:
+            return self.to_pass
+        return self.to_retake if self.reason == Reason.NO_PHOTO_PASSED else 0
 
 
 def count_messages(

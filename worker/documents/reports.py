@@ -146,12 +146,17 @@ class TimesDocument(Document):
 
 
 class ReasonOverridesDocument(Document):
-    """Messages by the reason of the model's last decision, and what people decided instead."""
+    """Messages by the reason of the model's last decision, and what people decided.
+
+    `confirmed`: as the model did. `override_rate`: share of the changed ones, with its interval.
+    """
 
     reason: Reason | None
     decisions: int
     to_pass: int
     to_retake: int
+    changed: int
+    confirmed: int
     override_rate: float | None
     interval: Interval | None
 
@@ -161,6 +166,8 @@ class PeopleDocument(Document):
 
     decided: int
     by_people: int
+    changed: int
+    confirmed: int
     share: float | None
     interval: Interval | None
     by_reason: list[ReasonOverridesDocument]
