@@ -95,6 +95,8 @@ class Registry:
     def promote(self, name: str, *, actor: str, allow_untrained: bool = False) -> RegisteredModel:
         """Makes a model live and retires the one that was live. Workers notice between two batches.
 
+        Has no effect if the model is live.
+
         Raises:
             UsageError: no such model.
             UntrainedModelError: the model was never trained, and that was not allowed.
@@ -172,10 +174,11 @@ class Registry:
     def apply(self, proposal: str, *, actor: str) -> Proposal:
         """Applies the thresholds of a proposal to the live model's card, and records who approved the proposal.
 
-        Its limits of requests are settings of the workers, which this cannot change.
+        Its limits of requests are settings of the workers, which this cannot change. Has no effect if it was applied
+        and the card still has its thresholds.
 
         Returns:
-            The proposal.
+            The proposal as it was before.
 
         Raises:
             NotFoundError: no proposal has this name.
@@ -185,14 +188,12 @@ class Registry:
         with self._sessions.begin() as session:
             models.lock_stages(session)
             found, live = proposals.find(session, proposal), models.live(session)
-            changes = found.simulation["changes"]
-            if "model" in changes:
-                raise UsageError(f"the proposal is to use model {changes['model']!r}: promote that model instead")
-            if thresholds := _thresholds_of(changes):
-                if live is None or live.card.weights_sha256 != found.simulation["weights_sha256"]:
-                    raise UsageError("another model is live than at the simulation: simulate it with this one")
-                card = _amended(live.card, {**thresholds, "threshold_chosen_by": f"proposal {found.name}"})
-                models.set_card(session, live.id, card)
+            before = live.card if live else None
+            after = _with_proposal(before, found)
+            if found.applied_at is not None and after == before:
+                return found
+            if live is not None and after is not None and after != before:
+                models.set_card(session, live.id, after)
                 audit.record(
                     session,
                     actor=actor,
@@ -257,7 +258,9 @@ class Registry:
     @staticmethod
     def _make_live(session: Session, model: RegisteredModel, *, actor: str, action: str) -> None:
         live = models.live(session)
-        if live is not None and live.id != model.id:
+        if live is not None:
+            if live.id == model.id:
+                return  # a new time of promotion would restart the reference period of drift
             models.set_stage(session, live.id, Stage.RETIRED)
         models.set_stage(session, model.id, Stage.LIVE)
         audit.record(session, actor=actor, action=action, subject_kind="model", subject_id=model.id)
@@ -268,6 +271,19 @@ def _amended(card: Card, changes: Mapping[str, Any]) -> Card:
         return Card.model_validate(card_json(card) | dict(changes))
     except ValidationError as error:
         raise UsageError(f"invalid change of the card: {validation_problems(error)}") from None
+
+
+def _with_proposal(live: Card | None, proposal: Proposal) -> Card | None:
+    """The card of the live model with the thresholds of a proposal, or as it is if the proposal has none."""
+    changes = proposal.simulation["changes"]
+    if "model" in changes:
+        raise UsageError(f"the proposal is to use model {changes['model']!r}: promote that model instead")
+    thresholds = _thresholds_of(changes)
+    if not thresholds:
+        return live
+    if live is None or live.weights_sha256 != proposal.simulation["weights_sha256"]:
+        raise UsageError("another model is live than at the simulation: simulate it with this one")
+    return _amended(live, {**thresholds, "threshold_chosen_by": f"proposal {proposal.name}"})
 
 
 def _thresholds_of(changes: Mapping[str, Any]) -> dict[str, Any]:

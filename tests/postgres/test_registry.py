@@ -198,6 +198,19 @@ def test_live_model_retires_when_another_is_promoted(three_models: Registry, ses
     assert _stages(sessions) == {"a": Stage.RETIRED, "b": Stage.LIVE, "c": Stage.CANDIDATE}
 
 
+def test_promotion_changes_nothing_when_the_model_is_live(three_models: Registry, sessions: Sessions) -> None:
+    three_models.promote("a", actor="test")
+    with sessions() as session:
+        since = models.live_since(session)
+    events = _audit(sessions)
+
+    assert three_models.promote("a", actor="test").stage is Stage.LIVE
+
+    with sessions() as session:
+        assert models.live_since(session) == since
+    assert _audit(sessions) == events
+
+
 def test_one_model_is_live_when_many_are_promoted_at_once(three_models: Registry, sessions: Sessions) -> None:
     with ThreadPoolExecutor(6) as pool:
         promoted = list(pool.map(lambda name: three_models.promote(name, actor="test"), "abcabcabcabc"))
