@@ -18,6 +18,7 @@ from triage.errors import UsageError
 from triage.retakes.opt_out import opt_out
 from triage.retakes.override import override
 from triage.retakes.requests import claim
+from triage.retakes.reviews import appeal, review
 from triage.retakes.scenario import Scenario
 from triage.retakes.simulate import simulate
 from triage.storage import model_versions as models
@@ -133,6 +134,26 @@ def test_needless_share_is_known_from_the_decisions_of_people(clinic: Clinic) ->
     assert found["today"]["bad_caught"]["interval"][0] < 2 / 3 < found["today"]["bad_caught"]["interval"][1]
 
 
+def test_needless_share_counts_reviews_and_bounds_it_by_appeals(clinic: Clinic) -> None:
+    for step in range(4):
+        clinic.send(f"m{step}", f"{step}/0.{step + 1}")
+    clinic.drain()
+    for reviewer, needless in (("dr-1", False), ("dr-2", True), ("dr-3", False)):
+        review(clinic.sessions, "m0", needless=needless, by=reviewer)
+    review(clinic.sessions, "m1", needless=True, by="dr-1")
+    appeal(clinic.sessions, "m2", by="nurse-1", reason="sharp enough")
+    override(clinic.sessions, "m1", Outcome.RETAKE, by="nurse-1", reason="a review counts", policy=clinic.policy)
+
+    found = _simulate(clinic, Scenario(threshold=0.15))
+
+    assert (found["labelled"], found["appealed"]) == (2, 1)
+    assert (found["today"]["needless"]["k"], found["today"]["needless"]["n"]) == (1, 2)
+    assert found["today"]["needless_at_least"] == 2 / 4
+    assert (found["scenario"]["needless"]["k"], found["scenario"]["needless"]["n"]) == (0, 1)
+    assert found["scenario"]["needless_at_least"] == 0
+    assert (found["scenario"]["bad_caught"]["k"], found["scenario"]["bad_caught"]["n"]) == (1, 1)
+
+
 def test_candidate_is_simulated_by_its_stored_scores(clinic: Clinic) -> None:
     accepted = [clinic.send(f"m{step}", f"{step}/{score}") for step, score in enumerate([0.1, 0.2, 0.9])]
     clinic.drain()
@@ -183,6 +204,10 @@ def test_proposal_is_saved_and_its_thresholds_are_applied(clinic: Clinic, triage
     [listed] = triage("proposals", "list", "--json").json
     assert (listed["name"], listed["saved_by"], listed["applied_at"]) == ("milder", "chief-1", None)
     assert listed["simulation"] == found
+    shown = triage("proposals", "show", "milder").out
+    assert "today: threshold 0.5\n" in shown
+    assert "threshold 0.5 -> 0.4" in shown
+    assert "cooldown hours 24 -> 48" in shown
     applied = triage("proposals", "apply", "milder", "--by", "chief-2")
     assert "set TRIAGE_RETAKES__COOLDOWN_HOURS=48.0" in applied.out
     with clinic.sessions() as session:
@@ -194,6 +219,29 @@ def test_proposal_is_saved_and_its_thresholds_are_applied(clinic: Clinic, triage
     events = {row.action: row.details for row in clinic.query("SELECT action, details FROM audit_event")}
     assert events["model.thresholds_set"]["proposal"]
     assert "proposal.applied" in events
+
+
+def test_proposal_is_applied_again_only_when_the_card_has_changed(clinic: Clinic, triage: Triage) -> None:
+    clinic.send("m", "a/0.1")
+    clinic.drain()
+    assert triage("simulate", "--threshold", "0.4", "--save", "milder", "--by", "chief-1").code == 0
+    assert triage("simulate", "--threshold", "0.6", "--save", "stricter", "--by", "chief-1").code == 0
+    assert triage("proposals", "apply", "milder", "--by", "chief-1").code == 0
+
+    again = triage("proposals", "apply", "milder", "--by", "chief-2")
+
+    def actions() -> list[str]:
+        return [row.action for row in clinic.query("SELECT action FROM audit_event")]
+
+    assert "applied already by chief-1" in again.out
+    assert (actions().count("proposal.applied"), actions().count("model.thresholds_set")) == (1, 1)
+    triage("proposals", "apply", "stricter", "--by", "chief-1")
+    assert "already" not in triage("proposals", "apply", "milder", "--by", "chief-2").out
+    assert actions().count("proposal.applied") == 3
+    with clinic.sessions() as session:
+        live = models.live(session)
+    assert live is not None
+    assert live.card.threshold == 0.4
 
 
 def test_proposal_is_refused_when_it_cannot_be_applied(clinic: Clinic, triage: Triage) -> None:

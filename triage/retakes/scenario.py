@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from typing import Any, ClassVar
 
+from triage.domain.card import Card
 from triage.domain.messages import CHECKED
 from triage.errors import UsageError
 from triage.retakes.policy import RetakePolicy
@@ -58,3 +59,15 @@ class Scenario:
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         values["thresholds_by_photo_count"] = {str(n): value for n, value in self.thresholds_by_photo_count.items()}
         return {name: value for name, value in values.items() if value is not None and value != {}}
+
+
+def settings_of(policy: RetakePolicy, card: Card | None) -> dict[str, Any]:
+    """Today's value of all that a scenario can change except the model, as JSON types. Without a card no thresholds."""
+    by_count = card.thresholds_by_photo_count if card else {}
+    return {
+        "threshold": card.threshold if card else None,
+        "thresholds_by_photo_count": {str(n): value for n, value in by_count.items()},
+        "max_requests_per_thread": policy.max_requests_per_thread,
+        "cooldown_hours": policy.cooldown / timedelta(hours=1),
+        "uncertain_margin": policy.uncertain_margin,
+    }

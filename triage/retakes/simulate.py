@@ -18,7 +18,7 @@ from triage.errors import UsageError
 from triage.retakes import replay
 from triage.retakes.policy import RetakePolicy
 from triage.retakes.replay import Replayed, Thresholds
-from triage.retakes.scenario import Scenario
+from triage.retakes.scenario import Scenario, settings_of
 from triage.statistics.arrays import Bools
 from triage.statistics.proportions import Share
 from triage.storage import model_versions as models
@@ -41,11 +41,14 @@ def simulate(sessions: Sessions, period: Period, scenario: Scenario, *, policy: 
         policy: today's limits.
 
     Returns:
-        `{since, until, days, messages, left_out, reproduced, labelled, model, weights_sha256, changes, today,
-        scenario}`. `messages` have a decision of a model; `left_out` more are not scored by the candidate. `reproduced`
-        is the share of stored decisions that the replay with today's settings gives. `today` and `scenario` have
-        `{outcomes, requests, requests_per_day, staff, staff_per_day, bad_caught, needless}`; the last two are shares of
-        messages that a person decided, or have None as `value` without any.
+        `{since, until, days, messages, left_out, reproduced, labelled, appealed, model, weights_sha256, settings,
+        changes, today, scenario}`. `messages` have a decision of a model; `left_out` more are not scored by the
+        candidate. `reproduced` is the share of stored decisions that the replay with today's settings gives. A review
+        or a decision of a person labels a message; `appealed` more have only an appeal. `settings` has today's value of
+        all that a scenario can change, except the model. `today` and `scenario` have `{outcomes, requests,
+        requests_per_day, staff, staff_per_day, bad_caught, needless, needless_at_least}`. `bad_caught` and `needless`
+        are shares of labelled messages, with None as `value` without any; `needless_at_least` is the share of all
+        requests that are appealed or labelled as needless.
 
     Raises:
         UsageError: the period has no start or no zone, a value of the scenario is out of range, the model is unknown,
@@ -84,8 +87,10 @@ def simulate(sessions: Sessions, period: Period, scenario: Scenario, *, policy: 
         "left_out": int((stored.is_last & other.missing).sum()),
         "reproduced": _share(Share(int(same.sum()), len(same))),
         "labelled": int((known.good | known.bad)[counted].sum()),
+        "appealed": int((known.appealed & ~(known.good | known.bad))[counted].sum()),
         "model": live.card.label if live else None,
         "weights_sha256": live.card.weights_sha256 if live else None,
+        "settings": settings_of(policy, live.card if live else None),
         "changes": scenario.changes(),
         "today": _burden(stored, today, counted, known, days),
         "scenario": _burden(stored, changed, counted, known, days),
@@ -94,26 +99,24 @@ def simulate(sessions: Sessions, period: Period, scenario: Scenario, *, policy: 
 
 @dataclass(frozen=True, slots=True)
 class _Labels:
-    """What a person decided about the message of each decision: photos good enough, or to be taken again."""
+    """What people said about the message of each decision: photos good enough, to be taken again, or an appeal."""
 
     good: Bools
     bad: Bools
+    appealed: Bools
 
     @classmethod
     def of(cls, period: replay.Period, labels: replay_rows.Rows) -> "_Labels":
         keys = replay.keys_of(labels["message"])
-        good, bad = (
-            np.isin(period.message, keys[labels["outcome"] == OUTCOMES.index(outcome)])
-            for outcome in (Outcome.PASS, Outcome.RETAKE)
-        )
-        return cls(good, bad)
+        chosen = (labels["is_good"] == 1, labels["is_good"] == 0, labels["is_appealed"] == 1)
+        return cls(*(np.isin(period.message, keys[each]) for each in chosen))
 
 
 def _burden(period: replay.Period, replayed: Replayed, counted: Bools, known: _Labels, days: float) -> dict[str, Any]:
     outcomes = replayed.outcomes[counted]
     asked = period.of_messages(replayed.requests)[counted]
     staff = int(np.isin(outcomes, _STAFF).sum())
-    good, bad = known.good[counted], known.bad[counted]
+    good, bad, appealed = known.good[counted], known.bad[counted], known.appealed[counted]
     return {
         "outcomes": {each.value: int((outcomes == place).sum()) for place, each in enumerate(OUTCOMES)},
         "requests": int(asked.sum()),
@@ -122,6 +125,7 @@ def _burden(period: replay.Period, replayed: Replayed, counted: Bools, known: _L
         "staff_per_day": staff / days,
         "bad_caught": _share(Share(int((asked & bad).sum()), int(bad.sum()))),
         "needless": _share(Share(int((asked & good).sum()), int((asked & (good | bad)).sum()))),
+        "needless_at_least": Share(int((asked & (good | appealed)).sum()), int(asked.sum())).value,
     }
 
 

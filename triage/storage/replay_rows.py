@@ -15,7 +15,7 @@ from psycopg import sql
 from sqlalchemy.orm import Session
 
 from triage.domain.ids import ModelVersionId, first_id
-from triage.domain.states import DecidedBy, Outcome, Reason, RetakeStatus, VerdictOrigin
+from triage.domain.states import DecidedBy, Outcome, Reason, RetakeStatus, ReviewKind, VerdictOrigin
 
 Rows = Mapping[str, NDArray[Any]]
 """Columns of equal length, by name."""
@@ -43,7 +43,7 @@ _PARTS: Final = {
     "margin": "float",
 }
 _REQUESTS: Final = {"message": "uuid", "thread": "uuid", "at": "time", "void": "time", "by_person": "int"}
-_LABELS: Final = {"message": "uuid", "outcome": "int"}
+_LABELS: Final = {"message": "uuid", "is_good": "int", "is_appealed": "int"}
 
 
 def read_parts(
@@ -129,15 +129,34 @@ def read_requests(session: Session, until: datetime) -> Rows:
 
 
 def read_labels(session: Session, since: datetime, until: datetime) -> Rows:
-    """The messages of a period that a person decided: `message` and the `outcome` that holds."""
+    """What people said about the photos of messages of a period.
+
+    Returns:
+        `message`, `is_good` (1: good enough, 0: to be taken again, -1: nothing is said) and `is_appealed`. Reviews of a
+        request say it by majority; without a review, the person does whose decision on the message holds.
+    """
     query = sql.SQL(
         """
-        SELECT message.id, array_position({outcomes}, decision.outcome) - 1
-        FROM message JOIN decision ON decision.id = message.current_decision_id AND decision.id >= {first_id}
-        WHERE decision.decided_by = {person} AND message.received_at >= {since} AND message.received_at < {until}
+        WITH asked AS (
+            SELECT retake_request.message_id AS id,
+                   avg(needless::int) FILTER (WHERE kind = {review}) AS needless,
+                   bool_or(kind = {appeal}) AS is_appealed
+            FROM request_review JOIN retake_request ON retake_request.id = request_review.request_id
+            JOIN message ON message.id = retake_request.message_id
+            WHERE message.received_at >= {since} AND message.received_at < {until}
+            GROUP BY retake_request.message_id
+        ), decided AS (
+            SELECT message.id, decision.outcome = {passed} AS is_good
+            FROM message JOIN decision ON decision.id = message.current_decision_id AND decision.id >= {first_id}
+            WHERE decision.decided_by = {person} AND message.received_at >= {since} AND message.received_at < {until}
+        )
+        SELECT id, coalesce((asked.needless > 0.5)::int4, decided.is_good::int4, -1), coalesce(is_appealed, false)::int4
+        FROM asked FULL JOIN decided USING (id)
         """
     ).format(
-        outcomes=_texts([each.value for each in OUTCOMES]),
+        review=sql.Literal(ReviewKind.REVIEW.value),
+        appeal=sql.Literal(ReviewKind.APPEAL.value),
+        passed=sql.Literal(Outcome.PASS.value),
         first_id=sql.Literal(first_id(since)),
         person=sql.Literal(DecidedBy.PERSON.value),
         since=sql.Literal(since),

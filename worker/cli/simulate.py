@@ -101,7 +101,7 @@ def list_(*, as_json: bool) -> None:
                 each.name,
                 local_time(each.saved_at),
                 each.saved_by,
-                _changes_text(each.simulation["changes"]),
+                _changes_text(each.simulation),
                 local_time(each.applied_at) if each.applied_at else "",
             )
             for each in found
@@ -135,14 +135,17 @@ def apply(name: str, by: str, *, as_json: bool) -> None:
     from triage.retakes.proposals import find_proposal  # deferred: imports numpy and SQLAlchemy
 
     with open_services() as services:
-        changes = services.registry.apply(name, actor=by).simulation["changes"]
+        was = services.registry.apply(name, actor=by)
         found = find_proposal(services.sessions, name)
     if as_json:
         from worker.documents.simulation import ProposalDocument  # deferred: imports pydantic
 
         print_document(ProposalDocument.of(found))
         return
-    if "threshold" in changes or "thresholds_by_photo_count" in changes:
+    changes = found.simulation["changes"]
+    if was.applied_at is not None and found.applied_at == was.applied_at:
+        print_line(f"applied already by {found.applied_by}, {local_time(was.applied_at)}: nothing changed")
+    elif "threshold" in changes or "thresholds_by_photo_count" in changes:
         print_line("the live model has the thresholds of the proposal; workers use them from the next batch on")
     for limit, variable in _VARIABLES.items():
         if limit in changes:
@@ -157,30 +160,44 @@ def _count_and_threshold(text: str) -> tuple[int, float]:
         raise UsageError(f"--photo-count {text}: give a number of photos and a score, such as 3=0.6") from None
 
 
-def _changes_text(changes: dict[str, Any]) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in changes.items())
+def _changes_text(found: dict[str, Any]) -> str:
+    """What a scenario changes, such as `threshold 0.45 -> 0.4`."""
+    return ", ".join(
+        f"{name.replace('_', ' ')} {_value_text(_before(found, name))} -> {_value_text(value)}"
+        for name, value in found["changes"].items()
+    )
+
+
+def _before(found: dict[str, Any], name: str) -> Any:
+    return found["model"] if name == "model" else found["settings"][name]
+
+
+def _value_text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{n} photos {threshold:g}" for n, threshold in value.items()) or "none"
+    return "none" if value is None else value if isinstance(value, str) else f"{value:g}"
 
 
 def _show(found: dict[str, Any]) -> None:
-    print_line(
-        f"{found['messages']} messages of {found['days']:.0f} days; "
-        f"change: {_changes_text(found['changes']) or 'nothing'}"
-    )
+    print_line(f"{found['messages']} messages of {found['days']:.0f} days")
+    print_line(f"today: threshold {_value_text(found['settings']['threshold'])}")
+    print_line(f"change: {_changes_text(found) or 'nothing'}")
     sides = (found["today"], found["scenario"])
     print_table(
         ("", "today", "then"),
         [
-            *((name, *(side["outcomes"][name] for side in sides)) for name in sides[0]["outcomes"]),
+            *((name.replace("_", " "), *(side["outcomes"][name] for side in sides)) for name in sides[0]["outcomes"]),
             ("requests a day", *(f"{side['requests_per_day']:.1f}" for side in sides)),
             ("staff look at, a day", *(f"{side['staff_per_day']:.1f}" for side in sides)),
             ("bad photos caught", *(_share_text(side["bad_caught"]) for side in sides)),
             ("needless requests", *(_share_text(side["needless"]) for side in sides)),
+            ("needless, at least", *(percent(side["needless_at_least"]) for side in sides)),
         ],
     )
     reproduced = found["reproduced"]
     print_line(
         f"today's settings give {percent(reproduced['value'])} of the stored decisions; "
-        f"a person decided {found['labelled']} of these messages"
+        f"{found['labelled']} of these messages are reviewed or decided by a person, {found['appealed']} only appealed"
     )
     if found["left_out"]:
         print_line(f"left out: {found['left_out']} messages with photos that this model has not scored")

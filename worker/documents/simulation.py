@@ -9,7 +9,7 @@ from worker.documents.document import Document, UtcTime
 
 
 class LabelledShareDocument(Document):
-    """k of n messages that a person decided, with Wilson's 95 % interval. Without any, the value is null: unknown."""
+    """k of n labelled messages, with Wilson's 95 % interval. Without any, the value is null: unknown."""
 
     k: int
     n: int
@@ -27,8 +27,9 @@ class OutcomesDocument(Document):
 class BurdenDocument(Document):
     """What a period asks of patients and staff: messages with a retake request, and messages that staff look at.
 
-    `bad_caught` is the share with a request among the messages that a person sent back; `needless` the share that a
-    person let pass among the messages with a request that a person decided.
+    `bad_caught` is the share with a request among the messages labelled as bad; `needless` the share labelled as good
+    among the labelled messages with a request. `needless_at_least`: of all messages with a request, those that are
+    appealed or labelled as good.
     """
 
     outcomes: OutcomesDocument
@@ -38,6 +39,7 @@ class BurdenDocument(Document):
     staff_per_day: float
     bad_caught: LabelledShareDocument
     needless: LabelledShareDocument
+    needless_at_least: float | None
 
 
 class ChangesDocument(Document):
@@ -51,8 +53,21 @@ class ChangesDocument(Document):
     uncertain_margin: float | None = None
 
 
+class TodaysSettingsDocument(Document):
+    """Today's value of all that a scenario can change except the model; the thresholds are those of the live model."""
+
+    threshold: float | None
+    thresholds_by_photo_count: dict[int, float]
+    max_requests_per_thread: int
+    cooldown_hours: float
+    uncertain_margin: float
+
+
 class SimulationDocument(Document):
-    """A period under today's settings and under a scenario. `reproduced`: stored decisions that the replay gives."""
+    """A period under today's settings and under a scenario. `reproduced`: stored decisions that the replay gives.
+
+    `labelled` messages were reviewed, or decided by a person; `appealed` more have only an appeal.
+    """
 
     since: UtcTime
     until: UtcTime
@@ -61,8 +76,10 @@ class SimulationDocument(Document):
     left_out: int
     reproduced: LabelledShareDocument
     labelled: int
+    appealed: int
     model: str | None
     weights_sha256: str | None
+    settings: TodaysSettingsDocument
     changes: ChangesDocument
     today: BurdenDocument
     scenario: BurdenDocument
