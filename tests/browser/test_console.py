@@ -106,9 +106,11 @@ def test_person_decides_by_keyboard_without_scripts(chromium: Browser, demo: Con
     press(page, "Take the oldest")
     expect(page.get_by_role("heading", name="Decide")).to_be_visible()
     name = page.get_by_role("heading", level=1).inner_text().removeprefix("Message ")
-    press(page, "Request new photos")
+    press(page, "Preview the request")
     expect(page.get_by_role("heading", name="Decide")).to_be_visible()  # a reason is required
     choose_first(page, "#ground-retake")
+    press(page, "Preview the request")
+    expect(page.get_by_role("heading", name="What the patient gets")).to_be_visible()
     press(page, "Request new photos")
     expect(page.get_by_role("status")).to_contain_text("Decided: retake")
     expect(page.get_by_text("Request to the patient: not yet collected")).to_be_visible()

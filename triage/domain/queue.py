@@ -1,6 +1,6 @@
 """Messages that wait for a person."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -9,7 +9,7 @@ from uuid import UUID
 
 from triage.domain.ids import MessageId
 from triage.domain.messages import CHECKED
-from triage.domain.states import Outcome, Reason
+from triage.domain.states import FindingKind, Outcome, Reason
 
 WAITING_OUTCOMES: Final = (Outcome.UNCERTAIN, Outcome.NOT_ASSESSABLE)
 """The outcomes that leave the next step to a person."""
@@ -23,8 +23,12 @@ class Ground(StrEnum):
     URGENT = "urgent"
     ASKED_OTHERWISE = "asked_otherwise"
     BLURRED = "blurred"
-    LIGHT = "light"
-    DISTANCE = "distance"
+    TOO_DARK = "too_dark"
+    TOO_BRIGHT = "too_bright"
+    COLOURS = "colours"
+    TOO_FAR = "too_far"
+    TOO_CLOSE = "too_close"
+    CUT_OFF = "cut_off"
     NOT_THE_SKIN = "not_the_skin"
     UNREADABLE = "unreadable"
     OTHER = "other"
@@ -34,14 +38,49 @@ GROUNDS: Final = {
     Outcome.PASS: (Ground.SHARP_ENOUGH, Ground.OTHER_PHOTO, Ground.URGENT, Ground.ASKED_OTHERWISE, Ground.OTHER),
     Outcome.RETAKE: (
         Ground.BLURRED,
-        Ground.LIGHT,
-        Ground.DISTANCE,
+        Ground.TOO_DARK,
+        Ground.TOO_BRIGHT,
+        Ground.COLOURS,
+        Ground.TOO_FAR,
+        Ground.TOO_CLOSE,
+        Ground.CUT_OFF,
         Ground.NOT_THE_SKIN,
         Ground.UNREADABLE,
         Ground.OTHER,
     ),
 }
 """The grounds of each decision."""
+
+NAMED_KINDS: Final[Mapping[Ground, FindingKind]] = {
+    Ground.BLURRED: FindingKind.DEFOCUS,
+    Ground.TOO_DARK: FindingKind.TOO_DARK,
+    Ground.TOO_BRIGHT: FindingKind.TOO_BRIGHT,
+    Ground.COLOURS: FindingKind.COLOUR_CAST,
+    Ground.TOO_FAR: FindingKind.TOO_FAR,
+    Ground.TOO_CLOSE: FindingKind.TOO_CLOSE,
+    Ground.CUT_OFF: FindingKind.BADLY_FRAMED,
+    Ground.NOT_THE_SKIN: FindingKind.NO_SKIN,
+    Ground.UNREADABLE: FindingKind.NO_CLEAR_REASON,
+}
+"""What a ground says to the patient. `Ground.OTHER` says what was measured."""
+
+UNDONE: Final = "undone: the previous decision holds again"
+"""The note of a decision that restores the one before."""
+
+
+def note_of(ground: Ground, words: str = "") -> str:
+    """The note of a decision: its ground, and further words."""
+    return f"{ground.value}: {words}" if words.strip() else ground.value
+
+
+def ground_of(note: str | None) -> tuple[Ground | None, str]:
+    """The ground and the further words of a note; no ground if the note was written outside of the console.
+
+    >>> ground_of("blurred: the mole")
+    (<Ground.BLURRED: 'blurred'>, 'the mole')
+    """
+    first, _, words = (note or "").partition(": ")
+    return (Ground(first), words) if first in list(Ground) else (None, note or "")
 
 
 @dataclass(frozen=True, slots=True)

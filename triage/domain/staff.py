@@ -15,7 +15,7 @@ MIN_PASSWORD: Final = 12
 MAX_PASSWORD: Final = 128
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,54}")
-_PREFIX: Final = "staff:"
+STAFF_PREFIX: Final = "staff:"
 """Keeps actor ids of staff apart from those of clients and commands."""
 
 
@@ -74,7 +74,7 @@ class StaffMember:
     @property
     def actor(self) -> str:
         """The actor id for the audit trail."""
-        return f"{_PREFIX}{self.name}"
+        return f"{STAFF_PREFIX}{self.name}"
 
     def may(self, right: Right) -> bool:
         """Whether the role has the right."""

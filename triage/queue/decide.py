@@ -5,18 +5,18 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from triage.domain.actors import check_actor
-from triage.domain.ids import DecisionId, MessageId
-from triage.domain.queue import GROUNDS, Ground
-from triage.domain.states import DecidedBy, Outcome, Reason
+from triage.domain.ids import DecisionId, MessageId, new_id
+from triage.domain.queue import GROUNDS, NAMED_KINDS, UNDONE, Ground, ground_of, note_of
+from triage.domain.replies import Reply
+from triage.domain.states import DecidedBy, FindingKind, Outcome, Reason
 from triage.domain.text import check_note
 from triage.errors import LeaseLostError, UsageError
-from triage.retakes.override import decide_for_person
+from triage.retakes.override import decide_for_person, request_of
 from triage.retakes.policy import RetakePolicy
 from triage.storage import decisions, messages, queue
 from triage.storage.database import Sessions
+from triage.storage.tables import Message
 from triage.storage.use_case import use_case
-
-_UNDONE = "undone: the previous decision holds again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,9 @@ def decide(
     note: str = "",
     by: str,
     policy: RetakePolicy,
+    of_others: bool = False,
 ) -> Made:
-    """Decides a message for a person, as `override` does.
+    """Decides a message for a person, as `override` does. The reply of a new request names the person's ground.
 
     Args:
         sessions: of the worker role.
@@ -51,19 +52,57 @@ def decide(
         note: further words, stored with the decision and nowhere else.
         by: actor id of the person.
         policy: holds the limit of requests per thread, and the texts of replies.
+        of_others: also replaces the decision of another person.
 
     Raises:
-        LeaseLostError: another person holds the message, or it was decided since the person looked.
-        UsageError: as `override`, or the ground does not belong to the outcome.
+        LeaseLostError: the message waits and the person does not hold it, or it was decided since the person looked.
+        UsageError: as `override`, the ground does not belong to the outcome, another person made the current decision,
+            or the person made the same one.
     """
     check_actor(by)
     if ground not in GROUNDS.get(outcome, ()):
         raise UsageError("invalid decision: choose `pass` or `retake`, and one of its reasons")
-    note = check_note(f"{ground.value}: {note}" if note.strip() else ground.value, "note")
+    note = check_note(note_of(ground, note), "note")
     with sessions.begin() as session:
-        name = _lock(session, message_id, seen, by)
-        made = decide_for_person(session, message_id, outcome, by=by, note=note, policy=policy)
-    return Made(made.id, outcome, name)
+        message = _lock(session, message_id, seen, by)
+        _check_turn(session, message_id, outcome, by, of_others=of_others)
+        named = NAMED_KINDS.get(ground)
+        made = decide_for_person(session, message_id, outcome, by=by, note=note, policy=policy, named=named)
+    return Made(made.id, outcome, message.external_id)
+
+
+@use_case
+def preview_reply(
+    sessions: Sessions,
+    message_id: MessageId,
+    *,
+    seen: DecisionId,
+    ground: Ground,
+    by: str,
+    policy: RetakePolicy,
+    of_others: bool = False,
+) -> Reply | None:
+    """Returns what the patient would get if the person decided `retake` now. It changes nothing.
+
+    Args:
+        sessions: of the worker role.
+        message_id, seen, ground, by, policy, of_others: as `decide`.
+
+    Returns:
+        The reply of the new request; None if the message has a request already, whose text stays.
+
+    Raises:
+        LeaseLostError, UsageError: as `decide`.
+    """
+    check_actor(by)
+    if ground not in GROUNDS[Outcome.RETAKE]:
+        raise UsageError("invalid decision: choose one of the reasons for new photos")
+    with sessions.begin() as session:
+        message = _lock(session, message_id, seen, by)
+        _check_turn(session, message_id, Outcome.RETAKE, by, of_others=of_others)
+        named = NAMED_KINDS.get(ground)
+        request = request_of(session, message, DecisionId(new_id()), policy=policy, named=named)
+    return None if request is None else request.reply
 
 
 @use_case
@@ -92,7 +131,7 @@ def undo(
     """
     check_actor(by)
     with sessions.begin() as session:
-        name = _lock(session, message_id, seen, by)
+        message = _lock(session, message_id, seen, by)
         current, previous = decisions.last_two(session, message_id)
         if current.decided_by != DecidedBy.PERSON or (current.actor != by and not of_others):
             raise UsageError("the decision cannot be undone: another person or a model made it")
@@ -103,14 +142,20 @@ def undo(
             message_id,
             Outcome(previous.outcome),
             by=by,
-            note=_UNDONE,
+            note=UNDONE,
             policy=policy,
             reason=Reason(previous.reason),
+            named=_named_by(previous.note),
         )
-    return Made(made.id, made.outcome, name)
+    return Made(made.id, made.outcome, message.external_id)
 
 
-def _lock(session: Session, message_id: MessageId, seen: DecisionId, by: str) -> str:
+def _named_by(note: str | None) -> FindingKind | None:
+    ground, _ = ground_of(note)
+    return None if ground is None else NAMED_KINDS.get(ground)
+
+
+def _lock(session: Session, message_id: MessageId, seen: DecisionId, by: str) -> Message:
     """Locks the thread of the message, so that its current decision stays the one that was seen.
 
     Raises:
@@ -122,4 +167,24 @@ def _lock(session: Session, message_id: MessageId, seen: DecisionId, by: str) ->
     waiting = queue.find(session, message_id)
     if waiting is not None and waiting.claimed_by not in {None, by}:
         raise LeaseLostError("another person holds the message: take another one")
-    return message.external_id
+    return message
+
+
+def _check_turn(session: Session, message_id: MessageId, outcome: Outcome, by: str, *, of_others: bool) -> None:
+    """
+    Raises:
+        LeaseLostError: the message waits, and the person does not hold it.
+        UsageError: another person decided it, or this person decided the same.
+    """
+    waiting = queue.find(session, message_id)
+    if waiting is not None:
+        if waiting.claimed_by != by:
+            raise LeaseLostError("you do not hold the message: hold it, then decide")
+        return
+    current, _ = decisions.last_two(session, message_id)
+    if current.decided_by != DecidedBy.PERSON:
+        return
+    if current.actor != by and not of_others:
+        raise UsageError("another person decided the message: ask this person or a manager to undo it")
+    if current.outcome == outcome:
+        raise UsageError("the message has this decision already: undo it to decide for another reason")

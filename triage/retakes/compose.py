@@ -20,6 +20,7 @@ def compose_request(
     photos: Sequence[AssessedPhoto],
     locale: str,
     policy: RetakePolicy,
+    named: FindingKind | None = None,
 ) -> NewRequest:
     """Makes the request of a decision. Its text is written here, once: what is sent stays on record.
 
@@ -30,22 +31,24 @@ def compose_request(
         photos: all photos of the message; none if a person decides before they are assessed.
         locale: the language that the message asks for.
         policy: holds the texts.
+        named: the reason that a person names, for all photos and instead of what was measured.
     """
-    requested = [_requested(photo) for photo in photos_to_retake(photos, policy)]
-    kinds = choose_reasons(reason for photo in requested for reason in photo.reasons)
+    requested = [_requested(photo, named) for photo in photos_to_retake(photos, policy)]
+    kinds = [named] if named else choose_reasons(reason for photo in requested for reason in photo.reasons)
     reply = (policy.catalogue or shipped_catalogue()).reply(kinds, locale)
     return NewRequest(message_id, thread_id, decision_id, requested, reply)
 
 
-def _requested(photo: AssessedPhoto) -> RequestedPhoto:
+def _requested(photo: AssessedPhoto, named: FindingKind | None) -> RequestedPhoto:
+    reasons = (
+        [PhotoReason(named, FindingLevel.SEVERE)]
+        if named
+        else [PhotoReason(FindingKind(finding.kind), FindingLevel(finding.level)) for finding in photo.findings]
+    )
     return RequestedPhoto(
         id=photo.id,
         external_id=photo.external_id,
         group=photo.group,
         score=photo.score,
-        reasons=[
-            PhotoReason(FindingKind(finding.kind), FindingLevel(finding.level))
-            for finding in photo.findings
-            if finding.kind != FindingKind.NO_CLEAR_REASON
-        ],
+        reasons=[reason for reason in reasons if reason.kind is not FindingKind.NO_CLEAR_REASON],
     )

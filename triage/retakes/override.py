@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from triage.domain.actors import check_actor
 from triage.domain.ids import DecisionId, MessageId, ThreadId, new_id
-from triage.domain.states import DecidedBy, Outcome, Reason
+from triage.domain.states import DecidedBy, FindingKind, Outcome, Reason
 from triage.domain.text import check_note
 from triage.errors import UsageError
 from triage.retakes.compose import compose_request
@@ -14,6 +14,8 @@ from triage.retakes.policy import RetakePolicy
 from triage.storage import audit, decisions, messages, outbox
 from triage.storage.database import Sessions
 from triage.storage.decisions import NewDecision
+from triage.storage.outbox import NewRequest
+from triage.storage.tables import Message
 from triage.storage.use_case import use_case
 
 
@@ -79,6 +81,7 @@ def decide_for_person(
     note: str,
     policy: RetakePolicy,
     reason: Reason = Reason.OVERRIDE,
+    named: FindingKind | None = None,
 ) -> NewDecision:
     """Appends a person's decision with its audit event, and flags or withdraws the retake request accordingly.
 
@@ -90,6 +93,7 @@ def decide_for_person(
         note: free text, stored with the decision and nowhere else.
         policy: holds the limit of requests per thread, and the texts of replies.
         reason: of the outcome.
+        named: what the reply of a new request names, instead of what was measured.
 
     Raises:
         UsageError: the message is unknown or forgotten, or no retake may be requested.
@@ -97,11 +101,12 @@ def decide_for_person(
     message = messages.lock_with_thread(session, message_id)
     if message.forgotten_at is not None:
         raise UsageError("the message is forgotten: it can no longer be decided")
-    active = bool(outbox.active_among(session, [message_id]))
-    if outcome is Outcome.RETAKE and not active:
-        _check_allowed(session, ThreadId(message.thread_id), policy, opted_out=message.opted_out)
+    decision_id = DecisionId(new_id())
+    request = (
+        request_of(session, message, decision_id, policy=policy, named=named) if outcome is Outcome.RETAKE else None
+    )
     decision = NewDecision(
-        id=DecisionId(new_id()),
+        id=decision_id,
         message_id=message_id,
         supersedes_id=DecisionId(message.current_decision_id) if message.current_decision_id else None,
         outcome=outcome,
@@ -113,16 +118,7 @@ def decide_for_person(
     decisions.append_decisions(session, [decision])
     if outcome is not Outcome.RETAKE:
         outbox.withdraw(session, [message_id], reason="override")
-    elif not active:
-        assessed = decisions.load_assessed(session, [message_id])  # none while a photo is pending
-        request = compose_request(
-            message_id,
-            ThreadId(message.thread_id),
-            decision.id,
-            photos=[photo for each in assessed for photo in each.photos],
-            locale=message.locale,
-            policy=policy,
-        )
+    elif request is not None:
         outbox.flag(session, [request])
     audit.record(
         session,
@@ -134,6 +130,30 @@ def decide_for_person(
         decision=str(decision.id),
     )
     return decision
+
+
+def request_of(
+    session: Session,
+    message: Message,
+    decision_id: DecisionId,
+    *,
+    policy: RetakePolicy,
+    named: FindingKind | None = None,
+) -> NewRequest | None:
+    """The request that a person's decision flags; None if the message has one already, whose text stays.
+
+    Raises:
+        UsageError: no retake may be requested.
+    """
+    message_id, thread_id = MessageId(message.id), ThreadId(message.thread_id)
+    if outbox.active_among(session, [message_id]):
+        return None
+    _check_allowed(session, thread_id, policy, opted_out=message.opted_out)
+    assessed = decisions.load_assessed(session, [message_id])  # none while a photo is pending
+    photos = [photo for each in assessed for photo in each.photos]
+    return compose_request(
+        message_id, thread_id, decision_id, photos=photos, locale=message.locale, policy=policy, named=named
+    )
 
 
 def _check_allowed(session: Session, thread_id: ThreadId, policy: RetakePolicy, *, opted_out: bool) -> None:

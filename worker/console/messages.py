@@ -8,7 +8,7 @@ from markupsafe import escape
 from starlette.responses import Response
 
 from triage.domain.ids import AttachmentId, DecisionId, MessageId
-from triage.domain.queue import GROUNDS, Ground
+from triage.domain.queue import GROUNDS, UNDONE, Ground, ground_of
 from triage.domain.staff import Right
 from triage.domain.states import DecidedBy, Outcome
 from triage.errors import AttachmentError, NotFoundError, ServiceUnavailableError, TransientError, UsageError
@@ -17,6 +17,9 @@ from triage.queue.message import OpenedMessage, open_message
 from worker.console.page import Pages, Visit
 
 MESSAGE_PAGES: Final = Pages()
+
+_BANNERS: Final = ("decided", "undone")
+"""Parameters with the id of the decision that was just made: a later decision ends the banner."""
 
 _UNSHOWN: Final = """<svg xmlns="http://www.w3.org/2000/svg" width="480" height="240" role="img">
 <rect width="480" height="240" fill="#eceff1"/>
@@ -33,19 +36,27 @@ def show_message(visit: Visit) -> Response:
     waiting = opened.waiting
     decision = opened.story["decisions"][-1] if opened.story["decisions"] else None
     is_mine = waiting is not None and waiting.claimed_by == visit.staff.actor
-    is_open = opened.story["forgotten_at"] is None and (waiting is None or waiting.claimed_by is None or is_mine)
+    is_kept = opened.story["forgotten_at"] is None
+    is_open = is_kept and (waiting is None or waiting.claimed_by is None or is_mine)
+    may_decide = visit.may(Right.DECIDE) and decision is not None and is_kept
+    query = visit.request.query_params
     return visit.render(
         "message.html",
         opened=opened,
         story=opened.story,
         waiting=waiting,
-        decision=decision,
         is_mine=is_mine,
-        may_decide=visit.may(Right.DECIDE) and decision is not None and opened.story["forgotten_at"] is None,
+        may_decide=may_decide,
         may_undo=is_open and decision is not None and len(opened.story["decisions"]) > 1 and _may_undo(visit, decision),
-        is_done="done" in visit.request.query_params,
-        grounds=GROUNDS,
+        banner=next((key for key in _BANNERS if opened.decision_id and query.get(key) == opened.decision_id), None),
+        grounds={
+            outcome: grounds
+            for outcome, grounds in GROUNDS.items()
+            if may_decide and decision is not None and _may_choose(visit, decision, outcome, is_waiting=bool(waiting))
+        },
         Outcome=Outcome,
+        UNDONE=UNDONE,
+        ground_of=ground_of,
     )
 
 
@@ -72,32 +83,53 @@ def send_photo(visit: Visit) -> Response:
     return _photo(visit, full=True)
 
 
+@MESSAGE_PAGES.page("POST", "/messages/{message_id:uuid}/preview", right=Right.DECIDE)
+def preview_request(visit: Visit) -> Response:
+    """What the patient would get, before the decision. The note is in the form, because an address is logged."""
+    message_id = MessageId(visit.uuid("message_id"))
+    ground = _chosen(visit)[1]
+    reply = queue_decide.preview_reply(
+        visit.services.sessions,
+        message_id,
+        seen=_seen(visit),
+        ground=ground,
+        by=visit.staff.actor,
+        policy=visit.services.settings.retake_policy,
+        of_others=visit.may(Right.MANAGE),
+    )
+    hidden = {
+        "seen": visit.field("seen"),
+        "outcome": Outcome.RETAKE.value,
+        "ground": ground.value,
+        "note": _note(visit),
+    }
+    return visit.render("preview.html", id=message_id, reply=reply, ground=ground, hidden=hidden)
+
+
 @MESSAGE_PAGES.page("POST", "/messages/{message_id:uuid}/decide", right=Right.DECIDE)
 def decide_message(visit: Visit) -> Response:
     """Decides the message."""
     message_id = MessageId(visit.uuid("message_id"))
-    try:
-        outcome, ground = Outcome(visit.field("outcome")), Ground(visit.field("ground"))
-    except ValueError:
-        raise UsageError("invalid decision: choose a decision and one of its reasons") from None
-    queue_decide.decide(
+    outcome, ground = _chosen(visit)
+    made = queue_decide.decide(
         visit.services.sessions,
         message_id,
         outcome,
         seen=_seen(visit),
         ground=ground,
-        note=" ".join(visit.form.get("note", "").split()),
+        note=_note(visit),
         by=visit.staff.actor,
         policy=visit.services.settings.retake_policy,
+        of_others=visit.may(Right.MANAGE),
     )
-    return visit.redirect(f"/messages/{message_id}?done=1")
+    return visit.redirect(f"/messages/{message_id}?decided={made.id}")
 
 
 @MESSAGE_PAGES.page("POST", "/messages/{message_id:uuid}/undo", right=Right.DECIDE)
 def undo_decision(visit: Visit) -> Response:
     """Restores the decision before."""
     message_id = MessageId(visit.uuid("message_id"))
-    queue_decide.undo(
+    made = queue_decide.undo(
         visit.services.sessions,
         message_id,
         seen=_seen(visit),
@@ -105,7 +137,7 @@ def undo_decision(visit: Visit) -> Response:
         policy=visit.services.settings.retake_policy,
         of_others=visit.may(Right.MANAGE),
     )
-    return visit.redirect(f"/messages/{message_id}")
+    return visit.redirect(f"/messages/{message_id}?undone={made.id}")
 
 
 def _open(visit: Visit) -> OpenedMessage:
@@ -115,6 +147,24 @@ def _open(visit: Visit) -> OpenedMessage:
 def _may_undo(visit: Visit, decision: dict[str, Any]) -> bool:
     is_own = decision["actor"] == visit.staff.actor or visit.may(Right.MANAGE)
     return decision["decided_by"] == DecidedBy.PERSON and is_own and visit.may(Right.DECIDE)
+
+
+def _may_choose(visit: Visit, decision: dict[str, Any], outcome: Outcome, *, is_waiting: bool) -> bool:
+    """Whether a person may decide this, as `triage.queue.decide` checks."""
+    if is_waiting or decision["decided_by"] != DecidedBy.PERSON:
+        return True
+    return decision["outcome"] != outcome and _may_undo(visit, decision)
+
+
+def _chosen(visit: Visit) -> tuple[Outcome, Ground]:
+    try:
+        return Outcome(visit.field("outcome")), Ground(visit.field("ground"))
+    except ValueError:
+        raise UsageError("invalid decision: choose a decision and one of its reasons") from None
+
+
+def _note(visit: Visit) -> str:
+    return " ".join(visit.form.get("note", "").split())
 
 
 def _seen(visit: Visit) -> DecisionId:

@@ -21,7 +21,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from triage.domain.staff import Right, StaffMember
+from triage.domain.staff import STAFF_PREFIX, Right, StaffMember
 from triage.domain.text import printable_value
 from triage.errors import UsageError
 from worker.api.shared import Shared
@@ -121,6 +121,12 @@ class Visit:
 
     def may(self, right: Right) -> bool:
         return self.member is not None and self.member.may(right)
+
+    def person(self, actor: str) -> str:
+        """How the page names who did something: the reader as such, staff without the prefix of the audit trail."""
+        if self.member is not None and actor == self.member.actor:
+            return self.texts("nav.you")
+        return actor.removeprefix(STAFF_PREFIX)
 
     async def run(self, use_case: Callable[[], Result]) -> Result:
         """Runs a use case in a thread, for `async` pages."""

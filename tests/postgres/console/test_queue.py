@@ -11,12 +11,12 @@ from tests.support.clinic import Clinic
 from tests.support.console import Browser
 from triage.blobs.store import BlobStore
 from triage.domain.ids import DecisionId, MessageId
-from triage.domain.queue import Ground, Place
+from triage.domain.queue import GROUNDS, Ground, Place
 from triage.domain.staff import Role
 from triage.domain.states import Outcome, Reason
 from triage.errors import LeaseLostError, TriageError, UsageError
 from triage.queue import claims
-from triage.queue.decide import decide, undo
+from triage.queue.decide import decide, preview_reply, undo
 from triage.retakes.override import override
 from triage.retention.forget import forget
 from triage.retention.purge import Retention
@@ -46,7 +46,21 @@ def current(clinic: Clinic, name: str) -> DecisionId:
 
 
 def decide_as(clinic: Clinic, by: str, name: str, outcome: Outcome, seen: DecisionId | None = None) -> None:
-    ground = Ground.OTHER
+    if name in waiting(clinic):
+        claims.claim(clinic.sessions, id_of(clinic, name), by=by, lease=LEASE)
+    decide_held(clinic, by, name, outcome, seen)
+
+
+def decide_held(
+    clinic: Clinic,
+    by: str,
+    name: str,
+    outcome: Outcome,
+    seen: DecisionId | None = None,
+    *,
+    ground: Ground = Ground.OTHER,
+    of_others: bool = False,
+) -> None:
     decide(
         clinic.sessions,
         id_of(clinic, name),
@@ -56,6 +70,7 @@ def decide_as(clinic: Clinic, by: str, name: str, outcome: Outcome, seen: Decisi
         note="clear enough",
         by=by,
         policy=clinic.policy,
+        of_others=of_others,
     )
 
 
@@ -125,7 +140,7 @@ def test_second_person_is_refused_when_two_decide_the_same_message(clinic: Clini
     seen = current(clinic, "m-1")
     claims.claim(clinic.sessions, id_of(clinic, "m-1"), by="dr-1", lease=LEASE)
     with pytest.raises(LeaseLostError, match="another person holds"):
-        decide_as(clinic, "dr-2", "m-1", Outcome.PASS)
+        decide_held(clinic, "dr-2", "m-1", Outcome.PASS)
 
     clinic.execute("UPDATE waiting_message SET lease_until = lease_until - interval '1 hour'")
     decide_as(clinic, "dr-2", "m-1", Outcome.PASS, seen)
@@ -134,6 +149,64 @@ def test_second_person_is_refused_when_two_decide_the_same_message(clinic: Clini
 
     assert clinic.decisions("m-1") == [("not_assessable", "no_readable_photo"), ("pass", "override")]
     assert waiting(clinic) == []
+
+
+def test_decision_is_refused_when_the_person_does_not_hold_the_waiting_message(clinic: Clinic) -> None:
+    send_waiting(clinic, "m-1")
+    with pytest.raises(LeaseLostError, match="hold it, then decide"):
+        decide_held(clinic, "dr-1", "m-1", Outcome.PASS)
+    assert waiting(clinic) == ["m-1"]
+
+
+def test_decision_is_refused_when_a_person_has_made_it_already(clinic: Clinic) -> None:
+    send_waiting(clinic, "m-1")
+    decide_as(clinic, "dr-1", "m-1", Outcome.PASS)
+
+    with pytest.raises(UsageError, match="has this decision already"):
+        decide_as(clinic, "dr-1", "m-1", Outcome.PASS)
+    with pytest.raises(UsageError, match="another person decided"):
+        decide_as(clinic, "dr-2", "m-1", Outcome.RETAKE)
+
+    decide_held(clinic, "head", "m-1", Outcome.RETAKE, of_others=True)
+    assert clinic.decisions("m-1")[1:] == [("pass", "override"), ("retake", "override")]
+
+
+def reply_of(clinic: Clinic) -> str:
+    [row] = clinic.query("SELECT reply FROM retake_request WHERE status = 'flagged'")
+    return str(row.reply["text"])
+
+
+def test_patient_gets_the_reason_that_the_person_chose_and_saw(clinic: Clinic) -> None:
+    clinic.send("m-1", "a/0.2,too_dark!", "b/unreadable")
+    clinic.drain()
+    claims.claim(clinic.sessions, id_of(clinic, "m-1"), by="dr-1", lease=LEASE)
+
+    def preview(ground: Ground) -> str:
+        seen, policy = current(clinic, "m-1"), clinic.policy
+        reply = preview_reply(clinic.sessions, id_of(clinic, "m-1"), seen=seen, ground=ground, by="dr-1", policy=policy)
+        assert reply is not None
+        return reply.text
+
+    texts = {ground: preview(ground) for ground in GROUNDS[Outcome.RETAKE]}
+    assert texts[Ground.OTHER] == texts[Ground.TOO_DARK]  # what was measured
+    assert len(set(texts.values())) == len(texts) - 1
+    assert clinic.requests() == []
+    decide_held(clinic, "dr-1", "m-1", Outcome.RETAKE, ground=Ground.TOO_CLOSE)
+
+    assert reply_of(clinic) == texts[Ground.TOO_CLOSE]
+    decide_held(clinic, "dr-1", "m-1", Outcome.PASS)
+    undo(clinic.sessions, id_of(clinic, "m-1"), seen=current(clinic, "m-1"), by="dr-1", policy=clinic.policy)
+    assert reply_of(clinic) == texts[Ground.TOO_CLOSE]
+
+
+def test_preview_is_none_when_the_message_has_a_request(clinic: Clinic) -> None:
+    clinic.send("m-1", "a/0.2")
+    clinic.drain()
+    message, seen = id_of(clinic, "m-1"), current(clinic, "m-1")
+
+    reply = preview_reply(clinic.sessions, message, seen=seen, ground=Ground.BLURRED, by="dr-1", policy=clinic.policy)
+
+    assert reply is None
 
 
 def test_undo_restores_the_decision_before_and_its_place_in_the_queue(clinic: Clinic) -> None:
@@ -233,21 +306,29 @@ def test_person_takes_decides_and_undoes_with_forms(
 
     page = opened.post("/next")
     path = page.headers["location"].removeprefix("/console")
-    assert "Request new photos" in opened.get(path).text
-    assert "staff:dr-7" in other.get("/").text
-    assert "Request new photos" not in other.get(path).text
+    assert "Preview the request" in opened.get(path).text
+    assert "<dd>you (" in opened.get(path).text
+    assert "<td>dr-7</td>" in other.get("/").text
+    assert "Preview the request" not in other.get(path).text
     seen = str(current(clinic, "m-1"))
     form = {"outcome": "retake", "ground": "blurred", "note": "the mole\nis not sharp", "seen": seen}
     assert other.post(f"{path}/decide", **form).status_code == 409
+    preview = opened.post(f"{path}/preview", **form).text
+    assert "What the patient gets" in preview
+    assert "</blockquote>" in preview
+    assert 'name="note" value="the mole is not sharp"' in preview
     done = opened.post(f"{path}/decide", **form)
 
-    assert done.headers["location"] == f"/console{path}?done=1"
-    shown = opened.get(f"{path}?done=1").text
-    assert "blurred: the mole is not sharp" in shown
+    after = done.headers["location"].removeprefix("/console")
+    shown = opened.get(after).text
+    assert "Decided: retake." in shown
+    assert '<span class="ground">blurred</span> the mole is not sharp' in shown
     assert "Request to the patient: not yet collected" in shown
     assert opened.post(f"{path}/decide", **form).status_code == 409  # a second click
     assert other.post(f"{path}/undo", seen=str(current(clinic, "m-1"))).status_code == 400
-    assert opened.post(f"{path}/undo", seen=str(current(clinic, "m-1"))).status_code == 303
+    undone = opened.post(f"{path}/undo", seen=str(current(clinic, "m-1")))
+    assert "The decision is again: not assessable." in opened.get(undone.headers["location"][len("/console") :]).text
+    assert 'role="status"' not in opened.get(after).text  # of a decision that no longer holds
     assert waiting(clinic) == ["m-1", "m-2"]
     assert opened.post("/next", reason="near_threshold").headers["location"].endswith("nothing=1")
 
@@ -277,10 +358,13 @@ def test_stored_text_is_shown_as_text_when_it_holds_markup(clinic: Clinic, logge
     opened.post(f"{path}/claim")
     form = {"outcome": "retake", "ground": "other", "note": EVIL, "seen": str(current(clinic, EVIL))}
     assert opened.post(f"{path}/decide", **form).status_code == 303
+    assert 'role="status"' not in opened.get(f"{path}?decided={EVIL}").text
     undone = opened.post(f"{path}/undo", seen=str(current(clinic, EVIL)))
     assert undone.status_code == 303
+    opened.post(f"{path}/claim")
 
-    pages = [opened.get(each).text for each in ("/", path, f"{path}?done={EVIL}")]
+    pages = [opened.get(each).text for each in ("/", path, f"{path}?undone={EVIL}")]
+    pages.append(opened.post(f"{path}/preview", **form | {"seen": str(current(clinic, EVIL))}).text)
     photo = clinic.query("SELECT id FROM attachment LIMIT 1")[0].id
     pages.append(opened.get(f"{path}/photos/{photo}").text)
 
