@@ -117,17 +117,23 @@ class Registry:
             return models.find(session, model.card.weights_sha256)
 
     @use_case
-    def rollback(self, *, actor: str) -> RegisteredModel:
+    def rollback(self, *, actor: str, to: str | None = None) -> RegisteredModel:
         """Makes the previously live model live again.
 
+        Args:
+            actor: for the audit trail.
+            to: SHA-256 of the model that is expected to be live then, as a person has confirmed it.
+
         Raises:
-            UsageError: no model was live before.
+            UsageError: no model was live before, or it is another one than expected.
         """
         with self._sessions.begin() as session:
             models.lock_stages(session)
             model = models.previously_live(session)
             if model is None:
                 raise UsageError("no model was live before: promote one by its name")
+            if to is not None and model.card.weights_sha256 != to:
+                raise UsageError("another model was promoted since: look at the models again")
             self._make_live(session, model, actor=actor, action="model.rolled_back")
             return models.find(session, model.card.weights_sha256)
 

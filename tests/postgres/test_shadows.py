@@ -1,14 +1,11 @@
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from tests.support.assessor import SimpleAssessor
-from tests.support.clinic import Clinic, ScriptedAssessor, scored
+from tests.support.clinic import Clinic, ScriptedAssessor, WithShadow, scored
 from tests.support.rescoring import step
 from triage.domain.card import Card, card_json
-from triage.domain.ids import ModelVersionId
 from triage.domain.messages import ClaimedAttachment
 from triage.domain.photos import AssessedBatch, Assessment, Scored
 from triage.domain.reporting import Period
@@ -21,19 +18,6 @@ from triage.scoring.start import start_rescoring
 from triage.storage import model_versions as models
 from triage.storage import runs
 from worker.cli.report import to_table
-
-
-@dataclass
-class WithShadow(SimpleAssessor):
-    """The scripted assessor, with a shadow model that inverts each score."""
-
-    live: ScriptedAssessor
-    shadow: ModelVersionId
-
-    def assess(self, attachments: Sequence[ClaimedAttachment]) -> AssessedBatch:
-        batch = self.live.assess(attachments)
-        inverted = [scored(item.id, 1 - item.score.score) for item in batch.assessments if isinstance(item, Scored)]
-        return replace(batch, shadows=[AssessedBatch(self.shadow, 0.5, inverted)])
 
 
 @pytest.fixture

@@ -74,6 +74,19 @@ def scored(attachment_id: AttachmentId, score: float, sha256: str = "a" * 64) ->
 
 
 @dataclass
+class WithShadow(SimpleAssessor):
+    """The scripted assessor, with a shadow model that inverts each score."""
+
+    live: ScriptedAssessor
+    shadow: ModelVersionId
+
+    def assess(self, attachments: Sequence[ClaimedAttachment]) -> AssessedBatch:
+        batch = self.live.assess(attachments)
+        inverted = [scored(item.id, 1 - item.score.score) for item in batch.assessments if isinstance(item, Scored)]
+        return replace(batch, shadows=[AssessedBatch(self.shadow, 0.5, inverted)])
+
+
+@dataclass
 class Clinic:
     """Sends messages as a message system does, and drains the inbox as a worker does."""
 

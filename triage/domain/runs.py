@@ -28,6 +28,22 @@ class Run:
     heartbeat_at: datetime | None
     finished_at: datetime | None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the run waits or runs."""
+        return self.status in {RunStatus.PENDING, RunStatus.RUNNING}
+
+    @property
+    def share_done(self) -> float:
+        """How much of the work is done, 0 to 1."""
+        progress: dict[str, Any] = dict(self.progress)
+        if self.kind is RunKind.RESCORING:
+            return float(progress.get("scored", 0) / max(1, progress.get("total", 0)))
+        if self.status is RunStatus.DONE:
+            return 1.0
+        epochs = dict(self.parameters)["config"]["epochs"]  # type: ignore[index]  # written by `train`
+        return float((max(0, progress.get("epoch", 0) - 1) + progress.get("done", 0)) / epochs)
+
 
 class TrainingParameters(BaseModel):
     """The parameters of a training run, as stored.

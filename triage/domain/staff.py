@@ -47,7 +47,7 @@ RIGHTS: Final[Mapping[Role, frozenset[Right]]] = {
 MEANINGS: Final[Mapping[Role, str]] = {
     Role.READER: "see the queue, messages and photos",
     Role.REVIEWER: "also claim and decide messages",
-    Role.MANAGER: "also end claims and undo decisions of others",
+    Role.MANAGER: "also see and change models, runs and deliveries, end claims and undo decisions of others",
     Role.ADMINISTRATOR: "also list accounts and end their sessions",
 }
 """One line on each role."""

@@ -22,3 +22,10 @@ def find_model(sessions: Sessions, name: str) -> RegisteredModel:
     """
     with sessions() as session:
         return model_versions.find(session, name)
+
+
+@use_case
+def find_previous(sessions: Sessions) -> RegisteredModel | None:
+    """Returns the model to which a rollback returns, or None."""
+    with sessions() as session:
+        return model_versions.previously_live(session)

@@ -61,6 +61,18 @@ def report(
     return {**summary, "compared_to": others[0]} if others else summary
 
 
+@use_case
+def compare_models(sessions: Sessions, period: Period) -> dict[str, Any]:
+    """Returns `{scores, shadows}` of a report: the scores of each model, and shadow models against those that decided.
+
+    Args:
+        sessions: of any role.
+        period: of the creation of verdicts.
+    """
+    with sessions() as session:
+        return _models(session, period)
+
+
 def summarise(
     session: Session, period: Period, by: Sequence[Dimension] = (), *, answer_days: int = ANSWER_DAYS
 ) -> dict[str, Any]:
@@ -118,8 +130,7 @@ def summarise(
         "retake_outcomes": outcomes(requests, now=now, days=answer_days),
         "needless": needless(request_fates.count_reviews(session, period)),
         "overrides": sum(each.by_people for each in people),
-        "scores": [_scores(each) for each in report_scores.scores_by_model(session, period)],
-        "shadows": [_shadow(each) for each in report_scores.compare_shadows(session, period)],
+        **_models(session, period),
         "backlog": {
             "messages_undecided": report_queries.count_undecided(session),
             "requests_unsent": report_queries.count_unsent(session),
@@ -187,6 +198,13 @@ def _people(reasons: Sequence[ReasonOverrides]) -> dict[str, Any]:
         "share": all_.value,
         "interval": all_.interval,
         "by_reason": rows,
+    }
+
+
+def _models(session: Session, period: Period) -> dict[str, Any]:
+    return {
+        "scores": [_scores(each) for each in report_scores.scores_by_model(session, period)],
+        "shadows": [_shadow(each) for each in report_scores.compare_shadows(session, period)],
     }
 
 

@@ -21,7 +21,6 @@ from worker.cli.tables import Column, print_line, print_table
 from worker.services import Services, open_services
 
 _DEFAULTS = TrainingConfig()
-_OPEN = {RunStatus.PENDING, RunStatus.RUNNING}
 
 
 @command()
@@ -172,20 +171,10 @@ def _follow(services: Services, run: Run) -> Run:
     with ProgressLine() as line:
         while True:
             run = find_run(services.sessions, run.id)
-            line.show(f"{run.kind.value} {_describe(run)}", _share(run))
-            if run.status not in _OPEN:
+            line.show(f"{run.kind.value} {_describe(run)}", run.share_done)
+            if not run.is_open:
                 return run
             time.sleep(0.5)
-
-
-def _share(run: Run) -> float:
-    progress: dict[str, Any] = dict(run.progress)
-    if run.kind is RunKind.RESCORING:
-        return float(progress.get("scored", 0) / max(1, progress.get("total", 0)))
-    if run.status is RunStatus.DONE:
-        return 1.0
-    epochs = dict(run.parameters)["config"]["epochs"]  # type: ignore[index]  # written by `train`
-    return float((max(0, progress.get("epoch", 0) - 1) + progress.get("done", 0)) / epochs)
 
 
 def _describe(run: Run) -> str:

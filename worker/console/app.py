@@ -21,7 +21,9 @@ from worker.console.accounts import ACCOUNT_PAGES
 from worker.console.door import Door, failure, with_headers
 from worker.console.login import LOGIN_PAGES
 from worker.console.messages import MESSAGE_PAGES
+from worker.console.models import MODEL_PAGES
 from worker.console.oidc import CALLBACK, LoginProvider
+from worker.console.operations import OPERATION_PAGES
 from worker.console.page import PATH, Console, Page, Pages, Visit
 from worker.console.queue import QUEUE_PAGES
 from worker.console.texts import LANGUAGES, load_texts, texts_for
@@ -30,7 +32,14 @@ __all__ = ["PAGES", "PATH", "create_console"]
 
 log = structlog.get_logger(__name__)
 
-_SUBJECTS: Final[Sequence[Pages]] = (LOGIN_PAGES, QUEUE_PAGES, MESSAGE_PAGES, ACCOUNT_PAGES)
+_SUBJECTS: Final[Sequence[Pages]] = (
+    LOGIN_PAGES,
+    QUEUE_PAGES,
+    MESSAGE_PAGES,
+    MODEL_PAGES,
+    OPERATION_PAGES,
+    ACCOUNT_PAGES,
+)
 PAGES: Final[Sequence[Page]] = [page for subject in _SUBJECTS for page in subject.declared]
 """All pages. A new subject is added above."""
 

@@ -110,6 +110,10 @@ class Visit:
         value: UUID = self.request.path_params[name]
         return value
 
+    def part(self, name: str) -> str:
+        """A part of the path that is a word."""
+        return str(self.request.path_params[name])
+
     def field(self, name: str) -> str:
         """
         Raises:

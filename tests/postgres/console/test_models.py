@@ -1,0 +1,121 @@
+"""Models in the console: what they score, where a shadow disagrees, and promotion after a confirmation."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.support.clinic import Clinic, WithShadow
+from tests.support.console import Browser
+from triage.domain.card import Card, RegisteredModel, card_json
+from triage.domain.ids import ModelVersionId
+from triage.domain.staff import Role
+from triage.domain.states import Stage
+from triage.reports.models import list_models
+from triage.scoring.drain import DrainLimits, drain
+from triage.storage import model_versions as models
+
+EVIL = "<script>alert(1)</script>{{7*7}}"
+SHA256 = "1" * 64
+METRICS = {"test": {"auc": {"value": 0.87}, "note": EVIL}}
+
+
+def add_model(clinic: Clinic, name: str = "newer", sha256: str = SHA256, **fields: Any) -> ModelVersionId:
+    with clinic.sessions.begin() as session:
+        live = models.live(session)
+        assert live is not None
+        changes = {"name": name, "weights_sha256": sha256, "metrics": METRICS, "licence_notes": EVIL, **fields}
+        return models.add(session, Card.model_validate(card_json(live.card) | changes))[0].id
+
+
+def score_with_shadow(clinic: Clinic, shadow: ModelVersionId) -> None:
+    """Two requests by the live model, one by its shadow."""
+    clinic.send("good", "a/0.9")
+    clinic.send("bad", "b/0.2")
+    clinic.send("worse", "c/0.1")
+    drain(clinic.inbox, lambda: WithShadow(clinic.assessor, shadow), DrainLimits(photos_per_batch=4, seconds=60))
+    clinic.execute("UPDATE message SET received_at = received_at - interval '1 day'")
+
+
+def stages(clinic: Clinic) -> dict[str, Stage]:
+    return {model.card.name: model.stage for model in list_models(clinic.sessions)}
+
+
+def test_models_are_shown_with_their_scores_and_disagreements(
+    clinic: Clinic, logged_in: Callable[..., Browser], live_model: RegisteredModel
+) -> None:
+    score_with_shadow(clinic, add_model(clinic))
+    browser = logged_in(Role.MANAGER)
+
+    page = browser.get("/models").text
+
+    assert ">newer</th>\n<td>3</td>\n<td>0.0 %</td>\n<td>1</td>\n<td>2</td>" in page
+    assert page.count('class="histogram"') == 2
+    assert live_model.card.weights_sha256[:12] in page
+
+
+def test_card_is_shown_as_text_when_it_holds_markup(clinic: Clinic, logged_in: Callable[..., Browser]) -> None:
+    add_model(clinic)
+
+    page = logged_in(Role.MANAGER).get(f"/models/{SHA256}").text
+
+    assert "<dt>AUC, test</dt><dd>0.87</dd>" in page
+    assert "&lt;script&gt;" in page
+    assert "<script" not in page
+    assert "{{7*7}}" in page
+
+
+def test_promotion_shows_the_expected_change_and_takes_place_after_it(
+    clinic: Clinic, logged_in: Callable[..., Browser], live_model: RegisteredModel
+) -> None:
+    score_with_shadow(clinic, add_model(clinic))
+    browser = logged_in(Role.MANAGER)
+
+    asked = browser.get(f"/models/{SHA256}/promote").text
+    assert "Requests per day: -0.0 (from 0.1 to 0.0)" in asked
+    assert stages(clinic)["newer"] is Stage.CANDIDATE
+    assert browser.post(f"/models/{SHA256}/promote").status_code == 303
+
+    assert stages(clinic) == {"newer": Stage.LIVE, live_model.card.name: Stage.RETIRED}
+    [row] = clinic.query("SELECT actor FROM audit_event WHERE action = 'model.promoted'")
+    assert row.actor == "staff:dr-7"
+
+
+def test_rollback_returns_to_the_model_that_was_confirmed_and_to_no_other(
+    clinic: Clinic, logged_in: Callable[..., Browser], live_model: RegisteredModel
+) -> None:
+    add_model(clinic)
+    browser = logged_in(Role.MANAGER)
+    assert browser.get("/rollback").status_code == 400  # none was live before
+    clinic.send("bad", "b/0.2")
+    clinic.drain()
+    clinic.execute("UPDATE message SET received_at = received_at - interval '1 day'")
+    assert "has not scored the photos" in browser.get(f"/models/{SHA256}/promote").text
+    browser.post(f"/models/{SHA256}/promote")
+
+    assert "Requests per day: +0.0" in browser.get("/rollback").text
+    assert browser.post("/rollback", to=SHA256).status_code == 400
+    assert stages(clinic)["newer"] is Stage.LIVE
+    assert browser.post("/rollback", to=live_model.card.weights_sha256).status_code == 303
+
+    assert stages(clinic) == {"newer": Stage.RETIRED, live_model.card.name: Stage.LIVE}
+
+
+@pytest.mark.parametrize("fields", [{"trained": False}, {"metrics": {}}], ids=str)
+def test_promotion_is_refused_when_the_model_is_not_fit(
+    clinic: Clinic, logged_in: Callable[..., Browser], fields: dict[str, Any]
+) -> None:
+    add_model(clinic, **fields)
+    browser = logged_in(Role.MANAGER)
+    browser.get("/models")
+
+    assert browser.post(f"/models/{SHA256}/promote").status_code == 400
+    assert stages(clinic)["newer"] is Stage.CANDIDATE
+
+
+def test_unknown_model_is_not_found(logged_in: Callable[..., Browser], live_model: RegisteredModel) -> None:
+    browser = logged_in(Role.MANAGER)
+    for path in ("/models/none", f"/models/{EVIL}", "/models/none/promote"):
+        answer = browser.get(path)
+        assert answer.status_code in {400, 404}
+        assert "<script" not in answer.text

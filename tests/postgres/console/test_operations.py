@@ -1,0 +1,107 @@
+"""Deliveries, arrivals and runs in the console."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from tests.support.clinic import Clinic
+from tests.support.console import Browser
+from triage.arrivals.announce import announce
+from triage.deliveries import manage
+from triage.domain.staff import Role
+from triage.runs import cancel_run
+from triage.scoring.start import start_rescoring
+
+EVIL = "<script>alert(1)</script>{{7*7}}"
+
+
+@pytest.fixture
+def busy(clinic: Clinic) -> Clinic:
+    """Two dead events and one that waits; a dead message and one that waits on another system."""
+    manage.register(clinic.sessions, "webhook")
+    for name in ("m-1", "m-2", EVIL):
+        clinic.send(name, f"{name}/0.9")
+    clinic.drain()
+    announce(clinic.sessions, "ehr", {"Communication/1": None, "Communication/2": None})
+    clinic.execute(
+        "UPDATE delivery SET status = 'dead', error = 'refused', answer = 500, "
+        "finished_at = clock_timestamp() WHERE id IN (SELECT id FROM delivery ORDER BY id LIMIT 2)"
+    )
+    clinic.execute(
+        "UPDATE arrival SET status = 'dead', error = 'malformed', finished_at = clock_timestamp() "
+        "WHERE reference = 'Communication/1'"
+    )
+    return clinic
+
+
+def states(clinic: Clinic, table: str) -> list[str]:
+    return [row.status for row in clinic.query(f"SELECT status FROM {table} ORDER BY id")]
+
+
+def test_dead_events_come_first_and_are_retried(busy: Clinic, logged_in: Callable[..., Browser]) -> None:
+    browser = logged_in(Role.MANAGER)
+    page = browser.get("/deliveries").text
+    assert page.index("<code>refused</code> 500") < page.index("&lt;script&gt;")
+    assert "<script" not in page
+
+    first = re.findall(r'name="event" value="([0-9a-f-]{36})"', page)[0]
+    assert browser.post("/deliveries/retry", event=first).status_code == 303
+    assert sorted(states(busy, "delivery")) == ["dead", "pending", "pending"]
+    assert browser.post("/deliveries/retry", event="dead").status_code == 303
+
+    assert set(states(busy, "delivery")) == {"pending"}
+    actions = busy.query("SELECT action FROM audit_event WHERE actor = 'staff:dr-7' AND action LIKE 'deliver%'")
+    assert [row.action for row in actions] == ["delivery.retried", "deliveries.retried"]
+    assert browser.post("/deliveries/retry", event="x").status_code == 400
+
+
+def test_dead_messages_of_other_systems_are_retried(busy: Clinic, logged_in: Callable[..., Browser]) -> None:
+    browser = logged_in(Role.MANAGER)
+    page = browser.get("/deliveries?status=dead").text
+    assert "Communication/1" in page
+    assert "Communication/2" not in page
+
+    assert browser.post("/arrivals/retry", arrival="dead").status_code == 303
+
+    assert states(busy, "arrival") == ["pending", "pending"]
+    assert browser.get(f"/deliveries?status={EVIL}").status_code == 400
+
+
+def test_runs_load_again_by_themselves_while_one_is_open_and_no_longer(
+    clinic: Clinic, logged_in: Callable[..., Browser]
+) -> None:
+    browser = logged_in(Role.MANAGER)
+    assert "Refresh" not in browser.get("/runs").headers
+    clinic.send("m-1", "a/0.9")
+    clinic.drain()
+    run = start_rescoring(clinic.sessions, actor="test")
+    clinic.execute(
+        'UPDATE run SET progress = \'{"total": 8, "scored": 2, "failed": 1, "good_to_bad": 0, "bad_to_good": 0}\''
+    )
+
+    page = browser.get("/runs")
+    assert page.headers["Refresh"] == "5; url=/console/runs?left=59"
+    assert "25 %" in page.text
+    assert "2 of 8 photos, 1 failed" in page.text
+    for left in ("0", "-1", "x", "¹"):
+        assert "Refresh" not in browser.get(f"/runs?left={left}").headers
+    assert browser.get("/runs?left=9999").headers["Refresh"].endswith("left=59")
+
+    cancel_run(clinic.sessions, run.id, by="test")
+    page = browser.get("/runs")
+    assert "Refresh" not in page.headers
+    assert "cancelled" in page.text
+
+
+def test_training_run_shows_its_last_epoch(clinic: Clinic, logged_in: Callable[..., Browser]) -> None:
+    clinic.execute(
+        "INSERT INTO run (id, kind, status, parameters, progress) VALUES (gen_random_uuid(), 'training', 'running', "
+        '\'{"config": {"epochs": 10}}\', \'{"stage": "training", "epoch": 3, "done": 0.5, "epochs": '
+        '[{"number": 2, "train_loss": 0.25, "validation_loss": null, "validation_auc": 0.9}]}\')'
+    )
+
+    page = logged_in(Role.MANAGER).get("/runs").text
+
+    assert "Epoch 2, loss 0.2500, AUC 0.900" in page
+    assert "25 %" in page

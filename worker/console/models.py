@@ -1,0 +1,103 @@
+"""Models: stages, scores, shadows against the live model, and a confirmation before another model decides."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from starlette.responses import Response
+
+from triage.domain.card import RegisteredModel, card_json
+from triage.domain.reporting import Period, period_of_report
+from triage.domain.staff import Right
+from triage.domain.states import Stage
+from triage.errors import UsageError
+from triage.reports import models as registered
+from triage.reports.summary import compare_models
+from triage.retakes.scenario import Scenario
+from triage.retakes.simulate import simulate
+from worker.console.page import Pages, Visit
+
+MODEL_PAGES: Final = Pages()
+
+_COMPARED: Final = timedelta(days=7)
+"""Verdicts of this time are compared: more would take long at each look."""
+
+
+@MODEL_PAGES.page("GET", "/models", right=Right.MANAGE)
+def show_models(visit: Visit) -> Response:
+    """All models, what they score, and where shadow models disagree."""
+    sessions = visit.services.sessions
+    compared = compare_models(sessions, Period(datetime.now(UTC) - _COMPARED))
+    return visit.render(
+        "models.html",
+        models=registered.list_models(sessions),
+        previous=registered.find_previous(sessions),
+        days=_COMPARED.days,
+        **compared,
+    )
+
+
+@MODEL_PAGES.page("GET", "/models/{model}", right=Right.MANAGE)
+def show_model(visit: Visit) -> Response:
+    """The card of a model."""
+    model = _found(visit)
+    metrics = {
+        name: values
+        for name, values in model.card.metrics.items()
+        if isinstance(values, dict) and isinstance(values.get("auc"), int | float | dict)
+    }
+    card = card_json(model.card)
+    lines = json.dumps(card, indent=2, ensure_ascii=False).splitlines()
+    return visit.render("model.html", model=model, card=card, lines=lines, metrics=metrics, Stage=Stage)
+
+
+@MODEL_PAGES.page("GET", "/models/{model}/promote", right=Right.MANAGE)
+def confirm_promotion(visit: Visit) -> Response:
+    """What a promotion would have changed in the last 30 days."""
+    return _confirm(visit, _found(visit), "promote")
+
+
+@MODEL_PAGES.page("POST", "/models/{model}/promote", right=Right.MANAGE)
+def promote_model(visit: Visit) -> Response:
+    """Makes a model live."""
+    visit.services.registry.promote(visit.part("model"), actor=visit.staff.actor)
+    return visit.redirect("/models")
+
+
+@MODEL_PAGES.page("GET", "/rollback", right=Right.MANAGE)
+def confirm_rollback(visit: Visit) -> Response:
+    """What a rollback would have changed in the last 30 days."""
+    previous = registered.find_previous(visit.services.sessions)
+    if previous is None:
+        raise UsageError("no model was live before: promote one")
+    return _confirm(visit, previous, "rollback")
+
+
+@MODEL_PAGES.page("POST", "/rollback", right=Right.MANAGE)
+def roll_back(visit: Visit) -> Response:
+    """Makes the model live that was live before, if it is the one that the person has seen."""
+    visit.services.registry.rollback(actor=visit.staff.actor, to=visit.field("to"))
+    return visit.redirect("/models")
+
+
+def _found(visit: Visit) -> RegisteredModel:
+    return registered.find_model(visit.services.sessions, visit.part("model"))
+
+
+def _confirm(visit: Visit, model: RegisteredModel, action: str) -> Response:
+    sha256 = model.card.weights_sha256
+    expected: dict[str, Any] | None = None
+    problem = ""
+    try:
+        expected = simulate(
+            visit.services.sessions,
+            period_of_report(None, None),
+            Scenario(model=sha256),
+            policy=visit.services.settings.retake_policy,
+        )
+    except UsageError as error:  # it has scored none of these photos
+        problem = str(error)
+    live = next((each for each in registered.list_models(visit.services.sessions) if each.stage is Stage.LIVE), None)
+    return visit.render(
+        "confirm_model.html", model=model, live=live, action=action, expected=expected, problem=problem, sha256=sha256
+    )

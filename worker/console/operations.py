@@ -1,0 +1,114 @@
+"""What a manager watches: events for other systems, messages that other systems hold, and runs."""
+
+from itertools import chain
+from typing import Any, Final
+from uuid import UUID
+
+from starlette.responses import Response
+
+from triage import runs
+from triage.arrivals import manage as arrivals
+from triage.deliveries import manage as deliveries
+from triage.domain.ids import ArrivalId, EventId
+from triage.domain.staff import Right
+from triage.domain.states import ArrivalStatus, DeliveryStatus
+from triage.errors import UsageError
+from worker.console.page import PATH, Pages, Visit
+
+OPERATION_PAGES: Final = Pages()
+
+_ROWS: Final = 100
+_OPEN: Final = "open"
+"""The filter for what is dead or waits: a person may do something about it."""
+
+_REFRESH_SECONDS: Final = 5
+_REFRESHES: Final = 60
+"""A page that reloads keeps a session from ending, so it stops after five minutes."""
+
+
+@OPERATION_PAGES.page("GET", "/deliveries", right=Right.MANAGE)
+def show_deliveries(visit: Visit) -> Response:
+    """Events for other systems, and messages that are read on other systems."""
+    chosen = visit.request.query_params.get("status", _OPEN)
+    statuses = {_OPEN, *DeliveryStatus, *ArrivalStatus}
+    if chosen not in statuses:
+        raise UsageError("unknown filter: choose one of the list")
+    sessions = visit.services.sessions
+    sent = chain.from_iterable(
+        deliveries.list_deliveries(sessions, status=status, limit=_ROWS)
+        for status in DeliveryStatus
+        if chosen == status or (chosen == _OPEN and status in {DeliveryStatus.DEAD, DeliveryStatus.PENDING})
+    )
+    read = chain.from_iterable(
+        arrivals.list_arrivals(sessions, status=status, limit=_ROWS)
+        for status in ArrivalStatus
+        if chosen == status or (chosen == _OPEN and status in {ArrivalStatus.DEAD, ArrivalStatus.PENDING})
+    )
+    return visit.render(
+        "deliveries.html",
+        deliveries=_dead_first(sent),
+        arrivals=_dead_first(read),
+        chosen=chosen,
+        statuses=[_OPEN, *dict.fromkeys([*map(str, DeliveryStatus), *map(str, ArrivalStatus)])],
+        rows=_ROWS,
+        DEAD=str(DeliveryStatus.DEAD),
+        PENDING=str(DeliveryStatus.PENDING),
+    )
+
+
+@OPERATION_PAGES.page("POST", "/deliveries/retry", right=Right.MANAGE)
+def retry_delivery(visit: Visit) -> Response:
+    """Makes an event due now, or all dead ones."""
+    event_id = _id(visit, "event")
+    changed = deliveries.retry(
+        visit.services.sessions, event_id=None if event_id is None else EventId(event_id), by=visit.staff.actor
+    )
+    if changed:
+        visit.services.wake_ups.deliveries()
+    return visit.redirect("/deliveries")
+
+
+@OPERATION_PAGES.page("POST", "/arrivals/retry", right=Right.MANAGE)
+def retry_arrival(visit: Visit) -> Response:
+    """Makes a message due now that is read on another system, or all dead ones."""
+    arrival_id = _id(visit, "arrival")
+    changed = arrivals.retry(
+        visit.services.sessions, arrival_id=None if arrival_id is None else ArrivalId(arrival_id), by=visit.staff.actor
+    )
+    if changed:
+        visit.services.wake_ups.arrivals()
+    return visit.redirect("/deliveries")
+
+
+@OPERATION_PAGES.page("GET", "/runs", right=Right.MANAGE)
+def show_runs(visit: Visit) -> Response:
+    """Training and rescoring runs. While one is open, the page loads again by itself for some minutes."""
+    found = runs.list_runs(visit.services.sessions, limit=_ROWS)
+    left = _refreshes_left(visit.request.query_params.get("left", str(_REFRESHES)))
+    is_refreshed = left > 0 and any(run.is_open for run in found)
+    response = visit.render("runs.html", runs=found, is_refreshed=is_refreshed, has_open=any(r.is_open for r in found))
+    if is_refreshed:
+        response.headers["Refresh"] = f"{_REFRESH_SECONDS}; url={PATH}/runs?left={left - 1}"
+    return response
+
+
+def _dead_first(rows: Any) -> list[Any]:
+    return sorted(rows, key=lambda each: (each.status != "dead", -each.created_at.timestamp()))
+
+
+def _refreshes_left(text: str) -> int:
+    try:
+        return min(int(text), _REFRESHES)
+    except ValueError:
+        return 0
+
+
+def _id(visit: Visit, name: str) -> UUID | None:
+    """The id in the form; None for all dead ones."""
+    text = visit.field(name)
+    if text == "dead":
+        return None
+    try:
+        return UUID(text)
+    except ValueError:
+        raise UsageError("the form is incomplete: load the page again") from None
