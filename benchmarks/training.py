@@ -21,7 +21,7 @@ from triage.model.engines.choose import choose_device
 from triage.model.network import OrdinalVGG16, draw_network, pool_patches
 from triage.training.config import TrainingConfig
 from triage.training.loop import train
-from triage.training.photos import PhotoSet, load_photos
+from triage.training.photos import PhotoSet, levels_of_labels, load_photos
 
 
 def main() -> None:
@@ -47,7 +47,7 @@ def main() -> None:
             print(f"prepared by {arguments.threads} threads {n / together:.1f} photos/s, by one {n / alone:.1f}")
         print(f"{arguments.threads} threads prepare photos {median(ratios):.2f} times as fast as one (median)")
         photos = _prepare(labels, Path(folder), arguments.threads)
-        few = PhotoSet(photos.photos[:8], photos.votes[:8], photos.labels[:8])
+        few = PhotoSet(photos.photos[:8], photos.labels[:8])
         _bare(draw_network(0), few, config, device)
         _train(draw_network(0), few, config, device)
         shares = []
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def _train(network: OrdinalVGG16, photos: PhotoSet, config: TrainingConfig, device: torch.device) -> None:
-    no_photos = PhotoSet(photos.photos[:0], photos.votes[:0], [])
+    no_photos = PhotoSet(photos.photos[:0], [])
     train(network, photos, no_photos, config, device=device)
 
 
@@ -69,19 +69,20 @@ def _bare(network: OrdinalVGG16, photos: PhotoSet, config: TrainingConfig, devic
     """The seconds of forward and backward passes on batches that are already on the device."""
     network.to(device).to(memory_format=torch.channels_last).train()
     network.freeze_convolutions(config.frozen_convolutions)
+    targets = levels_of_labels(photos.labels, config.n_reviewers)
     batches = [
-        (batch.clone().to(device), votes.to(device))
-        for batch, votes in zip(
-            photos.photos.split(config.batch_photos), photos.votes.split(config.batch_photos), strict=True
+        (batch.clone().to(device), levels.to(device))
+        for batch, levels in zip(
+            photos.photos.split(config.batch_photos), targets.split(config.batch_photos), strict=True
         )
     ]
 
     def passes() -> None:
-        for batch, votes in batches:
+        for batch, levels in batches:
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                 logits = network(batch)
             cumulative, _ = pool_patches(logits.float())
-            coral_loss(cumulative, votes).backward()
+            coral_loss(cumulative, levels).backward()
             network.zero_grad(set_to_none=True)
 
     return _seconds(passes, device)

@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-import torch
-
 from benchmarks.engines import draw_photos
 from benchmarks.gpu.run import Result, Row, Run
 from triage.dataset.manifest import LabelledPhoto
@@ -59,9 +57,8 @@ def _train(run: Run, training: PhotoSet, validation: PhotoSet, config: TrainingC
 
 def _photos(n: int) -> PhotoSet:
     """Half of the photos are sharp (4 votes), the others spoiled (1 vote)."""
-    votes = torch.tensor([4, 1]).repeat(n // 2)
-    return PhotoSet(draw_photos(n), votes, [LabelledPhoto(Path(), int(vote)) for vote in votes])
+    return PhotoSet(draw_photos(n), [LabelledPhoto(Path(), votes) for votes in [4, 1] * (n // 2)])
 
 
 def _none(photos: PhotoSet) -> PhotoSet:
-    return PhotoSet(photos.photos[:0], photos.votes[:0], [])
+    return PhotoSet(photos.photos[:0], [])

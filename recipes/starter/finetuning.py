@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from recipes.starter.photos import RatedPhotos, draw_skin, series, vary_tones
 from triage.dataset.manifest import Split
-from triage.model.coral import cross_entropy_of_levels
+from triage.model.coral import coral_loss
 from triage.model.network import OrdinalVGG16
 from triage.model.patches import N_PATCHES, five_patches
 from triage.samples.drawing import Degradation
@@ -126,9 +126,7 @@ def finetune(network: OrdinalVGG16, features: LowerFeatures, config: FinetuningC
             latent = _latent(upper, head.weight, np.concatenate([_flat(patches), _flat(of_series)]))
             rated = latent[: len(photos) * n_patches].view(len(photos), n_patches)  # (n,) -> (photos, patches)
             ranked = latent[len(photos) * n_patches :].view(-1, 4)  # (n,) -> (series, 4)
-            votes_loss = cross_entropy_of_levels(
-                torch.sigmoid(rated.unsqueeze(-1) + head.bias).mean(dim=1), levels[photos]
-            )
+            votes_loss = coral_loss(torch.sigmoid(rated.unsqueeze(-1) + head.bias).mean(dim=1), levels[photos])
             falls = ranked[:, :-1] - ranked[:, 1:]
             rank_loss = F.relu(config.rank_margin - falls).mean()
             ends = torch.sigmoid(ranked[:, [0, -1]] + head.bias[_GOOD])  # the original and its strongest degradation
@@ -176,7 +174,7 @@ def _fit_head(network: OrdinalVGG16, features: LowerFeatures, levels: Tensor) ->
 
     def closure() -> Tensor:
         optimiser.zero_grad()
-        loss = cross_entropy_of_levels(torch.sigmoid((pooled @ weights).unsqueeze(-1) + bias).mean(dim=1), levels)
+        loss = coral_loss(torch.sigmoid((pooled @ weights).unsqueeze(-1) + bias).mean(dim=1), levels)
         loss = loss + 0.03 * weights.pow(2).sum()
         loss.backward()
         return loss

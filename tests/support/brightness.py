@@ -37,7 +37,7 @@ class BrightnessNetwork(nn.Module):
 def grey_photos(brightness: Sequence[int], votes: Sequence[int]) -> PhotoSet:
     """Photos of one colour."""
     photos = torch.stack([torch.full((3, 448, 448), value, dtype=torch.uint8) for value in brightness])
-    return PhotoSet(photos, torch.tensor(votes), [LabelledPhoto(Path(), vote) for vote in votes])
+    return PhotoSet(photos, [LabelledPhoto(Path(), vote) for vote in votes])
 
 
 EIGHT_PHOTOS = grey_photos([0, 20, 60, 120, 130, 180, 220, 255], [0, 0, 1, 2, 2, 3, 4, 4])

@@ -1,25 +1,28 @@
 """Labelled photos as a table, CSV or Parquet: one row for each photo, with its reviewers' votes.
 
 Columns: `path` (or `image`), relative to the manifest's folder; either one column for each reviewer, `reviewer_NAME`,
-with 1, 0 or empty, or `votes`, with the number of reviewers in `n_reviewers` (4 by default); optionally `source`,
+with 1, 0 or empty, or `votes`, with the number of those who voted on the photo in `n_reviewers` (4 by default);
+optionally `source`,
 `fitzpatrick` (I to VI), `patient`, `rating`, `box_left`, `box_top`, `box_right`, `box_bottom` in pixels of the upright
 photo, `reason_KIND` with the share of the reviewers who gave a reason why the photo fails, and `split`. Further columns
 are kept, to group by.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from triage.dataset.defects import refuse
 from triage.dataset.tables import Row, read_table, write_table
+from triage.dataset.votes import count_votes, is_good, usual_number, vote_of, whole_number
 from triage.domain.states import FindingKind
 from triage.domain.text import is_plain
 from triage.errors import UsageError
 from triage.files.kinds import is_file
 
-_MAX_DEFECTS_SHOWN: Final = 20
 _DEFAULT_REVIEWERS: Final = 4
 MAX_REVIEWERS: Final = 32
 _REVIEWER: Final = "reviewer_"
@@ -55,7 +58,7 @@ class LabelledPhoto:
 
     Attributes:
         path: of the file.
-        votes: 0..K.
+        votes: of those who found it good.
         reviews: the vote of each reviewer, None without one; empty if only `votes` is known.
         source: such as a clinic or a device.
         fitzpatrick: skin type, I to VI.
@@ -65,6 +68,7 @@ class LabelledPhoto:
         rating: a continuous rating, such as a mean opinion score.
         reasons: why the photo fails, each with the share of the reviewers who say so; without those not asked for.
         others: further columns.
+        n_votes: number of reviewers who voted on it; None if that is the manifest's K.
     """
 
     path: Path = field(repr=False)
@@ -78,15 +82,32 @@ class LabelledPhoto:
     rating: float | None = None
     reasons: Mapping[FindingKind, float] = field(default_factory=dict)
     others: Mapping[str, str] = field(default_factory=dict)
+    n_votes: int | None = None
+
+    def is_good(self, good_votes: int, n_reviewers: int) -> bool:
+        """As `triage.dataset.votes.is_good`."""
+        return is_good(self.votes, self.n_votes or n_reviewers, good_votes=good_votes, n_reviewers=n_reviewers)
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Labelled photos with the same number of reviewers. `reviewers` is empty if only `votes` is known."""
+    """Labelled photos.
+
+    Attributes:
+        photos: each with its own votes.
+        n_reviewers: K, the number of reviewers who voted on most photos, and of the outputs of a network that learns
+            from them.
+        reviewers: their names; empty if only `votes` is known.
+    """
 
     photos: Sequence[LabelledPhoto]
     n_reviewers: int
     reviewers: Sequence[str] = ()
+
+    def votes_per_photo(self) -> dict[int, int]:
+        """The number of photos by the number of reviewers who voted on them, the most votes first."""
+        counts = Counter(photo.n_votes or self.n_reviewers for photo in self.photos)
+        return dict(sorted(counts.items(), reverse=True))
 
     def of(self, split: Split) -> list[LabelledPhoto]:
         """The photos of a split."""
@@ -96,11 +117,9 @@ class Manifest:
 def read_manifest(path: Path, *, n_reviewers: int | None = None) -> Manifest:
     """Reads a manifest: `.parquet` as Parquet, any other suffix as CSV in UTF-8.
 
-    If some reviewers did not vote on a photo, `votes` is the others' share scaled to all reviewers, half rounded up.
-
     Args:
         path: of the table.
-        n_reviewers: the expected number; a manifest with another number is refused.
+        n_reviewers: K, such as the outputs of a model; by default the number of votes that most photos have.
 
     Raises:
         UsageError: the file cannot be read, or rows are invalid; the message names each with its line.
@@ -118,21 +137,20 @@ def read_manifest(path: Path, *, n_reviewers: int | None = None) -> Manifest:
         )
     if not rows:
         raise UsageError(f"{path}: the manifest has no rows")
-    stated = _stated_reviewers(path, rows, reviewers)
-    if n_reviewers is not None and stated is not None and stated != n_reviewers:
-        raise UsageError(f"{path}: the manifest has {stated} reviewers, not {n_reviewers}")
-    k = stated or n_reviewers or _DEFAULT_REVIEWERS
+    if len(reviewers) > MAX_REVIEWERS:
+        raise UsageError(f"{path}: {len(reviewers)} reviewers: a manifest holds at most {MAX_REVIEWERS}")
 
     photos: list[LabelledPhoto] = []
-    defects: list[str] = []
+    defects: list[tuple[int, str]] = []
     lines: list[int] = []
     for row in rows:
         try:
-            photos.append(_photo(path.parent, row, reviewers, k))
+            photos.append(_photo(path.parent, row, reviewers, n_reviewers or _DEFAULT_REVIEWERS))
             lines.append(row.line)
         except ValueError as error:
-            defects.append(f"line {row.line}: {error}")
+            defects.append((row.line, str(error)))
     refuse(path, [*defects, *_defects_between(photos, lines)])
+    k = n_reviewers or usual_number([photo.n_votes or _DEFAULT_REVIEWERS for photo in photos])
     return Manifest(tuple(photos), k, tuple(name.removeprefix(_REVIEWER) for name in reviewers))
 
 
@@ -145,17 +163,6 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
     folder = path.parent.resolve()
     kinds = [kind for kind in REASON_KINDS if any(kind in photo.reasons for photo in manifest.photos)]
     write_table(path, [_row(photo, manifest, folder, kinds) for photo in manifest.photos])
-
-
-def refuse(path: Path, defects: Sequence[str]) -> None:
-    """
-    Raises:
-        UsageError: there are defects; the message names the first twenty and counts the rest.
-    """
-    if defects:
-        shown = "; ".join(defects[:_MAX_DEFECTS_SHOWN])
-        more = f"; and {len(defects) - _MAX_DEFECTS_SHOWN} more" if len(defects) > _MAX_DEFECTS_SHOWN else ""
-        raise UsageError(f"{path}: {shown}{more}")
 
 
 def fitzpatrick_type(text: str) -> str | None:
@@ -193,41 +200,15 @@ def _pixels(row: Row, column: str) -> int:
     return round(number)
 
 
-def votes_of(reviews: Sequence[int | None]) -> int:
-    """The votes of K reviewers; if some did not vote, the others' share scaled to K, half rounded up.
-
-    Raises:
-        ValueError: no reviewer has voted.
-    """
-    given = [review for review in reviews if review is not None]
-    if not given:
-        raise ValueError("no reviewer has voted")
-    return (2 * len(reviews) * sum(given) + len(given)) // (2 * len(given))
-
-
-def _stated_reviewers(path: Path, rows: Sequence[Row], reviewers: Sequence[str]) -> int | None:
-    stated = {row.text("n_reviewers") for row in rows} - {""}
-    if reviewers:
-        stated.add(str(len(reviewers)))
-    if not stated:
-        return None
-    number = stated.pop()
-    if stated or number not in {str(n) for n in range(1, MAX_REVIEWERS + 1)}:
-        raise UsageError(
-            f"{path}: n_reviewers must be the number of reviewers, 1 to {MAX_REVIEWERS}, and the same in all rows"
-        )
-    return int(number)
-
-
-def _photo(folder: Path, row: Row, reviewers: Sequence[str], k: int) -> LabelledPhoto:
+def _photo(folder: Path, row: Row, reviewers: Sequence[str], usual: int) -> LabelledPhoto:
     name = row.text("path") or row.text("image")
     if not name:
         raise ValueError("path is empty")
     if not is_file(folder / name):
         raise ValueError("no file at this path, or no permission to read it")
-    reviews = tuple(_review(row.text(reviewer)) for reviewer in reviewers)
-    votes = votes_of(reviews) if reviewers else _votes(row.text("votes"), k)
-    if row.text("votes") not in {"", str(votes)}:
+    reviews = tuple(vote_of(row.text(reviewer)) for reviewer in reviewers)
+    votes, n_votes = count_votes(reviews) if reviewers else _votes(row, usual)
+    if reviewers and (said := row.text("votes")) and whole_number("votes", said) != votes:
         raise ValueError("votes must agree with the votes of the reviewers")
     split = row.text("split")
     if split not in {"", *Split}:
@@ -248,13 +229,8 @@ def _photo(folder: Path, row: Row, reviewers: Sequence[str], k: int) -> Labelled
             for key, value in row.values.items()
             if key not in _KNOWN and key not in reviewers and not key.startswith(_REASON)
         },
+        n_votes=n_votes,
     )
-
-
-def _review(text: str) -> int | None:
-    if text not in {"", "0", "1"}:
-        raise ValueError("a reviewer's vote must be 0, 1 or empty")
-    return int(text) if text else None
 
 
 def _share(row: Row, column: str) -> float | None:
@@ -264,27 +240,32 @@ def _share(row: Row, column: str) -> float | None:
     return share
 
 
-def _votes(text: str, k: int) -> int:
-    if text not in {str(n) for n in range(k + 1)}:
-        raise ValueError(f"votes must be a whole number from 0 to {k}")
-    return int(text)
+def _votes(row: Row, usual: int) -> tuple[int, int]:
+    """The number of yes votes, and of votes."""
+    stated = whole_number("n_reviewers", row.text("n_reviewers") or str(usual))
+    if not 1 <= stated <= MAX_REVIEWERS:
+        raise ValueError(f"n_reviewers must be the number of reviewers who voted on the photo, 1 to {MAX_REVIEWERS}")
+    votes = whole_number("votes", row.text("votes"))
+    if votes > stated:
+        raise ValueError(f"votes must be a whole number from 0 to {stated}, not {votes}")
+    return votes, stated
 
 
-def _defects_between(photos: Sequence[LabelledPhoto], lines: Sequence[int]) -> list[str]:
+def _defects_between(photos: Sequence[LabelledPhoto], lines: Sequence[int]) -> list[tuple[int, str]]:
     """Defects of several rows: a duplicate photo, a patient in two splits, a split in some rows only."""
-    defects: list[str] = []
+    defects: list[tuple[int, str]] = []
     seen: dict[Path, int] = {}
     sides: dict[str, Split | None] = {}
     some_split = any(photo.split for photo in photos)
     for photo, line in zip(photos, lines, strict=True):
         path = photo.path.resolve()
         if path in seen:
-            defects.append(f"line {line}: the same photo as in line {seen[path]}")
+            defects.append((line, f"the same photo as in line {seen[path]}"))
         seen.setdefault(path, line)
         if some_split and photo.split is None:
-            defects.append(f"line {line}: split is empty, but other rows have one")
+            defects.append((line, "split is empty, but other rows have one"))
         if photo.patient is not None and sides.setdefault(photo.patient, photo.split) is not photo.split:
-            defects.append(f"line {line}: the patient is also in another split")
+            defects.append((line, "the patient is also in another split"))
     return defects
 
 
@@ -295,7 +276,7 @@ def _row(photo: LabelledPhoto, manifest: Manifest, folder: Path, kinds: Sequence
         named = zip(manifest.reviewers, photo.reviews, strict=True)
         row |= {f"{_REVIEWER}{name}": _text(review) for name, review in named}
     else:
-        row |= {"votes": str(photo.votes), "n_reviewers": str(manifest.n_reviewers)}
+        row |= {"votes": str(photo.votes), "n_reviewers": str(photo.n_votes or manifest.n_reviewers)}
     row |= {name: _text(getattr(photo, name)) for name in ("source", "fitzpatrick", "patient", "rating", "split")}
     row |= {f"{_REASON}{kind}": _text(photo.reasons.get(kind)) for kind in kinds}
     box = photo.box

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from triage.dataset.manifest import BOX, REASON_KINDS, Manifest, refuse
+from triage.dataset.defects import refuse
+from triage.dataset.manifest import BOX, REASON_KINDS, Manifest
 from triage.dataset.photo_folder import PhotoFolder
-from triage.dataset.redcap_records import INSTANCE, NO, YES, RecordReader, Unused
+from triage.dataset.redcap_records import INSTANCE, RecordReader, Unused
 from triage.dataset.tables import Row, read_table
+from triage.dataset.votes import NO, YES
 from triage.errors import UsageError
 
 _PROPERTIES: Final = ("source", "fitzpatrick", "patient", *BOX)
-_MAX_LINES: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ def import_redcap(
             reader.defects.add((row.line, "no record"))
     for record, of_record in records.items():
         reader.read(record, of_record)
-    refuse(export, _by_text(reader.defects))
+    refuse(export, reader.defects)
     read = [name for name in columns if name in {*needed, *_PROPERTIES, *boxes, *(() if photo_column else INSTANCE)}]
     return Export(
         manifest=reader.manifest(export),
@@ -121,18 +122,3 @@ def import_redcap(
         n_other_files=reader.folder.count_others(reader.named),
         ambiguous=reader.ambiguous,
     )
-
-
-def _by_text(defects: Collection[tuple[int, str]]) -> list[str]:
-    """Each defect once, with its lines."""
-    lines: dict[str, list[int]] = defaultdict(list)
-    for line, text in sorted(defects):
-        lines[text].append(line)
-    return [f"{_named(found)}: {text}" for text, found in lines.items()]
-
-
-def _named(lines: Sequence[int]) -> str:
-    if len(lines) == 1:
-        return f"line {lines[0]}"
-    more = f" and {len(lines) - _MAX_LINES} more" if len(lines) > _MAX_LINES else ""
-    return f"lines {', '.join(map(str, lines[:_MAX_LINES]))}{more}"

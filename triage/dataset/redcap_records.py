@@ -13,15 +13,13 @@ from triage.dataset.manifest import (
     Manifest,
     bounding_box,
     fitzpatrick_type,
-    votes_of,
 )
 from triage.dataset.photo_folder import PhotoFolder
 from triage.dataset.tables import Row
+from triage.dataset.votes import count_votes, usual_number, vote_of
 from triage.domain.states import FindingKind
 from triage.errors import UsageError
 
-YES: Final = frozenset({"1", "yes", "true", "checked", "sufficient"})
-NO: Final = frozenset({"0", "no", "false", "unchecked", "insufficient"})
 INSTANCE: Final = (
     *("redcap_event_name", "redcap_repeat_instrument", "redcap_repeat_instance"),
     *("Event Name", "Repeat Instrument", "Repeat Instance"),  # in exports with labels as headers
@@ -115,8 +113,10 @@ class RecordReader:
         photos = []
         for photo, votes in self.rated.values():
             reviews = tuple(votes.get(reviewer) for reviewer in reviewers)
-            photos.append(replace(photo, reviews=reviews, votes=votes_of(reviews)))
-        return Manifest(tuple(photos), len(reviewers), tuple(reviewers))
+            yes, n_votes = count_votes(reviews)
+            photos.append(replace(photo, reviews=reviews, votes=yes, n_votes=n_votes))
+        k = usual_number([len(votes) for _, votes in self.rated.values()])
+        return Manifest(tuple(photos), k, tuple(reviewers))
 
     def _photos(self, rows: Sequence[Row]) -> tuple[dict[str, list[Row]], list[Row]]:
         """The rows of each photo of a record by the photo's name, and the rows that belong to none in particular."""
@@ -162,7 +162,7 @@ class RecordReader:
         reasons = {}
         for column, kind in self.boxes.items():
             try:
-                answers = [vote for row in reviews if (vote := _vote(row.text(column))) is not None]
+                answers = [vote for row in reviews if (vote := vote_of(row.text(column))) is not None]
             except ValueError:
                 self.defects.add((reviews[0].line, f"{column} must be 1 or 0, checked or unchecked, or empty"))
                 continue
@@ -174,7 +174,7 @@ class RecordReader:
         """The reviewer and the vote; None if the row has no vote, which is counted, or a defect."""
         text = row.text(self.vote_column)
         try:
-            vote = None if text in self.missing else _vote(text)
+            vote = None if text in self.missing else vote_of(text)
             reviewer = row.name(self.reviewer_column)
             if vote is not None and not reviewer:
                 raise ValueError("a vote without a reviewer")
@@ -218,17 +218,6 @@ class RecordReader:
         if len(values) > 1:
             self.ambiguous[name] += 1
         return next(iter(values), None)
-
-
-def _vote(text: str) -> int | None:
-    word = text.casefold()
-    if not word:
-        return None
-    if word in YES:
-        return 1
-    if word in NO:
-        return 0
-    raise ValueError("a vote must be 1 or 0, yes or no, checked or unchecked, or a given code for missing data")
 
 
 def _event(row: Row) -> str:

@@ -18,8 +18,8 @@ def describe(manifest: Manifest, *, good_votes: int = 2) -> dict[str, Any]:
     """Tables 1 and 3 of Jeong et al. 2024 (doi:10.1016/j.xjidi.2024.100285) for a data set, as JSON types.
 
     Returns:
-        `{n, n_reviewers, good_votes, n_good, by_split{split: {n, votes[K+1], n_good, fitzpatrick{}, sources{}}},
-        reviewers, agreement}`; the last two are None without the votes of each reviewer.
+        `{n, n_reviewers, good_votes, votes_per_photo{}, n_good, by_split{split: {n, votes[K+1], n_good, fitzpatrick{},
+        sources{}}}, reviewers, agreement}`; the last two are None without the votes of each reviewer.
     """
     splits = {split.value: manifest.of(split) for split in Split} | {
         _NOT_SPLIT: [photo for photo in manifest.photos if photo.split is None]
@@ -29,7 +29,8 @@ def describe(manifest: Manifest, *, good_votes: int = 2) -> dict[str, Any]:
         "n": len(manifest.photos),
         "n_reviewers": manifest.n_reviewers,
         "good_votes": good_votes,
-        "n_good": sum(photo.votes >= good_votes for photo in manifest.photos),
+        "votes_per_photo": {str(n): count for n, count in manifest.votes_per_photo().items()},
+        "n_good": sum(photo.is_good(good_votes, manifest.n_reviewers) for photo in manifest.photos),
         "by_split": {
             name: _table_1(photos, manifest.n_reviewers, good_votes) for name, photos in splits.items() if photos
         },
@@ -39,15 +40,20 @@ def describe(manifest: Manifest, *, good_votes: int = 2) -> dict[str, Any]:
 
 
 def _table_1(photos: Sequence[LabelledPhoto], n_reviewers: int, good_votes: int) -> dict[str, Any]:
-    votes = Counter(photo.votes for photo in photos)
     skin_types = Counter(fitzpatrick_group(photo.fitzpatrick) for photo in photos)
     return {
         "n": len(photos),
-        "votes": [votes[number] for number in range(n_reviewers + 1)],
-        "n_good": sum(photo.votes >= good_votes for photo in photos),
+        "votes": count_by_votes(photos, n_reviewers),
+        "n_good": sum(photo.is_good(good_votes, n_reviewers) for photo in photos),
         "fitzpatrick": {group: skin_types[group] for group in FITZPATRICK_GROUPS} | {"not given": skin_types[None]},
         "sources": dict(sorted(Counter(photo.source or "not given" for photo in photos).items())),
     }
+
+
+def count_by_votes(photos: Sequence[LabelledPhoto], n_reviewers: int) -> list[int]:
+    """Of the photos that K reviewers voted on, how many have 0, 1, ... K votes."""
+    votes = Counter(photo.votes for photo in photos if photo.n_votes in {None, n_reviewers})
+    return [votes[number] for number in range(n_reviewers + 1)]
 
 
 def _table_3(photos: Sequence[LabelledPhoto], reviewers: Sequence[str]) -> list[dict[str, Any]]:

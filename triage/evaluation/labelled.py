@@ -15,7 +15,7 @@ SUBGROUPS: Final = ("source", "fitzpatrick")
 FITZPATRICK_GROUPS: Final = ("I-III", "IV-VI")
 
 
-def predictions_of(scores: Scores, labels: Sequence[LabelledPhoto]) -> Predictions:
+def predictions_of(scores: Scores, labels: Sequence[LabelledPhoto], n_reviewers: int) -> Predictions:
     """Joins scores with votes, with ratings if every photo has one, and with all columns to group by.
 
     Skin types are grouped as in the paper: I-III and IV-VI.
@@ -23,6 +23,7 @@ def predictions_of(scores: Scores, labels: Sequence[LabelledPhoto]) -> Predictio
     Args:
         scores: float64 (N,), 0..1.
         labels: the manifest's rows, in the same order.
+        n_reviewers: K.
     """
     ratings = [label.rating for label in labels]
     names = dict.fromkeys(name for label in labels for name in label.others)
@@ -33,7 +34,7 @@ def predictions_of(scores: Scores, labels: Sequence[LabelledPhoto]) -> Predictio
     }
     return Predictions(
         scores=scores,
-        votes=np.array([label.votes for label in labels], dtype=np.int64),
+        votes=np.array([label.votes * n_reviewers / (label.n_votes or n_reviewers) for label in labels]),
         ratings=None if None in ratings or not ratings else np.array(ratings, dtype=np.float64),
         columns=columns,
     )

@@ -84,7 +84,7 @@ def plot_scores_by_votes(predictions: Predictions, threshold: float) -> str:
     votes = sorted(set(predictions.votes.tolist()))
     axes.boxplot(
         [predictions.scores[predictions.votes == v] for v in votes],
-        tick_labels=[str(v) for v in votes],
+        tick_labels=[f"{v:g}\nn={int((predictions.votes == v).sum())}" for v in votes],
         widths=0.6,
         medianprops={"color": _RED},
         flierprops={"markersize": 2},

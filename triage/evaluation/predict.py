@@ -121,7 +121,7 @@ def predict_manifest(
             scores.append(score.score)
     if not labels:
         raise UsageError(f"{manifest}: no photo {f'of the split {split} ' if split else ''}can be read")
-    predictions = predictions_of(np.array(scores), labels)
+    predictions = predictions_of(np.array(scores), labels, card.n_outputs)
     data = f"The {split} photos of a manifest" if split else "All photos of a manifest"
     return Predicted(
         predictions,

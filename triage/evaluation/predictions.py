@@ -3,16 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from triage.dataset.defects import refuse
 from triage.dataset.tables import Row, read_table
+from triage.dataset.votes import whole_number
 from triage.errors import UsageError
 from triage.statistics.auc import Labels, Scores
-
-_MAX_DEFECTS_SHOWN: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +20,13 @@ class Predictions:
 
     Attributes:
         scores: float64 (N,), in [0, 1].
-        votes: int64 (N,), 0 or more.
+        votes: float64 (N,), 0 or more. If fewer or more than K reviewers voted on a photo, K times the share of yes.
         ratings: float64 (N,), a continuous rating of each photo, such as a mean opinion score.
         columns: further properties of the photos by name, to group by.
     """
 
     scores: Scores
-    votes: NDArray[np.int64]
+    votes: NDArray[np.float64]
     ratings: Scores | None = None
     columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
@@ -51,19 +50,17 @@ def read_predictions(path: Path) -> Predictions:
         raise UsageError(f"{path}: the predictions lack the column {', '.join(missing)}")
     if not rows:
         raise UsageError(f"{path}: the predictions have no rows")
-    scores, votes, ratings = np.empty(len(rows)), np.empty(len(rows), dtype=np.int64), np.empty(len(rows))
-    defects: list[str] = []
+    scores, votes, ratings = np.empty(len(rows)), np.empty(len(rows)), np.empty(len(rows))
+    defects: list[tuple[int, str]] = []
     for index, row in enumerate(rows):
         try:
             scores[index] = _score(row)
-            votes[index] = _votes(row.text("votes"))
+            votes[index] = whole_number("votes", row.text("votes"))
             if "rating" in names:
                 ratings[index] = _rating(row)
         except ValueError as error:
-            defects.append(f"line {row.line}: {error}")
-    if defects:
-        more = f"; and {len(defects) - _MAX_DEFECTS_SHOWN} more" if len(defects) > _MAX_DEFECTS_SHOWN else ""
-        raise UsageError(f"{path}: {'; '.join(defects[:_MAX_DEFECTS_SHOWN])}{more}")
+            defects.append((row.line, str(error)))
+    refuse(path, defects)
     others = [name for name in names if name and name not in {"score", "votes", "rating"}]
     columns = {name: [row.text(name) for row in rows] for name in others}
     return Predictions(scores, votes, ratings if "rating" in names else None, columns)
@@ -74,12 +71,6 @@ def _score(row: Row) -> float:
     if score is None or not 0 <= score <= 1:
         raise ValueError("score must be a number from 0 to 1")
     return score
-
-
-def _votes(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 7):
-        raise ValueError("votes must be a whole number, 0 or more")
-    return int(text)
 
 
 def _rating(row: Row) -> float:

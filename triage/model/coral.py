@@ -47,54 +47,27 @@ class IndependentHead(nn.Linear):
         """Does nothing: without a shared weight vector, no order of the biases keeps probabilities from crossing."""
 
 
-def levels_of(votes: Tensor, n_outputs: int) -> Tensor:
-    """The targets of the K outputs: v votes become v ones, then zeros.
-
-    Args:
-        votes: int64 (N,), 0..K.
-        n_outputs: K.
-
-    Returns:
-        float32 (N, K).
-    """
-    outputs = torch.arange(n_outputs, device=votes.device)  # (K,)
-    return (outputs < votes.unsqueeze(1)).float()  # (K,) < (N, 1) -> (N, K)
-
-
-def coral_loss(cumulative: Tensor, votes: Tensor) -> Tensor:
-    """The cross-entropy of each output, summed over the outputs, mean over the photos.
+def coral_loss(cumulative: Tensor, levels: Tensor) -> Tensor:
+    """The cross-entropy of each output, summed over the outputs whose target is known, mean over the photos.
 
     Source: doi:10.1016/j.patrec.2020.11.008. The paper weighs the outputs; here all weigh the same.
 
     >>> cumulative = torch.tensor([[0.9, 0.8, 0.3, 0.1]])
-    >>> round(coral_loss(cumulative, torch.tensor([2])).item(), 4)  # -log(.9) - log(.8) - log(.7) - log(.9)
+    >>> two_votes = torch.tensor([[1.0, 1.0, 0.0, 0.0]])
+    >>> round(coral_loss(cumulative, two_votes).item(), 4)  # -log(.9) - log(.8) - log(.7) - log(.9)
     0.7905
-    >>> levels_of(torch.tensor([2]), 4).tolist()
-    [[1.0, 1.0, 0.0, 0.0]]
     >>> grades_of(cumulative).tolist()
     [2]
 
     Args:
         cumulative: float (N, K), P(votes >= 1) ... P(votes >= K).
-        votes: int64 (N,), 0..K.
+        levels: float (N, K), 0..1, NaN where the target is not known.
 
     Returns:
         A scalar.
     """
-    return cross_entropy_of_levels(cumulative, levels_of(votes, cumulative.shape[1]))
-
-
-def cross_entropy_of_levels(cumulative: Tensor, levels: Tensor) -> Tensor:
-    """The loss for targets that need not be 0 or 1.
-
-    Args:
-        cumulative: float (N, K).
-        levels: float (N, K), 0..1.
-
-    Returns:
-        A scalar.
-    """
-    return F.binary_cross_entropy(cumulative, levels, reduction="none").sum(dim=1).mean()  # (N, K) -> (N,) -> ()
+    each = F.binary_cross_entropy(cumulative, levels.nan_to_num(), reduction="none")  # (N, K)
+    return torch.where(levels.isnan(), 0.0, each).sum(dim=1).mean()  # (N, K) -> (N,) -> ()
 
 
 def grades_of(cumulative: Tensor) -> Tensor:

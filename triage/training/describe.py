@@ -5,6 +5,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,6 +13,7 @@ from triage.dataset.manifest import Split
 from triage.domain.card import Card, Recalibration
 from triage.errors import UsageError
 from triage.evaluation.calibration import Platt, fit_platt
+from triage.evaluation.description import count_by_votes
 from triage.evaluation.evaluate import evaluate
 from triage.evaluation.labelled import SUBGROUPS, predictions_of
 from triage.evaluation.operating_point import just_below, ppv_threshold, youden_threshold
@@ -54,7 +56,7 @@ def describe_network(
     engine = load_exact_engine(network, device)  # as in scoring
     cumulative = {split: _score(engine, photos, config, on_batch) for split, photos in sets.items() if len(photos)}
     raw = {split: rows[:, config.good_votes - 1].double().numpy() for split, rows in cumulative.items()}  # (N,) each
-    good = {split: (sets[split].votes >= config.good_votes).numpy() for split in raw}
+    good = {split: _good(sets[split], config) for split in raw}
     fitted_on = Split.VALIDATION if Split.VALIDATION in good and _has_both(good[Split.VALIDATION]) else Split.TRAIN
     platt = _recalibration(raw[fitted_on], good[fitted_on]) if config.recalibrate else None
     scores = {split: platt.apply(values) for split, values in raw.items()} if platt else raw
@@ -79,7 +81,7 @@ def describe_network(
         },
         data_summary={
             "photos": {split.value: len(photos) for split, photos in sets.items()},
-            "votes": {split.value: _histogram(photos, config.n_reviewers) for split, photos in sets.items()},
+            "votes": {split.value: count_by_votes(photos.labels, config.n_reviewers) for split, photos in sets.items()},
             "unreadable": unreadable,
         },
         training_settings=config.model_dump() | {"started_from": state.started_from, "device": device.type},
@@ -123,11 +125,16 @@ def _metrics(
 ) -> dict[str, Any]:
     """The evaluation of one split. `raw` are the scores before recalibration, if any."""
     metrics = evaluate(
-        predictions_of(scores, photos.labels), threshold=threshold, good_votes=config.good_votes, by=SUBGROUPS
+        predictions_of(scores, photos.labels, config.n_reviewers),
+        threshold=threshold,
+        good_votes=config.good_votes,
+        by=SUBGROUPS,
     )
     metrics["rank_violations"] = count_rank_violations(cumulative)
     if raw is not None:
-        before = evaluate(predictions_of(raw, photos.labels), threshold=0.5, good_votes=config.good_votes)
+        before = evaluate(
+            predictions_of(raw, photos.labels, config.n_reviewers), threshold=0.5, good_votes=config.good_votes
+        )
         metrics["calibration_before"] = before["calibration"]
     return metrics
 
@@ -136,6 +143,5 @@ def _has_both(good: Labels) -> bool:
     return 0 < int(good.sum()) < len(good)
 
 
-def _histogram(photos: PhotoSet, n_reviewers: int) -> list[int]:
-    counts: list[int] = torch.bincount(photos.votes, minlength=n_reviewers + 1).tolist()  # (N,) -> (K + 1,)
-    return counts
+def _good(photos: PhotoSet, config: TrainingConfig) -> Labels:
+    return np.array([label.is_good(config.good_votes, config.n_reviewers) for label in photos.labels], dtype=bool)

@@ -2,18 +2,20 @@
 
 Jeong et al. 2024, doi:10.1016/j.xjidi.2024.100285. The loss: `triage.model.coral`.
 
-Axes: N photos of a set, n photos of a batch, 5 patches, K outputs (one for each reviewer).
+Axes: N photos of a set, n photos of a batch, 5 patches, K outputs (the votes that most photos have).
 """
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from triage.dataset.manifest import LabelledPhoto
 from triage.model.coral import coral_loss
 from triage.model.engines.float32 import use_card
 from triage.model.network import OrdinalVGG16
@@ -22,7 +24,7 @@ from triage.training.batches import Batches, batches_on, split_evenly
 from triage.training.checkpoint import Epoch, TrainingState
 from triage.training.config import TrainingConfig
 from triage.training.passes import Passes, flip
-from triage.training.photos import PhotoSet
+from triage.training.photos import PhotoSet, levels_of_labels
 from triage.training.progress import OnProgress, Progress, ignore_progress
 
 _VALIDATION_PHOTOS: Final = 64
@@ -78,12 +80,13 @@ def train(
             optimiser.state[trained[name]]["momentum_buffer"] = buffer.to(device, copy=True)
     passes = Passes(network, optimiser, config)
     to_learn, to_validate = batches_on(device, training), batches_on(device, validation)
+    levels = levels_of_labels(training.labels, config.n_reviewers)
     while not state.is_finished(epochs=config.epochs, patience=config.patience):
         started = time.monotonic()
         number = len(state.epochs) + 1
-        train_loss = _train_epoch(passes, to_learn, training.votes, config, number, on_progress)
+        train_loss = _train_epoch(passes, to_learn, levels, config, number, on_progress)
         trained_all = partial(on_progress, Progress("training", epoch=number, done=1.0))
-        validation_loss, validation_auc = _validate(passes, to_validate, validation.votes, config, trained_all)
+        validation_loss, validation_auc = _validate(passes, to_validate, validation.labels, config, trained_all)
         watched_loss = train_loss if validation_loss is None else validation_loss
         is_best = watched_loss < min((epoch.watched_loss for epoch in state.epochs), default=math.inf)
         epoch = Epoch(number, train_loss, validation_loss, validation_auc, time.monotonic() - started, is_best)
@@ -103,20 +106,20 @@ def train(
 
 
 def _train_epoch(
-    passes: Passes, batches: Batches, votes: Tensor, config: TrainingConfig, number: int, on_progress: OnProgress
+    passes: Passes, batches: Batches, levels: Tensor, config: TrainingConfig, number: int, on_progress: OnProgress
 ) -> float:
     """Returns the mean loss."""
     started = time.monotonic()
-    order, flips = _draw_epoch(len(votes), config.seed, number)  # (N,), (N, 2)
-    votes_of_batches, flips_of_batches = (
-        split_evenly(rows.to(passes.device), config.batch_photos) for rows in (votes[order], flips)
+    order, flips = _draw_epoch(len(levels), config.seed, number)  # (N,), (N, 2)
+    levels_of_batches, flips_of_batches = (
+        split_evenly(rows.to(passes.device), config.batch_photos) for rows in (levels[order], flips)
     )
     total = torch.zeros((), device=passes.device)
     n_done = 0
-    for photos, their_votes, their_flips in zip(
-        batches.of(order, config.batch_photos), votes_of_batches, flips_of_batches, strict=True
+    for photos, their_levels, their_flips in zip(
+        batches.of(order, config.batch_photos), levels_of_batches, flips_of_batches, strict=True
     ):
-        loss = passes.learn(flip(photos, their_flips) if config.flips else photos, their_votes)
+        loss = passes.learn(flip(photos, their_flips) if config.flips else photos, their_levels)
         total += loss * len(photos)
         n_done += len(photos)
         on_progress(
@@ -133,20 +136,24 @@ def _train_epoch(
 
 
 def _validate(
-    passes: Passes, batches: Batches, votes: Tensor, config: TrainingConfig, on_batch: Callable[[], object]
+    passes: Passes,
+    batches: Batches,
+    labels: Sequence[LabelledPhoto],
+    config: TrainingConfig,
+    on_batch: Callable[[], object],
 ) -> tuple[float | None, float | None]:
     """Returns the loss and the AUC, None if they are not defined."""
-    if not len(votes):
+    if not labels:
         return None, None
     rows = []
     photos_each = config.batch_photos if passes.device.type == "cpu" else _VALIDATION_PHOTOS
-    for photos in batches.of(torch.arange(len(votes)), photos_each):
+    for photos in batches.of(torch.arange(len(labels)), photos_each):
         rows.append(passes.predict(photos))  # (n, K)
         on_batch()
     cumulative = torch.cat(rows)  # (N, K)
-    good = (votes >= config.good_votes).numpy()
+    good = np.array([label.is_good(config.good_votes, config.n_reviewers) for label in labels])
     area = auc(cumulative[:, config.good_votes - 1].double().numpy(), good) if 0 < good.sum() < len(good) else None
-    return float(coral_loss(cumulative, votes)), area
+    return float(coral_loss(cumulative, levels_of_labels(labels, config.n_reviewers))), area
 
 
 def _draw_epoch(n_photos: int, seed: int, number: int) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,6 @@
 """A network's passes over one batch: to learn from it, and to predict.
 
-Axes: n photos of a batch, 5 patches, K outputs (one for each reviewer).
+Axes: n photos of a batch, 5 patches, K outputs (the votes that most photos have).
 """
 
 from functools import partial
@@ -33,12 +33,12 @@ class Passes:
         self._learned_at_once = BatchSize(LARGEST_BATCH)
         self._predicted_at_once = BatchSize(LARGEST_BATCH)
 
-    def learn(self, photos: Tensor, votes: Tensor) -> Tensor:
+    def learn(self, photos: Tensor, levels: Tensor) -> Tensor:
         """One step of the optimiser.
 
         Args:
             photos: uint8 (n, 3, 448, 448), on the device.
-            votes: int64 (n,), on the device.
+            levels: float32 (n, K), as for `coral_loss`, on the device.
 
         Returns:
             The mean loss before the step, a scalar on the device.
@@ -47,7 +47,7 @@ class Passes:
             DeviceError: a single photo does not fit into the memory.
         """
         self._network.train()
-        loss = within_memory(self._learned_at_once, len(photos), partial(self._compute_gradients, photos, votes))
+        loss = within_memory(self._learned_at_once, len(photos), partial(self._compute_gradients, photos, levels))
         torch.nn.utils.clip_grad_norm_(self._trained, self._config.max_gradient_norm)
         self._optimiser.step()
         self._network.head.order_biases()
@@ -70,13 +70,13 @@ class Passes:
             lambda at_once: torch.cat([self._cumulative(part).cpu() for part in photos.split(at_once)]),
         )
 
-    def _compute_gradients(self, photos: Tensor, votes: Tensor, at_once: int) -> Tensor:
+    def _compute_gradients(self, photos: Tensor, levels: Tensor, at_once: int) -> Tensor:
         """Leaves the gradients of the mean loss of the whole batch, whose photos it processes in parts."""
         self._optimiser.zero_grad(set_to_none=True)
         loss = torch.zeros((), device=self.device)
-        for part, their_votes in zip(photos.split(at_once), votes.split(at_once), strict=True):
+        for part, their_levels in zip(photos.split(at_once), levels.split(at_once), strict=True):
             share = len(part) / len(photos)
-            part_loss = coral_loss(self._cumulative(part), their_votes) * share
+            part_loss = coral_loss(self._cumulative(part), their_levels) * share
             part_loss.backward()  # adds to the gradients
             loss += part_loss.detach()
         return loss

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from triage.dataset.crop import crop
 from triage.dataset.manifest import LabelledPhoto
+from triage.dataset.votes import levels_of_votes
 from triage.errors import AttachmentError, TransientError
 from triage.files.modes import opener
 from triage.findings.rules import measure_findings
@@ -21,22 +22,26 @@ from triage.model.patches import PHOTO_SIDE, resize_photo
 
 @dataclass(frozen=True, slots=True)
 class PhotoSet:
-    """Photos and their votes.
+    """Photos and their labels.
 
     Attributes:
         photos: uint8 (N, 3, 448, 448), RGB, upright. Mapped from a file, so that they need not fit into memory.
-        votes: int64 (N,), 0..K.
         labels: the manifest's rows, in the same order.
         measures: of each photo at its full resolution, for a reason head, as `triage.findings.rules.values_of`.
     """
 
     photos: Tensor
-    votes: Tensor
     labels: Sequence[LabelledPhoto]
     measures: Sequence[Mapping[str, float]] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
+
+
+def levels_of_labels(labels: Sequence[LabelledPhoto], n_reviewers: int) -> Tensor:
+    """The targets of the K outputs: float32 (N, K), as `triage.dataset.votes.levels_of_votes`."""
+    rows = [levels_of_votes(label.votes, label.n_votes or n_reviewers, n_reviewers) for label in labels]
+    return torch.tensor(rows, dtype=torch.float32).reshape(len(labels), n_reviewers)
 
 
 def load_photos(
@@ -63,7 +68,7 @@ def load_photos(
     """
     if not labels:
         empty = torch.empty((0, 3, PHOTO_SIDE, PHOTO_SIDE), dtype=torch.uint8)
-        return PhotoSet(empty, torch.empty(0, dtype=torch.int64), []), 0
+        return PhotoSet(empty, []), 0
     shape = (len(labels), 3, PHOTO_SIDE, PHOTO_SIDE)
     with open(cache, "w+b", opener=opener) as file:
         photos = np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)
@@ -89,8 +94,7 @@ def load_photos(
             on_photo(row + 1)
     finally:
         pool.shutdown(cancel_futures=True)
-    votes = torch.tensor([label.votes for label in readable], dtype=torch.int64)
-    return PhotoSet(torch.from_numpy(photos)[: len(readable)], votes, readable, measures), len(labels) - len(readable)
+    return PhotoSet(torch.from_numpy(photos)[: len(readable)], readable, measures), len(labels) - len(readable)
 
 
 def _read(label: LabelledPhoto, decoder: Decoder, *, region_of_interest: bool) -> DecodedPhoto | None:

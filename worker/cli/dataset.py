@@ -32,7 +32,7 @@ def check(manifest: Path, *, read_photos: bool) -> None:
     found = read_manifest(manifest)
     unreadable = _unreadable(found, load_settings().image_limits) if read_photos else []
     defects = f"{count(len(unreadable), 'photo')} cannot be decoded" if unreadable else "no defects"
-    print_line(f"{count(len(found.photos), 'photo')}, {count(found.n_reviewers, 'reviewer')}: {defects}")
+    print_line(f"{count(len(found.photos), 'photo')}, {_votes_per_photo(found)}: {defects}")
     for number, message in unreadable:
         print_line(f"photo {number} cannot be decoded and would be skipped: {message}")
 
@@ -94,11 +94,20 @@ def import_redcap(export: Path, photos: Path, output: Path, missing: str | None,
     codes = {code.strip() for code in (missing or "").split(",")} - {""}
     made = read_export(export, photos=photos, missing=codes, **columns)
     write_manifest(made.manifest, output)
-    print_line(f"{output}: {count(len(made.manifest.photos), 'photo')}, {count(made.manifest.n_reviewers, 'reviewer')}")
+    reviewers = count(len(made.manifest.reviewers), "reviewer")
+    print_line(f"{output}: {count(len(made.manifest.photos), 'photo')}, {reviewers}, {_votes_per_photo(made.manifest)}")
     print_line(f"columns used: {', '.join(made.columns)}; others not used: {made.n_other_columns}")
     for name, number in made.ambiguous.items():
         print_line(f"{name}: {count(number, 'photo')} with several values, the first is used")
     print_line(_account(made))
+
+
+def _votes_per_photo(manifest: Manifest) -> str:
+    """`4 votes each`, or `4 votes on 88 photos, 3 on 2`."""
+    first, *others = manifest.votes_per_photo().items()
+    if not others:
+        return f"{count(first[0], 'vote')} each"
+    return ", ".join([f"{count(first[0], 'vote')} on {count(first[1], 'photo')}", *(f"{n} on {k}" for n, k in others)])
 
 
 def _account(made: Export) -> str:
@@ -127,7 +136,10 @@ def _unreadable(manifest: Manifest, limits: ImageLimits) -> list[tuple[int, str]
 
 
 def _print(document: dict[str, Any]) -> None:
-    print_line(f"{count(document['n'], 'photo')}, {document['n_good']} good ({document['good_votes']} or more votes)")
+    of = f"{document['good_votes']} or more of {count(document['n_reviewers'], 'vote')}"
+    print_line(f"{count(document['n'], 'photo')}, {document['n_good']} good ({of}, or that share)")
+    if len(document["votes_per_photo"]) > 1:
+        print_line(", ".join(f"{count(n, 'photo')} with {votes}" for votes, n in document["votes_per_photo"].items()))
     print_line()
     splits = document["by_split"]
     rows: list[tuple[object, ...]] = [

@@ -159,7 +159,7 @@ class EvaluationDocument(Document):
 
 
 class SplitDocument(Document):
-    """The photos of one split. `votes[k]` counts the photos with k votes."""
+    """The photos of one split. `votes[k]` counts the photos with k votes of `n_reviewers`."""
 
     n: int
     votes: list[int]
@@ -188,11 +188,15 @@ class AgreementDocument(Document):
 
 
 class DatasetDocument(Document):
-    """The description of a data set. `reviewers` and `agreement` are null if only the number of votes is known."""
+    """The description of a data set. `reviewers` and `agreement` are null if only the number of votes is known.
+
+    `n_reviewers` is the number of votes that most photos have, and `votes_per_photo` counts photos by their number.
+    """
 
     n: int
     n_reviewers: int
     good_votes: int
+    votes_per_photo: dict[str, int]
     n_good: int
     by_split: dict[str, SplitDocument]
     reviewers: list[ReviewerDocument] | None

@@ -5,8 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from triage.dataset.manifest import (
@@ -16,7 +14,6 @@ from triage.dataset.manifest import (
     Split,
     fitzpatrick_type,
     read_manifest,
-    votes_of,
     write_manifest,
 )
 from triage.domain.states import FindingKind
@@ -75,15 +72,34 @@ def test_reviews_make_the_votes_when_each_reviewer_has_a_column(write: Write) ->
     assert manifest.reviewers == ("ann", "bo", "cy")
     assert manifest.n_reviewers == 3
     assert [photo.reviews for photo in manifest.photos] == [(1, 0, 1), (None, 1, None), (0, 1, None)]
-    assert [photo.votes for photo in manifest.photos] == [2, 3, 2]
+    assert [(photo.votes, photo.n_votes) for photo in manifest.photos] == [(2, 3), (1, 1), (1, 2)]
 
 
-@pytest.mark.parametrize(
-    ("reviews", "votes"),
-    [((1, 1, 0, 0), 2), ((1, None, None, None), 4), ((1, 0, None), 2), ((1, 0, 0, None), 1), ((0, None), 0)],
-)
-def test_votes_are_scaled_half_up_when_reviews_are_missing(reviews: tuple[int | None, ...], votes: int) -> None:
-    assert votes_of(reviews) == votes
+def test_labels_of_other_photos_stay_when_one_more_reviewer_votes(write: Write) -> None:
+    before = read_manifest(write("path,reviewer_a,reviewer_b,reviewer_c,reviewer_d", "a.png,1,0,0,1", "b.png,1,0,0,0"))
+    after = read_manifest(
+        write("path,reviewer_a,reviewer_b,reviewer_c,reviewer_d,reviewer_e", "a.png,1,0,0,1,", "b.png,1,0,0,0,1")
+    )
+
+    assert (before.n_reviewers, after.n_reviewers) == (4, 5)  # two numbers that are equally frequent: the larger
+    three = read_manifest(
+        write(
+            "path,reviewer_a,reviewer_b,reviewer_c,reviewer_d,reviewer_e",
+            *("a.png,1,0,0,1,", "b.png,1,0,0,0,", "c.png,1,0,0,0,1"),
+        )
+    )
+    assert three.n_reviewers == 4
+    assert three.votes_per_photo() == {5: 1, 4: 2}
+    assert [photo.is_good(2, 4) for photo in three.photos] == [True, False, False]
+
+
+def test_labels_come_from_the_votes_of_a_photo_when_reviewers_rotate(write: Write) -> None:
+    """Four of eight reviewers see each photo: one vote in four does not make a photo good."""
+    header = "path," + ",".join(f"reviewer_{number}" for number in range(8))
+    manifest = read_manifest(write(header, "a.png,1,0,0,0,,,,", "b.png,,,,,1,1,0,0"))
+
+    assert manifest.n_reviewers == 4
+    assert [photo.is_good(2, manifest.n_reviewers) for photo in manifest.photos] == [False, True]
 
 
 def test_optional_columns_are_read_when_they_are_there(write: Write) -> None:
@@ -134,8 +150,15 @@ def test_error_names_each_defect_with_its_line(write: Write) -> None:
         assert defect in said
 
 
-def test_error_counts_defects_after_the_first_twenty(write: Write) -> None:
-    said = _defects(write("path,votes", *("a.png,9" for _ in range(23))))
+def test_error_says_a_defect_once_when_many_rows_have_it(write: Write) -> None:
+    said = _defects(write("path,votes", *(f"{number}.png,1" for number in range(12)), *("a.png,x",) * 12))
+
+    assert said.count("line") == 2
+    assert "lines 14, 15, 16, 17, 18, 19, 20, 21, 22, 23 and 2 more: votes must be" in said
+
+
+def test_error_counts_texts_after_the_first_twenty(write: Write) -> None:
+    said = _defects(write("path,votes", *(f"a.png,{number}x" for number in range(23))))
 
     assert said.count("line ") == 20
     assert said.endswith("; and 3 more")
@@ -150,11 +173,12 @@ def test_error_counts_defects_after_the_first_twenty(write: Write) -> None:
         (["path,votes,split", "a.png,1,holdout"], "line 2: split must be one of train, validation, test"),
         (["path,votes,fitzpatrick", "a.png,1,VII"], "line 2: fitzpatrick"),
         (["path,votes,rating", "a.png,1,nan"], "line 2: rating"),
-        (["path,reviewer_1", "a.png,2"], "line 2: a reviewer's vote"),
+        (["path,reviewer_1", "a.png,2"], "line 2: a vote must be"),
         (["path,reviewer_1,reviewer_2", "a.png,,"], "line 2: no reviewer has voted"),
         (["path,votes,box_left,box_top,box_right,box_bottom", "a.png,1,5,0,5,9"], "line 2: a box"),
         (["path,votes,box_left,box_top,box_right,box_bottom", "a.png,1,5,0,,9"], "line 2: a box needs four"),
-        (["path,votes,n_reviewers", "a.png,1,3", "b.png,1,4"], "n_reviewers"),
+        (["path,votes,n_reviewers", "a.png,1,3", "b.png,1,33"], "line 3: n_reviewers must be the number"),
+        (["path,votes,n_reviewers", "a.png,1,x"], "line 2: n_reviewers must be a whole number"),
         (["path,score", "a.png,1"], "needs the column path, and either votes"),
         (["file,votes", "a.png,1"], "needs the column path"),
         (["path,votes"], "no rows"),
@@ -171,12 +195,29 @@ def test_votes_are_limited_by_the_expected_number_of_reviewers(write: Write) -> 
     assert "from 0 to 4" in _defects(path)
 
 
-@pytest.mark.parametrize("lines", [["path,votes,n_reviewers", "a.png,1,3"], ["path,reviewer_1", "a.png,1"]])
-def test_manifest_is_refused_when_it_has_another_number_of_reviewers_than_expected(
-    write: Write, lines: list[str]
-) -> None:
-    with pytest.raises(UsageError, match="reviewers, not 4"):
-        read_manifest(write(*lines), n_reviewers=4)
+def test_number_of_outputs_is_the_expected_one_when_photos_have_other_votes(write: Write) -> None:
+    manifest = read_manifest(write("path,votes,n_reviewers", "a.png,1,3", "b.png,2,3"), n_reviewers=4)
+
+    assert (manifest.n_reviewers, manifest.votes_per_photo()) == (4, {3: 2})
+    assert [photo.is_good(2, 4) for photo in manifest.photos] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("text", "vote"),
+    [("1", 1), ("1.0", 1), ("TRUE", 1), ("yes", 1), ("0.0", 0), ("False", 0), ("NaN", None), ("NA", None), ("", None)],
+)
+def test_vote_is_read_when_another_tool_wrote_it(write: Write, text: str, vote: int | None) -> None:
+    [photo] = read_manifest(write("path,reviewer_a,reviewer_b", f"a.png,{text},1")).photos
+
+    assert photo.reviews == (vote, 1)
+
+
+def test_error_shows_a_strange_vote_once_when_many_rows_have_it(write: Write) -> None:
+    said = _defects(write("path,reviewer_a", "a.png,maybe", "b.png,maybe", "c.png,2"))
+
+    assert said.count("'maybe'") == 1
+    assert "lines 2, 3: a vote must be" in said
+    assert "line 4: a vote must be 1 or 0" in said
 
 
 @pytest.mark.parametrize("name", ["photo.csv", "missing.csv", "photo.parquet", "missing.parquet"])
@@ -215,8 +256,16 @@ def test_written_manifest_reads_the_same_when_every_column_is_used(
             split=Split.TEST,
             rating=1 / 3,
             others={"site": 'arm, "left"\nupper', "device": "phone"},
+            n_votes=3,
         ),
-        LabelledPhoto(tmp_path / "b.png", 3, (None, 1, None), split=Split.TRAIN, others={"site": "leg", "device": "x"}),
+        LabelledPhoto(
+            tmp_path / "b.png",
+            1,
+            (None, 1, None),
+            split=Split.TRAIN,
+            others={"site": "leg", "device": "x"},
+            n_votes=1,
+        ),
     )
     manifest = Manifest(photos, 3, ("ann", "bo", "cy"))
     if not with_reviews:
@@ -254,13 +303,6 @@ def test_old_file_stays_whole_when_writing_fails(write: Write, tmp_path: Path, m
     assert sorted(tmp_path.iterdir()) == before
 
 
-@given(st.lists(st.sampled_from([0, 1, None]), min_size=1, max_size=9).filter(lambda r: any(v is not None for v in r)))
-def test_votes_stay_within_half_a_vote_of_the_share_when_scaled(reviews: list[int | None]) -> None:
-    given_ = [review for review in reviews if review is not None]
-
-    assert abs(votes_of(reviews) - len(reviews) * sum(given_) / len(given_)) <= 0.5
-
-
 def test_manifest_neutralises_formulas_and_is_read_back_unchanged(tmp_path: Path) -> None:
     (tmp_path / "-1+1.jpg").write_bytes(b"")
     photo = LabelledPhoto(
@@ -274,7 +316,7 @@ def test_manifest_neutralises_formulas_and_is_read_back_unchanged(tmp_path: Path
     assert not re.search(r"(^|,)[=+@-](?!0\.5)", written, re.MULTILINE)
     assert ",-0.5," in written
     [found] = read_manifest(table).photos
-    assert found == photo
+    assert found == replace(photo, n_votes=4)
 
 
 @pytest.mark.parametrize("column", ["source", "patient"])

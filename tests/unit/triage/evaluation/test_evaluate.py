@@ -15,12 +15,12 @@ from triage.statistics.prevalence import PAPER_GOOD_SHARE
 def _table(tp: int, fn: int, tn: int, fp: int, columns: dict[str, Sequence[str]] | None = None) -> Predictions:
     """Photos with the paper's counts at a threshold of 0.587; good ones have two votes, bad ones one."""
     scores = np.repeat([0.7, 0.4, 0.3, 0.6], [tp, fn, tn, fp])
-    return Predictions(scores, np.repeat([2, 2, 1, 1], [tp, fn, tn, fp]), None, columns or {})
+    return Predictions(scores, np.repeat([2.0, 2.0, 1.0, 1.0], [tp, fn, tn, fp]), None, columns or {})
 
 
 def _random(n: int, seed: int = 0) -> Predictions:
     random = np.random.default_rng(seed)
-    votes = random.integers(0, 5, n)
+    votes = random.integers(0, 5, n).astype(float)
     scores = 1 / (1 + np.exp(-random.normal(votes - 2.0, 1.5)))
     return Predictions(scores, votes, scores + random.normal(0, 0.2, n), {"source": ["a", "b"] * (n // 2)})
 

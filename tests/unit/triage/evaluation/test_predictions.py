@@ -58,16 +58,12 @@ def test_error_names_each_defect_with_its_line(tmp_path: Path) -> None:
         read_predictions(path)
 
     message = str(raised.value)
-    assert [f"line {line}:" in message for line in range(2, 8)] == [True, True, True, False, True, True]
+    assert "line 2: score must be a number with" in message
+    assert "lines 3, 7: score must be a number from 0 to 1" in message
+    assert "line 4: votes must be a whole number, 0 or more, not '-1'" in message
+    assert "line 6: votes must be a whole number, 0 or more, not '1.5'" in message
     assert "; and " not in message
     assert "\n" not in message
-
-
-def test_five_defects_are_shown_and_the_rest_counted_when_there_are_many(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"line 6: .*; and 7 more$") as raised:
-        read_predictions(_write(tmp_path, "score,votes\n" + "2,1\n" * 12))
-
-    assert str(raised.value).count("line ") == 5
 
 
 @pytest.mark.parametrize("text", ["", "score\n0.5\n", "score,votes\n"])

@@ -58,7 +58,7 @@ def test_average_precision_is_that_of_scikit_learn(rows: list[tuple[float, bool]
 
 
 def test_page_shows_the_reasons_when_they_were_evaluated() -> None:
-    predictions = Predictions(np.linspace(0, 1, 20), np.arange(20) % 5)
+    predictions = Predictions(np.linspace(0, 1, 20), np.arange(20.0) % 5)
     document = evaluate(predictions)
 
     page = render_evaluation({**document, "reasons": evaluate_reasons(HEAD, PHOTOS)}, predictions, title="t", data="d")

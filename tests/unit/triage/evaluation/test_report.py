@@ -15,7 +15,7 @@ FOREIGN = "<script>alert('x')</script>"
 @pytest.fixture
 def predictions() -> Predictions:
     random = np.random.default_rng(0)
-    votes = random.integers(0, 5, 200)
+    votes = random.integers(0, 5, 200).astype(float)
     scores = 1 / (1 + np.exp(-random.normal(votes - 2.0, 1.5)))
     return Predictions(scores, votes, None, {FOREIGN: [FOREIGN, "b"] * 100})
 

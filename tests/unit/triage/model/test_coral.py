@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from triage.model import coral
-from triage.model.coral import CoralHead, coral_loss, count_rank_violations, grades_of, levels_of
+from triage.model.coral import CoralHead, coral_loss, count_rank_violations, grades_of
 from triage.model.network import pool_patches
 
 
@@ -32,17 +32,11 @@ def test_new_head_predicts_its_prior_when_all_features_are_zero() -> None:
     assert probabilities.tolist() == pytest.approx([1 / (1 + math.exp(-b)) for b in (1, 1 / 3, -1 / 3, -1)])
 
 
-def test_levels_are_ones_up_to_the_number_of_votes() -> None:
-    levels = levels_of(torch.tensor([0, 2, 3]), 3)
-
-    assert levels.tolist() == [[0.0, 0.0, 0.0], [1.0, 1.0, 0.0], [1.0, 1.0, 1.0]]
-
-
 def test_loss_equals_the_one_computed_by_hand() -> None:
     logits = torch.tensor([[2.0, 0.0, -1.0, -3.0]]).expand(5, 4)[None]  # every patch alike
     p = [1 / (1 + math.exp(-x)) for x in (2.0, 0.0, -1.0, -3.0)]
 
-    loss = coral_loss(pool_patches(logits)[0], torch.tensor([2]))
+    loss = coral_loss(pool_patches(logits)[0], torch.tensor([[1.0, 1.0, 0.0, 0.0]]))
 
     expected = -(math.log(p[0]) + math.log(p[1]) + math.log(1 - p[2]) + math.log(1 - p[3]))
     assert loss.item() == pytest.approx(expected, abs=1e-6)
@@ -51,15 +45,26 @@ def test_loss_equals_the_one_computed_by_hand() -> None:
 def test_loss_is_the_mean_over_the_photos() -> None:
     cumulative = torch.tensor([[0.5, 0.25], [0.5, 0.5]])
 
-    loss = coral_loss(cumulative, torch.tensor([2, 0]))
+    loss = coral_loss(cumulative, torch.tensor([[1.0, 1.0], [0.0, 0.0]]))
 
     assert loss.item() == pytest.approx((math.log(2) + math.log(4) + 2 * math.log(2)) / 2, abs=1e-6)
+
+
+def test_output_adds_no_loss_when_its_target_is_open() -> None:
+    cumulative = torch.tensor([[0.5, 0.25]], requires_grad=True)
+
+    loss = coral_loss(cumulative, torch.tensor([[1.0, math.nan]]))
+    loss.backward()
+
+    assert loss.item() == pytest.approx(math.log(2), abs=1e-6)
+    assert cumulative.grad is not None
+    assert cumulative.grad.tolist() == [[-2.0, 0.0]]
 
 
 def test_loss_is_of_the_pooled_probabilities_and_not_of_the_patches() -> None:
     logits = torch.tensor([4.0, -4.0, 4.0, -4.0, 0.0]).view(1, 5, 1).expand(1, 5, 4)
 
-    loss = coral_loss(pool_patches(logits)[0], torch.tensor([4]))
+    loss = coral_loss(pool_patches(logits)[0], torch.ones(1, 4))
 
     assert loss.item() == pytest.approx(4 * math.log(2), abs=1e-5)
 
@@ -67,7 +72,7 @@ def test_loss_is_of_the_pooled_probabilities_and_not_of_the_patches() -> None:
 def test_loss_is_of_the_worst_patch_when_pooling_takes_the_minimum() -> None:
     logits = torch.tensor([4.0, -4.0, 4.0, 0.0, 4.0]).view(1, 5, 1).expand(1, 5, 4)
 
-    loss = coral_loss(pool_patches(logits, "min")[0], torch.tensor([0]))
+    loss = coral_loss(pool_patches(logits, "min")[0], torch.zeros(1, 4))
 
     assert loss.item() == pytest.approx(-4 * math.log(1 - 1 / (1 + math.exp(4))), abs=1e-5)
 
@@ -76,10 +81,10 @@ def test_sorting_the_biases_does_not_raise_the_loss() -> None:
     random = torch.Generator().manual_seed(0)
     for _ in range(50):
         signals = torch.randn(16, 5, 1, generator=random)
-        votes = torch.randint(0, 5, (16,), generator=random)
+        levels = (torch.arange(4) < torch.randint(0, 5, (16, 1), generator=random)).float()
         biases = torch.randn(4, generator=random)
-        before = coral_loss(pool_patches(signals + biases)[0], votes)
-        after = coral_loss(pool_patches(signals + biases.sort(descending=True).values)[0], votes)
+        before = coral_loss(pool_patches(signals + biases)[0], levels)
+        after = coral_loss(pool_patches(signals + biases.sort(descending=True).values)[0], levels)
         assert after <= before + 1e-6
 
 

@@ -13,7 +13,7 @@ CPU, CARD = torch.device("cpu"), torch.device("meta")
 
 def _photos(n: int) -> PhotoSet:
     pixels = torch.arange(n, dtype=torch.uint8).view(n, 1, 1, 1).expand(n, 3, 4, 4).contiguous()
-    return PhotoSet(pixels, torch.zeros(n, dtype=torch.int64), [])
+    return PhotoSet(pixels, [])
 
 
 @pytest.mark.parametrize("kind", [ResidentBatches, PrefetchedBatches])

@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 
 TRAINING = EIGHT_PHOTOS
 VALIDATION = grey_photos([10, 110, 140, 240], [0, 1, 3, 4])
-NOTHING = PhotoSet(torch.empty((0, 3, 448, 448), dtype=torch.uint8), torch.empty(0, dtype=torch.int64), [])
+NOTHING = PhotoSet(torch.empty((0, 3, 448, 448), dtype=torch.uint8), [])
 
 
 def _config(**fields: object) -> TrainingConfig:

@@ -13,6 +13,7 @@ from triage.model.engines.batch_size import BatchSize
 from triage.training.config import TrainingConfig
 from triage.training.memory import within_memory
 from triage.training.passes import Passes, flip, logits_of
+from triage.training.photos import levels_of_labels
 
 CONFIG = TrainingConfig(learning_rate=0.5, momentum=0.9)
 
@@ -72,11 +73,10 @@ def test_batch_is_learned_in_parts_with_the_same_result_when_memory_is_full(refu
     at_once, in_parts = _passes(spacious), _passes(crowded)
 
     for _ in range(3):
-        for photos, votes in (
-            (EIGHT_PHOTOS.photos, EIGHT_PHOTOS.votes),
-            (EIGHT_PHOTOS.photos[:7], EIGHT_PHOTOS.votes[:7]),
-        ):
-            assert float(in_parts.learn(photos, votes)) == pytest.approx(float(at_once.learn(photos, votes)), rel=1e-6)
+        for n in (8, 7):
+            photos, levels = EIGHT_PHOTOS.photos[:n], levels_of_labels(EIGHT_PHOTOS.labels[:n], 4)
+            loss = float(at_once.learn(photos, levels))
+            assert float(in_parts.learn(photos, levels)) == pytest.approx(loss, rel=1e-6)
 
     assert crowded.sizes == [8, 4, 2, 2, 2, 2, *[2, 2, 2, 1], *2 * [2, 2, 2, 2, 2, 2, 2, 1]]
     for name, weights in spacious.state_dict().items():

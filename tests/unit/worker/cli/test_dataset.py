@@ -40,7 +40,7 @@ def test_check_counts_the_photos_when_nothing_is_wrong(dataset: Dataset, manifes
     result = dataset("check", manifest)
 
     assert (result.code, result.err) == (DONE, "")
-    assert result.out == "20 photos, 4 reviewers: no defects\n"
+    assert result.out == "20 photos, 4 votes each: no defects\n"
 
 
 def test_check_names_every_defect_when_rows_are_wrong(dataset: Dataset, manifest: Path) -> None:
@@ -99,7 +99,7 @@ def test_describe_shows_tables_when_people_read_it(dataset: Dataset, manifest: P
     result = dataset("describe", manifest, "--good-votes", "3")
 
     assert (result.code, result.err) == (DONE, "")
-    assert "20 photos, 8 good (3 or more votes)" in result.out
+    assert "20 photos, 8 good (3 or more of 4 votes, or that share)" in result.out
     for shown in (
         "votes 4",
         "Fitzpatrick IV-VI",
@@ -150,7 +150,7 @@ def test_import_accounts_for_every_row_and_photo_in_its_last_line(dataset: Datas
 
     assert (result.code, result.err) == (DONE, "")
     assert result.out.splitlines() == [
-        f"{tmp_path}/made.csv: 3 photos, 2 reviewers",
+        f"{tmp_path}/made.csv: 3 photos, 2 reviewers, 2 votes on 1 photo, 1 on 2",
         "columns used: record_id, reviewer, photo_file, quality, fitzpatrick; others not used: 1",
         "fitzpatrick: 1 photo with several values, the first is used",
         (
