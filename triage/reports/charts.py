@@ -6,7 +6,7 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from triage.domain.states import Outcome
-from triage.reports.tables import Kind, text_of
+from triage.reports.cells import Kind, text_of
 
 _WIDTH: Final = 340
 _HEIGHT: Final = 120

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from triage.domain.states import Outcome
 from triage.domain.text import csv_cell, printable_value
-from triage.reports.tables import Kind, ReportTable
+from triage.reports.cells import Kind, ReportTable
 
 COUNTS: Final = ("total", *(outcome.value for outcome in Outcome), "pending")
 """The counts of messages, in the order of the columns."""

@@ -11,8 +11,10 @@ from triage.domain.reporting import ABOUT_NO_MODEL, NO_MODEL
 from triage.domain.states import Outcome
 from triage.domain.text import printable_value
 from triage.reports import charts
+from triage.reports.cells import Kind, ReportTable, text_of
 from triage.reports.fates import CURVE_STEPS_PER_DAY
-from triage.reports.tables import Kind, ReportTable, figures, tables, text_of
+from triage.reports.figures import figures
+from triage.reports.tables import tables
 
 _MOST_ROWS: Final = 4
 """Rows of a group that the page shows, the largest, so that it prints on two sheets. The JSON document has all."""

@@ -1,57 +1,13 @@
 """The report as tables: the same rows for the terminal, CSV and HTML, each with the key of its numbers in the JSON."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from operator import itemgetter
 from typing import Any, Final
 
 from triage.domain.follow_up import Fate
 from triage.domain.states import Outcome
-
-UNKNOWN: Final = "unknown"
-"""What tables say where nothing was counted, so that a share does not exist."""
-
-
-class Kind(StrEnum):
-    """How a column is written."""
-
-    TEXT = "text"
-    COUNT = "count"
-    SHARE = "share"
-    INTERVAL = "interval"
-    SECONDS = "seconds"
-    DAYS = "days"
-
-
-@dataclass(frozen=True, slots=True)
-class ReportTable:
-    """A table of a report.
-
-    Attributes:
-        name: for `--show`.
-        key: of its numbers in the JSON document, as a path for `jq`.
-        columns: name and kind.
-        rows: a value for each column; None where it is not known.
-    """
-
-    name: str
-    title: str
-    key: str
-    columns: Sequence[tuple[str, Kind]]
-    rows: Sequence[Sequence[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A key figure, with its interval if it is a share."""
-
-    name: str
-    key: str
-    kind: Kind
-    value: Any
-    interval: Sequence[float] | None = None
-
+from triage.reports.cells import Kind, ReportTable, text_of
+from triage.reports.figures import overview
 
 _OUTCOMES: Final = tuple(outcome.value for outcome in Outcome)
 _COUNTS: Final = tuple((name.replace("_", " "), Kind.COUNT) for name in ("messages", *_OUTCOMES, "pending"))
@@ -67,26 +23,10 @@ _SPLIT_TITLES: Final = {
 }
 
 
-def figures(summary: dict[str, Any]) -> list[Figure]:
-    """The key figures of a report, in the order in which they are shown and compared."""
-    messages, people, needless = summary["messages"], summary["people"], summary["needless"]
-    complete, times = summary["retake_outcomes"]["complete"], summary["times"]["to_decision"] or {}
-    return [
-        Figure("messages", ".messages.total", Kind.COUNT, messages["total"]),
-        Figure("retake rate", ".messages.retake_rate", Kind.SHARE, messages["retake_rate"], messages["interval"]),
-        Figure("for staff", ".backlog.for_staff", Kind.COUNT, summary["backlog"]["for_staff"]),
-        Figure("decided by people", ".people.share", Kind.SHARE, people["share"], people["interval"]),
-        Figure("requests answered", ".retake_outcomes.complete.answered", Kind.SHARE, *_share(complete["answered"])),
-        Figure("usable after request", ".retake_outcomes.complete.usable", Kind.SHARE, *_share(complete["usable"])),
-        Figure("needless requests", ".needless.share", Kind.SHARE, needless["share"], needless["interval"]),
-        Figure("time to decision, p95", ".times.to_decision.p95", Kind.SECONDS, times.get("p95")),
-    ]
-
-
 def tables(summary: dict[str, Any]) -> list[ReportTable]:
     """All tables of a report."""
     return [
-        _figures(summary),
+        overview(summary),
         *_messages(summary),
         _reasons(summary),
         ReportTable(
@@ -109,77 +49,6 @@ def tables(summary: dict[str, Any]) -> list[ReportTable]:
         *_requests(summary),
         *_needless(summary),
     ]
-
-
-def text_of(kind: Kind, value: Any) -> str:
-    """A value as people read it."""
-    if value is None:
-        return "" if kind is Kind.INTERVAL else "not given" if kind is Kind.TEXT else UNKNOWN
-    match kind:
-        case Kind.SHARE:
-            return f"{100 * value:.1f} %"
-        case Kind.INTERVAL:
-            return f"{100 * value[0]:.1f}–{100 * value[1]:.1f} %"  # noqa: RUF001  # a range
-        case Kind.SECONDS:
-            return _duration(value)
-        case Kind.DAYS:
-            return f"{value:g}"
-        case _:
-            return str(value)
-
-
-def _duration(seconds: float) -> str:
-    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.1f} s"
-
-
-def _figures(summary: dict[str, Any]) -> ReportTable:
-    other = summary.get("compared_to")
-    if other is None:
-        rows: list[Sequence[Any]] = [
-            (each.name, text_of(each.kind, each.value), each.interval) for each in figures(summary)
-        ]
-        columns: tuple[tuple[str, Kind], ...] = (
-            ("figure", Kind.TEXT),
-            ("value", Kind.TEXT),
-            ("interval", Kind.INTERVAL),
-        )
-        return ReportTable("overview", "Key figures", ".", columns, rows)
-    rows = [
-        (
-            now.name,
-            text_of(now.kind, now.value),
-            now.interval,
-            text_of(then.kind, then.value),
-            then.interval,
-            _difference(now, then),
-        )
-        for now, then in zip(figures(summary), figures(other), strict=True)
-    ]
-    columns = (
-        ("figure", Kind.TEXT),
-        ("this period", Kind.TEXT),
-        ("interval", Kind.INTERVAL),
-        ("other period", Kind.TEXT),
-        ("its interval", Kind.INTERVAL),
-        ("difference", Kind.TEXT),
-    )
-    return ReportTable("overview", "Key figures, and those of the other period", ".compared_to", columns, rows)
-
-
-def _difference(now: Figure, then: Figure) -> str:
-    if now.value is None or then.value is None:
-        return UNKNOWN
-    difference = now.value - then.value
-    match now.kind:
-        case Kind.SHARE:
-            return f"{100 * difference:+.1f} points"
-        case Kind.SECONDS:
-            return f"{difference:+.1f} s"
-        case _:
-            return f"{difference:+}"
 
 
 def _messages(summary: dict[str, Any]) -> Iterable[ReportTable]:
@@ -328,10 +197,6 @@ def _needless(summary: dict[str, Any]) -> Iterable[ReportTable]:
 
 def _label(key: str, value: str | None) -> str | None:
     return value.replace("_", " ") if value is not None and key == "reason" else value
-
-
-def _share(share: dict[str, Any]) -> tuple[float | None, Sequence[float] | None]:
-    return share["share"], share["interval"]
 
 
 NAMES: Final = (

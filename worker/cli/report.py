@@ -9,8 +9,10 @@ import click
 
 from triage.domain.reporting import ABOUT_NO_MODEL, NO_MODEL, Dimension, compared_period, period_of_report
 from triage.domain.states import Outcome
+from triage.reports.cells import Kind, ReportTable, text_of
 from triage.reports.csv_table import COUNTS, render_csv, render_csv_table
-from triage.reports.tables import NAMES, Kind, ReportTable, figures, tables, text_of
+from triage.reports.figures import figures
+from triage.reports.tables import NAMES, tables
 from worker.cli.commands import command
 from worker.cli.options import TIMES
 from worker.cli.output import json_text, percent, write_text
