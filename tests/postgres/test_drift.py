@@ -13,8 +13,11 @@ from sqlalchemy import text
 from tests.support.command_line import Result
 from tests.support.written import WrittenMessage, write_messages
 from triage.domain.card import RegisteredModel
+from triage.domain.reporting import period_of_report
 from triage.photo_store import PhotoStore
 from triage.reports.drift import find_drift
+from triage.reports.html import render_html
+from triage.reports.summary import report
 from triage.storage.database import Sessions
 from worker.doctor.models import check_drift
 from worker.doctor.problems import ProblemError
@@ -85,6 +88,13 @@ def test_darker_photos_of_one_source_raise_the_alarm_everywhere(
     shown = triage("drift").out
     assert ("DRIFT" in shown, f"triage explain {kiosk['review'][0]}" in shown) == (True, True)
     assert triage("explain", kiosk["review"][0]).code == 0
+    summary = report(sessions, period_of_report(None, None))
+    assert summary["drift"] == found
+    assert "drift: photos of kiosk are no longer like those" in triage("report").out
+    assert "DRIFT" in triage("report", "--show", "drift").out
+    assert triage("report", "--format", "json").json["drift"] == document
+    page = render_html(summary)
+    assert ("Photos of kiosk are no longer" in page, "Look at the messages" in page) == (True, True)
     with pytest.raises(ProblemError, match="photos of kiosk are no longer"):
         check_drift(sessions)
     registry = CollectorRegistry()
@@ -136,7 +146,8 @@ def test_drift_is_unknown_when_nothing_can_be_compared(
         ("unknown", "too_few"),
         ("unknown", "too_early"),
     ]
-    assert "first week" in triage("drift", "--at", f"{promoted:%Y-%m-%d}").out
+    assert f"unknown until {promoted + 5 * WEEK:%Y-%m-%d}" in triage("drift", "--at", f"{promoted:%Y-%m-%d}").out
+    assert early["judged_from"] == (promoted + 5 * WEEK).isoformat()
     with sessions.begin() as session:
         session.execute(text("UPDATE model_version SET stage = 'retired'"))
     assert find_drift(sessions)["reason"] == "no_live_model"

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from pydantic import AwareDatetime
+from sqlalchemy.orm import Session
 
 from triage.domain.card import RegisteredModel
 from triage.domain.states import Outcome
@@ -39,11 +40,12 @@ def find_drift(sessions: Sessions, at: AwareDatetime | None = None) -> dict[str,
         at: the week is complete by this time; by default now.
 
     Returns:
-        `{status, reason, model, promoted_at, reference, current, false_alarm_rate, sources}`. `status` is `stable`,
-        `drift` or `unknown`; then `reason` is `no_live_model`, `too_early` or `too_few`. Each source has `{source,
-        n_reference, n_current, drifted, features, review}`: the numbers of compared photos, whether a feature drifted
-        (None if there are too few photos), `{feature, psi, p_value, adjusted_p_value, drifted}` of each feature, and
-        ids of messages to look at if it drifted.
+        `{status, reason, model, promoted_at, judged_from, reference, current, false_alarm_rate, sources}`. `status` is
+        `stable`, `drift` or `unknown`; then `reason` is `no_live_model`, `too_early` (before `judged_from`, when the
+        first week is complete) or `too_few`. Each source has `{source, n_reference, n_current, drifted, features,
+        review}`: the numbers of compared photos, whether a feature drifted (None if there are too few photos),
+        `{feature, psi, p_value, adjusted_p_value, drifted}` of each feature, and ids of messages to look at if it
+        drifted.
 
     Raises:
         UsageError: `at` lies outside of the calendar.
@@ -53,17 +55,22 @@ def find_drift(sessions: Sessions, at: AwareDatetime | None = None) -> dict[str,
     except OverflowError:
         raise UsageError("a time lies outside of the years 1 to 9999 in UTC: correct it") from None
     with sessions() as session:
-        live = models.live_since(session)
-        if live is None:
-            return _unknown("no_live_model")
-        model, promoted = live
-        reference_end = promoted + _REFERENCE
-        weeks = (now - reference_end) // _WINDOW
-        if weeks < 1:
-            return _unknown("too_early", model, promoted)
-        end = reference_end + weeks * _WINDOW
-        old = draw_sample(session, promoted, reference_end, model_id=model.id, size=_LARGEST["reference"])
-        new = draw_sample(session, end - _WINDOW, end, model_id=model.id, size=_LARGEST["current"])
+        return drift_by(session, now)
+
+
+def drift_by(session: Session, now: datetime) -> dict[str, Any]:
+    """The drift of the last week that is complete by a time, as `find_drift`."""
+    live = models.live_since(session)
+    if live is None:
+        return _unknown("no_live_model")
+    model, promoted = live
+    reference_end = promoted + _REFERENCE
+    weeks = (now - reference_end) // _WINDOW
+    if weeks < 1:
+        return _unknown("too_early", model, promoted)
+    end = reference_end + weeks * _WINDOW
+    old = draw_sample(session, promoted, reference_end, model_id=model.id, size=_LARGEST["reference"])
+    new = draw_sample(session, end - _WINDOW, end, model_id=model.id, size=_LARGEST["current"])
     sources = compare_sources(old, new)
     states = {each["drifted"] for each in sources}
     status = "drift" if True in states else "stable" if False in states else "unknown"
@@ -73,6 +80,23 @@ def find_drift(sessions: Sessions, at: AwareDatetime | None = None) -> dict[str,
         "current": {"since": (end - _WINDOW).isoformat(), "until": end.isoformat()},
         "sources": sources,
     }
+
+
+def describe(found: dict[str, Any]) -> str:
+    """What `find_drift` found, as one sentence without its end."""
+    match found["status"], found["reason"]:
+        case "drift", _:
+            drifted = ", ".join(each["source"] for each in found["sources"] if each["drifted"])
+            return f"photos of {drifted} are no longer like those at the promotion of {found['model']}"
+        case "stable", _:
+            return f"photos are like those at the promotion of {found['model']}"
+        case _, "no_live_model":
+            return "unknown: no model is live"
+        case _, "too_early":
+            day = datetime.fromisoformat(found["judged_from"]).date()
+            return f"unknown until {day}: the first week after the four weeks of reference is not complete"
+        case _:
+            return f"unknown: no source has at least {_SMALLEST} threads with photos in both periods"
 
 
 def compare_sources(old: Sequence[SampledPhoto], new: Sequence[SampledPhoto]) -> list[dict[str, Any]]:
@@ -151,6 +175,7 @@ def _document(model: RegisteredModel | None, promoted: datetime | None) -> dict[
         "reason": None,
         "model": model.card.label if model else None,
         "promoted_at": promoted.isoformat() if promoted else None,
+        "judged_from": (promoted + _REFERENCE + _WINDOW).isoformat() if promoted else None,
         "reference": {"since": promoted.isoformat(), "until": (promoted + _REFERENCE).isoformat()}
         if promoted
         else None,

@@ -1,7 +1,7 @@
 """The report as one HTML page without scripts or external resources, so that it can be mailed and opened offline."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -12,6 +12,7 @@ from triage.domain.states import Outcome
 from triage.domain.text import printable_value
 from triage.reports import charts
 from triage.reports.cells import Kind, ReportTable, text_of
+from triage.reports.drift import describe
 from triage.reports.fates import CURVE_STEPS_PER_DAY
 from triage.reports.figures import figures
 from triage.reports.tables import tables
@@ -52,24 +53,40 @@ def render_html(summary: dict[str, Any]) -> str:
         no_model=NO_MODEL,
         about_no_model=ABOUT_NO_MODEL,
         outcomes=[outcome.value for outcome in Outcome],
-        made_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        period_text=_period_text,
+        drift=describe(summary["drift"]),
+        week=_period_text(summary["drift"]["current"]) if summary["drift"]["current"] else None,
+        made_at=_moment(datetime.now(UTC)),
     )
+
+
+def _period_text(ends: dict[str, Any]) -> str:
+    """A period for people, such as `from 1 November 2026 to before 29 November 2026 (UTC)`."""
+    since, until = (ends[end] and _moment(datetime.fromisoformat(ends[end])) for end in ("since", "until"))
+    parts = [f"from {since}"] * bool(since) + [f"before {until}"] * bool(until)
+    return " ".join([*parts, "(UTC)"]) if parts else "at any time"
+
+
+def _moment(moment: datetime) -> str:
+    utc = moment.astimezone(UTC)
+    return f"{utc.day} {utc:%B %Y}" + ("" if utc.time() == time() else f", {utc:%H:%M}")
 
 
 def _command(summary: dict[str, Any]) -> str:
     """The command whose JSON has all numbers of the page."""
-    ends = [
-        f" --{end} {datetime.fromisoformat(summary[end]):%Y-%m-%dT%H:%M:%S}"
-        for end in ("since", "until")
-        if summary[end]
-    ]
+    ends = [f" --{end} {_written(summary[end])}" for end in ("since", "until") if summary[end]]
     days = summary["retake_outcomes"]["answer_days"]
     by = "".join(f" --by {dimension}" for dimension in summary["by"])
     other = summary.get("compared_to")
-    compared = (
-        f" --compare-to {other['since']}..{other['until']}" if other and other["since"] and other["until"] else ""
-    )
+    has_ends = other is not None and other["since"] and other["until"]
+    compared = f" --compare-to {_written(other['since'])}..{_written(other['until'])}" if other and has_ends else ""
     return f"triage report{''.join(ends)} --answer-days {days}{by}{compared} --format json"
+
+
+def _written(moment: str) -> str:
+    """A time in UTC as the command takes it."""
+    utc = datetime.fromisoformat(moment).astimezone(UTC)
+    return f"{utc:%Y-%m-%d}" if utc.time() == time() else f"{utc:%Y-%m-%dT%H:%M:%S}"
 
 
 def _funnel(found: dict[str, Any]) -> list[tuple[str, int]]:
@@ -94,6 +111,8 @@ def _largest(table: ReportTable) -> Sequence[Sequence[Any]]:
     """The rows of a table that fit on the page: the last weeks, or the largest groups."""
     if table.name == "weeks":
         return table.rows[-_MOST_WEEKS:]
+    if table.name == "drift":
+        return table.rows[:_MOST_ROWS]
     if len(table.rows) <= _MOST_ROWS or table.name.endswith("skin-types"):
         return table.rows
     return sorted(table.rows, key=lambda row: -row[1])[:_MOST_ROWS]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy.orm import Session
@@ -12,6 +12,7 @@ from triage.domain.follow_up import Durations
 from triage.domain.reporting import Dimension, Period
 from triage.domain.states import Outcome
 from triage.errors import UsageError
+from triage.reports.drift import drift_by
 from triage.reports.fates import ANSWER_DAYS, outcomes
 from triage.reports.needless import needless
 from triage.statistics.proportions import Share
@@ -87,11 +88,12 @@ def summarise(
     Returns:
         `{since, until, messages, trend, outcomes, photos, reasons, reasons_by_source, errors, times, hours, people,
         retention, retake_requests, retake_outcomes, needless, overrides, scores, shadows, backlog,
-        oldest_pending_seconds, archived, by, groups}`.
+        oldest_pending_seconds, archived, drift, by, groups}`.
         `messages` and each group hold `total`, a count for each outcome, `pending`, and `retake_rate` with its Wilson
         interval: the share of retakes among decided messages, or None if no message is decided. All numbers include
         archived threads, except `times` and `retake_outcomes` (named in `archived.lacks` if there are such threads) and
-        those of the days `archived.days_left_out`, which lie in the period in part: archived counts are daily.
+        those of the days `archived.days_left_out`, which lie in the period in part: archived counts are daily. `drift`
+        is that of the last week that is complete at the end of the period, as `triage.reports.drift.find_drift`.
     """
     by = tuple(dict.fromkeys(by))  # a dimension named twice groups once
     groupings = [(), (Dimension.DAY,), *((each,) for each in SPLITS), by]
@@ -143,9 +145,15 @@ def summarise(
             "days_left_out": [day.isoformat() for day in archived_counts.days_left_out(session, period)],
             "lacks": ["times", "retake_outcomes"] if archived else [],
         },
+        "drift": drift_by(session, _end(period)),
         "by": [dimension.value for dimension in by],
         "groups": groups if by else [],
     }
+
+
+def _end(period: Period) -> datetime:
+    now = datetime.now(UTC)
+    return min(period.until or now, now)
 
 
 def _with_rate(row: dict[str, Any]) -> dict[str, Any]:

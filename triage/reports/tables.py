@@ -48,6 +48,7 @@ def tables(summary: dict[str, Any]) -> list[ReportTable]:
         _people(summary),
         *_requests(summary),
         *_needless(summary),
+        _drift(summary),
     ]
 
 
@@ -139,8 +140,8 @@ def _requests(summary: dict[str, Any]) -> Iterable[ReportTable]:
     columns = (
         ("requests", Kind.COUNT),
         *_FATES,
-        ("answered", Kind.SHARE),
-        ("usable", Kind.SHARE),
+        ("answered, share", Kind.SHARE),
+        ("usable, share", Kind.SHARE),
         ("interval", Kind.INTERVAL),
     )
     title = f"What became of retake requests in {found['answer_days']} days"
@@ -195,6 +196,31 @@ def _needless(summary: dict[str, Any]) -> Iterable[ReportTable]:
         )
 
 
+def _drift(summary: dict[str, Any]) -> ReportTable:
+    """One row for each source, those with drift first, and those that are not compared last."""
+    columns = (
+        ("source", Kind.TEXT),
+        ("threads then", Kind.COUNT),
+        ("threads now", Kind.COUNT),
+        ("largest PSI", Kind.NUMBER),
+        ("smallest p", Kind.NUMBER),
+        ("state", Kind.TEXT),
+    )
+    sources = sorted(summary["drift"]["sources"], key=lambda source: (True, False, None).index(source["drifted"]))
+    title = "Photos of a week compared with those at the promotion"
+    return ReportTable("drift", title, ".drift.sources", columns, [_drift_of(source) for source in sources])
+
+
+def _drift_of(source: dict[str, Any]) -> Sequence[Any]:
+    features = source["features"]
+    drifted = ", ".join(each["feature"] for each in features if each["drifted"])
+    state = "too few" if source["drifted"] is None else f"DRIFT: {drifted}" if drifted else "stable"
+    sizes = [each["psi"] for each in features]
+    chances = [each["adjusted_p_value"] for each in features]
+    counts = (source["n_reference"], source["n_current"])
+    return (source["source"], *counts, max(sizes, default=None), min(chances, default=None), state)
+
+
 def _label(key: str, value: str | None) -> str | None:
     return value.replace("_", " ") if value is not None and key == "reason" else value
 
@@ -224,5 +250,6 @@ NAMES: Final = (
     "needless-by-sources",
     "needless-by-skin-types",
     "needless-by-reasons",
+    "drift",
 )
 """The names of all tables, in their order."""

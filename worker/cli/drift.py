@@ -11,19 +11,13 @@ from worker.cli.output import json_option, print_document
 from worker.cli.tables import Column, Styled, print_line, print_table
 from worker.services import open_services
 
-_REASONS = {
-    "no_live_model": "no model is live",
-    "too_early": "the first week after the four weeks of reference is not complete",
-    "too_few": "no source has at least 50 threads with photos in both periods",
-}
-
 
 @command()
 @click.option("--at", type=TIMES, help="Take the last week that is complete at this time (UTC). [default: now]")
 @json_option
 def drift(at: datetime | None, *, as_json: bool) -> None:
     """Compare the photos of the last complete week with those at the promotion of the live model, for each source."""
-    from triage.reports.drift import find_drift  # deferred: imports numpy and SQLAlchemy
+    from triage.reports.drift import describe, find_drift  # deferred: imports numpy and SQLAlchemy
 
     with open_services() as services:
         found = find_drift(services.sessions, at and at.replace(tzinfo=UTC))
@@ -33,7 +27,7 @@ def drift(at: datetime | None, *, as_json: bool) -> None:
         print_document(DriftDocument.model_validate(found))
         return
     if found["current"] is None:
-        print_line(f"unknown: {_REASONS[found['reason']]}")
+        print_line(describe(found))
         return
     print_line(
         f"{found['model']}: photos of {_days(found['current'])} compared with {_days(found['reference'])}, "
@@ -43,8 +37,7 @@ def drift(at: datetime | None, *, as_json: bool) -> None:
         ("source", "feature", "", "PSI", "p", Column("threads then", 2), Column("threads now", 1)),
         (row for source in found["sources"] for row in _rows(source)),
     )
-    if found["status"] == "unknown":
-        print_line(f"unknown: {_REASONS[found['reason']]}")
+    print_line(describe(found))
     for source in found["sources"]:
         for message in source["review"][:3]:
             print_line(f"look at a message of {source['source']}: triage explain {message}")

@@ -11,12 +11,13 @@ from triage.domain.reporting import ABOUT_NO_MODEL, NO_MODEL, Dimension, compare
 from triage.domain.states import Outcome
 from triage.reports.cells import Kind, ReportTable, text_of
 from triage.reports.csv_table import COUNTS, render_csv, render_csv_table
+from triage.reports.drift import describe
 from triage.reports.figures import figures
 from triage.reports.tables import NAMES, tables
 from worker.cli.commands import command
 from worker.cli.options import TIMES
 from worker.cli.output import json_text, percent, write_text
-from worker.cli.tables import Column, Screen, format_table, print_text
+from worker.cli.tables import Column, Screen, format_table, print_line, print_text
 from worker.services import open_services
 
 _COUNT_COLUMNS: tuple[Column | str, ...] = (
@@ -72,6 +73,7 @@ def report(
     text = _shown(summary, chosen, fmt, screen)
     if output is not None:
         write_text(output, text)
+        print_line(f"report: {output} ({fmt}, {_period_text(summary)})")
     else:
         print_text(text)
 
@@ -189,6 +191,7 @@ def _closing_sentences(summary: dict[str, Any]) -> Iterator[str]:
         figure = known[name]
         interval = f" ({text_of(Kind.INTERVAL, figure.interval)})" if figure.interval else ""
         yield f"{name}: {text_of(figure.kind, figure.value)}{interval}"
+    yield f"drift: {describe(summary['drift'])}"
     if summary["errors"]:
         yield "photos not assessable: " + ", ".join(f"{code} {count}" for code, count in summary["errors"].items())
     if summary["reasons"]:

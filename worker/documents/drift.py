@@ -39,12 +39,16 @@ class SourceDriftDocument(Document):
 
 
 class DriftDocument(Document):
-    """Whether the photos of the last complete week differ from those at the promotion of the live model."""
+    """Whether the photos of the last complete week differ from those at the promotion of the live model.
+
+    `judged_from`: when the first week to compare is complete.
+    """
 
     status: Literal["stable", "drift", "unknown"]
     reason: Literal["no_live_model", "too_early", "too_few"] | None
     model: str | None
     promoted_at: UtcTime | None
+    judged_from: UtcTime | None
     reference: PeriodDocument | None
     current: PeriodDocument | None
     false_alarm_rate: float

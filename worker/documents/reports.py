@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_ser
 
 from triage.domain.states import FindingKind, Reason
 from worker.documents.document import Document, UtcTime
+from worker.documents.drift import DriftDocument
 
 Interval = tuple[float, float]
 """The ends of a 95 % interval."""
@@ -277,7 +278,8 @@ class BacklogDocument(Document):
 
 class ReportDocument(Document):
     """The messages of a period. `reasons` counts photos that fail by their likeliest reason, `hours` messages by the
-    hour of their receipt (UTC). `compared_to` is the report of another period.
+    hour of their receipt (UTC). `drift` compares the last week that is complete at the end of the period.
+    `compared_to` is the report of another period.
     """
 
     since: UtcTime | None
@@ -302,6 +304,7 @@ class ReportDocument(Document):
     backlog: BacklogDocument
     oldest_pending_seconds: float | None
     archived: ArchivedDocument
+    drift: DriftDocument
     by: list[str]
     groups: list[ReportGroupDocument]
     compared_to: "ReportDocument | None" = None

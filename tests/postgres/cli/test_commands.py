@@ -190,7 +190,8 @@ def test_report_has_equal_figures_in_every_format(triage: Triage, scored: str, t
     assert float(rows[0]["retake_rate"]) == 1
     assert "ehr" in table
     assert "100.0 %" in table
-    assert triage("report", "--format", "html", "-o", page).code == 0
+    written = triage("report", "--format", "html", "-o", page)
+    assert (written.code, f"report: {page} (html, messages received" in written.out) == (0, True)
     assert "100.0 %" in page.read_text(encoding="utf-8")
 
 
