@@ -191,6 +191,10 @@ class LockedError(TriageError):
     """Another process holds the lock of this work. A retry after that process has finished succeeds."""
 
 
+class ChangedError(TriageError):
+    """What the caller read was changed by others since. A retry reads it again."""
+
+
 class ErrorCode(StrEnum):
     """Why an attachment is `not_assessable`. The names are stable, because reports and other systems depend on them."""
 

@@ -20,7 +20,7 @@ from triage.domain.limits import IntakeLimits
 from triage.domain.messages import Acceptance, AcceptedAttachment, IncomingAttachment, IncomingMessage, Origin
 from triage.domain.states import AttachmentStatus
 from triage.domain.text import UNDETERMINED
-from triage.errors import AttachmentError, ErrorCode, UsageError
+from triage.errors import AttachmentError, ChangedError, ErrorCode, UsageError
 from triage.files.hashing import sha256_of
 from triage.files.received import ReceivedBytes
 from triage.imaging.formats import normalise_declared, sniff
@@ -33,6 +33,7 @@ from triage.storage import messages as message_rows
 from triage.storage import opt_outs, origins, parked, retention
 from triage.storage.attachments import NewAttachment, NewBlob, StoredAttachment
 from triage.storage.database import Sessions
+from triage.storage.message_states import load_known
 from triage.storage.messages import Key, NewMessage, StoredMessage
 from triage.storage.use_case import use_case
 
@@ -103,6 +104,7 @@ class _Stored:
             ],
             created=message.id in self.new_messages
             or any(item.id in self.new_attachments for item in attachments.values()),
+            is_new=message.id in self.new_messages,
             unchanged=_unchanged(prepared, message),
             opted_out=message.opted_out or message.id in self.opted_out,
         )
@@ -144,12 +146,16 @@ class Intake:
         self._wake_up = wake_up
 
     @use_case
-    def enqueue(self, messages: Sequence[IncomingMessage]) -> list[Acceptance]:
+    def enqueue(
+        self, messages: Sequence[IncomingMessage], *, versions: Mapping[Key, int] | None = None
+    ) -> list[Acceptance]:
         """Accepts messages in one transaction: all of them or, on an error, none.
 
         Args:
             messages: a photo that is known to be unusable (too large, or at a URI that is not allowed) is recorded with
                 an error code for staff, and the rest of its message is accepted.
+            versions: of messages that are accepted only while they have this version (`KnownMessage.version`); 0 for
+                one that is not stored.
 
         Returns:
             One acceptance per message, in order.
@@ -157,6 +163,7 @@ class Intake:
         Raises:
             UsageError: a field is malformed, a message has no photos or too many, or two different photos of a message
                 have the same id.
+            ChangedError: a message has another version. Nothing was accepted.
             DatabaseUnavailableError, BlobStoreUnavailableError: retry. Nothing was accepted or, if the connection was
                 lost during the commit, everything may have been.
         """
@@ -168,7 +175,7 @@ class Intake:
         for item in prepared:  # before any row refers to them
             for data in item.photos.values():
                 self._blobs.put(data)
-        stored = self._commit(prepared)
+        stored = self._commit(prepared, versions or {})
         if stored.new_attachments or stored.requeued:
             self._wake_up()
         return [stored.acceptance(item) for item in prepared]
@@ -183,11 +190,11 @@ class Intake:
         self._photo_store.set_up()
         return self._blobs.receive(keep=self._limits.max_bytes)
 
-    def _commit(self, prepared: Sequence[_Prepared]) -> _Stored:
+    def _commit(self, prepared: Sequence[_Prepared], versions: Mapping[Key, int]) -> _Stored:
         """Starts again if threads would be locked out of order, which could cause a deadlock."""
         while True:
             with suppress(_AddedElsewhereError), self._sessions.begin() as session:
-                return self._store(session, prepared)
+                return self._store(session, prepared, versions)
 
     def _prepare(self, message: IncomingMessage) -> _Prepared:
         key = (message.source, message.external_id)
@@ -237,8 +244,9 @@ class Intake:
             return _Content(sha256, error_code=error.code)  # a URI that is not allowed is not stored
         return _Content(sha256, uri=uri)
 
-    def _store(self, session: Session, prepared: Sequence[_Prepared]) -> _Stored:
+    def _store(self, session: Session, prepared: Sequence[_Prepared], versions: Mapping[Key, int]) -> _Stored:
         stored, new_messages = _add_messages(session, [item.message for item in prepared])
+        _check_versions(session, versions, stored, new_messages)
         self._add_blobs(session, prepared)
         message_ids = {key: message.id for key, message in stored.items()}
         origins.add(
@@ -308,6 +316,21 @@ def _add_messages(session: Session, messages: Sequence[NewMessage]) -> tuple[dic
     if not {message.thread_id for message in stored.values()} <= set(locked.values()):
         raise _AddedElsewhereError
     return stored, new
+
+
+def _check_versions(
+    session: Session, expected: Mapping[Key, int], stored: Mapping[Key, StoredMessage], new: Collection[MessageId]
+) -> None:
+    """The locks of their threads keep the versions as they are.
+
+    Raises:
+        ChangedError: a message has another version than expected.
+    """
+    for source, name in expected.keys() & stored.keys():
+        is_new = stored[source, name].id in new
+        version = 0 if is_new else load_known(session, source, [name])[name].version
+        if version != expected[source, name]:
+            raise ChangedError("the message was changed by another sender: read it again, then retry")
 
 
 def _in_thread(message: NewMessage, threads: Mapping[Key, Key], opted_out: Collection[Key]) -> NewMessage:

@@ -160,6 +160,8 @@ class Arguments:
             return st.one_of(*map(self._right, get_args(hint)))
         if get_origin(hint) is Sequence:
             return st.lists(self._right(get_args(hint)[0]), max_size=3)
+        if get_origin(hint) is tuple:
+            return st.tuples(*map(self._right, get_args(hint)))
         if get_origin(hint) is Mapping:
             keys, inner = get_args(hint)
             return st.dictionaries(self._right(keys), self._right(inner), max_size=3)

@@ -28,7 +28,14 @@ class Followed:
 
 @use_case
 def follow(
-    sessions: Sessions, intake: Intake, found: Mapping[str, Found], *, source: str, by: str, policy: RetakePolicy
+    sessions: Sessions,
+    intake: Intake,
+    found: Mapping[str, Found],
+    *,
+    source: str,
+    by: str,
+    policy: RetakePolicy,
+    versions: Mapping[str, int] | None = None,
 ) -> Followed:
     """Accepts messages in one transaction: all of them or, on an error, none. Then withdraws, and records answers.
 
@@ -41,13 +48,17 @@ def follow(
         source: of the messages.
         by: id of the system that says so.
         policy: decides messages that are withdrawn.
+        versions: by the sender's id, of messages that are accepted only while they have this version; 0 for one that
+            is not stored.
 
     Raises:
         UsageError: a message or an argument is malformed.
+        ChangedError: a message has another version. Nothing was accepted.
         DatabaseUnavailableError, BlobStoreUnavailableError: retry.
     """
     incoming = [each.message for each in found.values() if each.message is not None]
-    accepted = {each.external_id: each for each in (intake.enqueue(incoming) if incoming else ())}
+    expected = {(source, name): version for name, version in (versions or {}).items()}
+    accepted = {each.external_id: each for each in (intake.enqueue(incoming, versions=expected) if incoming else ())}
     withdrawn = {
         name
         for name, each in found.items()

@@ -106,6 +106,7 @@ class Acceptance:
 
     Attributes:
         created: the message or one of its photos is new.
+        is_new: the message is new, by this submission alone.
         unchanged: the fields that were submitted with another value before, whose stored value is kept.
         opted_out: no retake is requested for this message. Unlike other fields, a resubmission can set it.
     """
@@ -115,6 +116,7 @@ class Acceptance:
     external_id: str
     attachments: Sequence[AcceptedAttachment]
     created: bool
+    is_new: bool
     unchanged: Sequence[str] = ()
     opted_out: bool = False
 

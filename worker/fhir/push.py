@@ -1,6 +1,7 @@
 """Takes messages that clients send to this product's own FHIR endpoint: the same reading as on an EHR's server."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -9,7 +10,7 @@ from triage.blobs.uris import UriPolicy
 from triage.domain.arrivals import Found
 from triage.domain.limits import IntakeLimits
 from triage.domain.messages import Acceptance, KnownMessage
-from triage.errors import AttachmentError, ErrorCode, ServiceUnavailableError, TransientError
+from triage.errors import AttachmentError, ChangedError, ErrorCode, ServiceUnavailableError, TransientError
 from triage.intake import Intake
 from triage.reports.state import known_messages
 from triage.retakes.policy import RetakePolicy
@@ -33,14 +34,17 @@ class Taken:
     Attributes:
         name: its id in this product, such as `Communication/1`.
         known: what is stored of it now; None if nothing follows from it.
-        is_new: this request stored it first.
         acceptance: if it was accepted.
     """
 
     name: str
     known: KnownMessage | None
-    is_new: bool = False
     acceptance: Acceptance | None = None
+
+    @property
+    def is_new(self) -> bool:
+        """Whether this request, and no other one, stored it first."""
+        return self.acceptance is not None and self.acceptance.is_new
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +71,8 @@ class Push:
     def take(self, submissions: Sequence[Submission], *, by: str) -> list[Taken]:
         """Takes messages, all of them or, on an error, none. Idempotent. Nothing is read for a message that is known.
 
-        Conditions are checked before, not in the transaction: nothing that is stored is ever replaced, so two clients
-        that update a message at the same time undo nothing of each other.
+        Conditions hold in the transaction that accepts the messages: of several clients that create a message at the
+        same time, one does. The others start again and find it.
 
         Args:
             submissions: with different ids.
@@ -80,6 +84,11 @@ class Push:
             TooMuchError: the photos have too many bytes together.
             ServiceUnavailableError: retry the whole request.
         """
+        while True:
+            with suppress(ChangedError):  # each time, another request has got on
+                return self._take(submissions, by=by)
+
+    def _take(self, submissions: Sequence[Submission], *, by: str) -> list[Taken]:
         names = [each.name for each in submissions]
         before = known_messages(self.sessions, names, source=self.source)
         for each in submissions:
@@ -87,12 +96,16 @@ class Push:
         server = _Around(self, {each.name: _dumped(each) for each in submissions})
         room = Room(self.max_bytes)
         found = {each.name: self._found(each, server, before.get(each.name), room) for each in submissions}
-        followed = follow(self.sessions, self.intake, found, source=self.source, by=by, policy=self.policy)
+        versions = {
+            each.name: known.version if (known := before.get(each.name)) else 0
+            for each in submissions
+            if each.conditions.are_given
+        }
+        followed = follow(
+            self.sessions, self.intake, found, source=self.source, by=by, policy=self.policy, versions=versions
+        )
         now = known_messages(self.sessions, names, source=self.source)
-        return [
-            Taken(name, now.get(name), name not in before and name in now, followed.accepted.get(name))
-            for name in names
-        ]
+        return [Taken(name, now.get(name), followed.accepted.get(name)) for name in names]
 
     def _found(self, submission: Submission, server: "_Around", known: KnownMessage | None, room: Room) -> Found:
         if known is not None and submission.conditions.is_new:

@@ -40,6 +40,10 @@ class Conditions:
     match: frozenset[str] | None = None
     none_match: bool = False
 
+    @property
+    def are_given(self) -> bool:
+        return self.is_new or self.none_match or self.match is not None
+
     def check(self, known: KnownMessage | None) -> None:
         """
         Raises:

@@ -2,7 +2,9 @@
 
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 from sqlalchemy import text
 from starlette.testclient import TestClient
 
+from tests.support.deployment import eventually
 from tests.support.flagged import flag
 from triage.domain.messages import Origin
 from triage.domain.scopes import Scope
@@ -67,6 +70,20 @@ def _entry(resource: dict[str, Any], name: str | None = None, **request: Any) ->
 
 def _transaction(*entries: dict[str, Any]) -> dict[str, Any]:
     return {"resourceType": "Bundle", "type": "transaction", "entry": list(entries)}
+
+
+@contextmanager
+def _racing(sessions: Sessions) -> Iterator[Callable[[], None]]:
+    """Stops every request before it stores anything; the function waits until several wait, and releases all."""
+    with sessions() as holder, sessions() as observer:
+        holder.execute(text("LOCK TABLE thread IN SHARE MODE"))
+
+        def release() -> None:
+            waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'thread'::regclass")
+            eventually(lambda: observer.execute(waiting).scalar_one() >= 4)
+            holder.rollback()
+
+        yield release
 
 
 def test_message_is_stored_with_its_photo_and_without_its_text(
@@ -191,6 +208,63 @@ def test_unknown_message_does_not_match_any_version(api: TestClient, pusher: Hea
     answer = api.put("/fhir/Communication/a", headers=pusher | {"If-Match": "*"}, json=message)
 
     assert (answer.status_code, rows("SELECT count(*) FROM message")) == (412, [(0,)])
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "condition", "others"),
+    [
+        ("PUT", "Communication/a", {"If-None-Match": "*"}, 412),
+        ("PUT", "Communication/a", {}, 200),
+        ("POST", "Communication", {"If-None-Exist": "identifier=urn:oid:1.2.3|m-1"}, 200),
+        ("POST", "Communication", {}, 200),
+    ],
+)
+def test_one_of_several_requests_creates_a_message_when_they_race(
+    api: TestClient,
+    pusher: Headers,
+    rows: Rows,
+    sessions: Sessions,
+    jpeg: Callable[..., bytes],
+    method: str,
+    path: str,
+    condition: Headers,
+    others: int,
+) -> None:
+    """All that are processed at the same time have found no message before one of them stores it."""
+
+    photos = [_attachment(jpeg(number)) for number in range(8)]
+
+    def send(number: int) -> int:
+        message = _message(*photos[: number + 1], id="a")
+        return api.request(method, f"/fhir/{path}", headers=pusher | condition, json=message).status_code
+
+    with _racing(sessions) as race, ThreadPoolExecutor(8) as pool:
+        sent = [pool.submit(send, number) for number in range(8)]
+        race()
+        statuses = [each.result() for each in sent]
+
+    assert sorted(statuses) == sorted([201, *[others] * 7])
+    assert rows("SELECT count(*) FROM message") == [(1,)]
+    n_stored = statuses.index(201) + 1 if condition else len(photos)
+    assert rows("SELECT count(*) FROM attachment") == [(n_stored,)]
+
+
+def test_one_of_several_updates_of_a_version_succeeds_when_they_race(
+    api: TestClient, pusher: Headers, rows: Rows, sessions: Sessions, jpeg: Callable[..., bytes]
+) -> None:
+    def put(number: int, **headers: str) -> int:
+        photos = [_attachment(jpeg(0)), _attachment(jpeg(number))][: number + 1]
+        answer = api.put("/fhir/Communication/a", headers=pusher | headers, json=_message(*photos, id="a"))
+        return answer.status_code
+
+    assert put(0) == 201
+    with _racing(sessions) as race, ThreadPoolExecutor(8) as pool:
+        sent = [pool.submit(put, number, **{"If-Match": 'W/"1"'}) for number in range(1, 9)]
+        race()
+        statuses = [each.result() for each in sent]
+
+    assert sorted(statuses) == [200, *[412] * 7]
+    assert rows("SELECT count(*) FROM attachment") == [(2,)]
 
 
 @pytest.mark.parametrize(
