@@ -179,7 +179,7 @@ def test_oldest_is_used_when_the_server_has_made_a_resource_twice(fhir_clinic: C
 
 
 @pytest.mark.parametrize("names", [True, False])
-@pytest.mark.parametrize("returns", ["outcome", "nothing"])
+@pytest.mark.parametrize("returns", ["outcome", "nothing", "empty", "garbage"])
 def test_stored_resource_is_read_when_the_server_does_not_return_it(
     fhir_clinic: Clinic, returns: Returned, names: bool
 ) -> None:

@@ -16,7 +16,7 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 Resource = dict[str, Any]
-Returned: TypeAlias = Literal["resource", "outcome", "nothing"]
+Returned: TypeAlias = Literal["resource", "outcome", "nothing", "empty", "garbage"]
 
 
 @dataclass
@@ -25,7 +25,7 @@ class FhirServer:
     Attributes:
         failing: share of the requests that fail; half of these are carried out all the same.
         returns: to what it creates or updates; `resource` if it honours `Prefer: return=representation`, otherwise an
-            empty body or an `outcome`.
+            empty body, an `outcome`, or a body that is `empty` or `garbage` and declared as JSON.
         names: whether it answers with `Location`.
         before_answer: called with each request that was carried out, before it is answered.
         stored: every resource by its type and id.
@@ -102,9 +102,10 @@ class FhirServer:
         if self.names:
             headers["Location"] = f"{self.base}/{resource['resourceType']}/{resource['id']}"
         outcome = {"resourceType": "OperationOutcome", "issue": []}
-        shown = {"resource": resource, "outcome": outcome, "nothing": None}["resource" if always else self.returns]
-        body = json.dumps(shown) if shown else ""
-        return Response(body, status, headers, content_type="application/fhir+json" if body else None)
+        bodies = {"resource": json.dumps(resource), "outcome": json.dumps(outcome), "garbage": "{"}
+        returned = "resource" if always else self.returns
+        content_type = None if returned == "nothing" else "application/fhir+json"
+        return Response(bodies.get(returned, ""), status, headers, content_type=content_type)
 
 
 def _etag(resource: Resource) -> str:

@@ -228,7 +228,7 @@ class FhirClient:
             content = json.dumps(resource).encode()
             sent["Content-Type"] = JSON
         with self._response(method, path, headers=sent, content=content) as response:
-            returned = _json(response) if _is_json(response) else {}
+            returned = _returned(response, is_written=resource is not None)
             location = _join(self.base, response.headers.get("Location", path))
             return Stored(
                 resource=returned,
@@ -320,6 +320,16 @@ def _issues(response: httpx2.Response) -> str:
 def _is_json(response: httpx2.Response) -> bool:
     media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     return media_type in {JSON, "application/json"}
+
+
+def _returned(response: httpx2.Response, *, is_written: bool) -> Mapping[str, Any]:
+    """The resource in an answer. One that was written is stored, also if the answer has no body that can be read."""
+    try:
+        return _json(response) if _is_json(response) else {}
+    except RejectedError:
+        if is_written:
+            return {}
+        raise
 
 
 def _json(response: httpx2.Response) -> Mapping[str, Any]:

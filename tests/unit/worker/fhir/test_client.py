@@ -77,6 +77,24 @@ def test_condition_is_sent_and_a_new_resource_told_from_one_that_was_there(
     assert created.target == found.target == TARGET
 
 
+@pytest.mark.parametrize("body", [b"", b"\n", b"{", b"[]"])
+def test_resource_is_written_when_the_body_of_the_answer_cannot_be_read(
+    client: FhirClient, httpserver: HTTPServer, body: bytes
+) -> None:
+    headers = {"Location": httpserver.url_for("/fhir/Communication/1")}
+    answer = Response(body, 201, headers, content_type=JSON)
+    httpserver.expect_request("/fhir/Communication", method="POST").respond_with_response(answer)
+    httpserver.expect_request("/fhir/Communication/1", method="PUT").respond_with_response(answer)
+    httpserver.expect_request("/fhir/Communication/1", method="GET").respond_with_response(answer)
+
+    created, updated = client.create(MESSAGE), client.update(MESSAGE)
+
+    assert (created.is_new, created.target, created.resource) == (True, TARGET, {})
+    assert (updated.target, updated.resource) == (TARGET, {})
+    with pytest.raises(RejectedError):
+        client.read(TARGET)
+
+
 def test_pages_are_followed_on_the_own_server_only(client: FhirClient, httpserver: HTTPServer) -> None:
     def page(number: int, following: str | None) -> dict[str, Any]:
         entries = [{"resource": {"id": str(number)}}, {"resource": {"id": "x"}, "search": {"mode": "outcome"}}]
