@@ -46,6 +46,11 @@ def split_photos(manifest: Manifest, *, seed: int = 0, shares: Sequence[float] =
     return replace(manifest, photos=photos)
 
 
+def without_splits(manifest: Manifest) -> Manifest:
+    """The photos without the splits that they have."""
+    return replace(manifest, photos=tuple(replace(photo, split=None) for photo in manifest.photos))
+
+
 def _want(wanted: dict[int, float], votes: Counter[int]) -> float:
     """How many photos with these votes a split lacks: the mean over the photos, so that size has no effect."""
     return sum(wanted[vote] * n for vote, n in votes.items()) / votes.total()

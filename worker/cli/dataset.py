@@ -1,5 +1,6 @@
 """`triage dataset`: checks, splits, describes and imports labelled photos."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import click
 from triage.dataset.manifest import Manifest, read_manifest, write_manifest
 from triage.dataset.redcap import Export
 from triage.dataset.redcap import import_redcap as read_export
-from triage.errors import AttachmentError, TransientError
+from triage.errors import AttachmentError, TransientError, UsageError
 from triage.imaging.limits import ImageLimits
 from worker.cli.commands import group
 from worker.cli.output import count, json_option, percent, print_document
@@ -24,32 +25,41 @@ def dataset() -> None:
 
 @dataset.command()
 @click.argument("manifest", type=click.Path(path_type=Path))
-@click.option("--photos", "read_photos", is_flag=True, help="Also decode every photo.")
+@click.option("--photos", "read_photos", is_flag=True, help="Also decode all photos, and find doubles.")
 def check(manifest: Path, *, read_photos: bool) -> None:
     """List all defects of MANIFEST."""
     from worker.settings import load_settings  # deferred: imports pydantic-settings
 
     found = read_manifest(manifest)
-    unreadable = _unreadable(found, load_settings().image_limits) if read_photos else []
-    defects = f"{count(len(unreadable), 'photo')} cannot be decoded" if unreadable else "no defects"
-    print_line(f"{count(len(found.photos), 'photo')}, {_votes_per_photo(found)}: {defects}")
-    for number, message in unreadable:
-        print_line(f"photo {number} cannot be decoded and would be skipped: {message}")
+    defects = list(_defects_of_photos(found, load_settings().image_limits)) if read_photos else []
+    if n := sum(photo.patient is None for photo in found.photos):
+        all_photos = "no photo has a patient" if n == len(found.photos) else f"{count(n, 'photo')} without a patient"
+        defects.append(f"{all_photos}: photos of one patient may get into several splits")
+    number = count(len(defects), "defect") if defects else "no defects"
+    print_line(f"{count(len(found.photos), 'photo')}, {_votes_per_photo(found)}: {number}")
+    for defect in defects:
+        print_line(defect)
 
 
 @dataset.command()
 @click.argument("manifest", type=click.Path(path_type=Path))
 @_output
 @click.option("--seed", type=int, default=0, show_default=True)
-def split(manifest: Path, output: Path, seed: int) -> None:
+@click.option("--resplit", is_flag=True, help="Assign photos anew that have splits.")
+def split(manifest: Path, output: Path, seed: int, *, resplit: bool) -> None:
     """Assign photos to training, validation and test sets.
 
     Writes MANIFEST with 75 % training, 10 % validation and 15 % test photos. All photos of a patient are in one set.
     """
-    from triage.dataset.splits import split_photos  # deferred: imports numpy
+    from triage.dataset.splits import split_photos, without_splits  # deferred: imports numpy
     from triage.evaluation.description import describe as describe_manifest  # deferred: imports scipy
 
-    made = split_photos(read_manifest(manifest), seed=seed)
+    found = read_manifest(manifest)
+    if any(photo.split for photo in found.photos):
+        if not resplit:
+            raise UsageError(f"{manifest}: the photos have splits: give --resplit to assign them to others")
+        found = without_splits(found)
+    made = split_photos(found, seed=seed)
     write_manifest(made, output)
     sizes = describe_manifest(made)["by_split"]
     print_line(f"{output}: " + ", ".join(f"{name} {table['n']}" for name, table in sizes.items()))
@@ -120,19 +130,31 @@ def _account(made: Export) -> str:
     return f"{rows}; {used}, {made.n_unrated} not rated yet; files not in the export: {made.n_other_files}"
 
 
-def _unreadable(manifest: Manifest, limits: ImageLimits) -> list[tuple[int, str]]:
+def _defects_of_photos(manifest: Manifest, limits: ImageLimits) -> Iterator[str]:
+    """Photos that cannot be decoded, then those that are in the manifest twice."""
+    from triage.dataset.duplicates import Fingerprint, find_duplicates, fingerprint  # deferred: imports scipy
     from triage.imaging.decode import Decoder  # deferred: imports pillow and pydicom
 
-    found = []
+    prints: list[Fingerprint | None] = []
     with Decoder(limits) as decoder:
         for number, photo in enumerate(manifest.photos, 1):
+            error = "the file cannot be opened"
             try:
-                decoder.decode(photo.path.read_bytes())
-            except (AttachmentError, TransientError) as error:
-                found.append((number, str(error)))
+                data = photo.path.read_bytes()
+                prints.append(fingerprint(data, decoder.decode(data).to_image()))
+                continue
+            except (AttachmentError, TransientError) as failure:
+                error = str(failure)
             except OSError:
-                found.append((number, "the file cannot be opened"))
-    return found
+                pass
+            prints.append(None)
+            yield f"photo {number} cannot be decoded and would be skipped: {error}"
+    for each in find_duplicates(manifest.photos, prints):
+        first, second = (
+            f"photo {number}{f' ({split})' if (split := manifest.photos[number - 1].split) else ''}"
+            for number in (each.first, each.second)
+        )
+        yield f"{first} and {second} {'are the same file' if each.same_bytes else 'look alike'}"
 
 
 def _print(document: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from tests.support.command_line import Result
 from triage.dataset.manifest import Split, read_manifest
+from triage.samples.drawing import SkinTone, draw_skin_photo
 
 Dataset = Callable[..., Result]
 DONE, USAGE = 0, 2
@@ -26,11 +27,11 @@ def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_command: Callab
 @pytest.fixture
 def manifest(tmp_path: Path) -> Path:
     """Twenty photos that four reviewers voted on."""
-    lines = ["path,reviewer_ann,reviewer_bo,reviewer_cy,reviewer_di,fitzpatrick,source"]
+    lines = ["path,reviewer_ann,reviewer_bo,reviewer_cy,reviewer_di,fitzpatrick,source,patient"]
     for number in range(20):
-        Image.new("RGB", (70, 70)).save(tmp_path / f"{number}.png")
+        Image.effect_noise((70, 70), 90).convert("RGB").save(tmp_path / f"{number}.png")
         reviews = ",".join("1" if reviewer < number % 5 else "0" for reviewer in range(4))
-        lines.append(f"{number}.png,{reviews},{number % 6 + 1},patient")
+        lines.append(f"{number}.png,{reviews},{number % 6 + 1},patient,p-{number}")
     path = tmp_path / "manifest.csv"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
@@ -68,6 +69,51 @@ def test_check_lists_unreadable_photos_by_their_number_when_it_reads_them(
     assert second.startswith("photo 2 cannot be decoded")
     assert third.startswith("photo 5 cannot be decoded")
     assert len(dataset("check", manifest).out.splitlines()) == 1
+
+
+def test_check_finds_a_photo_that_is_in_twice_when_it_reads_them(
+    dataset: Dataset, manifest: Path, tmp_path: Path
+) -> None:
+    sharp = draw_skin_photo(1, tone=SkinTone.IV, size=(400, 300))
+    sharp.save(tmp_path / "0.png")
+    sharp.resize((200, 150)).save(tmp_path / "1.png")
+    (tmp_path / "2.png").write_bytes((tmp_path / "3.png").read_bytes())
+    draw_skin_photo(2, tone=SkinTone.IV, size=(400, 300)).save(tmp_path / "4.png")
+    header, *rows = manifest.read_text(encoding="utf-8").splitlines()
+    splits = ["train", "test", "train", "train", "test"] + ["train"] * 15
+    lines = [f"{header},split", *(f"{row},{split}" for row, split in zip(rows, splits, strict=True))]
+    manifest.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    result = dataset("check", manifest, "--photos")
+
+    assert result.out.splitlines() == [
+        "20 photos, 4 votes each: 2 defects",
+        "photo 3 (train) and photo 4 (train) are the same file",
+        "photo 1 (train) and photo 2 (test) look alike",
+    ]
+
+
+def test_check_says_how_many_photos_have_no_patient(dataset: Dataset, manifest: Path) -> None:
+    text = manifest.read_text(encoding="utf-8")
+    manifest.write_text(text.replace(",p-3\n", ",\n"), encoding="utf-8")
+
+    assert dataset("check", manifest).out.splitlines()[1].startswith("1 photo without a patient: ")
+
+
+def test_split_is_refused_when_photos_have_splits_unless_they_are_wanted_again(
+    dataset: Dataset, manifest: Path, tmp_path: Path
+) -> None:
+    first, again = tmp_path / "first.csv", tmp_path / "again.csv"
+    assert dataset("split", manifest, "-o", first).code == DONE
+
+    refused = dataset("split", first, "-o", again)
+
+    assert (refused.code, again.exists()) == (USAGE, False)
+    assert "give --resplit" in refused.complaint()
+    assert dataset("split", first, "-o", again, "--resplit", "--seed", "7").code == DONE
+    before, after = ([photo.split for photo in read_manifest(path).photos] for path in (first, again))
+    assert Counter(before) == Counter(after)
+    assert before != after
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
