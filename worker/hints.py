@@ -24,6 +24,13 @@ from triage.errors import (
     WrongBlobStoreError,
 )
 
+LIMIT_VARIABLES: Final = {
+    "max_requests_per_thread": "TRIAGE_RETAKES__MAX_REQUESTS_PER_THREAD",
+    "cooldown_hours": "TRIAGE_RETAKES__COOLDOWN_HOURS",
+    "uncertain_margin": "TRIAGE_RETAKES__UNCERTAIN_MARGIN",
+}
+"""The settings of the limits that a simulated scenario can change."""
+
 _HINTS: Final[dict[type[Exception], str]] = {
     DatabaseRefusedError: "set TRIAGE_DATABASE__URL; `triage db roles` creates the roles",
     InvalidDatabaseUrlError: "set TRIAGE_DATABASE__URL",

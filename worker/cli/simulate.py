@@ -11,15 +11,10 @@ from worker.cli.commands import command, group
 from worker.cli.options import TIMES, FiniteRange, by_option
 from worker.cli.output import json_option, local_time, percent, print_document
 from worker.cli.tables import Column, print_line, print_table
+from worker.hints import LIMIT_VARIABLES
 from worker.services import open_services
 
 _SHARE = FiniteRange(0, 1)
-_VARIABLES = {
-    "max_requests_per_thread": "TRIAGE_RETAKES__MAX_REQUESTS_PER_THREAD",
-    "cooldown_hours": "TRIAGE_RETAKES__COOLDOWN_HOURS",
-    "uncertain_margin": "TRIAGE_RETAKES__UNCERTAIN_MARGIN",
-}
-"""The settings of the limits that a scenario can change."""
 
 
 @command()
@@ -147,7 +142,7 @@ def apply(name: str, by: str, *, as_json: bool) -> None:
         print_line(f"applied already by {found.applied_by}, {local_time(was.applied_at)}: nothing changed")
     elif "threshold" in changes or "thresholds_by_photo_count" in changes:
         print_line("the live model has the thresholds of the proposal; workers use them from the next batch on")
-    for limit, variable in _VARIABLES.items():
+    for limit, variable in LIMIT_VARIABLES.items():
         if limit in changes:
             print_line(f"set {variable}={changes[limit]} for all parts, and restart them")
 

@@ -26,6 +26,8 @@ from worker.console.oidc import CALLBACK, LoginProvider
 from worker.console.operations import OPERATION_PAGES
 from worker.console.page import PATH, Console, Page, Pages, Visit
 from worker.console.queue import QUEUE_PAGES
+from worker.console.reports import REPORT_PAGES
+from worker.console.simulator import SIMULATOR_PAGES
 from worker.console.texts import LANGUAGES, load_texts, texts_for
 
 __all__ = ["PAGES", "PATH", "create_console"]
@@ -36,6 +38,8 @@ _SUBJECTS: Final[Sequence[Pages]] = (
     LOGIN_PAGES,
     QUEUE_PAGES,
     MESSAGE_PAGES,
+    REPORT_PAGES,
+    SIMULATOR_PAGES,
     MODEL_PAGES,
     OPERATION_PAGES,
     ACCOUNT_PAGES,

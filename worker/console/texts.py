@@ -1,4 +1,7 @@
-"""The texts of the console by language: one TOML file each, all with the same keys."""
+"""The texts of the console by language: one TOML file each, all with the same keys.
+
+The words of reports are English in `triage.reports`; a file for each other language translates them.
+"""
 
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -19,16 +22,27 @@ class Texts:
 
     language: str
     values: Mapping[str, str]
+    report: Mapping[str, str]
 
     def __call__(self, key: str, **values: object) -> str:
         return self.values[key].format(**values)
+
+    def title(self, table: str, english: str) -> str:
+        """The title of a table of a report."""
+        return self.report.get(f"tables.{table}", english)
+
+    def word(self, english: str) -> str:
+        """A word of a report; as it is, if this language lacks it."""
+        key = english.replace(" ", "_")
+        known = (self.values.get(f"{kind}.{key}") for kind in ("outcome", "finding", "reason"))
+        return self.report.get(f"words.{english}") or next(filter(None, known), english)
 
 
 @cache
 def load_texts(language: str) -> Texts:
     """The texts of one of the languages."""
-    document = tomllib.loads((files(__package__) / "locales" / f"{language}.toml").read_text(encoding="utf-8"))
-    return Texts(language, dict(_flat(document, "")))
+    report = {} if language == LANGUAGES[0] else _read(f"report-{language}")
+    return Texts(language, _read(language), report)
 
 
 def texts_for(accept_language: str | None) -> Texts:
@@ -38,6 +52,11 @@ def texts_for(accept_language: str | None) -> Texts:
         if language in LANGUAGES:
             return load_texts(language)
     return load_texts(LANGUAGES[0])
+
+
+def _read(name: str) -> dict[str, str]:
+    document = tomllib.loads((files(__package__) / "locales" / f"{name}.toml").read_text(encoding="utf-8"))
+    return dict(_flat(document, ""))
 
 
 def _flat(table: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
