@@ -66,6 +66,9 @@ def standard_queries(
             for dimension in Dimension
         },
         "sample of requests to review": lambda session: request_reviews.draw(session, month, seed=0, n=381),
+        "sample of requests of a source to review": lambda session: request_reviews.draw(
+            session, month, seed=0, n=381, sources=["ehr"]
+        ),
         "find a message by its sender's id": lambda session: messages.find_message(session, message_name),
         "explain a message": lambda session: history(session, message),
         "metrics and health": lambda session: read_gauges(session, lease=minutes, stalled_after=minutes),

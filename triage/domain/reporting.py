@@ -21,6 +21,11 @@ class Period:
     until: datetime | None = None
 
 
+ANSWER_DAYS: Final = 14
+"""Days within which a message counts as the answer to a retake request, by default."""
+
+MAX_ANSWER_DAYS: Final = 365
+
 _DEFAULT_SPAN: Final = timedelta(days=30)
 _EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 

@@ -11,9 +11,6 @@ from triage.domain.follow_up import Durations, Fate, RequestRow
 from triage.statistics.proportions import Share
 from triage.statistics.survival import time_to_event
 
-ANSWER_DAYS: Final = 14
-"""Days within which a message counts as an answer, by default."""
-
 CURVE_STEPS_PER_DAY: Final = 4
 
 

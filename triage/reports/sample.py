@@ -1,6 +1,6 @@
 """Samples of retake requests to review, large enough for an interval of a wanted width."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from triage.domain.reporting import Period
@@ -31,7 +31,9 @@ class Sample:
 
 
 @use_case
-def sample_needless(sessions: Sessions, period: Period, *, width: float, seed: int = 0) -> Sample:
+def sample_needless(
+    sessions: Sessions, period: Period, *, width: float, seed: int = 0, sources: Collection[str] | None = None
+) -> Sample:
     """Draws requests at random to review, so that the needless share gets an interval of this width. Reproducible.
 
     The same period and seed give the same sample, and a smaller width continues it. Without reviews the size is planned
@@ -42,6 +44,7 @@ def sample_needless(sessions: Sessions, period: Period, *, width: float, seed: i
         period: of the requests.
         width: of Wilson's 95 % interval from its lower to its upper end, .01 to .9.
         seed: of the draw.
+        sources: draw from requests on messages of these only.
 
     Raises:
         UsageError: `width` is out of range, or a time of the period has no zone.
@@ -51,10 +54,11 @@ def sample_needless(sessions: Sessions, period: Period, *, width: float, seed: i
     if any(moment is not None and moment.tzinfo is None for moment in (period.since, period.until)):
         raise UsageError("invalid period: give times with a zone")
     with sessions() as session:
-        reviewed = needless(request_fates.count_reviews(session, period))
+        counts = request_fates.count_reviews(session, period)
+        reviewed = needless([count for count in counts if sources is None or count.source in sources])
         share = _nearest_half(Share(reviewed["needless"], reviewed["reviewed"]))
         size = sample_size(width, share)
-        total, proposed = request_reviews.draw(session, period, seed=seed, n=size)
+        total, proposed = request_reviews.draw(session, period, seed=seed, n=size, sources=sources)
     return Sample(total, share, size, proposed)
 
 

@@ -9,11 +9,11 @@ from sqlalchemy.orm import Session
 
 from triage.domain.card import label_of
 from triage.domain.follow_up import Durations
-from triage.domain.reporting import Dimension, Period
+from triage.domain.reporting import ANSWER_DAYS, MAX_ANSWER_DAYS, Dimension, Period
 from triage.domain.states import Outcome
 from triage.errors import UsageError
 from triage.reports.drift import drift_by
-from triage.reports.fates import ANSWER_DAYS, outcomes
+from triage.reports.fates import outcomes
 from triage.reports.needless import needless
 from triage.statistics.proportions import Share
 from triage.storage import archived_counts, report_queries, report_scores, request_fates
@@ -27,7 +27,6 @@ SPLITS: Final = (Dimension.SOURCE, Dimension.ROLE, Dimension.LOCALE, Dimension.F
 """The dimensions by which every report splits the outcomes."""
 
 _COUNTS: Final = ("total", *(outcome.value for outcome in Outcome), "pending")
-_MAX_ANSWER_DAYS: Final = 365
 _DAY: Final = timedelta(days=1)
 
 
@@ -55,8 +54,8 @@ def report(
     periods = [period, *([compared_to] if compared_to else [])]
     if any(moment is not None and moment.tzinfo is None for each in periods for moment in (each.since, each.until)):
         raise UsageError("invalid period: give times with a zone")
-    if not 1 <= answer_days <= _MAX_ANSWER_DAYS:
-        raise UsageError(f"invalid answer_days: use 1 to {_MAX_ANSWER_DAYS}")
+    if not 1 <= answer_days <= MAX_ANSWER_DAYS:
+        raise UsageError(f"invalid answer_days: use 1 to {MAX_ANSWER_DAYS}")
     with sessions() as session:
         summary, *others = (summarise(session, each, by, answer_days=answer_days) for each in periods)
     return {**summary, "compared_to": others[0]} if others else summary

@@ -1,5 +1,6 @@
 """Reviews of retake requests as rows, and a random draw of requests to review."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -51,10 +52,13 @@ def says_needless(session: Session, request_id: RetakeRequestId, kind: ReviewKin
     return session.scalar(select(RequestReview.needless).where(mine))
 
 
-def draw(session: Session, period: Period, *, seed: int, n: int) -> tuple[int, list[ProposedRequest]]:
+def draw(
+    session: Session, period: Period, *, seed: int, n: int, sources: Collection[str] | None = None
+) -> tuple[int, list[ProposedRequest]]:
     """Draws requests of a period at random: the first ones in the order of a hash of their ids and a seed.
 
     So a larger draw continues a smaller one. Requests of forgotten messages are left out: nothing is left to look at.
+    `sources` limits the draw to messages of these.
 
     Returns:
         The number of requests to draw from, and the drawn ones.
@@ -77,6 +81,7 @@ def draw(session: Session, period: Period, *, seed: int, n: int) -> tuple[int, l
         )
         .join(asked, true())
         .where(*within(RetakeRequest.created_at, period), asked.c.forgotten_at.is_(None))
+        .where(true() if sources is None else asked.c.source.in_(sources))
         .order_by(drawn)
         .limit(n)
     ).all()

@@ -4,12 +4,14 @@ from datetime import timedelta
 from uuid import UUID
 
 from triage.domain.ids import RetakeRequestId
+from triage.domain.reporting import period_of_report
 from triage.domain.scopes import Scope
+from triage.reports.sample import sample_needless
 from triage.retakes import requests
 from triage.retakes.opt_out import opt_out
 from worker.api.endpoint import Call, Endpoints
 from worker.documents.opt_out import ThreadOptOutDocument, ThreadToOptOut
-from worker.documents.queries import RetakesQuery
+from worker.documents.queries import RetakesQuery, SampleQuery
 from worker.documents.retakes import (
     AcknowledgedRequestsDocument,
     ClaimedRequestsDocument,
@@ -18,6 +20,7 @@ from worker.documents.retakes import (
     RetakeRequestsDocument,
     SentRequests,
 )
+from worker.documents.reviews import SampleDocument
 
 RETAKES = Endpoints("retakes")
 
@@ -29,6 +32,20 @@ def list_retakes(call: Call, query: RetakesQuery) -> RetakeRequestsDocument:
         call.services.sessions, status=query.status, sources=call.caller.sources, limit=query.limit
     )
     return RetakeRequestsDocument(requests=[RetakeRequestDocument.of(request) for request in found])
+
+
+@RETAKES.endpoint("GET", "/v1/retakes/sample", scope=Scope.RETAKES_READ)
+def sample_retakes(call: Call, query: SampleQuery) -> SampleDocument:
+    """Draw retake requests to review, so that the needless share gets an interval of a wanted width. Reproducible."""
+    return SampleDocument.of(
+        sample_needless(
+            call.services.sessions,
+            period_of_report(query.since, query.until),
+            width=query.width,
+            seed=query.seed,
+            sources=call.caller.sources,
+        )
+    )
 
 
 @RETAKES.endpoint("POST", "/v1/retakes/claim", scope=Scope.RETAKES_WRITE)

@@ -7,7 +7,15 @@ from typing import Any
 
 import click
 
-from triage.domain.reporting import ABOUT_NO_MODEL, NO_MODEL, Dimension, compared_period, period_of_report
+from triage.domain.reporting import (
+    ABOUT_NO_MODEL,
+    ANSWER_DAYS,
+    MAX_ANSWER_DAYS,
+    NO_MODEL,
+    Dimension,
+    compared_period,
+    period_of_report,
+)
 from triage.domain.states import Outcome
 from triage.reports.cells import Kind, ReportTable, text_of
 from triage.reports.csv_table import COUNTS, render_csv, render_csv_table
@@ -38,7 +46,13 @@ _COUNT_COLUMNS: tuple[Column | str, ...] = (
 )
 @click.option("--until", type=TIMES, help="Messages received before this time (UTC).")
 @click.option("--by", type=click.Choice([d.value for d in Dimension]), multiple=True, help="Group by this; repeatable.")
-@click.option("--answer-days", type=click.IntRange(1, 365), default=14, show_default=True, help="Days to answer.")
+@click.option(
+    "--answer-days",
+    type=click.IntRange(1, MAX_ANSWER_DAYS),
+    default=ANSWER_DAYS,
+    show_default=True,
+    help="Days to answer.",
+)
 @click.option("--compare-to", metavar="PERIOD", help="`previous`, or SINCE..UNTIL: key figures side by side.")
 @click.option("--show", type=click.Choice([*NAMES, "all"]), multiple=True, help="Show this table; repeatable.")
 @click.option(

@@ -20,6 +20,16 @@ class AppealCall(Call):
     by: str
 
 
+class ReviewCall(Call):
+    """A review over HTTP. `needless`: one of the photos was good enough. `by` as in an appeal."""
+
+    source: str
+    message_id: str
+    needless: bool
+    by: str
+    note: str | None = None
+
+
 class ReviewDocument(Document):
     """A person's judgement of a retake request. `recorded` is false if the same judgement was recorded before."""
 

@@ -307,6 +307,11 @@ def test_report_is_served_as_json_csv_and_html(api: TestClient, key: Headers, cl
     assert read(since="2026-01-02T00:00:00Z", until="2026-01-01T00:00:00Z").status_code == 400
     assert read(since="2026-01-02T00:00:00").status_code == 400
     assert read(by="day,patient").status_code == 400
+    compared = read(compare_to="previous", answer_days="7").json()
+    assert (compared["retake_outcomes"]["answer_days"], compared["compared_to"]["messages"]["total"]) == (7, 0)
+    assert compared["compared_to"]["until"] == compared["since"]
+    assert read(compare_to="2026-01-01..2026-02-01").json()["compared_to"]["since"] == "2026-01-01T00:00:00+00:00"
+    assert [read(compare_to="last").status_code, read(answer_days="366").status_code] == [400, 400]
     for beyond in ({"since": "0001-01-01T00:00:00+14:00"}, {"until": "9999-12-31T23:59:59-14:00"}):
         assert (read(**beyond).status_code, read(**beyond).json()["code"]) == (400, "invalid")
 

@@ -29,6 +29,8 @@ LIMITED = {
     "read_decisions",
     "override_message",
     "appeal_request",
+    "review_request",
+    "sample_retakes",
 }
 """Each has a test below."""
 
@@ -161,6 +163,30 @@ def test_request_of_another_source_is_not_appealed(api: TestClient, key: Headers
     assert api.post("/v1/appeals", headers=key, json=by_our_id).status_code == 404
     assert both.query("SELECT FROM request_review") == []
     assert api.post("/v1/appeals", headers=key, json=body | {"source": OWN}).status_code == 200
+
+
+def test_request_of_another_source_is_not_reviewed(api: TestClient, key: Headers, both: Clinic) -> None:
+    [other] = both.query("SELECT id FROM message WHERE source = :source", source=OTHER)
+    body = {"message_id": "m-1", "needless": False, "by": "dr-1"}
+
+    assert api.post("/v1/reviews", headers=key, json=body | {"source": OTHER}).status_code == 403
+    by_our_id = body | {"source": OWN, "message_id": str(other.id)}
+    assert api.post("/v1/reviews", headers=key, json=by_our_id).status_code == 404
+    assert both.query("SELECT FROM request_review") == []
+    assert api.post("/v1/reviews", headers=key, json=body | {"source": OWN}).status_code == 200
+
+
+def test_sample_leaves_out_requests_of_another_source(
+    api: TestClient, key: Headers, as_client: Callable[..., Headers], both: Clinic
+) -> None:
+    unlimited = as_client()
+    own = api.get("/v1/retakes/sample", headers=key).json()
+
+    assert (own["requests"], sources(own["proposed"])) == (1, [OWN])
+    assert sorted(sources(api.get("/v1/retakes/sample", headers=unlimited).json()["proposed"])) == [OTHER, OWN]
+    review = {"source": OTHER, "message_id": "m-1", "needless": True, "by": "dr-1"}
+    assert api.post("/v1/reviews", headers=unlimited, json=review).status_code == 200
+    assert api.get("/v1/retakes/sample", headers=key).json() == own  # not planned by reviews of others
 
 
 def test_client_with_a_limit_has_no_scope_across_sources(api: TestClient, services: WorkerServices) -> None:

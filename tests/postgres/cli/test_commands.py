@@ -28,7 +28,7 @@ KEYS = {
     "report": """
         since until messages trend outcomes photos reasons reasons_by_source[] errors times hours[] people retention
         retake_requests retake_outcomes needless overrides scores[] shadows[] backlog oldest_pending_seconds archived
-        by[] groups[]
+        drift by[] groups[]
     """,
 }
 

@@ -49,6 +49,8 @@ def test_commands_of_the_page_do_what_it_says(
         answers = run(decide)
         assert '"actor":"hospital/dr-7"' in answers
         assert "day,source,total" in answers
+        assert '"kind":"review"' in answers
+        assert '"compared_to":{' in answers
         with working(served.services, model_folder):
             assert json.loads(run(check))["tip"]["locale"] == "es"
 
