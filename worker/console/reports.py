@@ -8,9 +8,11 @@ from starlette.responses import Response
 from triage.domain.reporting import Period, compared_period, period_of_report
 from triage.domain.staff import Right
 from triage.errors import UsageError
+from triage.reports.cells import Kind, ReportTable, text_of
 from triage.reports.drift import find_drift
+from triage.reports.figures import Figure, figures
 from triage.reports.summary import report
-from triage.reports.tables import ReportTable, figures, tables, text_of
+from triage.reports.tables import tables
 from worker.console.page import Pages, Visit
 from worker.console.texts import Texts
 
@@ -70,9 +72,9 @@ def dates_of(visit: Visit, period: Period) -> dict[str, Any]:
     }
 
 
-def _figure(texts: Texts, figure: Any) -> tuple[str, str, str]:
+def _figure(texts: Texts, figure: Figure) -> tuple[str, str, str]:
     """The name of a key figure, its value, and its interval if it has one."""
-    interval = text_of(type(figure.kind).INTERVAL, figure.interval) if figure.interval else ""
+    interval = text_of(Kind.INTERVAL, figure.interval) if figure.interval else ""
     return texts.word(figure.name), texts.word(text_of(figure.kind, figure.value)), interval
 
 
