@@ -1,7 +1,7 @@
 """The description of a data set as in the paper: votes and skin types in each split, and the reviewers' agreement."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from itertools import combinations
 from typing import Any, Final
 
@@ -10,6 +10,8 @@ import numpy as np
 from triage.dataset.manifest import LabelledPhoto, Manifest, Split
 from triage.evaluation.labelled import FITZPATRICK_GROUPS, fitzpatrick_group
 from triage.statistics.agreement import krippendorff_alpha, pairwise_kappa
+from triage.statistics.arrays import Floats
+from triage.statistics.clusters import cluster_interval
 
 _NOT_SPLIT: Final = "not split"
 
@@ -87,14 +89,34 @@ def _majority(reviews: Sequence[int | None]) -> int | None:
 
 
 def _agreement(photos: Sequence[LabelledPhoto], reviewers: Sequence[str]) -> dict[str, Any]:
+    """Agreement beyond chance, with intervals by resampling patients."""
     ratings = np.array([[np.nan if r is None else r for r in photo.reviews] for photo in photos], dtype=float)
-    kappas = pairwise_kappa(ratings)
-    complete = ratings[~np.isnan(ratings).any(axis=1)]
+    patients = [photo.patient if photo.patient is not None else index for index, photo in enumerate(photos)]
+    compared = ratings[(~np.isnan(ratings)).sum(axis=1) >= 2]
     return {
-        "krippendorff_alpha": krippendorff_alpha(ratings, "nominal"),
-        "unanimous_share": float((complete.min(axis=1) == complete.max(axis=1)).mean()) if len(complete) else None,
+        "n": len(compared),
+        "krippendorff_alpha": krippendorff_alpha(ratings),
+        "krippendorff_alpha_ci": cluster_interval(lambda rows: krippendorff_alpha(ratings[rows]), patients),
+        "unanimous_share": _unanimous_share(compared),
         "kappa": [
-            {"reviewers": [reviewers[a], reviewers[b]], "kappa": kappas[a, b]}
+            {"reviewers": [reviewers[a], reviewers[b]], **_kappa(ratings[:, [a, b]], patients)}
             for a, b in combinations(range(len(reviewers)), 2)
         ],
+    }
+
+
+def _unanimous_share(ratings: Floats) -> float | None:
+    """Of photos with at least two votes, the share whose votes are alike: (N, R), NaN where a reviewer did not vote."""
+    return float((np.nanmin(ratings, axis=1) == np.nanmax(ratings, axis=1)).mean()) if len(ratings) else None
+
+
+def _kappa(pair: Floats, patients: Sequence[Hashable]) -> dict[str, Any]:
+    """Cohen's kappa of two reviewers: (N, 2)."""
+    both = ~np.isnan(pair).any(axis=1)
+    rated = pair[both]
+    theirs = [patients[row] for row in np.flatnonzero(both).tolist()]
+    return {
+        "n": len(rated),
+        "kappa": pairwise_kappa(rated)[0, 1],
+        "interval": cluster_interval(lambda rows: pairwise_kappa(rated[rows])[0, 1], theirs),
     }

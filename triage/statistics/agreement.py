@@ -48,6 +48,30 @@ def krippendorff_alpha(ratings: ArrayLike, level: Level = "nominal") -> float | 
     return 1 - (float(totals.sum()) - 1) * float((coincidences * distances).sum()) / expected
 
 
+def quadratic_kappa(predicted: ArrayLike, given: ArrayLike) -> float | None:
+    """Cohen's kappa with quadratic weights: a grade that is off by two costs four times as much as one off by one.
+
+    Cohen 1968, Weighted kappa, doi:10.1037/h0026256.
+
+    Args:
+        predicted: grades (N,).
+        given: grades (N,).
+
+    Returns:
+        At most 1; None if all grades are equal, or there is none.
+
+    Raises:
+        ValueError: the shapes differ, or a grade is not finite.
+    """
+    a, b = np.asarray(predicted, dtype=np.float64), np.asarray(given, dtype=np.float64)
+    if a.ndim != 1 or a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise ValueError(f"grades {a.shape} and {b.shape} must be finite and of the same shape (n,)")
+    if not len(a):
+        return None
+    expected = float((a**2).mean() + (b**2).mean() - 2 * a.mean() * b.mean())  # the mean over all pairs of (a - b)^2
+    return None if expected == 0 else 1 - float(((a - b) ** 2).mean()) / expected
+
+
 def pairwise_kappa(ratings: ArrayLike) -> dict[tuple[int, int], float | None]:
     """Cohen's kappa of each pair of reviewers, over the photos that both rated.
 

@@ -1,6 +1,6 @@
 """`triage dataset`: checks, splits, describes and imports labelled photos."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -186,10 +186,33 @@ def _print(document: dict[str, Any]) -> None:
         )
         agreement = document["agreement"]
         print_line()
-        print_line(f"Krippendorff's alpha {_number(agreement['krippendorff_alpha'])}")
+        alpha = _with_interval(agreement["krippendorff_alpha"], agreement["krippendorff_alpha_ci"])
+        print_line(f"{count(agreement['n'], 'photo')} with two votes or more")
+        print_line(f"Krippendorff's alpha {alpha}")
         print_line(f"unanimous {percent(agreement['unanimous_share'])}")
-        for pair in agreement["kappa"]:
-            print_line(f"kappa of {' and '.join(pair['reviewers'])} {_number(pair['kappa'])}")
+        print_line()
+        _print_kappas([reviewer["reviewer"] for reviewer in document["reviewers"]], agreement["kappa"])
+
+
+def _print_kappas(reviewers: Sequence[str], kappas: Sequence[dict[str, Any]]) -> None:
+    """Cohen's kappas as a matrix, each with its number of photos. The intervals are in the JSON."""
+    cells = {frozenset(pair["reviewers"]): _kappa(pair) for pair in kappas}
+    columns = reviewers[1:]
+    print_table(
+        ("kappa (n)", *columns),
+        (
+            (row, *("" if place > index else cells[frozenset((row, name))] for index, name in enumerate(columns)))
+            for place, row in enumerate(reviewers[:-1])
+        ),
+    )
+
+
+def _kappa(pair: dict[str, Any]) -> str:
+    return "-" if pair["kappa"] is None else f"{pair['kappa']:.2f} ({pair['n']})"
+
+
+def _with_interval(value: float | None, interval: Sequence[float] | None) -> str:
+    return _number(value) if interval is None else f"{_number(value)} ({interval[0]:.2f} to {interval[1]:.2f})"
 
 
 def _number(value: float | None) -> str:

@@ -177,12 +177,20 @@ class ReviewerDocument(Document):
 
 
 class KappaDocument(Document):
+    """Cohen's kappa of two reviewers over the `n` photos that both rated."""
+
     reviewers: tuple[str, str]
+    n: int
     kappa: float | None
+    interval: Interval
 
 
 class AgreementDocument(Document):
+    """The agreement on the `n` photos with at least two votes. Intervals resample patients."""
+
+    n: int
     krippendorff_alpha: float | None
+    krippendorff_alpha_ci: Interval
     unanimous_share: float | None
     kappa: list[KappaDocument]
 

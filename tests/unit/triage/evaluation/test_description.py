@@ -1,6 +1,8 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from triage.dataset.manifest import LabelledPhoto, Manifest, Split
@@ -75,7 +77,8 @@ def test_agreement_is_perfect_when_all_reviews_are_alike() -> None:
 
     assert agreement["krippendorff_alpha"] == pytest.approx(1)
     assert agreement["unanimous_share"] == 1.0
-    assert agreement["kappa"] == [{"reviewers": ["ann", "bo"], "kappa": pytest.approx(1)}]
+    [pair] = agreement["kappa"]
+    assert (pair["reviewers"], pair["n"], pair["kappa"]) == (["ann", "bo"], 3, pytest.approx(1))
 
 
 def test_agreement_equals_the_formulas_when_reviewers_differ() -> None:
@@ -86,6 +89,37 @@ def test_agreement_equals_the_formulas_when_reviewers_differ() -> None:
     assert agreement["unanimous_share"] == 0.75
     assert agreement["kappa"][0]["kappa"] == pytest.approx((0.75 - 0.5) / (1 - 0.5))
     assert agreement["krippendorff_alpha"] == pytest.approx(1 - 7 * 2 / (2 * 3 * 5))
+
+
+def test_unanimity_is_of_those_who_voted_when_reviewers_rotate() -> None:
+    photos = [_photo(1, 1, None), _photo(None, 1, 0), _photo(0, None, 0), _photo(1, None, None)]
+
+    agreement = describe(Manifest(photos, 2, ("ann", "bo", "cy")))["agreement"]
+
+    assert (agreement["n"], agreement["unanimous_share"]) == (3, pytest.approx(2 / 3))
+    assert [pair["n"] for pair in agreement["kappa"]] == [1, 1, 1]
+
+
+def test_intervals_of_agreement_are_wider_when_photos_are_of_few_patients() -> None:
+    random = np.random.default_rng(0)
+    truth = random.integers(0, 2, 40)
+    photos = []
+    for patient, good in enumerate(truth):
+        votes = [int(good if random.random() < 0.8 else 1 - good) for _ in range(2)]
+        photos += [
+            LabelledPhoto(Path(f"{patient}-{n}"), sum(votes), tuple(votes), patient=str(patient)) for n in (1, 2, 3)
+        ]
+    apart = [replace(photo, patient=None) for photo in photos]
+
+    together = describe(Manifest(photos, 2, ("ann", "bo")))["agreement"]
+    alone = describe(Manifest(apart, 2, ("ann", "bo")))["agreement"]
+
+    assert together["krippendorff_alpha"] == alone["krippendorff_alpha"]
+    (low, high), (near, far) = together["krippendorff_alpha_ci"], alone["krippendorff_alpha_ci"]
+    assert low < together["krippendorff_alpha"] < high
+    assert high - low > 1.3 * (far - near)
+    (low, high), (near, far) = together["kappa"][0]["interval"], alone["kappa"][0]["interval"]
+    assert high - low > 1.3 * (far - near)
 
 
 def test_description_is_json_when_reviews_are_missing() -> None:

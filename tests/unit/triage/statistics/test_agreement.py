@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from triage.statistics.agreement import Level, krippendorff_alpha, pairwise_kappa
+from triage.statistics.agreement import Level, krippendorff_alpha, pairwise_kappa, quadratic_kappa
 
 _ = np.nan
 KRIPPENDORFF_2011 = np.array(  # example C of Computing Krippendorff's alpha-reliability: 4 observers, 12 units
@@ -73,3 +73,15 @@ def test_agreement_raises_when_ratings_are_not_a_table() -> None:
         krippendorff_alpha([1, 2, 3])
     with pytest.raises(ValueError, match="shape"):
         pairwise_kappa([[1, np.inf]])
+
+
+def test_quadratic_kappa_equals_that_of_scikit_learn() -> None:
+    random = np.random.default_rng(2)
+    given = random.integers(0, 5, 300)
+    predicted = np.clip(given + random.integers(-1, 3, 300), 0, 4)
+
+    expected = cohen_kappa_score(predicted, given, weights="quadratic")
+
+    assert quadratic_kappa(predicted, given) == pytest.approx(expected)
+    assert quadratic_kappa([2, 2], [2, 2]) is None
+    assert quadratic_kappa([], []) is None

@@ -153,7 +153,8 @@ def test_describe_shows_tables_when_people_read_it(dataset: Dataset, manifest: P
         "ann",
         "80.0 %",
         "Krippendorff",
-        "kappa of ann and bo",
+        "kappa (n)",
+        "0.12 (20)",
     ):
         assert shown in result.out
 
