@@ -273,7 +273,9 @@ class Services:
 
         fhir, limits = self.settings.fhir, self.settings.intake_limits
         server = Ehr(self.fhir, self.uris, limits.max_bytes)
-        return Inbound(self.fhir, server, fhir.source, limits, fhir.poll_query, fhir.poll_cursor)
+        return Inbound(
+            self.fhir, server, fhir.source, limits, fhir.max_message_bytes, fhir.poll_query, fhir.poll_cursor
+        )
 
     @cached_property
     def push(self) -> "Push":

@@ -14,7 +14,7 @@ from werkzeug import Request, Response
 
 from tests.interop.conftest import FOLDER
 from worker.fhir.check import survey
-from worker.fhir.client import JSON
+from worker.fhir.bodies import JSON
 from worker.fhir.connection import connect
 from worker.fhir.errors import FhirRefusedError
 from worker.fhir.references import Target

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.clinic import Clinic
 from triage.arrivals.announce import announce, has_work, note_events, search_now
-from triage.arrivals.reading import Collected, Collector
+from triage.arrivals.reading import PATIENCE, Collected, Collector
 from triage.arrivals.search import Searcher
 from triage.blobs.store import BlobStore
 from triage.deliveries.rules import DeliveryRules
@@ -21,7 +21,7 @@ from triage.domain.arrivals import Found
 from triage.domain.ids import RetakeRequestId, new_id
 from triage.domain.messages import IncomingAttachment, IncomingMessage
 from triage.domain.states import ArrivalError
-from triage.errors import ServiceUnavailableError, TriageError, UsageError
+from triage.errors import ErrorCode, ServiceUnavailableError, TriageError, UsageError
 from triage.retakes import requests
 from triage.retention.archive import archive_threads
 from triage.retention.forget import forget
@@ -197,6 +197,56 @@ def test_message_that_cannot_be_read_is_dead_until_it_changes(
     _announce(clinic, "m-1", version="2")
     assert _collect(clinic, Ehr()).done == 1
     assert _states(clinic) == {"done": 2}
+
+
+ABSENT = Found(is_withdrawn=True, is_absent=True)
+
+
+def test_new_message_that_is_not_there_yet_is_read_again(clinic: Clinic) -> None:
+    ehr = Ehr(lambda _: ABSENT)
+    _announce(clinic, "m-1")
+    for _ in range(3):
+        assert _collect(clinic, ehr).postponed == 1
+
+    assert _collect(clinic, Ehr()).done == 1
+    clinic.drain()
+    assert [row.opted_out for row in clinic.query("SELECT opted_out FROM message")] == [False]
+
+
+def test_new_message_that_never_appears_is_ignored_until_it_is_found(clinic: Clinic) -> None:
+    _announce(clinic, "m-1", version="1")
+    results = [_collect(clinic, Ehr(lambda _: ABSENT)) for _ in range(PATIENCE)]
+
+    assert [(each.postponed, each.ignored) for each in results] == [(1, 0)] * (PATIENCE - 1) + [(0, 1)]
+    assert clinic.query("SELECT 1 FROM audit_event WHERE action = 'message.opted_out'") == []
+    assert _announce(clinic, "m-1", version="1") == 1  # a search finds what was never read
+    assert _collect(clinic, Ehr()).done == 1
+
+
+def test_known_message_that_is_absent_is_withdrawn_at_once(clinic: Clinic) -> None:
+    _announce(clinic, "m-1")
+    _collect(clinic, Ehr(lambda reference: _message(reference, "0.2")))
+    clinic.drain()
+
+    _announce(clinic, "m-1")
+    assert _collect(clinic, Ehr(lambda _: ABSENT)).done == 1
+
+    assert clinic.requests() == [("m-1", "withdrawn")]
+
+
+def test_message_waits_a_while_for_a_photo_that_is_not_there_yet(clinic: Clinic) -> None:
+    def without(reference: str) -> Found:
+        photo = IncomingAttachment(error_code=ErrorCode.NOT_FOUND, external_id="1")
+        return Found("1", IncomingMessage("ehr", reference, [photo]))
+
+    _announce(clinic, "m-1", "m-2")
+    assert _collect(clinic, Ehr(without)).postponed == 2
+    assert _collect(clinic, Ehr(lambda each: _message(each) if each == "m-1" else without(each))).done == 1
+    while _states(clinic)["pending"]:
+        _collect(clinic, Ehr(without))
+
+    codes = clinic.query("SELECT error_code FROM attachment ORDER BY error_code NULLS FIRST")
+    assert [row.error_code for row in codes] == [None, "not_found"]
 
 
 def test_message_that_intake_refuses_is_dead(clinic: Clinic) -> None:

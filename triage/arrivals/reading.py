@@ -2,7 +2,7 @@
 
 A reading is outside of any transaction. The lease is the only record that it began: a reader that is killed leaves a
 message that another reads again, and intake accepts it once. A service that is unavailable is never the fault of a
-message, which then waits as long as it takes.
+message, which then waits as long as it takes. Neither is a message or a photo that is not there yet, for a while.
 """
 
 import random
@@ -22,6 +22,7 @@ from triage.domain.arrivals import ArrivalResult, ClaimedArrival, Found
 from triage.domain.states import ArrivalError, ArrivalStatus
 from triage.errors import DatabaseUnavailableError, ServiceUnavailableError, TriageError, UsageError
 from triage.intake import Intake
+from triage.reports.state import known_messages
 from triage.retakes.policy import RetakePolicy
 from triage.storage import arrivals
 from triage.storage.database import Sessions
@@ -32,6 +33,9 @@ RULES: Final = DeliveryRules(
     first_delay=timedelta(seconds=5), longest_delay=timedelta(minutes=15), lease=timedelta(minutes=10), at_once=4
 )
 """For readings. There is no last attempt."""
+
+PATIENCE: Final = 6
+"""Readings, over about two minutes, until what is not there counts as missing: a replica may lag behind a hook."""
 
 
 class Reader(Protocol):
@@ -54,7 +58,7 @@ class Collected:
     Attributes:
         done: accepted or withdrawn.
         ignored: nothing followed from them.
-        postponed: a service was unavailable.
+        postponed: a service was unavailable, or something was not there yet.
         stale: readings whose lease had ended, so that another reader may have made them too.
         reasons: dead messages by reason.
         unfinished: the time was up before everything due was read.
@@ -139,6 +143,9 @@ class Collector:
     def _take(self, arrival: ClaimedArrival) -> ArrivalResult:
         try:
             found = self._reader.read(arrival.reference)
+            if self._may_appear(arrival, found):
+                delay = delay_after(arrival.attempts, self._rules, asked=None, luck=self._luck())
+                return ArrivalResult(arrival, ArrivalStatus.PENDING, retry_in=delay)
             return ArrivalResult(arrival, self._follow(arrival, found), found.version)
         except DatabaseUnavailableError:
             raise
@@ -153,6 +160,14 @@ class Collector:
         except Exception as error:  # a defect, which must not keep the other messages of its batch from being recorded
             log.error("arrival.broke", exc_info=error)
             return ArrivalResult(arrival, ArrivalStatus.DEAD, error=ArrivalError.DEFECT)
+
+    def _may_appear(self, arrival: ClaimedArrival, found: Found) -> bool:
+        """Whether a later reading may find the message, or a photo, that its system does not have now."""
+        if arrival.attempts >= PATIENCE:
+            return False
+        name = arrival.reference
+        is_new = found.is_absent and name not in known_messages(self._sessions, [name], source=self._source)
+        return is_new or found.lacks_photo
 
     def _record(self, results: list[ArrivalResult]) -> int:
         with self._sessions.begin() as session:

@@ -8,6 +8,7 @@ from typing import ClassVar
 from triage.domain.ids import ArrivalId, LeaseToken, RetakeRequestId
 from triage.domain.messages import CHECKED, IncomingMessage
 from triage.domain.states import ArrivalError, ArrivalStatus
+from triage.errors import ErrorCode
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Found:
         message: to accept; None if nothing is to be accepted.
         is_withdrawn: its author or its system took it back.
         answers: retake requests that the message answers.
+        is_absent: its system states that it does not exist, or no longer.
     """
 
     __pydantic_config__: ClassVar = CHECKED
@@ -43,6 +45,13 @@ class Found:
     message: IncomingMessage | None = None
     is_withdrawn: bool = False
     answers: Sequence[RetakeRequestId] = ()
+    is_absent: bool = False
+
+    @property
+    def lacks_photo(self) -> bool:
+        """Whether its system does not have one of its photos."""
+        photos = self.message.attachments if self.message else ()
+        return any(photo.error_code is ErrorCode.NOT_FOUND for photo in photos)
 
 
 @dataclass(frozen=True, slots=True)

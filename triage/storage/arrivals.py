@@ -116,7 +116,8 @@ def claim(session: Session, source: str, *, limit: int, lease: timedelta) -> lis
 def record(session: Session, results: Collection[ArrivalResult]) -> int:
     """Records what was read; returns the number of results without those whose lease another reader has taken over.
 
-    A message that was announced again while it was read is due at once.
+    A message that was announced again while it was read is due at once. One that was not there has no version then,
+    so that a search that finds it makes it due.
     """
     if not results:
         return 0
@@ -143,6 +144,7 @@ def record(session: Session, results: Collection[ArrivalResult]) -> int:
         seconds=Float(),
     )
     is_read = new.c.status != ArrivalStatus.PENDING.value
+    has_ended_well = new.c.status.in_([ArrivalStatus.DONE.value, ArrivalStatus.IGNORED.value])
     ends = and_(is_read, new.c.announced == Arrival.announced)
     later = func.clock_timestamp() + func.make_interval(0, 0, 0, 0, 0, 0, new.c.seconds)
     rows = session.scalars(
@@ -154,7 +156,7 @@ def record(session: Session, results: Collection[ArrivalResult]) -> int:
         )
         .values(
             status=case((ends, new.c.status), else_=ArrivalStatus.PENDING.value),
-            version=func.coalesce(new.c.version, Arrival.version),
+            version=case((has_ended_well, new.c.version), else_=Arrival.version),
             error=case((ends, new.c.error), else_=null()),
             lease_token=null(),
             due_at=later,

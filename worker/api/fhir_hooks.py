@@ -14,7 +14,7 @@ from worker.api.fhir_dialect import resource_in
 from worker.api.problems import RequestError
 from worker.codes import Code
 from worker.documents.fhir import FhirResource
-from worker.fhir.client import JSON as FHIR_JSON
+from worker.fhir.bodies import JSON as FHIR_JSON
 from worker.fhir.notifications import MAX_REFERENCES, Events, Notice, read_notice
 from worker.fhir.references import target_of
 

@@ -1,11 +1,17 @@
-"""Reads the bodies of answers within limits of size and of time."""
+"""Reads the bodies of answers, bytes or JSON, within limits of size and of time."""
 
+import json
 import time
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import httpx2
 
-from worker.fhir.errors import FhirUnavailableError, TooLargeError
+from worker.fhir.errors import FhirUnavailableError, RejectedError, TooLargeError
+
+JSON: Final = "application/fhir+json"
+MAX_JSON_BYTES: Final = 128 * 2**20
+"""Of one answer: photos may be inline, in base64."""
 
 ANSWER_SECONDS: Final = 120.0
 """For one body. A server that sends a byte now and then keeps the time limit of each step."""
@@ -32,3 +38,37 @@ def read_body(response: httpx2.Response, max_bytes: int, *, seconds: float = ANS
         if time.monotonic() > deadline:
             raise FhirUnavailableError("the answer of the FHIR server takes too long: retry")
     return bytes(body)
+
+
+def is_json(response: httpx2.Response) -> bool:
+    """Whether an answer is declared as JSON."""
+    media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    return media_type in {JSON, "application/json"}
+
+
+def read_json(response: httpx2.Response, max_bytes: int) -> Mapping[str, Any]:
+    """The JSON object in an answer.
+
+    Raises:
+        TooLargeError: the answer has more bytes.
+        RejectedError: it is not a JSON object.
+    """
+    try:
+        found = json.loads(read_body(response, max_bytes))
+    except (ValueError, RecursionError) as error:
+        raise RejectedError("the FHIR server's answer is not JSON", response.status_code) from error
+    if not isinstance(found, dict):
+        raise RejectedError("the FHIR server's answer is not a resource", response.status_code)
+    return found
+
+
+def read_resource(response: httpx2.Response) -> Mapping[str, Any]:
+    """A resource in an answer.
+
+    Raises:
+        RejectedError: the answer is not a JSON object, or has more than `MAX_JSON_BYTES`.
+    """
+    try:
+        return read_json(response, MAX_JSON_BYTES)
+    except TooLargeError as error:
+        raise RejectedError("the FHIR server's answer is too long", response.status_code) from error

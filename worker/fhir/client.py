@@ -10,30 +10,20 @@ from urllib.parse import unquote, urljoin
 
 import httpx2
 
-from triage.errors import Fault
-from worker.fhir.bodies import read_body
+from worker.fhir.bodies import JSON, MAX_JSON_BYTES, is_json, read_body, read_json, read_resource
 from worker.fhir.content import inline_bytes
 from worker.fhir.elements import Binary
-from worker.fhir.errors import (
-    ConflictError,
-    FhirRefusedError,
-    FhirUnavailableError,
-    NotThereError,
-    RejectedError,
-    TooLargeError,
-)
+from worker.fhir.errors import FhirUnavailableError, RejectedError
 from worker.fhir.json_parts import dict_of, dicts_of
 from worker.fhir.references import Target, target_of
-from worker.retry_after import delay_of
+from worker.fhir.refusals import error_of
 
-JSON: Final = "application/fhir+json"
-MAX_JSON_BYTES: Final = 128 * 2**20
-"""Of one answer: photos may be inline, in base64."""
 MAX_PAGES: Final = 1000
+_MORE_BYTES: Final = 2**20
+"""Of a Binary in JSON, besides its data."""
 
-_NOT_THERE: Final = frozenset({404, 410})
-_CONFLICT: Final = frozenset({409, 412})
-_CODE: Final = re.compile(r"[a-z-]{1,40}")
+_MEDIA_TYPE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
+"""Source: RFC 6838, section 4.2."""
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f\\]|(^|/)\.\.(;[^/]*)?(/|$)")
 """Of a decoded path: what a client, a proxy or a server may resolve to a place outside of the base."""
 
@@ -107,10 +97,12 @@ class FhirClient:
         """Reads a resource.
 
         Raises:
-            NotThereError: there is no such resource.
+            GoneError: the server states that there is no such resource, or no longer.
+            NotThereError: nothing is there, which proves nothing.
+            ForbiddenError: the server does not give this resource.
             FhirUnavailableError, FhirRefusedError, RejectedError: see there.
         """
-        return self._stored("GET", str(target))
+        return self._stored("GET", str(target), is_about_one=True)
 
     def capabilities(self) -> Mapping[str, Any]:
         """The CapabilityStatement of the server. A token is sent, which the server may check.
@@ -161,7 +153,7 @@ class FhirClient:
             if url is None:
                 return
             with self._response("GET", url, headers={"Accept": JSON}) as response:
-                bundle = _json(response)
+                bundle = read_resource(response)
             for entry in dicts_of(bundle, "entry"):
                 mode = dict_of(entry, "search").get("mode", "match")
                 if mode == "match" and (resource := dict_of(entry, "resource")):
@@ -175,15 +167,17 @@ class FhirClient:
 
         Args:
             url: relative to the base, or below it.
-            media_type: of the bytes, if known.
+            media_type: of the bytes, as a message states it. One that is malformed is not asked for.
             max_bytes: limit of the bytes.
 
         Raises:
             NotThereError: nothing is there.
+            ForbiddenError: the server does not give these bytes.
             TooLargeError: there are more bytes.
             FhirUnavailableError, FhirRefusedError, RejectedError: see there.
         """
-        accept = f"{media_type or 'image/*'}, */*;q=0.5"
+        stated = (media_type or "").partition(";")[0].strip()
+        accept = f"{stated if _MEDIA_TYPE.fullmatch(stated) else 'image/*'}, */*;q=0.5"
         try:
             return self._bytes(url, accept, max_bytes)
         except RejectedError as error:
@@ -202,7 +196,8 @@ class FhirClient:
         return absolute if path.startswith(root + b"/") or path.rstrip(b"/") == root else None
 
     def _bytes(self, url: str, accept: str, max_bytes: int) -> bytes | Elsewhere:
-        with self._response("GET", url, headers={"Accept": accept}, allow_redirect=True) as response:
+        headers = {"Accept": accept}
+        with self._response("GET", url, headers=headers, allow_redirect=True, is_about_one=True) as response:
             if response.has_redirect_location:
                 try:
                     return Elsewhere(urljoin(str(response.url), response.headers["Location"]))
@@ -210,8 +205,8 @@ class FhirClient:
                     raise RejectedError(
                         "the FHIR server redirects to a malformed address", response.status_code
                     ) from error
-            if _is_json(response):
-                binary = Binary.read(_json(response))
+            if is_json(response):
+                binary = Binary.read(read_json(response, min(MAX_JSON_BYTES, 2 * max_bytes + _MORE_BYTES)))
                 return inline_bytes(binary.data, max_bytes=max_bytes)
             return read_body(response, max_bytes)
 
@@ -221,13 +216,15 @@ class FhirClient:
         path: str,
         resource: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
+        *,
+        is_about_one: bool = False,
     ) -> Stored:
         sent = {"Accept": JSON, "Prefer": "return=representation"} | dict(headers or {})
         content = None
         if resource is not None:
             content = json.dumps(resource).encode()
             sent["Content-Type"] = JSON
-        with self._response(method, path, headers=sent, content=content) as response:
+        with self._response(method, path, headers=sent, content=content, is_about_one=is_about_one) as response:
             returned = _returned(response, is_written=resource is not None)
             location = _join(self.base, response.headers.get("Location", path))
             return Stored(
@@ -246,8 +243,13 @@ class FhirClient:
         headers: Mapping[str, str],
         content: bytes | None = None,
         allow_redirect: bool = False,
+        is_about_one: bool = False,
     ) -> Iterator[httpx2.Response]:
-        """The answer to a request, whose body is not read yet. A token that the server refuses is replaced once."""
+        """The answer to a request, whose body is not read yet. A token that the server refuses is replaced once.
+
+        Args:
+            is_about_one: a server that forbids the request may do so for this resource alone.
+        """
         absolute = self._below(url)
         if absolute is None:
             raise RejectedError("the FHIR server links to another address, which is not followed", 200)
@@ -266,7 +268,7 @@ class FhirClient:
                     self._credentials.forget()
                     continue
                 if not (response.is_success or (allow_redirect and response.has_redirect_location)):
-                    raise _error(response)
+                    raise error_of(response, is_about_one=is_about_one)
                 yield response
                 return
             except httpx2.RequestError as error:
@@ -291,52 +293,11 @@ def _path(url: httpx2.URL) -> bytes:
     return url.raw_path.partition(b"?")[0]
 
 
-def _error(response: httpx2.Response) -> Exception:
-    status = response.status_code
-    if status in _NOT_THERE:
-        return NotThereError("the FHIR server has no such resource")
-    if status in _CONFLICT:
-        return ConflictError("the resource on the FHIR server was changed by others")
-    if status == httpx2.codes.TOO_MANY_REQUESTS or response.is_server_error:
-        return FhirUnavailableError(
-            f"the FHIR server cannot answer now (status {status}): retry",
-            retry_after=delay_of(response.headers.get("Retry-After")),
-        )
-    if status in {httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN}:
-        return FhirRefusedError("the FHIR server refuses this client: give it the scopes that it needs", Fault.REFUSED)
-    return RejectedError(f"the FHIR server does not accept the request (status {status}{_issues(response)})", status)
-
-
-def _issues(response: httpx2.Response) -> str:
-    """The codes of an OperationOutcome. Its texts may quote the patient's data."""
-    try:
-        outcome = _json(response)
-    except (RejectedError, httpx2.RequestError):
-        return ""
-    codes = [str(issue.get("code")) for issue in dicts_of(outcome, "issue")][:5]
-    return "".join(f", {code}" for code in codes if _CODE.fullmatch(code))
-
-
-def _is_json(response: httpx2.Response) -> bool:
-    media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    return media_type in {JSON, "application/json"}
-
-
 def _returned(response: httpx2.Response, *, is_written: bool) -> Mapping[str, Any]:
     """The resource in an answer. One that was written is stored, also if the answer has no body that can be read."""
     try:
-        return _json(response) if _is_json(response) else {}
-    except RejectedError:
+        return read_resource(response) if is_json(response) else {}
+    except (FhirUnavailableError, RejectedError):
         if is_written:
             return {}
         raise
-
-
-def _json(response: httpx2.Response) -> Mapping[str, Any]:
-    try:
-        found = json.loads(read_body(response, MAX_JSON_BYTES))
-    except (ValueError, RecursionError, TooLargeError) as error:
-        raise RejectedError("the FHIR server's answer is not JSON, or is too long", response.status_code) from error
-    if not isinstance(found, dict):
-        raise RejectedError("the FHIR server's answer is not a resource", response.status_code)
-    return found

@@ -34,9 +34,29 @@ class Room:
         Raises:
             TooMuchError: there is no room for these bytes.
         """
-        self.taken += len(data)
-        if self.taken > self.max_bytes:
+        if not self._fits(data):
             raise TooMuchError(f"the photos have more than {self.max_bytes:,} bytes together: send several requests")
+
+    def _fits(self, data: bytes) -> bool:
+        fits = self.taken + len(data) <= self.max_bytes
+        if fits:
+            self.taken += len(data)
+        return fits
+
+
+class MessageRoom(Room):
+    """The memory for the photos of one message. A photo that has no room there is an error of that photo."""
+
+    def take(self, data: bytes) -> None:
+        """
+        Raises:
+            AttachmentError: there is no room for these bytes.
+        """
+        if not self._fits(data):
+            raise AttachmentError(
+                ErrorCode.TOO_LARGE,
+                f"the photos of the message have more than {self.max_bytes:,} bytes together: send smaller photos",
+            )
 
 
 def may_be_photo(media_type: str | None) -> bool:

@@ -20,7 +20,7 @@ from worker.fhir.references import Target
 
 @dataclass(frozen=True, slots=True)
 class Ehr:
-    """Implements `worker.fhir.messages.Server`.
+    """Implements `worker.fhir.photos.Server`.
 
     Attributes:
         client: of the server that the message is on.
@@ -37,7 +37,7 @@ class Ehr:
         try:
             return self.client.read(target).resource
         except (NotThereError, RejectedError) as error:
-            raise _not_found() from error
+            raise _cannot_be_had(error) from error
 
     def content(self, url: str, media_type: str | None) -> bytes:
         """As `Server.content`. A redirect is followed once, without the token."""
@@ -45,7 +45,7 @@ class Ehr:
             try:
                 found = self.client.content(url, media_type, max_bytes=self.max_bytes)
             except (NotThereError, RejectedError) as error:
-                raise _not_found() from error
+                raise _cannot_be_had(error) from error
             except TooLargeError as error:
                 raise photo_too_large(self.max_bytes) from error
             except UsageError as error:
@@ -61,5 +61,10 @@ class Ehr:
             raise ServiceUnavailableError("the server of a photo does not answer: retry") from error
 
 
-def _not_found() -> AttachmentError:
-    return AttachmentError(ErrorCode.NOT_FOUND, "the photo is not on the FHIR server: send it again")
+def _cannot_be_had(error: NotThereError | RejectedError) -> AttachmentError:
+    """Why a photo has no bytes. A server that does not give it says nothing about the others."""
+    if isinstance(error, NotThereError):
+        return AttachmentError(ErrorCode.NOT_FOUND, "the photo is not on the FHIR server: send it again")
+    return AttachmentError(
+        ErrorCode.FETCH_FAILED, "the FHIR server does not give the photo: permit this client to read it"
+    )

@@ -12,7 +12,11 @@ class FhirRefusedError(ServiceRefusedError):
 
 
 class NotThereError(TriageError):
-    """The server has no such resource, or no longer."""
+    """Nothing is at an address of the server. It may exist: a proxy may answer, or a replica that lags behind."""
+
+
+class GoneError(NotThereError):
+    """The server states that the resource does not exist, or no longer."""
 
 
 class ConflictError(TriageError):
@@ -29,6 +33,10 @@ class RejectedError(TriageError):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+class ForbiddenError(RejectedError):
+    """The server does not give this client the one resource that it asks for."""
 
 
 class TooLargeError(TriageError):

@@ -1,8 +1,9 @@
 """Messages on the EHR's FHIR server: reads one, and searches for those that no hook announced."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -15,13 +16,17 @@ from triage.domain.messages import IncomingMessage, Origin
 from triage.domain.text import check_locale
 from triage.errors import AttachmentError, UsageError
 from worker.fhir.client import FhirClient
-from worker.fhir.content import Room
+from worker.fhir.content import MessageRoom, Room
 from worker.fhir.elements import Asking, Communication
-from worker.fhir.errors import NotThereError
-from worker.fhir.messages import PatientMessage, Server, Step, next_step, read_message, request_id
+from worker.fhir.errors import FhirUnavailableError, ForbiddenError, GoneError, NotThereError, RejectedError
+from worker.fhir.messages import PatientMessage, Step, next_step, read_message, request_id
+from worker.fhir.photos import Server
 from worker.fhir.references import Target, target_of
 
 log = structlog.get_logger(__name__)
+
+_AHEAD: Final = timedelta(days=1000)
+"""Nothing arrives so late, whichever time the cursor is."""
 
 LOCALE: Final = "en"
 """Of a message without a language that can be read."""
@@ -36,6 +41,7 @@ class Inbound:
         server: reads what a message refers to.
         source: of the messages.
         limits: of intake.
+        max_message_bytes: of the photos of a message, which are held in memory until it is accepted.
         query: a search for Communication, or None.
         cursor: the search parameter of the time at which a message arrived or changed.
     """
@@ -44,31 +50,63 @@ class Inbound:
     server: Server
     source: str
     limits: IntakeLimits
+    max_message_bytes: int
     query: str | None = None
     cursor: str = "_lastUpdated"
 
     def read(self, reference: str) -> Found:
-        """As `Reader.read`. A message that was deleted is withdrawn."""
+        """As `Reader.read`. A message that the server states to be absent is withdrawn.
+
+        Raises:
+            FhirRefusedError: the server gives this client no message.
+            ForbiddenError, RejectedError: it does not give this one.
+        """
         target = target_of(reference, base=self.client.base)
         if target is None or target.type != "Communication":
             raise UsageError("the reference is not that of a Communication: announce messages only")
         try:
             resource = self.client.read(target).resource
-        except NotThereError:
-            return Found(is_withdrawn=True)
+        except GoneError:
+            return Found(is_withdrawn=True, is_absent=True)
+        except NotThereError as error:
+            raise FhirUnavailableError(
+                "the FHIR server does not state whether a message exists: check the proxies before it"
+            ) from error
+        except ForbiddenError:
+            self._check_rights(target)
+            raise
         return self._found(target, resource)
+
+    def _check_rights(self, target: Target) -> None:
+        """
+        Raises:
+            FhirRefusedError: the server refuses a search for the message too, so that no message can be read.
+            FhirUnavailableError: see there.
+        """
+        if self.query is not None:
+            with suppress(NotThereError, RejectedError):
+                next(self.client.search(f"Communication?_id={target.id}&_count=1"), None)
 
     def find(self, since: datetime) -> Mapping[str, str | None]:
         """As `Finder.find`."""
+        return {str(target): version_of(resource) for target, resource in self._matching(since)}
+
+    def ignores_cursor(self) -> bool:
+        """Whether the server finds messages of the future, because it ignores the time. Each search then reads all.
+
+        Raises:
+            FhirUnavailableError, FhirRefusedError, NotThereError, RejectedError: see there.
+        """
+        return next(self._matching(datetime.now(UTC) + _AHEAD), None) is not None
+
+    def _matching(self, since: datetime) -> Iterator[tuple[Target, Mapping[str, Any]]]:
         if self.query is None:
-            return {}
+            return
         moment = since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
         joined = f"{self.query}{'&' if '?' in self.query else '?'}{self.cursor}=ge{moment}Z"
-        return {
-            str(Target("Communication", id_)): version_of(resource)
-            for resource in self.client.search(joined)
-            if resource.get("resourceType") == "Communication" and isinstance(id_ := resource.get("id"), str)
-        }
+        for resource in self.client.search(joined):
+            if resource.get("resourceType") == "Communication" and isinstance(id_ := resource.get("id"), str):
+                yield Target("Communication", id_), resource
 
     def _found(self, target: Target, resource: Mapping[str, Any]) -> Found:
         return found_in(
@@ -78,6 +116,7 @@ class Inbound:
             external_id=str(target),
             base=self.client.base,
             limits=self.limits,
+            room=MessageRoom(self.max_message_bytes),
             version=version_of(resource),
         )
 

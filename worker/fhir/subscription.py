@@ -9,7 +9,8 @@ from enum import StrEnum
 from typing import Any, Final
 from urllib.parse import quote
 
-from worker.fhir.client import JSON, FhirClient
+from worker.fhir.bodies import JSON
+from worker.fhir.client import FhirClient
 from worker.fhir.parts import PRODUCT, Resource
 from worker.setting_groups import FhirSettings
 

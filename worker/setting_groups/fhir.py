@@ -46,6 +46,15 @@ class FhirSettings(Group):
         description="certificate of the authority that signed the server's; the system's authorities if unset",
     )
     timeout_seconds: float = Field(default=30, gt=0, le=300, description="time limit for each step of an answer")
+    max_message_bytes: int = Field(
+        default=2**28,
+        ge=2**20,
+        le=2**36,
+        description=(
+            "largest size of all photos of a message that is read there, held in memory together; a photo beyond it is "
+            "`too_large`"
+        ),
+    )
     answers: bool = Field(
         default=False,
         description=(

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
@@ -12,11 +13,14 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Response
 
 from triage.errors import UsageError
-from worker.fhir.client import JSON, Elsewhere, FhirClient
+from worker.fhir.bodies import JSON
+from worker.fhir.client import Elsewhere, FhirClient
 from worker.fhir.errors import (
     ConflictError,
     FhirRefusedError,
     FhirUnavailableError,
+    ForbiddenError,
+    GoneError,
     NotThereError,
     RejectedError,
     TooLargeError,
@@ -126,11 +130,15 @@ def test_token_is_made_anew_once_when_the_server_refuses_it(client: FhirClient, 
     [
         (400, RejectedError),
         (401, FhirRefusedError),
-        (403, FhirRefusedError),
+        (403, ForbiddenError),
         (404, NotThereError),
         (409, ConflictError),
-        (410, NotThereError),
+        (405, RejectedError),
+        (406, RejectedError),
+        (410, GoneError),
         (412, ConflictError),
+        (415, RejectedError),
+        (422, RejectedError),
         (302, RejectedError),
         (429, FhirUnavailableError),
         (500, FhirUnavailableError),
@@ -139,14 +147,77 @@ def test_token_is_made_anew_once_when_the_server_refuses_it(client: FhirClient, 
 def test_answer_of_the_server_is_one_of_few_errors(
     client: FhirClient, httpserver: HTTPServer, status: int, error: type[Exception]
 ) -> None:
-    outcome = {"issue": [{"code": "invariant", "diagnostics": "Ana Diaz"}, {"code": "Ana Diaz"}]}
+    outcome = {
+        "resourceType": "OperationOutcome",
+        "issue": [{"code": "invariant", "diagnostics": "Ana Diaz"}, {"code": "Ana Diaz"}],
+    }
     httpserver.expect_request("/fhir/Communication/1").respond_with_response(_answer(outcome, status, Location="/x"))
 
     with pytest.raises(error) as raised:
         client.read(TARGET)
 
+    assert type(raised.value) is error
     assert "Ana" not in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "error"),
+    [
+        ({"resourceType": "OperationOutcome", "issue": [{"code": "not-found"}]}, JSON, GoneError),
+        ({"resourceType": "OperationOutcome", "issue": [{"code": "x"}, {"code": "deleted"}]}, JSON, GoneError),
+        ({"resourceType": "OperationOutcome", "issue": [{"code": "not-found"}]}, "text/html", NotThereError),
+        ({"resourceType": "OperationOutcome", "issue": [{"code": "processing"}]}, JSON, NotThereError),
+        ({"resourceType": "Bundle", "issue": [{"code": "not-found"}]}, JSON, NotThereError),
+        ({"resourceType": "OperationOutcome", "issue": "not-found"}, JSON, NotThereError),
+        ("not-found", JSON, NotThereError),
+    ],
+)
+def test_resource_is_absent_only_when_the_server_states_it(
+    client: FhirClient, httpserver: HTTPServer, body: object, kind: str, error: type[Exception]
+) -> None:
+    httpserver.expect_request("/fhir/Communication/1").respond_with_response(
+        Response(json.dumps(body), 404, content_type=kind)
+    )
+
+    with pytest.raises(NotThereError) as raised:
+        client.read(TARGET)
+
+    assert type(raised.value) is error
+
+
+def test_refusal_concerns_the_client_when_no_single_resource_is_asked_for(
+    client: FhirClient, httpserver: HTTPServer
+) -> None:
+    httpserver.expect_request(re.compile("/fhir/.*")).respond_with_data(b"", 403)
+
+    for request in (client.capabilities, lambda: list(client.search("Communication")), lambda: client.create(MESSAGE)):
+        with pytest.raises(FhirRefusedError):
+            request()
+    with pytest.raises(ForbiddenError):
+        client.content("Binary/1", None, max_bytes=4)
+
+
+@pytest.mark.parametrize(
+    ("stated", "accepted"),
+    [
+        ("image/jpeg", "image/jpeg"),
+        ("image/svg+xml; charset=utf-8", "image/svg+xml"),
+        ("image/jpeg, text/html", "image/*"),
+        ("image/jpeg\r\nX-Evil: 1", "image/*"),
+        ("image/jp\u00e9g", "image/*"),
+        ("image/" + "x" * 200, "image/*"),
+        ("image/", "image/*"),
+        ("", "image/*"),
+    ],
+)
+def test_media_type_is_asked_for_only_when_it_is_one(
+    client: FhirClient, httpserver: HTTPServer, stated: str, accepted: str
+) -> None:
+    httpserver.expect_request("/fhir/Binary/1").respond_with_data(b"photo", content_type="image/jpeg")
+
+    assert client.content("Binary/1", stated, max_bytes=5) == b"photo"
+    assert httpserver.log[0][0].headers["Accept"] == f"{accepted}, */*;q=0.5"
 
 
 def test_delay_that_the_server_asks_for_is_known(client: FhirClient, httpserver: HTTPServer) -> None:
@@ -207,6 +278,14 @@ def test_bytes_are_read_raw_or_in_json(client: FhirClient, httpserver: HTTPServe
 
 def test_bytes_are_not_read_beyond_the_limit(client: FhirClient, httpserver: HTTPServer) -> None:
     httpserver.expect_request("/fhir/Binary/1").respond_with_data(b"photo", content_type="image/jpeg")
+
+    with pytest.raises(TooLargeError):
+        client.content("Binary/1", None, max_bytes=4)
+
+
+def test_json_is_not_read_beyond_the_limit_of_its_bytes(client: FhirClient, httpserver: HTTPServer) -> None:
+    binary = {"resourceType": "Binary", "data": base64.b64encode(bytes(2**21)).decode()}
+    httpserver.expect_request("/fhir/Binary/1").respond_with_response(_answer(binary))
 
     with pytest.raises(TooLargeError):
         client.content("Binary/1", None, max_bytes=4)

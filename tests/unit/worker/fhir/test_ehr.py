@@ -1,5 +1,6 @@
 """Photos that a message refers to, from a real server on this machine and from links to elsewhere."""
 
+import re
 from collections.abc import Iterator
 from ipaddress import ip_network
 
@@ -12,6 +13,7 @@ from triage.blobs.uris import UriPolicy
 from triage.errors import AttachmentError, ErrorCode, ServiceUnavailableError
 from worker.fhir.client import FhirClient
 from worker.fhir.ehr import Ehr
+from worker.fhir.errors import FhirRefusedError
 from worker.fhir.references import Target
 
 
@@ -47,6 +49,10 @@ def test_link_to_elsewhere_is_read_without_the_token(ehr: Ehr, httpserver: HTTPS
     ("url", "code"),
     [
         ("Binary/gone", ErrorCode.NOT_FOUND),
+        ("Binary/missing", ErrorCode.NOT_FOUND),
+        ("Binary/forbidden", ErrorCode.FETCH_FAILED),
+        ("Binary/malformed", ErrorCode.FETCH_FAILED),
+        ("Binary/unacceptable", ErrorCode.FETCH_FAILED),
         ("Binary/large", ErrorCode.TOO_LARGE),
         ("Binary/outcome", ErrorCode.CORRUPT),
         ("Binary/secret", ErrorCode.URI_NOT_ALLOWED),
@@ -60,6 +66,9 @@ def test_photo_that_cannot_be_had_has_an_error_code(
     ehr: Ehr, httpserver: HTTPServer, url: str, code: ErrorCode
 ) -> None:
     httpserver.expect_request("/fhir/Binary/gone").respond_with_data(b"", 410)
+    statuses = {"missing": 404, "forbidden": 403, "malformed": 400, "unacceptable": 406}
+    for name, status in statuses.items():
+        httpserver.expect_request(f"/fhir/Binary/{name}").respond_with_data(b"", status)
     httpserver.expect_request("/fhir/Binary/large").respond_with_data(bytes(10), content_type="image/png")
     httpserver.expect_request("/fhir/Binary/outcome").respond_with_json({"resourceType": "OperationOutcome"})
     metadata = "http://169.254.169.254/latest/meta-data"
@@ -81,8 +90,24 @@ def test_message_is_read_again_later_when_a_server_does_not_answer(ehr: Ehr, htt
         ehr.resource(Target("Media", "1"))
 
 
-def test_resource_that_is_not_there_is_an_error_of_the_photo(ehr: Ehr, httpserver: HTTPServer) -> None:
-    httpserver.expect_request("/fhir/Media/1").respond_with_data(b"", 404)
+@pytest.mark.parametrize(
+    ("status", "code"), [(404, ErrorCode.NOT_FOUND), (403, ErrorCode.FETCH_FAILED), (422, ErrorCode.FETCH_FAILED)]
+)
+def test_resource_that_cannot_be_had_is_an_error_of_the_photo(
+    ehr: Ehr, httpserver: HTTPServer, status: int, code: ErrorCode
+) -> None:
+    httpserver.expect_request("/fhir/Media/1").respond_with_data(b"", status)
 
-    with pytest.raises(AttachmentError, match="not on the FHIR server"):
+    with pytest.raises(AttachmentError) as raised:
+        ehr.resource(Target("Media", "1"))
+
+    assert raised.value.code is code
+
+
+def test_client_is_refused_when_no_token_is_accepted(ehr: Ehr, httpserver: HTTPServer) -> None:
+    httpserver.expect_request(re.compile("/fhir/.*")).respond_with_data(b"", 401)
+
+    with pytest.raises(FhirRefusedError):
+        ehr.content("Binary/1", None)
+    with pytest.raises(FhirRefusedError):
         ehr.resource(Target("Media", "1"))

@@ -12,7 +12,8 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 import worker.fhir.bodies
-from worker.fhir.client import JSON, FhirClient
+from worker.fhir.bodies import JSON
+from worker.fhir.client import FhirClient
 from worker.fhir.connection import connect
 from worker.fhir.errors import FhirRefusedError, FhirUnavailableError, RejectedError, TooLargeError
 from worker.fhir.references import Target

@@ -1,5 +1,6 @@
 """Reading and searching on a real server on this machine."""
 
+import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -16,10 +17,10 @@ from triage.domain.arrivals import Found
 from triage.domain.ids import new_id
 from triage.domain.limits import IntakeLimits
 from triage.domain.messages import Origin
-from triage.errors import ServiceUnavailableError, UsageError
+from triage.errors import ErrorCode, ServiceUnavailableError, UsageError
 from worker.fhir.client import FhirClient
 from worker.fhir.ehr import Ehr
-from worker.fhir.errors import RejectedError
+from worker.fhir.errors import FhirRefusedError, FhirUnavailableError, ForbiddenError, RejectedError
 from worker.fhir.inbound import Inbound
 from worker.fhir.terms import REQUEST_ID
 
@@ -41,7 +42,7 @@ def inbound(http: httpx2.Client, httpserver: HTTPServer) -> Inbound:
 
 def _inbound(http: httpx2.Client, httpserver: HTTPServer, query: str | None, cursor: str = "_lastUpdated") -> Inbound:
     client = FhirClient(http, httpserver.url_for("/fhir"), Numbered())
-    return Inbound(client, Ehr(client, UriPolicy([], max_bytes=99), 99), "ehr", LIMITS, query, cursor)
+    return Inbound(client, Ehr(client, UriPolicy([], max_bytes=99), 99), "ehr", LIMITS, 2 * len(PHOTO), query, cursor)
 
 
 def _serve(httpserver: HTTPServer, **changes: Any) -> None:
@@ -85,10 +86,82 @@ def test_status_and_sender_decide_what_follows(
     assert inbound.read("Communication/m-1") == expected
 
 
-def test_deleted_message_is_withdrawn(inbound: Inbound, httpserver: HTTPServer) -> None:
-    httpserver.expect_request("/fhir/Communication/m-1").respond_with_data(b"", 410)
+ABSENT = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "not-found"}]}
 
-    assert inbound.read("Communication/m-1") == Found(is_withdrawn=True)
+
+@pytest.mark.parametrize(("status", "body"), [(410, {}), (404, ABSENT)])
+def test_message_is_withdrawn_when_the_server_states_that_it_is_absent(
+    inbound: Inbound, httpserver: HTTPServer, status: int, body: dict[str, Any]
+) -> None:
+    httpserver.expect_request("/fhir/Communication/m-1").respond_with_json(body, status)
+
+    assert inbound.read("Communication/m-1") == Found(is_withdrawn=True, is_absent=True)
+
+
+def test_message_waits_when_nothing_is_at_its_address(inbound: Inbound, httpserver: HTTPServer) -> None:
+    httpserver.expect_request("/fhir/Communication/m-1").respond_with_data("<h1>Not Found</h1>", 404)
+
+    with pytest.raises(ServiceUnavailableError, match="does not state"):
+        inbound.read("Communication/m-1")
+
+
+@pytest.mark.parametrize(
+    ("searched", "error"),
+    [(200, ForbiddenError), (400, ForbiddenError), (403, FhirRefusedError), (503, FhirUnavailableError)],
+)
+def test_refusal_concerns_one_message_unless_a_search_is_refused_too(
+    inbound: Inbound, httpserver: HTTPServer, searched: int, error: type[Exception]
+) -> None:
+    httpserver.expect_request("/fhir/Communication/m-1").respond_with_data(b"", 403)
+    httpserver.expect_request(QUERY, query_string="_id=m-1&_count=1").respond_with_json(
+        {"resourceType": "Bundle"}, searched
+    )
+
+    with pytest.raises(error) as raised:
+        inbound.read("Communication/m-1")
+
+    assert type(raised.value) is error
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_message_is_read_without_the_photo_that_the_server_does_not_give(
+    inbound: Inbound, httpserver: HTTPServer, status: int
+) -> None:
+    references = [{"contentReference": {"reference": each}} for each in ("Binary/b-1", "Binary/b-2", "Media/m-3")]
+    _serve(httpserver, payload=references)
+    httpserver.expect_request(re.compile("/fhir/(Binary/b-2|Media/m-3)")).respond_with_data(b"", status)
+
+    if status == 401:
+        with pytest.raises(FhirRefusedError):
+            inbound.read("Communication/m-1")
+        return
+    found = inbound.read("Communication/m-1")
+    assert found.message is not None
+    assert [photo.error_code for photo in found.message.attachments] == [None, *[ErrorCode.FETCH_FAILED] * 2]
+
+
+def test_photo_is_too_large_when_those_before_it_fill_the_message(inbound: Inbound, httpserver: HTTPServer) -> None:
+    names = [f"Binary/{name}" for name in ("b-1", "b-2", "large", "small")]
+    _serve(httpserver, payload=[{"contentReference": {"reference": each}} for each in names])
+    for name, data in (("b-2", PHOTO[:-1]), ("large", PHOTO), ("small", b"1")):
+        httpserver.expect_request(f"/fhir/Binary/{name}").respond_with_data(data, content_type="image/jpeg")
+
+    found = inbound.read("Communication/m-1")
+
+    assert found.message is not None
+    codes = [photo.error_code for photo in found.message.attachments]
+    assert codes == [None, None, ErrorCode.TOO_LARGE, None]
+
+
+def test_message_is_read_without_the_thread_that_the_server_does_not_give(
+    inbound: Inbound, httpserver: HTTPServer
+) -> None:
+    _serve(httpserver, inResponseTo=[{"reference": "Communication/hidden"}])
+    httpserver.expect_request("/fhir/Communication/hidden").respond_with_data(b"", 403)
+
+    found = inbound.read("Communication/m-1")
+    assert found.message is not None
+    assert found.message.thread == "Communication/hidden"
 
 
 def test_malformed_language_is_replaced(inbound: Inbound, httpserver: HTTPServer) -> None:

@@ -11,7 +11,8 @@ from pydantic import SecretStr
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from worker.fhir.client import JSON, Anonymous, FhirClient
+from worker.fhir.bodies import JSON
+from worker.fhir.client import Anonymous, FhirClient
 from worker.fhir.subscription import Change, Subscribed, find, subscribe
 from worker.setting_groups import FhirSettings
 
