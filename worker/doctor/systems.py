@@ -51,13 +51,18 @@ def check_deliveries(services: Services) -> str:
 
 
 def check_fhir_server(services: Services) -> str:
-    """Asks the EHR's FHIR server what it is, with a token."""
+    """Asks the EHR's FHIR server what it is, with a token, and whether it accepts the configured search."""
     if not services.settings.fhir.is_on:
         return "none"
     version = services.fhir.capabilities().get("fhirVersion")
     if not (isinstance(version, str) and version.startswith("4.0")):
         raise ProblemError(
             "the FHIR server does not serve R4 (4.0)", "set TRIAGE_FHIR__URL to the base of its R4 version"
+        )
+    if services.settings.fhir.poll_query is not None and services.inbound.ignores_cursor():
+        raise ProblemError(
+            "the FHIR server ignores the cursor, so that each search reads all messages",
+            "run `triage fhir check` to see which TRIAGE_FHIR__POLL_CURSOR it applies",
         )
     return f"serves {version} and gives tokens"
 

@@ -1,7 +1,8 @@
 """Surveys the EHR's FHIR server, or one that may become it, before going live."""
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -13,11 +14,8 @@ from worker.fhir.connection import open_http, tokens_for
 from worker.fhir.errors import FhirRefusedError, FhirUnavailableError, NotThereError, RejectedError
 from worker.fhir.inbound import Inbound
 from worker.fhir.smart import Configuration, SmartTokens, discover
-from worker.fhir.survey import Statement, abilities_of, fitting_settings, scopes_of, tokens_of
+from worker.fhir.survey import CURSORS, Statement, abilities_of, fitting_settings, scopes_of, tokens_of
 from worker.setting_groups import FhirSettings
-
-_AHEAD = timedelta(days=1)
-"""A search from this time on is accepted or not, and finds nothing."""
 
 
 def survey(settings: FhirSettings, inbound: Inbound | None, url: str | None = None) -> Survey:
@@ -56,8 +54,12 @@ def _capabilities(http: httpx2.Client, base: str, tokens: SmartTokens | None) ->
             if tokens is None:
                 raise
             return FhirClient(http, base, tokens).capabilities()
-    except (NotThereError, RejectedError) as error:
+    except NotThereError as error:
         raise UsageError("no FHIR server is at this address: give the base, below which /metadata is") from error
+    except RejectedError as error:
+        raise UsageError(
+            f"the server does not show what it supports (status {error.status}): give the base of a FHIR server"
+        ) from error
 
 
 def _discover(http: httpx2.Client, base: str) -> tuple[Configuration | None, list[Ability]]:
@@ -91,10 +93,28 @@ def _tokens(tokens: SmartTokens | None, inbound: Inbound | None, settings: FhirS
 def _configured_search(inbound: Inbound) -> Ability:
     name = "configured search"
     try:
-        inbound.find(datetime.now(UTC) + _AHEAD)
+        is_ignored = inbound.ignores_cursor()
     except FhirUnavailableError:
         raise
+    except FhirRefusedError:
+        remedy = "ask the operators of the EHR to permit this client to search for Communication"
+        return Ability(name, Support.NO, is_needed=True, detail="refused", remedy=remedy)
     except TriageError:
         remedy = "correct TRIAGE_FHIR__POLL_QUERY and TRIAGE_FHIR__POLL_CURSOR"
         return Ability(name, Support.NO, is_needed=True, detail="rejected", remedy=remedy)
+    if is_ignored:
+        found = _applied_cursor(inbound)
+        remedy = (
+            f"set TRIAGE_FHIR__POLL_CURSOR={found}" if found else "unset TRIAGE_FHIR__POLL_QUERY: use a subscription"
+        )
+        return Ability(name, Support.NO, is_needed=True, detail=f"{inbound.cursor} is ignored", remedy=remedy)
     return Ability(name, Support.YES, is_needed=True, detail="accepted")
+
+
+def _applied_cursor(inbound: Inbound) -> str | None:
+    """Another cursor that the server does not ignore."""
+    for each in CURSORS:
+        with suppress(NotThereError, RejectedError):
+            if each != inbound.cursor and not replace(inbound, cursor=each).ignores_cursor():
+                return each
+    return None

@@ -14,7 +14,7 @@ from worker.fhir.scopes import lacking, rights_needed, written, written_types
 from worker.fhir.smart import Configuration
 from worker.setting_groups import FhirSettings
 
-_CURSORS: Final = ("_lastUpdated", "received", "sent")
+CURSORS: Final = ("_lastUpdated", "received", "sent")
 _PHOTOS: Final = ("Binary", "DocumentReference", "Media")
 _JSON: Final = frozenset({"json", "application/json", "application/fhir+json", "application/fhir+json;fhirversion=4.0"})
 
@@ -183,7 +183,7 @@ def fitting_settings(
     fitting = {"TRIAGE_FHIR__ANSWERS": str(answers).lower()}
     if searches:
         fitting["TRIAGE_FHIR__POLL_QUERY"] = settings.poll_query or "Communication"
-        fitting["TRIAGE_FHIR__POLL_CURSOR"] = next((each for each in _CURSORS if each in known), _CURSORS[0])
+        fitting["TRIAGE_FHIR__POLL_CURSOR"] = next((each for each in CURSORS if each in known), CURSORS[0])
     capabilities = configuration.capabilities if configuration else []
     version = 2 if "permission-v2" in capabilities and "permission-v1" not in capabilities else 1
     planned = settings.model_copy(update={"answers": answers, "poll_query": fitting.get("TRIAGE_FHIR__POLL_QUERY")})

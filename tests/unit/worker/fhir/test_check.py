@@ -1,5 +1,6 @@
 """What `triage fhir check` finds out about a server, and the settings that it proposes."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,18 @@ from typing import Any
 import pytest
 from joserfc.jwk import ECKey
 from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
 
+from triage.blobs.uris import UriPolicy
 from triage.domain.abilities import Ability, Support, Survey
+from triage.domain.limits import IntakeLimits
 from triage.errors import UsageError
+from worker.fhir.bodies import JSON
 from worker.fhir.check import survey
-from worker.fhir.errors import FhirUnavailableError
+from worker.fhir.connection import connect
+from worker.fhir.ehr import Ehr
+from worker.fhir.errors import FhirRefusedError, FhirUnavailableError
+from worker.fhir.inbound import Inbound
 from worker.fhir.scopes import lacking, written
 from worker.setting_groups import FhirSettings
 
@@ -134,6 +142,61 @@ def test_refused_token_is_lacking(settings: FhirSettings, serve: Serve) -> None:
     assert _lacking(survey(settings, None)) == ["token"]
 
 
+def _search(httpserver: HTTPServer, **answers: tuple[int, int]) -> None:
+    """Answers searches by cursor with a status and a number of messages."""
+
+    def answer(request: Request) -> Response:
+        cursor, *_ = request.args
+        status, number = answers[cursor]
+        entries = [{"resource": {"resourceType": "Communication", "id": str(n)}} for n in range(number)]
+        return Response(json.dumps({"resourceType": "Bundle", "entry": entries}), status, content_type=JSON)
+
+    httpserver.expect_request("/fhir/Communication").respond_with_handler(answer)
+
+
+def _inbound(settings: FhirSettings) -> Inbound:
+    client = connect(settings)
+    server = Ehr(client, UriPolicy([], max_bytes=9), 9)
+    return Inbound(client, server, "ehr", IntakeLimits(), 9, settings.poll_query, settings.poll_cursor)
+
+
+@pytest.mark.parametrize(
+    ("found", "received", "remedy"),
+    [
+        (0, 200, None),
+        (1, 200, "set TRIAGE_FHIR__POLL_CURSOR=received"),
+        (1, 400, "unset TRIAGE_FHIR__POLL_QUERY: use a subscription"),
+    ],
+)
+def test_search_is_lacking_when_the_server_ignores_its_time(
+    settings: FhirSettings, serve: Serve, httpserver: HTTPServer, found: int, received: int, remedy: str | None
+) -> None:
+    serve(_statement())
+    _search(httpserver, _lastUpdated=(200, found), received=(received, 0), sent=(400, 0))
+    searching = settings.model_copy(update={"poll_query": "Communication"})
+
+    ability = _find(survey(searching, _inbound(searching)), "configured search")
+
+    assert ability.support is (Support.NO if remedy else Support.YES)
+    assert ability.remedy == (remedy or "")
+
+
+@pytest.mark.parametrize(
+    ("status", "detail"), [(401, "refused"), (403, "refused"), (400, "rejected"), (404, "rejected")]
+)
+def test_search_is_lacking_when_the_server_does_not_accept_it(
+    settings: FhirSettings, serve: Serve, httpserver: HTTPServer, status: int, detail: str
+) -> None:
+    serve(_statement())
+    _search(httpserver, _lastUpdated=(status, 0))
+    searching = settings.model_copy(update={"poll_query": "Communication"})
+
+    found = _find(survey(searching, _inbound(searching)), "configured search")
+
+    assert (found.support, found.detail) == (Support.NO, detail)
+    assert found.remedy
+
+
 def test_other_server_gets_no_token_and_no_name(settings: FhirSettings, serve: Serve, httpserver: HTTPServer) -> None:
     serve(_statement())
     elsewhere = settings.model_copy(update={"url": "https://ehr.example/fhir"})
@@ -160,6 +223,12 @@ def test_address_without_a_server_is_one_line(settings: FhirSettings, httpserver
 
     with pytest.raises(UsageError, match="no FHIR server is at this address"):
         survey(settings, None, httpserver.url_for("/elsewhere"))
+    httpserver.expect_request("/picky/metadata").respond_with_data("", 406)
+    with pytest.raises(UsageError, match="status 406"):
+        survey(settings, None, httpserver.url_for("/picky"))
+    httpserver.expect_request("/closed/metadata").respond_with_data("", 403)
+    with pytest.raises(FhirRefusedError):
+        survey(settings, None, httpserver.url_for("/closed"))
     with pytest.raises(FhirUnavailableError, match="does not answer"):
         survey(settings, None, "http://127.0.0.1:9/fhir")
     with pytest.raises(UsageError, match="give the URL"):
