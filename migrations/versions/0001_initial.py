@@ -355,6 +355,8 @@ TABLES = {
         known_until  timestamptz NOT NULL,
         due_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
         lease_token  uuid,
+        announced    integer NOT NULL DEFAULT '0',
+        failed       boolean NOT NULL DEFAULT false,
         subscription text,
         events       bigint NOT NULL DEFAULT '0',
         CONSTRAINT pk_arrival_source PRIMARY KEY (name)

@@ -13,8 +13,8 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from tests.interop.conftest import FOLDER
-from worker.fhir.check import survey
 from worker.fhir.bodies import JSON
+from worker.fhir.check import survey
 from worker.fhir.connection import connect
 from worker.fhir.errors import FhirRefusedError
 from worker.fhir.references import Target

@@ -12,12 +12,12 @@ from uuid import UUID
 import pytest
 
 from tests.support.clinic import Clinic
-from triage.arrivals.announce import announce, has_work, note_events, search_now
+from triage.arrivals.announce import MAX_EVENTS, Noticed, announce, has_work, notify
 from triage.arrivals.reading import PATIENCE, Collected, Collector
 from triage.arrivals.search import Searcher
 from triage.blobs.store import BlobStore
 from triage.deliveries.rules import DeliveryRules
-from triage.domain.arrivals import Found
+from triage.domain.arrivals import Events, Found
 from triage.domain.ids import RetakeRequestId, new_id
 from triage.domain.messages import IncomingAttachment, IncomingMessage
 from triage.domain.states import ArrivalError
@@ -523,21 +523,120 @@ def test_rights_of_a_worker_suffice_to_search_announce_and_collect(
     for _ in range(2):
         searcher.search()
         announce(services.sessions, "ehr", {"m-2": None})
-        search_now(services.sessions, "ehr")
+        notify(services.sessions, "ehr", [], searches=True, events=Events("Subscription/1", 2, 2))
         Collector(services.sessions, services.intake, "ehr", ehr, clinic.policy).collect(seconds=60)
 
     assert _messages(clinic) == ["m-1", "m-2"]
 
 
-def test_missed_events_are_noticed_once_and_late_ones_are_not(clinic: Clinic) -> None:
-    def note(first: int, last: int, subscription: str = "Subscription/1") -> bool:
-        return note_events(clinic.sessions, "ehr", subscription, first=first, last=last)
+@pytest.mark.parametrize(
+    ("numbers", "missed"),
+    [
+        ([(1, 0), (1, 1), (2, 4), (5, 5)], []),
+        ([(1, 1), (2, 1), (1, 1), (2, 2), (1, 3), (4, 4)], []),  # heartbeats and repetitions
+        ([(1, 1), (3, 3), (4, 4)], [1]),
+        ([(1, 1), (4, 3), (4, 4)], [1]),  # a heartbeat names events that did not arrive
+        ([(1, 1), (3, 3), (2, 2), (4, 4), (5, 5)], [1, 2, 3]),  # out of order
+        ([(1, 1), (2, 2), (1, 1), (2, 2), (4, 4)], [2, 4]),  # the system counts from the start again
+        ([(1, 5), (1, 0), (1, 1), (3, 3)], [1, 3]),
+        ([(1, 1), (MAX_EVENTS, MAX_EVENTS), (2, 2), (3, 3), (5, 5)], [1, 2, 4]),  # a forged number hides nothing
+    ],
+)
+def test_search_is_due_when_events_do_not_follow(
+    clinic: Clinic, numbers: list[tuple[int, int]], missed: list[int]
+) -> None:
+    _search(clinic, Ehr(), interval=timedelta(hours=1))
 
-    assert [note(1, 0), note(1, 1), note(2, 4)] == [False, False, False]
-    assert note(6, 6)  # the fifth is missing
-    assert [note(5, 5), note(7, 6), note(7, 7)] == [False, False, False]  # it was late; a heartbeat; the next
-    assert note(10, 9)  # a heartbeat tells of two that did not arrive
-    assert [note(1, 1, "Subscription/2"), note(2, 2, "Subscription/2")] == [False, False]
-    assert note(4, 4, "Subscription/3")
+    def note(first: int, last: int) -> bool:
+        noticed = notify(clinic.sessions, "ehr", [], events=Events("Subscription/1", first, last))
+        assert (_search(clinic, Ehr(), interval=timedelta(hours=1)) is not None) is noticed.missed
+        return noticed.missed
+
+    assert [index for index, (first, last) in enumerate(numbers) if note(first, last)] == missed
+
+
+def test_numbers_of_events_are_those_of_a_subscription(clinic: Clinic) -> None:
+    def note(subscription: str, number: int) -> bool:
+        events = Events(subscription, number, number)
+        return notify(clinic.sessions, "ehr", [], events=events).missed
+
+    assert [note("Subscription/1", 1), note("Subscription/2", 1), note("Subscription/2", 2)] == [False] * 3
+    assert note("Subscription/3", 3)
+
+
+@pytest.mark.parametrize(("first", "last"), [(9, 3), (0, -1), (-5, -5), (1, -1), (1, MAX_EVENTS + 1), (2**80, 2**80)])
+def test_notification_is_refused_when_the_numbers_of_its_events_are_invalid(
+    clinic: Clinic, first: int, last: int
+) -> None:
     with pytest.raises(UsageError, match="out of range"):
-        note(9, 3)
+        notify(clinic.sessions, "ehr", ["m-1"], events=Events("Subscription/1", first, last))
+    assert _states(clinic) == {}
+
+
+def test_search_is_due_again_when_it_is_announced_while_one_runs(clinic: Clinic) -> None:
+    class Announcing(Ehr):
+        def find(self, since: datetime) -> Mapping[str, str | None]:
+            notify(clinic.sessions, "ehr", [], searches=True)
+            return super().find(since)
+
+    _search(clinic, Announcing(), interval=timedelta(hours=1))
+
+    ehr = Ehr()
+    assert _search(clinic, ehr, interval=timedelta(hours=1)) == 0
+    assert _search(clinic, ehr, interval=timedelta(hours=1)) is None
+
+
+def test_first_search_begins_when_it_was_announced(clinic: Clinic) -> None:
+    notify(clinic.sessions, "ehr", [], searches=True)
+    announced = datetime.now(UTC)
+    ehr = Ehr()
+    _search(clinic, ehr)
+
+    assert ehr.searches[0] <= announced - timedelta(minutes=5)
+
+
+def test_failing_search_is_repeated_at_its_time_when_it_is_announced(clinic: Clinic) -> None:
+    class Busy(Ehr):
+        def find(self, since: datetime) -> Mapping[str, str | None]:
+            super().find(since)
+            raise ServiceUnavailableError("busy", retry_after=timedelta(minutes=5))
+
+    with pytest.raises(ServiceUnavailableError):
+        _search(clinic, Busy())
+    notify(clinic.sessions, "ehr", [], searches=True)
+
+    assert _search(clinic, Ehr()) is None
+    [row] = clinic.query("SELECT due_at - clock_timestamp() AS delay FROM arrival_source")
+    assert timedelta(minutes=4) < row.delay <= timedelta(minutes=5)
+    clinic.execute("UPDATE arrival_source SET due_at = clock_timestamp()")
+    assert _search(clinic, Ehr(found={"m-1": "1"}), interval=timedelta(hours=1)) == 1
+    notify(clinic.sessions, "ehr", [], searches=True)
+    assert _search(clinic, Ehr()) == 0
+
+
+def test_failed_search_does_not_wait_for_a_long_interval(clinic: Clinic) -> None:
+    class Down(Ehr):
+        def find(self, since: datetime) -> Mapping[str, str | None]:
+            raise ServiceUnavailableError("down")
+
+    with pytest.raises(ServiceUnavailableError):
+        _search(clinic, Down(), interval=timedelta(days=1))
+
+    [row] = clinic.query("SELECT due_at - clock_timestamp() AS delay FROM arrival_source")
+    assert row.delay <= timedelta(minutes=15)
+
+
+def test_gap_is_noticed_again_when_its_search_could_not_be_stored(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError
+
+    gap = Events("Subscription/1", 3, 3)
+    with monkeypatch.context() as patched:
+        patched.setattr(arrivals, "hasten_search", fail)
+        with pytest.raises(KeyError):
+            notify(clinic.sessions, "ehr", ["m-1"], events=gap)
+
+    assert _states(clinic) == {}
+    assert notify(clinic.sessions, "ehr", ["m-1"], events=gap) == Noticed(due=1, missed=True)

@@ -20,7 +20,7 @@ from sqlalchemy import text
 
 from tests.support.cards import make_card
 from tests.support.hostile import DURATIONS, IDS, NOT_FINITE, NUMBERS, TIMES, json_values, paths, texts, values
-from triage.domain.arrivals import Found
+from triage.domain.arrivals import Events, Found
 from triage.domain.audit import Anchor
 from triage.domain.card import Card
 from triage.domain.ids import new_id
@@ -152,7 +152,18 @@ class Arguments:
             return self.places.map(Path)
         if isinstance(hint, type) and issubclass(hint, Enum):
             return st.sampled_from(list(hint))
-        made = {Period, Anchor, IncomingMessage, IncomingAttachment, HeldRequest, Origin, Found, Place, Scenario}
+        made = {
+            Period,
+            Anchor,
+            IncomingMessage,
+            IncomingAttachment,
+            HeldRequest,
+            Origin,
+            Found,
+            Events,
+            Place,
+            Scenario,
+        }
         if hint in made:
             fields = get_type_hints(hint)
             return st.builds(hint, **{n: self._right(fields[n]) | values() for n in inspect.signature(hint).parameters})

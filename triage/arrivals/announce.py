@@ -1,8 +1,10 @@
 """Noting that another system holds messages to read."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
+from triage.domain.arrivals import Events
 from triage.domain.text import check_id, check_word
 from triage.errors import UsageError
 from triage.storage import arrivals
@@ -11,6 +13,19 @@ from triage.storage.use_case import use_case
 
 MAX_EVENTS: Final = 2**62
 """The highest number of an event that is stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Noticed:
+    """What follows from a notification.
+
+    Attributes:
+        due: messages that are due because of it.
+        missed: its events do not follow those before.
+    """
+
+    due: int
+    missed: bool
 
 
 @use_case
@@ -30,52 +45,38 @@ def announce(sessions: Sessions, source: str, versions: Mapping[str, str | None]
     Raises:
         UsageError: an argument is malformed.
     """
-    check_word(source, "source")
-    for reference, version in versions.items():
-        check_id(reference, "reference")
-        if version is not None:
-            check_id(version, "version")
+    _check(source, versions)
     with sessions.begin() as session:
         return arrivals.announce(session, source, versions)
 
 
 @use_case
-def search_now(sessions: Sessions, source: str) -> None:
-    """Makes the next search of a source due, unless one runs: the source has announced that there is something to find.
-
-    Raises:
-        UsageError: the source is malformed.
-    """
-    check_word(source, "source")
-    with sessions.begin() as session:
-        arrivals.hasten_search(session, source)
-
-
-@use_case
-def note_events(sessions: Sessions, source: str, subscription: str, *, first: int, last: int) -> bool:
-    """Notes the numbers of the events that a subscription of a source has notified of.
-
-    A new subscription counts from 1. Numbers that arrive late change nothing.
+def notify(
+    sessions: Sessions, source: str, references: Sequence[str], *, searches: bool = False, events: Events | None = None
+) -> Noticed:
+    """Notes what a source notifies of, in one transaction: all of it is stored or, on an error, nothing.
 
     Args:
         sessions: of the worker role.
         source: the system that holds the messages.
-        subscription: its reference there.
-        first: the lowest number of this notification; of one without events, one more than the last.
-        last: the highest number so far.
-
-    Returns:
-        Whether events before the first were missed, so that a search is needed.
+        references: messages to be read there.
+        searches: something happened that the notification does not name, so that only a search finds it.
+        events: the numbers of the notification's events. Those that do not follow the ones before make a search due.
 
     Raises:
         UsageError: an argument is malformed.
     """
-    check_word(source, "source")
-    check_id(subscription, "subscription")
-    if not 0 <= first - 1 <= last <= MAX_EVENTS:
-        raise UsageError("invalid numbers of events: the first is above the last, or they are out of range")
+    _check(source, dict.fromkeys(references))
+    if events is not None:
+        check_id(events.subscription, "subscription")
+        if not 0 <= events.first - 1 <= events.last <= MAX_EVENTS:
+            raise UsageError("invalid numbers of events: the first is above the last, or they are out of range")
     with sessions.begin() as session:
-        return arrivals.note_events(session, source, subscription, first=first, last=last)
+        due = arrivals.announce(session, source, dict.fromkeys(references))
+        follow = events is None or arrivals.note_events(session, source, events)
+        if searches or not follow:
+            arrivals.hasten_search(session, source)
+    return Noticed(due, missed=not follow)
 
 
 @use_case
@@ -83,3 +84,11 @@ def has_work(sessions: Sessions, source: str, *, searches: bool) -> bool:
     """Whether a message of this source is due to be read or, if it is searched, whether its search is due."""
     with sessions() as session:
         return arrivals.is_due(session, source) or (searches and arrivals.is_search_due(session, source))
+
+
+def _check(source: str, versions: Mapping[str, str | None]) -> None:
+    check_word(source, "source")
+    for reference, version in versions.items():
+        check_id(reference, "reference")
+        if version is not None:
+            check_id(version, "version")

@@ -8,12 +8,15 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
-from triage.domain.arrivals import Search
+from triage.errors import ServiceUnavailableError
 from triage.storage import arrivals
 from triage.storage.database import Sessions
 
 LEASE: Final = timedelta(minutes=30)
 """Of a search; after the death of a searcher, no other searches for that long."""
+
+LONGEST_DELAY: Final = timedelta(minutes=15)
+"""After a search that failed."""
 
 
 class Finder(Protocol):
@@ -39,7 +42,8 @@ class Searcher:
             sessions: of the worker role.
             source: the system that holds the messages.
             finder: of that system.
-            interval: between the starts of searches, also after one that failed.
+            interval: between the end of a search and the next. One that failed is repeated after at most
+                `LONGEST_DELAY`, and not before the time that the system asks for.
             overlap: how far a search reaches back behind the previous one: clocks differ, and a system may take time
                 until a message is found.
         """
@@ -62,13 +66,13 @@ class Searcher:
             return None
         try:
             found = self._finder.find(search.since - self._overlap)
-        except Exception:  # a defect too must not keep the lease
-            self._end(search, {}, complete=False)
+        except Exception as error:  # a defect too must not keep the lease
+            asked = error.retry_after if isinstance(error, ServiceUnavailableError) else None
+            again_in = max(min(self._interval, LONGEST_DELAY), min(asked or timedelta(0), LONGEST_DELAY))
+            with self._sessions.begin() as session:
+                arrivals.record_search(session, search, complete=False, again_in=again_in)
             raise
-        return self._end(search, found, complete=True)
-
-    def _end(self, search: Search, found: Mapping[str, str | None], *, complete: bool) -> int:
         with self._sessions.begin() as session:
             due = arrivals.announce(session, search.source, found)
-            arrivals.record_search(session, search, complete=complete, again_in=self._interval)
+            arrivals.record_search(session, search, complete=True, again_in=self._interval)
         return due

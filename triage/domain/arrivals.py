@@ -72,12 +72,30 @@ class Search:
     Attributes:
         since: messages of earlier times are known.
         started_at: by the clock of the database.
+        announced: the number of announcements so far that name no message.
     """
 
     source: str
     since: datetime
     started_at: datetime
+    announced: int
     token: LeaseToken
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """The numbers of the events that a notification of a subscription is about.
+
+    Attributes:
+        subscription: its reference on its system.
+        first: the lowest number; without events, one more than the last.
+        last: the highest number; without events, that of the last event so far.
+    """
+
+    __pydantic_config__: ClassVar = CHECKED
+    subscription: str
+    first: int
+    last: int
 
 
 @dataclass(frozen=True, slots=True)

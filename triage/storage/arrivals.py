@@ -24,7 +24,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from triage.domain import arrivals as domain
-from triage.domain.arrivals import ArrivalResult, ClaimedArrival, CountedArrivals, Search
+from triage.domain.arrivals import ArrivalResult, ClaimedArrival, CountedArrivals, Events, Search
 from triage.domain.ids import ArrivalId, LeaseToken, new_id
 from triage.domain.states import ArrivalError, ArrivalStatus
 from triage.storage.database import recordset
@@ -177,58 +177,75 @@ def is_search_due(session: Session, source: str) -> bool:
 
 def claim_search(session: Session, source: str, *, lease: timedelta) -> Search | None:
     """Claims the search of a source if it is due. The first one begins now: earlier messages are not searched for."""
-    session.execute(
-        insert(ArrivalSource).values(name=source, known_until=func.clock_timestamp()).on_conflict_do_nothing()
-    )
+    _register(session, source)
     token = LeaseToken(new_id())
     claimed = session.execute(
         update(ArrivalSource)
         .where(ArrivalSource.name == source, ArrivalSource.due_at <= func.clock_timestamp())
         .values(lease_token=token, due_at=func.clock_timestamp() + lease)
-        .returning(ArrivalSource.known_until, func.clock_timestamp().label("now")),
+        .returning(ArrivalSource.known_until, ArrivalSource.announced, func.clock_timestamp().label("now")),
         execution_options=_NO_SYNC,
     ).one_or_none()
-    return None if claimed is None else Search(source, claimed.known_until, claimed.now, token)
+    return None if claimed is None else Search(source, claimed.known_until, claimed.now, claimed.announced, token)
 
 
 def hasten_search(session: Session, source: str) -> None:
-    """Makes the search of a source due now, unless one is claimed. One that is not registered is due already."""
+    """Makes the search of a source due now or, if one runs, when that ends. A search that failed is repeated anyway."""
+    _register(session, source)
+    may_begin = and_(ArrivalSource.lease_token.is_(None), ~ArrivalSource.failed)
     now = func.clock_timestamp()
     session.execute(
         update(ArrivalSource)
-        .where(ArrivalSource.name == source, ArrivalSource.lease_token.is_(None), ArrivalSource.due_at > now)
-        .values(due_at=now),
+        .where(ArrivalSource.name == source)
+        .values(
+            announced=ArrivalSource.announced + 1,
+            due_at=case((may_begin, func.least(ArrivalSource.due_at, now)), else_=ArrivalSource.due_at),
+        ),
         execution_options=_NO_SYNC,
     )
 
 
-def note_events(session: Session, source: str, subscription: str, *, first: int, last: int) -> bool:
-    """Notes which events a subscription has notified of; returns whether some before the first were missed."""
-    session.execute(
-        insert(ArrivalSource).values(name=source, known_until=func.clock_timestamp()).on_conflict_do_nothing()
-    )
+def note_events(session: Session, source: str, events: Events) -> bool:
+    """Notes which events a subscription has notified of last; returns whether they follow those before.
+
+    A repetition of the last ones follows. Others than the next ones do not, whether their numbers are higher or lower:
+    some were missed, came late, or the system counts from the start again.
+    """
+    _register(session, source)
     found = session.execute(
         select(ArrivalSource.subscription, ArrivalSource.events).where(ArrivalSource.name == source).with_for_update()
     ).one()
-    known = found.events if found.subscription == subscription else 0
+    known = found.events if found.subscription == events.subscription else 0
     session.execute(
         update(ArrivalSource)
         .where(ArrivalSource.name == source)
-        .values(subscription=subscription, events=max(known, last)),
+        .values(subscription=events.subscription, events=events.last),
         execution_options=_NO_SYNC,
     )
-    return first > known + 1
+    return events.first <= known + 1 and known <= events.last
+
+
+def _register(session: Session, source: str) -> None:
+    session.execute(
+        insert(ArrivalSource).values(name=source, known_until=func.clock_timestamp()).on_conflict_do_nothing()
+    )
 
 
 def record_search(session: Session, search: Search, *, complete: bool, again_in: timedelta) -> bool:
-    """Ends a search; returns whether its lease was still held. An incomplete one is repeated from where it began."""
+    """Ends a search; returns whether its lease was still held.
+
+    One that was announced during a complete search is due now. An incomplete one is repeated from where it began.
+    """
+    now = func.clock_timestamp()
+    later = now + again_in
     ended = session.scalars(
         update(ArrivalSource)
         .where(ArrivalSource.name == search.source, ArrivalSource.lease_token == search.token)
         .values(
             known_until=search.started_at if complete else search.since,
             lease_token=null(),
-            due_at=func.clock_timestamp() + again_in,
+            failed=not complete,
+            due_at=case((ArrivalSource.announced > search.announced, now), else_=later) if complete else later,
         )
         .returning(ArrivalSource.name),
         execution_options=_NO_SYNC,

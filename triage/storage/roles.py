@@ -123,7 +123,9 @@ WORKER_MAY: Final[Mapping[str, Rights]] = {
         delete=True,  # delivered events are kept for a month
     ),
     "assessment": Rights(update=("is_ready", "is_taken", "answer"), delete=True),  # exists while somebody waits
-    "arrival_source": Rights(update=("known_until", "due_at", "lease_token", "subscription", "events")),
+    "arrival_source": Rights(
+        update=("known_until", "due_at", "lease_token", "announced", "failed", "subscription", "events")
+    ),
     "arrival": Rights(
         update=("version", "announced", "status", "attempts", "due_at", "lease_token", "error", "finished_at"),
         delete=True,  # what was read is kept for a month

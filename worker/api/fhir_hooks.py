@@ -5,7 +5,8 @@ from collections.abc import Collection
 import structlog
 from starlette.responses import Response
 
-from triage.arrivals.announce import announce, note_events, search_now
+from triage.arrivals.announce import notify
+from triage.domain.arrivals import Events
 from triage.domain.scopes import Scope
 from triage.errors import NotFoundError, UsageError
 from worker.api.door import media_type
@@ -15,7 +16,7 @@ from worker.api.problems import RequestError
 from worker.codes import Code
 from worker.documents.fhir import FhirResource
 from worker.fhir.bodies import JSON as FHIR_JSON
-from worker.fhir.notifications import MAX_REFERENCES, Events, Notice, read_notice
+from worker.fhir.notifications import MAX_REFERENCES, Notice, read_notice
 from worker.fhir.references import target_of
 
 log = structlog.get_logger(__name__)
@@ -69,13 +70,9 @@ def _follow(call: Call, references: Collection[str], *, searches: bool, events: 
     if len(references) > MAX_REFERENCES:
         raise UsageError(f"a notification names at most {MAX_REFERENCES:,} messages: send several")
     source = call.of_own(services.settings.fhir.source)
-    if references:
-        announce(services.sessions, source, dict.fromkeys(references))
-    if events and note_events(services.sessions, source, events.subscription, first=events.first, last=events.last):
+    noticed = notify(services.sessions, source, sorted(references), searches=searches, events=events)
+    if noticed.missed:
         log.warning("notification.missed", target=source)
-        searches = True
-    if searches:
-        search_now(services.sessions, source)
-    if references or searches:
+    if references or searches or noticed.missed:
         services.wake_ups.arrivals()
     return Response()

@@ -52,10 +52,15 @@ def read_json(response: httpx2.Response, max_bytes: int) -> Mapping[str, Any]:
     Raises:
         TooLargeError: the answer has more bytes.
         RejectedError: it is not a JSON object.
+        FhirUnavailableError: it takes too long, or may be cut off.
     """
+    body = read_body(response, max_bytes)
     try:
-        found = json.loads(read_body(response, max_bytes))
+        found = json.loads(body)
     except (ValueError, RecursionError) as error:
+        states_end = "Content-Length" in response.headers or "Transfer-Encoding" in response.headers
+        if not states_end:
+            raise FhirUnavailableError("the answer of the FHIR server may be cut off: retry") from error
         raise RejectedError("the FHIR server's answer is not JSON", response.status_code) from error
     if not isinstance(found, dict):
         raise RejectedError("the FHIR server's answer is not a resource", response.status_code)

@@ -11,26 +11,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from triage.domain.arrivals import Events
 from worker.fhir.json_parts import dict_of, dicts_of
 from worker.fhir.references import Target, target_of
 
 MAX_REFERENCES: Final = 10_000
 _QUIET: Final = frozenset({"handshake", "heartbeat"})
-
-
-@dataclass(frozen=True, slots=True)
-class Events:
-    """The numbers of the events that a notification of the R5 backport is about.
-
-    Attributes:
-        subscription: its reference on the server.
-        first: the lowest number; without events, one more than the last.
-        last: the highest number so far.
-    """
-
-    subscription: str
-    first: int
-    last: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +49,8 @@ def read_notice(resource: Mapping[str, Any], *, base: str) -> Notice:
         return Notice(events=_numbers(parameters, base))
     events = [each for each in parameters if each.get("name") == "notification-event"]
     announced = frozenset((*_focused(events, base), *_messages(resources, base)))
-    return Notice(announced, is_bare=not announced and bool(status), events=_numbers(parameters, base))
+    is_bare = (not announced and bool(status)) or _has_gap(events)
+    return Notice(announced, is_bare=is_bare, events=_numbers(parameters, base))
 
 
 def _numbers(parameters: list[Mapping[str, Any]], base: str) -> Events | None:
@@ -74,11 +61,20 @@ def _numbers(parameters: list[Mapping[str, Any]], base: str) -> Events | None:
     so_far = _number(named.get("events-since-subscription-start", {}))
     if subscription is None or so_far is None:
         return None
-    events = [dicts_of(each, "part") for each in parameters if each.get("name") == "notification-event"]
-    numbers = (_number(part) for event in events for part in event if part.get("name") == "event-number")
-    known = [number for number in numbers if number]
+    events = [each for each in parameters if each.get("name") == "notification-event"]
+    known = _numbers_of(events)
     first = min(known, default=max(1, so_far - len(events) + 1))  # without numbers, they are the last ones
-    return Events(str(subscription), first, last=max((so_far, *known)))
+    return Events(str(subscription), first, last=max(known, default=so_far))
+
+
+def _numbers_of(events: list[Mapping[str, Any]]) -> set[int]:
+    parts = (part for event in events for part in dicts_of(event, "part") if part.get("name") == "event-number")
+    return {number for part in parts if (number := _number(part))}
+
+
+def _has_gap(events: list[Mapping[str, Any]]) -> bool:
+    numbers = _numbers_of(events)
+    return bool(numbers) and max(numbers) - min(numbers) >= len(numbers)
 
 
 def _number(parameter: Mapping[str, Any]) -> int | None:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from worker.fhir.bodies import JSON
 from worker.fhir.client import FhirClient
+from worker.fhir.errors import RejectedError
 from worker.fhir.parts import PRODUCT, Resource
 from worker.setting_groups import FhirSettings
 
@@ -90,6 +91,8 @@ def subscribe(client: FhirClient, settings: FhirSettings, *, rewrites: bool = Fa
     status = str(stored.get("status"))
     if status not in _FAILED and not rewrites:
         return Subscribed(status)
+    if not isinstance(stored.get("id"), str):
+        raise RejectedError("the FHIR server gives a subscription without an id: correct it there", 200)
     client.update(subscription | {"id": stored["id"]})
     return Subscribed(status, Change.RENEWED if status in _FAILED else Change.UPDATED)
 

@@ -69,15 +69,20 @@ def _search(services: WorkerServices) -> None:
     except TriageError as error:
         kind = error.kind if isinstance(error, ServiceUnavailableError) else None
         log.warning("search.failed", target=fhir.source, error_type=type(error).__name__, kind=kind)
-        return
-    if due:
-        log.info("search.finished", target=fhir.source, due=due)
-    if due is not None and fhir.hook_url is not None:
+    else:
+        if due is None:  # it is not time
+            return
+        if due:
+            log.info("search.finished", target=fhir.source, due=due)
+    if fhir.hook_url is not None:
         _subscribe(services)
 
 
 def _subscribe(services: WorkerServices) -> None:
-    """One worker at a time, after a search, which finds what a subscription that is off did not notify of."""
+    """After each search, also one that failed: notifications of new messages must not depend on it.
+
+    The next complete search finds what a subscription that is off did not notify of.
+    """
     from worker.fhir.subscription import Change, subscribe  # deferred: imports httpx2
 
     target = services.settings.fhir.source

@@ -19,7 +19,9 @@ class ArrivalSource(Base):
     """A system that is searched for messages.
 
     Its messages are known up to the time `known_until`. A searcher sets `lease_token` and moves `due_at` to the end of
-    its lease, as a sender does with a delivery. `events` is the number of the last event of its `subscription`.
+    its lease, as a sender does with a delivery. `announced` counts announcements that name no message: one that comes
+    during a search makes the next search due when it ends. After a search that `failed`, none makes it due earlier.
+    `events` is the number of the last event of its `subscription`.
     """
 
     __tablename__ = "arrival_source"
@@ -28,6 +30,8 @@ class ArrivalSource(Base):
     known_until: Mapped[datetime]
     due_at: Mapped[datetime] = now()
     lease_token: Mapped[UUID | None]
+    announced: Mapped[int] = mapped_column(server_default="0")
+    failed: Mapped[bool] = mapped_column(server_default="false")
     subscription: Mapped[str | None]
     events: Mapped[int] = mapped_column(BigInteger, server_default="0")
 

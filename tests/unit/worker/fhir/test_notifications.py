@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 
 from tests.support.hostile import json_values
-from worker.fhir.notifications import Events, Notice, read_notice
+from triage.domain.arrivals import Events
+from worker.fhir.notifications import Notice, read_notice
 from worker.fhir.references import Target
 
 BASE = "https://ehr.example/fhir"
@@ -33,7 +34,7 @@ def _bundle(*parameters: dict[str, Any], kind: str = "event-notification", **mor
         ({"resourceType": "Patient", "id": "1"}, set()),
         ({"resourceType": "Communication", "id": "../1"}, set()),
         ({"resourceType": "Communication"}, set()),
-        (_bundle(_event("Communication/1"), _event(f"{BASE}/Communication/2/_history/4", "9")), {"1", "2"}),
+        (_bundle(_event("Communication/1"), _event(f"{BASE}/Communication/2/_history/4", "2")), {"1", "2"}),
         (_bundle(_event("Patient/1"), _event("Communication/2")), {"2"}),
         (_bundle(entry=[{"resource": {"resourceType": "Communication", "id": "3"}}]), {"3"}),
     ],
@@ -83,11 +84,24 @@ def _numbered(kind: str, so_far: object, *numbers: object) -> dict[str, Any]:
         (_numbered("event-notification", "7", "6", "7"), 6, 7),
         (_numbered("event-notification", 7, 7), 7, 7),
         (_numbered("heartbeat", "7"), 8, 7),
+        (_numbered("event-notification", "9", "6", "7"), 6, 7),  # the others are in other notifications
+        (_numbered("event-notification", "7", "-6", "x"), 6, 7),
         (_numbered("handshake", "0"), 1, 0),
     ],
 )
 def test_numbers_of_events_are_read_as_text_and_as_numbers(notification: dict[str, Any], first: int, last: int) -> None:
     assert read_notice(notification, base=BASE).events == Events("Subscription/s-1", first, last)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "is_bare"), [(("5", "6", "6"), False), (("5", "7"), True), (("1", "9" * 18), True)]
+)
+def test_search_follows_from_events_with_a_gap(numbers: tuple[str, ...], is_bare: bool) -> None:
+    notification = _numbered("event-notification", "7", *numbers)
+    for event in notification["entry"][0]["resource"]["parameter"][3:]:
+        event["part"].append({"name": "focus", "valueReference": {"reference": "Communication/1"}})
+
+    assert read_notice(notification, base=BASE).is_bare is is_bare
 
 
 @pytest.mark.parametrize("so_far", ["-1", "x", "9" * 30, None, True, 1.5])
