@@ -1,6 +1,6 @@
 """Verdicts and retake requests reach the FHIR server that their messages came from: each once, whatever fails."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from tests.support.clinic import Clinic
 from tests.support.fhir_server import FhirServer, Returned, fhir_server
+from tests.support.rescoring import OtherModel, rescore
 from triage.blobs.store import BlobStore
 from triage.deliveries import manage
 from triage.deliveries.dispatch import Dispatched, Dispatcher
@@ -140,6 +141,37 @@ def test_observation_is_amended_when_another_model_has_decided(fhir_clinic: Clin
     assert observation["status"] == "amended"
     assert observation["valueCodeableConcept"]["coding"][0]["code"] == "acceptable"
     assert observation["device"]["identifier"]["value"] == "1" * 64
+
+
+def test_observation_is_amended_when_a_rescoring_has_withdrawn_the_request(
+    fhir_clinic: Clinic, ehr: FhirServer, make_other: Callable[[float], OtherModel]
+) -> None:
+    _send(fhir_clinic, "Communication/1", "0.2")
+    _send(fhir_clinic, "Communication/2", "b/0.9")  # decided already: its rescoring decides nothing
+    fhir_clinic.drain()
+    _dispatch(fhir_clinic, ehr)
+    rescore(fhir_clinic, make_other(0.9))
+
+    assert _dispatch(fhir_clinic, ehr).delivered == 2
+
+    assert [each["status"] for each in ehr.of_type("CommunicationRequest")] == ["revoked"]
+    amended, kept = sorted(ehr.of_type("Observation"), key=lambda each: str(each["status"]))
+    assert (amended["status"], kept["status"]) == ("amended", "final")
+    assert kept["device"]["identifier"]["value"] != "1" * 64
+    assert amended["valueCodeableConcept"]["coding"][0]["code"] == "acceptable"
+    assert amended["device"]["identifier"]["value"] == "1" * 64
+
+
+def test_observation_keeps_its_verdict_when_a_rescoring_decides_nothing(
+    fhir_clinic: Clinic, ehr: FhirServer, make_other: Callable[[float], OtherModel]
+) -> None:
+    _send(fhir_clinic, "Communication/1", "0.2")
+    fhir_clinic.drain()
+    rescore(fhir_clinic, make_other(0.3))
+    _dispatch(fhir_clinic, ehr)
+
+    [observation] = ehr.of_type("Observation")
+    assert (observation["status"], observation["component"][0]["valueQuantity"]["value"]) == ("final", 0.2)
 
 
 def test_messages_of_other_systems_are_not_written(fhir_clinic: Clinic, ehr: FhirServer) -> None:

@@ -6,7 +6,7 @@ An answer is the present state and not that of its event, so that answers may be
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from sqlalchemy import func, select, true
+from sqlalchemy import exists, func, select, true
 from sqlalchemy.orm import Session
 
 from triage.domain.answers import Answer, AnsweredPhoto, ModelVerdict, RequestAnswer, VerdictsAnswer
@@ -16,10 +16,10 @@ from triage.domain.ids import AttachmentId, EventId, MessageId, RetakeRequestId
 from triage.domain.messages import Origin
 from triage.domain.photos import Finding
 from triage.domain.replies import Reply
-from triage.domain.states import AttachmentStatus, EventKind, RetakeStatus, VerdictOrigin
+from triage.domain.states import AttachmentStatus, DecidedBy, EventKind, RetakeStatus, VerdictOrigin
 from triage.errors import ErrorCode
 from triage.storage import origins
-from triage.storage.tables import Attachment, Message, ModelVersion, RetakeRequest, Thread, Verdict
+from triage.storage.tables import Attachment, Decision, Message, ModelVersion, RetakeRequest, Thread, Verdict
 
 
 def load(session: Session, claimed: Collection[ClaimedDelivery], *, source: str) -> dict[EventId, Answer]:
@@ -50,9 +50,21 @@ def load(session: Session, claimed: Collection[ClaimedDelivery], *, source: str)
 
 
 def _photos(session: Session, message_ids: Collection[MessageId]) -> dict[MessageId, list[AnsweredPhoto]]:
+    """With their latest verdicts of the inbox, or of a rescoring that decided the message: others decide nothing."""
+    has_decided = (
+        exists()
+        .where(
+            Decision.message_id == Attachment.message_id,
+            Decision.decided_by == DecidedBy.RESCORING,
+            Decision.model_version_id == Verdict.model_version_id,
+        )
+        .correlate(Attachment, Verdict)
+    )
+    counts = (Verdict.origin == VerdictOrigin.INBOX) | ((Verdict.origin == VerdictOrigin.RESCORING) & has_decided)
     latest = (
         select(Verdict)
-        .where(Verdict.attachment_id == Attachment.id, Verdict.origin == VerdictOrigin.INBOX)
+        .where(Verdict.attachment_id == Attachment.id, counts)
+        .correlate(Attachment)
         .order_by(Verdict.id.desc())
         .limit(1)
         .lateral("latest")
