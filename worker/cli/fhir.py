@@ -1,20 +1,21 @@
 """`triage fhir`: the EHR's FHIR server."""
 
 import sys
+from pathlib import Path
 
 import click
 
 from triage.domain.abilities import Ability, Support
 from triage.errors import UsageError
 from worker.cli.commands import group
-from worker.cli.output import json_option, print_document
+from worker.cli.output import json_option, print_document, print_json
 from worker.cli.tables import Column, Styled, print_line, print_table
 from worker.services import open_services
 
 
 @group()
 def fhir() -> None:
-    """Check the EHR's FHIR server before going live, and subscribe to its messages."""
+    """Register at the EHR's FHIR server, check it before going live, and subscribe to its messages."""
 
 
 @fhir.command()
@@ -77,6 +78,24 @@ def subscribe(*, as_json: bool) -> None:
         print_document(SubscriptionDocument(change=subscribed.change.value, status_before=subscribed.status))
         return
     print_line(f"subscription: {subscribed.change}")
+
+
+@fhir.command()
+@click.argument("files", metavar="[KEY_FILE]...", nargs=-1, type=click.Path(path_type=Path))
+def keys(files: tuple[Path, ...]) -> None:
+    """Print the public keys to register at the EHR's server, as a JSON Web Key Set.
+
+    They are those of the configured private key and of the private keys in further files, such as the next one during
+    a rotation.
+    """
+    from worker.fhir.smart import public_keys, read_key  # deferred: imports httpx2 and joserfc
+    from worker.settings import load_settings  # deferred: imports pydantic-settings
+
+    configured = load_settings().fhir.key_file
+    private = [read_key(file) for file in ([configured] if configured else []) + list(files)]
+    if not private:
+        raise UsageError("no key for the FHIR server is configured: name the file of a private key")
+    print_json(public_keys(*private))
 
 
 def _base(url: str | None) -> str | None:

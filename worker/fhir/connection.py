@@ -8,7 +8,7 @@ import httpx2
 from triage.errors import Fault
 from worker.fhir.client import FhirClient
 from worker.fhir.errors import FhirRefusedError
-from worker.fhir.smart import SmartTokens, import_key
+from worker.fhir.smart import SmartTokens, read_key
 from worker.setting_groups import FhirSettings
 
 _AT_ONCE: Final = 16
@@ -56,10 +56,5 @@ def tokens_for(settings: FhirSettings, http: httpx2.Client) -> SmartTokens:
     """
     if settings.url is None or settings.client_id is None or settings.key_file is None:
         raise FhirRefusedError("no FHIR server is configured: set its URL, a client id and a key", Fault.SETTING)
-    try:
-        key = import_key(settings.key_file.read_text(encoding="ascii"))
-    except (OSError, ValueError) as error:
-        raise FhirRefusedError(
-            "the key for the FHIR server cannot be read: check its path and its owner", Fault.SETTING
-        ) from error
+    key = read_key(settings.key_file)
     return SmartTokens(http, settings.url, client_id=settings.client_id, key=key, scopes=settings.scopes)

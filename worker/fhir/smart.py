@@ -7,6 +7,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Annotated, Final, TypeVar
 from urllib.parse import urljoin, urlsplit
 from uuid import uuid4
@@ -76,8 +77,23 @@ def import_key(pem: str) -> RSAKey | ECKey:
     )
 
 
+def read_key(file: Path) -> RSAKey | ECKey:
+    """A private key as `import_key`, from a file.
+
+    Raises:
+        FhirRefusedError: the file cannot be read.
+        UsageError: the key is not usable.
+    """
+    try:
+        return import_key(file.read_text(encoding="ascii"))
+    except (OSError, ValueError) as error:
+        raise FhirRefusedError(
+            "the key for the FHIR server cannot be read: check its path and its owner", Fault.SETTING
+        ) from error
+
+
 def public_keys(*keys: RSAKey | ECKey) -> KeySetSerialization:
-    """The JWKS document that a server registers or fetches; with two keys while they are rotated."""
+    """The key set (RFC 7517) that a server registers or fetches; with two keys while they are rotated."""
     for key in keys:
         key.ensure_kid()
     document = KeySet(list(keys)).as_dict(private=False)

@@ -1,8 +1,11 @@
 """The EHR's FHIR server as an operator meets it: `triage fhir`."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeAlias
 
+import pytest
+from joserfc.jwk import ECKey, RSAKey
 from pytest_httpserver import HTTPServer
 
 from tests.support.command_line import Result
@@ -37,3 +40,42 @@ def test_check_ends_in_one_line_when_there_is_no_server(triage: Triage) -> None:
     assert nowhere.complaint().startswith("triage: the FHIR server does not answer")
     assert malformed.complaint().startswith("triage: invalid URL")
     assert unset.complaint() == "triage: no FHIR server is configured: give the URL of one"
+
+
+def test_public_keys_are_printed_for_registration_with_the_next_key_during_a_rotation(
+    triage: Triage, environment: Callable[[str, str], None], tmp_path: Path
+) -> None:
+    old, new = ECKey.generate_key("P-384"), RSAKey.generate_key(2048)
+    for name, key in (("old", old), ("new", new)):
+        (tmp_path / name).write_bytes(key.as_pem(private=True))
+    first = triage("fhir", "keys", tmp_path / "old")
+    for name, value in {"URL": "http://127.0.0.1:9", "CLIENT_ID": "triage", "KEY_FILE": str(tmp_path / "old")}.items():
+        environment(f"FHIR__{name}", value)
+
+    both = triage("fhir", "keys", tmp_path / "new")
+
+    assert (first.code, both.code) == (0, 0)
+    assert [each["kid"] for each in first.json["keys"]] == [old.thumbprint()]
+    found = [(each["kid"], each["alg"], each["use"]) for each in both.json["keys"]]
+    assert found == [(old.thumbprint(), "ES384", "sig"), (new.thumbprint(), "RS384", "sig")]
+    assert not {"d", "p", "q", "dp", "dq", "qi"} & {name for each in both.json["keys"] for name in each}
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "complaint"),
+    [
+        (None, 2, "no key for the FHIR server is configured"),
+        ("", 2, "the key for the FHIR server is not usable"),
+        ("missing", 2, "the key for the FHIR server cannot be read"),
+    ],
+)
+def test_keys_end_in_one_line_when_there_is_no_usable_key(
+    triage: Triage, tmp_path: Path, content: str | None, code: int, complaint: str
+) -> None:
+    if content == "":
+        (tmp_path / "key").write_text(content)
+
+    result = triage("fhir", "keys", *([tmp_path / "key"] if content is not None else []))
+
+    assert (result.code, result.out) == (code, "")
+    assert result.complaint().startswith(f"triage: {complaint}")

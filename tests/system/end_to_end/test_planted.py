@@ -168,6 +168,7 @@ def _wrong(tmp_path: Path) -> list[tuple[object, ...]]:
         ("staff", "disable", "nowhere"),
         ("staff", "end-sessions", "nowhere"),
         ("fhir", "check"),
+        ("fhir", "keys"),
         ("fhir", "subscribe"),
     ]
 
