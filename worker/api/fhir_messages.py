@@ -19,7 +19,8 @@ from worker.codes import Code
 from worker.fhir.content import TooMuchError
 from worker.fhir.outcomes import outcome_of_success
 from worker.fhir.push import Push, Taken
-from worker.fhir.submissions import ConditionError, Submission, as_stored, etag, to_create, to_update
+from worker.fhir.stored import as_stored, etag
+from worker.fhir.submissions import ConditionError, Submission, to_create, to_update
 from worker.fhir.transactions import Transaction, UnsupportedError, read_transaction
 
 FHIR_MESSAGES = Endpoints("fhir messages", FHIR)

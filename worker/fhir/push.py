@@ -19,7 +19,8 @@ from worker.fhir.content import Room
 from worker.fhir.inbound import found_in
 from worker.fhir.messages import named_requests
 from worker.fhir.references import Target
-from worker.fhir.submissions import Submission, as_stored
+from worker.fhir.stored import as_stored
+from worker.fhir.submissions import Submission
 
 MAX_BYTES: Final = 2**28
 """Of the photos of one request, which are held in memory until all of its messages are accepted."""
@@ -108,7 +109,7 @@ class Push:
         return [Taken(name, now.get(name), followed.accepted.get(name)) for name in names]
 
     def _found(self, submission: Submission, server: "_Around", known: KnownMessage | None, room: Room) -> Found:
-        if known is not None and submission.conditions.is_new:
+        if known is not None and submission.conditions.keeps_known:
             return Found(answers=named_requests(submission.communication))  # a fault may have kept them out
         return found_in(
             submission.communication,

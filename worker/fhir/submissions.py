@@ -8,15 +8,15 @@ Source: https://hl7.org/fhir/R4/http.html#create, #cond-update, #concurrency.
 
 import hashlib
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Self
 from urllib.parse import parse_qsl
 from uuid import uuid4
 
 from triage.domain.messages import KnownMessage
 from triage.errors import TriageError, UsageError
-from worker.fhir.elements import Communication, Identifier
+from worker.fhir.elements import Communication, Identifier, Reference
 from worker.fhir.references import Target
 
 _ETAG: Final = re.compile(r'(?:W/)?"([^"]{0,64})"')
@@ -31,18 +31,18 @@ class Conditions:
     """What must be true of a message that is stored already.
 
     Attributes:
-        is_new: nothing of the request counts if the message is known.
+        keeps_known: a message that is known stays as it is.
         match: its versions; None for any, and also for none.
         none_match: it must not be known.
     """
 
-    is_new: bool = False
+    keeps_known: bool = False
     match: frozenset[str] | None = None
     none_match: bool = False
 
     @property
     def are_given(self) -> bool:
-        return self.is_new or self.none_match or self.match is not None
+        return self.keeps_known or self.none_match or self.match is not None
 
     def check(self, known: KnownMessage | None) -> None:
         """
@@ -73,6 +73,24 @@ class Submission:
         """The id of the message in this product."""
         return str(Target("Communication", self.id))
 
+    def within(self, names: Mapping[str, str], beside: Mapping[str, Mapping[str, Any]]) -> Self:
+        """The message as a part of its transaction.
+
+        Args:
+            names: the messages of the transaction, such as `Communication/1`, by what its entries call them.
+            beside: its other resources, likewise.
+        """
+
+        def change(references: Sequence[Reference]) -> list[Reference]:
+            return [
+                each.model_copy(update={"reference": names.get(each.reference or "", each.reference)})
+                for each in references
+            ]
+
+        message = self.communication
+        links = {"part_of": change(message.part_of), "in_response_to": change(message.in_response_to)}
+        return replace(self, communication=message.model_copy(update=links), beside=beside)
+
 
 def to_create(resource: Mapping[str, Any], if_none_exist: str | None) -> Submission:
     """A message to create. It gets an id from its first identifier, without one a random id.
@@ -88,7 +106,7 @@ def to_create(resource: Mapping[str, Any], if_none_exist: str | None) -> Submiss
     identifier = next(iter(communication.identifier), None)
     if if_none_exist is not None and not _names(if_none_exist, identifier):
         raise UsageError("invalid If-None-Exist: use the first identifier of the message, identifier=SYSTEM|VALUE")
-    return Submission(_id_of(identifier), communication, Conditions(is_new=if_none_exist is not None))
+    return Submission(_id_of(identifier), communication, Conditions(keeps_known=if_none_exist is not None))
 
 
 def to_update(
@@ -109,39 +127,6 @@ def to_update(
     if communication.id is None or communication.id != id_:
         raise UsageError("the id of the message differs from that of the URL: send the same in both")
     return Submission(id_, communication, Conditions(match=_versions(if_match), none_match=if_none_match == "*"))
-
-
-def etag(known: KnownMessage) -> str:
-    """The ETag of a message as it is stored."""
-    return f'W/"{known.version}"'
-
-
-def as_stored(name: str, known: KnownMessage) -> dict[str, Any]:
-    """What is stored of a message, as a Communication that says it is not all of it.
-
-    Args:
-        name: the id of the message, such as `Communication/1`.
-        known: what is stored.
-    """
-    origin = known.origin
-    references = {
-        "subject": origin.subject if origin else None,
-        "encounter": origin.encounter if origin else None,
-        "sender": origin.author if origin else None,
-    }
-    return {
-        "resourceType": "Communication",
-        "id": name.removeprefix("Communication/"),
-        "meta": {"versionId": str(known.version), "tag": [_SUBSETTED]},
-        "language": known.locale,
-        **({} if known.thread == name else {"partOf": [{"reference": known.thread}]}),
-        "status": "unknown",
-        **{element: {"reference": target} for element, target in references.items() if target},
-        "received": known.received_at.isoformat(timespec="milliseconds"),
-    }
-
-
-_SUBSETTED: Final = {"system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue", "code": "SUBSETTED"}
 
 
 def _id_of(identifier: Identifier | None) -> str:
@@ -170,18 +155,3 @@ def _versions(header: str | None) -> frozenset[str] | None:
     if header.strip() == "*":
         return frozenset("*")
     return frozenset(_ETAG.findall(header))
-
-
-def rebased(communication: Communication, ids: Mapping[str, str]) -> Communication:
-    """The message with references to other messages of its transaction in place of the names of entries.
-
-    Args:
-        communication: of the transaction.
-        ids: references such as `Communication/1`, by the name of the entry.
-    """
-
-    def change(references: list[Any]) -> list[Any]:
-        return [each.model_copy(update={"reference": ids.get(each.reference, each.reference)}) for each in references]
-
-    fields = {"part_of": change(communication.part_of), "in_response_to": change(communication.in_response_to)}
-    return communication.model_copy(update=fields)

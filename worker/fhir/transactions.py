@@ -5,14 +5,14 @@ Source: https://hl7.org/fhir/R4/http.html#transaction.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from pydantic import Field
 
 from triage.errors import TriageError, UsageError
 from worker.fhir.elements import Element, Resource
-from worker.fhir.submissions import Submission, rebased, to_create, to_update
+from worker.fhir.submissions import Submission, to_create, to_update
 
 MAX_ENTRIES: Final = 500
 MAX_MESSAGES: Final = 100
@@ -90,9 +90,7 @@ def read_transaction(resource: Mapping[str, Any]) -> Transaction:
         raise UnsupportedError(f"the bundle has more than {MAX_MESSAGES} messages: send several")
     if len({each.id for each in submissions}) < len(submissions):
         raise UnsupportedError("two entries are the same message: send each message once")
-    complete = [
-        each and replace(each, communication=rebased(each.communication, messages), beside=content) for each in entries_
-    ]
+    complete = [each and each.within(messages, content) for each in entries_]
     return Transaction(complete, updates=any(entry.request.method == "PUT" for entry in bundle.entry))
 
 
