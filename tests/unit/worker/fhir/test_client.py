@@ -3,7 +3,7 @@
 import base64
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -335,6 +335,27 @@ def test_token_is_sent_to_no_other_address_when_a_next_page_climbs(client: FhirC
     with pytest.raises(RejectedError, match="another address"):
         list(client.search("Communication"))
     assert len(httpserver.log) == 1
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirect_of_a_resource_to_another_server_is_not_followed(
+    client: FhirClient, httpserver: HTTPServer, status: int
+) -> None:
+    with HTTPServer() as elsewhere:
+        elsewhere.expect_request(re.compile("/.*")).respond_with_json(MESSAGE)
+        headers = {"Location": elsewhere.url_for("/fhir/Communication/1")}
+        httpserver.expect_request(re.compile("/fhir/.*")).respond_with_data(b"", status, headers=headers)
+        requests: list[Callable[[], object]] = [
+            lambda: client.create(MESSAGE, unless="identifier=urn:x|1"),
+            lambda: client.update(MESSAGE),
+            lambda: client.read(TARGET),
+            lambda: list(client.search("Communication")),
+        ]
+        for request in requests:
+            with pytest.raises(RejectedError):
+                request()
+
+        assert (len(httpserver.log), elsewhere.log) == (4, [])
 
 
 @pytest.mark.parametrize("url", ["", "?page=2", "Binary/1", "Binary/1?a=../b", "{base}", "{base}/Binary/a..b"])
