@@ -273,6 +273,44 @@ TABLES = {
         ),
         CONSTRAINT ck_waiting_message__claim CHECK ((claimed_by IS NULL) = (lease_until IS NULL))
     """,
+    "photo_review": """
+        id         uuid NOT NULL,
+        name       text NOT NULL,
+        rule       jsonb NOT NULL,
+        created_by text NOT NULL,
+        created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        closed_at  timestamptz,
+        CONSTRAINT pk_photo_review PRIMARY KEY (id),
+        CONSTRAINT uq_photo_review__name UNIQUE (name)
+    """,
+    "reviewed_photo": """
+        id            uuid NOT NULL,
+        review_id     uuid NOT NULL,
+        attachment_id uuid NOT NULL,
+        place         integer NOT NULL,
+        reviewers     smallint NOT NULL,
+        wanted        smallint NOT NULL,
+        votes         smallint NOT NULL DEFAULT '0',
+        claimed_by    text,
+        lease_until   timestamptz,
+        CONSTRAINT pk_reviewed_photo PRIMARY KEY (id),
+        CONSTRAINT fk_reviewed_photo__review_id FOREIGN KEY (review_id) REFERENCES photo_review (id),
+        CONSTRAINT fk_reviewed_photo__attachment_id FOREIGN KEY (attachment_id) REFERENCES attachment (id),
+        CONSTRAINT uq_reviewed_photo__review_id_attachment_id UNIQUE (review_id, attachment_id),
+        CONSTRAINT ck_reviewed_photo__claim CHECK ((claimed_by IS NULL) = (lease_until IS NULL))
+    """,
+    "photo_vote": """
+        id           uuid NOT NULL,
+        photo_id     uuid NOT NULL,
+        actor        text NOT NULL,
+        good         boolean NOT NULL,
+        reasons      text[] NOT NULL DEFAULT '{}',
+        created_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+        withdrawn_at timestamptz,
+        CONSTRAINT pk_photo_vote PRIMARY KEY (id),
+        CONSTRAINT fk_photo_vote__photo_id FOREIGN KEY (photo_id) REFERENCES reviewed_photo (id),
+        CONSTRAINT ck_photo_vote__reasons CHECK (NOT good OR cardinality(reasons) = 0)
+    """,
     "staff": """
         id            uuid NOT NULL,
         name          text NOT NULL,
@@ -545,6 +583,22 @@ INDEXES = {
         "(source, since, message_id)",
         "queue: the oldest messages of a source; the sources",
     ),
+    "ix_reviewed_photo__to_vote": (
+        "reviewed_photo",
+        "(review_id, place) WHERE votes < wanted",
+        "photo reviews: the next photo of a reviewer",
+    ),
+    "ix_reviewed_photo__attachment_id": (
+        "reviewed_photo",
+        "(attachment_id)",
+        "forget, archive: the reviews of a photo",
+    ),
+    "ix_photo_vote__photo_id": ("photo_vote", "(photo_id)", "photo reviews: the votes on a photo"),
+    "uq_photo_vote__counted": (
+        "photo_vote",
+        "(photo_id, actor) WHERE withdrawn_at IS NULL",
+        "photo reviews: at most one vote of a person on a photo",
+    ),
     "ix_staff_session__staff_id": ("staff_session", "(staff_id)", "staff: the sessions of an account"),
     "ix_staff_session__created_at": ("staff_session", "(created_at)", "staff: sessions to delete"),
     "ix_login_attempt__since": ("login_attempt", "(since)", "staff: attempts that have expired"),
@@ -795,6 +849,9 @@ BEGIN
     WHERE message_id = forgotten;
     GET DIAGNOSTICS photos = ROW_COUNT;
     DELETE FROM origin WHERE message_id = forgotten;
+    DELETE FROM photo_vote USING reviewed_photo, attachment
+    WHERE photo_id = reviewed_photo.id AND attachment_id = attachment.id AND message_id = forgotten;
+    DELETE FROM reviewed_photo USING attachment WHERE attachment_id = attachment.id AND message_id = forgotten;
     UPDATE decision SET note = NULL WHERE message_id = forgotten AND note IS NOT NULL;
     UPDATE retake_request SET reply = NULL WHERE message_id = forgotten AND reply IS NOT NULL;
     UPDATE request_review SET note = NULL FROM retake_request

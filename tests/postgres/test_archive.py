@@ -20,10 +20,12 @@ from tests.support.command_line import Result
 from tests.support.rescoring import LEASE, OtherModel
 from triage.domain.ids import MessageId, new_id
 from triage.domain.messages import HeldRequest
+from triage.domain.photo_reviews import PhotoReview, SamplingRule
 from triage.domain.runs import RescoringParameters
-from triage.domain.states import Outcome, RunStatus
+from triage.domain.states import FindingKind, Outcome, RunStatus
 from triage.errors import LockedError, UsageError
 from triage.files.atomic import write_durably
+from triage.photo_reviews import sets, voting
 from triage.retakes.override import override
 from triage.retakes.reviews import appeal
 from triage.retention import archive as archiving
@@ -52,6 +54,14 @@ def _rows(clinic: Clinic, table: str) -> list[Any]:
     return [row[0] for row in clinic.query(f"SELECT to_jsonb(t) FROM {table} t ORDER BY id")]
 
 
+def _vote(clinic: Clinic) -> PhotoReview:
+    """A vote on each photo, which is kept in a closed review."""
+    created = sets.create(clinic.sessions, "r-1", SamplingRule(size=10, second_share=0), by="op-1")
+    while photo := voting.claim_next(clinic.sessions, created.id, by="dr-1", lease=LEASE):
+        voting.vote(clinic.sessions, created.id, photo, good=False, reasons=[FindingKind.MOTION], by="dr-1")
+    return created
+
+
 def _send_retakes(clinic: Clinic) -> None:
     """Claims and acknowledges every flagged request."""
     with clinic.sessions.begin() as session:
@@ -66,12 +76,21 @@ def test_thread_is_archived_with_all_its_rows_unchanged(clinic: Clinic, tmp_path
     clinic.drain()
     _send_retakes(clinic)
     appeal(clinic.sessions, "m-1", by="n-1", reason="sharp enough")
+    created = _vote(clinic)
+    assert _archive(clinic, tmp_path) == []  # the review is open
+    sets.close(clinic.sessions, created.id, by="op-1")
     before = {table: _rows(clinic, table) for table in TABLES}
     assert all(before.values())
 
     [line] = _archive(clinic, tmp_path)
 
     assert {table: _rows(clinic, table) for table in TABLES} == {table: [] for table in TABLES}
+    votes = line.pop("photo_votes")
+    assert {(vote["review"], vote["actor"], vote["good"], *vote["reasons"]) for vote in votes} == {
+        ("r-1", "dr-1", False, "motion")
+    }
+    assert {vote["attachment_id"] for vote in votes} < {row["id"] for row in before["attachment"]}
+    assert clinic.query("SELECT FROM reviewed_photo") == clinic.query("SELECT FROM photo_vote") == []
     assert [line.pop("thread")] == [{k: v for k, v in row.items() if k != "archived_at"} for row in before["thread"]]
     assert line == {f"{table}s": before[table] for table in TABLES if table != "thread"}
 
@@ -568,3 +587,17 @@ def test_command_forgets_in_archive_files(
 
     assert [written["file"]] == [str(file) for file in archived.iterdir()]
     assert (triage(*command).code, len(written["messages"])) == (2, 1)
+
+
+def test_votes_on_its_photos_are_forgotten_in_a_file_with_the_message(clinic: Clinic, tmp_path: Path) -> None:
+    clinic.send("m-1", "a/0.9", thread="t")
+    clinic.send("m-2", "b/0.8", thread="t")
+    clinic.drain()
+    sets.close(clinic.sessions, _vote(clinic).id, by="op-1")
+    _archive(clinic, tmp_path)
+
+    _forget(clinic, tmp_path, "m-1")
+
+    [line] = _lines(tmp_path)
+    left = {row["id"] for row in line["attachments"] if row["external_id"] == "b/0.8"}
+    assert {vote["attachment_id"] for vote in line["photo_votes"]} == left

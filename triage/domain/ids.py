@@ -15,6 +15,9 @@ RetakeRequestId = NewType("RetakeRequestId", UUID)
 RunId = NewType("RunId", UUID)
 EventId = NewType("EventId", UUID)
 ArrivalId = NewType("ArrivalId", UUID)
+PhotoReviewId = NewType("PhotoReviewId", UUID)
+ReviewedPhotoId = NewType("ReviewedPhotoId", UUID)
+VoteId = NewType("VoteId", UUID)
 LeaseToken = NewType("LeaseToken", UUID)
 
 

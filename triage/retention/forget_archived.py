@@ -187,6 +187,9 @@ def _forget(history: History, message_id: str) -> None:
                 "fitzpatrick": None,
                 "forgotten_at": datetime.now(UTC).isoformat(),
             }
+    photos = {row["id"] for row in history["attachments"] if row["message_id"] == message_id}
+    votes = history.get("photo_votes", [])
+    votes[:] = [vote for vote in votes if vote["attachment_id"] not in photos]
     for row in history["attachments"]:
         if row["message_id"] == message_id:
             row |= dict.fromkeys(("photo_group", "declared_type", "sha256", "uri"))

@@ -19,8 +19,11 @@ from triage.storage.tables import (
     Delivery,
     Message,
     Origin,
+    PhotoReview,
+    PhotoVote,
     RequestReview,
     RetakeRequest,
+    ReviewedPhoto,
     Thread,
     Verdict,
     WaitingMessage,
@@ -41,7 +44,12 @@ _HISTORIES = text(
         'retake_requests', (SELECT coalesce(jsonb_agg(to_jsonb(r) ORDER BY r.id), '[]') FROM retake_request r
                             WHERE r.thread_id = thread.id),
         'request_reviews', (SELECT coalesce(jsonb_agg(to_jsonb(v) ORDER BY v.id), '[]') FROM request_review v
-                            JOIN retake_request r ON r.id = v.request_id WHERE r.thread_id = thread.id)
+                            JOIN retake_request r ON r.id = v.request_id WHERE r.thread_id = thread.id),
+        'photo_votes', (SELECT coalesce(jsonb_agg(to_jsonb(v) - 'photo_id' || jsonb_build_object(
+                            'review', w.name, 'attachment_id', p.attachment_id) ORDER BY v.id), '[]')
+                        FROM photo_vote v JOIN reviewed_photo p ON p.id = v.photo_id
+                        JOIN photo_review w ON w.id = p.review_id JOIN attachment a ON a.id = p.attachment_id
+                        JOIN message m ON m.id = a.message_id WHERE m.thread_id = thread.id)
     )::text
     FROM thread WHERE id = ANY(:threads) ORDER BY id
     """
@@ -83,17 +91,24 @@ def count_closed(session: Session, *, before: datetime) -> int:
 
 
 def _is_closed(before: datetime) -> ColumnElement[bool]:
-    """Condition on a thread: all messages are older and decided; no photo, retake request or delivery is open."""
+    """Condition on a thread: messages are old and decided; no photo, request, delivery or photo review is open."""
     messages = select(Message.id).where(Message.thread_id == Thread.id)
     is_in_use = or_(Message.received_at >= before, Message.current_decision_id.is_(None))
     open_photo = Attachment.status.in_([AttachmentStatus.PENDING, AttachmentStatus.IN_PROGRESS])
     waiting = Delivery.status == DeliveryStatus.PENDING
+    in_review = (
+        messages.join(Attachment, Attachment.message_id == Message.id)
+        .join(ReviewedPhoto, ReviewedPhoto.attachment_id == Attachment.id)
+        .join(PhotoReview, PhotoReview.id == ReviewedPhoto.review_id)
+        .where(PhotoReview.closed_at.is_(None))
+    )
     return (
         exists(messages)
         & ~exists(messages.where(is_in_use))
         & ~exists(messages.join(Attachment, Attachment.message_id == Message.id).where(open_photo))
         & ~exists(select(RetakeRequest.id).where(RetakeRequest.thread_id == Thread.id, OPEN_REQUEST))
         & ~exists(messages.join(Delivery, Delivery.message_id == Message.id).where(waiting))
+        & ~exists(in_review)
     )
 
 
@@ -123,6 +138,9 @@ def remove(session: Session, threads: Sequence[ThreadId]) -> dict[str, int]:
     messages = select(Message.id).where(Message.thread_id == func.any(chosen))
     attachments = select(Attachment.id).where(Attachment.message_id.in_(messages))
     session.execute(update(Thread).where(Thread.id == func.any(chosen)).values(archived_at=func.clock_timestamp()))
+    reviewed = select(ReviewedPhoto.id).where(ReviewedPhoto.attachment_id.in_(attachments))
+    _delete(session, PhotoVote, PhotoVote.photo_id.in_(reviewed))
+    _delete(session, ReviewedPhoto, ReviewedPhoto.attachment_id.in_(attachments))
     removed = {"verdicts": _delete(session, Verdict, Verdict.attachment_id.in_(attachments))}
     _delete(session, Delivery, Delivery.message_id.in_(messages))  # no history of the thread: files do not hold them
     _delete(session, WaitingMessage, WaitingMessage.message_id.in_(messages))

@@ -37,7 +37,7 @@ NOT_INSERTED: Final = frozenset(
     {
         *("at", "created_at", "received_at", "started_at", "heartbeat_at", "promoted_at"),
         *("sent_at", "withdrawn_at", "purged_at", "forgotten_at", "archived_at", "revoked_at"),
-        *("first_attempt_at", "last_attempt_at", "answered_at", "seen_at", "ended_at", "disabled_at"),
+        *("first_attempt_at", "last_attempt_at", "answered_at", "seen_at", "ended_at", "disabled_at", "closed_at"),
         *("position", "previous_hash", "hash", "current_decision_id"),
     }
 )
@@ -104,6 +104,9 @@ WORKER_MAY: Final[Mapping[str, Rights]] = {
     "api_token": Rights(delete=True),
     "used_assertion": Rights(delete=True),
     "waiting_message": Rights(update=("outcome", "reason", "claimed_by", "lease_until"), delete=True),
+    "photo_review": Rights(update=("closed_at",)),
+    "reviewed_photo": Rights(update=("place", "votes", "wanted", "claimed_by", "lease_until")),
+    "photo_vote": Rights(update=("withdrawn_at",)),
     "staff": Rights(update=("role", "password_hash", "disabled_at")),
     "staff_session": Rights(update=("seen_at", "ended_at"), delete=True),
     "login_attempt": Rights(update=("attempts", "since"), delete=True),

@@ -52,6 +52,7 @@ _COMMANDS: Final = {
     "override": _Entry("worker.cli.messages:override", "Decide a message as a person."),
     "appeal": _Entry("worker.cli.reviews:appeal", "Say that a retake request was needless."),
     "review": _Entry("worker.cli.reviews:review", "Record a review of a retake request."),
+    "photo-reviews": _Entry("worker.cli.photo_reviews:photo_reviews", "Create and follow blind reviews of photos."),
     "sample": _Entry("worker.cli.reviews:sample", "Draw requests to review at random."),
     "retakes": _Entry("worker.cli.retakes:retakes", "Collect retake requests: list, claim, acknowledge, withdraw."),
     "replies": _Entry("worker.cli.replies:replies", "Check and preview what patients read."),

@@ -41,6 +41,7 @@ from worker.documents.operations import (
     VerificationDocument,
 )
 from worker.documents.opt_out import OptOut, ThreadOptOutDocument
+from worker.documents.photo_reviews import PhotoReviewAgreementDocument, PhotoReviewDocument
 from worker.documents.photos import PhotoScoreDocument
 from worker.documents.posted import PostedMessage
 from worker.documents.problem import ProblemDocument
@@ -120,6 +121,8 @@ DOCUMENTS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
         "run": RunDocument,
         "sample": SampleDocument,
         "setting": SettingDocument,
+        "photo-review": PhotoReviewDocument,
+        "photo-review-agreement": PhotoReviewAgreementDocument,
         "staff": StaffDocument,
         "stopped-target": StoppedTargetDocument,
         "simulation": SimulationDocument,

@@ -23,6 +23,7 @@ from triage.storage.tables.deliveries import CLOSED_DELIVERY, DEAD, UNDELIVERED,
 from triage.storage.tables.history import PROPOSAL, ArchivedCount, AuditEvent, AuditHead
 from triage.storage.tables.messages import Message, OptOut, Origin, Thread
 from triage.storage.tables.models import LIVE, OPEN_RUN, ModelVersion, Run
+from triage.storage.tables.photo_reviews import TO_VOTE, PhotoReview, PhotoVote, ReviewedPhoto
 from triage.storage.tables.photos import (
     FRESH,
     LEASED,
@@ -55,6 +56,7 @@ __all__ = [
     "READ_ARRIVAL",
     "RETRY",
     "TO_PURGE",
+    "TO_VOTE",
     "UNDELIVERED",
     "UNMARKED",
     "UNNUMBERED",
@@ -78,9 +80,12 @@ __all__ = [
     "ModelVersion",
     "OptOut",
     "Origin",
+    "PhotoReview",
     "PhotoStore",
+    "PhotoVote",
     "RequestReview",
     "RetakeRequest",
+    "ReviewedPhoto",
     "Run",
     "Staff",
     "StaffSession",
