@@ -25,6 +25,7 @@ from triage.domain.audit import Anchor
 from triage.domain.card import Card
 from triage.domain.ids import new_id
 from triage.domain.messages import HeldRequest, IncomingAttachment, IncomingMessage, Origin
+from triage.domain.photo_reviews import SamplingRule
 from triage.domain.queue import Place
 from triage.domain.reporting import Period
 from triage.errors import DefectError, TriageError, UsageError
@@ -162,6 +163,7 @@ class Arguments:
             Found,
             Events,
             Place,
+            SamplingRule,
             Scenario,
         }
         if hint in made:

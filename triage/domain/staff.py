@@ -46,8 +46,8 @@ RIGHTS: Final[Mapping[Role, frozenset[Right]]] = {
 
 MEANINGS: Final[Mapping[Role, str]] = {
     Role.READER: "see the queue, messages and photos",
-    Role.REVIEWER: "also claim and decide messages",
-    Role.MANAGER: "also see and change models, runs and deliveries, end claims and undo decisions of others",
+    Role.REVIEWER: "also claim and decide messages, create photo reviews and vote in them",
+    Role.MANAGER: "also see and change models, runs and deliveries, act on claims, decisions and reviews of others",
     Role.ADMINISTRATOR: "also list accounts and end their sessions",
 }
 """One line on each role."""

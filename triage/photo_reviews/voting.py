@@ -59,6 +59,13 @@ def show(sessions: Sessions, review_id: PhotoReviewId, photo_id: ReviewedPhotoId
 
 
 @use_case
+def progress(sessions: Sessions, review_id: PhotoReviewId, *, by: str) -> tuple[int, int]:
+    """How many photos of a review this person has voted on, and how many more wait for this person."""
+    with sessions() as session:
+        return photo_votes.progress(session, review_id, by=by)
+
+
+@use_case
 def vote(
     sessions: Sessions,
     review_id: PhotoReviewId,
@@ -70,7 +77,8 @@ def vote(
 ) -> None:
     """Records a vote on a photo that this person holds. If it is the second one and differs, a third one is wanted.
 
-    The audit event names the photo and not the vote, so that the trail keeps reviewers blind.
+    The same vote again has no effect. The audit event names the photo and not the vote, so that the trail keeps
+    reviewers blind.
 
     Args:
         sessions: of the worker role.
@@ -82,19 +90,22 @@ def vote(
 
     Raises:
         LeaseLostError: the person does not hold the photo, or another person took it after the claim had ended.
-        UsageError: the review is closed, the person has voted on the photo, or an argument is malformed.
+        NotFoundError: no review has this id.
+        UsageError: the review is closed, the person has voted otherwise on the photo, or an argument is malformed.
     """
     check_actor(by)
     if (good and reasons) or any(reason not in REASON_LETTERS for reason in reasons):
         raise UsageError("invalid vote: give reasons of the list, and only for a photo that is not good enough")
     with sessions.begin() as session:
         _open(session, review_id)
+        names = [kind.value for kind in REASON_LETTERS if kind in reasons]
+        if (mine := photo_votes.vote_of(session, photo_id, by=by)) is not None:
+            if (mine.good, mine.reasons) == (good, names):
+                return
+            raise UsageError("you have voted on this photo: undo the vote to change it")
         held = _hold(session, review_id, photo_id, by)
-        if photo_votes.has_voted(session, photo_id, by=by):
-            raise UsageError("you have voted on this photo: take the next one")
         if held.votes >= held.wanted:
             raise LeaseLostError("the photo has all its votes: take the next one")
-        names = [kind.value for kind in REASON_LETTERS if kind in reasons]
         vote_id = photo_votes.add(session, photo_id, good=good, reasons=names, by=by)
         _record(session, "photo.voted", review_id, photo_id, by, vote=str(vote_id))
 

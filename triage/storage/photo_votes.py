@@ -70,10 +70,10 @@ def lock(session: Session, review_id: PhotoReviewId, photo_id: ReviewedPhotoId) 
     return session.scalars(query.with_for_update()).one_or_none()
 
 
-def has_voted(session: Session, photo_id: ReviewedPhotoId, *, by: str) -> bool:
-    """Whether this person's vote on the photo counts."""
-    mine = select(PhotoVote.id).where(PhotoVote.photo_id == photo_id, PhotoVote.actor == by, _COUNTS)
-    return session.scalar(mine) is not None
+def vote_of(session: Session, photo_id: ReviewedPhotoId, *, by: str) -> PhotoVote | None:
+    """This person's vote on the photo that counts."""
+    mine = select(PhotoVote).where(PhotoVote.photo_id == photo_id, PhotoVote.actor == by, _COUNTS)
+    return session.scalars(mine).one_or_none()
 
 
 def add(session: Session, photo_id: ReviewedPhotoId, *, good: bool, reasons: Sequence[str], by: str) -> VoteId:

@@ -1,6 +1,6 @@
 """The console as an application that `triage serve` serves under `/console`."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from importlib.resources import files
 from typing import Final
 from urllib.parse import urlsplit
@@ -25,6 +25,7 @@ from worker.console.models import MODEL_PAGES
 from worker.console.oidc import CALLBACK, LoginProvider
 from worker.console.operations import OPERATION_PAGES
 from worker.console.page import PATH, Console, Page, Pages, Visit
+from worker.console.photo_reviews import REVIEW_PAGES
 from worker.console.queue import QUEUE_PAGES
 from worker.console.reports import REPORT_PAGES
 from worker.console.simulator import SIMULATOR_PAGES
@@ -40,6 +41,7 @@ _SUBJECTS: Final[Sequence[Pages]] = (
     MESSAGE_PAGES,
     REPORT_PAGES,
     SIMULATOR_PAGES,
+    REVIEW_PAGES,
     MODEL_PAGES,
     OPERATION_PAGES,
     ACCOUNT_PAGES,
@@ -50,7 +52,8 @@ PAGES: Final[Sequence[Page]] = [page for subject in _SUBJECTS for page in subjec
 _LOOPBACKS: Final = ("127.0.0.1", "localhost", "[::1]")
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _LOGINS: Final = 4
-_STYLE: Final = "console.css"
+_STATIC: Final = {"console.css": "text/css", "vote.js": "text/javascript"}
+"""The static files, with their media types."""
 
 
 def create_console(shared: Shared) -> ASGIApp | None:
@@ -81,21 +84,26 @@ def create_console(shared: Shared) -> ASGIApp | None:
             failure(visit, Code.METHOD_NOT_ALLOWED if is_method else Code.NOT_FOUND), secure=console.secure
         )
 
-    style = (files(__package__) / "static" / _STYLE).read_bytes()
-
-    async def show_style(_: Request) -> Response:
-        response = Response(style, media_type="text/css", headers={"Cache-Control": "max-age=3600"})
-        return with_headers(response, secure=console.secure)
-
     app = Starlette(
         routes=[
-            Route(f"/{_STYLE}", show_style),
+            *(Route(f"/{name}", _static(name, console)) for name in _STATIC),
             *(Route(page.path, Door(page, console), methods=[page.method]) for page in PAGES),
         ],
         exception_handlers={HTTPException: refuse},
     )
     app.router.redirect_slashes = False
     return app
+
+
+def _static(name: str, console: Console) -> Callable[[Request], Awaitable[Response]]:
+    """The endpoint of a static file."""
+    content = (files(__package__) / "static" / name).read_bytes()
+
+    async def send(_: Request) -> Response:
+        response = Response(content, media_type=_STATIC[name], headers={"Cache-Control": "max-age=3600"})
+        return with_headers(response, secure=console.secure)
+
+    return send
 
 
 def _origins(base_url: str) -> frozenset[str]:

@@ -1,32 +1,24 @@
 """A message: its photos with scores and reasons, its history, and what a person may do with it."""
 
-from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
-from markupsafe import escape
 from starlette.responses import Response
 
 from triage.domain.ids import AttachmentId, DecisionId, MessageId
 from triage.domain.queue import GROUNDS, UNDONE, Ground, ground_of
 from triage.domain.staff import Right
 from triage.domain.states import DecidedBy, Outcome
-from triage.errors import AttachmentError, NotFoundError, ServiceUnavailableError, TransientError, UsageError
+from triage.errors import NotFoundError, UsageError
 from triage.queue import decide as queue_decide
 from triage.queue.message import OpenedMessage, open_message
 from worker.console.page import Pages, Visit
+from worker.console.photo_bytes import show_photo_bytes
 
 MESSAGE_PAGES: Final = Pages()
 
 _BANNERS: Final = ("decided", "undone")
 """Parameters with the id of the decision that was just made: a later decision ends the banner."""
-
-_UNSHOWN: Final = """<svg xmlns="http://www.w3.org/2000/svg" width="480" height="240" role="img">
-<rect width="480" height="240" fill="#eceff1"/>
-<text x="24" y="112" font-family="sans-serif" font-size="22" fill="#1b1f23">{title}</text>
-<text x="24" y="146" font-family="monospace" font-size="16" fill="#1b1f23">{code}</text>
-</svg>
-"""
 
 
 @MESSAGE_PAGES.page("GET", "/messages/{message_id:uuid}", right=Right.SEE)
@@ -175,21 +167,4 @@ def _seen(visit: Visit) -> DecisionId:
 
 
 def _photo(visit: Visit, *, full: bool) -> Response:
-    """The photo, or a drawing that says why it is not shown: browsers show images of every status."""
-    show = partial(
-        visit.services.photo_views.show,
-        MessageId(visit.uuid("message_id")),
-        AttachmentId(visit.uuid("photo_id")),
-        full=full,
-        by=visit.staff.actor,
-    )
-    try:
-        return Response(show().data, media_type="image/jpeg")
-    except NotFoundError:
-        status, key, code = 404, "photo.deleted", ""
-    except (AttachmentError, TransientError) as error:
-        status, key, code = 422, "photo.unreadable", error.code.value
-    except ServiceUnavailableError:
-        status, key, code = 503, "photo.unavailable", ""
-    drawing = _UNSHOWN.format(title=escape(visit.texts(key)), code=escape(code))
-    return Response(drawing, status, media_type="image/svg+xml")
+    return show_photo_bytes(visit, MessageId(visit.uuid("message_id")), AttachmentId(visit.uuid("photo_id")), full=full)

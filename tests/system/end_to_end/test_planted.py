@@ -162,6 +162,7 @@ def _wrong(tmp_path: Path) -> list[tuple[object, ...]]:
     """Commands whose work fails."""
     return [
         ("dataset", "check", tmp_path / "missing.csv"),
+        ("dataset", "from-reviews", "planted", "-o", tmp_path / "labels.csv"),
         ("models", "rollback"),
         ("models", "shadow", "strict"),
         ("models", "retire", "strict"),

@@ -1,0 +1,221 @@
+"""Photo reviews in the staff console: what reviewers see, and what stays hidden from them."""
+
+import io
+import re
+from collections.abc import Callable
+
+import pytest
+from PIL import Image
+from sqlalchemy import text
+
+from tests.support.clinic import scored
+from tests.support.console import Browser
+from triage.domain.card import RegisteredModel
+from triage.domain.ids import AttachmentId
+from triage.domain.messages import IncomingAttachment, IncomingMessage
+from triage.domain.staff import Role
+from triage.storage.database import Sessions
+from worker.tasks.base import WorkerServices
+
+RULE = {"name": "r-1", "size": "10", "days": "30", "order": "random", "second": "100", "near": "0", "seed": "0"}
+
+
+def jpeg(shade: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (400, 300), (shade, 120, 90)).save(file, "JPEG")
+    return file.getvalue()
+
+
+@pytest.fixture
+def photos(services: WorkerServices, sessions: Sessions, live_model: RegisteredModel) -> list[AttachmentId]:
+    """Two photos that a model has scored."""
+    messages = [
+        IncomingMessage("ehr", f"m-{n}", [IncomingAttachment(data=jpeg(50 * n), external_id=f"SECRET-{n}")])
+        for n in (1, 2)
+    ]
+    found = [AttachmentId(accepted.attachments[0].id) for accepted in services.intake.enqueue(messages)]
+    verdict = scored(found[0], 0.777).score
+    with sessions.begin() as session:
+        for photo in found:
+            session.execute(
+                text(
+                    "INSERT INTO verdict (id, attachment_id, model_version_id, origin, score, threshold, acceptable, "
+                    "grade, cumulative, patch_scores, findings, width, height) VALUES (gen_random_uuid(), :photo, "
+                    ":model, 'inbox', 0.777, 0.5, true, 4, :cumulative, :patches, '[]', 60, 40)"
+                ),
+                {
+                    "photo": photo,
+                    "model": live_model.id,
+                    "cumulative": list(verdict.cumulative),
+                    "patches": list(verdict.patch_scores),
+                },
+            )
+    return found
+
+
+def vote(browser: Browser, path: str, choice: str, *reasons: str) -> str:
+    """Votes on the photo at a path, and returns the path of what follows."""
+    answer = browser.post(f"{path}/vote", vote=choice, **{f"reason_{reason}": "1" for reason in reasons})
+    assert answer.status_code == 303, answer.text
+    return answer.headers["location"].removeprefix("/console")
+
+
+def start(browser: Browser, review: str) -> str:
+    browser.get(review)
+    return browser.post(f"{review}/next").headers["location"].removeprefix("/console")
+
+
+def create(browser: Browser, **changes: str) -> str:
+    browser.get("/reviews")
+    answer = browser.post("/reviews", **RULE | changes)
+    assert answer.status_code == 303, answer.text
+    return answer.headers["location"].removeprefix("/console")
+
+
+def votes(sessions: Sessions) -> list[tuple[str, bool, list[str], bool]]:
+    with sessions() as session:
+        rows = session.execute(text("SELECT actor, good, reasons, withdrawn_at FROM photo_vote ORDER BY id"))
+        return [(row.actor, row.good, row.reasons, row.withdrawn_at is not None) for row in rows]
+
+
+def test_reviewer_votes_and_undoes_by_plain_forms(
+    photos: list[AttachmentId], logged_in: Callable[..., Browser], sessions: Sessions
+) -> None:
+    browser = logged_in()
+    review = create(browser)
+    first = start(browser, review)
+    assert "0 of 2 photos" in browser.get(first).text
+
+    second = vote(browser, first, "bad", "motion", "too_dark")
+    assert "1 of 2 photos" in browser.get(second).text
+    again = browser.post(f"{review}/undo").headers["location"].removeprefix("/console")
+    assert again == first
+    assert vote(browser, first, "good") == second
+    assert vote(browser, first, "good") == second  # a form sent twice
+    assert vote(browser, second, "good") == f"{review}?nothing=1"
+
+    assert "No photo waits for your vote now." in browser.get(f"{review}?nothing=1").text
+    assert votes(sessions) == [
+        ("staff:dr-7", False, ["motion", "too_dark"], True),
+        ("staff:dr-7", True, [], False),
+        ("staff:dr-7", True, [], False),
+    ]
+
+
+def test_page_of_a_vote_shows_nothing_that_is_known_of_the_photo(
+    photos: list[AttachmentId], logged_in: Callable[..., Browser], sessions: Sessions
+) -> None:
+    other, browser = logged_in(Role.MANAGER, "boss-1"), logged_in()
+    review = create(other)
+    vote(other, start(other, review), "bad", "motion")
+    path = start(browser, review)
+
+    page, image = browser.get(path), browser.get(f"{path}/photo.jpg")
+
+    for secret in ("SECRET", "0.77", "m-1", "m-2", "boss-1", "pass", "retake", *map(str, photos)):
+        assert secret not in page.text, secret
+    assert image.headers["content-type"] == "image/jpeg"
+    with sessions() as session:
+        rows = session.execute(
+            text("SELECT actor, details->>'attachment' AS photo FROM audit_event WHERE action = 'photo.seen'")
+        ).all()
+    assert [row.actor for row in rows] == ["staff:dr-7"]
+    assert {row.photo for row in rows} < set(map(str, photos))
+
+
+def test_only_the_page_of_a_vote_allows_a_script(photos: list[AttachmentId], logged_in: Callable[..., Browser]) -> None:
+    browser = logged_in()
+    review = create(browser)
+    path = start(browser, review)
+
+    voting, others = browser.get(path), [browser.get(each) for each in ("/", "/reviews", review, "/account")]
+
+    assert "; script-src 'self'" in voting.headers["content-security-policy"]
+    assert re.findall(r"<script[^>]*>", voting.text) == ['<script src="/console/vote.js" defer>']
+    assert not re.search(r"\son[a-z]+=|javascript:|<style", voting.text)
+    for page in others:
+        assert "script" not in page.headers["content-security-policy"]
+        assert "<script" not in page.text
+    script = browser.get("/vote.js")
+    assert (script.status_code, script.headers["content-type"]) == (200, "text/javascript; charset=utf-8")
+
+
+def test_photo_is_hidden_from_a_person_who_does_not_hold_it(
+    photos: list[AttachmentId], logged_in: Callable[..., Browser], sessions: Sessions
+) -> None:
+    first, second = logged_in(name="dr-1"), logged_in(name="dr-2")
+    review = create(first)
+    path = start(first, review)
+    second.get("/reviews")
+
+    assert second.get(path).status_code == second.get(f"{path}/photo.jpg").status_code == 409
+    assert second.post(f"{path}/vote", vote="good").status_code == 409
+    assert second.post(f"{path}/skip").status_code == 409
+    assert start(second, review) != path
+    assert votes(sessions) == []
+
+
+def test_skipped_photo_comes_last(photos: list[AttachmentId], logged_in: Callable[..., Browser]) -> None:
+    browser = logged_in()
+    review = create(browser)
+    path = start(browser, review)
+
+    following = browser.post(f"{path}/skip").headers["location"].removeprefix("/console")
+
+    assert following != path
+    assert vote(browser, following, "good") == path
+
+
+def test_agreement_is_shown_to_managers_who_do_not_vote(
+    photos: list[AttachmentId], logged_in: Callable[..., Browser]
+) -> None:
+    manager, first, second = logged_in(Role.MANAGER, "boss"), logged_in(name="dr-1"), logged_in(name="dr-2")
+    review = create(manager)
+    for browser, choices in ((first, ("good", "good")), (second, ("good", "bad"))):
+        path = start(browser, review)
+        for choice in choices:
+            path = vote(browser, path, choice)
+
+    shown = manager.get(review).text
+    assert "1 of 2 photos: 50.0 %" in shown
+    assert "staff:dr-1, staff:dr-2" in shown
+    assert "Agreement" not in first.get(review).text  # no manager
+    assert first.post(f"{review}/close").status_code == 403
+
+    vote(manager, start(manager, review), "good")  # the third vote on the photo with two different ones
+    assert "The agreement is hidden" in manager.get(review).text
+    assert manager.post(f"{review}/close").status_code == 303
+    assert "1 of 2 photos: 50.0 %" in manager.get(review).text
+    assert first.post(f"{review}/undo").status_code == 400
+
+
+def test_rule_is_refused_when_the_form_is_malformed(
+    photos: list[AttachmentId], logged_in: Callable[..., Browser]
+) -> None:
+    browser = logged_in()
+    browser.get("/reviews")
+    wrong = [
+        {"size": "many"},
+        {"days": "0"},
+        {"order": "best"},
+        {"near": "nan"},
+        {"second": "101"},
+        {"name": "<b>"},
+        {"source": "<script>alert(1)</script>"},
+        {"evenly_by": "x"},
+        {"seed": "1e3"},
+    ]
+    for changes in wrong:
+        assert browser.post("/reviews", **RULE | changes).status_code == 400, changes
+    assert "There is no photo review yet." in browser.get("/reviews").text
+
+
+def test_skin_types_of_the_form_select_photos(
+    photos: list[AttachmentId], logged_in: Callable[..., Browser], sessions: Sessions
+) -> None:
+    with sessions.begin() as session:
+        session.execute(text("UPDATE message SET fitzpatrick = 'V' WHERE external_id = 'm-1'"))
+    browser = logged_in()
+    shown = browser.get(create(browser, skin_V="1", skin_VI="1")).text
+    assert "V, VI" in shown
+    assert re.search(r"<dt>Photos</dt><dd>1</dd>", shown)

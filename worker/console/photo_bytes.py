@@ -1,0 +1,32 @@
+"""The bytes of a photo, or a drawing that says why it is not shown."""
+
+from typing import Final
+
+from markupsafe import escape
+from starlette.responses import Response
+
+from triage.domain.ids import AttachmentId, MessageId
+from triage.errors import AttachmentError, NotFoundError, ServiceUnavailableError, TransientError
+from worker.console.page import Visit
+
+_UNSHOWN: Final = """<svg xmlns="http://www.w3.org/2000/svg" width="480" height="240" role="img">
+<rect width="480" height="240" fill="#eceff1"/>
+<text x="24" y="112" font-family="sans-serif" font-size="22" fill="#1b1f23">{title}</text>
+<text x="24" y="146" font-family="monospace" font-size="16" fill="#1b1f23">{code}</text>
+</svg>
+"""
+
+
+def show_photo_bytes(visit: Visit, message_id: MessageId, attachment_id: AttachmentId, *, full: bool) -> Response:
+    """The photo, or a drawing that says why it is not shown: browsers show images of every status."""
+    try:
+        shown = visit.services.photo_views.show(message_id, attachment_id, full=full, by=visit.staff.actor)
+        return Response(shown.data, media_type="image/jpeg")
+    except NotFoundError:
+        status, key, code = 404, "photo.deleted", ""
+    except (AttachmentError, TransientError) as error:
+        status, key, code = 422, "photo.unreadable", error.code.value
+    except ServiceUnavailableError:
+        status, key, code = 503, "photo.unavailable", ""
+    drawing = _UNSHOWN.format(title=escape(visit.texts(key)), code=escape(code))
+    return Response(drawing, status, media_type="image/svg+xml")

@@ -1,0 +1,161 @@
+"""Photo reviews: create one, vote blind on its photos, and follow the agreement of its reviewers."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from starlette.responses import Response
+
+from triage.domain.ids import PhotoReviewId, ReviewedPhotoId
+from triage.domain.photo_reviews import MAX_PHOTOS, REASON_LETTERS, EvenlyBy, Order, SamplingRule
+from triage.domain.reporting import Period
+from triage.domain.staff import Right
+from triage.domain.states import Fitzpatrick
+from triage.errors import UsageError
+from triage.photo_reviews import sets, voting
+from triage.photo_reviews.agreement import agreement, is_blind
+from worker.console.door import POLICY
+from worker.console.page import Pages, Visit
+from worker.console.photo_bytes import show_photo_bytes
+
+REVIEW_PAGES: Final = Pages()
+
+_MAX_DAYS: Final = 36_500
+_WITH_SCRIPT: Final = f"{POLICY}; script-src 'self'"
+_GOOD: Final = {"good": True, "bad": False}
+
+
+@REVIEW_PAGES.page("GET", "/reviews", right=Right.DECIDE)
+def show_reviews(visit: Visit) -> Response:
+    """All reviews, and the form to create one."""
+    return visit.render(
+        "reviews.html",
+        reviews=sets.list_reviews(visit.services.sessions),
+        orders=Order,
+        strata=EvenlyBy,
+        skin_types=Fitzpatrick,
+        max_photos=MAX_PHOTOS,
+        rule=SamplingRule(100),
+    )
+
+
+@REVIEW_PAGES.page("POST", "/reviews", right=Right.DECIDE)
+def create_review(visit: Visit) -> Response:
+    """Draws the photos of a new review."""
+    created = sets.create(visit.services.sessions, visit.field("name"), _rule(visit), by=visit.staff.actor)
+    return visit.redirect(f"/reviews/{created.id}")
+
+
+@REVIEW_PAGES.page("GET", "/reviews/{review_id:uuid}", right=Right.DECIDE)
+def show_review(visit: Visit) -> Response:
+    """A review with the own progress; with the agreement for those who may see it."""
+    review_id, sessions, by = _review_id(visit), visit.services.sessions, visit.staff.actor
+    blind = is_blind(sessions, review_id, by=by)
+    may_see = visit.may(Right.MANAGE) and not blind
+    voted, left = voting.progress(sessions, review_id, by=by)
+    return visit.render(
+        "review.html",
+        review=sets.find(sessions, review_id),
+        voted=voted,
+        left=left,
+        blind=blind,
+        found=agreement(sessions, review_id) if may_see else None,
+        nothing="nothing" in visit.request.query_params,
+    )
+
+
+@REVIEW_PAGES.page("POST", "/reviews/{review_id:uuid}/next", right=Right.DECIDE)
+def take_photo(visit: Visit) -> Response:
+    """Claims the next photo and shows it."""
+    return _next(visit)
+
+
+@REVIEW_PAGES.page("GET", "/reviews/{review_id:uuid}/photos/{photo_id:uuid}", right=Right.DECIDE)
+def show_reviewed_photo(visit: Visit) -> Response:
+    """The photo to vote on, without anything that is known of it. The only page with a script."""
+    review_id, photo_id = _review_id(visit), ReviewedPhotoId(visit.uuid("photo_id"))
+    photo = voting.show(visit.services.sessions, review_id, photo_id, by=visit.staff.actor)
+    response = visit.render("vote.html", review_id=review_id, photo=photo, letters=REASON_LETTERS)
+    response.headers["Content-Security-Policy"] = _WITH_SCRIPT
+    return response
+
+
+@REVIEW_PAGES.page("GET", "/reviews/{review_id:uuid}/photos/{photo_id:uuid}/photo.jpg", right=Right.DECIDE)
+def send_reviewed_photo(visit: Visit) -> Response:
+    """Its bytes, with all pixels."""
+    review_id, photo_id = _review_id(visit), ReviewedPhotoId(visit.uuid("photo_id"))
+    photo = voting.show(visit.services.sessions, review_id, photo_id, by=visit.staff.actor)
+    return show_photo_bytes(visit, photo.message_id, photo.attachment_id, full=True)
+
+
+@REVIEW_PAGES.page("POST", "/reviews/{review_id:uuid}/photos/{photo_id:uuid}/vote", right=Right.DECIDE)
+def vote_on_photo(visit: Visit) -> Response:
+    """Votes, and takes the next photo."""
+    good = _GOOD.get(visit.field("vote"))
+    if good is None:
+        raise UsageError("invalid vote: load the page again")
+    voting.vote(
+        visit.services.sessions,
+        _review_id(visit),
+        ReviewedPhotoId(visit.uuid("photo_id")),
+        good=good,
+        reasons=[kind for kind in REASON_LETTERS if f"reason_{kind}" in visit.form],
+        by=visit.staff.actor,
+    )
+    return _next(visit)
+
+
+@REVIEW_PAGES.page("POST", "/reviews/{review_id:uuid}/photos/{photo_id:uuid}/skip", right=Right.DECIDE)
+def skip_photo(visit: Visit) -> Response:
+    """Moves the photo to the end, and takes the next one."""
+    photo_id = ReviewedPhotoId(visit.uuid("photo_id"))
+    voting.skip(visit.services.sessions, _review_id(visit), photo_id, by=visit.staff.actor)
+    return _next(visit)
+
+
+@REVIEW_PAGES.page("POST", "/reviews/{review_id:uuid}/undo", right=Right.DECIDE)
+def undo_vote(visit: Visit) -> Response:
+    """Withdraws the latest vote, and shows its photo again unless another person holds it."""
+    lease = visit.console.settings.claim_lease
+    voting.undo(visit.services.sessions, _review_id(visit), by=visit.staff.actor, lease=lease)
+    return _next(visit)
+
+
+@REVIEW_PAGES.page("POST", "/reviews/{review_id:uuid}/close", right=Right.MANAGE)
+def close_review(visit: Visit) -> Response:
+    """Takes no further votes."""
+    sets.close(visit.services.sessions, _review_id(visit), by=visit.staff.actor)
+    return visit.redirect(f"/reviews/{_review_id(visit)}")
+
+
+def _next(visit: Visit) -> Response:
+    review_id, lease = _review_id(visit), visit.console.settings.claim_lease
+    photo_id = voting.claim_next(visit.services.sessions, review_id, by=visit.staff.actor, lease=lease)
+    if photo_id is None:
+        return visit.redirect(f"/reviews/{review_id}?nothing=1")
+    return visit.redirect(f"/reviews/{review_id}/photos/{photo_id}")
+
+
+def _review_id(visit: Visit) -> PhotoReviewId:
+    return PhotoReviewId(visit.uuid("review_id"))
+
+
+def _rule(visit: Visit) -> SamplingRule:
+    source = visit.form.get("source", "").strip()
+    try:
+        days = int(visit.field("days"))
+        if not 1 <= days <= _MAX_DAYS:
+            raise ValueError
+        stratum = visit.form.get("evenly_by", "")
+        return SamplingRule(
+            size=int(visit.field("size")),
+            period=Period(datetime.now(UTC) - timedelta(days=days)),
+            order=Order(visit.field("order")),
+            evenly_by=EvenlyBy(stratum) if stratum else None,
+            source=source or None,
+            fitzpatrick=[kind for kind in Fitzpatrick if f"skin_{kind}" in visit.form],
+            seed=int(visit.field("seed")),
+            second_share=float(visit.field("second")) / 100,
+            near=float(visit.field("near")),
+        )
+    except ValueError:
+        raise UsageError("invalid rule: give numbers in their ranges, and choose from the lists") from None
