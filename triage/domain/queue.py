@@ -83,6 +83,14 @@ def ground_of(note: str | None) -> tuple[Ground | None, str]:
     return (Ground(first), words) if first in list(Ground) else (None, note or "")
 
 
+def tells_quality(ground: Ground | None) -> bool:
+    """Whether a decision with this ground says how good the photo is, so that it is a label for training."""
+    return ground in _OF_QUALITY
+
+
+_OF_QUALITY: Final = {Ground.SHARP_ENOUGH, *NAMED_KINDS} - {Ground.UNREADABLE}
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """The place of a message in the queue: the oldest comes first."""

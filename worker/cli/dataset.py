@@ -1,6 +1,7 @@
-"""`triage dataset`: checks, splits, describes and imports labelled photos."""
+"""`triage dataset`: checks, splits, describes, imports and exports labelled photos."""
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from triage.dataset.redcap import import_redcap as read_export
 from triage.errors import AttachmentError, TransientError, UsageError
 from triage.imaging.limits import ImageLimits
 from worker.cli.commands import group
+from worker.cli.options import TIMES, by_option
 from worker.cli.output import count, json_option, percent, print_document
 from worker.cli.tables import print_line, print_table
+from worker.services import open_services
 
 _output = click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True)
 
@@ -110,6 +113,47 @@ def import_redcap(export: Path, photos: Path, output: Path, missing: str | None,
     for name, number in made.ambiguous.items():
         print_line(f"{name}: {count(number, 'photo')} with several values, the first is used")
     print_line(_account(made))
+
+
+@dataset.command("from-reviews", short_help="Write the votes of a photo review as a manifest.")
+@click.argument("name")
+@_output
+@click.option(
+    "--photos",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Copy the photos into this folder. [default: the manifest names the files of the blob store]",
+)
+@click.option(
+    "--decisions-since",
+    type=TIMES,
+    help="Also decisions, appeals and reviews of requests since this time (UTC) about the only photo of a message.",
+)
+@by_option("Who exports")
+def from_reviews(name: str, output: Path, photos: Path | None, decisions_since: datetime | None, by: str) -> None:
+    """Write the votes of the photo review NAME as a manifest, with a column for each reviewer.
+
+    The last line accounts for all photos.
+    """
+    from triage.photo_reviews import sets  # deferred: imports SQLAlchemy
+    from triage.photo_reviews.labels import export_labels  # deferred: imports SQLAlchemy and fsspec
+
+    with open_services() as services:
+        made = export_labels(
+            services.sessions,
+            services.source,
+            services.blobs,
+            sets.find_by_name(services.sessions, name).id,
+            output,
+            photos=photos,
+            decisions_since=decisions_since and decisions_since.replace(tzinfo=UTC),
+            by=by,
+        )
+    reviewers = count(len(made.manifest.reviewers), "reviewer")
+    print_line(f"{output}: {count(len(made.manifest.photos), 'photo')}, {reviewers}, {_votes_per_photo(made.manifest)}")
+    print_line(
+        f"{made.from_decisions} by decisions alone; not used: {made.unrated} without a vote, {made.deleted} deleted, "
+        f"{made.unreadable} unreadable"
+    )
 
 
 def _votes_per_photo(manifest: Manifest) -> str:

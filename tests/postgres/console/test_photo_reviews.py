@@ -8,11 +8,10 @@ import pytest
 from PIL import Image
 from sqlalchemy import text
 
-from tests.support.clinic import scored
 from tests.support.console import Browser
+from tests.support.scored_photos import send_scored
 from triage.domain.card import RegisteredModel
 from triage.domain.ids import AttachmentId
-from triage.domain.messages import IncomingAttachment, IncomingMessage
 from triage.domain.staff import Role
 from triage.storage.database import Sessions
 from worker.tasks.base import WorkerServices
@@ -29,28 +28,7 @@ def jpeg(shade: int) -> bytes:
 @pytest.fixture
 def photos(services: WorkerServices, sessions: Sessions, live_model: RegisteredModel) -> list[AttachmentId]:
     """Two photos that a model has scored."""
-    messages = [
-        IncomingMessage("ehr", f"m-{n}", [IncomingAttachment(data=jpeg(50 * n), external_id=f"SECRET-{n}")])
-        for n in (1, 2)
-    ]
-    found = [AttachmentId(accepted.attachments[0].id) for accepted in services.intake.enqueue(messages)]
-    verdict = scored(found[0], 0.777).score
-    with sessions.begin() as session:
-        for photo in found:
-            session.execute(
-                text(
-                    "INSERT INTO verdict (id, attachment_id, model_version_id, origin, score, threshold, acceptable, "
-                    "grade, cumulative, patch_scores, findings, width, height) VALUES (gen_random_uuid(), :photo, "
-                    ":model, 'inbox', 0.777, 0.5, true, 4, :cumulative, :patches, '[]', 60, 40)"
-                ),
-                {
-                    "photo": photo,
-                    "model": live_model.id,
-                    "cumulative": list(verdict.cumulative),
-                    "patches": list(verdict.patch_scores),
-                },
-            )
-    return found
+    return send_scored(services, sessions, live_model, [jpeg(50), jpeg(100)])
 
 
 def vote(browser: Browser, path: str, choice: str, *reasons: str) -> str:
