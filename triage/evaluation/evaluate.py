@@ -9,6 +9,7 @@ from scipy.stats import pearsonr, spearmanr
 from triage.evaluation.calibration import calibration_bins, calibration_line
 from triage.evaluation.operating_point import RATES, Counts, count_at, ppv_threshold, youden_threshold
 from triage.evaluation.predictions import Predictions
+from triage.statistics.arrays import Ints
 from triage.statistics.auc import (
     Comparison,
     Labels,
@@ -20,6 +21,7 @@ from triage.statistics.auc import (
     exact_interval,
     hanley_mcneil_interval,
 )
+from triage.statistics.clusters import cluster_intervals
 from triage.statistics.prevalence import PAPER_GOOD_SHARE, at_prevalence, resampled
 
 MAX_GROUPS: Final = 50
@@ -51,9 +53,11 @@ def evaluate(
     Returns:
         `{n, n_good, n_bad, good_votes, threshold, threshold_chosen_by, auc, auc_ci{delong, hanley_mcneil, bootstrap},
         auc_ci_withheld, auc_exact_ci, tp, fn, tn, fp, sensitivity, specificity, ppv, npv, needless_retake_share,
-        intervals{}, calibration{slope, intercept, bins}, prevalence_adjusted{}, correlation, groups{column: {value:
-        {}}}}`, with None for measures that are not defined. All of `auc_ci` is None if its variance cannot be
-        estimated, for the reason in `auc_ci_withheld`; `auc_exact_ci` is one-sided, for an AUC of exactly 0 or 1.
+        intervals{}, by_patient{n_patients, auc_ci, intervals{}}, calibration{slope, intercept, bins},
+        prevalence_adjusted{}, correlation, groups{column: {value: {}}}}`, with None for measures that are not defined.
+        All of `auc_ci` is None if its variance cannot be estimated, for the reason in `auc_ci_withheld`;
+        `auc_exact_ci` is one-sided, for an AUC of exactly 0 or 1. `by_patient` has intervals that resample patients,
+        and is None unless a patient has several photos.
     """
     good = predictions.good(good_votes)
     scores = predictions.scores
@@ -77,6 +81,7 @@ def evaluate(
         "threshold_chosen_by": chosen_by,
         **area,
         **_rates(counts),
+        "by_patient": _by_patient(predictions, good, threshold, seed),
         "calibration": {
             "slope": line.slope if line else None,
             "intercept": line.intercept if line else None,
@@ -148,6 +153,28 @@ def _rates(counts: Counts) -> dict[str, Any]:
         "fp": counts.fp,
         **{name: share.value for name, share in shares.items()},
         "intervals": {name: _list(share.interval) for name, share in shares.items()},
+    }
+
+
+def _by_patient(predictions: Predictions, good: Labels, threshold: float, seed: int) -> dict[str, Any] | None:
+    """Intervals that resample patients: those that take photos for independent ones are too narrow."""
+    patients, scores = predictions.patients, predictions.scores
+    n_patients = len(set(patients))
+    if n_patients == len(patients):
+        return None
+
+    def measures(rows: Ints) -> list[float]:
+        labels, theirs = good[rows], scores[rows]
+        counts = count_at(theirs, labels, threshold)
+        area = auc(theirs, labels) if labels.any() and not labels.all() else np.nan
+        rates = [getattr(counts, name).value for name in RATES]
+        return [area, *(np.nan if rate is None else rate for rate in rates)]
+
+    area, *rates = cluster_intervals(measures, patients, seed=seed)
+    return {
+        "n_patients": n_patients,
+        "auc_ci": _list(area),
+        "intervals": {name: _list(interval) for name, interval in zip(RATES, rates, strict=True)},
     }
 
 

@@ -26,6 +26,7 @@ def predictions_of(scores: Scores, labels: Sequence[LabelledPhoto], n_reviewers:
         n_reviewers: K.
     """
     ratings = [label.rating for label in labels]
+    patients = [f"photo {row}" if label.patient is None else label.patient for row, label in enumerate(labels)]
     names = dict.fromkeys(name for label in labels for name in label.others)
     columns = {
         "source": [label.source or "" for label in labels],
@@ -37,6 +38,7 @@ def predictions_of(scores: Scores, labels: Sequence[LabelledPhoto], n_reviewers:
         votes=np.array([label.votes * n_reviewers / (label.n_votes or n_reviewers) for label in labels]),
         ratings=None if None in ratings or not ratings else np.array(ratings, dtype=np.float64),
         columns=columns,
+        patients=patients if any(label.patient is not None for label in labels) else (),
     )
 
 

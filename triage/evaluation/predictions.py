@@ -23,12 +23,14 @@ class Predictions:
         votes: float64 (N,), 0 or more. If fewer or more than K reviewers voted on a photo, K times the share of yes.
         ratings: float64 (N,), a continuous rating of each photo, such as a mean opinion score.
         columns: further properties of the photos by name, to group by.
+        patients: of each photo; empty if they are not known.
     """
 
     scores: Scores
     votes: NDArray[np.float64]
     ratings: Scores | None = None
     columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    patients: Sequence[str] = field(default=(), repr=False)
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -40,7 +42,7 @@ class Predictions:
 
 
 def read_predictions(path: Path) -> Predictions:
-    """Reads a table with the columns `score` and `votes`, optionally `rating`, and any other columns.
+    """Reads a table with the columns `score` and `votes`, optionally `rating` and `patient`, and any other columns.
 
     Raises:
         UsageError: the file cannot be read, or rows are invalid; the message names each with its line.
@@ -61,9 +63,15 @@ def read_predictions(path: Path) -> Predictions:
         except ValueError as error:
             defects.append((row.line, str(error)))
     refuse(path, defects)
-    others = [name for name in names if name and name not in {"score", "votes", "rating"}]
+    others = [name for name in names if name and name not in {"score", "votes", "rating", "patient"}]
     columns = {name: [row.text(name) for row in rows] for name in others}
-    return Predictions(scores, votes, ratings if "rating" in names else None, columns)
+    return Predictions(
+        scores,
+        votes,
+        ratings if "rating" in names else None,
+        columns,
+        [row.text("patient") or f"line {row.line}" for row in rows] if "patient" in names else (),
+    )
 
 
 def _score(row: Row) -> float:

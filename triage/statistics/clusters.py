@@ -2,7 +2,7 @@
 
 Davison and Hinkley 1997, Bootstrap Methods and their Application, section 3.8, doi:10.1017/CBO9780511802843.
 
-Axes: n photos, m photos of a resample.
+Axes: n photos, m photos of a resample, r resamples, s statistics.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -10,41 +10,56 @@ from typing import Final
 
 import numpy as np
 
-from triage.statistics.arrays import Ints
+from triage.statistics.arrays import Floats, Ints
 from triage.statistics.confidence import CONFIDENCE, Interval
 
 _FEWEST: Final = 0.5
 """The share of resamples in which the statistic must be defined."""
 
 
-def cluster_interval(
-    statistic: Callable[[Ints], float | None],
+def cluster_interval(statistic: Callable[[Ints], float | None], clusters: Sequence[Hashable]) -> Interval | None:
+    """The interval of one statistic, which is None where it is not defined; as `cluster_intervals`."""
+
+    def alone(rows: Ints) -> Sequence[float]:
+        value = statistic(rows)
+        return [np.nan if value is None else value]
+
+    return cluster_intervals(alone, clusters)[0]
+
+
+def cluster_intervals(
+    statistics: Callable[[Ints], Sequence[float]],
     clusters: Sequence[Hashable],
     *,
     n_resamples: int = 1000,
     seed: int = 0,
-) -> Interval | None:
-    """The percentile bootstrap 95 % interval of a statistic; the same seed gives the same interval.
+) -> list[Interval | None]:
+    """The percentile bootstrap 95 % intervals of some statistics; the same seed gives the same intervals.
 
     Args:
-        statistic: from rows, int64 (m,), of which some may be repeated; None where it is not defined.
+        statistics: from rows, int64 (m,), of which some may be repeated; NaN where one is not defined.
         clusters: of each of the n rows, such as the patient.
         n_resamples: how often as many clusters as there are get drawn, with replacement.
         seed: of the random numbers.
 
     Returns:
-        None if there are fewer than two clusters, or the statistic is not defined in half of the resamples.
+        An interval for each statistic; None if it is not defined in half of the resamples, or if there are fewer than
+        two clusters.
     """
     by_cluster: dict[Hashable, list[int]] = {}
     for row, cluster in enumerate(clusters):
         by_cluster.setdefault(cluster, []).append(row)
-    if len(by_cluster) < 2:
-        return None
     members = [np.array(rows, dtype=np.int64) for rows in by_cluster.values()]
+    if len(members) < 2:
+        return [None] * len(statistics(np.arange(len(clusters))))
     random = np.random.default_rng(seed)
     draws = (random.integers(0, len(members), len(members)) for _ in range(n_resamples))
-    found = [value for drawn in draws if (value := statistic(np.concatenate([members[i] for i in drawn]))) is not None]
-    if len(found) < _FEWEST * n_resamples:
+    found = np.array([statistics(np.concatenate([members[i] for i in drawn])) for drawn in draws])  # (r, s)
+    return [_interval(values[~np.isnan(values)], n_resamples) for values in found.T]
+
+
+def _interval(values: Floats, n_resamples: int) -> Interval | None:
+    if len(values) < _FEWEST * n_resamples:
         return None
-    low, high = np.quantile(found, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)

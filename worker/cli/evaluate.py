@@ -196,6 +196,14 @@ def _print(document: dict[str, Any]) -> None:
             for name, meaning in _RATES.items()
         ),
     )
+    if by_patient := document["by_patient"]:
+        print_line()
+        print_line(f"photos of {by_patient['n_patients']} patients: read these intervals, which resample patients")
+        print_line(f"AUC {_plain_interval(by_patient['auc_ci'])}")
+        print_table(
+            ("", "95 % interval by patient"),
+            ((name.replace("_", " "), _span(interval)) for name, interval in by_patient["intervals"].items()),
+        )
     calibration = document["calibration"]
     if calibration["slope"] is not None:
         print_line()
@@ -274,6 +282,10 @@ def _group_interval(group: dict[str, Any]) -> str:
     if interval := group["auc_exact_ci"]:
         return f"{interval[0]:.3f} to {interval[1]:.3f}, exact one-sided"
     return "withheld" if group["auc_ci_withheld"] else ""
+
+
+def _plain_interval(interval: list[float] | None) -> str:
+    return "not estimated" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
 
 
 def _paired_test(comparison: dict[str, Any]) -> str:

@@ -123,6 +123,14 @@ class ReasonsEvaluationDocument(Document):
     by_reason: dict[FindingKind, ReasonEvaluationDocument]
 
 
+class ByPatientDocument(Document):
+    """95 % intervals by resampling patients, for photos of which several are of one patient."""
+
+    n_patients: int
+    auc_ci: Interval
+    intervals: RateIntervalsDocument
+
+
 class EvaluationDocument(Document):
     """The evaluation of a model. `groups` holds, by column and value, the evaluation of part of the photos.
 
@@ -150,6 +158,7 @@ class EvaluationDocument(Document):
     npv: float | None
     needless_retake_share: float | None
     intervals: RateIntervalsDocument
+    by_patient: ByPatientDocument | None = None
     calibration: CalibrationDocument
     prevalence_adjusted: PrevalenceDocument | None
     correlation: CorrelationDocument | None

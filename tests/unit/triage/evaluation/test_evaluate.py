@@ -1,5 +1,6 @@
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -144,3 +145,26 @@ def test_comparison_favours_the_better_model_when_both_saw_the_same_photos() -> 
     assert found["p_value"] < 0.01
     assert found["auc"] - found["other_auc"] == pytest.approx(found["difference"])
     assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_intervals_by_patient_are_wider_when_patients_have_several_photos() -> None:
+    few = _random(60)
+    scores, votes = np.repeat(few.scores, 3), np.repeat(few.votes, 3)
+    patients = [f"p-{row // 3}" for row in range(180)]
+
+    found = evaluate(Predictions(scores, votes, patients=patients), threshold=0.5)
+
+    by_patient = found["by_patient"]
+    assert by_patient["n_patients"] == 60
+    for wide, narrow in [
+        (by_patient["auc_ci"], found["auc_ci"]["delong"]),
+        *((by_patient["intervals"][name], found["intervals"][name]) for name in RATES),
+    ]:
+        assert wide[1] - wide[0] > 1.3 * (narrow[1] - narrow[0])
+
+
+def test_intervals_by_patient_are_left_out_when_each_patient_has_one_photo() -> None:
+    some = _random(60)
+
+    assert evaluate(some)["by_patient"] is None
+    assert evaluate(replace(some, patients=[f"p-{row}" for row in range(60)]))["by_patient"] is None

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from triage.statistics.arrays import Floats, Ints
-from triage.statistics.clusters import cluster_interval
+from triage.statistics.clusters import cluster_interval, cluster_intervals
 
 
 class _Mean:
     def __init__(self, values: Floats) -> None:
         self._values = values
 
-    def __call__(self, rows: Ints) -> float:
-        return float(self._values[rows].mean())
+    def __call__(self, rows: Ints) -> list[float]:
+        return [float(self._values[rows].mean())]
 
 
 def test_interval_covers_the_mean_at_its_rate_when_photos_of_a_patient_are_alike() -> None:
@@ -22,7 +22,7 @@ def test_interval_covers_the_mean_at_its_rate_when_photos_of_a_patient_are_alike
     for seed in range(200):
         values = np.repeat(random.normal(size=40), 3)
         patients = np.repeat(np.arange(40), 3).tolist()
-        interval = cluster_interval(_Mean(values), patients, n_resamples=300, seed=seed)
+        [interval] = cluster_intervals(_Mean(values), patients, n_resamples=300, seed=seed)
         assert interval is not None
         low, high = interval
         covered += low <= 0 <= high
@@ -32,7 +32,7 @@ def test_interval_covers_the_mean_at_its_rate_when_photos_of_a_patient_are_alike
 def test_interval_is_that_of_the_same_seed() -> None:
     values = np.random.default_rng(1).normal(size=30)
 
-    intervals = [cluster_interval(_Mean(values), range(30), n_resamples=100, seed=seed) for seed in (0, 0, 1)]
+    intervals = [cluster_intervals(_Mean(values), range(30), n_resamples=100, seed=seed) for seed in (0, 0, 1)]
 
     assert intervals[0] == intervals[1] != intervals[2]
 
