@@ -19,7 +19,6 @@ from triage.domain.reporting import (
 from triage.domain.states import Outcome
 from triage.reports.cells import Kind, ReportTable, text_of
 from triage.reports.csv_table import COUNTS, render_csv, render_csv_table
-from triage.reports.drift import describe
 from triage.reports.figures import figures
 from triage.reports.tables import NAMES, tables
 from worker.cli.commands import command
@@ -193,6 +192,8 @@ def _scores_table(summary: dict[str, Any], screen: Screen) -> str:
 
 
 def _closing_sentences(summary: dict[str, Any]) -> Iterator[str]:
+    from triage.reports.drift import describe as describe_drift  # deferred: imports SQLAlchemy
+
     for shadow in summary["shadows"]:
         yield (
             f"shadow model {shadow['model']} disagrees on {percent(shadow['disagreement'])} of {shadow['n']} photos "
@@ -205,7 +206,7 @@ def _closing_sentences(summary: dict[str, Any]) -> Iterator[str]:
         figure = known[name]
         interval = f" ({text_of(Kind.INTERVAL, figure.interval)})" if figure.interval else ""
         yield f"{name}: {text_of(figure.kind, figure.value)}{interval}"
-    yield f"drift: {describe(summary['drift'])}"
+    yield f"drift: {describe_drift(summary['drift'])}"
     if summary["errors"]:
         yield "photos not assessable: " + ", ".join(f"{code} {count}" for code, count in summary["errors"].items())
     if summary["reasons"]:
