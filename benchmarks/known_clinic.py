@@ -74,13 +74,26 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Photo:
+    """A photo as drawn.
+
+    Attributes:
+        score: None while it waits, or if it cannot be read.
+        reason: the likeliest one, if it fails.
+        error: its code, if it cannot be read.
+    """
+
+    id: UUID
+    score: float | None = None
+    reason: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
 class Drawn:
     """A message as drawn.
 
     Attributes:
-        failing: the likeliest reasons of its photos that fail.
-        errors: of its photos that cannot be read.
-        passing: number of its photos that pass.
         outcome: the model's, None while the message is pending. `reason` is that of the outcome.
         person: the outcome that a person decided afterwards.
     """
@@ -93,9 +106,7 @@ class Drawn:
     fitzpatrick: str | None
     received_at: datetime
     decided_at: datetime
-    failing: Sequence[str]
-    errors: Sequence[str]
-    passing: int
+    photos: Sequence[Photo]
     outcome: str | None
     reason: str
     person: str | None = None
@@ -105,6 +116,11 @@ class Drawn:
     def final(self) -> str | None:
         """The outcome that counts."""
         return self.person or self.outcome
+
+    @property
+    def failing(self) -> list[str]:
+        """The likeliest reasons of its photos that fail."""
+        return [photo.reason for photo in self.photos if photo.reason]
 
 
 @dataclass
@@ -154,9 +170,6 @@ class KnownClinic:
         wait = timedelta(seconds=draw.lognormvariate(1.5, 0.8))
         if received_at + wait > self.now:
             outcome, reason = None, ""
-        failing = draw.choices([*REASONS], [*REASONS.values()], k=1 if outcome != Outcome.PASS else 0)
-        if outcome in {None, Outcome.NOT_ASSESSABLE}:
-            failing = []
         person = None
         if outcome in {Outcome.PASS, Outcome.RETAKE} and not is_answer:
             chance = draw.random()
@@ -173,9 +186,7 @@ class KnownClinic:
             fitzpatrick=skin,
             received_at=received_at,
             decided_at=received_at + wait,
-            failing=failing,
-            errors=["corrupt"] if outcome == Outcome.NOT_ASSESSABLE else [],
-            passing=draw.randint(1, 2) if outcome == Outcome.PASS else 0,
+            photos=self._photos(received_at, outcome),
             outcome=outcome,
             reason=reason,
             person=person,
@@ -183,6 +194,17 @@ class KnownClinic:
         if outcome == Outcome.RETAKE and not is_answer:
             message = replace(message, request=self._request(message))
         return message
+
+    def _photos(self, received_at: datetime, outcome: str | None) -> list[Photo]:
+        draw = self.random
+        if outcome is None:
+            return [Photo(self._id(received_at))]
+        if outcome == Outcome.NOT_ASSESSABLE:
+            return [Photo(self._id(received_at), error="corrupt")]
+        if outcome == Outcome.PASS:
+            return [Photo(self._id(received_at), draw.uniform(0.55, 0.95)) for _ in range(draw.randint(1, 2))]
+        [reason] = draw.choices([*REASONS], [*REASONS.values()])
+        return [Photo(self._id(received_at), draw.uniform(0.05, 0.45), reason)]
 
     def _outcome(self, retake: float, *, is_answer: bool) -> tuple[str | None, str]:
         chance = self.random.random()
@@ -221,7 +243,7 @@ class KnownClinic:
         )
 
     def write(self, engine: Engine, model: UUID) -> None:
-        """Inserts the rows, without triggers and foreign keys."""
+        """Inserts the rows, without triggers and foreign keys. The model was promoted when the first message came."""
         rows: dict[str, list[dict[str, Any]]] = {}
         for message in self.messages:
             for table, row in self._rows(message, model):
@@ -236,6 +258,8 @@ class KnownClinic:
                 with cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as copy:
                     for row in some:
                         copy.write_row([row.get(name) for name in columns])
+            promoted_at = {"id": model, "at": self.now - timedelta(days=DAYS)}
+            connection.execute(text("UPDATE model_version SET promoted_at = :at WHERE id = :id"), promoted_at)
             connection.commit()
             connection.invalidate()  # the connection must not be reused with these settings
 
@@ -258,7 +282,7 @@ class KnownClinic:
                 "current_decision_id": current,
             },
         )
-        yield from self._photos(message, model)
+        yield from self._photo_rows(message, model)
         if message.outcome is None:
             return
         decision = {"message_id": message.id, "model_version_id": model, "created_at": message.decided_at}
@@ -281,47 +305,38 @@ class KnownClinic:
         if message.request:
             yield from self._request_rows(message, message.request, first)
 
-    def _photos(self, message: Drawn, model: UUID) -> Iterator[tuple[str, dict[str, Any]]]:
-        kinds: list[tuple[str | None, str | None]] = [
-            *((reason, None) for reason in message.failing),
-            *((None, code) for code in message.errors),
-            *[(None, None)] * message.passing,
-        ]
-        if message.outcome is None:
-            kinds = [(None, "")]
-        for number, (reason, code) in enumerate(kinds):
-            id_ = self._id(message.received_at)
-            status = "pending" if code == "" else "not_assessable" if code else "scored"
+    def _photo_rows(self, message: Drawn, model: UUID) -> Iterator[tuple[str, dict[str, Any]]]:
+        for number, photo in enumerate(message.photos):
+            status = "scored" if photo.score is not None else "not_assessable" if photo.error else "pending"
             yield (
                 "attachment",
                 {
-                    "id": id_,
+                    "id": photo.id,
                     "message_id": message.id,
                     "external_id": str(number),
-                    "sha256": id_.hex * 2,
+                    "sha256": photo.id.hex * 2,
                     "status": status,
-                    "error_code": code or None,
+                    "error_code": photo.error,
                     "created_at": message.received_at,
                     "finished_at": None if status == "pending" else message.decided_at,
                 },
             )
-            if status != "scored":
+            if photo.score is None:
                 continue
-            score = self.random.uniform(0.05, 0.45) if reason else self.random.uniform(0.55, 0.95)
-            findings = [{"kind": reason, "level": "severe", "strength": 0.8}] if reason else []
+            findings = [{"kind": photo.reason, "level": "severe", "strength": 0.8}] if photo.reason else []
             yield (
                 "verdict",
                 {
                     "id": self._id(message.decided_at),
-                    "attachment_id": id_,
+                    "attachment_id": photo.id,
                     "model_version_id": model,
                     "origin": "inbox",
-                    "score": score,
+                    "score": photo.score,
                     "threshold": 0.5,
-                    "acceptable": reason is None,
-                    "grade": 1 if reason else 4,
-                    "cumulative": [score] * 4,
-                    "patch_scores": [score] * 5,
+                    "acceptable": photo.reason is None,
+                    "grade": 1 if photo.reason else 4,
+                    "cumulative": [photo.score] * 4,
+                    "patch_scores": [photo.score] * 5,
                     "findings": Jsonb(findings),
                     "width": 3000,
                     "height": 4000,

@@ -10,7 +10,6 @@ from typing import Final
 
 from PIL import Image
 from playwright.sync_api import sync_playwright
-from sqlalchemy import text
 
 from benchmarks.clinic import clinic
 from benchmarks.known_clinic import ANSWER_DAYS, DAYS, KnownClinic
@@ -41,10 +40,6 @@ def drawn_report() -> str:
     midnight = known.now.replace(hour=0, minute=0, second=0, microsecond=0)
     with clinic() as site:
         known.write(site.sessions.kw["bind"], site.model)
-        with site.sessions.begin() as session:
-            session.execute(
-                text("UPDATE model_version SET promoted_at = :at"), {"at": known.now - timedelta(days=DAYS)}
-            )
         period = Period(midnight - timedelta(days=DAYS / 2))
         return render_html(report(site.sessions, period, answer_days=ANSWER_DAYS))
 

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, sync_playwright
-from sqlalchemy import text
 
 from benchmarks.known_clinic import ANSWER_DAYS, DAYS, KnownClinic
 from triage.domain.card import RegisteredModel
@@ -64,9 +63,6 @@ def full(sessions: Sessions, live_model: RegisteredModel) -> Sessions:
     known = KnownClinic(datetime.now(UTC))
     known.draw(1500)
     known.write(sessions.kw["bind"], live_model.id)
-    with sessions.begin() as session:
-        at = {"at": known.now - timedelta(days=DAYS)}
-        session.execute(text("UPDATE model_version SET promoted_at = :at"), at)
     return sessions
 
 
