@@ -6,6 +6,7 @@ sekmet-fhir has its own token server, enforces scopes, and refuses an assertion 
 import base64
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -99,7 +100,9 @@ class Site:
 
 
 @pytest.fixture
-def site(serve: Callable[..., Any], sekmet: Sekmet) -> Iterator[Site]:
+def site(serve: Callable[..., Any], sekmet: Sekmet, request: pytest.FixtureRequest) -> Iterator[Site]:
+    """Its search can be given as a parameter."""
+    search = {"poll_query": "Communication?category=notification"} | getattr(request, "param", {})
     variables = {"URL": sekmet.base, "SOURCE": "hospital", "CLIENT_ID": "triage", "KEY_FILE": str(sekmet.key_file)}
     with serve(**{f"FHIR__{name}": value for name, value in variables.items()}) as served:
         fhir = FhirSettings(
@@ -108,8 +111,8 @@ def site(serve: Callable[..., Any], sekmet: Sekmet) -> Iterator[Site]:
             client_id="triage",
             key_file=sekmet.key_file,
             scopes=SCOPES,
-            poll_query="Communication?category=notification",
             poll_seconds=1,
+            **search,
         )
         app = create_app(served.services.settings.model_copy(update={"fhir": fhir}))
         services = services_of(app)
@@ -202,6 +205,33 @@ def test_message_is_found_without_a_subscription_and_closes_a_request(
     [row] = site.query("SELECT answered_at, status FROM retake_request")
     assert row.answered_at is not None
     assert row.status == "withdrawn"
+
+
+ORACLE = {
+    "poll_query": "Communication?category=notification&recipient:Group=oracle&-email-status=sent",
+    "poll_cursor": "received",
+}
+"""The recipe for Oracle Health. This server ignores `-email-status`, which it does not know."""
+
+
+@pytest.mark.parametrize("site", [ORACLE], indirect=True)
+def test_message_of_a_group_is_found_by_the_time_of_its_receipt(
+    site: Site, sekmet: Sekmet, jpeg: Callable[..., bytes]
+) -> None:
+    ours = [{"reference": sekmet.store({"resourceType": "Group", "id": "oracle", "type": "person", "actual": True})}]
+    other = [{"reference": sekmet.store({"resourceType": "Group", "id": "other", "type": "person", "actual": True})}]
+    site.collect()
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    unseen = [
+        _message(sekmet, jpeg(5), recipient=ours),
+        _message(sekmet, jpeg(6), recipient=ours, received="2026-01-01T00:00:00Z"),
+        _message(sekmet, jpeg(7), recipient=other, received=now),
+    ]
+
+    found = _message(sekmet, jpeg(8), recipient=ours, received=now)
+    site.collect_until(lambda: found in site.messages)
+
+    assert not site.messages & set(unseen)
 
 
 def test_subscription_is_created_and_renewed_when_the_server_has_switched_it_off(
