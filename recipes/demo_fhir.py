@@ -48,7 +48,7 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="triage-demo-fhir-") as folder,
         serve_sekmet(Path(folder), scopes=SCOPES) as ehr,
     ):
-        _step("a FHIR server of others is up", ehr.base)
+        _step("a FHIR server (sekmet-fhir) stands for the EHR", ehr.base)
         with EmbeddedStack(settings.embedded, _environment(ehr)) as stack:
             stack.start_services()
             stack.recreate_database()
@@ -60,7 +60,7 @@ def main() -> None:
                 services.registry.promote(model.card.weights_sha256, actor="demo")
                 stack.start_workers(["scoring", "intake", "delivery"])
                 _wait_for(lambda: _targets(services))
-                _step("Postgres, Redis and three workers are up", "they read that server and write to it")
+                _step("this product is up", "Postgres, Redis and three workers, which read that server and write to it")
                 _show(ehr, services)
     print_line()
     print_line("everything stopped")
@@ -74,12 +74,12 @@ def _show(ehr: Sekmet, services: Services) -> None:
     verdict = _wait_for(lambda: _about(ehr, "Observation", first))
     _step("the verdict is on the server", f"Observation/{verdict['id']}: {_verdict(verdict)}")
     request = _wait_for(lambda: _find(ehr, "CommunicationRequest", lambda each: each["status"] == "active"))
-    _step("so is the request, with its text for the patient", f"CommunicationRequest/{request['id']}")
+    _step("so is the request for new photos, with its text for the patient", f"CommunicationRequest/{request['id']}")
     for paragraph in request["payload"][0]["contentString"].split("\n\n"):
         for line in wrapped(paragraph, 76):
             print_line(f"    {line}")
     _wait_for(lambda: _statuses(services) == ["sent"])
-    _step("here the request is sent, and no message system can claim it", ", ".join(_statuses(services)))
+    _step("status of the request here; message systems can no longer claim it", ", ".join(_statuses(services)))
     answer = {"basedOn": [{"reference": f"CommunicationRequest/{request['id']}"}]}
     second = _send(ehr, patient, sharp, answer)
     _step("the patient answers with a sharp photo", second)
@@ -87,7 +87,7 @@ def _show(ehr: Sekmet, services: Services) -> None:
     _step("its verdict is on the server", f"Observation/{verdict['id']}: {_verdict(verdict)}")
     reference = f"CommunicationRequest/{request['id']}"
     _wait_for(lambda: ehr.find(reference)["status"] == "completed")
-    _step("and the request is closed", f"{reference}: completed")
+    _step("and the request on the server is closed", f"{reference}: completed")
 
 
 def _send(ehr: Sekmet, patient: str, photo: Image.Image, more: Mapping[str, Any] | None = None) -> str:
