@@ -20,6 +20,8 @@ from sqlalchemy import text
 
 from tests.support.cards import make_card
 from tests.support.hostile import DURATIONS, IDS, NOT_FINITE, NUMBERS, TIMES, json_values, paths, texts, values
+from triage.blobs.source import PhotoSource
+from triage.blobs.store import BlobStore
 from triage.domain.arrivals import Events, Found
 from triage.domain.audit import Anchor
 from triage.domain.card import Card
@@ -115,7 +117,13 @@ class Arguments:
             PhotoViews: services.photo_views,
         }
         self.places = paths(folder)
-        self._fixed: Mapping[Any, object] = {**owner, Sessions: services.sessions, RetakePolicy: RetakePolicy()}
+        self._fixed: Mapping[Any, object] = {
+            **owner,
+            Sessions: services.sessions,
+            RetakePolicy: RetakePolicy(),
+            BlobStore: services.blobs,
+            PhotoSource: services.source,
+        }
         self._owners = {kind.__name__: service for kind, service in owner.items()}
 
     def of(self, use_case: Declared) -> st.SearchStrategy[dict[str, Any]]:
