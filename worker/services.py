@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from triage.storage.database import Sessions
     from worker.broker.liveness import Liveness, WorkerHeartbeats
     from worker.broker.wakeups import WakeUps
-    from worker.fhir.client import FhirClient
-    from worker.fhir.inbound import Inbound
     from worker.fhir.push import Push
+    from worker.fhir.reading.inbound import Inbound
+    from worker.fhir.server.client import FhirClient
     from worker.settings import Settings
 
 _VIEWERS: Final = 2
@@ -259,7 +259,7 @@ class Services:
     @cached_property
     def fhir(self) -> "FhirClient":
         """The client of the EHR's FHIR server, which the settings must name."""
-        from worker.fhir.connection import connect  # deferred: imports httpx2 and joserfc
+        from worker.fhir.server.connection import connect  # deferred: imports httpx2 and joserfc
 
         client = connect(self.settings.fhir)
         self._stack.callback(client.close)
@@ -268,8 +268,8 @@ class Services:
     @cached_property
     def inbound(self) -> "Inbound":
         """Reads messages on the EHR's FHIR server, which the settings must name."""
-        from worker.fhir.ehr import Ehr  # deferred: imports httpx2
-        from worker.fhir.inbound import Inbound  # deferred: imports httpx2
+        from worker.fhir.reading.inbound import Inbound  # deferred: imports httpx2
+        from worker.fhir.server.ehr import Ehr  # deferred: imports httpx2
 
         fhir, limits = self.settings.fhir, self.settings.intake_limits
         server = Ehr(self.fhir, self.uris, limits.max_bytes)

@@ -16,7 +16,7 @@ from triage.deliveries.dispatch import Dispatched
 from triage.domain.messages import IncomingAttachment, IncomingMessage, Origin
 from triage.domain.states import Outcome
 from triage.retakes.override import override
-from worker.fhir.check import survey
+from worker.fhir.check.survey import survey
 from worker.setting_groups import FhirSettings
 from worker.settings import Settings
 from worker.tasks.base import WorkerServices

@@ -15,7 +15,7 @@ from triage.deliveries.rules import DeliveryRules
 from triage.domain.messages import IncomingAttachment, IncomingMessage, Origin
 from triage.retakes import requests
 from worker.fhir.answers import FhirReceiver
-from worker.fhir.client import Anonymous, FhirClient
+from worker.fhir.server.client import Anonymous, FhirClient
 
 pytestmark = pytest.mark.long
 

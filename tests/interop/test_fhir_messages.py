@@ -22,7 +22,7 @@ from triage.domain.messages import Origin
 from triage.storage import origins
 from worker.app import create_app
 from worker.doctor.systems import check_arrivals, check_fhir_server
-from worker.fhir.subscription import Change, Subscribed, find, subscribe
+from worker.fhir.reading.subscription import Change, Subscribed, find, subscribe
 from worker.fhir.terms import REQUEST_ID
 from worker.queues import TaskName
 from worker.settings import FhirSettings

@@ -13,12 +13,12 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from tests.interop.conftest import FOLDER
-from worker.fhir.bodies import JSON
-from worker.fhir.check import survey
-from worker.fhir.connection import connect
-from worker.fhir.errors import FhirRefusedError
+from worker.fhir.check.survey import survey
 from worker.fhir.references import Target
-from worker.fhir.smart import public_keys
+from worker.fhir.server.bodies import JSON
+from worker.fhir.server.connection import connect
+from worker.fhir.server.errors import FhirRefusedError
+from worker.fhir.server.smart import public_keys
 from worker.setting_groups import FhirSettings
 
 pytestmark = pytest.mark.long

@@ -18,15 +18,15 @@ from pytest_httpserver import HTTPServer
 from sqlalchemy import text
 from werkzeug import Request, Response
 
-import worker.fhir.bodies
+import worker.fhir.server.bodies
 from tests.support.services import make_settings
 from triage.arrivals import manage
 from triage.arrivals.announce import notify
 from worker.app import create_app
 from worker.doctor.problems import ProblemError
 from worker.doctor.systems import check_fhir_server
-from worker.fhir.bodies import JSON
-from worker.fhir.errors import FhirRefusedError
+from worker.fhir.server.bodies import JSON
+from worker.fhir.server.errors import FhirRefusedError
 from worker.queues import TaskName
 from worker.settings import FhirSettings
 from worker.state_folder import StateFolder
@@ -307,7 +307,7 @@ def test_message_is_dead_when_its_answer_is_too_long(
 ) -> None:
     site = make_site()
     site.announce()
-    monkeypatch.setattr(worker.fhir.bodies, "MAX_JSON_BYTES", 100)
+    monkeypatch.setattr(worker.fhir.server.bodies, "MAX_JSON_BYTES", 100)
     site.collect()
     assert site.states == ["dead"]
 

@@ -14,8 +14,8 @@ from starlette.responses import JSONResponse, Response
 from worker.api.limits import check_elements
 from worker.api.problems import Dialect, Failure, RequestError
 from worker.codes import Code
-from worker.fhir.bodies import JSON
 from worker.fhir.outcomes import outcome_of_failure
+from worker.fhir.server.bodies import JSON
 
 ROOT: Final = "/fhir"
 _MAX_ELEMENTS: Final = 200_000

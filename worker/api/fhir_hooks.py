@@ -15,9 +15,9 @@ from worker.api.fhir_dialect import resource_in
 from worker.api.problems import RequestError
 from worker.codes import Code
 from worker.documents.fhir import FhirResource
-from worker.fhir.bodies import JSON as FHIR_JSON
-from worker.fhir.notifications import MAX_REFERENCES, Notice, read_notice
+from worker.fhir.reading.notifications import MAX_REFERENCES, Notice, read_notice
 from worker.fhir.references import target_of
+from worker.fhir.server.bodies import JSON as FHIR_JSON
 
 log = structlog.get_logger(__name__)
 

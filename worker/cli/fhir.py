@@ -27,7 +27,7 @@ def check(url: str | None, *, as_json: bool) -> None:
     Nothing is changed on the server. Another server than the configured one gets no token. Exits with 1 if the server
     lacks what the settings need.
     """
-    from worker.fhir.check import survey  # deferred: imports httpx2 and joserfc
+    from worker.fhir.check.survey import survey  # deferred: imports httpx2 and joserfc
 
     with open_services() as services:
         settings = services.settings.fhir
@@ -65,7 +65,7 @@ def subscribe(*, as_json: bool) -> None:
 
     Workers create and renew it too; this command shows the reason if they cannot, and applies changed settings.
     """
-    from worker.fhir.subscription import subscribe as write  # deferred: imports httpx2
+    from worker.fhir.reading.subscription import subscribe as write  # deferred: imports httpx2
 
     with open_services() as services:
         settings = services.settings.fhir
@@ -88,7 +88,7 @@ def keys(files: tuple[Path, ...]) -> None:
     They are those of the configured private key and of the private keys in further files, such as the next one during
     a rotation.
     """
-    from worker.fhir.smart import public_keys, read_key  # deferred: imports httpx2 and joserfc
+    from worker.fhir.server.smart import public_keys, read_key  # deferred: imports httpx2 and joserfc
     from worker.settings import load_settings  # deferred: imports pydantic-settings
 
     configured = load_settings().fhir.key_file

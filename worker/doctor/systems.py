@@ -72,7 +72,7 @@ def check_subscription(services: Services) -> str:
     fhir = services.settings.fhir
     if fhir.hook_url is None:
         return "none"
-    from worker.fhir.subscription import find  # deferred: imports httpx2
+    from worker.fhir.reading.subscription import find  # deferred: imports httpx2
 
     status = find(services.fhir, fhir).status
     if status is None:

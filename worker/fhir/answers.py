@@ -20,17 +20,17 @@ from triage.domain.states import DeliveryError, EventKind
 from triage.retakes.handover import hand_over
 from triage.storage import answers
 from worker.fhir.asking import communication, communication_request, ends, task
-from worker.fhir.client import FhirClient, Stored
-from worker.fhir.errors import (
+from worker.fhir.parts import Resource, identifier_query
+from worker.fhir.references import Target
+from worker.fhir.resources import amended, observation, supersedes
+from worker.fhir.server.client import FhirClient, Stored
+from worker.fhir.server.errors import (
     ConflictError,
     FhirRefusedError,
     FhirUnavailableError,
     NotThereError,
     RejectedError,
 )
-from worker.fhir.parts import Resource, identifier_query
-from worker.fhir.references import Target
-from worker.fhir.resources import amended, observation, supersedes
 from worker.setting_groups import RetakeResource
 
 log = structlog.get_logger(__name__)

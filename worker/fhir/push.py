@@ -16,8 +16,8 @@ from triage.reports.state import known_messages
 from triage.retakes.policy import RetakePolicy
 from triage.storage.database import Sessions
 from worker.fhir.content import Room
-from worker.fhir.inbound import found_in
-from worker.fhir.messages import named_requests
+from worker.fhir.reading.inbound import found_in
+from worker.fhir.reading.messages import named_requests
 from worker.fhir.references import Target
 from worker.fhir.stored import as_stored
 from worker.fhir.submissions import Submission
@@ -132,7 +132,7 @@ def _dumped(submission: Submission) -> Mapping[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class _Around:
-    """What a message that was sent refers to: implements `worker.fhir.messages.Server`.
+    """What a message that was sent refers to: implements `worker.fhir.reading.messages.Server`.
 
     Attributes:
         messages: of the same request, by name.

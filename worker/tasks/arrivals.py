@@ -83,7 +83,7 @@ def _subscribe(services: WorkerServices) -> None:
 
     The next complete search finds what a subscription that is off did not notify of.
     """
-    from worker.fhir.subscription import Change, subscribe  # deferred: imports httpx2
+    from worker.fhir.reading.subscription import Change, subscribe  # deferred: imports httpx2
 
     target = services.settings.fhir.source
     try:

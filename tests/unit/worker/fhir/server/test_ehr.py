@@ -8,13 +8,13 @@ import httpx2
 import pytest
 from pytest_httpserver import HTTPServer
 
-from tests.unit.worker.fhir.test_client import Numbered
+from tests.unit.worker.fhir.server.test_client import Numbered
 from triage.blobs.uris import UriPolicy
 from triage.errors import AttachmentError, ErrorCode, ServiceUnavailableError
-from worker.fhir.client import FhirClient
-from worker.fhir.ehr import Ehr
-from worker.fhir.errors import FhirRefusedError
 from worker.fhir.references import Target
+from worker.fhir.server.client import FhirClient
+from worker.fhir.server.ehr import Ehr
+from worker.fhir.server.errors import FhirRefusedError
 
 
 @pytest.fixture

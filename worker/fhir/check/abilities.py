@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from triage.domain.abilities import Ability, Support
+from worker.fhir.check.scopes import lacking, rights_needed, written, written_types
 from worker.fhir.json_parts import dicts_of
-from worker.fhir.scopes import lacking, rights_needed, written, written_types
-from worker.fhir.smart import Configuration
+from worker.fhir.server.smart import Configuration
 from worker.setting_groups import FhirSettings
 
 CURSORS: Final = ("_lastUpdated", "received", "sent")

@@ -6,8 +6,9 @@ from typing import Final
 import httpx2
 
 from triage.errors import Fault
-from worker.fhir.bodies import is_json, read_json
-from worker.fhir.errors import (
+from worker.fhir.json_parts import dicts_of
+from worker.fhir.server.bodies import is_json, read_json
+from worker.fhir.server.errors import (
     ConflictError,
     FhirRefusedError,
     FhirUnavailableError,
@@ -17,7 +18,6 @@ from worker.fhir.errors import (
     RejectedError,
     TooLargeError,
 )
-from worker.fhir.json_parts import dicts_of
 from worker.retry_after import delay_of
 
 MAX_OUTCOME_BYTES: Final = 2**20

@@ -10,18 +10,18 @@ import httpx2
 import pytest
 from pytest_httpserver import HTTPServer
 
-from tests.unit.worker.fhir.test_client import Numbered
-from tests.unit.worker.fhir.test_messages import MESSAGE, PHOTO
+from tests.unit.worker.fhir.reading.test_messages import MESSAGE, PHOTO
+from tests.unit.worker.fhir.server.test_client import Numbered
 from triage.blobs.uris import UriPolicy
 from triage.domain.arrivals import Found
 from triage.domain.ids import new_id
 from triage.domain.limits import IntakeLimits
 from triage.domain.messages import Origin
 from triage.errors import ErrorCode, ServiceUnavailableError, UsageError
-from worker.fhir.client import FhirClient
-from worker.fhir.ehr import Ehr
-from worker.fhir.errors import FhirRefusedError, FhirUnavailableError, ForbiddenError, RejectedError
-from worker.fhir.inbound import Inbound
+from worker.fhir.reading.inbound import Inbound
+from worker.fhir.server.client import FhirClient
+from worker.fhir.server.ehr import Ehr
+from worker.fhir.server.errors import FhirRefusedError, FhirUnavailableError, ForbiddenError, RejectedError
 from worker.fhir.terms import REQUEST_ID
 
 SINCE = datetime(2026, 11, 29, 15, 4, 5, 678_900, tzinfo=timezone(timedelta(hours=1)))

@@ -23,7 +23,7 @@ from worker.fhir.elements import (
     Identifier,
     Reference,
 )
-from worker.fhir.photos import Photos, Server
+from worker.fhir.reading.photos import Photos, Server
 from worker.fhir.references import Target, target_of
 from worker.fhir.terms import REQUEST_ID
 

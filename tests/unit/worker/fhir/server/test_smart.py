@@ -13,8 +13,8 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from triage.errors import UsageError
-from worker.fhir.errors import FhirRefusedError, FhirUnavailableError
-from worker.fhir.smart import SmartTokens, import_key, public_keys
+from worker.fhir.server.errors import FhirRefusedError, FhirUnavailableError
+from worker.fhir.server.smart import SmartTokens, import_key, public_keys
 
 CONFIGURATION = "/fhir/.well-known/smart-configuration"
 KEYS: list[ECKey | RSAKey] = [ECKey.generate_key("P-384"), RSAKey.generate_key(2048)]

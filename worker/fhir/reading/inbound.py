@@ -15,13 +15,13 @@ from triage.domain.limits import IntakeLimits
 from triage.domain.messages import IncomingMessage, Origin
 from triage.domain.text import check_locale
 from triage.errors import AttachmentError, UsageError
-from worker.fhir.client import FhirClient
 from worker.fhir.content import MessageRoom, Room
 from worker.fhir.elements import Asking, Communication
-from worker.fhir.errors import FhirUnavailableError, ForbiddenError, GoneError, NotThereError, RejectedError
-from worker.fhir.messages import PatientMessage, Step, next_step, read_message, request_id
-from worker.fhir.photos import Server
+from worker.fhir.reading.messages import PatientMessage, Step, next_step, read_message, request_id
+from worker.fhir.reading.photos import Server
 from worker.fhir.references import Target, target_of
+from worker.fhir.server.client import FhirClient
+from worker.fhir.server.errors import FhirUnavailableError, ForbiddenError, GoneError, NotThereError, RejectedError
 
 log = structlog.get_logger(__name__)
 
@@ -137,7 +137,7 @@ def found_in(
 
     Args:
         communication: as it is now.
-        server, base, limits, beside, room: as those of `worker.fhir.messages.read_message`.
+        server, base, limits, beside, room: as those of `worker.fhir.reading.messages.read_message`.
         source: of the message.
         external_id: of the message.
         version: of the Communication, if known.

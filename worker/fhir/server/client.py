@@ -10,13 +10,13 @@ from urllib.parse import unquote, urljoin
 
 import httpx2
 
-from worker.fhir.bodies import JSON, MAX_JSON_BYTES, is_json, read_body, read_json, read_resource
 from worker.fhir.content import inline_bytes
 from worker.fhir.elements import Binary
-from worker.fhir.errors import FhirUnavailableError, RejectedError
 from worker.fhir.json_parts import dict_of, dicts_of
 from worker.fhir.references import Target, target_of
-from worker.fhir.refusals import error_of
+from worker.fhir.server.bodies import JSON, MAX_JSON_BYTES, is_json, read_body, read_json, read_resource
+from worker.fhir.server.errors import FhirUnavailableError, RejectedError
+from worker.fhir.server.refusals import error_of
 
 MAX_PAGES: Final = 1000
 _MORE_BYTES: Final = 2**20

@@ -9,10 +9,10 @@ from enum import StrEnum
 from typing import Any, Final
 from urllib.parse import quote
 
-from worker.fhir.bodies import JSON
-from worker.fhir.client import FhirClient
-from worker.fhir.errors import RejectedError
 from worker.fhir.parts import PRODUCT, Resource
+from worker.fhir.server.bodies import JSON
+from worker.fhir.server.client import FhirClient
+from worker.fhir.server.errors import RejectedError
 from worker.setting_groups import FhirSettings
 
 _BACKPORT: Final = "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition"

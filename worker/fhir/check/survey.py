@@ -9,12 +9,12 @@ import httpx2
 
 from triage.domain.abilities import Ability, Support, Survey
 from triage.errors import TriageError, UsageError
-from worker.fhir.client import Anonymous, FhirClient
-from worker.fhir.connection import open_http, tokens_for
-from worker.fhir.errors import FhirRefusedError, FhirUnavailableError, NotThereError, RejectedError
-from worker.fhir.inbound import Inbound
-from worker.fhir.smart import Configuration, SmartTokens, discover
-from worker.fhir.survey import CURSORS, Statement, abilities_of, fitting_settings, scopes_of, tokens_of
+from worker.fhir.check.abilities import CURSORS, Statement, abilities_of, fitting_settings, scopes_of, tokens_of
+from worker.fhir.reading.inbound import Inbound
+from worker.fhir.server.client import Anonymous, FhirClient
+from worker.fhir.server.connection import open_http, tokens_for
+from worker.fhir.server.errors import FhirRefusedError, FhirUnavailableError, NotThereError, RejectedError
+from worker.fhir.server.smart import Configuration, SmartTokens, discover
 from worker.setting_groups import FhirSettings
 
 

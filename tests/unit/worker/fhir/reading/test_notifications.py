@@ -7,7 +7,7 @@ from hypothesis import given
 
 from tests.support.hostile import json_values
 from triage.domain.arrivals import Events
-from worker.fhir.notifications import Notice, read_notice
+from worker.fhir.reading.notifications import Notice, read_notice
 from worker.fhir.references import Target
 
 BASE = "https://ehr.example/fhir"

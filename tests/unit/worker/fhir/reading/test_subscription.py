@@ -11,9 +11,9 @@ from pydantic import SecretStr
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from worker.fhir.bodies import JSON
-from worker.fhir.client import Anonymous, FhirClient
-from worker.fhir.subscription import Change, Subscribed, find, subscribe
+from worker.fhir.reading.subscription import Change, Subscribed, find, subscribe
+from worker.fhir.server.bodies import JSON
+from worker.fhir.server.client import Anonymous, FhirClient
 from worker.setting_groups import FhirSettings
 
 HOOK = "https://triage.example.org/fhir-hook"

@@ -11,12 +11,12 @@ from joserfc.jwk import ECKey
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-import worker.fhir.bodies
-from worker.fhir.bodies import JSON
-from worker.fhir.client import FhirClient
-from worker.fhir.connection import connect
-from worker.fhir.errors import FhirRefusedError, FhirUnavailableError, RejectedError, TooLargeError
+import worker.fhir.server.bodies
 from worker.fhir.references import Target
+from worker.fhir.server.bodies import JSON
+from worker.fhir.server.client import FhirClient
+from worker.fhir.server.connection import connect
+from worker.fhir.server.errors import FhirRefusedError, FhirUnavailableError, RejectedError, TooLargeError
 from worker.setting_groups import FhirSettings
 
 MESSAGE = Target("Communication", "1")
@@ -87,7 +87,7 @@ def _drip(_: Request) -> Response:
 
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    defaults = worker.fhir.bodies.read_body.__kwdefaults__
+    defaults = worker.fhir.server.bodies.read_body.__kwdefaults__
     assert defaults
     monkeypatch.setitem(defaults, "seconds", 0.3)
 

@@ -14,13 +14,13 @@ from triage.blobs.uris import UriPolicy
 from triage.domain.abilities import Ability, Support, Survey
 from triage.domain.limits import IntakeLimits
 from triage.errors import UsageError
-from worker.fhir.bodies import JSON
-from worker.fhir.check import survey
-from worker.fhir.connection import connect
-from worker.fhir.ehr import Ehr
-from worker.fhir.errors import FhirRefusedError, FhirUnavailableError
-from worker.fhir.inbound import Inbound
-from worker.fhir.scopes import lacking, written
+from worker.fhir.check.scopes import lacking, written
+from worker.fhir.check.survey import survey
+from worker.fhir.reading.inbound import Inbound
+from worker.fhir.server.bodies import JSON
+from worker.fhir.server.connection import connect
+from worker.fhir.server.ehr import Ehr
+from worker.fhir.server.errors import FhirRefusedError, FhirUnavailableError
 from worker.setting_groups import FhirSettings
 
 ALL = [{"code": code} for code in ("read", "create", "update", "search-type")]

@@ -13,9 +13,10 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Response
 
 from triage.errors import UsageError
-from worker.fhir.bodies import JSON
-from worker.fhir.client import Elsewhere, FhirClient
-from worker.fhir.errors import (
+from worker.fhir.references import Target
+from worker.fhir.server.bodies import JSON
+from worker.fhir.server.client import Elsewhere, FhirClient
+from worker.fhir.server.errors import (
     ConflictError,
     FhirRefusedError,
     FhirUnavailableError,
@@ -25,7 +26,6 @@ from worker.fhir.errors import (
     RejectedError,
     TooLargeError,
 )
-from worker.fhir.references import Target
 
 MESSAGE = {"resourceType": "Communication", "id": "1", "status": "completed"}
 TARGET = Target("Communication", "1")

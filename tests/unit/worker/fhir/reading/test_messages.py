@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from triage.domain.limits import IntakeLimits
 from triage.errors import AttachmentError, ErrorCode, ServiceUnavailableError, UsageError
 from worker.fhir.elements import Communication
-from worker.fhir.messages import PatientMessage, Step, next_step, read_message
+from worker.fhir.reading.messages import PatientMessage, Step, next_step, read_message
 from worker.fhir.references import Target
 
 BASE = "https://ehr.example/fhir"

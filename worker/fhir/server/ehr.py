@@ -13,14 +13,14 @@ from triage.errors import (
     UsageError,
     photo_too_large,
 )
-from worker.fhir.client import Elsewhere, FhirClient
-from worker.fhir.errors import NotThereError, RejectedError, TooLargeError
 from worker.fhir.references import Target
+from worker.fhir.server.client import Elsewhere, FhirClient
+from worker.fhir.server.errors import NotThereError, RejectedError, TooLargeError
 
 
 @dataclass(frozen=True, slots=True)
 class Ehr:
-    """Implements `worker.fhir.photos.Server`.
+    """Implements `worker.fhir.reading.photos.Server`.
 
     Attributes:
         client: of the server that the message is on.

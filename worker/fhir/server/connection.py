@@ -6,9 +6,9 @@ from typing import Final
 import httpx2
 
 from triage.errors import Fault
-from worker.fhir.client import FhirClient
-from worker.fhir.errors import FhirRefusedError
-from worker.fhir.smart import SmartTokens, read_key
+from worker.fhir.server.client import FhirClient
+from worker.fhir.server.errors import FhirRefusedError
+from worker.fhir.server.smart import SmartTokens, read_key
 from worker.setting_groups import FhirSettings
 
 _AT_ONCE: Final = 16

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import httpx2
 
-from worker.fhir.errors import FhirUnavailableError, RejectedError, TooLargeError
+from worker.fhir.server.errors import FhirUnavailableError, RejectedError, TooLargeError
 
 JSON: Final = "application/fhir+json"
 MAX_JSON_BYTES: Final = 128 * 2**20

@@ -20,8 +20,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from triage.errors import Fault, UsageError
 from worker.documents.tokens import ASSERTION_TYPE
-from worker.fhir.bodies import read_body
-from worker.fhir.errors import FhirRefusedError, FhirUnavailableError, TooLargeError
+from worker.fhir.server.bodies import read_body
+from worker.fhir.server.errors import FhirRefusedError, FhirUnavailableError, TooLargeError
 from worker.retry_after import delay_of
 
 ASSERTION_SECONDS: Final = 240

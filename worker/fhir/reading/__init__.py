@@ -1,0 +1,1 @@
+"""Messages on the EHR's FHIR server: how they are announced, searched and read."""
