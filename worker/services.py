@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from triage.storage.database import Sessions
     from worker.broker.liveness import Liveness, WorkerHeartbeats
     from worker.broker.wakeups import WakeUps
-    from worker.fhir.push import Push
+    from worker.fhir.endpoint.push import Push
     from worker.fhir.reading.inbound import Inbound
     from worker.fhir.server.client import FhirClient
     from worker.settings import Settings
@@ -236,7 +236,7 @@ class Services:
         return receiver, self.settings.delivery_rules
 
     def _fhir_answers(self) -> "tuple[Receiver[Any], DeliveryRules]":
-        from worker.fhir.answers import FhirReceiver  # deferred: imports SQLAlchemy and httpx2
+        from worker.fhir.answers.receiver import FhirReceiver  # deferred: imports SQLAlchemy and httpx2
 
         fhir = self.settings.fhir
         return FhirReceiver(self.fhir, fhir.source, fhir.retakes_as, fhir.task_owner), self.settings.answer_rules
@@ -280,7 +280,7 @@ class Services:
     @cached_property
     def push(self) -> "Push":
         """Takes messages that clients send to the FHIR endpoint of this product."""
-        from worker.fhir.push import Push  # deferred: imports SQLAlchemy
+        from worker.fhir.endpoint.push import Push  # deferred: imports SQLAlchemy
 
         settings = self.settings
         return Push(

@@ -14,7 +14,7 @@ from triage.deliveries.dispatch import Dispatched, Dispatcher
 from triage.deliveries.rules import DeliveryRules
 from triage.domain.messages import IncomingAttachment, IncomingMessage, Origin
 from triage.retakes import requests
-from worker.fhir.answers import FhirReceiver
+from worker.fhir.answers.receiver import FhirReceiver
 from worker.fhir.server.client import Anonymous, FhirClient
 
 pytestmark = pytest.mark.long

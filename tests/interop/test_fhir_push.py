@@ -19,7 +19,7 @@ from triage.clients import registration
 from triage.domain.scopes import Scope
 from triage.files.hashing import sha256_of
 from worker.codes import Code
-from worker.fhir.outcomes import outcome_of_failure
+from worker.fhir.endpoint.outcomes import outcome_of_failure
 from worker.fhir.terms import PATIENT_MESSAGE_PROFILE
 
 pytestmark = pytest.mark.long

@@ -20,9 +20,9 @@ from triage.domain.photos import Finding
 from triage.domain.replies import Reply
 from triage.domain.states import FindingKind, FindingLevel
 from triage.errors import ErrorCode
-from worker.fhir.asking import communication, communication_request, task
+from worker.fhir.answers.asking import communication, communication_request, task
+from worker.fhir.answers.observation import amended, observation
 from worker.fhir.reading.subscription import wanted
-from worker.fhir.resources import amended, observation
 from worker.setting_groups import FhirSettings
 
 pytestmark = pytest.mark.long

@@ -15,7 +15,7 @@ Resources = Sequence[dict[str, Any]]
 
 DEFINITIONS: Final = [
     json.loads(path.read_text(encoding="utf-8"))
-    for path in sorted((Path(worker.fhir.__file__).parent / "definitions").glob("*.json"))
+    for path in sorted((Path(worker.fhir.__file__).parent / "endpoint" / "definitions").glob("*.json"))
 ]
 """The definitions that are shipped."""
 

@@ -25,7 +25,7 @@ from triage.retakes.requests import answer
 from triage.retention.forget import forget
 from triage.retention.purge import Retention
 from triage.storage import deliveries
-from worker.fhir.answers import FhirReceiver
+from worker.fhir.answers.receiver import FhirReceiver
 from worker.fhir.server.client import Anonymous, FhirClient
 
 RULES = DeliveryRules(first_delay=timedelta(0), longest_delay=timedelta(0))

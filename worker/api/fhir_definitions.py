@@ -7,7 +7,7 @@ from worker.api.endpoint import Call, Endpoints
 from worker.api.fhir_dialect import FHIR, ROOT, resource_response
 from worker.api.smart import configuration, token_url
 from worker.documents.tokens import SmartConfigurationDocument
-from worker.fhir.published import capability_statement, definitions
+from worker.fhir.endpoint.published import capability_statement, definitions
 from worker.logging import release
 
 FHIR_DEFINITIONS = Endpoints("fhir definitions", FHIR)

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from worker.api.limits import check_elements
 from worker.api.problems import Dialect, Failure, RequestError
 from worker.codes import Code
-from worker.fhir.outcomes import outcome_of_failure
+from worker.fhir.endpoint.outcomes import outcome_of_failure
 from worker.fhir.server.bodies import JSON
 
 ROOT: Final = "/fhir"

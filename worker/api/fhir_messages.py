@@ -17,11 +17,11 @@ from worker.api.fhir_dialect import FHIR, ROOT, read_body, resource_in, resource
 from worker.api.problems import RequestError
 from worker.codes import Code
 from worker.fhir.content import TooMuchError
-from worker.fhir.outcomes import outcome_of_success
-from worker.fhir.push import Push, Taken
-from worker.fhir.stored import as_stored, etag
-from worker.fhir.submissions import ConditionError, Submission, to_create, to_update
-from worker.fhir.transactions import Transaction, UnsupportedError, read_transaction
+from worker.fhir.endpoint.outcomes import outcome_of_success
+from worker.fhir.endpoint.push import Push, Taken
+from worker.fhir.endpoint.stored import as_stored, etag
+from worker.fhir.endpoint.submissions import ConditionError, Submission, to_create, to_update
+from worker.fhir.endpoint.transactions import Transaction, UnsupportedError, read_transaction
 
 FHIR_MESSAGES = Endpoints("fhir messages", FHIR)
 

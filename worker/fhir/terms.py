@@ -1,7 +1,7 @@
 """Identifiers of this product in FHIR: code systems, profiles and systems of identifiers.
 
 They are names that stay the same in every hospital, not addresses: nothing is served there. The files in
-`worker/fhir/definitions/` define the codes and profiles.
+`worker/fhir/endpoint/definitions/` define the codes and profiles.
 """
 
 from typing import Final

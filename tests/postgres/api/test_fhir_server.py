@@ -18,12 +18,12 @@ from triage.domain.scopes import Scope
 from worker.api.endpoint import Endpoint
 from worker.api.subjects import SUBJECTS
 from worker.codes import Code
-from worker.fhir.outcomes import outcome_of_failure
+from worker.fhir.endpoint.outcomes import outcome_of_failure
 from worker.fhir.terms import ERROR_CODE
 from worker.tasks.base import WorkerServices
 
 Headers = dict[str, str]
-DEFINITIONS = Path(worker.fhir.__file__).parent / "definitions"
+DEFINITIONS = Path(worker.fhir.__file__).parent / "endpoint" / "definitions"
 NAME = "Erika-Mustermann-1971"
 MESSAGE: dict[str, Any] = {
     "resourceType": "Communication",

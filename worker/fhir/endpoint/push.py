@@ -16,11 +16,11 @@ from triage.reports.state import known_messages
 from triage.retakes.policy import RetakePolicy
 from triage.storage.database import Sessions
 from worker.fhir.content import Room
+from worker.fhir.endpoint.stored import as_stored
+from worker.fhir.endpoint.submissions import Submission
 from worker.fhir.reading.inbound import found_in
 from worker.fhir.reading.messages import named_requests
 from worker.fhir.references import Target
-from worker.fhir.stored import as_stored
-from worker.fhir.submissions import Submission
 
 MAX_BYTES: Final = 2**28
 """Of the photos of one request, which are held in memory until all of its messages are accepted."""

@@ -16,15 +16,15 @@ from triage.domain.replies import Reply
 from triage.domain.states import FindingKind, FindingLevel
 from triage.errors import ErrorCode
 from worker.fhir import terms
-from worker.fhir.asking import communication, communication_request, ends, task
+from worker.fhir.answers.asking import communication, communication_request, ends, task
+from worker.fhir.answers.observation import amended, observation, supersedes
 from worker.fhir.parts import identifier_query
-from worker.fhir.resources import amended, observation, supersedes
 
 NOW = datetime(2026, 11, 29, 12, 0, 0, 123456, tzinfo=UTC)
 ORIGIN = Origin(subject="Patient/7", author="RelatedPerson/8", encounter="Encounter/9")
 DEFINITIONS = {
     path.stem: json.loads(path.read_text(encoding="utf-8"))
-    for path in (Path(worker.fhir.__file__).parent / "definitions").glob("*.json")
+    for path in (Path(worker.fhir.__file__).parent / "endpoint" / "definitions").glob("*.json")
 }
 
 

@@ -19,10 +19,10 @@ from triage.domain.ids import EventId, RetakeRequestId
 from triage.domain.states import DeliveryError, EventKind
 from triage.retakes.handover import hand_over
 from triage.storage import answers
-from worker.fhir.asking import communication, communication_request, ends, task
+from worker.fhir.answers.asking import communication, communication_request, ends, task
+from worker.fhir.answers.observation import amended, observation, supersedes
 from worker.fhir.parts import Resource, identifier_query
 from worker.fhir.references import Target
-from worker.fhir.resources import amended, observation, supersedes
 from worker.fhir.server.client import FhirClient, Stored
 from worker.fhir.server.errors import (
     ConflictError,

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from triage.errors import TriageError, UsageError
 from worker.fhir.elements import Element, Resource
-from worker.fhir.submissions import Submission, to_create, to_update
+from worker.fhir.endpoint.submissions import Submission, to_create, to_update
 
 MAX_ENTRIES: Final = 500
 MAX_MESSAGES: Final = 100

@@ -1,0 +1,1 @@
+"""This product as a FHIR server: messages that clients push, and what it publishes."""
