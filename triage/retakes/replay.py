@@ -92,7 +92,7 @@ class Period:
         self.outcomes: Ints = parts["outcome"][heads].astype(np.int64)
         self.reasons: Ints = parts["reason"][heads].astype(np.int64)
         self._ids, self._marked = parts["message"][heads], parts["opted_out"][heads] > 0
-        self._messages, self.is_last = _last_of_each(self.message)
+        self._messages, self._number, self.is_last = _last_of_each(self.message)
         self._requests = requests
         self._hashes_of = hashes_of
 
@@ -108,7 +108,17 @@ class Period:
 
     def of_messages(self, decisions: Bools) -> Bools:
         """For each decision, whether any decision on its message is among these: (D,)."""
-        return _are_among(self.message, np.unique(self.message[decisions]))
+        return self._of_numbers(self._number[decisions])
+
+    def among(self, messages: NDArray[np.uint64]) -> Bools:
+        """For each decision, whether its message is among these: (D,)."""
+        known = messages[_are_among(messages, self._messages)]
+        return self._of_numbers(np.searchsorted(self._messages, known))
+
+    def _of_numbers(self, numbers: Ints) -> Bools:
+        chosen = np.zeros(len(self._messages), bool)
+        chosen[numbers] = True
+        return chosen[self._number]
 
     def replay(self, policy: RetakePolicy, thresholds: Thresholds) -> Replayed:
         """Decides all messages again."""
@@ -166,15 +176,17 @@ class Period:
             for opted_out in (False, True)
         }
         history = self._facts(candidates)
-        threads, counts = np.unique(self.thread[candidates], return_counts=True)
-        several = set(threads[counts > 1].tolist()) | history.keys()
-        opted_out = self._opted_out[candidates].tolist()
-        changed, shared = [], []
-        for place, thread, is_out in zip(candidates.tolist(), self.thread[candidates].tolist(), opted_out, strict=True):
-            if thread in several and not is_out:
-                shared.append((place, thread))
-            elif alone[is_out] != retake:
-                changed.append((place, alone[is_out]))
+        threads, opted_out = self.thread[candidates], self._opted_out[candidates]
+        distinct, numbers, counts = np.unique(threads, return_inverse=True, return_counts=True)
+        several = (counts > 1) | np.isin(distinct, np.fromiter(history, np.uint64, len(history)))
+        is_shared = several[numbers] & ~opted_out
+        changed = [
+            (place, alone[is_out])
+            for is_out in (False, True)
+            if alone[is_out] != retake
+            for place in candidates[~is_shared & (opted_out == is_out)].tolist()
+        ]
+        shared = list(zip(candidates[is_shared].tolist(), threads[is_shared].tolist(), strict=True))
         return changed + self._in_turn(shared, history, policy)
 
     def _in_turn(
@@ -256,12 +268,16 @@ def _changes(*columns: NDArray[Any]) -> Bools:
     return changed
 
 
-def _last_of_each(keys: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], Bools]:
-    """The distinct keys in their order, and the last place of each: bool (n,)."""
+def _last_of_each(keys: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], Ints, Bools]:
+    """The distinct keys in their order (m,), the place of each key among them (n,), and the last of each: bool (n,)."""
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    starts = _changes(ordered)
+    number = np.empty(len(keys), np.int64)
+    number[order] = np.cumsum(starts) - 1
     last = np.zeros(len(keys), bool)
-    distinct, places = np.unique(keys[::-1], return_index=True)
-    last[len(keys) - 1 - places] = True
-    return distinct, last
+    last[order] = np.append(starts[1:], True)[: len(keys)]
+    return ordered[starts], number, last
 
 
 def _are_among(keys: NDArray[np.uint64], ordered: NDArray[np.uint64]) -> Bools:

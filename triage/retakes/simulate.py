@@ -109,7 +109,7 @@ class _Labels:
     def of(cls, period: replay.Period, labels: replay_rows.Rows) -> "_Labels":
         keys = replay.keys_of(labels["message"])
         chosen = (labels["is_good"] == 1, labels["is_good"] == 0, labels["is_appealed"] == 1)
-        return cls(*(np.isin(period.message, keys[each]) for each in chosen))
+        return cls(*(period.among(keys[each]) for each in chosen))
 
 
 def _burden(period: replay.Period, replayed: Replayed, counted: Bools, known: _Labels, days: float) -> dict[str, Any]:
