@@ -14,6 +14,7 @@ from triage.dataset.manifest import LabelledPhoto, Split, read_manifest
 from triage.domain.card import Card
 from triage.errors import AttachmentError, ErrorCode, TransientError, UsageError
 from triage.evaluation.labelled import predictions_of
+from triage.evaluation.prediction_table import PredictedPhoto
 from triage.evaluation.predictions import Predictions
 from triage.evaluation.reasons import ReasonPrediction, evaluate_reasons
 from triage.evaluation.report import Mistake
@@ -40,7 +41,8 @@ class Predicted:
     """A model's predictions for the photos of a manifest.
 
     Attributes:
-        predictions: one row for each photo that could be read.
+        photos: one for each photo that could be scored.
+        predictions: the same, with what an evaluation needs.
         data: a short description of the photos, for the report.
         card: the model's.
         mistakes: gives the worst mistakes at a threshold, each with a thumbnail.
@@ -49,6 +51,7 @@ class Predicted:
         n_of_other_splits: number of photos that were not read.
     """
 
+    photos: Sequence[PredictedPhoto]
     predictions: Predictions
     data: str
     card: Card
@@ -94,7 +97,7 @@ def predict_manifest(
     crops = bool(card.training_settings.get("region_of_interest"))
     scorer = Scorer.of(card, load_engine(card, weights))
     labels: list[LabelledPhoto] = []
-    scores: list[float] = []
+    predicted: list[PredictedPhoto] = []
     unscored: list[str] = []
     reasons: list[ReasonPrediction] = []
     with Decoder(limits) as decoder:
@@ -113,17 +116,20 @@ def predict_manifest(
                 photo = region
             small = resize_photo(photo)
             [score] = scorer.score([small])
+            measured = measure_findings(photo.upright, small.permute(1, 2, 0).numpy())
             if card.reasons is not None and label.reasons:
-                measured = measure_findings(photo.upright, small.permute(1, 2, 0).numpy())
                 probabilities = probabilities_of(card.reasons, score, measured.values)
                 reasons.append(ReasonPrediction(probabilities, label.reasons))
+            findings = scorer.findings(score, measured, acceptable=score.score >= card.threshold)
             labels.append(label)
-            scores.append(score.score)
+            predicted.append(PredictedPhoto(label.path, score, findings, label))
     if not labels:
         raise UsageError(f"{manifest}: no photo {f'of the split {split} ' if split else ''}can be read")
-    predictions = predictions_of(np.array(scores), labels, card.n_outputs)
+    scores = np.array([each.score.score for each in predicted])
+    predictions = predictions_of(scores, labels, card.n_outputs)
     data = f"The {split} photos of a manifest" if split else "All photos of a manifest"
     return Predicted(
+        predicted,
         predictions,
         data,
         card,

@@ -3,15 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from triage.dataset.defects import refuse
 from triage.dataset.tables import Row, read_table
-from triage.dataset.votes import whole_number
+from triage.dataset.votes import usual_number, whole_number
 from triage.errors import UsageError
 from triage.statistics.auc import Labels, Scores
+
+_KNOWN: Final = frozenset({"score", "votes", "n_reviewers", "rating", "patient"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,9 @@ class Predictions:
 
 
 def read_predictions(path: Path) -> Predictions:
-    """Reads a table with the columns `score` and `votes`, optionally `rating` and `patient`, and any other columns.
+    """Reads a table with the columns `score` and `votes`, optionally `rating`, `patient` and others.
+
+    With `n_reviewers`, the number of those who voted on each photo, votes count as their share of K, the usual number.
 
     Raises:
         UsageError: the file cannot be read, or rows are invalid; the message names each with its line.
@@ -53,17 +58,22 @@ def read_predictions(path: Path) -> Predictions:
     if not rows:
         raise UsageError(f"{path}: the predictions have no rows")
     scores, votes, ratings = np.empty(len(rows)), np.empty(len(rows)), np.empty(len(rows))
+    asked: list[int] = []
     defects: list[tuple[int, str]] = []
     for index, row in enumerate(rows):
         try:
             scores[index] = _score(row)
             votes[index] = whole_number("votes", row.text("votes"))
+            if "n_reviewers" in names:
+                asked.append(_asked(row, votes[index]))
             if "rating" in names:
                 ratings[index] = _rating(row)
         except ValueError as error:
             defects.append((row.line, str(error)))
     refuse(path, defects)
-    others = [name for name in names if name and name not in {"score", "votes", "rating", "patient"}]
+    if asked:
+        votes = votes * usual_number(asked) / np.array(asked)
+    others = [name for name in names if name and name not in _KNOWN]
     columns = {name: [row.text(name) for row in rows] for name in others}
     return Predictions(
         scores,
@@ -79,6 +89,13 @@ def _score(row: Row) -> float:
     if score is None or not 0 <= score <= 1:
         raise ValueError("score must be a number from 0 to 1")
     return score
+
+
+def _asked(row: Row, votes: float) -> int:
+    asked = whole_number("n_reviewers", row.text("n_reviewers"))
+    if asked < max(1, votes):
+        raise ValueError("n_reviewers must be the number of those who voted, at least 1 and the number of votes")
+    return asked
 
 
 def _rating(row: Row) -> float:

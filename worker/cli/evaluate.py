@@ -2,24 +2,20 @@
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from triage.errors import UsageError
-from triage.files.kinds import is_folder
-from triage.model.starter import model_folder
 from worker.cli.commands import command
 from worker.cli.options import SHARE
 from worker.cli.output import account, count, json_option, percent, print_document, write_text
+from worker.cli.predict import predict_with
 from worker.cli.tables import Column, print_line, print_table
 from worker.services import open_services
 
 if TYPE_CHECKING:
-    from triage.domain.card import Card
-    from triage.evaluation.predict import Predicted
     from triage.evaluation.predictions import Predictions
     from triage.evaluation.report import Mistake
 
@@ -51,6 +47,7 @@ _RATES = {
 )
 @click.option("--compare", type=click.Path(path_type=Path), help="Predictions of another model on the same photos.")
 @click.option("--html", type=click.Path(path_type=Path), help="Write a report with plots to this file.")
+@click.option("--predictions-out", "output", type=click.Path(path_type=Path), help="Also write its predictions here.")
 @json_option
 def evaluate(
     predictions: Path | None,
@@ -64,6 +61,7 @@ def evaluate(
     good_share: float | None,
     compare: Path | None,
     html: Path | None,
+    output: Path | None,
     *,
     record: bool,
     as_json: bool,
@@ -77,6 +75,8 @@ def evaluate(
         raise UsageError("--record requires --model and --manifest")
     if threshold is not None and target_ppv is not None:
         raise UsageError("give --threshold or --target-ppv, not both")
+    if output is not None and model is None:
+        raise UsageError("--predictions-out requires --model and --manifest")
     if model is not None and good_votes is not None:
         raise UsageError("--good-votes requires PREDICTIONS: a model has its own")
 
@@ -89,7 +89,7 @@ def evaluate(
     if predictions is not None:
         rows, data = read_predictions(predictions), "Predictions from a file"
     else:
-        predicted = _predict(str(model), Path(str(manifest)), split, for_card=record)
+        predicted = predict_with(str(model), Path(str(manifest)), split, for_card=record)
         rows, data, card = predicted.predictions, predicted.data, predicted.card
         mistakes = predicted.mistakes
         skipped = {"of other splits": predicted.n_of_other_splits}
@@ -118,6 +118,10 @@ def evaluate(
     if record:
         with open_services() as services:
             services.registry.record_evaluation(str(model), split or "all", document, actor="evaluation")
+    if predicted is not None and output is not None:
+        from triage.evaluation.prediction_table import write_predictions  # deferred: imports pydantic
+
+        write_predictions(predicted.photos, predicted.card, output)
     if html is not None:
         write_text(html, _page(document, rows, data, card, mistakes))
     if as_json:
@@ -128,31 +132,6 @@ def evaluate(
         _print(document)
     if summary is not None:
         print_line(summary, err=as_json)
-
-
-def _load_registered(model: str) -> "tuple[Card, bytes]":
-    with open_services() as services:
-        return services.registry.load(model)
-
-
-def _predict(model: str, manifest: Path, split: str | None, *, for_card: bool) -> "Predicted":
-    from triage.evaluation.predict import predict_manifest  # deferred: imports torch
-    from triage.model.artifact import read_artifact  # deferred: imports pydantic
-    from worker.inference import load_engine  # deferred: imports torch
-    from worker.settings import load_settings  # deferred: imports pydantic-settings
-
-    folder = model_folder(model)
-    card, weights = _load_registered(model) if for_card or not is_folder(folder) else read_artifact(folder)
-    settings = load_settings()
-    return predict_manifest(
-        card,
-        weights,
-        manifest,
-        split,
-        load_engine=partial(load_engine, settings),
-        limits=settings.image_limits,
-        for_card=for_card,
-    )
 
 
 def _check_columns(rows: "Predictions", by: Sequence[str], most: int) -> None:

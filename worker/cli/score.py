@@ -1,12 +1,13 @@
 """`triage score`: scores photos without a queue or a database."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from triage.domain.photos import Finding, PhotoScore
 from triage.errors import AttachmentError, ErrorCode, TransientError, UsageError
 from triage.files.kinds import refuse_device
 from triage.model.starter import STARTER, model_folder
@@ -23,9 +24,12 @@ if TYPE_CHECKING:
 @command()
 @click.argument("paths", nargs=-1, required=True)
 @click.option("--model", default=STARTER, show_default=True, help="Folder of a model, or `starter`.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Also write a table of predictions."
+)
 @map_option
 @json_option
-def score(paths: tuple[str, ...], model: str, picture: Path | None, *, as_json: bool) -> None:
+def score(paths: tuple[str, ...], model: str, output: Path | None, picture: Path | None, *, as_json: bool) -> None:
     """Score photos without a queue or a database. PATHS are files, or folders of files."""
     from worker.settings import load_settings  # deferred: imports pydantic-settings
 
@@ -36,6 +40,8 @@ def score(paths: tuple[str, ...], model: str, picture: Path | None, *, as_json: 
     rows = score_files(settings, files, folder)
     if picture is not None:
         _write_map(picture, settings, rows[0], folder)
+    if output is not None:
+        _write_table(output, rows, folder)
     summary = account(len(rows), [row["error"]["code"] for row in rows if row["error"]], skipped)
     if as_json:
         from worker.documents.photos import PhotoScoreDocument  # deferred: imports pydantic
@@ -77,6 +83,29 @@ def _write_map(picture: Path, settings: "Settings", row: dict[str, Any], folder:
     if row["error"]:
         raise UsageError(f"{row['path']}: no map, because the photo cannot be assessed: {row['error']['message']}")
     write_map(picture, read_photo(row["path"]), settings, *read_artifact(folder))
+
+
+def _write_table(output: Path, rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    from triage.evaluation.prediction_table import PredictedPhoto, write_predictions  # deferred: imports pydantic
+    from triage.model.artifact import read_artifact  # deferred: imports pydantic
+
+    card, _ = read_artifact(folder)
+    write_predictions(
+        [
+            PredictedPhoto(
+                Path(row["path"]),
+                PhotoScore(tuple(row["cumulative"]), tuple(row["patch_scores"]), row["score"], row["grade"]),
+                [
+                    Finding(each["kind"], each["level"], each["strength"], probability=each["probability"])
+                    for each in row["findings"]
+                ],
+            )
+            for row in rows
+            if row["score"] is not None
+        ],
+        card,
+        output,
+    )
 
 
 def files_of(paths: Sequence[str]) -> tuple[list[str], Counter[str]]:

@@ -1,5 +1,6 @@
 """A model's way through the registry, as a data scientist types it."""
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -60,6 +61,48 @@ def test_model_goes_live_once_its_evaluation_is_on_its_card(
     assert "patient-" not in shown
     assert ".jpg" not in shown
     assert triage("models", "promote", candidate, "--json").json["stage"] == "live"
+
+
+def test_predictions_of_a_model_are_evaluated_as_the_model_is(
+    triage: Triage, candidate: str, manifest: Path, tmp_path: Path
+) -> None:
+    table, again = tmp_path / "predictions.csv", tmp_path / "again.csv"
+    made = triage("predict", "--model", candidate, "--manifest", manifest, "-o", table)
+    assert made.out.endswith("5 photos read: 4 scored, 1 not assessable (unknown_format 1); not read: none\n")
+
+    direct = triage("evaluate", "--model", candidate, "--manifest", manifest, "--predictions-out", again, "--json").json
+    from_table = triage("evaluate", table, "--threshold", "0.5", "--json").json
+
+    assert again.read_bytes() == table.read_bytes()
+    differing = {"threshold_chosen_by", "groups", "reasons", "comparison"}
+    assert {k: v for k, v in from_table.items() if k not in differing} == {
+        k: v for k, v in direct.items() if k not in differing
+    }
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["path"], row["patient"], row["votes"], row["n_reviewers"]) for row in rows] == [
+        (f"{seed}.jpg", f"patient-{seed}", votes, "4") for seed, votes in enumerate("0413")
+    ]
+    assert {"grade", "cumulative_4", "patch_5", "findings", "split", "source"} <= set(rows[0])
+    [scored] = triage("score", tmp_path / "0.jpg", "--model", tmp_path / "candidate", "--json").json
+    assert float(rows[0]["score"]) == pytest.approx(scored["score"], abs=1e-6)
+    assert [float(rows[0][f"cumulative_{cut}"]) for cut in range(1, 5)] == pytest.approx(scored["cumulative"], abs=1e-6)
+    assert rows[0]["model"] == scored["model"]
+
+
+def test_scores_are_written_as_a_table_when_it_is_wanted(
+    triage: Triage, candidate: str, manifest: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "scores.csv"
+
+    result = triage("score", tmp_path / "0.jpg", tmp_path / "broken.jpg", "--model", tmp_path / candidate, "-o", table)
+
+    assert result.code == 0
+    with table.open(newline="", encoding="utf-8") as file:
+        [row] = csv.DictReader(file)
+    assert row["path"] == "0.jpg"
+    assert len(row["weights_sha256"]) == 64
+    assert "votes" not in row
 
 
 def test_evaluation_of_a_model_accounts_for_every_photo_of_the_manifest(triage: Triage, manifest: Path) -> None:
