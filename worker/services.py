@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from triage.blobs.uris import UriPolicy
     from triage.deliveries.dispatch import Dispatcher, Receiver
     from triage.deliveries.rules import DeliveryRules
+    from triage.imaging.decode import Decoder
     from triage.intake import Intake
     from triage.photo_store import PhotoStore
+    from triage.queue.maps import QualityMaps
     from triage.queue.photos import PhotoViews
     from triage.registry import Registry
     from triage.retention.purge import Retention
@@ -249,12 +251,23 @@ class Services:
 
     @cached_property
     def photo_views(self) -> "PhotoViews":
-        from triage.imaging.decode import Decoder  # deferred: imports pillow
         from triage.queue.photos import PhotoViews  # deferred: imports fsspec and SQLAlchemy
+
+        return PhotoViews(self.sessions, self.source, self._view_decoder)
+
+    @cached_property
+    def quality_maps(self) -> "QualityMaps":
+        from triage.queue.maps import QualityMaps  # deferred: imports fsspec and SQLAlchemy
+
+        return QualityMaps(self.sessions, self.source, self._view_decoder, self.registry.weights)
+
+    @cached_property
+    def _view_decoder(self) -> "Decoder":
+        from triage.imaging.decode import Decoder  # deferred: imports pillow
 
         decoder = Decoder(self.settings.image_limits, processes=_VIEWERS)
         self._stack.callback(decoder.close)
-        return PhotoViews(self.sessions, self.source, decoder)
+        return decoder
 
     @cached_property
     def fhir(self) -> "FhirClient":

@@ -39,7 +39,7 @@ def view_photo(
         sessions: of the worker role; the report role may not read where photos are.
         message: the sender's id of the message, or its own id.
         source: the sender, required if several senders use the same id.
-        photo: the sender's id of the photo, required if the message has several.
+        photo: the sender's id of the photo, or its own id; required if the message has several.
         by: actor id of the person who views it.
 
     Raises:
@@ -68,7 +68,7 @@ def view_photo(
 
 
 def _choose(photos: list[StoredAttachment], name: str | None) -> StoredAttachment:
-    found = [each for each in photos if name is None or each.external_id == name]
+    found = [each for each in photos if name is None or name in {each.external_id, str(each.id)}]
     if not found:
         raise NotFoundError("the message has no photo with this id: list its photos with their ids first")
     if len(found) > 1:

@@ -71,9 +71,18 @@ def create_console(shared: Shared) -> ASGIApp | None:
         return None
     provider = LoginProvider(settings, f"{shared.base_url}{PATH}{CALLBACK}") if settings.issuer else None
     console = Console(
-        shared, _origins(shared.base_url), parts.scheme == "https", provider, anyio.CapacityLimiter(_LOGINS)
+        shared,
+        _origins(shared.base_url),
+        parts.scheme == "https",
+        provider,
+        logins=anyio.CapacityLimiter(_LOGINS),
+        maps=anyio.CapacityLimiter(1),
     )
-    _ = services.photo_views  # made at once, because requests run in several threads
+    _ = (
+        services.photo_views,
+        services.quality_maps,
+        services.registry,
+    )  # made at once, because requests run in several threads
     for language in LANGUAGES:
         load_texts(language)
 

@@ -1,8 +1,10 @@
 """A message: its photos with scores and reasons, its history, and what a person may do with it."""
 
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
+import anyio.to_thread
 from starlette.responses import Response
 
 from triage.domain.ids import AttachmentId, DecisionId, MessageId
@@ -13,7 +15,7 @@ from triage.errors import NotFoundError, UsageError
 from triage.queue import decide as queue_decide
 from triage.queue.message import OpenedMessage, open_message
 from worker.console.page import Pages, Visit
-from worker.console.photo_bytes import show_photo_bytes
+from worker.console.photo_bytes import show_image, show_photo_bytes
 
 MESSAGE_PAGES: Final = Pages()
 
@@ -46,6 +48,7 @@ def show_message(visit: Visit) -> Response:
             for outcome, grounds in GROUNDS.items()
             if may_decide and decision is not None and _may_choose(visit, decision, outcome, is_waiting=bool(waiting))
         },
+        has_maps="map" in query,
         Outcome=Outcome,
         UNDONE=UNDONE,
         ground_of=ground_of,
@@ -60,7 +63,10 @@ def show_photo(visit: Visit) -> Response:
     number = next((index for index, photo in enumerate(photos) if photo["id"] == wanted), None)
     if number is None:
         raise NotFoundError("the message has no such photo")
-    return visit.render("photo.html", story=opened.story, photo=photos[number], number=number + 1, photos=photos)
+    has_map = "map" in visit.request.query_params
+    return visit.render(
+        "photo.html", story=opened.story, photo=photos[number], number=number + 1, photos=photos, has_map=has_map
+    )
 
 
 @MESSAGE_PAGES.page("GET", "/messages/{message_id:uuid}/photos/{photo_id:uuid}/thumbnail.jpg", right=Right.SEE)
@@ -73,6 +79,16 @@ def send_thumbnail(visit: Visit) -> Response:
 def send_photo(visit: Visit) -> Response:
     """The bytes of the photo with all its pixels."""
     return _photo(visit, full=True)
+
+
+@MESSAGE_PAGES.page("GET", "/messages/{message_id:uuid}/photos/{photo_id:uuid}/map.png", right=Right.SEE)
+async def send_map(visit: Visit) -> Response:
+    """The photo under its quality map."""
+    message_id, photo_id = MessageId(visit.uuid("message_id")), AttachmentId(visit.uuid("photo_id"))
+    draw = partial(visit.services.quality_maps.draw, message_id, photo_id, by=visit.staff.actor)
+
+    show = partial(show_image, visit, draw, "image/png")
+    return await anyio.to_thread.run_sync(show, limiter=visit.console.maps)
 
 
 @MESSAGE_PAGES.page("POST", "/messages/{message_id:uuid}/preview", right=Right.DECIDE)

@@ -54,6 +54,7 @@ class Console:
         secure: whether browsers reach it by HTTPS.
         provider: the identity provider, if the settings name one.
         logins: checks of passwords wait here, and not in the threads that the other pages and endpoints use.
+        maps: the same for quality maps.
     """
 
     shared: Shared
@@ -61,6 +62,7 @@ class Console:
     secure: bool
     provider: LoginProvider | None
     logins: anyio.CapacityLimiter
+    maps: anyio.CapacityLimiter
 
     @property
     def services(self) -> Services:

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -125,3 +126,40 @@ def test_photo_of_another_message_is_not_found(services: WorkerServices, logged_
     photo = path.rpartition("/")[2]
     [other] = services.intake.enqueue([IncomingMessage("ehr", "m-2", [IncomingAttachment(data=jpeg())])])
     assert logged_in().get(f"/messages/{other.id}/photos/{photo}/full.jpg").status_code == 404
+
+
+def test_map_shows_where_the_quality_is_low_and_is_audited(
+    services: WorkerServices, logged_in: Callable[..., Browser], sessions: Sessions, model_folder: Path
+) -> None:
+    services.registry.promote(services.registry.add_folder(model_folder, actor="test").card.name, actor="test")
+    path = send(services, jpeg())
+    message = path.partition("/photos")[0]
+    opened = logged_in(Role.READER)
+    pending = opened.get(f"{path}/map.png")
+    assert (pending.status_code, "This photo has no map." in pending.text) == (422, True)
+    assert "?map=1" not in opened.get(path).text
+
+    services.scoring.drain()
+    answers = [opened.get(f"{path}/map.png") for _ in range(2)]
+
+    assert answers[0].content == answers[1].content
+    with Image.open(io.BytesIO(answers[0].content)) as image:
+        assert (image.format, image.size) == ("PNG", (597, 896))
+    assert f"{path}/map.png" in opened.get(f"{path}?map=1").text
+    assert f"{path}/map.png" in opened.get(f"{message}?map=1").text
+    assert "map.png" not in opened.get(message).text
+    with sessions() as session:
+        seen = session.execute(text("SELECT count(*) FROM audit_event WHERE action = 'photo.seen'")).scalar_one()
+    assert seen == 2
+
+
+def test_map_is_refused_when_the_photo_was_removed(
+    services: WorkerServices, logged_in: Callable[..., Browser], sessions: Sessions, model_folder: Path
+) -> None:
+    services.registry.promote(services.registry.add_folder(model_folder, actor="test").card.name, actor="test")
+    path = send(services, jpeg())
+    services.scoring.drain()
+    with sessions.begin() as session:
+        session.execute(text("UPDATE blob SET purge_after = now(), purged_at = now()"))
+
+    assert logged_in().get(f"{path}/map.png").status_code == 422
