@@ -42,6 +42,7 @@ Query = Callable[[Session], object]
 # without a filter and a place, the first rows of an index are read, which looks like a scan of all
 _SELECTIONS = {
     "of a source": Selection(source="ehr"),
+    "of a person": Selection(assigned_to="staff:dr-1"),
     "of a reason": Selection(reason=Reason.NEAR_THRESHOLD),
     "of a source and a reason": Selection(source="ehr", reason=Reason.NEAR_THRESHOLD, older_than=timedelta(hours=4)),
 }

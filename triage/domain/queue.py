@@ -111,6 +111,7 @@ class WaitingMessage:
         photos: number of its photos.
         claimed_by: actor id of the person who holds it; None if no one does.
         claimed_until: when the claim ends.
+        assigned_to: actor id of the person to whom a colleague has sent it.
     """
 
     id: MessageId
@@ -123,6 +124,7 @@ class WaitingMessage:
     photos: int
     claimed_by: str | None
     claimed_until: datetime | None
+    assigned_to: str | None
 
     @property
     def place(self) -> Place:

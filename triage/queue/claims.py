@@ -9,10 +9,11 @@ from datetime import timedelta
 from triage.domain.actors import check_actor
 from triage.domain.ids import MessageId
 from triage.domain.queue import COUNTED, Place, WaitingPage
+from triage.domain.staff import Right, check_staff_name
 from triage.domain.states import Reason
 from triage.domain.text import check_word
 from triage.errors import LeaseLostError, UsageError
-from triage.storage import audit, queue
+from triage.storage import audit, messages, queue, staff
 from triage.storage.database import Sessions
 from triage.storage.queue import Selection
 from triage.storage.use_case import use_case
@@ -28,6 +29,7 @@ def list_waiting(
     source: str | None = None,
     reason: Reason | None = None,
     older_than: timedelta | None = None,
+    assigned_to: str | None = None,
     after: Place | None = None,
     limit: int = 50,
 ) -> WaitingPage:
@@ -38,6 +40,7 @@ def list_waiting(
         source: only messages of this sender.
         reason: only messages with this reason.
         older_than: only messages that were received longer ago.
+        assigned_to: only messages that were sent to this person, by the actor id.
         after: the place after which the page begins.
         limit: 1 to 200 messages.
 
@@ -46,7 +49,7 @@ def list_waiting(
     """
     if not 1 <= limit <= 200:
         raise UsageError("invalid limit: use 1 to 200 messages")
-    selection = _selection(source, reason, older_than)
+    selection = _selection(source, reason, older_than, assigned_to)
     with sessions() as session:
         found = queue.list_waiting(session, selection, after=after, limit=limit + 1)
         total = queue.count(session, selection)
@@ -87,14 +90,15 @@ def claim_oldest(
     source: str | None = None,
     reason: Reason | None = None,
     older_than: timedelta | None = None,
+    assigned_to: str | None = None,
 ) -> MessageId | None:
-    """Claims the oldest message that no one holds, and returns its id; None if there is none.
+    """Claims the oldest message that no one holds and that was sent to no one else; None if there is none.
 
     Raises:
         UsageError: an argument is malformed.
     """
     check_actor(by)
-    selection = _selection(source, reason, older_than)
+    selection = _selection(source, reason, older_than, assigned_to)
     with sessions.begin() as session:
         message_id = queue.claim_oldest(session, selection, by=by, lease=_checked(lease))
         if message_id is not None:
@@ -121,12 +125,53 @@ def release(sessions: Sessions, message_id: MessageId, *, by: str, of_others: bo
             audit.record(session, actor=by, action="message.released", subject_kind="message", subject_id=message_id)
 
 
-def _selection(source: str | None, reason: Reason | None, older_than: timedelta | None) -> Selection:
+@use_case
+def assign(sessions: Sessions, message_id: MessageId, to: str, *, by: str, of_others: bool = False) -> None:
+    """Sends a message to a colleague: it is in this person's part of the queue, and no one holds it.
+
+    Args:
+        sessions: of the worker role.
+        message_id: the message.
+        to: the name of an account that may decide.
+        by: actor id of the person who sends it.
+        of_others: also sends a message that another person holds.
+
+    Raises:
+        LeaseLostError: another person holds it.
+        UsageError: it does not wait, no such account may decide, or an argument is malformed.
+    """
+    check_actor(by)
+    with sessions.begin() as session:
+        colleague = staff.find(session, check_staff_name(to))
+        if colleague is None or colleague.disabled_at is not None or not colleague.may(Right.DECIDE):
+            raise UsageError("no account of this name may decide: choose a colleague of the list")
+        messages.lock_with_thread(session, message_id)
+        waiting = queue.find(session, message_id)
+        if waiting is None:
+            raise UsageError("the message does not wait for a person: it was decided")
+        if waiting.claimed_by not in {None, by} and not of_others:
+            raise LeaseLostError("another person holds the message: take another one")
+        queue.assign(session, message_id, to=colleague.actor)
+        audit.record(
+            session,
+            actor=by,
+            action="message.assigned",
+            subject_kind="message",
+            subject_id=message_id,
+            to=colleague.actor,
+        )
+
+
+def _selection(
+    source: str | None, reason: Reason | None, older_than: timedelta | None, assigned_to: str | None
+) -> Selection:
+    if assigned_to is not None:
+        check_actor(assigned_to)
     if source is not None:
         check_word(source, "source")
     if older_than is not None and not timedelta(0) <= older_than <= _MAX_AGE:
         raise UsageError("invalid age: use a time up to a hundred years")
-    return Selection(source, reason, older_than)
+    return Selection(source, reason, older_than, assigned_to)
 
 
 def _checked(lease: timedelta) -> timedelta:

@@ -30,11 +30,13 @@ class Selection:
 
     Attributes:
         older_than: received longer ago than this.
+        assigned_to: sent to this person, by the actor id.
     """
 
     source: str | None = None
     reason: Reason | None = None
     older_than: timedelta | None = None
+    assigned_to: str | None = None
 
 
 def put(session: Session, decided: Collection[tuple[MessageId, Outcome, Reason]]) -> None:
@@ -118,10 +120,14 @@ def claim(session: Session, message_id: UUID, *, by: str, lease: timedelta) -> b
 
 
 def claim_oldest(session: Session, selection: Selection, *, by: str, lease: timedelta) -> MessageId | None:
-    """Claims the oldest message of a selection that no one holds. Two people at the same time get two messages."""
+    """Claims the oldest message of a selection that no one holds and that was sent to no one else.
+
+    Two people at the same time get two messages.
+    """
+    not_of_others = or_(WaitingMessage.assigned_to.is_(None), WaitingMessage.assigned_to == by)
     oldest = (
         select(WaitingMessage.message_id)
-        .where(_IS_FREE, *_selected(selection))
+        .where(_IS_FREE, not_of_others, *_selected(selection))
         .order_by(WaitingMessage.since, WaitingMessage.message_id)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -137,6 +143,12 @@ def release(session: Session, message_id: UUID, *, by: str | None) -> bool:
         held = held.where(WaitingMessage.claimed_by == by)
     ended = held.values(claimed_by=None, lease_until=None).returning(WaitingMessage.message_id)
     return session.execute(ended, execution_options=_UNSYNCHRONISED).one_or_none() is not None
+
+
+def assign(session: Session, message_id: UUID, *, to: str) -> None:
+    """Sends a waiting message to a person, and ends its claim."""
+    sent = update(WaitingMessage).where(WaitingMessage.message_id == message_id)
+    session.execute(sent.values(assigned_to=to, claimed_by=None, lease_until=None), execution_options=_UNSYNCHRONISED)
 
 
 def _hold(session: Session, which: Any, by: str, lease: timedelta) -> MessageId | None:
@@ -156,6 +168,8 @@ def _selected(selection: Selection) -> list[Any]:
         conditions.append(WaitingMessage.source == selection.source)
     if selection.reason is not None:
         conditions.append(WaitingMessage.reason == selection.reason.value)
+    if selection.assigned_to is not None:
+        conditions.append(WaitingMessage.assigned_to == selection.assigned_to)
     if selection.older_than is not None:
         conditions.append(WaitingMessage.since < func.statement_timestamp() - selection.older_than)
     return conditions
@@ -185,4 +199,5 @@ def _waiting(row: Any) -> Waiting:
         photos=row.photos,
         claimed_by=stored.claimed_by if row.is_held else None,
         claimed_until=stored.lease_until if row.is_held else None,
+        assigned_to=stored.assigned_to,
     )

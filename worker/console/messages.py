@@ -14,6 +14,7 @@ from triage.domain.states import DecidedBy, Outcome
 from triage.errors import NotFoundError, UsageError
 from triage.queue import decide as queue_decide
 from triage.queue.message import OpenedMessage, open_message
+from triage.staff import accounts
 from worker.console.page import Pages, Visit
 from worker.console.photo_bytes import show_image, show_photo_bytes
 
@@ -49,6 +50,7 @@ def show_message(visit: Visit) -> Response:
             if may_decide and decision is not None and _may_choose(visit, decision, outcome, is_waiting=bool(waiting))
         },
         has_maps="map" in query,
+        colleagues=_colleagues(visit) if waiting and may_decide else [],
         Outcome=Outcome,
         UNDONE=UNDONE,
         ground_of=ground_of,
@@ -150,6 +152,15 @@ def undo_decision(visit: Visit) -> Response:
 
 def _open(visit: Visit) -> OpenedMessage:
     return open_message(visit.services.sessions, MessageId(visit.uuid("message_id")), by=visit.staff.actor)
+
+
+def _colleagues(visit: Visit) -> list[str]:
+    """The names of all others who may decide."""
+    return [
+        each.name
+        for each in accounts.list_accounts(visit.services.sessions)
+        if each.id != visit.staff.id and each.disabled_at is None and each.may(Right.DECIDE)
+    ]
 
 
 def _may_undo(visit: Visit, decision: dict[str, Any]) -> bool:

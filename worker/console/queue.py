@@ -18,6 +18,7 @@ from worker.console.page import Pages, Visit
 QUEUE_PAGES: Final = Pages()
 
 _PER_PAGE: Final = 50
+_FILTERS: Final = ("source", "reason", "hours", "mine")
 _HOURS: Final = ("1", "4", "24", "72")
 _REASONS: Final = (
     Reason.NEAR_THRESHOLD,
@@ -34,9 +35,9 @@ _REASONS: Final = (
 def show_queue(visit: Visit) -> Response:
     """A page of the queue, by the filters in the address."""
     query = visit.request.query_params
-    chosen = {name: query.get(name, "") for name in ("source", "reason", "hours")}
+    chosen = {name: query.get(name, "") for name in _FILTERS}
     page = claims.list_waiting(
-        visit.services.sessions, **_filters(chosen), after=_place(query.get("after", "")), limit=_PER_PAGE
+        visit.services.sessions, **_filters(visit, chosen), after=_place(query.get("after", "")), limit=_PER_PAGE
     )
     return visit.render(
         "queue.html",
@@ -56,9 +57,12 @@ def show_queue(visit: Visit) -> Response:
 @QUEUE_PAGES.page("POST", "/next", right=Right.DECIDE)
 def take_next(visit: Visit) -> Response:
     """Claims the oldest free message that the filters select, and opens it."""
-    chosen = {name: visit.form.get(name, "") for name in ("source", "reason", "hours")}
+    chosen = {name: visit.form.get(name, "") for name in _FILTERS}
     message_id = claims.claim_oldest(
-        visit.services.sessions, by=visit.staff.actor, lease=visit.console.settings.claim_lease, **_filters(chosen)
+        visit.services.sessions,
+        by=visit.staff.actor,
+        lease=visit.console.settings.claim_lease,
+        **_filters(visit, chosen),
     )
     if message_id is None:
         return visit.redirect(f"/{_address(chosen | {'nothing': '1'}, None)}")
@@ -83,7 +87,21 @@ def release_message(visit: Visit) -> Response:
     return visit.redirect("/")
 
 
-def _filters(chosen: dict[str, str]) -> dict[str, Any]:
+@QUEUE_PAGES.page("POST", "/messages/{message_id:uuid}/assign", right=Right.DECIDE)
+def assign_message(visit: Visit) -> Response:
+    """Sends a message to a colleague."""
+    message_id = MessageId(visit.uuid("message_id"))
+    claims.assign(
+        visit.services.sessions,
+        message_id,
+        visit.field("to"),
+        by=visit.staff.actor,
+        of_others=visit.may(Right.MANAGE),
+    )
+    return visit.redirect(f"/messages/{message_id}")
+
+
+def _filters(visit: Visit, chosen: dict[str, str]) -> dict[str, Any]:
     source, reason, hours = chosen["source"], chosen["reason"], chosen["hours"]
     if (reason and reason not in list(Reason)) or (hours and hours not in _HOURS):
         raise UsageError("unknown filter: choose one of the list")
@@ -91,6 +109,7 @@ def _filters(chosen: dict[str, str]) -> dict[str, Any]:
         "source": source or None,
         "reason": Reason(reason) if reason else None,
         "older_than": timedelta(hours=int(hours)) if hours else None,
+        "assigned_to": visit.staff.actor if chosen["mine"] else None,
     }
 
 

@@ -135,6 +135,45 @@ def test_claimed_message_is_kept_from_others_until_the_lease_ends(clinic: Clinic
     assert claims.list_waiting(clinic.sessions).messages[0].claimed_by is None
 
 
+def test_message_that_was_sent_to_a_colleague_is_in_the_part_of_this_person(
+    clinic: Clinic, logged_in: Callable[..., Browser]
+) -> None:
+    send_waiting(clinic, "m-1", "m-2")
+    sender, colleague = logged_in(), logged_in(Role.REVIEWER, "dr-8")
+    path = sender.post("/next").headers["location"].removeprefix("/console")
+    assert '<option value="dr-8">' in sender.get(path).text
+
+    assert sender.post(f"{path}/assign", to="dr-8").status_code == 303
+
+    assert waiting(clinic, assigned_to="staff:dr-8") == ["m-1"]
+    assert waiting(clinic, assigned_to="staff:dr-7") == []
+    assert "<dd>dr-8</dd>" in sender.get(path).text
+    page = colleague.get("/?mine=1").text
+    assert ">m-1<" in page
+    assert ">m-2<" not in page
+    assert sender.post("/next").headers["location"].endswith(str(id_of(clinic, "m-2")))  # not what is another's
+    assert colleague.post("/next", mine="1").headers["location"].endswith(path)
+    assert sender.post(f"{path}/assign", to="dr-7").status_code == 409  # the colleague holds it
+    actions = clinic.query("SELECT actor, details FROM audit_event WHERE action = 'message.assigned'")
+    assert [(row.actor, row.details["to"]) for row in actions] == [("staff:dr-7", "staff:dr-8")]
+
+
+def test_message_is_sent_only_to_accounts_that_may_decide(clinic: Clinic, logged_in: Callable[..., Browser]) -> None:
+    send_waiting(clinic, "m-1")
+    sender = logged_in()
+    logged_in(Role.READER, "reader")
+    path = f"/messages/{id_of(clinic, 'm-1')}"
+    sender.get(path)
+
+    for name in ("reader", "dr-9", EVIL):
+        assert sender.post(f"{path}/assign", to=name).status_code == 400
+    assert "reader" not in sender.get(path).text
+    claims.claim(clinic.sessions, id_of(clinic, "m-1"), by="staff:dr-7", lease=LEASE)
+    decide_held(clinic, "staff:dr-7", "m-1", Outcome.PASS)
+    logged_in(Role.REVIEWER, "dr-8")
+    assert sender.post(f"{path}/assign", to="dr-8").status_code == 400
+
+
 def test_second_person_is_refused_when_two_decide_the_same_message(clinic: Clinic) -> None:
     send_waiting(clinic, "m-1")
     seen = current(clinic, "m-1")

@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index
+from sqlalchemy import CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from triage.domain.states import Outcome, Reason
@@ -14,7 +14,8 @@ class WaitingMessage(Base):
     """A message whose current decision leaves the next step to a person, for as long as that is so.
 
     A table of its own: an index on all decisions would keep every message that people have decided in front of the
-    first one that waits. A person holds a message until `lease_until`.
+    first one that waits. A person holds a message until `lease_until`. `assigned_to` is the person to whom a colleague
+    has sent it.
     """
 
     __tablename__ = "waiting_message"
@@ -37,6 +38,14 @@ class WaitingMessage(Base):
             "message_id",
             info={"query": "queue: the oldest messages of a source; the sources"},
         ),
+        Index(
+            "ix_waiting_message__assigned_to",
+            "assigned_to",
+            "since",
+            "message_id",
+            postgresql_where=text("assigned_to IS NOT NULL"),
+            info={"query": "queue: the oldest messages that were sent to a person"},
+        ),
     )
 
     message_id: Mapped[UUID] = mapped_column(ForeignKey("message.id"), primary_key=True)
@@ -46,3 +55,4 @@ class WaitingMessage(Base):
     since: Mapped[datetime]
     claimed_by: Mapped[str | None]
     lease_until: Mapped[datetime | None]
+    assigned_to: Mapped[str | None]
