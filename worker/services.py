@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from triage.imaging.decode import Decoder
     from triage.intake import Intake
     from triage.photo_store import PhotoStore
-    from triage.queue.maps import QualityMaps
     from triage.queue.photos import PhotoViews
     from triage.registry import Registry
     from triage.retention.purge import Retention
     from triage.scoring.assessments import Assessments
     from triage.scoring.inbox import Inbox
+    from triage.scoring.maps import QualityMaps
     from triage.storage.database import Sessions
     from worker.broker.liveness import Liveness, WorkerHeartbeats
     from worker.broker.wakeups import WakeUps
@@ -257,7 +257,7 @@ class Services:
 
     @cached_property
     def quality_maps(self) -> "QualityMaps":
-        from triage.queue.maps import QualityMaps  # deferred: imports fsspec and SQLAlchemy
+        from triage.scoring.maps import QualityMaps  # deferred: imports fsspec and SQLAlchemy
 
         return QualityMaps(self.sessions, self.source, self._view_decoder, self.registry.weights)
 
