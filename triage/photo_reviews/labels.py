@@ -69,7 +69,7 @@ def export_labels(
     decisions_since: datetime | None = None,
     by: str,
 ) -> ExportedLabels:
-    """Writes the votes of a review as a manifest, which `triage train` reads, with a column for each reviewer.
+    """Writes the votes of a review as a manifest, which training reads, with a column for each reviewer.
 
     A copy of a photo in another message is the same photo. `patient` is a hash of the thread's own id, so that a split
     keeps the photos of a thread together. The audit trail records the export.
