@@ -253,6 +253,13 @@ class TransientError(TriageError):
         self.code = code
 
 
+class PhotoRefusedError(TransientError):
+    """A web server answers, and does not give the bytes of one attachment: its link may have expired."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(ErrorCode.FETCH_FAILED, message)
+
+
 class StorageFaultError(TransientError):
     """The bytes of one attachment cannot be read, because of their storage and not of their sender.
 

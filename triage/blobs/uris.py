@@ -15,10 +15,17 @@ import fsspec
 from triage.blobs.filesystem import call
 from triage.blobs.locations import FILE, WEB, Location, parse_location, parse_root
 from triage.blobs.pauses import Pauses
-from triage.blobs.web import ServerFaultError, open_on_web
+from triage.blobs.web import RefusedError, ServerFaultError, open_on_web
 from triage.connections import Network
 from triage.domain.limits import FETCH_SECONDS
-from triage.errors import AttachmentError, ErrorCode, StorageFaultError, TransientError, photo_too_large
+from triage.errors import (
+    AttachmentError,
+    ErrorCode,
+    PhotoRefusedError,
+    StorageFaultError,
+    TransientError,
+    photo_too_large,
+)
 from triage.files.beneath import open_below
 
 _CHUNK_BYTES: Final = 2**20
@@ -68,6 +75,7 @@ class UriPolicy:
             AttachmentError: the URI is not allowed, nothing is there, or the photo is too large.
             StorageFaultError: the share is not mounted, or the store or the server is unreachable, fails, or is paused
                 after a failure.
+            PhotoRefusedError: the server does not give this photo.
             TransientError: the server sends this photo too slowly or incompletely.
         """
         return self._fetch(self._allowed(uri))
@@ -99,6 +107,8 @@ class UriPolicy:
             if isinstance(error, FileNotFoundError) and not is_on_web and not self._is_mounted(location):
                 raise StorageFaultError("the share of the photo is empty or not mounted: mount it") from error
             raise AttachmentError(ErrorCode.NOT_FOUND, "nothing is at the photo's URI: resend the photo") from error
+        except RefusedError as error:
+            raise PhotoRefusedError("the server of the photo does not give it: retry with a new link") from error
         except (ServerFaultError, ConnectionError, socket.gaierror) as error:
             raise StorageFaultError("the server of the photo is unavailable: retry") from error
         except Exception as error:

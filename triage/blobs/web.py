@@ -12,6 +12,10 @@ from triage.errors import AttachmentError, ErrorCode
 _HEADERS: Final = {"Accept-Encoding": "identity", "Connection": "close", "User-Agent": "skin-photo-triage"}
 
 
+class RefusedError(OSError):
+    """The server does not give this photo."""
+
+
 class ServerFaultError(OSError):
     """No connection to the server can be made, or it answered that it cannot send any photo now."""
 
@@ -66,4 +70,4 @@ def _check_status(status: int) -> None:
     if status == 429 or status >= 500:
         raise ServerFaultError
     if status != 200:
-        raise OSError("the server did not send the photo")
+        raise RefusedError(f"the server answers with status {status}")

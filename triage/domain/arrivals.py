@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from triage.domain.ids import ArrivalId, LeaseToken, RetakeRequestId
 from triage.domain.messages import CHECKED, IncomingMessage
 from triage.domain.states import ArrivalError, ArrivalStatus
 from triage.errors import ErrorCode
+
+_NOT_GIVEN: Final = frozenset({ErrorCode.NOT_FOUND, ErrorCode.FETCH_FAILED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +51,9 @@ class Found:
 
     @property
     def lacks_photo(self) -> bool:
-        """Whether its system does not have one of its photos."""
+        """Whether its system did not give one of its photos."""
         photos = self.message.attachments if self.message else ()
-        return any(photo.error_code is ErrorCode.NOT_FOUND for photo in photos)
+        return any(photo.error_code in _NOT_GIVEN for photo in photos)
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,7 +132,7 @@ def _dumped(submission: Submission) -> Mapping[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class _Around:
-    """What a message that was sent refers to: implements `worker.fhir.reading.messages.Server`.
+    """What a message that was sent refers to: implements `worker.fhir.reading.photos.Server`.
 
     Attributes:
         messages: of the same request, by name.

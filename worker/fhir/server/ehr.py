@@ -8,6 +8,7 @@ from triage.blobs.uris import UriPolicy
 from triage.errors import (
     AttachmentError,
     ErrorCode,
+    PhotoRefusedError,
     ServiceUnavailableError,
     TransientError,
     UsageError,
@@ -57,6 +58,10 @@ class Ehr:
             url = found.url
         try:
             return self.uris.fetch_link(url)
+        except PhotoRefusedError as error:
+            raise AttachmentError(
+                ErrorCode.FETCH_FAILED, "the server of the photo does not give it: send it again"
+            ) from error
         except TransientError as error:
             raise ServiceUnavailableError("the server of a photo does not answer: retry") from error
 

@@ -104,6 +104,15 @@ def test_resource_that_cannot_be_had_is_an_error_of_the_photo(
     assert raised.value.code is code
 
 
+def test_link_that_its_server_refuses_is_an_error_of_the_photo(ehr: Ehr, httpserver: HTTPServer) -> None:
+    httpserver.expect_request("/store/expired.jpg").respond_with_data(b"", 403)
+
+    with pytest.raises(AttachmentError) as raised:
+        ehr.content(httpserver.url_for("/store/expired.jpg"), None)
+
+    assert raised.value.code is ErrorCode.FETCH_FAILED
+
+
 def test_client_is_refused_when_no_token_is_accepted(ehr: Ehr, httpserver: HTTPServer) -> None:
     httpserver.expect_request(re.compile("/fhir/.*")).respond_with_data(b"", 401)
 
