@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from triage.blobs.web import RefusedError
 from triage.errors import AttachmentError, StorageFaultError
 
 _TIMES: Final = 10
@@ -32,7 +33,7 @@ class Pauses:
             raise StorageFaultError("the server of the photo has just failed: retry later")
         try:
             yield
-        except (AttachmentError, FileNotFoundError):  # an answer
+        except (AttachmentError, FileNotFoundError, RefusedError):  # an answer
             raise
         except Exception:
             now = time.monotonic()

@@ -104,7 +104,8 @@ def check_arrivals(services: Services) -> str:
     if late := [each.source for each in waiting if now - each.oldest > _ARRIVAL_LATE]:
         raise ProblemError(
             f"messages of {', '.join(late)} have waited to be read for over an hour",
-            "check the server, and that a delivery worker runs with TRIAGE_FHIR__URL: its log has the reason",
+            "check the server, and that a delivery worker runs with TRIAGE_FHIR__URL: its log has the reason; "
+            "`triage arrivals drop ID` gives up a message that the server does not have",
         )
     limit = _SEARCH_LATE.total_seconds() + 2 * fhir.poll_seconds
     if fhir.poll_query is not None and searched.get(fhir.source, 0) > limit:

@@ -1,4 +1,4 @@
-"""A server that accepts connections and never answers."""
+"""Servers that never answer, or that refuse one photo."""
 
 import socket
 import time
@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from ipaddress import IPv4Network
 
 import pytest
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
 
 from triage.blobs.uris import UriPolicy
-from triage.errors import StorageFaultError, TransientError
+from triage.errors import PhotoRefusedError, StorageFaultError, TransientError
 
 
 @pytest.fixture
@@ -58,3 +60,19 @@ def test_other_servers_are_asked_while_one_is_paused(hung: socket.socket) -> Non
             with pytest.raises(TransientError):
                 policy.fetch(f"{root}/1.jpg")
         assert (_accepted(hung), _accepted(other)) == (1, 1)
+
+
+def test_server_that_refuses_a_photo_is_asked_for_the_next(httpserver: HTTPServer) -> None:
+    httpserver.expect_request("/in/1.jpg").respond_with_handler(_refuse_slowly)
+    httpserver.expect_request("/in/2.jpg").respond_with_data(b"photo")
+    root = httpserver.url_for("/in")
+    policy = UriPolicy([root], max_bytes=100, local_networks=[IPv4Network("127.0.0.0/8")])
+
+    with pytest.raises(PhotoRefusedError):
+        policy.fetch(f"{root}/1.jpg")
+    assert policy.fetch(f"{root}/2.jpg") == b"photo"
+
+
+def _refuse_slowly(_: Request) -> Response:
+    time.sleep(0.3)
+    return Response(status=403)
