@@ -20,6 +20,14 @@ class Period:
     since: datetime | None = None
     until: datetime | None = None
 
+    def check(self) -> None:
+        """
+        Raises:
+            UsageError: a time has no zone.
+        """
+        if any(moment is not None and moment.tzinfo is None for moment in (self.since, self.until)):
+            raise UsageError("invalid period: give times with a zone")
+
 
 ANSWER_DAYS: Final = 14
 """Days within which a message counts as the answer to a retake request, by default."""

@@ -1,9 +1,10 @@
 """Samples of retake requests to review, large enough for an interval of a wanted width."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from triage.domain.reporting import Period
+from triage.domain.text import check_word
 from triage.errors import UsageError
 from triage.reports.needless import needless
 from triage.statistics.proportions import Share, sample_size
@@ -32,7 +33,7 @@ class Sample:
 
 @use_case
 def sample_needless(
-    sessions: Sessions, period: Period, *, width: float, seed: int = 0, sources: Collection[str] | None = None
+    sessions: Sessions, period: Period, *, width: float, seed: int = 0, sources: Sequence[str] | None = None
 ) -> Sample:
     """Draws requests at random to review, so that the needless share gets an interval of this width. Reproducible.
 
@@ -47,12 +48,13 @@ def sample_needless(
         sources: draw from requests on messages of these only.
 
     Raises:
-        UsageError: `width` is out of range, or a time of the period has no zone.
+        UsageError: `width` is out of range, a time of the period has no zone, or a source is malformed.
     """
     if not 0.01 <= width <= 0.9:  # 38,000 requests; a handful
         raise UsageError("invalid width: use .01 to .9")
-    if any(moment is not None and moment.tzinfo is None for moment in (period.since, period.until)):
-        raise UsageError("invalid period: give times with a zone")
+    period.check()
+    for source in sources or ():
+        check_word(source, "source")
     with sessions() as session:
         counts = request_fates.count_reviews(session, period)
         reviewed = needless([count for count in counts if sources is None or count.source in sources])

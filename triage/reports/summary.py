@@ -52,8 +52,8 @@ def report(
         UsageError: a time of a period has no zone, or `answer_days` is out of range.
     """
     periods = [period, *([compared_to] if compared_to else [])]
-    if any(moment is not None and moment.tzinfo is None for each in periods for moment in (each.since, each.until)):
-        raise UsageError("invalid period: give times with a zone")
+    for each in periods:
+        each.check()
     if not 1 <= answer_days <= MAX_ANSWER_DAYS:
         raise UsageError(f"invalid answer_days: use 1 to {MAX_ANSWER_DAYS}")
     with sessions() as session:
@@ -68,7 +68,11 @@ def compare_models(sessions: Sessions, period: Period) -> dict[str, Any]:
     Args:
         sessions: of any role.
         period: of the creation of verdicts.
+
+    Raises:
+        UsageError: a time of the period has no zone.
     """
+    period.check()
     with sessions() as session:
         return _models(session, period)
 

@@ -143,8 +143,7 @@ def _thresholds(scenario: Scenario, cards: list[Mapping[int, float]]) -> Thresho
 def _ends(period: Period) -> tuple[datetime, datetime]:
     if period.since is None:
         raise UsageError("the period has no start: give one")
-    if any(moment is not None and moment.tzinfo is None for moment in (period.since, period.until)):
-        raise UsageError("invalid period: give times with a zone")
+    period.check()
     now = datetime.now(UTC)
     until = min(period.until or now, now)
     if period.since >= until:

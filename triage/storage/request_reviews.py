@@ -1,6 +1,6 @@
 """Reviews of retake requests as rows, and a random draw of requests to review."""
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -53,7 +53,7 @@ def says_needless(session: Session, request_id: RetakeRequestId, kind: ReviewKin
 
 
 def draw(
-    session: Session, period: Period, *, seed: int, n: int, sources: Collection[str] | None = None
+    session: Session, period: Period, *, seed: int, n: int, sources: Sequence[str] | None = None
 ) -> tuple[int, list[ProposedRequest]]:
     """Draws requests of a period at random: the first ones in the order of a hash of their ids and a seed.
 
