@@ -205,6 +205,8 @@ def test_proposal_is_saved_and_its_thresholds_are_applied(clinic: Clinic, triage
     assert (listed["name"], listed["saved_by"], listed["applied_at"]) == ("milder", "chief-1", None)
     assert listed["simulation"] == found
     shown = triage("proposals", "show", "milder").out
+    assert "proposal milder, saved by chief-1" in shown
+    assert "not applied" in shown
     assert "today: threshold 0.5\n" in shown
     assert "threshold 0.5 -> 0.4" in shown
     assert "cooldown hours 24 -> 48" in shown

@@ -84,8 +84,7 @@ class SamplingRule:
             raise UsageError("invalid share of second reviewers or distance from the threshold: use 0 to 1")
         if not 0 <= self.seed < 2**31:
             raise UsageError("invalid seed: use 0 to 2147483647")
-        if any(moment is not None and moment.tzinfo is None for moment in (self.period.since, self.period.until)):
-            raise UsageError("invalid period: give times with a zone")
+        self.period.check()
         if self.source is not None:
             check_word(self.source, "source")
         return self

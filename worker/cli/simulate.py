@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from triage.domain.proposals import Proposal
 from triage.domain.reporting import period_of_report
 from triage.errors import UsageError
 from worker.cli.commands import command, group
@@ -118,6 +119,9 @@ def show(name: str, *, as_json: bool) -> None:
 
         print_document(ProposalDocument.of(found))
         return
+    print_line(
+        f"proposal {found.name}, saved by {found.saved_by}, {local_time(found.saved_at)}; {_applied_text(found)}"
+    )
     _show(found.simulation)
 
 
@@ -145,6 +149,12 @@ def apply(name: str, by: str, *, as_json: bool) -> None:
     for limit, variable in LIMIT_VARIABLES.items():
         if limit in changes:
             print_line(f"set {variable}={changes[limit]} for all parts, and restart them")
+
+
+def _applied_text(proposal: Proposal) -> str:
+    if proposal.applied_at is None:
+        return "not applied"
+    return f"applied by {proposal.applied_by}, {local_time(proposal.applied_at)}"
 
 
 def _count_and_threshold(text: str) -> tuple[int, float]:
