@@ -10,11 +10,12 @@ from uuid import UUID
 from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 
-from triage.domain.ids import LeaseToken, MessageId, ModelVersionId, RetakeRequestId, first_id
+from triage.domain.ids import LeaseToken, MessageId, ModelVersionId, PhotoReviewId, RetakeRequestId, first_id
 from triage.domain.messages import HeldRequest
+from triage.domain.photo_reviews import SamplingRule
 from triage.domain.queue import Place
 from triage.domain.reporting import Dimension, Period
-from triage.domain.states import Reason, RetakeStatus
+from triage.domain.states import Reason, RetakeStatus, WaitingState
 from triage.reports.explain import history
 from triage.reports.summary import summarise
 from triage.storage import (
@@ -22,6 +23,8 @@ from triage.storage import (
     inbox,
     messages,
     outbox,
+    photo_reviews,
+    photo_votes,
     queue,
     request_reviews,
     retake_requests,
@@ -44,6 +47,8 @@ _SELECTIONS = {
     "of a source": Selection(source="ehr"),
     "of a person": Selection(assigned_to="staff:dr-1"),
     "of a reason": Selection(reason=Reason.NEAR_THRESHOLD),
+    "in a state": Selection(state=WaitingState.APPEALED),
+    "of a model": Selection(model=ModelVersionId(UUID(int=1))),
     "of a source and a reason": Selection(source="ehr", reason=Reason.NEAR_THRESHOLD, older_than=timedelta(hours=4)),
 }
 
@@ -93,6 +98,11 @@ def standard_queries(
             session, Selection(source="ehr"), by="dr-1", lease=minutes
         ),
         "queue: sources": queue.sources,
+        "queue: models": queue.models,
+        "photo review: the next photo": lambda session: photo_votes.claim_next(
+            session, PhotoReviewId(UUID(int=1)), by="dr-1", lease=minutes
+        ),
+        "photo review: draw photos": lambda session: photo_reviews.draw(session, SamplingRule(100, month)),
         "wait": lambda session: inbox.count_open(session),
         "runs": lambda session: runs.list_runs(session),
         "rescoring: next batch": partial(look, model_version_id=shadow, after=a_month_ago, since=None),

@@ -219,8 +219,8 @@ TABLES = {
         CONSTRAINT pk_request_review PRIMARY KEY (id),
         CONSTRAINT fk_request_review__request_id FOREIGN KEY (request_id) REFERENCES retake_request (id),
         CONSTRAINT uq_request_review__request_id_kind_actor UNIQUE (request_id, kind, actor),
-        CONSTRAINT ck_request_review__kind CHECK (kind IN ('appeal', 'review')),
-        CONSTRAINT ck_request_review__appeal CHECK (kind = 'review' OR needless)
+        CONSTRAINT ck_request_review__kind CHECK (kind IN ('appeal', 'review', 'ruling')),
+        CONSTRAINT ck_request_review__appeal CHECK (kind <> 'appeal' OR needless)
     """,
     "api_client": """
         id                  uuid NOT NULL,
@@ -255,17 +255,19 @@ TABLES = {
         CONSTRAINT fk_used_assertion__client_id FOREIGN KEY (client_id) REFERENCES api_client (id)
     """,
     "waiting_message": """
-        message_id  uuid NOT NULL,
-        source      text NOT NULL,
-        outcome     text NOT NULL,
-        reason      text NOT NULL,
-        since       timestamptz NOT NULL,
-        claimed_by  text,
-        lease_until timestamptz,
-        assigned_to text,
+        message_id       uuid NOT NULL,
+        source           text NOT NULL,
+        state            text NOT NULL,
+        reason           text NOT NULL,
+        model_version_id uuid,
+        since            timestamptz NOT NULL,
+        claimed_by       text,
+        lease_until      timestamptz,
+        assigned_to      text,
         CONSTRAINT pk_waiting_message PRIMARY KEY (message_id),
         CONSTRAINT fk_waiting_message__message_id FOREIGN KEY (message_id) REFERENCES message (id),
-        CONSTRAINT ck_waiting_message__outcome CHECK (outcome IN ('pass', 'retake', 'uncertain', 'not_assessable')),
+        CONSTRAINT fk_waiting_message__model_version_id FOREIGN KEY (model_version_id) REFERENCES model_version (id),
+        CONSTRAINT ck_waiting_message__state CHECK (state IN ('uncertain', 'not_assessable', 'appealed')),
         CONSTRAINT ck_waiting_message__reason CHECK (
             reason IN (
                 'photo_passed', 'no_photo_passed', 'near_threshold', 'unreadable_photo', 'no_readable_photo',
@@ -583,6 +585,16 @@ INDEXES = {
         "waiting_message",
         "(source, since, message_id)",
         "queue: the oldest messages of a source; the sources",
+    ),
+    "ix_waiting_message__state": (
+        "waiting_message",
+        "(state, since, message_id)",
+        "queue: the oldest messages in a state",
+    ),
+    "ix_waiting_message__model_version_id": (
+        "waiting_message",
+        "(model_version_id, since, message_id)",
+        "queue: the oldest messages of a model; the models",
     ),
     "ix_reviewed_photo__to_vote": (
         "reviewed_photo",

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from triage.domain.ids import MessageId
 from triage.domain.messages import CHECKED
-from triage.domain.states import FindingKind, Outcome, Reason
+from triage.domain.states import FindingKind, Outcome, Reason, WaitingState
 
 WAITING_OUTCOMES: Final = (Outcome.UNCERTAIN, Outcome.NOT_ASSESSABLE)
 """The outcomes that leave the next step to a person."""
@@ -106,7 +106,8 @@ class WaitingMessage:
 
     Attributes:
         message: the sender's id of the message.
-        since: when the message was received.
+        model: name of the model that decided it; None if no model did.
+        since: when the message was received, or its request appealed.
         waited: how long ago that was, by the clock of the database.
         photos: number of its photos.
         claimed_by: actor id of the person who holds it; None if no one does.
@@ -117,8 +118,9 @@ class WaitingMessage:
     id: MessageId
     source: str
     message: str
-    outcome: Outcome
+    state: WaitingState
     reason: Reason
+    model: str | None
     since: datetime
     waited: timedelta
     photos: int

@@ -34,6 +34,14 @@ class Reason(StrEnum):
     OVERRIDE = "override"
 
 
+class WaitingState(StrEnum):
+    """Why a message waits for a person: its decision leaves the next step to people, or its request was appealed."""
+
+    UNCERTAIN = "uncertain"
+    NOT_ASSESSABLE = "not_assessable"
+    APPEALED = "appealed"
+
+
 class DecidedBy(StrEnum):
     MODEL = "model"
     RESCORING = "rescoring"
@@ -75,10 +83,13 @@ class ArchivedKind(StrEnum):
 
 
 class ReviewKind(StrEnum):
-    """How a person came to judge a retake request: by an appeal, or by a review of a random sample."""
+    """How a person came to judge a retake request: by an appeal, by a review of a random sample, or by answering an
+    appeal.
+    """
 
     APPEAL = "appeal"
     REVIEW = "review"
+    RULING = "ruling"
 
 
 class Fitzpatrick(StrEnum):

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from triage.domain.actors import check_actor
-from triage.domain.ids import MessageId
+from triage.domain.ids import MessageId, ModelVersionId
 from triage.domain.queue import COUNTED, Place, WaitingPage
 from triage.domain.staff import Right, check_staff_name
-from triage.domain.states import Reason
+from triage.domain.states import Reason, WaitingState
 from triage.domain.text import check_word
 from triage.errors import LeaseLostError, UsageError
 from triage.storage import audit, messages, queue, staff
@@ -27,7 +27,9 @@ def list_waiting(
     sessions: Sessions,
     *,
     source: str | None = None,
+    state: WaitingState | None = None,
     reason: Reason | None = None,
+    model: ModelVersionId | None = None,
     older_than: timedelta | None = None,
     assigned_to: str | None = None,
     after: Place | None = None,
@@ -38,8 +40,10 @@ def list_waiting(
     Args:
         sessions: of any role.
         source: only messages of this sender.
+        state: only messages that wait because of this.
         reason: only messages with this reason.
-        older_than: only messages that were received longer ago.
+        model: only messages that this model decided.
+        older_than: only messages that wait for longer.
         assigned_to: only messages that were sent to this person, by the actor id.
         after: the place after which the page begins.
         limit: 1 to 200 messages.
@@ -49,7 +53,7 @@ def list_waiting(
     """
     if not 1 <= limit <= 200:
         raise UsageError("invalid limit: use 1 to 200 messages")
-    selection = _selection(source, reason, older_than, assigned_to)
+    selection = _selection(source, state, reason, model, older_than, assigned_to)
     with sessions() as session:
         found = queue.list_waiting(session, selection, after=after, limit=limit + 1)
         total = queue.count(session, selection)
@@ -62,6 +66,13 @@ def list_sources(sessions: Sessions) -> Sequence[str]:
     """Returns the senders of all messages that wait."""
     with sessions() as session:
         return queue.sources(session)
+
+
+@use_case
+def list_models(sessions: Sessions) -> Sequence[tuple[ModelVersionId, str]]:
+    """Returns the models of all messages that wait, each with its name, the newest first."""
+    with sessions() as session:
+        return queue.models(session)
 
 
 @use_case
@@ -88,7 +99,9 @@ def claim_oldest(
     by: str,
     lease: timedelta,
     source: str | None = None,
+    state: WaitingState | None = None,
     reason: Reason | None = None,
+    model: ModelVersionId | None = None,
     older_than: timedelta | None = None,
     assigned_to: str | None = None,
 ) -> MessageId | None:
@@ -98,7 +111,7 @@ def claim_oldest(
         UsageError: an argument is malformed.
     """
     check_actor(by)
-    selection = _selection(source, reason, older_than, assigned_to)
+    selection = _selection(source, state, reason, model, older_than, assigned_to)
     with sessions.begin() as session:
         message_id = queue.claim_oldest(session, selection, by=by, lease=_checked(lease))
         if message_id is not None:
@@ -163,7 +176,12 @@ def assign(sessions: Sessions, message_id: MessageId, to: str, *, by: str, of_ot
 
 
 def _selection(
-    source: str | None, reason: Reason | None, older_than: timedelta | None, assigned_to: str | None
+    source: str | None,
+    state: WaitingState | None,
+    reason: Reason | None,
+    model: ModelVersionId | None,
+    older_than: timedelta | None,
+    assigned_to: str | None,
 ) -> Selection:
     if assigned_to is not None:
         check_actor(assigned_to)
@@ -171,7 +189,7 @@ def _selection(
         check_word(source, "source")
     if older_than is not None and not timedelta(0) <= older_than <= _MAX_AGE:
         raise UsageError("invalid age: use a time up to a hundred years")
-    return Selection(source, reason, older_than, assigned_to)
+    return Selection(source, state, reason, model, older_than, assigned_to)
 
 
 def _checked(lease: timedelta) -> timedelta:

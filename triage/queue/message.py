@@ -1,6 +1,6 @@
 """Opening a message: its history for a person who looks at it, which the audit trail records."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,8 +8,9 @@ from triage.domain.actors import check_actor
 from triage.domain.ids import MessageId
 from triage.domain.queue import WaitingMessage
 from triage.reports.explain import history
-from triage.storage import audit, messages, queue
+from triage.storage import audit, messages, queue, request_reviews
 from triage.storage.database import Sessions
+from triage.storage.request_reviews import Appeal
 from triage.storage.use_case import use_case
 
 
@@ -21,11 +22,13 @@ class OpenedMessage:
         story: as `history` returns it.
         waiting: its place in the queue; None if it does not wait.
         decision_id: its current decision; None if it is pending.
+        appeals: against its requests.
     """
 
     story: Mapping[str, Any]
     waiting: WaitingMessage | None
     decision_id: str | None
+    appeals: Sequence[Appeal] = ()
 
 
 @use_case
@@ -46,6 +49,7 @@ def open_message(sessions: Sessions, message_id: MessageId, *, by: str) -> Opene
         messages.check_exists(session, message_id)
         story = history(session, message_id)
         waiting = queue.find(session, message_id)
+        appeals = request_reviews.appeals_of(session, message_id)
         audit.record_view(session, message_id, actor=by)
     decisions = story["decisions"]
-    return OpenedMessage(story, waiting, decisions[-1]["id"] if decisions else None)
+    return OpenedMessage(story, waiting, decisions[-1]["id"] if decisions else None, appeals)

@@ -6,18 +6,19 @@ from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Select, Text, and_, delete, func, or_, select, text, tuple_, update
+from sqlalchemy import Select, Text, and_, delete, func, literal, or_, select, text, true, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 from sqlalchemy.types import Uuid
 
-from triage.domain.ids import MessageId
+from triage.domain.ids import MessageId, ModelVersionId
 from triage.domain.queue import COUNTED, Place
 from triage.domain.queue import WaitingMessage as Waiting
-from triage.domain.states import Outcome, Reason
+from triage.domain.states import Outcome, Reason, WaitingState
 from triage.storage.database import recordset
-from triage.storage.tables import Attachment, Message, WaitingMessage
+from triage.storage.tables import Attachment, Decision, Message, ModelVersion, WaitingMessage
 
+_COLUMNS: Final = ("message_id", "source", "state", "reason", "model_version_id", "since")
 _UNSYNCHRONISED: Final = {"synchronize_session": False}
 _MAX_SOURCES: Final = 200
 _IS_HELD: Final = WaitingMessage.lease_until > func.statement_timestamp()
@@ -29,35 +30,60 @@ class Selection:
     """Which messages of the queue are meant. None selects all.
 
     Attributes:
-        older_than: received longer ago than this.
+        older_than: waiting for longer than this.
         assigned_to: sent to this person, by the actor id.
     """
 
     source: str | None = None
+    state: WaitingState | None = None
     reason: Reason | None = None
+    model: ModelVersionId | None = None
     older_than: timedelta | None = None
     assigned_to: str | None = None
 
 
 def put(session: Session, decided: Collection[tuple[MessageId, Outcome, Reason]]) -> None:
-    """Puts messages into the queue, or changes their reason there. A forgotten message does not wait."""
-    rows = [{"id": each[0], "outcome": each[1].value, "reason": each[2].value} for each in decided]
+    """Puts messages into the queue by their current decisions, or changes their state there.
+
+    A forgotten message does not wait.
+    """
+    rows = [{"id": each[0], "state": each[1].value, "reason": each[2].value} for each in decided]
     if not rows:
         return
-    new = recordset("new", rows, id=Uuid(), outcome=Text(), reason=Text())
+    new = recordset("new", rows, id=Uuid(), state=Text(), reason=Text())
     chosen = (
-        select(Message.id, Message.source, new.c.outcome, new.c.reason, Message.received_at)
+        select(Message.id, Message.source, new.c.state, new.c.reason, Decision.model_version_id, Message.received_at)
         .join(new, new.c.id == Message.id)
+        .join(Decision, Decision.id == Message.current_decision_id)
         .where(Message.forgotten_at.is_(None))
         .order_by(Message.id)
     )
-    insertion = insert(WaitingMessage).from_select(["message_id", "source", "outcome", "reason", "since"], chosen)
-    session.execute(
-        insertion.on_conflict_do_update(
-            index_elements=["message_id"],
-            set_={"outcome": insertion.excluded.outcome, "reason": insertion.excluded.reason},
+    insertion = insert(WaitingMessage).from_select(_COLUMNS, chosen)
+    changed = {name: insertion.excluded[name] for name in ("state", "reason", "model_version_id")}
+    session.execute(insertion.on_conflict_do_update(index_elements=["message_id"], set_=changed))
+
+
+def put_appealed(session: Session, message_id: UUID) -> None:
+    """Puts a message into the queue whose request was appealed and still stands. It may wait already."""
+    appealed = (
+        select(
+            Message.id,
+            Message.source,
+            literal(WaitingState.APPEALED.value),
+            Decision.reason,
+            Decision.model_version_id,
+            func.clock_timestamp(),
         )
+        .join(Decision, Decision.id == Message.current_decision_id)
+        .where(Message.id == message_id, Decision.outcome == Outcome.RETAKE)
     )
+    session.execute(insert(WaitingMessage).from_select(_COLUMNS, appealed).on_conflict_do_nothing())
+
+
+def end_appeal(session: Session, message_id: UUID) -> None:
+    """Removes a message from the queue if it waits because its request was appealed."""
+    appealed = (WaitingMessage.message_id == message_id) & (WaitingMessage.state == WaitingState.APPEALED)
+    session.execute(delete(WaitingMessage).where(appealed), execution_options=_UNSYNCHRONISED)
 
 
 def take_out(session: Session, message_ids: Collection[UUID]) -> None:
@@ -98,6 +124,13 @@ _SOURCES: Final = text(
     SELECT source FROM found WHERE source IS NOT NULL LIMIT :limit
     """
 )
+
+
+def models(session: Session) -> list[tuple[ModelVersionId, str]]:
+    """The models of all waiting messages by one look into the index for each."""
+    one = select(WaitingMessage.message_id).where(WaitingMessage.model_version_id == ModelVersion.id).limit(1)
+    query = select(ModelVersion.id, ModelVersion.name).join(one.lateral("one"), true()).order_by(ModelVersion.id.desc())
+    return [(ModelVersionId(row.id), row.name) for row in session.execute(query)]
 
 
 def find(session: Session, message_id: UUID) -> Waiting | None:
@@ -166,6 +199,10 @@ def _selected(selection: Selection) -> list[Any]:
     conditions: list[Any] = []
     if selection.source is not None:
         conditions.append(WaitingMessage.source == selection.source)
+    if selection.state is not None:
+        conditions.append(WaitingMessage.state == selection.state.value)
+    if selection.model is not None:
+        conditions.append(WaitingMessage.model_version_id == selection.model)
     if selection.reason is not None:
         conditions.append(WaitingMessage.reason == selection.reason.value)
     if selection.assigned_to is not None:
@@ -176,6 +213,7 @@ def _selected(selection: Selection) -> list[Any]:
 
 
 def _described() -> Select[Any]:
+    model = select(ModelVersion.name).where(ModelVersion.id == WaitingMessage.model_version_id).scalar_subquery()
     photos = select(func.count()).where(Attachment.message_id == WaitingMessage.message_id).scalar_subquery()
     return select(
         WaitingMessage,
@@ -183,6 +221,7 @@ def _described() -> Select[Any]:
         (func.statement_timestamp() - WaitingMessage.since).label("waited"),
         photos.label("photos"),
         _IS_HELD.label("is_held"),
+        model.label("model"),
     ).join(Message, Message.id == WaitingMessage.message_id)
 
 
@@ -192,8 +231,9 @@ def _waiting(row: Any) -> Waiting:
         id=MessageId(stored.message_id),
         source=stored.source,
         message=row.external_id,
-        outcome=Outcome(stored.outcome),
+        state=WaitingState(stored.state),
         reason=Reason(stored.reason),
+        model=row.model,
         since=stored.since,
         waited=row.waited,
         photos=row.photos,

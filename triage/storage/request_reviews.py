@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import String, cast, exists, func, select, true
@@ -50,6 +51,32 @@ def says_needless(session: Session, request_id: RetakeRequestId, kind: ReviewKin
     """What this person's review of this kind says, or None if there is none."""
     mine = (RequestReview.request_id == request_id) & (RequestReview.kind == kind) & (RequestReview.actor == by)
     return session.scalar(select(RequestReview.needless).where(mine))
+
+
+@dataclass(frozen=True, slots=True)
+class Appeal:
+    """What a person says against a request. `reason` is None after the message was forgotten."""
+
+    actor: str
+    reason: str | None
+    created_at: datetime
+
+
+def appeals_of(session: Session, message_id: MessageId) -> list[Appeal]:
+    """The appeals against the requests of a message, oldest first."""
+    query = (
+        select(RequestReview.actor, RequestReview.note, RequestReview.created_at)
+        .join(RetakeRequest, RetakeRequest.id == RequestReview.request_id)
+        .where(RetakeRequest.message_id == message_id, RequestReview.kind == ReviewKind.APPEAL)
+        .order_by(RequestReview.id)
+    )
+    return [Appeal(row.actor, row.note, row.created_at) for row in session.execute(query)]
+
+
+def is_appealed(session: Session, request_id: RetakeRequestId) -> bool:
+    """Whether anyone has appealed against a request."""
+    appeal = exists().where(RequestReview.request_id == request_id, RequestReview.kind == ReviewKind.APPEAL)
+    return bool(session.scalar(select(appeal)))
 
 
 def draw(

@@ -25,6 +25,8 @@ def request_reason() -> ColumnElement[str]:
 def review_flags() -> ColumnElement[int]:
     """What is known of a request, as a sum of `REPORTED`, `REVIEWED` and `NEEDLESS`.
 
+    An appeal counts unless the person who answered it ruled that the request was needed.
+
     A query that uses it joins the message of the request and its current decision. Several reviews of a request count
     as one: needless if more than half of them say so.
     """
@@ -32,9 +34,11 @@ def review_flags() -> ColumnElement[int]:
     says = case((RequestReview.needless, 1.0), else_=0.0)
     share = select(func.avg(says)).where(of_request, RequestReview.kind == ReviewKind.REVIEW).scalar_subquery()
     appeals = select(func.count()).where(of_request, RequestReview.kind == ReviewKind.APPEAL).scalar_subquery()
+    ruled = select(func.avg(says)).where(of_request, RequestReview.kind == ReviewKind.RULING).scalar_subquery()
+    appealed = and_(appeals > 0, func.coalesce(ruled, 1.0) > 0.5)
     overridden = and_(Decision.decided_by == DecidedBy.PERSON, Decision.outcome == Outcome.PASS)
     flags: Sequence[tuple[ColumnElement[bool], int]] = (
-        (or_(appeals > 0, overridden), REPORTED),
+        (or_(appealed, overridden), REPORTED),
         (share.is_not(None), REVIEWED),
         (share > 0.5, NEEDLESS),  # more than half
     )

@@ -1,1 +1,1 @@
-"""The staff console: pages that call a use case and render its result. It sends no script to the browser."""
+"""The staff console: pages that call a use case and render its result. One page, that of a vote, has a script."""

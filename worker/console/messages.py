@@ -10,10 +10,11 @@ from starlette.responses import Response
 from triage.domain.ids import AttachmentId, DecisionId, MessageId
 from triage.domain.queue import GROUNDS, UNDONE, Ground, ground_of
 from triage.domain.staff import Right
-from triage.domain.states import DecidedBy, Outcome
+from triage.domain.states import DecidedBy, Outcome, WaitingState
 from triage.errors import NotFoundError, UsageError
 from triage.queue import decide as queue_decide
 from triage.queue.message import OpenedMessage, open_message
+from triage.retakes import reviews
 from triage.staff import accounts
 from worker.console.page import Pages, Visit
 from worker.console.photo_bytes import show_image, show_photo_bytes
@@ -51,6 +52,8 @@ def show_message(visit: Visit) -> Response:
         },
         has_maps="map" in query,
         colleagues=_colleagues(visit) if waiting and may_decide else [],
+        is_appealed=may_decide and waiting is not None and waiting.state is WaitingState.APPEALED and is_open,
+        may_appeal=may_decide and any(request["status"] != "withdrawn" for request in opened.story["retake_requests"]),
         Outcome=Outcome,
         UNDONE=UNDONE,
         ground_of=ground_of,
@@ -133,6 +136,24 @@ def decide_message(visit: Visit) -> Response:
         of_others=visit.may(Right.MANAGE),
     )
     return visit.redirect(f"/messages/{message_id}?decided={made.id}")
+
+
+@MESSAGE_PAGES.page("POST", "/messages/{message_id:uuid}/appeal", right=Right.DECIDE)
+def appeal_request(visit: Visit) -> Response:
+    """Says that the latest request of the message was needless."""
+    message_id, reason = str(visit.uuid("message_id")), " ".join(visit.field("reason").split())
+    reviews.appeal(visit.services.sessions, message_id, by=visit.staff.actor, reason=reason)
+    return visit.redirect(f"/messages/{message_id}")
+
+
+@MESSAGE_PAGES.page("POST", "/messages/{message_id:uuid}/rule", right=Right.DECIDE)
+def rule_on_appeal(visit: Visit) -> Response:
+    """Answers an appeal."""
+    message_id, needless = str(visit.uuid("message_id")), visit.field("needless")
+    if needless not in {"0", "1"}:
+        raise UsageError("invalid ruling: load the page again")
+    reviews.rule(visit.services.sessions, message_id, needless=needless == "1", by=visit.staff.actor)
+    return visit.redirect(f"/messages/{message_id}")
 
 
 @MESSAGE_PAGES.page("POST", "/messages/{message_id:uuid}/undo", right=Right.DECIDE)

@@ -7,10 +7,10 @@ from uuid import UUID
 
 from starlette.responses import Response
 
-from triage.domain.ids import MessageId
+from triage.domain.ids import MessageId, ModelVersionId
 from triage.domain.queue import COUNTED, Place
 from triage.domain.staff import Right
-from triage.domain.states import Reason
+from triage.domain.states import Reason, WaitingState
 from triage.errors import UsageError
 from triage.queue import claims
 from worker.console.page import Pages, Visit
@@ -18,10 +18,11 @@ from worker.console.page import Pages, Visit
 QUEUE_PAGES: Final = Pages()
 
 _PER_PAGE: Final = 50
-_FILTERS: Final = ("source", "reason", "hours", "mine")
+_FILTERS: Final = ("state", "reason", "source", "model", "hours", "mine")
 _HOURS: Final = ("1", "4", "24", "72")
 _REASONS: Final = (
     Reason.NEAR_THRESHOLD,
+    Reason.NO_PHOTO_PASSED,
     Reason.UNREADABLE_PHOTO,
     Reason.NO_READABLE_PHOTO,
     Reason.REQUEST_LIMIT,
@@ -43,7 +44,9 @@ def show_queue(visit: Visit) -> Response:
         "queue.html",
         page=page,
         chosen=chosen,
+        states=WaitingState,
         sources=claims.list_sources(visit.services.sessions),
+        models=claims.list_models(visit.services.sessions),
         reasons=_REASONS,
         hours=_HOURS,
         is_first="after" not in query,
@@ -102,15 +105,17 @@ def assign_message(visit: Visit) -> Response:
 
 
 def _filters(visit: Visit, chosen: dict[str, str]) -> dict[str, Any]:
-    source, reason, hours = chosen["source"], chosen["reason"], chosen["hours"]
-    if (reason and reason not in list(Reason)) or (hours and hours not in _HOURS):
-        raise UsageError("unknown filter: choose one of the list")
-    return {
-        "source": source or None,
-        "reason": Reason(reason) if reason else None,
-        "older_than": timedelta(hours=int(hours)) if hours else None,
-        "assigned_to": visit.staff.actor if chosen["mine"] else None,
-    }
+    try:
+        return {
+            "state": WaitingState(chosen["state"]) if chosen["state"] else None,
+            "reason": Reason(chosen["reason"]) if chosen["reason"] else None,
+            "source": chosen["source"] or None,
+            "model": ModelVersionId(UUID(chosen["model"])) if chosen["model"] else None,
+            "older_than": timedelta(hours=int(_HOURS[_HOURS.index(chosen["hours"])])) if chosen["hours"] else None,
+            "assigned_to": visit.staff.actor if chosen["mine"] else None,
+        }
+    except ValueError:
+        raise UsageError("unknown filter: choose one of the list") from None
 
 
 def _address(chosen: dict[str, str], after: Place | None) -> str:

@@ -12,12 +12,15 @@ from tests.support.console import Browser
 from triage.blobs.store import BlobStore
 from triage.domain.ids import DecisionId, MessageId
 from triage.domain.queue import GROUNDS, Ground, Place
+from triage.domain.reporting import Period
 from triage.domain.staff import Role
-from triage.domain.states import Outcome, Reason
+from triage.domain.states import Outcome, Reason, ReviewKind, WaitingState
 from triage.errors import LeaseLostError, TriageError, UsageError
 from triage.queue import claims
 from triage.queue.decide import decide, preview_reply, undo
+from triage.reports.summary import report
 from triage.retakes.override import override
+from triage.retakes.reviews import appeal, review, rule
 from triage.retention.forget import forget
 from triage.retention.purge import Retention
 
@@ -449,3 +452,106 @@ def test_every_look_and_decision_is_in_the_audit_trail(clinic: Clinic, logged_in
             "message.claimed",
             "message.overridden",
         ]
+
+
+def send_asked(clinic: Clinic, *names: str) -> None:
+    """Messages with a retake request."""
+    for name in names:
+        clinic.send(name, f"{name}/0.1", thread=name)
+    clinic.drain()
+
+
+def test_appealed_request_waits_until_a_person_rules_on_it(clinic: Clinic) -> None:
+    send_asked(clinic, "m-1", "m-2")
+    assert waiting(clinic) == []
+
+    appeal(clinic.sessions, "m-1", by="n-1", reason="sharp")
+    appeal(clinic.sessions, "m-1", by="n-2", reason="sharp enough")
+    review(clinic.sessions, "m-1", needless=False, by="r-1")  # of a random sample: it answers no appeal
+
+    [found] = claims.list_waiting(clinic.sessions).messages
+    assert (found.message, found.state, found.reason) == ("m-1", WaitingState.APPEALED, Reason.NO_PHOTO_PASSED)
+    ruled = rule(clinic.sessions, "m-1", needless=True, by="staff:dr-1")
+    assert (ruled.kind, ruled.needless, ruled.recorded) == (ReviewKind.RULING, True, True)
+    assert waiting(clinic) == []
+    assert not rule(clinic.sessions, "m-1", needless=True, by="staff:dr-1").recorded
+    with pytest.raises(UsageError, match="no one has appealed"):
+        rule(clinic.sessions, "m-2", needless=True, by="staff:dr-1")
+
+
+def test_appealed_message_leaves_the_queue_when_it_is_decided_or_forgotten(clinic: Clinic) -> None:
+    send_asked(clinic, "m-1", "m-2", "m-3")
+    for name in ("m-1", "m-2", "m-3"):
+        appeal(clinic.sessions, name, by="n-1", reason="sharp")
+
+    decide_as(clinic, "dr-1", "m-1", Outcome.PASS)
+    clinic.execute(f"DELETE FROM waiting_message WHERE message_id = '{id_of(clinic, 'm-3')}'")
+    override(clinic.sessions, "m-3", Outcome.PASS, by="dr-1", reason="sharp", policy=clinic.policy)
+    appeal(clinic.sessions, "m-3", by="n-2", reason="sharp")  # no request stands
+
+    assert waiting(clinic) == ["m-2"]
+
+
+def test_ruling_is_refused_when_another_person_holds_the_message(clinic: Clinic) -> None:
+    send_asked(clinic, "m-1")
+    appeal(clinic.sessions, "m-1", by="n-1", reason="sharp")
+    claims.claim(clinic.sessions, id_of(clinic, "m-1"), by="dr-1", lease=LEASE)
+
+    with pytest.raises(LeaseLostError):
+        rule(clinic.sessions, "m-1", needless=True, by="dr-2")
+    assert rule(clinic.sessions, "m-1", needless=False, by="dr-1").recorded
+
+
+def test_appeal_counts_unless_a_ruling_says_that_the_request_was_needed(clinic: Clinic) -> None:
+    send_asked(clinic, "m-1", "m-2", "m-3")
+    for name in ("m-1", "m-2"):
+        appeal(clinic.sessions, name, by="n-1", reason="sharp")
+    rule(clinic.sessions, "m-1", needless=True, by="dr-1")
+    before = report(clinic.sessions, Period())["needless"]
+    rule(clinic.sessions, "m-2", needless=False, by="dr-1")
+
+    found = report(clinic.sessions, Period())["needless"]
+
+    assert (before["reported"], found["reported"], found["requests"]) == (2, 1, 3)
+    assert (found["reviewed"], found["share"]) == (0, None)  # appealed requests are no random sample
+
+
+def test_filters_select_by_state_and_model(clinic: Clinic) -> None:
+    send_waiting(clinic, "m-1")
+    clinic.send("m-2", "a/0.2", "a/unreadable")
+    send_asked(clinic, "m-3")
+    appeal(clinic.sessions, "m-3", by="n-1", reason="sharp")
+    live = clinic.assessor.model_version_id
+
+    assert waiting(clinic, state=WaitingState.APPEALED) == ["m-3"]
+    assert waiting(clinic, state=WaitingState.UNCERTAIN) == ["m-2"]
+    assert waiting(clinic, state=WaitingState.NOT_ASSESSABLE) == ["m-1"]
+    assert waiting(clinic, model=live) == ["m-2", "m-3"]  # no model scored the other one
+    assert [model for model, _ in claims.list_models(clinic.sessions)] == [live]
+    assert waiting(clinic, model=live, state=WaitingState.APPEALED) == ["m-3"]
+
+
+def test_reviewer_rules_on_an_appeal_in_the_console(clinic: Clinic, logged_in: Callable[..., Browser]) -> None:
+    send_asked(clinic, "m-1")
+    nurse, doctor = logged_in(name="nurse"), logged_in(name="doctor")
+    path = f"/messages/{id_of(clinic, 'm-1')}"
+    assert "Appeal against the request" in nurse.get(path).text
+    reason = "<script>alert(1)</script> sharp"
+
+    assert nurse.post(f"{path}/appeal", reason=reason).status_code == 303
+
+    queue = doctor.get("/?state=appealed").text
+    assert "request appealed" in queue
+    assert "m-1" in queue
+    page = doctor.get(path).text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; sharp" in page
+    assert "<script" not in page
+    assert doctor.post(f"{path}/rule", needless="2").status_code == 400
+    assert doctor.post(f"{path}/rule", needless="0").status_code == 303
+    assert waiting(clinic) == []
+    assert clinic.query("SELECT kind, needless, actor FROM request_review ORDER BY id") == [
+        ("appeal", True, "staff:nurse"),
+        ("ruling", False, "staff:doctor"),
+    ]
+    for wrong in ("state=pass", "model=x", "hours=2", "reason=none"):
+        assert doctor.get(f"/?{wrong}").status_code == 400

@@ -175,14 +175,15 @@ class RequestReview(Base):
     """A person's judgement whether a retake request was needless. A worker adds it and changes nothing.
 
     An appeal is made by a person who met the request in their work and always says `needless`; a review is of a request
-    that a random sample proposed. Forgetting the message clears the note, and archiving its thread deletes the row.
+    that a random sample proposed; a ruling answers an appeal. Forgetting the message clears the note, and archiving its
+    thread deletes the row.
     """
 
     __tablename__ = "request_review"
     __table_args__ = (
         UniqueConstraint("request_id", "kind", "actor"),
         one_of("kind", ReviewKind),
-        CheckConstraint("kind = 'review' OR needless", name="appeal"),
+        CheckConstraint("kind <> 'appeal' OR needless", name="appeal"),
     )
 
     id: Mapped[UUID] = key()
