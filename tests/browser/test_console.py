@@ -85,14 +85,29 @@ def test_pages_are_accessible_and_keep_the_policy(context: BrowserContext, demo:
     log_in(page, demo)
     message = page.locator("tbody a").first.get_attribute("href")
     origin = demo.url.removesuffix("/console/")
-    for address in (demo.url, f"{demo.url}account", f"{demo.url}staff", f"{demo.url}?reason=cooldown"):
+    page.goto(f"{demo.url}models")
+    model = f"{origin}{page.locator('tbody a').first.get_attribute('href')}"
+    pages = [demo.url, f"{demo.url}?reason=cooldown", f"{origin}{message}", model, f"{model}/promote"]
+    names = (
+        "account",
+        "staff",
+        "models",
+        "deliveries",
+        "runs",
+        "drift",
+        "reports?compare=1",
+        "simulator?threshold=0.3",
+    )
+    pages += [f"{demo.url}{name}" for name in names]
+    for address in pages:
         check(address)
-    check(f"{origin}{message}")
+    page.goto(f"{origin}{message}")
     assert page.locator(".photos img").evaluate_all("images => images.every(each => each.naturalWidth > 0)")
     check(f"{origin}{page.locator('.photos a').first.get_attribute('href')}")
-    page.set_viewport_size({"width": 768, "height": 1024})
-    for address in (demo.url, f"{origin}{message}"):
-        check(address)
+    for width, height in ((768, 1024), (390, 844)):
+        page.set_viewport_size({"width": width, "height": height})
+        for address in pages:
+            check(address)
     answers = "Failed to load resource"  # the console has no icon, and the damaged photo is drawn with status 422
     assert [problem for problem in problems if not problem.startswith(answers)] == []
 
@@ -121,6 +136,23 @@ def test_person_decides_by_keyboard_without_scripts(chromium: Browser, demo: Con
     expect(page.get_by_role("link", name=name, exact=True)).to_be_visible()
     press(page, "Log out")
     expect(page.get_by_role("heading", level=1)).to_have_text("Log in")
+    context.close()
+
+
+def test_threshold_is_simulated_and_saved_with_the_slider_without_scripts(chromium: Browser, demo: ConsoleDemo) -> None:
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    log_in(page, demo)
+    page.goto(f"{demo.url}simulator")
+
+    page.locator("#threshold").focus()
+    for _ in range(5):
+        page.keyboard.press("ArrowLeft")
+    press(page, "Simulate")
+    expect(page.get_by_role("heading", name="What it would have meant")).to_be_visible()
+    page.get_by_label("Save as a proposal, name").fill("lower")
+    press(page, "Save")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Proposal lower")
     context.close()
 
 
