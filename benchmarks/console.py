@@ -1,0 +1,144 @@
+"""The console under load: 50 people work through a long queue while a worker drains new messages.
+
+Prints the times of pages, and what the load does to the time from a message to its decision. The worker's scorer does
+nothing, so that this time is that of the database.
+
+    python -m benchmarks.console
+"""
+
+import argparse
+import multiprocessing
+import random
+import re
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Final
+
+import httpx2
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import text
+
+from benchmarks.clinic import Clinic, NothingAssessor, clinic
+from benchmarks.http import serve
+from benchmarks.rates import seconds
+from triage.domain.staff import Role
+from triage.scoring.drain import DrainLimits, drain
+from triage.staff import accounts
+
+PASSWORD: Final = "correct horse battery staple"  # of a temporary database
+_TOKEN: Final = re.compile(r'name="csrf" value="([0-9a-f]+)"')
+
+_FILL: Final = """
+SET LOCAL session_replication_role = replica;
+CREATE TEMPORARY TABLE new ON COMMIT DROP AS
+SELECT number, gen_random_uuid() AS id, gen_random_uuid() AS thread, gen_random_uuid() AS decision,
+       'source-' || number % 20 AS source, now() - number * interval '1 minute' AS at
+FROM generate_series(1, :n) AS number;
+INSERT INTO thread (id, source, external_id) SELECT thread, source, 'old-' || number FROM new;
+INSERT INTO message (id, source, external_id, thread_id, role, locale, opted_out, received_at, current_decision_id)
+SELECT id, source, 'old-' || number, thread, 'patient', 'und', false, at, decision FROM new;
+INSERT INTO attachment (id, message_id, external_id, uri, status, error_code, finished_at)
+SELECT gen_random_uuid(), id, 'photo', 'file:///photos/' || number, 'not_assessable', 'corrupt', at FROM new;
+INSERT INTO decision (id, message_id, outcome, reason, decided_by, created_at)
+SELECT decision, id, 'not_assessable', 'no_readable_photo', 'model', at FROM new;
+INSERT INTO waiting_message (message_id, source, state, reason, since)
+SELECT id, source, 'not_assessable', 'no_readable_photo', at FROM new
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--messages", type=int, default=200_000, help="messages that wait for a person")
+    parser.add_argument("--people", type=int, default=50)
+    parser.add_argument("--seconds", type=float, default=60, help="of each of the two phases")
+    arguments = parser.parse_args()
+    with clinic() as site, serve(site) as server:
+        fill(site, arguments.messages)
+        for number in range(arguments.people):
+            accounts.add(site.sessions, f"dr-{number}", Role.REVIEWER, password=PASSWORD, by="benchmark")
+        quiet = decide_for(site, arguments.seconds, "quiet")
+        context = multiprocessing.get_context("spawn")
+        with context.Pool(1) as pool:  # a process of its own: the people take no time from the worker
+            working = pool.apply_async(work, (server.url, arguments.people, arguments.seconds + 20))
+            time.sleep(20)  # they log in
+            busy = decide_for(site, arguments.seconds, "busy")
+            pages = working.get()
+    report(pages, quiet, busy)
+
+
+def fill(site: Clinic, n: int) -> None:
+    """Puts messages into the queue."""
+    with site.sessions.begin() as session:
+        for statement in _FILL.split(";\n"):
+            session.execute(text(statement), {"n": n} if ":n" in statement else {})
+    with site.sessions.kw["bind"].connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM ANALYZE"))
+
+
+def decide_for(site: Clinic, duration: float, tag: str) -> list[float]:
+    """Sends messages one after another, each decided before the next; returns the seconds that each took."""
+    took: list[float] = []
+    end = time.monotonic() + duration
+    first = {"quiet": 0, "busy": 1_000_000}[tag]
+    while time.monotonic() < end:
+        took.append(seconds(partial(_decide, site, first + len(took))))
+        time.sleep(0.05)
+    return took
+
+
+def _decide(site: Clinic, number: int) -> None:
+    site.send_uris(1, 1, bulk=1, first=number)
+    assessor = NothingAssessor(site.model)
+    drain(site.inbox, lambda: assessor, DrainLimits(photos_per_batch=8, seconds=60))
+
+
+def work(url: str, people: int, duration: float) -> Mapping[str, Sequence[float]]:
+    """People look at the queue, take the oldest message and look at it, with some seconds in between."""
+    times: defaultdict[str, list[float]] = defaultdict(list)
+    end = time.monotonic() + duration
+    with ThreadPoolExecutor(people) as pool:
+        for done in [pool.submit(_work_as, url, f"dr-{number}", end, times) for number in range(people)]:
+            done.result()
+    return times
+
+
+def _work_as(url: str, name: str, end: float, times: Mapping[str, list[float]]) -> None:
+    with httpx2.Client(base_url=f"{url}/console", headers={"Origin": url}, timeout=60, trust_env=False) as client:
+        client.post("/login", data={"name": name, "password": PASSWORD})
+        while time.monotonic() < end:
+            page = _timed(times["queue"], client, "GET", "/")
+            found = _TOKEN.search(page.text)
+            assert found is not None, page.status_code
+            taken = _timed(times["take the oldest"], client, "POST", "/next", data={"csrf": found[1]})
+            path = taken.headers["location"].removeprefix("/console")
+            _timed(times["message"], client, "GET", path)
+            time.sleep(random.uniform(2, 4))
+
+
+def _timed(times: list[float], client: httpx2.Client, method: str, path: str, **options: object) -> httpx2.Response:
+    answers: list[httpx2.Response] = []
+    times.append(seconds(lambda: answers.append(client.request(method, path, **options))))  # type: ignore[arg-type]
+    assert answers[0].status_code in {200, 303}, answers[0].status_code
+    return answers[0]
+
+
+def report(pages: Mapping[str, Sequence[float]], quiet: Sequence[float], busy: Sequence[float]) -> None:
+    table = Table("what", "n", "p50, ms", "p95, ms", box=None, pad_edge=False)
+    decided = {"message to decision, nobody at the console": quiet, "the same while people work": busy}
+    for name, took in {**pages, **decided}.items():
+        p50, p95 = np.percentile(np.asarray(took) * 1000, [50, 95])
+        table.add_row(name, str(len(took)), f"{p50:.0f}", f"{p95:.0f}")
+    Console().print(table)
+    ratios = np.percentile(busy, [50, 95]) / np.percentile(quiet, [50, 95])
+    print(
+        f"with people at work, decisions take {ratios[0]:.2f} times as long in the median, {ratios[1]:.2f} times at p95"
+    )
+
+
+if __name__ == "__main__":
+    main()
