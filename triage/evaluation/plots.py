@@ -94,17 +94,39 @@ def plot_scores_by_votes(predictions: Predictions, threshold: float) -> str:
     return _svg(figure)
 
 
+def plot_sweep(rows: Sequence[Mapping[str, Any]], threshold: float) -> str:
+    """The rates at every threshold, and the one in use."""
+    figure, axes = _figure()
+    thresholds = [row["threshold"] for row in rows]
+    for name, color, style, label in (
+        ("sensitivity", _BLUE, "-", "sensitivity"),
+        ("specificity", _RED, "-", "specificity"),
+        ("ppv", _BLUE, ":", "PPV"),
+        ("needless_retake_share", _RED, ":", "needless share"),
+    ):
+        values = [np.nan if row[name] is None else row[name] for row in rows]
+        axes.plot(thresholds, values, color=color, linestyle=style, linewidth=1, label=label)
+    axes.axvline(threshold, color=_GREY, linestyle="--", linewidth=0.8)
+    axes.set(xlabel="threshold", ylabel="share", xlim=(0, 1), ylim=(0, 1.01))
+    figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=8)
+    return _svg(figure)
+
+
 def plot_learning_curve(epochs: Sequence[Mapping[str, Any]]) -> str:
     """Losses by epoch, and the AUC on validation photos."""
     figure, axes = _figure()
     numbers = [epoch["number"] for epoch in epochs]
-    axes.plot(numbers, [epoch["train_loss"] for epoch in epochs], color=_GREY, label="training loss")
+
+    def draw(axes: Axes, name: str, color: str, label: str) -> None:
+        axes.plot(numbers, [epoch[name] for epoch in epochs], color=color, marker=".", label=label)  # also one epoch
+
+    draw(axes, "train_loss", _GREY, "training loss")
     if any(epoch["validation_loss"] is not None for epoch in epochs):
-        axes.plot(numbers, [epoch["validation_loss"] for epoch in epochs], color=_BLUE, label="validation loss")
+        draw(axes, "validation_loss", _BLUE, "validation loss")
     axes.set(xlabel="epoch", ylabel="loss")
     if any(epoch["validation_auc"] is not None for epoch in epochs):
         right = axes.twinx()
-        right.plot(numbers, [epoch["validation_auc"] for epoch in epochs], color=_RED, label="validation AUC")
+        draw(right, "validation_auc", _RED, "validation AUC")
         right.set(ylabel="AUC")
     figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=8)
     return _svg(figure)

@@ -1,7 +1,7 @@
-"""A model's predictions for labelled photos, and its worst mistakes."""
+"""A model's predictions for labelled photos, and those to look at."""
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -17,7 +17,7 @@ from triage.evaluation.labelled import predictions_of
 from triage.evaluation.prediction_table import PredictedPhoto
 from triage.evaluation.predictions import Predictions
 from triage.evaluation.reasons import ReasonPrediction, evaluate_reasons
-from triage.evaluation.report import Mistake
+from triage.evaluation.report import GalleryPhoto
 from triage.findings.reasons import probabilities_of
 from triage.findings.rules import measure_findings
 from triage.imaging.decode import Decoder
@@ -28,7 +28,7 @@ from triage.model.scorer import Scorer
 
 log = structlog.get_logger(__name__)
 
-_MISTAKES: Final = 12
+_SHOWN: Final = 12
 _THUMBNAIL_SIDE: Final = 240
 
 
@@ -45,7 +45,7 @@ class Predicted:
         predictions: the same, with what an evaluation needs.
         data: a short description of the photos, for the report.
         card: the model's.
-        mistakes: gives the worst mistakes at a threshold, each with a thumbnail.
+        galleries: gives photos to look at, by title, for a threshold: the worst mistakes and the nearest to it.
         reasons: the model's reasons against the reviewers', as `evaluate_reasons`.
         unscored: for each photo that was read but could not be scored, the code of its error.
         n_of_other_splits: number of photos that were not read.
@@ -55,7 +55,7 @@ class Predicted:
     predictions: Predictions
     data: str
     card: Card
-    mistakes: Callable[[float], Sequence[Mistake]]
+    galleries: Callable[[float], Mapping[str, Sequence[GalleryPhoto]]]
     reasons: dict[str, Any] | None
     unscored: Sequence[str]
     n_of_other_splits: int
@@ -133,22 +133,38 @@ def predict_manifest(
         predictions,
         data,
         card,
-        lambda threshold: _mistakes(predictions, labels, card.good_votes, threshold, limits),
+        lambda threshold: _galleries(predictions, labels, card, threshold, limits),
         evaluate_reasons(card.reasons, reasons) if card.reasons else None,
         unscored,
         len(every) - len(photos),
     )
 
 
-def _mistakes(
-    predictions: Predictions, labels: Sequence[LabelledPhoto], good_votes: int, threshold: float, limits: ImageLimits
-) -> list[Mistake]:
-    """The photos on the wrong side of the threshold, the furthest first."""
-    scores, good = predictions.scores, predictions.good(good_votes)
-    wrong = np.flatnonzero((scores >= threshold) != good)
-    worst = wrong[np.argsort(-np.abs(scores[wrong] - threshold), kind="stable")][:_MISTAKES]
+def _galleries(
+    predictions: Predictions, labels: Sequence[LabelledPhoto], card: Card, threshold: float, limits: ImageLimits
+) -> dict[str, list[GalleryPhoto]]:
+    """Photos on the wrong side of the threshold, the furthest first, and those nearest to it."""
+    scores, good = predictions.scores, predictions.good(card.good_votes)
+    distance = np.abs(scores - threshold)
+    passes = scores >= threshold
+    chosen = {
+        "Bad photos that pass": np.flatnonzero(passes & ~good)[np.argsort(-distance[passes & ~good], kind="stable")],
+        "Good photos that fail": np.flatnonzero(~passes & good)[np.argsort(-distance[~passes & good], kind="stable")],
+        "Nearest to the threshold": np.argsort(distance, kind="stable"),
+    }
     with Decoder(limits) as decoder:
-        return [Mistake(_thumbnail(labels[i].path, decoder), float(scores[i]), labels[i].votes) for i in worst.tolist()]
+        return {
+            title: [
+                GalleryPhoto(
+                    labels[row].path.name,
+                    _thumbnail(labels[row].path, decoder),
+                    float(scores[row]),
+                    f"{labels[row].votes} of {labels[row].n_votes or card.n_outputs}",
+                )
+                for row in rows[:_SHOWN].tolist()
+            ]
+            for title, rows in chosen.items()
+        }
 
 
 def _thumbnail(path: Path, decoder: Decoder) -> bytes:

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from triage.domain.text import printable_value
-from triage.evaluation.plots import plot_calibration, plot_learning_curve, plot_roc, plot_scores_by_votes
+from triage.evaluation.plots import plot_calibration, plot_learning_curve, plot_roc, plot_scores_by_votes, plot_sweep
 from triage.evaluation.predictions import Predictions
 
 _ENVIRONMENT = Environment(
@@ -24,12 +24,13 @@ _ENVIRONMENT = Environment(
 
 
 @dataclass(frozen=True, slots=True)
-class Mistake:
-    """A photo on the wrong side of the threshold. The thumbnail is a JPEG without the metadata of the photo."""
+class GalleryPhoto:
+    """A photo to look at. The thumbnail is a JPEG without the metadata of the photo."""
 
+    name: str = field(repr=False)
     thumbnail: bytes = field(repr=False)
     score: float
-    votes: int
+    votes: str
 
     @property
     def data_uri(self) -> str:
@@ -43,7 +44,7 @@ def render_evaluation(
     title: str,
     data: str,
     card: Mapping[str, Any] | None = None,
-    mistakes: Sequence[Mistake] = (),
+    galleries: Mapping[str, Sequence[GalleryPhoto]] | None = None,
 ) -> str:
     """Renders an evaluation as HTML.
 
@@ -53,7 +54,7 @@ def render_evaluation(
         title: of the page.
         data: a short description of the photos.
         card: of the model, as JSON, for its learning curve and its origin.
-        mistakes: the worst first.
+        galleries: photos by title. The page then holds photos of patients, and says so.
     """
     good = predictions.good(evaluation["good_votes"])
     plots = {
@@ -70,6 +71,8 @@ def render_evaluation(
             specificity=evaluation["specificity"],
             has_band=evaluation["auc_ci_withheld"] is None,
         )
+    if "sweep" in evaluation:
+        plots["sweep"] = plot_sweep(evaluation["sweep"], evaluation["threshold"])
     if card and card["learning_curve"]:
         plots["learning"] = plot_learning_curve(card["learning_curve"])
     return _ENVIRONMENT.get_template("evaluation.html.j2").render(
@@ -78,6 +81,6 @@ def render_evaluation(
         title=title,
         data=data,
         card=card,
-        mistakes=mistakes,
+        galleries=galleries or {},
         made_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     )

@@ -1,7 +1,7 @@
 """`triage evaluate`: the measures of the paper, from scores and votes or from a model and labelled photos."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,23 +9,16 @@ import click
 
 from triage.errors import UsageError
 from worker.cli.commands import command
+from worker.cli.evaluation_text import print_evaluation
 from worker.cli.options import SHARE
-from worker.cli.output import account, count, json_option, percent, print_document, write_text
+from worker.cli.output import account, json_option, print_document, write_text
 from worker.cli.predict import predict_with
-from worker.cli.tables import Column, print_line, print_table
+from worker.cli.tables import print_line
 from worker.services import open_services
 
 if TYPE_CHECKING:
     from triage.evaluation.predictions import Predictions
-    from triage.evaluation.report import Mistake
-
-_RATES = {
-    "sensitivity": "good photos that pass",
-    "specificity": "bad photos that fail",
-    "ppv": "passing photos that are good",
-    "npv": "failing photos that are bad",
-    "needless_retake_share": "failing photos that are good",
-}
+    from triage.evaluation.report import GalleryPhoto
 
 
 @command()
@@ -47,6 +40,9 @@ _RATES = {
 )
 @click.option("--compare", type=click.Path(path_type=Path), help="Predictions of another model on the same photos.")
 @click.option("--html", type=click.Path(path_type=Path), help="Write a report with plots to this file.")
+@click.option("--sweep", "sweeps", is_flag=True, help="Also show the rates at other thresholds.")
+@click.option("--sweep-out", type=click.Path(path_type=Path), help="Write the rates at every threshold as CSV.")
+@click.option("--photos", is_flag=True, help="Show photos in --html: mistakes, and those near the threshold.")
 @click.option("--predictions-out", "output", type=click.Path(path_type=Path), help="Also write its predictions here.")
 @json_option
 def evaluate(
@@ -62,7 +58,10 @@ def evaluate(
     compare: Path | None,
     html: Path | None,
     output: Path | None,
+    sweep_out: Path | None,
     *,
+    sweeps: bool,
+    photos: bool,
     record: bool,
     as_json: bool,
 ) -> None:
@@ -75,6 +74,8 @@ def evaluate(
         raise UsageError("--record requires --model and --manifest")
     if threshold is not None and target_ppv is not None:
         raise UsageError("give --threshold or --target-ppv, not both")
+    if photos and (html is None or model is None):
+        raise UsageError("--photos requires --html, --model and --manifest")
     if output is not None and model is None:
         raise UsageError("--predictions-out requires --model and --manifest")
     if model is not None and good_votes is not None:
@@ -85,13 +86,13 @@ def evaluate(
     from triage.evaluation.predictions import read_predictions  # deferred: imports numpy
     from triage.statistics.prevalence import PAPER_GOOD_SHARE  # deferred: imports numpy
 
-    card, mistakes, summary, predicted = None, None, None, None
+    card, galleries, summary, predicted = None, None, None, None
     if predictions is not None:
         rows, data = read_predictions(predictions), "Predictions from a file"
     else:
         predicted = predict_with(str(model), Path(str(manifest)), split, for_card=record)
         rows, data, card = predicted.predictions, predicted.data, predicted.card
-        mistakes = predicted.mistakes
+        galleries = predicted.galleries if photos else None
         skipped = {"of other splits": predicted.n_of_other_splits}
         summary = account(len(rows) + len(predicted.unscored), predicted.unscored, skipped)
         good_votes = predicted.card.good_votes
@@ -108,6 +109,8 @@ def evaluate(
     )
     if predicted is not None:
         document["reasons"] = predicted.reasons
+    if sweeps or sweep_out is not None:
+        _add_sweep(document, rows, sweep_out)
     if compare is not None:
         other = read_predictions(compare)
         if list(other.votes) != list(rows.votes):
@@ -123,13 +126,13 @@ def evaluate(
 
         write_predictions(predicted.photos, predicted.card, output)
     if html is not None:
-        write_text(html, _page(document, rows, data, card, mistakes))
+        write_text(html, _page(document, rows, data, card, galleries))
     if as_json:
         from worker.documents.evaluation import EvaluationDocument  # deferred: imports pydantic
 
         print_document(EvaluationDocument.model_validate(document))
     else:
-        _print(document)
+        print_evaluation(document)
     if summary is not None:
         print_line(summary, err=as_json)
 
@@ -147,7 +150,7 @@ def _page(
     rows: "Predictions",
     data: str,
     card: Any,
-    mistakes: "Callable[[float], Sequence[Mistake]] | None",
+    galleries: "Callable[[float], Mapping[str, Sequence[GalleryPhoto]]] | None",
 ) -> str:
     from triage.domain.card import card_json  # deferred: imports pydantic
     from triage.evaluation.report import render_evaluation  # deferred: imports matplotlib
@@ -158,125 +161,18 @@ def _page(
         title=f"Evaluation of model {card.label}" if card else "Evaluation",
         data=data,
         card=card_json(card) if card else None,
-        mistakes=mistakes(document["threshold"]) if mistakes else (),
+        galleries=galleries(document["threshold"]) if galleries else None,
     )
 
 
-def _print(document: dict[str, Any]) -> None:
-    print_line(f"{count(document['n'], 'photo')}, {document['n_good']} good, {document['n_bad']} bad")
-    if document["auc"] is not None:
-        print_line(f"AUC {document['auc']:.3f} ({_auc_intervals(document)})")
-    print_line(f"threshold {document['threshold']:.4f}, {document['threshold_chosen_by']}")
-    print_line()
-    print_table(
-        ("", "value", "95 % interval", Column("of", wrap=True)),
-        (
-            (name.replace("_", " "), percent(document[name]), _span(document["intervals"][name]), meaning)
-            for name, meaning in _RATES.items()
-        ),
-    )
-    if by_patient := document["by_patient"]:
-        print_line()
-        print_line(f"photos of {by_patient['n_patients']} patients: read these intervals, which resample patients")
-        print_line(f"AUC {_plain_interval(by_patient['auc_ci'])}")
-        print_table(
-            ("", "95 % interval by patient"),
-            ((name.replace("_", " "), _span(interval)) for name, interval in by_patient["intervals"].items()),
-        )
-    calibration = document["calibration"]
-    if calibration["slope"] is not None:
-        print_line()
-        print_line(f"calibration slope {calibration['slope']:.2f}, intercept {calibration['intercept']:.2f}")
-    if adjusted := document["prevalence_adjusted"]:
-        bayes = adjusted["bayes"]
-        print_line(
-            f"if {percent(adjusted['good_share'])} of the photos were good: "
-            f"PPV {percent(bayes['ppv'])}, NPV {percent(bayes['npv'])}"
-        )
-    if correlation := document["correlation"]:
-        print_line(f"SRCC {correlation['srcc']:.3f}, PLCC {correlation['plcc']:.3f}")
-    if comparison := document.get("comparison"):
-        print_line(
-            f"the other model: AUC {comparison['other_auc']:.3f}, difference {comparison['difference']:+.3f} "
-            f"{_paired_test(comparison)}"
-        )
-    if reasons := document.get("reasons"):
-        print_line()
-        print_table(
-            ("reason", "photos", "with it", Column("named", 3), "F1", "average precision", Column("kappa", 2)),
-            (
-                (
-                    kind.replace("_", " "),
-                    found["n"],
-                    found["n_with"],
-                    found["n_named"],
-                    *(_decimal(found[name]) for name in ("f1", "average_precision", "kappa")),
-                )
-                for kind, found in reasons["by_reason"].items()
-            ),
-        )
-    for column, groups in document["groups"].items():
-        print_line()
-        print_table(
-            (
-                column,
-                "photos",
-                Column("good", 2),
-                "AUC",
-                Column("95 % interval", 4),
-                "sensitivity",
-                "specificity",
-                Column("PPV", 1),
-                Column("needless", 3),
-            ),
-            (
-                (
-                    value or "not given",
-                    group["n"],
-                    group["n_good"],
-                    "-" if group["auc"] is None else f"{group['auc']:.3f}",
-                    _group_interval(group),
-                    *(percent(group[rate]) for rate in ("sensitivity", "specificity", "ppv", "needless_retake_share")),
-                )
-                for value, group in groups.items()
-            ),
-        )
+def _add_sweep(document: dict[str, Any], rows: "Predictions", output: Path | None) -> None:
+    from triage.dataset.tables import write_table  # deferred: imports the standard library's csv
+    from triage.evaluation.sweep import sweep  # deferred: imports numpy
 
-
-def _auc_intervals(document: dict[str, Any]) -> str:
-    if not document["auc_ci_withheld"]:
-        return ", ".join(
-            f"{name.replace('_', '-')} {low:.3f} to {high:.3f}" for name, (low, high) in document["auc_ci"].items()
-        )
-    withheld = f"other intervals withheld: {document['auc_ci_withheld']}"
-    if document["auc_exact_ci"] is None:
-        return withheld.removeprefix("other ")
-    low, high = document["auc_exact_ci"]
-    return f"exact one-sided {low:.3f} to {high:.3f}; {withheld}"
-
-
-def _group_interval(group: dict[str, Any]) -> str:
-    if interval := group["auc_ci"]["delong"]:
-        return f"{interval[0]:.3f} to {interval[1]:.3f}"
-    if interval := group["auc_exact_ci"]:
-        return f"{interval[0]:.3f} to {interval[1]:.3f}, exact one-sided"
-    return "withheld" if group["auc_ci_withheld"] else ""
-
-
-def _plain_interval(interval: list[float] | None) -> str:
-    return "not estimated" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
-
-
-def _paired_test(comparison: dict[str, Any]) -> str:
-    if comparison["withheld"]:
-        return f"(paired test withheld: {comparison['withheld']})"
-    low, high = comparison["interval"]
-    return f"({low:+.3f} to {high:+.3f}), p = {comparison['p_value']:.2g}"
-
-
-def _decimal(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
-
-
-def _span(interval: list[float] | None) -> str:
-    return "" if interval is None else f"{percent(interval[0])} to {percent(interval[1])}"
+    found = sweep(rows.scores, rows.good(document["good_votes"]), document["threshold"])
+    document["sweep"] = [row.json() for row in found]
+    if output is not None:
+        cells = [
+            {name: "" if value is None else str(value) for name, value in row.items()} for row in document["sweep"]
+        ]
+        write_table(output, cells)

@@ -131,6 +131,23 @@ class ByPatientDocument(Document):
     intervals: RateIntervalsDocument
 
 
+class SweepDocument(Document):
+    """What one threshold would mean. `requests_per_1000` is of 1,000 photos."""
+
+    threshold: float
+    tp: int
+    fn: int
+    tn: int
+    fp: int
+    sensitivity: float | None
+    specificity: float | None
+    ppv: float | None
+    npv: float | None
+    needless_retake_share: float | None
+    requests_per_1000: float
+    in_use: bool
+
+
 class EvaluationDocument(Document):
     """The evaluation of a model. `groups` holds, by column and value, the evaluation of part of the photos.
 
@@ -165,6 +182,7 @@ class EvaluationDocument(Document):
     groups: dict[str, dict[str, EvaluationGroupDocument]]
     comparison: ComparisonDocument | None = None
     reasons: ReasonsEvaluationDocument | None = None
+    sweep: list[SweepDocument] | None = None
 
 
 class SplitDocument(Document):

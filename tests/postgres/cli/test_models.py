@@ -57,10 +57,26 @@ def test_model_goes_live_once_its_evaluation_is_on_its_card(
     assert card["metrics"]["test"]["auc"] == evaluation["auc"]
     shown = page.read_text(encoding="utf-8")
     assert "Evaluation of model candidate" in shown
-    assert shown.count("data:image/jpeg;base64,") == evaluation["fn"] + evaluation["fp"] > 0
+    assert "data:image/jpeg;base64," not in shown
     assert "patient-" not in shown
     assert ".jpg" not in shown
     assert triage("models", "promote", candidate, "--json").json["stage"] == "live"
+
+
+def test_page_holds_photos_and_names_only_when_they_are_wanted(
+    triage: Triage, candidate: str, manifest: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "evaluation.html"
+
+    result = triage("evaluate", "--model", candidate, "--manifest", manifest, "--html", page, "--photos", "--json")
+
+    shown = page.read_text(encoding="utf-8")
+    n_wrong = result.json["fn"] + result.json["fp"]
+    assert shown.count("data:image/jpeg;base64,") == n_wrong + 4  # and all four nearest to the threshold
+    assert "This page holds photos of patients" in shown
+    assert "0.jpg" in shown
+    refused = triage("evaluate", "--model", candidate, "--manifest", manifest, "--photos")
+    assert "--photos requires --html" in refused.complaint()
 
 
 def test_predictions_of_a_model_are_evaluated_as_the_model_is(

@@ -7,7 +7,8 @@ import pytest
 from triage.evaluation.evaluate import comparison_json, evaluate
 from triage.evaluation.plots import plot_learning_curve
 from triage.evaluation.predictions import Predictions
-from triage.evaluation.report import Mistake, render_evaluation
+from triage.evaluation.report import GalleryPhoto, render_evaluation
+from triage.evaluation.sweep import sweep
 
 FOREIGN = "<script>alert('x')</script>"
 
@@ -28,15 +29,19 @@ def test_page_escapes_markup_in_columns_and_titles(predictions: Predictions) -> 
 
 
 def test_page_has_no_external_resources(predictions: Predictions) -> None:
-    mistake = Mistake(b"\xff\xd8thumbnail", 0.9, 0)
-    page = render_evaluation(evaluate(predictions), predictions, title="t", data="d", mistakes=[mistake])
+    photo = GalleryPhoto(FOREIGN, b"\xff\xd8thumbnail", 0.9, "0 of 4")
+    document = evaluate(predictions)
+    document["sweep"] = [row.json() for row in sweep(predictions.scores, predictions.good(2), document["threshold"])]
+    page = render_evaluation(document, predictions, title="t", data="d", galleries={"worst": [photo]})
 
     assert set(re.findall(r"\bsrc=\"([^\"]*)\"", page)) == {
-        "data:image/jpeg;base64," + base64.b64encode(mistake.thumbnail).decode()
+        "data:image/jpeg;base64," + base64.b64encode(photo.thumbnail).decode()
     }
     assert all(target.startswith("#") for target in re.findall(r"href=\"([^\"]*)\"", page))
     assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", page))
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 4
+    assert "This page holds photos of patients" in page
+    assert "<script" not in page
 
 
 def test_page_states_the_rates_in_plain_words() -> None:
