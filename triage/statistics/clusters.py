@@ -43,8 +43,8 @@ def cluster_intervals(
         seed: of the random numbers.
 
     Returns:
-        An interval for each statistic; None if it is not defined in half of the resamples, or if there are fewer than
-        two clusters.
+        An interval for each statistic; None if it is not defined in half of the resamples, if it is the same in all, or
+        if there are fewer than two clusters.
     """
     by_cluster: dict[Hashable, list[int]] = {}
     for row, cluster in enumerate(clusters):
@@ -59,7 +59,7 @@ def cluster_intervals(
 
 
 def _interval(values: Floats, n_resamples: int) -> Interval | None:
-    if len(values) < _FEWEST * n_resamples:
+    if len(values) < _FEWEST * n_resamples or values.min() == values.max():
         return None
     low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)

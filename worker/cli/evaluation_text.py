@@ -35,7 +35,10 @@ def print_evaluation(document: dict[str, Any]) -> None:
         print_line(f"AUC {_plain_interval(by_patient['auc_ci'])}")
         print_table(
             ("", "95 % interval by patient"),
-            ((name.replace("_", " "), _span(interval)) for name, interval in by_patient["intervals"].items()),
+            (
+                (name.replace("_", " "), _span(interval) or "not estimated")
+                for name, interval in by_patient["intervals"].items()
+            ),
         )
     calibration = document["calibration"]
     if calibration["slope"] is not None:

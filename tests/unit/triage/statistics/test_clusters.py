@@ -40,3 +40,4 @@ def test_interval_is_that_of_the_same_seed() -> None:
 def test_interval_is_none_when_it_cannot_be_estimated() -> None:
     assert cluster_interval(lambda rows: float(len(rows)), ["p", "p", "p"]) is None
     assert cluster_interval(lambda _: None, ["p", "q"]) is None
+    assert cluster_interval(lambda _: 1.0, ["p", "q"]) is None  # a rate of 100 % is not certain
