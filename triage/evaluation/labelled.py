@@ -38,6 +38,7 @@ def predictions_of(scores: Scores, labels: Sequence[LabelledPhoto], n_reviewers:
         votes=np.array([label.votes * n_reviewers / (label.n_votes or n_reviewers) for label in labels]),
         ratings=None if None in ratings or not ratings else np.array(ratings, dtype=np.float64),
         columns=columns,
+        ids=[str(label.path) for label in labels],
         patients=patients if any(label.patient is not None for label in labels) else (),
     )
 

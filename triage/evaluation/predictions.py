@@ -14,7 +14,7 @@ from triage.dataset.votes import usual_number, whole_number
 from triage.errors import UsageError
 from triage.statistics.auc import Labels, Scores
 
-_KNOWN: Final = frozenset({"score", "votes", "n_reviewers", "rating", "patient"})
+_KNOWN: Final = frozenset({"path", "score", "votes", "n_reviewers", "rating", "patient"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,7 @@ class Predictions:
         ratings: float64 (N,), a continuous rating of each photo, such as a mean opinion score.
         columns: further properties of the photos by name, to group by.
         patients: of each photo; empty if they are not known.
+        ids: of each photo, such as its path; empty if they are not known.
     """
 
     scores: Scores
@@ -34,6 +35,7 @@ class Predictions:
     ratings: Scores | None = None
     columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
     patients: Sequence[str] = field(default=(), repr=False)
+    ids: Sequence[str] = field(default=(), repr=False)
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -81,6 +83,7 @@ def read_predictions(path: Path) -> Predictions:
         ratings if "rating" in names else None,
         columns,
         [row.text("patient") or f"line {row.line}" for row in rows] if "patient" in names else (),
+        [row.text("path") for row in rows] if "path" in names else (),
     )
 
 

@@ -10,7 +10,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from triage.domain.text import printable_value
-from triage.evaluation.plots import plot_calibration, plot_learning_curve, plot_roc, plot_scores_by_votes, plot_sweep
+from triage.evaluation.comparison import Candidate
+from triage.evaluation.plots import (
+    plot_calibration,
+    plot_learning_curve,
+    plot_roc,
+    plot_rocs,
+    plot_scores_by_votes,
+    plot_sweep,
+)
 from triage.evaluation.predictions import Predictions
 
 _ENVIRONMENT = Environment(
@@ -82,5 +90,22 @@ def render_evaluation(
         data=data,
         card=card,
         galleries=galleries or {},
+        made_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+    )
+
+
+def render_comparison(comparison: Mapping[str, Any], one: Candidate, other: Candidate) -> str:
+    """Renders a comparison of two models as HTML.
+
+    Args:
+        comparison: from `triage.evaluation.comparison.compare_models`.
+        one: the first model.
+        other: the second.
+    """
+    good_votes = comparison["good_votes"]
+    curves = [(each.name, each.predictions.scores, each.predictions.good(good_votes)) for each in (one, other)]
+    return _ENVIRONMENT.get_template("comparison.html.j2").render(
+        c=comparison,
+        roc=Markup(plot_rocs(curves)),  # noqa: S704  # drawn from numbers and escaped names
         made_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     )

@@ -69,6 +69,7 @@ _COMMANDS: Final = {
     "dataset": _Entry("worker.cli.dataset:dataset", "Check, split, describe and import labelled photos."),
     "train": _Entry("worker.cli.runs:train", "Train a model on reviewers' votes."),
     "predict": _Entry("worker.cli.predict:predict", "Write a model's predictions for labelled photos as a table."),
+    "compare": _Entry("worker.cli.compare:compare", "Compare two models on the same photos."),
     "evaluate": _Entry("worker.cli.evaluate:evaluate", "Evaluate predictions, or a model on labelled photos."),
     "runs": _Entry("worker.cli.runs:runs", "Show, follow and cancel training and rescoring runs."),
     "models": _Entry("worker.cli.models:models", "Add, promote, roll back and retire models."),

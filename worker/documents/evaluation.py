@@ -1,5 +1,7 @@
 """Evaluations of models and descriptions of data sets. Values that are undefined for these photos are null."""
 
+from typing import Literal
+
 from triage.domain.states import FindingKind
 from worker.documents.document import Document
 
@@ -183,6 +185,60 @@ class EvaluationDocument(Document):
     comparison: ComparisonDocument | None = None
     reasons: ReasonsEvaluationDocument | None = None
     sweep: list[SweepDocument] | None = None
+
+
+class ComparedModelDocument(Document):
+    name: str
+    auc: float
+    threshold: float
+    threshold_chosen_by: str
+    sensitivity: float | None
+    specificity: float | None
+    ppv: float | None
+    npv: float | None
+    needless_retake_share: float | None
+
+
+class ComparedByPatientDocument(Document):
+    n_patients: int
+    interval: Interval
+
+
+class ReclassifiedDocument(Document):
+    """Photos by whether they pass with one model and with the other."""
+
+    both_pass: int
+    only_one_passes: int
+    only_other_passes: int
+    both_fail: int
+
+
+class ChangedPhotoDocument(Document):
+    photo: str
+    votes: float
+    one: float
+    other: float
+    passes_with: Literal["one", "other"]
+
+
+class ModelComparisonDocument(Document):
+    """Two models on the same photos. `interval`, `p_value` (DeLong's) are null for the reason in `withheld`."""
+
+    n: int
+    n_good: int
+    n_bad: int
+    good_votes: int
+    one: ComparedModelDocument
+    other: ComparedModelDocument
+    difference: float
+    interval: Interval
+    p_value: float | None
+    withheld: str | None
+    permutation_p_value: float
+    by_patient: ComparedByPatientDocument | None
+    reclassification: dict[Literal["good", "bad"], ReclassifiedDocument]
+    changed: list[ChangedPhotoDocument]
+    cautions: list[str]
 
 
 class SplitDocument(Document):

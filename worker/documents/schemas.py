@@ -16,7 +16,7 @@ from worker.documents.clients import ClientDocument, NewKeyDocument
 from worker.documents.decisions import DecisionsDocument, DecisionsQuery
 from worker.documents.deliveries import DeliveryChangeDocument, DeliveryDocument, StoppedTargetDocument
 from worker.documents.drift import DriftDocument
-from worker.documents.evaluation import DatasetDocument, EvaluationDocument
+from worker.documents.evaluation import DatasetDocument, EvaluationDocument, ModelComparisonDocument
 from worker.documents.events import (
     MessageDecidedDocument,
     RetakeAnsweredDocument,
@@ -89,6 +89,7 @@ DOCUMENTS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
         "decisions-query": DecisionsQuery,
         "drift": DriftDocument,
         "evaluation": EvaluationDocument,
+        "model-comparison": ModelComparisonDocument,
         "event-message-decided": MessageDecidedDocument,
         "event-retake-answered": RetakeAnsweredDocument,
         "event-retake-requested": RetakeRequestedDocument,

@@ -131,6 +131,7 @@ def _commands(clinic: Deployment, folder: Path, tmp_path: Path, model_folder: Pa
         ("dataset", "import-redcap", export, "--photos", folder, "-o", tmp_path / "imported.csv"),
         ("train", "--manifest", manifest, "--epochs", "1"),
         ("evaluate", predictions),
+        ("compare", predictions, predictions),
         ("predict", "--model", model_folder, "--manifest", manifest, "-o", tmp_path / "predicted.csv"),
         ("models", "add", model_folder),
         ("models", "list"),
