@@ -37,8 +37,8 @@ def create(page: Page, demo: ConsoleDemo, name: str, *, size: int = 5, second: i
     page.goto(f"{demo.url}reviews")
     page.get_by_label("Name", exact=True).fill(name)
     page.get_by_label("Number of photos").fill(str(size))
-    page.get_by_label("Second reviewer, share in %").fill(str(second))
-    page.get_by_label("Second reviewer up to this distance").fill("0")
+    page.get_by_label("With one vote: second reviewer, share in %").fill(str(second))
+    page.get_by_label("With one vote: second reviewer up to this distance").fill("0")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_have_text(name)
 

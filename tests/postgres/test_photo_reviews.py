@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.clinic import Clinic
 from triage.domain.ids import PhotoReviewId, ReviewedPhotoId
-from triage.domain.photo_reviews import MAX_PHOTOS, EvenlyBy, Order, SamplingRule
+from triage.domain.photo_reviews import MAX_PHOTOS, MAX_VOTES, EvenlyBy, Order, SamplingRule
 from triage.domain.states import FindingKind, Fitzpatrick
 from triage.errors import LeaseLostError, NotFoundError, UsageError
 from triage.photo_reviews import sets, voting
@@ -115,6 +115,8 @@ def test_rule_is_refused_when_it_is_malformed_or_selects_nothing(clinic: Clinic)
         ("r-2", {"size": MAX_PHOTOS + 1}, "size"),
         ("r-2", {"second_share": 1.5}, "share"),
         ("r-2", {"seed": -1}, "seed"),
+        ("r-2", {"votes": 0}, "votes"),
+        ("r-2", {"votes": MAX_VOTES + 1}, "votes"),
         ("r-2", {"source": "nowhere"}, "no photo"),
     ):
         with pytest.raises(UsageError, match=problem):
@@ -146,6 +148,65 @@ def test_third_reviewer_votes_when_two_disagree(clinic: Clinic) -> None:
     vote(clinic, review, "dr-3", True)
     assert take(clinic, review, "dr-4") is None
     assert sets.find(clinic.sessions, review).done == 1
+
+
+def test_each_photo_gets_the_same_number_of_votes_when_the_rule_says_so(clinic: Clinic) -> None:
+    send(clinic, "a/0.1", "b/0.5")  # one of them at the threshold
+    review = create(clinic, votes=4, second_share=0.5, near=0.1)
+    vote(clinic, review, "dr-1", True, True)
+    vote(clinic, review, "dr-2", False, True)  # no extra vote on disagreement
+
+    assert sets.find(clinic.sessions, review).done == 0
+    assert agreement(clinic.sessions, review).observed.n == 0  # two votes of four say nothing yet about all
+    vote(clinic, review, "dr-3", True, True)
+    vote(clinic, review, "dr-4", True, True)
+    assert take(clinic, review, "dr-5") is None
+
+    found = agreement(clinic.sessions, review)
+    assert (found.review.done, found.review.votes) == (2, 8)
+    assert (found.observed.k, found.observed.n) == (1, 2)
+    assert found.alpha == pytest.approx(0)  # by hand: 1 - 7 * (1 / 3 + 1 / 3 + 1 / 3 + 1) / (2 * 7)
+    assert len(found.pairs) == 6
+
+
+def test_third_reviewer_votes_when_two_of_two_disagree_on_each_photo(clinic: Clinic) -> None:
+    send(clinic, "a/0.1")
+    review = create(clinic, votes=2)
+    vote(clinic, review, "dr-1", True)
+    vote(clinic, review, "dr-2", False)
+    vote(clinic, review, "dr-3", True)
+    assert take(clinic, review, "dr-4") is None
+    assert (agreement(clinic.sessions, review).observed.k, agreement(clinic.sessions, review).observed.n) == (0, 1)
+
+
+def test_intervals_of_agreement_are_wider_when_photos_belong_to_few_threads(clinic: Clinic) -> None:
+    for n in range(24):
+        clinic.send(f"m-{n}", f"{n}/0.3", thread=f"t-{n}")
+    clinic.drain()
+    review = create(clinic, votes=2)
+    vote(clinic, review, "dr-1", *[n % 2 == 0 for n in range(24)])
+    vote(clinic, review, "dr-2", *[n % 2 == 0 and n < 12 for n in range(24)])
+
+    apart = agreement(clinic.sessions, review)
+    clinic.execute(
+        "UPDATE message m SET thread_id = (SELECT id FROM thread ORDER BY id OFFSET place / 12 LIMIT 1) "
+        "FROM attachment a JOIN reviewed_photo p ON p.attachment_id = a.id WHERE a.message_id = m.id"
+    )
+    together = agreement(clinic.sessions, review)
+
+    for found in (apart, together):
+        assert found.alpha_interval is not None
+        assert found.pairs[0].interval is not None
+        assert found.alpha is not None
+        assert found.alpha_interval[0] <= found.alpha <= found.alpha_interval[1]
+    assert apart.alpha == together.alpha
+    assert _width(together.alpha_interval) > _width(apart.alpha_interval)
+    assert _width(together.pairs[0].interval) > _width(apart.pairs[0].interval)
+
+
+def _width(interval: tuple[float, float] | None) -> float:
+    assert interval is not None
+    return interval[1] - interval[0]
 
 
 def test_two_people_get_two_photos_when_they_ask_at_once(clinic: Clinic) -> None:

@@ -16,6 +16,9 @@ from triage.errors import UsageError
 MAX_PHOTOS: Final = 10_000
 """Of a review. Its pages count its photos."""
 
+MAX_VOTES: Final = 10
+"""On each photo of a review."""
+
 REASON_LETTERS: Final[Mapping[FindingKind, str]] = {
     FindingKind.DEFOCUS: "f",
     FindingKind.MOTION: "m",
@@ -57,8 +60,9 @@ class SamplingRule:
         source: only photos of this sender.
         fitzpatrick: only photos of patients with these skin types.
         seed: of the draw. The same rule and seed draw the same photos from the same rows.
-        second_share: share of the photos that get a second reviewer, drawn at random.
-        near: photos whose score is at most this far from the threshold get a second reviewer, too.
+        votes: how many people vote on each photo. If two were to vote and disagree, a third one votes, too.
+        second_share: if one person votes on each photo, the share that gets a second reviewer, drawn at random.
+        near: as `second_share`: photos whose score is at most this far from the threshold get a second reviewer, too.
     """
 
     __pydantic_config__: ClassVar = CHECKED
@@ -69,6 +73,7 @@ class SamplingRule:
     source: str | None = None
     fitzpatrick: Sequence[Fitzpatrick] = ()
     seed: int = 0
+    votes: int = 1
     second_share: float = 0.2
     near: float = 0.05
 
@@ -80,6 +85,8 @@ class SamplingRule:
         """
         if not 1 <= self.size <= MAX_PHOTOS:
             raise UsageError(f"invalid size: use 1 to {MAX_PHOTOS} photos")
+        if not 1 <= self.votes <= MAX_VOTES:
+            raise UsageError(f"invalid number of votes: use 1 to {MAX_VOTES} for each photo")
         if not (0 <= self.second_share <= 1 and 0 <= self.near <= 1):
             raise UsageError("invalid share of second reviewers or distance from the threshold: use 0 to 1")
         if not 0 <= self.seed < 2**31:
@@ -101,6 +108,7 @@ class SamplingRule:
             "source": self.source,
             "fitzpatrick": [each.value for each in self.fitzpatrick],
             "seed": self.seed,
+            "votes": self.votes,
             "second_share": self.second_share,
             "near": self.near,
         }

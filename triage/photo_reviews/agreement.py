@@ -7,10 +7,12 @@ from itertools import combinations
 
 import numpy as np
 
-from triage.domain.ids import PhotoReviewId
+from triage.domain.ids import PhotoReviewId, ReviewedPhotoId, ThreadId
 from triage.domain.photo_reviews import PhotoReview
 from triage.errors import NotFoundError
-from triage.statistics.agreement import krippendorff_alpha, pairwise_kappa
+from triage.statistics.agreement import alpha_with_interval, kappa_with_interval
+from triage.statistics.arrays import Floats
+from triage.statistics.confidence import Interval
 from triage.statistics.proportions import Share
 from triage.storage import photo_reviews, photo_votes
 from triage.storage.database import Sessions
@@ -26,12 +28,14 @@ class PairAgreement:
         n: number of these photos.
         agreed: those on which both voted alike.
         kappa: Cohen's; None if both voted alike on all with a single vote.
+        interval: of kappa, 95 %, by resampling threads; None if it is not defined.
     """
 
     reviewers: tuple[str, str]
     n: int
     agreed: int
     kappa: float | None
+    interval: Interval | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +51,14 @@ class ReviewerProgress:
 class ReviewAgreement:
     """The agreement of a review's reviewers.
 
-    Only the first two votes on a photo count: a third one is asked for where two disagree, so it would lower the
-    agreement by the rule that asks for it.
+    Only the votes that were planned from the start count: a third one is asked for where two disagree, so it would
+    lower the agreement by the rule that asks for it.
 
     Attributes:
         review: the review and how far it is.
-        observed: photos on which the first two votes agree, of those with two votes.
-        alpha: Krippendorff's, of the same votes; None without two votes on a photo, or if all votes are equal.
+        observed: photos on which all planned votes agree, of those that have at least two, and all of them.
+        alpha: Krippendorff's, of all planned votes; None without two votes on a photo, or if all votes are equal.
+        alpha_interval: 95 %, by resampling threads, because photos of one patient are alike; None if not defined.
         pairs: by two reviewers.
         reviewers: the progress of each.
     """
@@ -61,6 +66,7 @@ class ReviewAgreement:
     review: PhotoReview
     observed: Share
     alpha: float | None
+    alpha_interval: Interval | None
     pairs: Sequence[PairAgreement]
     reviewers: Sequence[ReviewerProgress]
 
@@ -78,22 +84,20 @@ def agreement(sessions: Sessions, review_id: PhotoReviewId) -> ReviewAgreement:
             raise NotFoundError("no photo review has this id: list the reviews")
         votes = photo_votes.counted_votes(session, review_id)
     names = sorted({vote.actor for vote in votes})
-    table = _table([vote for vote in votes if vote.number <= 2], names)  # (N, R), NaN where a reviewer has no vote
-    twice = table[(~np.isnan(table)).sum(axis=1) == 2]
-    alike = np.nanmin(twice, axis=1) == np.nanmax(twice, axis=1) if len(twice) else np.zeros(0, dtype=bool)
-    kappas = pairwise_kappa(table)
-    pairs = []
-    for a, b in combinations(range(len(names)), 2):
-        both = ~np.isnan(table[:, a]) & ~np.isnan(table[:, b])
-        agreed = int((table[both, a] == table[both, b]).sum())
-        if both.any():
-            pairs.append(PairAgreement((names[a], names[b]), int(both.sum()), agreed, kappas[a, b]))
+    counted = [vote for vote in votes if vote.number <= vote.planned]
+    photos = {vote.photo_id: vote for vote in counted}
+    threads = [vote.thread_id for vote in photos.values()]
+    table = _table(counted, list(photos), names)  # (N, R), NaN where a reviewer has no vote
+    planned = np.array([vote.planned for vote in photos.values()])
+    full = table[((~np.isnan(table)).sum(axis=1) == planned) & (planned >= 2)]
+    alike = np.nanmin(full, axis=1) == np.nanmax(full, axis=1) if len(full) else np.zeros(0, dtype=bool)
+    pairs = [_pair(table[:, [a, b]], (names[a], names[b]), threads) for a, b in combinations(range(len(names)), 2)]
     given, good = Counter(vote.actor for vote in votes), Counter(vote.actor for vote in votes if vote.good)
     return ReviewAgreement(
         review,
-        Share(int(alike.sum()), len(twice)),
-        krippendorff_alpha(table, "nominal"),
-        pairs,
+        Share(int(alike.sum()), len(full)),
+        *alpha_with_interval(table, threads),
+        [pair for pair in pairs if pair.n],
         [ReviewerProgress(name, given[name], good[name]) for name in names],
     )
 
@@ -107,10 +111,19 @@ def is_blind(sessions: Sessions, review_id: PhotoReviewId, *, by: str) -> bool:
     return review is not None and review.closed_at is None and voted > 0
 
 
-def _table(votes: Sequence[GivenVote], names: Sequence[str]) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    rows = {photo_id: row for row, photo_id in enumerate(dict.fromkeys(vote.photo_id for vote in votes))}
+def _pair(table: Floats, reviewers: tuple[str, str], threads: Sequence[ThreadId]) -> PairAgreement:
+    """Two reviewers with their votes (N, 2), of which only photos with both count."""
+    both = np.flatnonzero(~np.isnan(table).any(axis=1))
+    rated = table[both]
+    kappa, interval = kappa_with_interval(rated, [threads[row] for row in both.tolist()])
+    agreed = int((rated[:, 0] == rated[:, 1]).sum())
+    return PairAgreement(reviewers, len(rated), agreed, kappa, interval)
+
+
+def _table(votes: Sequence[GivenVote], photos: Sequence[ReviewedPhotoId], names: Sequence[str]) -> Floats:
+    rows = {photo_id: row for row, photo_id in enumerate(photos)}
     columns = {name: column for column, name in enumerate(names)}
-    table = np.full((len(rows), len(names)), np.nan)
+    table = np.full((len(photos), len(names)), np.nan)
     for vote in votes:
         table[rows[vote.photo_id], columns[vote.actor]] = vote.good
     return table

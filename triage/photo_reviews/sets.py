@@ -21,8 +21,8 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 def create(sessions: Sessions, name: str, rule: SamplingRule, *, by: str) -> PhotoReview:
     """Draws the photos of a new review.
 
-    They are shown in a random order, whatever the rule, so that the order tells nothing about the scores. Photos near
-    the threshold, and a share of all at random, get a second reviewer.
+    They are shown in a random order, whatever the rule, so that the order tells nothing about the scores. If one person
+    votes on each photo, photos near the threshold, and a share of all at random, get a second reviewer.
 
     Args:
         sessions: of the worker role.
@@ -47,7 +47,7 @@ def create(sessions: Sessions, name: str, rule: SamplingRule, *, by: str) -> Pho
         chosen = sorted(drawn, key=lambda photo: _random(f"second:{rule.seed}:{photo.attachment_id}"))
         second = {photo.attachment_id for photo in chosen[: math.ceil(rule.second_share * len(drawn))]}
         second |= {photo.attachment_id for photo in drawn if photo.is_near}
-        added = [(photo.attachment_id, 2 if photo.attachment_id in second else 1) for photo in drawn]
+        added = [(photo.attachment_id, max(rule.votes, 1 + (photo.attachment_id in second))) for photo in drawn]
         photo_reviews.add_photos(session, review_id, added)
         created = photo_reviews.find(session, review_id)
         audit.record(

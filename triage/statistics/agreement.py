@@ -3,7 +3,7 @@
 Axes: N photos, R reviewers, K distinct ratings.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from itertools import combinations
 from typing import Final, Literal, TypeAlias
 
@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from triage.statistics.arrays import Floats
+from triage.statistics.clusters import cluster_interval_of_sums
+from triage.statistics.confidence import Interval
 
 Level: TypeAlias = Literal["nominal", "ordinal", "interval"]
 
@@ -35,11 +37,59 @@ def krippendorff_alpha(ratings: ArrayLike, level: Level = "nominal") -> float | 
     values = np.unique(table[~np.isnan(table)])
     counts = (table[:, :, np.newaxis] == values).sum(axis=1).astype(np.float64)  # (N, R, K) -> (N, K)
     counts = counts[counts.sum(axis=1) >= 2]  # (N, K) of the photos with at least two ratings
-    if not len(counts):
-        return None
-    per_photo = counts.sum(axis=1)  # (N,)
-    weighted = counts / (per_photo - 1)[:, np.newaxis]  # (N, K)
+    weighted = counts / (counts.sum(axis=1, keepdims=True) - 1)  # (N, K)
     coincidences = counts.T @ weighted - np.diag(weighted.sum(axis=0))  # (K, K)
+    return _alpha(coincidences, values, level)
+
+
+def alpha_with_interval(votes: ArrayLike, clusters: Sequence[Hashable]) -> tuple[float | None, Interval | None]:
+    """`krippendorff_alpha` of yes and no votes, with its 95 % interval by resampling clusters such as patients.
+
+    Args:
+        votes: (N, R), 1, 0 or NaN.
+        clusters: of each of the N photos.
+
+    Raises:
+        ValueError: as `krippendorff_alpha`.
+    """
+    table = _checked(votes)
+    values = np.array([0.0, 1.0])
+    counts = (table[:, :, np.newaxis] == values).sum(axis=1).astype(np.float64)  # (N, 2)
+    weighted = counts / np.maximum(counts.sum(axis=1, keepdims=True) - 1, 1)
+    pairs = counts[:, :, np.newaxis] * weighted[:, np.newaxis] - weighted[:, :, np.newaxis] * np.eye(2)  # (N, 2, 2)
+    pairs[counts.sum(axis=1) < 2] = 0
+
+    def statistic(sums: Floats) -> float | None:
+        return _alpha(sums.reshape(2, 2), values, "nominal")
+
+    return statistic(pairs.sum(axis=0)), cluster_interval_of_sums(statistic, pairs.reshape(-1, 4), clusters)
+
+
+def kappa_with_interval(votes: ArrayLike, clusters: Sequence[Hashable]) -> tuple[float | None, Interval | None]:
+    """Cohen's kappa of the yes and no votes of two reviewers, with its interval as in `alpha_with_interval`.
+
+    Args:
+        votes: (N, 2), 1 or 0.
+        clusters: of each of the N photos.
+
+    Raises:
+        ValueError: as `pairwise_kappa`.
+    """
+    table = _checked(votes)
+    first, second = np.eye(2)[table[:, 0].astype(np.int64)], np.eye(2)[table[:, 1].astype(np.int64)]  # (N, 2)
+    cells = first[:, :, np.newaxis] * second[:, np.newaxis]  # (N, 2, 2)
+
+    def statistic(sums: Floats) -> float | None:
+        cell = sums.reshape(2, 2)
+        n = cell.sum()
+        expected = cell.sum(axis=0) @ cell.sum(axis=1) / n**2 if n else 1.0
+        return None if expected == 1 else float((np.trace(cell) / n - expected) / (1 - expected))
+
+    return statistic(cells.sum(axis=0)), cluster_interval_of_sums(statistic, cells.reshape(-1, 4), clusters)
+
+
+def _alpha(coincidences: Floats, values: Floats, level: Level) -> float | None:
+    """Alpha of a coincidence matrix (K, K) of the K values; None if chance alone agrees."""
     totals = coincidences.sum(axis=1)  # (K,)
     distances = _DISTANCES[level](values, totals)  # (K, K)
     expected = float(totals @ distances @ totals)

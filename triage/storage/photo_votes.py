@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Select, case, exists, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
-from triage.domain.ids import PhotoReviewId, ReviewedPhotoId, VoteId, new_id
+from triage.domain.ids import PhotoReviewId, ReviewedPhotoId, ThreadId, VoteId, new_id
 from triage.domain.photo_reviews import ReviewedPhoto as ShownPhoto
 from triage.storage.retention import bytes_are_there
 from triage.storage.tables import TO_VOTE, Attachment, Message, PhotoReview, PhotoVote, ReviewedPhoto
@@ -16,16 +16,25 @@ from triage.storage.tables import TO_VOTE, Attachment, Message, PhotoReview, Pho
 _COUNTS: Final = PhotoVote.withdrawn_at.is_(None)
 _IS_FREE: Final = or_(ReviewedPhoto.lease_until.is_(None), ReviewedPhoto.lease_until <= func.statement_timestamp())
 _ON_DISAGREEMENT: Final = 3
+"""Votes on a photo for which two people were to vote."""
 
 
 @dataclass(frozen=True, slots=True)
 class GivenVote:
-    """A vote that counts. `number`: 1 for the first one on its photo."""
+    """A vote that counts.
+
+    Attributes:
+        thread_id: of the photo, which stands for the patient.
+        number: 1 for the first vote on the photo.
+        planned: how many votes the photo was to get, without the third one on disagreement.
+    """
 
     photo_id: ReviewedPhotoId
+    thread_id: ThreadId
     actor: str
     good: bool
     number: int
+    planned: int
 
 
 def claim_next(session: Session, review_id: PhotoReviewId, *, by: str, lease: timedelta) -> ReviewedPhotoId | None:
@@ -124,12 +133,26 @@ def counted_votes(session: Session, review_id: PhotoReviewId) -> list[GivenVote]
     """The votes of a review that count, by photo and in the order in which they were given."""
     number = func.row_number().over(partition_by=PhotoVote.photo_id, order_by=PhotoVote.id)
     rows = session.execute(
-        select(PhotoVote.photo_id, PhotoVote.actor, PhotoVote.good, number.label("number"))
+        select(
+            PhotoVote.photo_id,
+            Message.thread_id,
+            PhotoVote.actor,
+            PhotoVote.good,
+            number.label("number"),
+            ReviewedPhoto.reviewers,
+        )
         .join(ReviewedPhoto, ReviewedPhoto.id == PhotoVote.photo_id)
+        .join(Attachment, Attachment.id == ReviewedPhoto.attachment_id)
+        .join(Message, Message.id == Attachment.message_id)
         .where(ReviewedPhoto.review_id == review_id, _COUNTS)
         .order_by(ReviewedPhoto.place, PhotoVote.id)
     )
-    return [GivenVote(ReviewedPhotoId(row.photo_id), row.actor, row.good, row.number) for row in rows]
+    return [
+        GivenVote(
+            ReviewedPhotoId(row.photo_id), ThreadId(row.thread_id), row.actor, row.good, row.number, row.reviewers
+        )
+        for row in rows
+    ]
 
 
 def _waiting(review_id: PhotoReviewId, by: str) -> Select[Any]:
@@ -148,10 +171,10 @@ def _voted(by: str) -> ColumnElement[bool]:
 
 
 def _recount(session: Session, photo_id: ReviewedPhotoId, **claim: None) -> None:
-    """Counts the votes of a photo again, and wants a third one if two disagree."""
+    """Counts the votes of a photo again, and wants a third one if two disagree where two were to vote."""
     of_photo = (PhotoVote.photo_id == photo_id) & _COUNTS
     n, n_good = session.execute(select(func.count(), func.count().filter(PhotoVote.good)).where(of_photo)).one()
-    wanted = _ON_DISAGREEMENT if 0 < n_good < n else ReviewedPhoto.reviewers
+    wanted = func.greatest(ReviewedPhoto.reviewers, _ON_DISAGREEMENT if 0 < n_good < n else 0)
     changed = update(ReviewedPhoto).where(ReviewedPhoto.id == photo_id).values(votes=n, wanted=wanted, **claim)
     session.execute(changed, execution_options={"synchronize_session": False})
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from triage.domain.photo_reviews import MAX_PHOTOS, EvenlyBy, Order, SamplingRule
+from triage.domain.photo_reviews import MAX_PHOTOS, MAX_VOTES, EvenlyBy, Order, SamplingRule
 from triage.domain.reporting import period_of_report
 from triage.domain.states import Fitzpatrick
 from worker.cli.commands import group
@@ -16,6 +16,7 @@ from worker.services import open_services
 
 if TYPE_CHECKING:  # not imported at run time: SQLAlchemy
     from triage.domain.photo_reviews import PhotoReview
+    from triage.statistics.confidence import Interval
 
 _UNIT = FiniteRange(0, 1)
 
@@ -45,15 +46,20 @@ def photo_reviews() -> None:
 )
 @click.option("--since", type=TIMES, help="Photos scored since this time (UTC). [default: 30 days before --until]")
 @click.option("--until", type=TIMES, help="Photos scored before this time (UTC).")
+@click.option("--votes", type=click.IntRange(1, MAX_VOTES), default=1, show_default=True, help="On each photo.")
 @click.option(
-    "--second-share", type=_UNIT, default=0.2, show_default=True, help="Share of the photos with a second reviewer."
+    "--second-share",
+    type=_UNIT,
+    default=0.2,
+    show_default=True,
+    help="With one vote on each photo: the share that gets a second one.",
 )
 @click.option(
     "--near",
     type=_UNIT,
     default=0.05,
     show_default=True,
-    help="A second reviewer also for scores at most this far from the threshold.",
+    help="With one vote on each photo: a second one also for scores at most this far from the threshold.",
 )
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of the random draw.")
 @by_option("Who creates it")
@@ -67,6 +73,7 @@ def create(
     fitzpatrick: tuple[str, ...],
     since: datetime | None,
     until: datetime | None,
+    votes: int,
     second_share: float,
     near: float,
     seed: int,
@@ -85,6 +92,7 @@ def create(
         source=source,
         fitzpatrick=[Fitzpatrick(each) for each in fitzpatrick],
         seed=seed,
+        votes=votes,
         second_share=second_share,
         near=near,
     )
@@ -143,8 +151,8 @@ def show(name: str, *, as_json: bool) -> None:
         print_document(PhotoReviewAgreementDocument.of(found))
         return
     print_line(_progress(found.review))
-    print_line(f"agreement of the first two votes: {percent(found.observed.value)} of {found.observed.n} photos")
-    print_line(f"Krippendorff's alpha {_number(found.alpha)}")
+    print_line(f"all votes agree: {percent(found.observed.value)} of {found.observed.n} photos")
+    print_line(f"Krippendorff's alpha {_estimate(found.alpha, found.alpha_interval)}")
     if found.reviewers:
         print_line()
         print_table(("reviewer", "votes", "good"), ((each.reviewer, each.votes, each.good) for each in found.reviewers))
@@ -157,7 +165,7 @@ def show(name: str, *, as_json: bool) -> None:
                     " and ".join(pair.reviewers),
                     pair.n,
                     percent(pair.agreed / pair.n),
-                    _number(pair.kappa),
+                    _estimate(pair.kappa, pair.interval),
                 )
                 for pair in found.pairs
             ),
@@ -182,5 +190,7 @@ def _progress(review: "PhotoReview") -> str:
     return f"{state}: {review.done} of {count(review.photos, 'photo')} done, {count(review.votes, 'vote')}"
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+def _estimate(value: float | None, interval: "Interval | None") -> str:
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if interval is None else f"{value:.2f} ({interval[0]:.2f} to {interval[1]:.2f})"

@@ -6,7 +6,7 @@ from typing import Final
 from starlette.responses import Response
 
 from triage.domain.ids import PhotoReviewId, ReviewedPhotoId
-from triage.domain.photo_reviews import MAX_PHOTOS, REASON_LETTERS, EvenlyBy, Order, SamplingRule
+from triage.domain.photo_reviews import MAX_PHOTOS, MAX_VOTES, REASON_LETTERS, EvenlyBy, Order, SamplingRule
 from triage.domain.reporting import Period
 from triage.domain.staff import Right
 from triage.domain.states import Fitzpatrick
@@ -34,6 +34,7 @@ def show_reviews(visit: Visit) -> Response:
         strata=EvenlyBy,
         skin_types=Fitzpatrick,
         max_photos=MAX_PHOTOS,
+        max_votes=MAX_VOTES,
         rule=SamplingRule(100),
     )
 
@@ -154,6 +155,7 @@ def _rule(visit: Visit) -> SamplingRule:
             source=source or None,
             fitzpatrick=[kind for kind in Fitzpatrick if f"skin_{kind}" in visit.form],
             seed=int(visit.field("seed")),
+            votes=int(visit.field("votes")),
             second_share=float(visit.field("second")) / 100,
             near=float(visit.field("near")),
         )

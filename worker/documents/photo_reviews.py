@@ -12,7 +12,10 @@ if TYPE_CHECKING:  # not imported at run time: SQLAlchemy and numpy
 
 
 class SamplingRuleDocument(Document):
-    """Which photos a review got. `second_share` and `near` say which ones get a second reviewer."""
+    """Which photos a review got, and how many `votes` each one gets.
+
+    With one vote, `second_share` and `near` say which photos get a second reviewer.
+    """
 
     size: int
     since: UtcTime | None
@@ -22,6 +25,7 @@ class SamplingRuleDocument(Document):
     source: str | None
     fitzpatrick: list[Fitzpatrick]
     seed: int
+    votes: int
     second_share: float
     near: float
 
@@ -61,6 +65,7 @@ class PairAgreementDocument(Document):
     n: int
     agreed: int
     kappa: float | None
+    kappa_interval: tuple[float, float] | None
 
 
 class ReviewerProgressDocument(Document):
@@ -70,7 +75,10 @@ class ReviewerProgressDocument(Document):
 
 
 class PhotoReviewAgreementDocument(Document):
-    """A photo review with the agreement of its reviewers, on the first two votes of each photo."""
+    """A photo review with the agreement of its reviewers, without third votes on disagreement.
+
+    `agreed` photos of `n` have equal votes. Intervals are for 95 %.
+    """
 
     review: PhotoReviewDocument
     n: int
@@ -78,6 +86,7 @@ class PhotoReviewAgreementDocument(Document):
     share: float | None
     interval: tuple[float, float] | None
     krippendorff_alpha: float | None
+    krippendorff_alpha_interval: tuple[float, float] | None
     pairs: list[PairAgreementDocument]
     reviewers: list[ReviewerProgressDocument]
 
@@ -90,8 +99,15 @@ class PhotoReviewAgreementDocument(Document):
             share=found.observed.value,
             interval=found.observed.interval,
             krippendorff_alpha=found.alpha,
+            krippendorff_alpha_interval=found.alpha_interval,
             pairs=[
-                PairAgreementDocument(reviewers=list(pair.reviewers), n=pair.n, agreed=pair.agreed, kappa=pair.kappa)
+                PairAgreementDocument(
+                    reviewers=list(pair.reviewers),
+                    n=pair.n,
+                    agreed=pair.agreed,
+                    kappa=pair.kappa,
+                    kappa_interval=pair.interval,
+                )
                 for pair in found.pairs
             ],
             reviewers=[

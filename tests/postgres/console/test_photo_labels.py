@@ -217,7 +217,8 @@ def test_votes_of_the_console_train_a_model(
         browser = logged_in(name=name)
         if name == "dr-1":
             browser.get("/reviews")
-            rule = {"size": "24", "days": "30", "order": "random", "second": "100", "near": "0", "seed": "0"}
+            rule = {"size": "24", "days": "30", "order": "random", "votes": "1", "second": "100"}
+            rule |= {"near": "0", "seed": "0"}
             review = browser.post("/reviews", name="r-1", **rule).headers["location"].removeprefix("/console")
         browser.get(review)
         path = browser.post(f"{review}/next").headers["location"].removeprefix("/console")

@@ -16,7 +16,8 @@ from triage.domain.staff import Role
 from triage.storage.database import Sessions
 from worker.tasks.base import WorkerServices
 
-RULE = {"name": "r-1", "size": "10", "days": "30", "order": "random", "second": "100", "near": "0", "seed": "0"}
+RULE = {"name": "r-1", "size": "10", "days": "30", "order": "random", "seed": "0"}
+RULE |= {"votes": "1", "second": "100", "near": "0"}
 
 
 def jpeg(shade: int) -> bytes:
@@ -178,6 +179,7 @@ def test_rule_is_refused_when_the_form_is_malformed(
         {"order": "best"},
         {"near": "nan"},
         {"second": "101"},
+        {"votes": "0"},
         {"name": "<b>"},
         {"source": "<script>alert(1)</script>"},
         {"evenly_by": "x"},

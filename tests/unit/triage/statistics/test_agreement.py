@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from triage.statistics.agreement import Level, krippendorff_alpha, pairwise_kappa, quadratic_kappa
+from triage.statistics.agreement import (
+    Level,
+    alpha_with_interval,
+    kappa_with_interval,
+    krippendorff_alpha,
+    pairwise_kappa,
+    quadratic_kappa,
+)
+from triage.statistics.arrays import Floats
+from triage.statistics.clusters import cluster_interval
 
 _ = np.nan
 KRIPPENDORFF_2011 = np.array(  # example C of Computing Krippendorff's alpha-reliability: 4 observers, 12 units
@@ -85,3 +94,24 @@ def test_quadratic_kappa_equals_that_of_scikit_learn() -> None:
     assert quadratic_kappa(predicted, given) == pytest.approx(expected)
     assert quadratic_kappa([2, 2], [2, 2]) is None
     assert quadratic_kappa([], []) is None
+
+
+def test_intervals_of_votes_equal_those_of_resampled_rows() -> None:
+    random = np.random.default_rng(3)
+    votes = (random.random((60, 4)) < 0.6).astype(float)
+    votes[random.random(votes.shape) < 0.3] = np.nan
+    patients = [row // 2 for row in range(60)]
+    pair = np.nan_to_num(votes[:, :2])
+
+    alpha, interval = alpha_with_interval(votes, patients)
+    assert alpha == pytest.approx(krippendorff_alpha(votes))
+    assert interval == pytest.approx(cluster_interval(lambda rows: krippendorff_alpha(votes[rows]), patients))
+    kappa, interval = kappa_with_interval(pair, patients)
+    assert kappa == pytest.approx(pairwise_kappa(pair)[0, 1])
+    assert interval == pytest.approx(cluster_interval(lambda rows: pairwise_kappa(pair[rows])[0, 1], patients))
+
+
+@pytest.mark.parametrize("votes", [np.ones((4, 2)), np.ones((0, 2))], ids=["equal", "none"])
+def test_agreement_of_votes_has_no_interval_when_it_is_not_defined(votes: Floats) -> None:
+    clusters = range(len(votes))
+    assert alpha_with_interval(votes, clusters) == kappa_with_interval(votes, clusters) == (None, None)
