@@ -92,19 +92,30 @@ class Registry:
         )
 
     @use_case
-    def promote(self, name: str, *, actor: str, allow_untrained: bool = False) -> RegisteredModel:
+    def promote(
+        self, name: str, *, actor: str, allow_untrained: bool = False, instead_of: str | None = None
+    ) -> RegisteredModel:
         """Makes a model live and retires the one that was live. Workers notice between two batches.
 
         Has no effect if the model is live.
 
+        Args:
+            name: of the model.
+            actor: for the audit trail.
+            allow_untrained: promote a model that was never trained.
+            instead_of: SHA-256 of the model that is expected to be live until then, as a person has confirmed it; empty
+                if none is.
+
         Raises:
-            UsageError: no such model.
+            UsageError: no such model, or another model is live than expected.
             UntrainedModelError: the model was never trained, and that was not allowed.
             ModelNotEvaluatedError: its card has no evaluation, or only one of training photos.
         """
         with self._sessions.begin() as session:
             models.lock_stages(session)
-            model = models.find(session, name)
+            model, live = models.find(session, name), models.live(session)
+            if instead_of is not None and instead_of != (live.card.weights_sha256 if live else ""):
+                raise UsageError("another model was made live since: look at the models again")
             if not model.card.trained and not allow_untrained:
                 raise UntrainedModelError(
                     f"model {model.card.name!r} was never trained, so its scores are meaningless: promote a trained one"

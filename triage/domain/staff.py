@@ -45,7 +45,7 @@ RIGHTS: Final[Mapping[Role, frozenset[Right]]] = {
 }
 
 MEANINGS: Final[Mapping[Role, str]] = {
-    Role.READER: "see the queue, messages and photos",
+    Role.READER: "see the queue, messages and photos, appeal against requests",
     Role.REVIEWER: "also claim and decide messages, create photo reviews and vote in them",
     Role.MANAGER: "also see and change models, runs and deliveries, act on claims, decisions and reviews of others",
     Role.ADMINISTRATOR: "also list accounts and end their sessions",

@@ -81,7 +81,9 @@ def review(
 
 
 @use_case
-def rule(sessions: Sessions, message: str, *, needless: bool, by: str, note: str | None = None) -> RecordedReview:
+def rule(
+    sessions: Sessions, message: str, *, source: str | None = None, needless: bool, by: str, note: str | None = None
+) -> RecordedReview:
     """Answers an appeal: the latest retake request of a message was needless, or needed. Idempotent for one person.
 
     The message leaves the queue. Without a ruling an appeal counts as right. A ruling is no review: requests that are
@@ -90,6 +92,7 @@ def rule(sessions: Sessions, message: str, *, needless: bool, by: str, note: str
     Args:
         sessions: of the worker role.
         message: the sender's id of the message, or its own id.
+        source: the sender, required if several senders use the same id.
         needless: one of the photos was good enough.
         by: actor id of the reviewer.
         note: free text, stored with the ruling and nowhere else.
@@ -99,7 +102,7 @@ def rule(sessions: Sessions, message: str, *, needless: bool, by: str, note: str
         UsageError: as `review`, or no one has appealed.
     """
     checked = None if note is None else check_note(note, "note")
-    return _record(sessions, message, None, ReviewKind.RULING, needless=needless, by=by, note=checked)
+    return _record(sessions, message, source, ReviewKind.RULING, needless=needless, by=by, note=checked)
 
 
 def _record(

@@ -9,7 +9,7 @@ from triage.reports.html import render_html
 from triage.reports.summary import report
 from triage.retakes.feed import list_decisions
 from triage.retakes.override import override
-from triage.retakes.reviews import appeal, review
+from triage.retakes.reviews import appeal, review, rule
 from worker.api.endpoint import Call, Endpoints
 from worker.documents.decisions import DecisionsDocument, DecisionsQuery
 from worker.documents.messages import OverrideDocument
@@ -57,8 +57,9 @@ def appeal_request(call: Call, body: AppealCall) -> ReviewDocument:
 @DECISIONS.endpoint("POST", "/v1/reviews", scope=Scope.DECISIONS_WRITE)
 def review_request(call: Call, body: ReviewCall) -> ReviewDocument:
     """Say for a person whether the latest retake request of a message was needless, after a look at its photos."""
+    record = rule if body.answers_appeal else review
     return ReviewDocument.of(
-        review(
+        record(
             call.services.sessions,
             body.message_id,
             source=call.of_own(body.source),

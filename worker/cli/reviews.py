@@ -35,15 +35,26 @@ def appeal(message_id: str, source: str | None, by: str, reason: str, *, as_json
 @click.argument("message_id")
 @click.option("--source", help="Source of the message, if several sources use the same id.")
 @click.option("--needless/--needed", required=True, help="Whether one of the photos was good enough.")
+@click.option("--answers-appeal", is_flag=True, help="It answers an appeal, and is no review of a random sample.")
 @by_option("Who reviews", required=True)
 @click.option("--note", help="What the reviewer saw.")
 @json_option
-def review(message_id: str, source: str | None, by: str, note: str | None, *, needless: bool, as_json: bool) -> None:
+def review(
+    message_id: str,
+    source: str | None,
+    by: str,
+    note: str | None,
+    *,
+    needless: bool,
+    answers_appeal: bool,
+    as_json: bool,
+) -> None:
     """Record a review of the latest retake request of a message. `triage sample` proposes which ones to review."""
-    from triage.retakes.reviews import review as record_review  # deferred: imports SQLAlchemy
+    from triage.retakes import reviews  # deferred: imports SQLAlchemy
 
+    record = reviews.rule if answers_appeal else reviews.review
     with open_services() as services:
-        made = record_review(services.sessions, message_id, source=source, needless=needless, by=by, note=note)
+        made = record(services.sessions, message_id, source=source, needless=needless, by=by, note=note)
     _show(made, as_json=as_json)
 
 

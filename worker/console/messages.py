@@ -53,7 +53,7 @@ def show_message(visit: Visit) -> Response:
         has_maps="map" in query,
         colleagues=_colleagues(visit) if waiting and may_decide else [],
         is_appealed=may_decide and waiting is not None and waiting.state is WaitingState.APPEALED and is_open,
-        may_appeal=may_decide and any(request["status"] != "withdrawn" for request in opened.story["retake_requests"]),
+        may_appeal=is_kept and any(request["status"] != "withdrawn" for request in opened.story["retake_requests"]),
         Outcome=Outcome,
         UNDONE=UNDONE,
         ground_of=ground_of,
@@ -138,7 +138,7 @@ def decide_message(visit: Visit) -> Response:
     return visit.redirect(f"/messages/{message_id}?decided={made.id}")
 
 
-@MESSAGE_PAGES.page("POST", "/messages/{message_id:uuid}/appeal", right=Right.DECIDE)
+@MESSAGE_PAGES.page("POST", "/messages/{message_id:uuid}/appeal", right=Right.SEE)
 def appeal_request(visit: Visit) -> Response:
     """Says that the latest request of the message was needless."""
     message_id, reason = str(visit.uuid("message_id")), " ".join(visit.field("reason").split())

@@ -59,8 +59,9 @@ def confirm_promotion(visit: Visit) -> Response:
 
 @MODEL_PAGES.page("POST", "/models/{model}/promote", right=Right.MANAGE)
 def promote_model(visit: Visit) -> Response:
-    """Makes a model live."""
-    visit.services.registry.promote(visit.part("model"), actor=visit.staff.actor)
+    """Makes a model live, if the model that it replaces is the one that the person has seen."""
+    registry = visit.services.registry
+    registry.promote(visit.part("model"), actor=visit.staff.actor, instead_of=visit.field("live"))
     return visit.redirect("/models")
 
 

@@ -21,13 +21,17 @@ class AppealCall(Call):
 
 
 class ReviewCall(Call):
-    """A review over HTTP. `needless`: one of the photos was good enough. `by` as in an appeal."""
+    """A review over HTTP. `needless`: one of the photos was good enough. `by` as in an appeal.
+
+    With `answers_appeal` it answers an appeal, and is no review of a random sample.
+    """
 
     source: str
     message_id: str
     needless: bool
     by: str
     note: str | None = None
+    answers_appeal: bool = False
 
 
 class ReviewDocument(Document):

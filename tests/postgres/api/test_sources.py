@@ -12,6 +12,7 @@ from triage.clients import registration
 from triage.clients.credentials import issue_token
 from triage.domain.scopes import ACROSS_SOURCES, Scope
 from triage.errors import UsageError
+from triage.retakes.reviews import appeal
 from worker.api.subjects import SUBJECTS
 from worker.tasks.base import WorkerServices
 
@@ -174,6 +175,19 @@ def test_request_of_another_source_is_not_reviewed(api: TestClient, key: Headers
     assert api.post("/v1/reviews", headers=key, json=by_our_id).status_code == 404
     assert both.query("SELECT FROM request_review") == []
     assert api.post("/v1/reviews", headers=key, json=body | {"source": OWN}).status_code == 200
+
+
+def test_appeal_of_another_source_is_not_answered(api: TestClient, key: Headers, both: Clinic) -> None:
+    for source in (OWN, OTHER):
+        appeal(both.sessions, "m-1", source=source, by="n-1", reason="sharp")
+    body = {"message_id": "m-1", "needless": False, "by": "dr-1", "answers_appeal": True}
+
+    assert api.post("/v1/reviews", headers=key, json=body | {"source": OTHER}).status_code == 403
+    answer = api.post("/v1/reviews", headers=key, json=body | {"source": OWN})
+
+    assert (answer.status_code, answer.json()["kind"]) == (200, "ruling")
+    waiting = both.query("SELECT message.source FROM message JOIN waiting_message ON message_id = message.id")
+    assert waiting == [(OTHER,)]
 
 
 def test_sample_leaves_out_requests_of_another_source(

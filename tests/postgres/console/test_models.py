@@ -1,5 +1,6 @@
 """Models in the console: what they score, where a shadow disagrees, and promotion after a confirmation."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -35,6 +36,13 @@ def score_with_shadow(clinic: Clinic, shadow: ModelVersionId) -> None:
     clinic.send("worse", "c/0.1")
     drain(clinic.inbox, lambda: WithShadow(clinic.assessor, shadow), DrainLimits(photos_per_batch=4, seconds=60))
     clinic.execute("UPDATE message SET received_at = received_at - interval '1 day'")
+
+
+def _live(page: str) -> str:
+    """The live model that a page of confirmation names in its form."""
+    found = re.search(r'name="live" value="([0-9a-f]*)"', page)
+    assert found is not None
+    return found[1]
 
 
 def stages(clinic: Clinic) -> dict[str, Stage]:
@@ -74,7 +82,7 @@ def test_promotion_shows_the_expected_change_and_takes_place_after_it(
     asked = browser.get(f"/models/{SHA256}/promote").text
     assert "Requests per day: -0.0 (from 0.1 to 0.0)" in asked
     assert stages(clinic)["newer"] is Stage.CANDIDATE
-    assert browser.post(f"/models/{SHA256}/promote").status_code == 303
+    assert browser.post(f"/models/{SHA256}/promote", live=_live(asked)).status_code == 303
 
     assert stages(clinic) == {"newer": Stage.LIVE, live_model.card.name: Stage.RETIRED}
     [row] = clinic.query("SELECT actor FROM audit_event WHERE action = 'model.promoted'")
@@ -90,8 +98,9 @@ def test_rollback_returns_to_the_model_that_was_confirmed_and_to_no_other(
     clinic.send("bad", "b/0.2")
     clinic.drain()
     clinic.execute("UPDATE message SET received_at = received_at - interval '1 day'")
-    assert "has not scored the photos" in browser.get(f"/models/{SHA256}/promote").text
-    browser.post(f"/models/{SHA256}/promote")
+    asked = browser.get(f"/models/{SHA256}/promote").text
+    assert "has not scored the photos" in asked
+    browser.post(f"/models/{SHA256}/promote", live=_live(asked))
 
     assert "Requests per day: +0.0" in browser.get("/rollback").text
     assert browser.post("/rollback", to=SHA256).status_code == 400
@@ -101,15 +110,34 @@ def test_rollback_returns_to_the_model_that_was_confirmed_and_to_no_other(
     assert stages(clinic) == {"newer": Stage.RETIRED, live_model.card.name: Stage.LIVE}
 
 
+def test_promotion_is_refused_when_another_model_was_made_live_since(
+    clinic: Clinic, logged_in: Callable[..., Browser], live_model: RegisteredModel
+) -> None:
+    add_model(clinic)
+    add_model(clinic, "third", "3" * 64)
+    browser = logged_in(Role.MANAGER)
+    asked, other = browser.get(f"/models/{SHA256}/promote").text, browser.get(f"/models/{'3' * 64}/promote").text
+    assert browser.post(f"/models/{'3' * 64}/promote", live=_live(other)).status_code == 303
+
+    refused = browser.post(f"/models/{SHA256}/promote", live=_live(asked))
+
+    assert refused.status_code == 400
+    assert "another model was made live since" in refused.text
+    assert browser.post(f"/models/{SHA256}/promote").status_code == 400  # without what the page says
+    assert stages(clinic) == {"newer": Stage.CANDIDATE, "third": Stage.LIVE, live_model.card.name: Stage.RETIRED}
+
+
 @pytest.mark.parametrize("fields", [{"trained": False}, {"metrics": {}}], ids=str)
 def test_promotion_is_refused_when_the_model_is_not_fit(
     clinic: Clinic, logged_in: Callable[..., Browser], fields: dict[str, Any]
 ) -> None:
     add_model(clinic, **fields)
     browser = logged_in(Role.MANAGER)
-    browser.get("/models")
+    asked = browser.get(f"/models/{SHA256}/promote").text
 
-    assert browser.post(f"/models/{SHA256}/promote").status_code == 400
+    refused = browser.post(f"/models/{SHA256}/promote", live=_live(asked))
+    assert refused.status_code == 400
+    assert "another model was made live" not in refused.text
     assert stages(clinic)["newer"] is Stage.CANDIDATE
 
 

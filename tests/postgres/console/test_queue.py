@@ -388,6 +388,21 @@ def test_reader_sees_but_does_not_decide(clinic: Clinic, logged_in: Callable[...
     assert f"{path}/decide" not in page
 
 
+def test_reader_appeals_but_does_not_answer(clinic: Clinic, logged_in: Callable[..., Browser]) -> None:
+    send_asked(clinic, "m-1")
+    reader = logged_in(Role.READER)
+    path = f"/messages/{id_of(clinic, 'm-1')}"
+
+    assert f"{path}/appeal" in reader.get(path).text
+    assert reader.post(f"{path}/appeal", reason="sharp enough").status_code == 303
+
+    assert [each.message for each in claims.list_waiting(clinic.sessions, state=WaitingState.APPEALED).messages] == [
+        "m-1"
+    ]
+    assert f"{path}/rule" not in reader.get(path).text
+    assert reader.post(f"{path}/rule", needless="0").status_code == 403
+
+
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{7*7}}"
 
 

@@ -105,6 +105,7 @@ def _commands(clinic: Deployment, folder: Path, tmp_path: Path, model_folder: Pa
         ("explain", "m-all"),
         ("report", "--format", "html", "--output", tmp_path / "report.html"),
         ("appeal", asked, "--by", "n-1", "--reason", "test"),
+        ("review", asked, "--needed", "--answers-appeal", "--by", "n-2"),
         ("review", asked, "--needed", "--by", "n-1"),
         ("sample", "--for", "needless"),
         ("photo-reviews", "create", "planted", "--size", "2"),
