@@ -1,4 +1,4 @@
-"""Writes the pictures of docs/console.md: the pages of the staff console on drawn photos, in Debian's Chromium.
+"""Writes the pictures of docs/console/: the pages of the staff console on drawn photos, in Debian's Chromium.
 
 .venv/bin/python -m recipes.console_pictures
 """
