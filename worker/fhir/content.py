@@ -13,6 +13,10 @@ _MAY_BE_PHOTO: Final = ("image/", "application/dicom", "application/octet-stream
 _WHITESPACE: Final = str.maketrans("", "", " \t\r\n")
 
 
+class AnotherTypeError(TriageError):
+    """The server states that the content is not a photo."""
+
+
 class TooMuchError(TriageError):
     """The photos of one request have too many bytes together."""
 

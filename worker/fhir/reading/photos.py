@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 
 from triage.domain.messages import IncomingAttachment
 from triage.errors import AttachmentError, ErrorCode, UsageError
-from worker.fhir.content import Room, check_integrity, inline_bytes, may_be_photo
+from worker.fhir.content import AnotherTypeError, Room, check_integrity, inline_bytes, may_be_photo
 from worker.fhir.elements import Attachment, Binary, DocumentReference, Media, Payload
 from worker.fhir.references import Target, target_of
 
@@ -30,6 +30,7 @@ class Server(Protocol):
 
         Raises:
             AttachmentError: nothing is there, it is too large, or the URL is not allowed.
+            AnotherTypeError: no media type is given, and what is there is not a photo.
             ServiceUnavailableError: the server cannot answer now.
         """
 
@@ -107,6 +108,8 @@ class Photos:
             check_integrity(attachment, data)
             if self.room:
                 self.room.take(data)
+        except AnotherTypeError:
+            self.left_alone["content of another type"] += 1
         except (AttachmentError, UsageError) as error:
             yield IncomingAttachment(error_code=_code_of(error), external_id=id_, group=group)
         else:

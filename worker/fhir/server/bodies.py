@@ -40,10 +40,14 @@ def read_body(response: httpx2.Response, max_bytes: int, *, seconds: float = ANS
     return bytes(body)
 
 
+def media_type_of(response: httpx2.Response) -> str | None:
+    """The declared media type of an answer, without parameters."""
+    return response.headers.get("Content-Type", "").partition(";")[0].strip().lower() or None
+
+
 def is_json(response: httpx2.Response) -> bool:
     """Whether an answer is declared as JSON."""
-    media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    return media_type in {JSON, "application/json"}
+    return media_type_of(response) in {JSON, "application/json"}
 
 
 def read_json(response: httpx2.Response, max_bytes: int) -> Mapping[str, Any]:
@@ -72,8 +76,18 @@ def read_resource(response: httpx2.Response) -> Mapping[str, Any]:
 
     Raises:
         RejectedError: the answer is not a JSON object, or has more than `MAX_JSON_BYTES`.
+        FhirUnavailableError: it takes too long, may be cut off, or is not declared as JSON.
     """
+    if not is_json(response):
+        raise no_fhir_server()
     try:
         return read_json(response, MAX_JSON_BYTES)
     except TooLargeError as error:
         raise RejectedError("the FHIR server's answer is too long", response.status_code) from error
+
+
+def no_fhir_server() -> FhirUnavailableError:
+    """The error of an answer that succeeds with what no FHIR server sends, such as a page to log in."""
+    return FhirUnavailableError(
+        "the answer is not that of a FHIR server: check the base and the proxies before it, then retry"
+    )

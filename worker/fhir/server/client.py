@@ -10,12 +10,21 @@ from urllib.parse import unquote, urljoin
 
 import httpx2
 
-from worker.fhir.content import inline_bytes
+from worker.fhir.content import AnotherTypeError, inline_bytes, may_be_photo
 from worker.fhir.elements import Binary
 from worker.fhir.json_parts import dict_of, dicts_of
 from worker.fhir.references import Target, target_of
-from worker.fhir.server.bodies import JSON, MAX_JSON_BYTES, is_json, read_body, read_json, read_resource
-from worker.fhir.server.errors import FhirUnavailableError, RejectedError
+from worker.fhir.server.bodies import (
+    JSON,
+    MAX_JSON_BYTES,
+    is_json,
+    media_type_of,
+    no_fhir_server,
+    read_body,
+    read_json,
+    read_resource,
+)
+from worker.fhir.server.errors import FhirUnavailableError, RejectedError, TooLargeError
 from worker.fhir.server.refusals import error_of
 
 MAX_PAGES: Final = 1000
@@ -24,6 +33,8 @@ _MORE_BYTES: Final = 2**20
 
 _MEDIA_TYPE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
 """Source: RFC 6838, section 4.2."""
+_TEXT: Final = ("text/", "application/xhtml+xml")
+_XML: Final = "application/fhir+xml"
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f\\]|(^|/)\.\.(;[^/]*)?(/|$)")
 """Of a decoded path: what a client, a proxy or a server may resolve to a place outside of the base."""
 
@@ -174,16 +185,27 @@ class FhirClient:
             NotThereError: nothing is there.
             ForbiddenError: the server does not give these bytes.
             TooLargeError: there are more bytes.
+            AnotherTypeError: the message states no media type, and the server states that of no photo.
             FhirUnavailableError, FhirRefusedError, RejectedError: see there.
         """
         stated = (media_type or "").partition(";")[0].strip()
         accept = f"{stated if _MEDIA_TYPE.fullmatch(stated) else 'image/*'}, */*;q=0.5"
         try:
-            return self._bytes(url, accept, max_bytes)
+            found = self._bytes(url, accept, max_bytes)
         except RejectedError as error:
             if error.status != httpx2.codes.NOT_ACCEPTABLE:
                 raise
-        return self._bytes(url, JSON, max_bytes)
+            found = None
+        if found is None:
+            found = self._bytes(url, JSON, max_bytes)
+        if found is None:
+            raise no_fhir_server()
+        if isinstance(found, Elsewhere):
+            return found
+        data, actual = found
+        if media_type is None and not may_be_photo(actual):
+            raise AnotherTypeError
+        return data
 
     def _below(self, url: str) -> httpx2.URL | None:
         """The address to send a request to; None if it is not surely below the base."""
@@ -195,7 +217,8 @@ class FhirClient:
         root, path = _path(base).rstrip(b"/"), _path(absolute)
         return absolute if path.startswith(root + b"/") or path.rstrip(b"/") == root else None
 
-    def _bytes(self, url: str, accept: str, max_bytes: int) -> bytes | Elsewhere:
+    def _bytes(self, url: str, accept: str, max_bytes: int) -> tuple[bytes, str | None] | Elsewhere | None:
+        """Bytes with their media type; None for a raw text, which may be the page of a proxy."""
         headers = {"Accept": accept}
         with self._response("GET", url, headers=headers, allow_redirect=True, is_about_one=True) as response:
             if response.has_redirect_location:
@@ -207,8 +230,10 @@ class FhirClient:
                     ) from error
             if is_json(response):
                 binary = Binary.read(read_json(response, min(MAX_JSON_BYTES, 2 * max_bytes + _MORE_BYTES)))
-                return inline_bytes(binary.data, max_bytes=max_bytes)
-            return read_body(response, max_bytes)
+                return inline_bytes(binary.data, max_bytes=max_bytes), binary.content_type
+            media_type = media_type_of(response)
+            is_text = media_type is not None and media_type.startswith(_TEXT)
+            return None if is_text else (read_body(response, max_bytes), media_type)
 
     def _stored(
         self,
@@ -294,10 +319,26 @@ def _path(url: httpx2.URL) -> bytes:
 
 
 def _returned(response: httpx2.Response, *, is_written: bool) -> Mapping[str, Any]:
-    """The resource in an answer. One that was written is stored, also if the answer has no body that can be read."""
+    """The resource in an answer. One that was written is stored, also if the answer has no body that can be read.
+
+    Raises:
+        FhirUnavailableError: the body is declared as what no FHIR server sends, so that nothing may be stored.
+        RejectedError: the body of what was read is not a resource.
+    """
+    if is_written and not is_json(response):
+        if media_type_of(response) != _XML and _has_text(response):
+            raise no_fhir_server()
+        return {}
     try:
-        return read_resource(response) if is_json(response) else {}
+        return read_resource(response)
     except (FhirUnavailableError, RejectedError):
         if is_written:
             return {}
         raise
+
+
+def _has_text(response: httpx2.Response) -> bool:
+    try:
+        return bool(read_body(response, MAX_JSON_BYTES).strip())
+    except TooLargeError:
+        return True
