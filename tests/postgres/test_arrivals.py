@@ -234,6 +234,20 @@ def test_known_message_that_is_absent_is_withdrawn_at_once(clinic: Clinic) -> No
     assert clinic.requests() == [("m-1", "withdrawn")]
 
 
+@pytest.mark.parametrize("is_known", [False, True])
+def test_message_that_is_absent_and_not_withdrawn_is_ignored_after_a_while(clinic: Clinic, is_known: bool) -> None:
+    if is_known:
+        _announce(clinic, "m-1")
+        _collect(clinic, Ehr(lambda reference: _message(reference, "0.2")))
+        clinic.drain()
+    _announce(clinic, "m-1")
+
+    results = [_collect(clinic, Ehr(lambda _: Found(is_absent=True))) for _ in range(PATIENCE)]
+
+    assert [(each.postponed, each.ignored) for each in results] == [(1, 0)] * (PATIENCE - 1) + [(0, 1)]
+    assert clinic.requests() == ([("m-1", "flagged")] if is_known else [])
+
+
 def test_message_waits_a_while_for_a_photo_that_is_not_there_yet(clinic: Clinic) -> None:
     def without(reference: str) -> Found:
         photo = IncomingAttachment(error_code=ErrorCode.NOT_FOUND, external_id="1")

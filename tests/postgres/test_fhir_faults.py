@@ -44,6 +44,9 @@ MESSAGE, PHOTO, SEARCH, SUBSCRIPTION, TOKEN = (
 )
 
 
+_ID = re.compile(r"([0-9]+|[0-9a-f-]{36})$")
+
+
 def _communication(number: int) -> dict[str, Any]:
     return {
         "resourceType": "Communication",
@@ -83,7 +86,7 @@ class Hospital:
     expires: bool = False
 
     def answer(self, request: Request) -> Response:
-        number = request.path.removeprefix(path := request.path.rstrip("0123456789"))
+        number = request.path.removeprefix(path := _ID.sub("", request.path))
         self.asked[path] += 1
         if path in self.faults:
             return self.faults[path](request)
@@ -96,7 +99,7 @@ class Hospital:
                 return _json({"access_token": "t", "expires_in": 300})
             case "/fhir/metadata":
                 return _json({"resourceType": "CapabilityStatement", "fhirVersion": "4.0.1"})
-            case "/fhir/Communication/":
+            case "/fhir/Communication/" if number.isdigit():
                 return _json(_communication(int(number)))
             case "/fhir/Binary/":
                 return Response(b"photo", content_type="image/jpeg")
@@ -197,7 +200,12 @@ def _chunk_cut_off(request: Request) -> Response:
     return Response(body(), content_type=JSON)
 
 
+def _page(_: Request) -> Response:
+    return Response("<h1>Log in</h1>", content_type="text/html")
+
+
 FAULTS = {
+    "page of a proxy": _page,
     "slow": _slow,
     "busy": _status(429, Retry_After="600"),
     "broken": _status(500),
@@ -222,7 +230,8 @@ def test_message_waits_and_is_accepted_once_when_the_server_fails(
         for _ in range(3):
             site.collect()  # all but the first find nothing that is due
 
-        assert hospital.asked[path] <= (2 if path == TOKEN else 1), fault  # a malformed token is asked for once more
+        is_repeated = path in {TOKEN, PHOTO}  # a malformed token once more, and a photo that is a text as JSON
+        assert hospital.asked[path] <= (2 if is_repeated else 1), fault
         assert len(site.photos) == number - 1, fault
         if fault in {"busy", "down"}:
             table = "arrival_source" if path == SEARCH else "arrival WHERE status = 'pending'"
@@ -261,6 +270,17 @@ def test_all_messages_wait_when_none_may_be_read(make_site: MakeSite, hospital: 
 
     assert site.states == ["pending"]
     with pytest.raises(FhirRefusedError):
+        check_fhir_server(site.services)
+
+
+def test_all_messages_wait_when_none_may_be_read_and_none_is_searched(make_site: MakeSite, hospital: Hospital) -> None:
+    site = make_site()
+    site.announce()
+    hospital.faults[MESSAGE] = _status(403)
+    site.collect()
+
+    assert site.states == ["pending"]
+    with pytest.raises(FhirRefusedError, match="gives this client no message"):
         check_fhir_server(site.services)
 
 

@@ -165,9 +165,10 @@ class Collector:
         """Whether a later reading may find the message, or a photo, that its system does not have now."""
         if arrival.attempts >= PATIENCE:
             return False
+        if not found.is_absent:
+            return found.lacks_photo
         name = arrival.reference
-        is_new = found.is_absent and name not in known_messages(self._sessions, [name], source=self._source)
-        return is_new or found.lacks_photo
+        return not found.is_withdrawn or name not in known_messages(self._sessions, [name], source=self._source)
 
     def _record(self, results: list[ArrivalResult]) -> int:
         with self._sessions.begin() as session:

@@ -39,7 +39,7 @@ class Found:
         message: to accept; None if nothing is to be accepted.
         is_withdrawn: its author or its system took it back.
         answers: retake requests that the message answers.
-        is_absent: its system states that it does not exist, or no longer.
+        is_absent: its system does not have it; if it states so, the message is withdrawn too.
     """
 
     __pydantic_config__: ClassVar = CHECKED

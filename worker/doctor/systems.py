@@ -51,7 +51,7 @@ def check_deliveries(services: Services) -> str:
 
 
 def check_fhir_server(services: Services) -> str:
-    """Asks the EHR's FHIR server what it is, with a token, and whether it accepts the configured search."""
+    """Asks the EHR's FHIR server what it is, with a token, and whether it gives messages."""
     if not services.settings.fhir.is_on:
         return "none"
     version = services.fhir.capabilities().get("fhirVersion")
@@ -59,7 +59,9 @@ def check_fhir_server(services: Services) -> str:
         raise ProblemError(
             "the FHIR server does not serve R4 (4.0)", "set TRIAGE_FHIR__URL to the base of its R4 version"
         )
-    if services.settings.fhir.poll_query is not None and services.inbound.ignores_cursor():
+    if services.settings.fhir.poll_query is None:
+        services.inbound.check_rights()
+    elif services.inbound.ignores_cursor():
         raise ProblemError(
             "the FHIR server ignores the cursor, so that each search reads all messages",
             "run `triage fhir check` to see which TRIAGE_FHIR__POLL_CURSOR it applies",

@@ -86,8 +86,18 @@ def _tokens(tokens: SmartTokens | None, inbound: Inbound | None, settings: FhirS
         return
     yield Ability("token", Support.YES, is_needed=True)
     yield scopes_of(granted, settings)
-    if inbound is not None and settings.poll_query is not None:
-        yield _configured_search(inbound)
+    if inbound is not None:
+        yield _reading(inbound) if settings.poll_query is None else _configured_search(inbound)
+
+
+def _reading(inbound: Inbound) -> Ability:
+    name = "read of a message"
+    try:
+        inbound.check_rights()
+    except FhirRefusedError:
+        remedy = "ask the operators of the EHR to permit this client to read Communication"
+        return Ability(name, Support.NO, is_needed=True, detail="refused", remedy=remedy)
+    return Ability(name, Support.YES, is_needed=True, detail="permitted")
 
 
 def _configured_search(inbound: Inbound) -> Ability:

@@ -1,11 +1,11 @@
 """Messages on the EHR's FHIR server: reads one, and searches for those that no hook announced."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final
+from uuid import uuid4
 
 import structlog
 
@@ -14,14 +14,22 @@ from triage.domain.ids import RetakeRequestId
 from triage.domain.limits import IntakeLimits
 from triage.domain.messages import IncomingMessage, Origin
 from triage.domain.text import check_locale
-from triage.errors import AttachmentError, UsageError
+from triage.errors import AttachmentError, Fault, UsageError
 from worker.fhir.content import MessageRoom, Room
 from worker.fhir.elements import Asking, Communication
 from worker.fhir.reading.messages import PatientMessage, Step, next_step, read_message, request_id
 from worker.fhir.reading.photos import Server
 from worker.fhir.references import Target, target_of
 from worker.fhir.server.client import FhirClient
-from worker.fhir.server.errors import FhirUnavailableError, ForbiddenError, GoneError, NotThereError, RejectedError
+from worker.fhir.server.errors import (
+    FhirRefusedError,
+    FhirUnavailableError,
+    ForbiddenError,
+    GoneError,
+    NotThereError,
+    RejectedError,
+    UnknownError,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -57,6 +65,9 @@ class Inbound:
     def read(self, reference: str) -> Found:
         """As `Reader.read`. A message that the server states to be absent is withdrawn.
 
+        One that it does not know, and that a search does not find, is absent without being withdrawn: nothing states
+        that its author took it back.
+
         Raises:
             FhirRefusedError: the server gives this client no message.
             ForbiddenError, RejectedError: it does not give this one.
@@ -69,23 +80,45 @@ class Inbound:
         except GoneError:
             return Found(is_withdrawn=True, is_absent=True)
         except NotThereError as error:
+            if isinstance(error, UnknownError) and self._finds_none(target):
+                return Found(is_absent=True)
             raise FhirUnavailableError(
                 "the FHIR server does not state whether a message exists: check the proxies before it"
             ) from error
         except ForbiddenError:
-            self._check_rights(target)
+            self.check_rights()
             raise
         return self._found(target, resource)
 
-    def _check_rights(self, target: Target) -> None:
-        """
+    def check_rights(self) -> None:
+        """Searches for a message that does not exist or, if the server is not searched, asks for it.
+
         Raises:
-            FhirRefusedError: the server refuses a search for the message too, so that no message can be read.
+            FhirRefusedError: the server refuses this too, so that no message can be read.
             FhirUnavailableError: see there.
         """
-        if self.query is not None:
-            with suppress(NotThereError, RejectedError):
-                next(self.client.search(f"Communication?_id={target.id}&_count=1"), None)
+        target = Target("Communication", str(uuid4()))
+        try:
+            if self.query is not None:
+                next(self._with_id(target), None)
+            else:
+                self.client.read(target)
+        except ForbiddenError as error:
+            raise FhirRefusedError(
+                "the FHIR server gives this client no message: permit it to read Communication", Fault.REFUSED
+            ) from error
+        except (NotThereError, RejectedError):
+            pass
+
+    def _finds_none(self, target: Target) -> bool:
+        """Whether the server answers a search for a message, and finds none."""
+        try:
+            return next(self._with_id(target), None) is None
+        except (FhirRefusedError, NotThereError, RejectedError):
+            return False
+
+    def _with_id(self, target: Target) -> Iterator[Mapping[str, Any]]:
+        return self.client.search(f"Communication?_id={target.id}&_count=1")
 
     def find(self, since: datetime) -> Mapping[str, str | None]:
         """As `Finder.find`."""

@@ -15,6 +15,10 @@ class NotThereError(TriageError):
     """Nothing is at an address of the server. It may exist: a proxy may answer, or a replica that lags behind."""
 
 
+class UnknownError(NotThereError):
+    """A FHIR server answers that nothing is there, and does not state whether the resource exists."""
+
+
 class GoneError(NotThereError):
     """The server states that the resource does not exist, or no longer."""
 

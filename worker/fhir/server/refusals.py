@@ -7,7 +7,7 @@ import httpx2
 
 from triage.errors import Fault
 from worker.fhir.json_parts import dicts_of
-from worker.fhir.server.bodies import is_json, read_json
+from worker.fhir.server.bodies import JSON, is_json, media_type_of, read_json
 from worker.fhir.server.errors import (
     ConflictError,
     FhirRefusedError,
@@ -17,6 +17,7 @@ from worker.fhir.server.errors import (
     NotThereError,
     RejectedError,
     TooLargeError,
+    UnknownError,
 )
 from worker.retry_after import delay_of
 
@@ -24,6 +25,7 @@ MAX_OUTCOME_BYTES: Final = 2**20
 
 _ABSENT: Final = frozenset({"not-found", "deleted"})
 """Codes of issues by which a server states that a resource does not exist."""
+_GONE: Final = "the FHIR server has no such resource"
 _CONFLICT: Final = frozenset({409, 412})
 _CODE: Final = re.compile(r"[a-z-]{1,40}")
 
@@ -36,10 +38,10 @@ def error_of(response: httpx2.Response, *, is_about_one: bool) -> Exception:
         is_about_one: a server that forbids the request may do so for this resource alone.
     """
     status = response.status_code
-    if status == httpx2.codes.NOT_FOUND and not _ABSENT & set(_issues(response)):
-        return NotThereError("nothing is at this address of the FHIR server: check the base and the proxies before it")
-    if status in {httpx2.codes.NOT_FOUND, httpx2.codes.GONE}:
-        return GoneError("the FHIR server has no such resource")
+    if status == httpx2.codes.NOT_FOUND:
+        return _not_found(response)
+    if status == httpx2.codes.GONE:
+        return GoneError(_GONE)
     if status in _CONFLICT:
         return ConflictError("the resource on the FHIR server was changed by others")
     if status == httpx2.codes.TOO_MANY_REQUESTS or response.is_server_error:
@@ -53,6 +55,14 @@ def error_of(response: httpx2.Response, *, is_about_one: bool) -> Exception:
         return FhirRefusedError("the FHIR server refuses this client: give it the scopes that it needs", Fault.REFUSED)
     reasons = "".join(f", {code}" for code in _issues(response))
     return RejectedError(f"the FHIR server does not accept the request (status {status}{reasons})", status)
+
+
+def _not_found(response: httpx2.Response) -> NotThereError:
+    issues = set(_issues(response))
+    if _ABSENT & issues:
+        return GoneError(_GONE)
+    kind = UnknownError if issues and media_type_of(response) == JSON else NotThereError
+    return kind("nothing is at this address of the FHIR server: check the base and the proxies before it")
 
 
 def _issues(response: httpx2.Response) -> list[str]:

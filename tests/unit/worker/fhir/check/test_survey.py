@@ -1,6 +1,7 @@
 """What `triage fhir check` finds out about a server, and the settings that it proposes."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -195,6 +196,20 @@ def test_search_is_lacking_when_the_server_does_not_accept_it(
 
     assert (found.support, found.detail) == (Support.NO, detail)
     assert found.remedy
+
+
+@pytest.mark.parametrize(("status", "support"), [(403, Support.NO), (404, Support.YES)])
+def test_reading_is_lacking_when_a_message_that_does_not_exist_is_refused(
+    settings: FhirSettings, serve: Serve, httpserver: HTTPServer, status: int, support: Support
+) -> None:
+    serve(_statement())
+    httpserver.expect_request(re.compile("/fhir/Communication/.+")).respond_with_data("", status)
+    reading = settings.model_copy(update={"poll_query": None})
+
+    found = _find(survey(reading, _inbound(reading)), "read of a message")
+
+    assert found.support is support
+    assert bool(found.remedy) is (support is Support.NO)
 
 
 def test_other_server_gets_no_token_and_no_name(settings: FhirSettings, serve: Serve, httpserver: HTTPServer) -> None:

@@ -1,5 +1,6 @@
 """Reading and searching on a real server on this machine."""
 
+import json
 import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
@@ -105,6 +106,38 @@ def test_message_waits_when_nothing_is_at_its_address(inbound: Inbound, httpserv
         inbound.read("Communication/m-1")
 
 
+@pytest.mark.parametrize(("searched", "n_found"), [(200, 0), (200, 1), (403, 0), (404, 0), (400, 0)])
+def test_unknown_message_is_absent_and_not_withdrawn_when_a_search_does_not_find_it_either(
+    inbound: Inbound, httpserver: HTTPServer, searched: int, n_found: int
+) -> None:
+    unknown = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "processing"}]}
+    httpserver.expect_request("/fhir/Communication/m-1").respond_with_data(
+        json.dumps(unknown), 404, content_type="application/fhir+json;charset=UTF-8"
+    )
+    bundle = {"resourceType": "Bundle", "entry": [{"resource": MESSAGE}] * n_found}
+    httpserver.expect_request(QUERY, query_string="_id=m-1&_count=1").respond_with_json(bundle, searched)
+
+    if (searched, n_found) == (200, 0):
+        assert inbound.read("Communication/m-1") == Found(is_absent=True)
+    else:
+        with pytest.raises(FhirUnavailableError, match="does not state"):
+            inbound.read("Communication/m-1")
+
+
+@pytest.mark.parametrize(("status", "error"), [(403, FhirRefusedError), (404, ForbiddenError), (410, ForbiddenError)])
+def test_refusal_concerns_one_message_unless_one_that_does_not_exist_is_refused_too(
+    http: httpx2.Client, httpserver: HTTPServer, status: int, error: type[Exception]
+) -> None:
+    inbound = _inbound(http, httpserver, None)
+    httpserver.expect_request("/fhir/Communication/m-1").respond_with_data(b"", 403)
+    httpserver.expect_request(re.compile("/fhir/Communication/[0-9a-f-]{36}")).respond_with_data(b"", status)
+
+    with pytest.raises(error) as raised:
+        inbound.read("Communication/m-1")
+
+    assert type(raised.value) is error
+
+
 @pytest.mark.parametrize(
     ("searched", "error"),
     [(200, ForbiddenError), (400, ForbiddenError), (403, FhirRefusedError), (503, FhirUnavailableError)],
@@ -113,9 +146,7 @@ def test_refusal_concerns_one_message_unless_a_search_is_refused_too(
     inbound: Inbound, httpserver: HTTPServer, searched: int, error: type[Exception]
 ) -> None:
     httpserver.expect_request("/fhir/Communication/m-1").respond_with_data(b"", 403)
-    httpserver.expect_request(QUERY, query_string="_id=m-1&_count=1").respond_with_json(
-        {"resourceType": "Bundle"}, searched
-    )
+    httpserver.expect_request(QUERY).respond_with_json({"resourceType": "Bundle"}, searched)
 
     with pytest.raises(error) as raised:
         inbound.read("Communication/m-1")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from triage.domain.limits import IntakeLimits
 from triage.errors import AttachmentError, ErrorCode, ServiceUnavailableError, UsageError
+from worker.fhir.content import AnotherTypeError
 from worker.fhir.elements import Communication
 from worker.fhir.reading.messages import PatientMessage, Step, next_step, read_message
 from worker.fhir.references import Target
@@ -213,6 +214,17 @@ def test_content_that_is_no_photo_is_counted_and_left_alone() -> None:
         "unknown reference": 2,
         "superseded document": 1,
     }
+
+
+def test_content_is_left_alone_when_the_server_states_that_it_is_no_photo() -> None:
+    class OfText(FakeServer):
+        def content(self, url: str, media_type: str | None) -> bytes:
+            raise AnotherTypeError
+
+    message = _read(OfText())
+
+    assert not message.attachments
+    assert message.left_alone == {"content of another type": 1}
 
 
 def test_thread_is_the_topic_or_else_the_first_message() -> None:

@@ -13,6 +13,7 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Response
 
 from triage.errors import UsageError
+from worker.fhir.content import AnotherTypeError
 from worker.fhir.references import Target
 from worker.fhir.server.bodies import JSON
 from worker.fhir.server.client import Elsewhere, FhirClient
@@ -25,6 +26,7 @@ from worker.fhir.server.errors import (
     NotThereError,
     RejectedError,
     TooLargeError,
+    UnknownError,
 )
 
 MESSAGE = {"resourceType": "Communication", "id": "1", "status": "completed"}
@@ -131,7 +133,7 @@ def test_token_is_made_anew_once_when_the_server_refuses_it(client: FhirClient, 
         (400, RejectedError),
         (401, FhirRefusedError),
         (403, ForbiddenError),
-        (404, NotThereError),
+        (404, UnknownError),
         (409, ConflictError),
         (405, RejectedError),
         (406, RejectedError),
@@ -167,7 +169,8 @@ def test_answer_of_the_server_is_one_of_few_errors(
         ({"resourceType": "OperationOutcome", "issue": [{"code": "not-found"}]}, JSON, GoneError),
         ({"resourceType": "OperationOutcome", "issue": [{"code": "x"}, {"code": "deleted"}]}, JSON, GoneError),
         ({"resourceType": "OperationOutcome", "issue": [{"code": "not-found"}]}, "text/html", NotThereError),
-        ({"resourceType": "OperationOutcome", "issue": [{"code": "processing"}]}, JSON, NotThereError),
+        ({"resourceType": "OperationOutcome", "issue": [{"code": "processing"}]}, JSON, UnknownError),
+        ({"resourceType": "OperationOutcome", "issue": [{"code": "processing"}]}, "application/json", NotThereError),
         ({"resourceType": "Bundle", "issue": [{"code": "not-found"}]}, JSON, NotThereError),
         ({"resourceType": "OperationOutcome", "issue": "not-found"}, JSON, NotThereError),
         ("not-found", JSON, NotThereError),
@@ -274,6 +277,47 @@ def test_bytes_are_read_raw_or_in_json(client: FhirClient, httpserver: HTTPServe
     found = {client.content(f"Binary/{name}", "image/jpeg", max_bytes=10) for name in ("raw", "json", "picky")}
 
     assert found == {b"photo"}
+
+
+def test_page_of_a_proxy_is_never_the_answer_of_the_server(client: FhirClient, httpserver: HTTPServer) -> None:
+    httpserver.expect_request(re.compile("/fhir/.*")).respond_with_data("<h1>Log in</h1>", content_type="text/html")
+
+    for request in (
+        lambda: client.read(TARGET),
+        lambda: client.create(MESSAGE, unless="identifier=1"),
+        lambda: client.update(MESSAGE),
+        lambda: list(client.search("Communication")),
+        lambda: client.content("Binary/1", "image/jpeg", max_bytes=99),
+        lambda: client.content("Binary/1", None, max_bytes=99),
+        client.capabilities,
+    ):
+        with pytest.raises(FhirUnavailableError, match="not that of a FHIR server"):
+            request()
+
+
+@pytest.mark.parametrize("kind", ["text/html", "application/fhir+xml", None])
+def test_resource_is_written_when_the_answer_is_empty(
+    client: FhirClient, httpserver: HTTPServer, kind: str | None
+) -> None:
+    body = "<Communication/>" if kind == "application/fhir+xml" else ""
+    httpserver.expect_request("/fhir/Communication/1").respond_with_data(body, 200, content_type=kind)
+
+    assert client.update(MESSAGE).resource == {}
+
+
+def test_content_is_of_another_type_when_the_server_and_not_the_message_states_one(
+    client: FhirClient, httpserver: HTTPServer
+) -> None:
+    text = {"resourceType": "Binary", "contentType": "text/html", "data": base64.b64encode(b"<p>").decode()}
+    httpserver.expect_request("/fhir/Binary/json").respond_with_response(_answer(text))
+    httpserver.expect_request("/fhir/Binary/text", headers={"Accept": JSON}).respond_with_response(_answer(text))
+    httpserver.expect_request("/fhir/Binary/text").respond_with_data("<p>", content_type="text/html")
+    httpserver.expect_request("/fhir/Binary/pdf").respond_with_data(b"pdf", content_type="application/pdf")
+
+    for name, data in (("json", b"<p>"), ("text", b"<p>"), ("pdf", b"pdf")):
+        with pytest.raises(AnotherTypeError):
+            client.content(f"Binary/{name}", None, max_bytes=10)
+        assert client.content(f"Binary/{name}", "image/jpeg", max_bytes=10) == data
 
 
 def test_bytes_are_not_read_beyond_the_limit(client: FhirClient, httpserver: HTTPServer) -> None:
