@@ -48,12 +48,12 @@ def follow(
         source: of the messages.
         by: id of the system that says so.
         policy: decides messages that are withdrawn.
-        versions: by the sender's id, of messages that are accepted only while they have this version; 0 for one that
-            is not stored.
+        versions: by the sender's id, of messages that are accepted or withdrawn only while they have this version; 0
+            for one that is not stored.
 
     Raises:
         UsageError: a message or an argument is malformed.
-        ChangedError: a message has another version. Nothing was accepted.
+        ChangedError: a message has another version. It was not changed and, if it is to be accepted, no other one.
         DatabaseUnavailableError, BlobStoreUnavailableError: retry.
     """
     incoming = [each.message for each in found.values() if each.message is not None]
@@ -62,7 +62,10 @@ def follow(
     withdrawn = {
         name
         for name, each in found.items()
-        if each.is_withdrawn and withdraw_message(sessions, source=source, message=name, by=by, policy=policy)
+        if each.is_withdrawn
+        and withdraw_message(
+            sessions, source=source, message=name, by=by, policy=policy, version=(versions or {}).get(name)
+        )
     }
     answering = [name for name, each in found.items() if each.answers]
     known = known_messages(sessions, answering, source=source) if answering else {}

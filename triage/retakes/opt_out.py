@@ -9,10 +9,12 @@ from triage.domain.actors import check_actor
 from triage.domain.ids import MessageId, RetakeRequestId
 from triage.domain.incoming import check_sender_id
 from triage.domain.text import check_word
+from triage.errors import ChangedError
 from triage.retakes.decide import decide_messages
 from triage.retakes.policy import RetakePolicy
 from triage.storage import audit, messages, opt_outs, outbox
 from triage.storage.database import Sessions
+from triage.storage.message_states import load_known
 from triage.storage.messages import Key
 from triage.storage.use_case import use_case
 
@@ -87,7 +89,9 @@ def undo_opt_out(sessions: Sessions, *, source: str, thread: str, by: str) -> Th
 
 
 @use_case
-def withdraw_message(sessions: Sessions, *, source: str, message: str, by: str, policy: RetakePolicy) -> bool:
+def withdraw_message(
+    sessions: Sessions, *, source: str, message: str, by: str, policy: RetakePolicy, version: int | None = None
+) -> bool:
     """Stops retake requests for a message that was taken back where it came from. Idempotent.
 
     The message and its photos stay: a person may have read them.
@@ -98,22 +102,32 @@ def withdraw_message(sessions: Sessions, *, source: str, message: str, by: str, 
         message: the sender's id of the message.
         by: id of the system that says so.
         policy: decides the message again if its request is withdrawn.
+        version: that the message must have (`KnownMessage.version`), 0 if it must be unknown; None for any.
 
     Returns:
         Whether the message is known.
 
     Raises:
         UsageError: an argument is malformed.
+        ChangedError: the message has another version. Nothing was changed.
     """
     check_actor(by)
     key = (check_word(source, "source"), check_sender_id(message, "message id"))
     with sessions.begin() as session:
         message_id = messages.id_of(session, key)
         if message_id is None:
+            _check_version(version, actual=0)
             return False
         messages.lock_with_thread(session, message_id)
+        if version is not None:
+            _check_version(version, actual=load_known(session, source, [message])[message].version)
         stop_requests(session, messages.opt_out(session, {message_id}), policy, by=by)
     return True
+
+
+def _check_version(expected: int | None, *, actual: int) -> None:
+    if expected not in {None, actual}:
+        raise ChangedError("the message was changed by another sender: read it again, then retry")
 
 
 def stop_requests(

@@ -6,15 +6,18 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest_httpserver import HTTPServer
 from sqlalchemy import text
 from starlette.testclient import TestClient
 
 from tests.support.deployment import eventually
 from tests.support.flagged import flag
+from triage.blobs.uris import UriPolicy
 from triage.domain.messages import Origin
 from triage.domain.scopes import Scope
 from triage.files.hashing import sha256_of
@@ -265,6 +268,41 @@ def test_one_of_several_updates_of_a_version_succeeds_when_they_race(
 
     assert sorted(statuses) == [200, *[412] * 7]
     assert rows("SELECT count(*) FROM attachment") == [(2,)]
+
+
+def test_one_of_several_withdrawals_of_a_version_succeeds_when_they_race(
+    api: TestClient, pusher: Headers, rows: Rows, sessions: Sessions, jpeg: Callable[..., bytes]
+) -> None:
+    def put(*photos: dict[str, Any], headers: Headers, **fields: Any) -> int:
+        message = _message(*photos, id="a", **fields)
+        return api.put("/fhir/Communication/a", headers=pusher | headers, json=message).status_code
+
+    assert put(_attachment(jpeg(0)), headers={}) == 201
+    with sessions() as holder, sessions() as observer, ThreadPoolExecutor(2) as pool:
+        holder.execute(text("SELECT 1 FROM thread FOR UPDATE"))
+        sent = [pool.submit(put, headers={"If-Match": 'W/"1"'}, status="entered-in-error") for _ in range(2)]
+        waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        eventually(lambda: observer.execute(waiting).scalar_one() >= 2)
+        holder.rollback()
+        statuses = [each.result() for each in sent]
+
+    assert sorted(statuses) == [200, 412]
+    assert rows("SELECT opted_out FROM message") == [(True,)]
+
+
+def test_photo_whose_link_is_refused_is_kept_with_an_error_code(
+    api: TestClient, pusher: Headers, rows: Rows, services: WorkerServices, httpserver: HTTPServer
+) -> None:
+    link = httpserver.url_for("/expired.jpg")
+    httpserver.expect_request("/expired.jpg").respond_with_data("", 403)
+    uris = UriPolicy([httpserver.url_for("/")], max_bytes=9, local_networks=[ip_network("127.0.0.0/8")])
+    object.__setattr__(services.push, "uris", uris)
+
+    message = _message({"contentAttachment": {"contentType": "image/jpeg", "url": link}})
+    answer = api.post("/fhir/Communication", headers=pusher, json=message)
+
+    assert answer.status_code == 201
+    assert rows("SELECT error_code FROM attachment") == [("fetch_failed",)]
 
 
 @pytest.mark.parametrize(

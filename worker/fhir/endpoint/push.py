@@ -10,7 +10,14 @@ from triage.blobs.uris import UriPolicy
 from triage.domain.arrivals import Found
 from triage.domain.limits import IntakeLimits
 from triage.domain.messages import Acceptance, KnownMessage
-from triage.errors import AttachmentError, ChangedError, ErrorCode, ServiceUnavailableError, TransientError
+from triage.errors import (
+    AttachmentError,
+    ChangedError,
+    ErrorCode,
+    PhotoRefusedError,
+    ServiceUnavailableError,
+    TransientError,
+)
 from triage.intake import Intake
 from triage.reports.state import known_messages
 from triage.retakes.policy import RetakePolicy
@@ -157,6 +164,10 @@ class _Around:
             raise _not_sent()
         try:
             return self.push.uris.fetch_link(url) if url.startswith(_WEB) else self.push.uris.fetch(url)
+        except PhotoRefusedError as error:
+            raise AttachmentError(
+                ErrorCode.FETCH_FAILED, "the server of the photo does not give it: send it again"
+            ) from error
         except TransientError as error:
             raise ServiceUnavailableError("the server of a photo does not answer: retry") from error
 
