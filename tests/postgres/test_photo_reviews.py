@@ -11,9 +11,9 @@ from tests.support.clinic import Clinic
 from triage.domain.ids import PhotoReviewId, ReviewedPhotoId
 from triage.domain.photo_reviews import MAX_PHOTOS, MAX_VOTES, EvenlyBy, Order, SamplingRule
 from triage.domain.states import FindingKind, Fitzpatrick
-from triage.errors import LeaseLostError, NotFoundError, UsageError
+from triage.errors import LeaseLostError, NotFoundError, TriageError, UsageError
 from triage.photo_reviews import sets, voting
-from triage.photo_reviews.agreement import agreement, is_blind
+from triage.photo_reviews.agreement import agreement, blind_reviews
 
 LEASE = timedelta(minutes=15)
 
@@ -264,6 +264,31 @@ def test_vote_is_refused_when_it_is_the_second_of_a_person_or_malformed(clinic: 
     assert clinic.query("SELECT good, reasons FROM photo_vote") == [(False, ["motion"])]
 
 
+def test_vote_has_no_further_effect_when_its_form_arrives_twice_at_once(clinic: Clinic) -> None:
+    send(clinic, "a/0.3")
+    review = create(clinic)
+    photo = take(clinic, review, "dr-1")
+    assert photo is not None
+    refused: list[Exception] = []
+    together = threading.Barrier(6)
+
+    def give() -> None:
+        together.wait()
+        try:
+            voting.vote(clinic.sessions, review, photo, good=True, by="dr-1")
+        except TriageError as error:
+            refused.append(error)
+
+    threads = [threading.Thread(target=give) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert refused == []
+    assert votes(clinic) == [("dr-1", True, False)]
+
+
 def test_undone_vote_is_kept_and_not_counted(clinic: Clinic) -> None:
     send(clinic, "a/0.3", "b/0.3")
     review = create(clinic, second_share=1)
@@ -342,9 +367,11 @@ def test_agreement_is_hidden_from_people_who_still_vote(clinic: Clinic) -> None:
     send(clinic, "a/0.3", "b/0.3")
     review = create(clinic)
     vote(clinic, review, "dr-1", True)
-    assert [is_blind(clinic.sessions, review, by=by) for by in ("dr-1", "m-1")] == [True, False]
+    assert [blind_reviews(clinic.sessions, by=by) for by in ("dr-1", "m-1")] == [{review}, set()]
+    voting.undo(clinic.sessions, review, by="dr-1", lease=LEASE)
+    assert blind_reviews(clinic.sessions, by="dr-1") == {review}  # the person may vote again
     sets.close(clinic.sessions, review, by="m-1")
-    assert not is_blind(clinic.sessions, review, by="dr-1")
+    assert blind_reviews(clinic.sessions, by="dr-1") == set()
 
 
 def test_votes_go_with_the_photo_when_its_message_is_forgotten(clinic: Clinic) -> None:

@@ -103,12 +103,13 @@ def agreement(sessions: Sessions, review_id: PhotoReviewId) -> ReviewAgreement:
 
 
 @use_case
-def is_blind(sessions: Sessions, review_id: PhotoReviewId, *, by: str) -> bool:
-    """Whether the agreement must be hidden from this person, who has voted in a review that takes further votes."""
+def blind_reviews(sessions: Sessions, *, by: str) -> set[PhotoReviewId]:
+    """The reviews whose agreement and counts must be hidden from this person, who has voted in them.
+
+    A withdrawn vote also counts: the person may vote again. A closed review takes no votes.
+    """
     with sessions() as session:
-        review = photo_reviews.find(session, review_id)
-        voted, _ = photo_votes.progress(session, review_id, by=by)
-    return review is not None and review.closed_at is None and voted > 0
+        return photo_votes.reviewed_by(session, by)
 
 
 def _pair(table: Floats, reviewers: tuple[str, str], threads: Sequence[ThreadId]) -> PairAgreement:

@@ -99,11 +99,12 @@ def vote(
     with sessions.begin() as session:
         _open(session, review_id)
         names = [kind.value for kind in REASON_LETTERS if kind in reasons]
+        photo = photo_votes.lock(session, review_id, photo_id)  # first: the same form may arrive twice at once
         if (mine := photo_votes.vote_of(session, photo_id, by=by)) is not None:
             if (mine.good, mine.reasons) == (good, names):
                 return
             raise UsageError("you have voted on this photo: undo the vote to change it")
-        held = _hold(session, review_id, photo_id, by)
+        held = _held(photo, by)
         if held.votes >= held.wanted:
             raise LeaseLostError("the photo has all its votes: take the next one")
         vote_id = photo_votes.add(session, photo_id, good=good, reasons=names, by=by)
@@ -122,7 +123,7 @@ def skip(sessions: Sessions, review_id: PhotoReviewId, photo_id: ReviewedPhotoId
     check_actor(by)
     with sessions.begin() as session:
         _open(session, review_id)
-        _hold(session, review_id, photo_id, by)
+        _held(photo_votes.lock(session, review_id, photo_id), by)
         photo_votes.put_last(session, photo_id)
         _record(session, "photo.skipped", review_id, photo_id, by)
 
@@ -157,9 +158,8 @@ def _open(session: Session, review_id: PhotoReviewId) -> PhotoReview:
     return found
 
 
-def _hold(session: Session, review_id: PhotoReviewId, photo_id: ReviewedPhotoId, by: str) -> StoredPhoto:
-    """Locks a photo that this person holds."""
-    photo = photo_votes.lock(session, review_id, photo_id)
+def _held(photo: StoredPhoto | None, by: str) -> StoredPhoto:
+    """The photo, if this person holds it."""
     if photo is None or photo.claimed_by != by:
         raise LeaseLostError("you do not hold this photo: take the next one")
     return photo

@@ -73,6 +73,16 @@ def progress(session: Session, review_id: PhotoReviewId, *, by: str) -> tuple[in
     return voted, session.scalar(select(func.count()).select_from(waiting)) or 0
 
 
+def reviewed_by(session: Session, by: str) -> set[PhotoReviewId]:
+    """The open reviews in which this person has voted. Votes that were withdrawn also count."""
+    voted = exists().where(
+        ReviewedPhoto.review_id == PhotoReview.id, PhotoVote.photo_id == ReviewedPhoto.id, PhotoVote.actor == by
+    )
+    return set(
+        map(PhotoReviewId, session.scalars(select(PhotoReview.id).where(PhotoReview.closed_at.is_(None), voted)))
+    )
+
+
 def lock(session: Session, review_id: PhotoReviewId, photo_id: ReviewedPhotoId) -> ReviewedPhoto | None:
     """Locks a photo of a review."""
     query = select(ReviewedPhoto).where(ReviewedPhoto.id == photo_id, ReviewedPhoto.review_id == review_id)

@@ -1,18 +1,27 @@
 """Photo reviews: create one, vote blind on its photos, and follow the agreement of its reviewers."""
 
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from starlette.responses import Response
 
 from triage.domain.ids import PhotoReviewId, ReviewedPhotoId
-from triage.domain.photo_reviews import MAX_PHOTOS, MAX_VOTES, REASON_LETTERS, EvenlyBy, Order, SamplingRule
+from triage.domain.photo_reviews import (
+    MAX_PHOTOS,
+    MAX_VOTES,
+    REASON_LETTERS,
+    EvenlyBy,
+    Order,
+    PhotoReview,
+    SamplingRule,
+)
 from triage.domain.reporting import Period
 from triage.domain.staff import Right
 from triage.domain.states import Fitzpatrick
 from triage.errors import UsageError
 from triage.photo_reviews import sets, voting
-from triage.photo_reviews.agreement import agreement, is_blind
+from triage.photo_reviews.agreement import agreement, blind_reviews
 from worker.console.door import POLICY
 from worker.console.page import Pages, Visit
 from worker.console.photo_bytes import show_photo_bytes
@@ -27,8 +36,10 @@ _GOOD: Final = {"good": True, "bad": False}
 @REVIEW_PAGES.page("GET", "/reviews", right=Right.DECIDE)
 def show_reviews(visit: Visit) -> Response:
     """All reviews, and the form to create one."""
+    blind = blind_reviews(visit.services.sessions, by=visit.staff.actor)
     return visit.render(
         "reviews.html",
+        sees_counts=lambda review: _sees_counts(visit, review, blind),
         reviews=sets.list_reviews(visit.services.sessions),
         orders=Order,
         strata=EvenlyBy,
@@ -50,15 +61,16 @@ def create_review(visit: Visit) -> Response:
 def show_review(visit: Visit) -> Response:
     """A review with the own progress; with the agreement for those who may see it."""
     review_id, sessions, by = _review_id(visit), visit.services.sessions, visit.staff.actor
-    blind = is_blind(sessions, review_id, by=by)
-    may_see = visit.may(Right.MANAGE) and not blind
+    review, blind = sets.find(sessions, review_id), blind_reviews(sessions, by=by)
+    may_see = visit.may(Right.MANAGE) and review_id not in blind
     voted, left = voting.progress(sessions, review_id, by=by)
     return visit.render(
         "review.html",
-        review=sets.find(sessions, review_id),
+        review=review,
+        sees_counts=_sees_counts(visit, review, blind),
         voted=voted,
         left=left,
-        blind=blind,
+        blind=review_id in blind,
         found=agreement(sessions, review_id) if may_see else None,
         nothing="nothing" in visit.request.query_params,
     )
@@ -134,6 +146,11 @@ def _next(visit: Visit) -> Response:
     if photo_id is None:
         return visit.redirect(f"/reviews/{review_id}?nothing=1")
     return visit.redirect(f"/reviews/{review_id}/photos/{photo_id}")
+
+
+def _sees_counts(visit: Visit, review: PhotoReview, blind: Collection[PhotoReviewId]) -> bool:
+    """Whether the person may see how many votes all have given: after a vote, they tell whether another one differs."""
+    return review.closed_at is not None or (visit.may(Right.MANAGE) and review.id not in blind)
 
 
 def _review_id(visit: Visit) -> PhotoReviewId:

@@ -168,6 +168,28 @@ def test_agreement_is_shown_to_managers_who_do_not_vote(
     assert first.post(f"{review}/undo").status_code == 400
 
 
+def test_counts_of_all_votes_are_hidden_from_people_who_vote_until_the_review_is_closed(
+    photos: list[AttachmentId], logged_in: Callable[..., Browser]
+) -> None:
+    manager, first, second = logged_in(Role.MANAGER, "boss"), logged_in(name="dr-1"), logged_in(name="dr-2")
+    review = create(manager)
+    vote(first, start(first, review), "good")
+
+    def counts(browser: Browser) -> tuple[list[str], bool]:
+        row = re.search(r"<td>2</td>\n<td>(.+)</td>\n<td>(.+)</td>", browser.get("/reviews").text)
+        assert row is not None
+        return list(row.groups()), "<dt>Done</dt>" in browser.get(review).text
+
+    assert [counts(each) for each in (manager, first, second)] == [(["0", "1"], True), *[(["-", "-"], False)] * 2]
+    path = start(manager, review)
+    vote(manager, path, "bad")
+    manager.post(f"{review}/undo")
+    assert counts(manager) == (["-", "-"], False)  # the next vote shall not follow what others think
+    assert "Agreement</h2>" not in manager.get(review).text
+    manager.post(f"{review}/close")
+    assert [counts(each) for each in (manager, first)] == [(["0", "1"], True)] * 2
+
+
 def test_rule_is_refused_when_the_form_is_malformed(
     photos: list[AttachmentId], logged_in: Callable[..., Browser]
 ) -> None:
