@@ -1,5 +1,6 @@
 """The burden simulator over a clinic whose messages were decided by the product itself."""
 
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from triage.domain.states import Outcome, VerdictOrigin
 from triage.errors import UsageError
 from triage.retakes.opt_out import opt_out
 from triage.retakes.override import override
+from triage.retakes.proposals import list_proposals, propose
 from triage.retakes.requests import claim
 from triage.retakes.reviews import appeal, review
 from triage.retakes.scenario import Scenario
@@ -189,6 +191,30 @@ def test_wrong_scenario_is_refused(clinic: Clinic) -> None:
             _simulate(clinic, scenario)
     with pytest.raises(UsageError, match="no start"):
         simulate(clinic.sessions, Period(), Scenario(), policy=clinic.policy)
+
+
+def test_only_one_proposal_has_a_name_when_several_people_save_it_at_once(clinic: Clinic) -> None:
+    clinic.send("m-1", "a/0.42")
+    clinic.drain()
+    together, saved, latest = threading.Barrier(4), list[str](), Period(datetime.now(UTC) - timedelta(days=1))
+
+    def save(by: str) -> None:
+        together.wait()
+        with suppress(UsageError):
+            propose(clinic.sessions, "milder", latest, Scenario(threshold=0.4), policy=clinic.policy, by=by)
+            saved.append(by)
+
+    threads = [threading.Thread(target=save, args=(f"chief-{n}",)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    [found] = list_proposals(clinic.sessions)
+    assert saved == [found.saved_by]
+    for name in (".", ".."):  # no page would have this address
+        with pytest.raises(UsageError, match="cannot be part of a URL"):
+            propose(clinic.sessions, name, latest, Scenario(threshold=0.4), policy=clinic.policy, by="chief-1")
 
 
 def test_proposal_is_saved_and_its_thresholds_are_applied(clinic: Clinic, triage: Triage) -> None:

@@ -7,10 +7,12 @@ from typing import Any, Final
 from triage.domain.actors import check_actor
 from triage.domain.proposals import Proposal
 from triage.domain.reporting import Period
+from triage.domain.text import check_no_step
 from triage.errors import UsageError
 from triage.retakes.policy import RetakePolicy
 from triage.retakes.scenario import Scenario
 from triage.retakes.simulate import simulate
+from triage.storage import model_versions as models
 from triage.storage import proposals
 from triage.storage.database import Sessions
 from triage.storage.use_case import use_case
@@ -36,10 +38,12 @@ def propose(
     check_actor(by)
     if not _NAME.fullmatch(name):
         raise UsageError("invalid name of a proposal: use 1 to 100 letters, digits, `.`, `_` and `-`")
+    check_no_step(name, "name of a proposal")
     if not scenario.changes():
         raise UsageError("the scenario changes nothing: change a threshold, a limit or the model")
     found = simulate(sessions, period, scenario, policy=policy)
     with sessions.begin() as session:
+        models.lock_stages(session)  # two people may choose the same name at once
         proposals.save(session, name, found, actor=by)
     return found
 

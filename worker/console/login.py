@@ -22,7 +22,9 @@ log = structlog.get_logger(__name__)
 
 LOGIN_PAGES: Final = Pages()
 
-_NEXT: Final = re.compile(rf"{PATH}(/(?!/)[A-Za-z0-9_./-]*)?(\?[A-Za-z0-9_.&=:%+-]*)?")
+_NEXT: Final = re.compile(
+    rf"{PATH}(/(?!/)(?!([A-Za-z0-9_./-]*/)?\.\.?([/?]|$))[A-Za-z0-9_./-]*)?(\?[A-Za-z0-9_.&=:%+-]*)?"
+)
 _BROWSER_SECONDS: Final = 90 * 86_400
 _LOGIN_SECONDS: Final = 600
 _STATUS: Final = {Refusal.WRONG: 401, Refusal.TOO_MANY: 429, Refusal.NAME_IN_USE: 409}

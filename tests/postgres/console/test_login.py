@@ -46,7 +46,17 @@ def test_login_opens_the_page_that_was_asked_for(services: WorkerServices, brows
     assert "dr-7" in opened.get("/account").text
 
 
-@pytest.mark.parametrize("after", ["https://evil.example.org/", "//evil.example.org", "/console//evil", "/v1/retakes"])
+@pytest.mark.parametrize(
+    "after",
+    [
+        "https://evil.example.org/",
+        "//evil.example.org",
+        "/console//evil",
+        "/v1/retakes",
+        "/console/../v1/retakes",
+        "/console/a/..",
+    ],
+)
 def test_login_leads_to_no_other_site(services: WorkerServices, browser: Callable[[], Browser], after: str) -> None:
     accounts.add(services.sessions, "dr-7", Role.READER, password=PASSWORD, by="admin")
 
