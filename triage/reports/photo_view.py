@@ -1,10 +1,11 @@
 """A stored photo that a person is going to see: where its bytes are, and the model that scored it."""
 
 from dataclasses import dataclass
+from uuid import UUID
 
 from triage.domain.actors import check_actor
 from triage.domain.card import Card
-from triage.domain.ids import MessageId, ModelVersionId
+from triage.domain.ids import AttachmentId, MessageId, ModelVersionId
 from triage.domain.messages import ClaimedAttachment
 from triage.errors import NotFoundError, UsageError
 from triage.storage import attachments, audit, messages
@@ -31,7 +32,12 @@ class ViewedPhoto:
 
 @use_case
 def view_photo(
-    sessions: Sessions, message: str, source: str | None = None, photo: str | None = None, *, by: str
+    sessions: Sessions,
+    message: str | MessageId,
+    source: str | None = None,
+    photo: str | AttachmentId | None = None,
+    *,
+    by: str,
 ) -> ViewedPhoto:
     """Finds a scored photo of a message and records in the audit trail that a person views it.
 
@@ -67,8 +73,9 @@ def view_photo(
     return ViewedPhoto(ClaimedAttachment(chosen.id, chosen.sha256, chosen.uri), chosen.sha256, card)
 
 
-def _choose(photos: list[StoredAttachment], name: str | None) -> StoredAttachment:
-    found = [each for each in photos if name is None or name in {each.external_id, str(each.id)}]
+def _choose(photos: list[StoredAttachment], name: str | AttachmentId | None) -> StoredAttachment:
+    names = [{each.id} if isinstance(name, UUID) else {each.external_id, str(each.id)} for each in photos]
+    found = [each for each, own in zip(photos, names, strict=True) if name is None or name in own]
     if not found:
         raise NotFoundError("the message has no photo with this id: list its photos with their ids first")
     if len(found) > 1:

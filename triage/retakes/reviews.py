@@ -34,7 +34,9 @@ class RecordedReview:
 
 
 @use_case
-def appeal(sessions: Sessions, message: str, *, source: str | None = None, by: str, reason: str) -> RecordedReview:
+def appeal(
+    sessions: Sessions, message: str | MessageId, *, source: str | None = None, by: str, reason: str
+) -> RecordedReview:
     """Records that the latest retake request of a message was needless. Idempotent for one person.
 
     It stops no request and decides nothing: `triage.retakes.override.override` does. If the message's decision is still
@@ -82,7 +84,13 @@ def review(
 
 @use_case
 def rule(
-    sessions: Sessions, message: str, *, source: str | None = None, needless: bool, by: str, note: str | None = None
+    sessions: Sessions,
+    message: str | MessageId,
+    *,
+    source: str | None = None,
+    needless: bool,
+    by: str,
+    note: str | None = None,
 ) -> RecordedReview:
     """Answers an appeal: the latest retake request of a message was needless, or needed. Idempotent for one person.
 
@@ -106,7 +114,14 @@ def rule(
 
 
 def _record(
-    sessions: Sessions, message: str, source: str | None, kind: ReviewKind, *, needless: bool, by: str, note: str | None
+    sessions: Sessions,
+    message: str | MessageId,
+    source: str | None,
+    kind: ReviewKind,
+    *,
+    needless: bool,
+    by: str,
+    note: str | None,
 ) -> RecordedReview:
     check_actor(by)
     with sessions.begin() as session:
@@ -123,12 +138,12 @@ def _record(
         if row is None and request_reviews.says_needless(session, request, kind, by=by) is not needless:
             raise UsageError("you have recorded the opposite about this request: ask another reviewer")
         recorded = RecordedReview(locked.external_id, locked.source, request, kind, needless, by, row is not None)
+        if kind is ReviewKind.RULING:
+            queue.end_appeal(session, locked.id)  # the same ruling also answers a later appeal of another person
         if row is not None:
             action = _ACTIONS[kind]
             if kind is ReviewKind.APPEAL:
                 queue.put_appealed(session, locked.id)
-            elif kind is ReviewKind.RULING:
-                queue.end_appeal(session, locked.id)
             audit.record(session, actor=by, action=action, subject_kind="retake", subject_id=request, needless=needless)
     return recorded
 

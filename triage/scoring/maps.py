@@ -53,7 +53,7 @@ class QualityMaps:
             ServiceUnavailableError: its bytes or the weights of the model cannot be read now.
             ModelError: the weights do not match the card.
         """
-        view = view_photo(self._sessions, str(message_id), photo=str(attachment_id), by=by)
+        view = view_photo(self._sessions, message_id, photo=attachment_id, by=by)
         data = self._source.fetch(view.attachment)
         if sha256_of(data) != view.sha256:
             raise AttachmentError(ErrorCode.ALTERED, "another photo is at the address now: the assessed one is gone")

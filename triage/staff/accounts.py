@@ -6,10 +6,10 @@ Each is one transaction with its audit event. An account is never deleted, becau
 from sqlalchemy.orm import Session
 
 from triage.domain.actors import check_actor
-from triage.domain.staff import Role, StaffMember, check_password, check_staff_name
+from triage.domain.staff import RIGHTS, Right, Role, StaffMember, check_password, check_staff_name
 from triage.errors import NotFoundError, UsageError
 from triage.staff.passwords import hash_password
-from triage.storage import audit, staff
+from triage.storage import audit, queue, staff
 from triage.storage.database import Sessions
 from triage.storage.use_case import use_case
 
@@ -50,6 +50,8 @@ def list_accounts(sessions: Sessions) -> list[StaffMember]:
 def change_role(sessions: Sessions, name: str, role: Role, *, by: str) -> StaffMember:
     """Changes what an account may do, also in its open sessions. Idempotent.
 
+    Messages that were sent to an account that may no longer decide are everyone's again.
+
     Raises:
         UsageError: no account has this name, it is disabled, or its identity provider gives it the role.
     """
@@ -57,8 +59,7 @@ def change_role(sessions: Sessions, name: str, role: Role, *, by: str) -> StaffM
     with sessions.begin() as session:
         member = _local(session, name)
         if member.role is not role:
-            staff.set_role(session, member.id, role)
-            record(session, member, "staff.role_changed", by, role=role.value)
+            set_role(session, member, role, by=by)
             session.expire_all()
         return _find(session, name)
 
@@ -85,6 +86,8 @@ def change_password(sessions: Sessions, name: str, *, password: str, by: str) ->
 def disable(sessions: Sessions, name: str, *, by: str) -> StaffMember:
     """Ends the sessions of an account and refuses every later login. Idempotent. Its name stays in use.
 
+    Messages that were sent to it are everyone's again.
+
     Raises:
         UsageError: no account has this name, or `by` is malformed.
     """
@@ -94,7 +97,8 @@ def disable(sessions: Sessions, name: str, *, by: str) -> StaffMember:
         if member.disabled_at is None:
             staff.disable(session, member.id)
             ended = staff.end_sessions(session, member.id)
-            record(session, member, "staff.disabled", by, sessions_ended=ended)
+            returned = queue.unassign(session, of=member.actor)
+            record(session, member, "staff.disabled", by, sessions_ended=ended, messages_returned=returned)
             session.expire_all()
         return _find(session, name)
 
@@ -113,6 +117,13 @@ def end_sessions(sessions: Sessions, name: str, *, by: str) -> int:
         if ended:
             record(session, member, "staff.sessions_ended", by, sessions_ended=ended)
     return ended
+
+
+def set_role(session: Session, member: StaffMember, role: Role, *, by: str) -> None:
+    """Changes the role in the caller's transaction, with its audit event. The caller holds the lock of the account."""
+    staff.set_role(session, member.id, role)
+    returned = 0 if Right.DECIDE in RIGHTS[role] else queue.unassign(session, of=member.actor)
+    record(session, member, "staff.role_changed", by, role=role.value, messages_returned=returned)
 
 
 def record(session: Session, member: StaffMember, action: str, by: str, **details: object) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from triage.domain.staff import MAX_PASSWORD, Role, StaffMember, check_staff_name
 from triage.errors import UsageError
 from triage.files.hashing import sha256_of
-from triage.staff.accounts import record
+from triage.staff.accounts import record, set_role
 from triage.staff.passwords import is_password
 from triage.storage import staff
 from triage.storage.database import Sessions
@@ -127,8 +127,7 @@ def login_identity(
         if member.disabled_at is not None:
             return Refusal.WRONG
         if member.role is not role:
-            staff.set_role(session, member.id, role)
-            record(session, member, "staff.role_changed", member.actor, role=role.value)
+            set_role(session, member, role, by=member.actor)
             session.expire_all()
             member = staff.find_identity(session, issuer, subject) or member
         return _begin(session, member, browser)

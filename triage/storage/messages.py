@@ -189,23 +189,26 @@ def among(sources: Sequence[str] | None) -> ColumnElement[bool]:
     return true() if sources is None else Message.source == func.any(list(sources))
 
 
-def find_message(session: Session, name: str, source: str | None = None) -> Message:
+def find_message(session: Session, name: str | MessageId, source: str | None = None) -> Message:
     """Finds a message by the sender's id or its own.
 
     Args:
         session: of the caller's transaction.
-        name: the id.
+        name: the id. A text is the sender's id, or else its own; a `MessageId` is its own alone, because a sender may
+            have given another message this id.
         source: the sender, required if several senders use the same id.
 
     Raises:
         UsageError: the message is unknown or ambiguous, or `name` or `source` is malformed.
     """
-    check_id(name, "message id")
     if source is not None:
         check_word(source, "source")
     of_source = among(None if source is None else [source])
-    found = session.scalars(select(Message).where(Message.external_id == name, of_source).limit(2)).all()
-    if not found and (key := _uuid(name)) is not None:
+    found: Sequence[Message] = []
+    if isinstance(name, str):
+        check_id(name, "message id")
+        found = session.scalars(select(Message).where(Message.external_id == name, of_source).limit(2)).all()
+    if not found and (key := _uuid(name) if isinstance(name, str) else name) is not None:
         found = session.scalars(select(Message).where(Message.id == key, of_source)).all()
     if not found:
         raise _unknown()

@@ -184,6 +184,13 @@ def assign(session: Session, message_id: UUID, *, to: str) -> None:
     session.execute(sent.values(assigned_to=to, claimed_by=None, lease_until=None), execution_options=_UNSYNCHRONISED)
 
 
+def unassign(session: Session, *, of: str) -> int:
+    """Sends the messages of a person back to all; returns their number."""
+    sent = update(WaitingMessage).where(WaitingMessage.assigned_to == of).values(assigned_to=None)
+    returned = session.scalars(sent.returning(WaitingMessage.message_id), execution_options=_UNSYNCHRONISED)
+    return len(returned.all())
+
+
 def _hold(session: Session, which: Any, by: str, lease: timedelta) -> MessageId | None:
     held = (
         update(WaitingMessage)

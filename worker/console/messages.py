@@ -141,7 +141,7 @@ def decide_message(visit: Visit) -> Response:
 @MESSAGE_PAGES.page("POST", "/messages/{message_id:uuid}/appeal", right=Right.SEE)
 def appeal_request(visit: Visit) -> Response:
     """Says that the latest request of the message was needless."""
-    message_id, reason = str(visit.uuid("message_id")), " ".join(visit.field("reason").split())
+    message_id, reason = MessageId(visit.uuid("message_id")), " ".join(visit.field("reason").split())
     reviews.appeal(visit.services.sessions, message_id, by=visit.staff.actor, reason=reason)
     return visit.redirect(f"/messages/{message_id}")
 
@@ -149,7 +149,7 @@ def appeal_request(visit: Visit) -> Response:
 @MESSAGE_PAGES.page("POST", "/messages/{message_id:uuid}/rule", right=Right.DECIDE)
 def rule_on_appeal(visit: Visit) -> Response:
     """Answers an appeal."""
-    message_id, needless = str(visit.uuid("message_id")), visit.field("needless")
+    message_id, needless = MessageId(visit.uuid("message_id")), visit.field("needless")
     if needless not in {"0", "1"}:
         raise UsageError("invalid ruling: load the page again")
     reviews.rule(visit.services.sessions, message_id, needless=needless == "1", by=visit.staff.actor)

@@ -23,6 +23,7 @@ from triage.retakes.override import override
 from triage.retakes.reviews import appeal, review, rule
 from triage.retention.forget import forget
 from triage.retention.purge import Retention
+from triage.staff import accounts
 
 LEASE = timedelta(minutes=15)
 
@@ -570,3 +571,51 @@ def test_reviewer_rules_on_an_appeal_in_the_console(clinic: Clinic, logged_in: C
     ]
     for wrong in ("state=pass", "model=x", "hours=2", "reason=none"):
         assert doctor.get(f"/?{wrong}").status_code == 400
+
+
+def test_appeal_counts_for_the_opened_message_when_a_sender_uses_its_id_for_another(
+    clinic: Clinic, logged_in: Callable[..., Browser]
+) -> None:
+    clinic.send("m-1", "a/0.2")
+    clinic.drain()
+    clinic.send(str(id_of(clinic, "m-1")), "b/0.2")
+    clinic.drain()
+    path = f"/messages/{id_of(clinic, 'm-1')}"
+    browser = logged_in()
+    browser.get(path)
+
+    assert browser.post(f"{path}/appeal", reason="sharp").status_code == 303
+    assert waiting(clinic, state=WaitingState.APPEALED) == ["m-1"]
+    assert browser.post(f"{path}/rule", needless="1").status_code == 303
+    assert waiting(clinic) == []
+
+
+def test_same_ruling_answers_a_later_appeal(clinic: Clinic) -> None:
+    clinic.send("m-1", "a/0.2")
+    clinic.drain()
+    appeal(clinic.sessions, "m-1", by="n-1", reason="sharp")
+    assert rule(clinic.sessions, "m-1", needless=False, by="dr-1").recorded
+    appeal(clinic.sessions, "m-1", by="n-2", reason="sharp enough")
+    assert waiting(clinic) == ["m-1"]
+
+    assert not rule(clinic.sessions, "m-1", needless=False, by="dr-1").recorded
+    assert waiting(clinic) == []
+
+
+@pytest.mark.parametrize("is_disabled", [True, False])
+def test_message_sent_to_a_person_is_everyones_when_the_person_may_no_longer_decide(
+    clinic: Clinic, is_disabled: bool
+) -> None:
+    send_waiting(clinic, "m-1")
+    accounts.add(clinic.sessions, "dr-2", Role.MANAGER, password="correct horse battery staple", by="admin")
+    claims.assign(clinic.sessions, id_of(clinic, "m-1"), "dr-2", by="staff:dr-1")
+    accounts.change_role(clinic.sessions, "dr-2", Role.REVIEWER, by="admin")
+    assert claims.claim_oldest(clinic.sessions, by="staff:dr-1", lease=LEASE) is None
+
+    if is_disabled:
+        accounts.disable(clinic.sessions, "dr-2", by="admin")
+    else:
+        accounts.change_role(clinic.sessions, "dr-2", Role.READER, by="admin")
+
+    assert claims.claim_oldest(clinic.sessions, by="staff:dr-1", lease=LEASE) == id_of(clinic, "m-1")
+    assert waiting(clinic, assigned_to="staff:dr-2") == []
