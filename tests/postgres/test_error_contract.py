@@ -40,6 +40,7 @@ from triage.retakes.policy import RetakePolicy
 from triage.retakes.scenario import Scenario
 from triage.retention.purge import Retention
 from triage.scoring.assessments import Assessments
+from triage.scoring.maps import QualityMaps
 from triage.storage.database import Sessions
 from triage.storage.use_case import use_case
 from worker import client
@@ -115,6 +116,7 @@ class Arguments:
             PhotoStore: services.photo_store,
             Assessments: services.assessments,
             PhotoViews: services.photo_views,
+            QualityMaps: services.quality_maps,
         }
         self.places = paths(folder)
         self._fixed: Mapping[Any, object] = {
