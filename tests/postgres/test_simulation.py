@@ -100,6 +100,29 @@ def test_replay_with_todays_settings_gives_the_stored_decisions(clinic: Clinic) 
     assert found["labelled"] > 0
 
 
+def test_simulation_is_the_same_wherever_the_period_is_split_to_be_read(clinic: Clinic) -> None:
+    _busy(clinic)
+    [times] = clinic.query("SELECT min(received_at) AS first, max(received_at) AS last FROM message")
+    now = datetime.now(UTC)
+    scenario = Scenario(threshold=0.4, cooldown_hours=6)
+
+    def found(since: datetime) -> list[Any]:
+        result = simulate(clinic.sessions, Period(since, now), scenario, policy=clinic.policy)
+        burden = [{**result[side], "requests_per_day": 0, "staff_per_day": 0} for side in ("today", "scenario")]
+        return [*burden, *(result[key] for key in ("messages", "reproduced", "labelled", "appealed"))]
+
+    split_after_none = found(now - timedelta(days=60))
+    split_in_the_middle = found(times.first)
+    since = times.last - (now - times.last)
+    split_at_the_last = found(since)
+
+    assert split_in_the_middle == split_after_none
+    assert split_at_the_last[2] == sum(
+        row.received_at >= since for row in clinic.query("SELECT received_at FROM message")
+    )
+    assert split_after_none[0] != split_after_none[1]
+
+
 def test_scenario_gives_what_a_clinic_with_its_settings_decides(make_clinic: Callable[..., Clinic]) -> None:
     clinic = make_clinic()
     for step, score in enumerate([0.1, 0.42, 0.48, 0.7, 0.3]):

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy.orm import Session
@@ -18,6 +19,7 @@ from triage.reports.needless import needless
 from triage.statistics.proportions import Share
 from triage.storage import archived_counts, report_queries, report_scores, request_fates
 from triage.storage.archived_counts import N_BINS
+from triage.storage.at_once import read_at_once
 from triage.storage.database import Sessions
 from triage.storage.report_queries import ReasonOverrides
 from triage.storage.report_scores import ModelScores, ShadowComparison
@@ -39,7 +41,7 @@ def report(
     answer_days: int = ANSWER_DAYS,
     compared_to: Period | None = None,
 ) -> dict[str, Any]:
-    """Returns the report of a period, as `summarise` does, from a new session.
+    """Returns the report of a period, as `summarise` does, each period on a connection of its own.
 
     Args:
         sessions: of any role.
@@ -56,8 +58,9 @@ def report(
         each.check()
     if not 1 <= answer_days <= MAX_ANSWER_DAYS:
         raise UsageError(f"invalid answer_days: use 1 to {MAX_ANSWER_DAYS}")
-    with sessions() as session:
-        summary, *others = (summarise(session, each, by, answer_days=answer_days) for each in periods)
+    summary, *others = read_at_once(
+        sessions, [partial(summarise, period=each, by=by, answer_days=answer_days) for each in periods]
+    )
     return {**summary, "compared_to": others[0]} if others else summary
 
 

@@ -23,6 +23,7 @@ from triage.statistics.arrays import Bools
 from triage.statistics.proportions import Share
 from triage.storage import model_versions as models
 from triage.storage import replay_rows
+from triage.storage.at_once import read_at_once
 from triage.storage.database import Sessions
 from triage.storage.replay_rows import OUTCOMES
 from triage.storage.use_case import use_case
@@ -60,16 +61,22 @@ def simulate(sessions: Sessions, period: Period, scenario: Scenario, *, policy: 
         registered = sorted(models.list_models(session), key=lambda model: str(model.id))
         live = models.live(session)
         candidate = models.find(session, scenario.model) if scenario.model else None
-        ids = [model.id for model in registered]
-        parts = replay_rows.read_parts(session, since, until, ids)
-        requests = replay_rows.read_requests(session, until)
-        labels = replay_rows.read_labels(session, since, until)
+    ids = [model.id for model in registered]
+    middle = since + (until - since) / 2
+    halves = [
+        partial(replay_rows.read_parts, since=start, until=end, models=ids, candidate=judge)
+        for judge in ([None, candidate.id] if candidate else [None])
+        for start, end in ((since, middle), (middle, until))
+    ]
+    others = [
+        partial(replay_rows.read_requests, until=until),
+        partial(replay_rows.read_labels, since=since, until=until),
+    ]
+    first, second, *of_candidate, requests, labels = read_at_once(sessions, [*halves, *others])
+    with sessions() as session:
         hashes_of = partial(replay_rows.read_hashes, session)
-        stored = replay.Period(parts, requests, hashes_of)
-        other = stored
-        if candidate:
-            rows = replay_rows.read_parts(session, since, until, ids, candidate=candidate.id)
-            other = replay.Period(rows, requests, hashes_of)
+        stored = replay.Period(replay_rows.joined(first, second), requests, hashes_of)
+        other = replay.Period(replay_rows.joined(*of_candidate), requests, hashes_of) if candidate else stored
         cards = [model.card.thresholds_by_photo_count for model in registered]
         today = stored.replay(policy, Thresholds(None, cards))
         changed = other.replay(scenario.policy(policy), _thresholds(scenario, cards))

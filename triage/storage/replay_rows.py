@@ -107,6 +107,11 @@ def read_parts(
     return _columns(session, query, _PARTS)
 
 
+def joined(*rows: Rows) -> Rows:
+    """The rows of one or more periods after each other."""
+    return {name: np.concatenate([each[name] for each in rows]) for name in rows[0]}
+
+
 def read_requests(session: Session, until: datetime) -> Rows:
     """All retake requests flagged before a time: `message`, `thread`, `at`, `by_person` and `void`.
 
@@ -182,6 +187,8 @@ def _columns(session: Session, query: sql.Composed, kinds: dict[str, str]) -> Ro
     arrays = sql.SQL(", ").join(sql.SQL("array_agg({})").format(sql.Identifier(name)) for name in kinds)
     with _cursor(session, binary=True) as cursor:
         cursor.execute("SET LOCAL work_mem = '128MB'")  # joins of whole periods in memory
+        # with parallel workers, one process would still build all groups and arrays: callers split the period instead
+        cursor.execute("SET LOCAL max_parallel_workers_per_gather = 0")
         cursor.execute(sql.SQL("SELECT {} FROM ({}) AS rows ({})").format(arrays, query, names))
         values = [cursor.pgresult.get_value(0, place) or b"" for place in range(len(kinds))]
     return {name: _array(value, kind) for (name, kind), value in zip(kinds.items(), values, strict=True)}
