@@ -41,10 +41,16 @@ GOOD: Final = "good"
 
 _ENLARGES: Final = {FindingKind.TOO_CLOSE, FindingKind.TOO_FAR, FindingKind.BADLY_FRAMED, FindingKind.NO_SKIN}
 
-_TESTED: Final = 2.0
-"""The weight of photos with one cause of the kinds that the test has, or with two; other photos count once."""
+_PLAIN: Final = 2.0
+"""The weight of photos with one cause of the kinds that the test has; other photos count once."""
 
-_RIDGE: Final = 3e-3
+_PAIR: Final = 3.0
+"""The weight of photos with two causes."""
+
+_LOOKED_AT: Final = 4.0
+"""The weight of photos that fail as they are and whose reasons a labeller saw: there are few of them."""
+
+_RIDGE: Final = 2e-3
 
 _FOLDS: Final = 4
 """Parts of the photos, by patient, of which each gets the answers of a head that was fitted to the others."""
@@ -135,7 +141,7 @@ def read_collected(folder: Path, threshold: float, names: Sequence[str], looks: 
     fails = np.array([sample.score < threshold for sample in samples])
     given = np.array([_given(sample, looks, fails=bool(failed)) for sample, failed in zip(samples, fails, strict=True)])
     inputs = np.stack([by_name[name] for name in ordered], axis=1)
-    weights = np.array([_TESTED if is_plain(sample) or len(sample.causes) > 1 else 1.0 for sample in samples])
+    weights = np.array([_weight(sample, looks) for sample in samples])
     return Collected(samples, ReasonPhotos(statistics, inputs, ordered, given, fails, weights))
 
 
@@ -146,6 +152,12 @@ def _hide_zoom(samples: Sequence[Sample], measured: NDArray[np.float64], traces:
         for row, sample in enumerate(samples):
             if pool and sample.part == part and _ENLARGES.intersection(sample.causes):
                 measured[row, traces] = measured[pool[row % len(pool)], traces]
+
+
+def _weight(sample: Sample, looks: Mapping[str, Looks]) -> float:
+    if _is_natural(sample) and key_of(sample) in looks:
+        return _LOOKED_AT
+    return _PLAIN if is_plain(sample) else _PAIR if len(sample.causes) > 1 else 1.0
 
 
 def is_plain(sample: Sample) -> bool:

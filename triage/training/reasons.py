@@ -30,7 +30,7 @@ _STEPS: Final = 150
 _FEWEST: Final = 5
 """Fewest photos with the reason, and without, on which a probability is calibrated."""
 
-_WANTED_NAMED: Final = 0.9
+_WANTED_NAMED: Final = 0.92
 _WANTED_ADVISED: Final = 0.08
 _NAMED_BETWEEN: Final = (0.15, 0.5)
 
@@ -173,7 +173,7 @@ def _calibrate(logits: NDArray[np.float64], given: NDArray[np.float64]) -> tuple
 def choose_limits(probabilities: NDArray[np.float64], fails: NDArray[np.bool_]) -> tuple[float, float]:
     """The limits from which reasons are named for photos that fail, and for photos that pass.
 
-    Nine of ten photos that fail get a reason, unless its probability is low; few photos that pass get one.
+    92 of 100 photos that fail get a reason, unless its probability is low; few photos that pass get one.
     """
     likeliest = probabilities.max(axis=1)
     lowest, highest = _NAMED_BETWEEN
