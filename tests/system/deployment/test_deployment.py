@@ -100,7 +100,7 @@ def _check_command(words: list[str]) -> None:
         found = command.get_command(click.Context(command), words.pop(0))
         assert found is not None, words
         command = found
-    options = {option for parameter in command.params for option in parameter.opts}
+    options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
     assert {word for word in words if word.startswith("-") and word != "-"} <= options | {"--help"}, words
     for argument, word in zip((p for p in command.params if isinstance(p, click.Argument)), words, strict=False):
         if isinstance(argument.type, click.Choice) and not word.startswith("-"):
