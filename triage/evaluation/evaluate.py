@@ -9,6 +9,7 @@ from scipy.stats import pearsonr, spearmanr
 from triage.evaluation.calibration import calibration_bins, calibration_line
 from triage.evaluation.operating_point import RATES, Counts, count_at, ppv_threshold, youden_threshold
 from triage.evaluation.predictions import Predictions
+from triage.statistics.agreement import quadratic_kappa
 from triage.statistics.arrays import Ints
 from triage.statistics.auc import (
     Comparison,
@@ -54,10 +55,11 @@ def evaluate(
         `{n, n_good, n_bad, good_votes, threshold, threshold_chosen_by, auc, auc_ci{delong, hanley_mcneil, bootstrap},
         auc_ci_withheld, auc_exact_ci, tp, fn, tn, fp, sensitivity, specificity, ppv, npv, needless_retake_share,
         intervals{}, by_patient{n_patients, auc_ci, intervals{}}, calibration{slope, intercept, bins},
-        prevalence_adjusted{}, correlation, groups{column: {value: {}}}}`, with None for measures that are not defined.
-        All of `auc_ci` is None if its variance cannot be estimated, for the reason in `auc_ci_withheld`;
+        prevalence_adjusted{}, correlation, grade_kappa, groups{column: {value: {}}}}`, with None for measures that are
+        not defined. All of `auc_ci` is None if its variance cannot be estimated, for the reason in `auc_ci_withheld`;
         `auc_exact_ci` is one-sided, for an AUC of exactly 0 or 1. `by_patient` has intervals that resample patients,
-        and is None unless a patient has several photos.
+        and is None unless a patient has several photos. `grade_kappa` is the quadratic weighted kappa of grades and
+        votes.
     """
     good = predictions.good(good_votes)
     scores = predictions.scores
@@ -92,6 +94,7 @@ def evaluate(
         },
         "prevalence_adjusted": _adjusted(predictions, good, counts, threshold, good_share, seed) if both else None,
         "correlation": _correlation(predictions),
+        "grade_kappa": None if predictions.grades is None else quadratic_kappa(predictions.grades, predictions.votes),
         "groups": {
             column: _groups(predictions, column, good, threshold)
             for column in by

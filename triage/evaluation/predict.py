@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -126,7 +126,8 @@ def predict_manifest(
     if not labels:
         raise UsageError(f"{manifest}: no photo {f'of the split {split} ' if split else ''}can be read")
     scores = np.array([each.score.score for each in predicted])
-    predictions = predictions_of(scores, labels, card.n_outputs)
+    grades = np.array([each.score.grade for each in predicted], dtype=np.float64)
+    predictions = replace(predictions_of(scores, labels, card.n_outputs), grades=grades)
     data = f"The {split} photos of a manifest" if split else "All photos of a manifest"
     return Predicted(
         predicted,

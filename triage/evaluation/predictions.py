@@ -28,6 +28,7 @@ class Predictions:
         columns: further properties of the photos by name, to group by.
         patients: of each photo; empty if they are not known.
         ids: of each photo, such as its path; empty if they are not known.
+        grades: float64 (N,), the predicted numbers of votes; None if they are not known.
     """
 
     scores: Scores
@@ -36,6 +37,7 @@ class Predictions:
     columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
     patients: Sequence[str] = field(default=(), repr=False)
     ids: Sequence[str] = field(default=(), repr=False)
+    grades: Scores | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -84,6 +86,7 @@ def read_predictions(path: Path) -> Predictions:
         columns,
         [row.text("patient") or f"line {row.line}" for row in rows] if "patient" in names else (),
         [row.text("path") for row in rows] if "path" in names else (),
+        _grades(rows) if "grade" in names else None,
     )
 
 
@@ -99,6 +102,12 @@ def _asked(row: Row, votes: float) -> int:
     if asked < max(1, votes):
         raise ValueError("n_reviewers must be the number of those who voted, at least 1 and the number of votes")
     return asked
+
+
+def _grades(rows: Sequence[Row]) -> Scores | None:
+    """The grades; None if the column holds something else."""
+    texts = [row.text("grade") for row in rows]
+    return np.array(texts, dtype=np.float64) if all(text.isascii() and text.isdigit() for text in texts) else None
 
 
 def _rating(row: Row) -> float:

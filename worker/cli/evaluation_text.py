@@ -52,6 +52,8 @@ def print_evaluation(document: dict[str, Any]) -> None:
         )
     if correlation := document["correlation"]:
         print_line(f"SRCC {correlation['srcc']:.3f}, PLCC {correlation['plcc']:.3f}")
+    if document["grade_kappa"] is not None:
+        print_line(f"quadratic weighted kappa of grade and votes {document['grade_kappa']:.3f}")
     if document.get("sweep"):
         print_line()
         _print_sweep(document["sweep"])

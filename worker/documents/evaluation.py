@@ -154,7 +154,8 @@ class EvaluationDocument(Document):
     """The evaluation of a model. `groups` holds, by column and value, the evaluation of part of the photos.
 
     `auc_ci` holds nulls if its intervals cannot be estimated, for the reason in `auc_ci_withheld`. `auc_exact_ci` is
-    the exact one-sided interval of an AUC of exactly 0 or 1.
+    the exact one-sided interval of an AUC of exactly 0 or 1. `grade_kappa` is the quadratic weighted kappa of grades
+    and votes.
     """
 
     n: int
@@ -181,6 +182,7 @@ class EvaluationDocument(Document):
     calibration: CalibrationDocument
     prevalence_adjusted: PrevalenceDocument | None
     correlation: CorrelationDocument | None
+    grade_kappa: float | None = None
     groups: dict[str, dict[str, EvaluationGroupDocument]]
     comparison: ComparisonDocument | None = None
     reasons: ReasonsEvaluationDocument | None = None

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy import stats
+from sklearn.metrics import cohen_kappa_score
 
 from triage.errors import UsageError
 from triage.evaluation.evaluate import comparison_json, evaluate
@@ -168,3 +169,13 @@ def test_intervals_by_patient_are_left_out_when_each_patient_has_one_photo() -> 
 
     assert evaluate(some)["by_patient"] is None
     assert evaluate(replace(some, patients=[f"p-{row}" for row in range(60)]))["by_patient"] is None
+
+
+def test_grades_agree_with_votes_as_quadratic_kappa_says() -> None:
+    some = _random(200)
+    grades = np.clip(some.votes + np.resize([0, 1, -1], 200), 0, 4)
+
+    assert evaluate(some)["grade_kappa"] is None
+    assert evaluate(replace(some, grades=some.votes))["grade_kappa"] == pytest.approx(1)
+    expected = cohen_kappa_score(grades, some.votes, weights="quadratic")
+    assert evaluate(replace(some, grades=grades))["grade_kappa"] == pytest.approx(expected)
