@@ -16,8 +16,8 @@ READS_BLOBS = READS_ROWS | {"fsspec"}
 WAKES_WORKERS = READS_ROWS | {"redis", "celery", "kombu"}
 
 MAY_IMPORT = {
-    ("report",): READS_ROWS,
-    ("report", "--format", "html"): READS_ROWS | {"jinja2"},
+    ("report",): READS_ROWS | {"numpy"},  # for drift
+    ("report", "--format", "html"): READS_ROWS | {"numpy", "jinja2"},
     ("explain", "m-1"): READS_ROWS,
     ("override", "m-1", "--decision", "pass", "--by", "n-1", "--reason", "clear"): READS_ROWS,
     ("retakes", "list"): READS_ROWS,
