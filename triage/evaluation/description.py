@@ -9,9 +9,8 @@ import numpy as np
 
 from triage.dataset.manifest import LabelledPhoto, Manifest, Split
 from triage.evaluation.labelled import FITZPATRICK_GROUPS, fitzpatrick_group
-from triage.statistics.agreement import krippendorff_alpha, pairwise_kappa
+from triage.statistics.agreement import alpha_with_interval, are_unanimous, kappa_with_interval
 from triage.statistics.arrays import Floats
-from triage.statistics.clusters import cluster_interval
 
 _NOT_SPLIT: Final = "not split"
 
@@ -93,11 +92,12 @@ def _agreement(photos: Sequence[LabelledPhoto], reviewers: Sequence[str]) -> dic
     ratings = np.array([[np.nan if r is None else r for r in photo.reviews] for photo in photos], dtype=float)
     patients = [photo.patient if photo.patient is not None else index for index, photo in enumerate(photos)]
     compared = ratings[(~np.isnan(ratings)).sum(axis=1) >= 2]
+    alpha, interval = alpha_with_interval(ratings, patients)
     return {
         "n": len(compared),
-        "krippendorff_alpha": krippendorff_alpha(ratings),
-        "krippendorff_alpha_ci": cluster_interval(lambda rows: krippendorff_alpha(ratings[rows]), patients),
-        "unanimous_share": _unanimous_share(compared),
+        "krippendorff_alpha": alpha,
+        "krippendorff_alpha_ci": interval,
+        "unanimous_share": float(are_unanimous(compared).mean()) if len(compared) else None,
         "kappa": [
             {"reviewers": [reviewers[a], reviewers[b]], **_kappa(ratings[:, [a, b]], patients)}
             for a, b in combinations(range(len(reviewers)), 2)
@@ -105,18 +105,10 @@ def _agreement(photos: Sequence[LabelledPhoto], reviewers: Sequence[str]) -> dic
     }
 
 
-def _unanimous_share(ratings: Floats) -> float | None:
-    """Of photos with at least two votes, the share whose votes are alike: (N, R), NaN where a reviewer did not vote."""
-    return float((np.nanmin(ratings, axis=1) == np.nanmax(ratings, axis=1)).mean()) if len(ratings) else None
-
-
 def _kappa(pair: Floats, patients: Sequence[Hashable]) -> dict[str, Any]:
     """Cohen's kappa of two reviewers: (N, 2)."""
     both = ~np.isnan(pair).any(axis=1)
     rated = pair[both]
     theirs = [patients[row] for row in np.flatnonzero(both).tolist()]
-    return {
-        "n": len(rated),
-        "kappa": pairwise_kappa(rated)[0, 1],
-        "interval": cluster_interval(lambda rows: pairwise_kappa(rated[rows])[0, 1], theirs),
-    }
+    kappa, interval = kappa_with_interval(rated, theirs)
+    return {"n": len(rated), "kappa": kappa, "interval": interval}

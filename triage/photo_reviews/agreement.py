@@ -10,7 +10,7 @@ import numpy as np
 from triage.domain.ids import PhotoReviewId, ReviewedPhotoId, ThreadId
 from triage.domain.photo_reviews import PhotoReview
 from triage.errors import NotFoundError
-from triage.statistics.agreement import alpha_with_interval, kappa_with_interval
+from triage.statistics.agreement import alpha_with_interval, are_unanimous, kappa_with_interval
 from triage.statistics.arrays import Floats
 from triage.statistics.confidence import Interval
 from triage.statistics.proportions import Share
@@ -90,12 +90,11 @@ def agreement(sessions: Sessions, review_id: PhotoReviewId) -> ReviewAgreement:
     table = _table(counted, list(photos), names)  # (N, R), NaN where a reviewer has no vote
     planned = np.array([vote.planned for vote in photos.values()])
     full = table[((~np.isnan(table)).sum(axis=1) == planned) & (planned >= 2)]
-    alike = np.nanmin(full, axis=1) == np.nanmax(full, axis=1) if len(full) else np.zeros(0, dtype=bool)
     pairs = [_pair(table[:, [a, b]], (names[a], names[b]), threads) for a, b in combinations(range(len(names)), 2)]
     given, good = Counter(vote.actor for vote in votes), Counter(vote.actor for vote in votes if vote.good)
     return ReviewAgreement(
         review,
-        Share(int(alike.sum()), len(full)),
+        Share(int(are_unanimous(full).sum()), len(full)),
         *alpha_with_interval(table, threads),
         [pair for pair in pairs if pair.n],
         [ReviewerProgress(name, given[name], good[name]) for name in names],

@@ -10,7 +10,7 @@ from typing import Final, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from triage.statistics.arrays import Floats
+from triage.statistics.arrays import Bools, Floats
 from triage.statistics.clusters import cluster_interval_of_sums
 from triage.statistics.confidence import Interval
 
@@ -96,6 +96,12 @@ def _alpha(coincidences: Floats, values: Floats, level: Level) -> float | None:
     if expected == 0:
         return None
     return 1 - (float(totals.sum()) - 1) * float((coincidences * distances).sum()) / expected
+
+
+def are_unanimous(ratings: Floats) -> Bools:
+    """Whether all who rated a photo rated it alike: from (N, R), NaN where a reviewer did not, to bool (N,)."""
+    alike: Bools = np.nanmin(ratings, axis=1) == np.nanmax(ratings, axis=1) if len(ratings) else np.zeros(0, dtype=bool)
+    return alike
 
 
 def quadratic_kappa(predicted: ArrayLike, given: ArrayLike) -> float | None:

@@ -17,16 +17,6 @@ _FEWEST: Final = 0.5
 """The share of resamples in which the statistic must be defined."""
 
 
-def cluster_interval(statistic: Callable[[Ints], float | None], clusters: Sequence[Hashable]) -> Interval | None:
-    """The interval of one statistic, which is None where it is not defined; as `cluster_intervals`."""
-
-    def alone(rows: Ints) -> Sequence[float]:
-        value = statistic(rows)
-        return [np.nan if value is None else value]
-
-    return cluster_intervals(alone, clusters)[0]
-
-
 def cluster_intervals(
     statistics: Callable[[Ints], Sequence[float]],
     clusters: Sequence[Hashable],
@@ -66,10 +56,10 @@ def cluster_interval_of_sums(
     n_resamples: int = 1000,
     seed: int = 0,
 ) -> Interval | None:
-    """As `cluster_interval`, for a statistic of sums over photos: its time does not depend on the number of photos.
+    """As `cluster_intervals`, for a statistic of sums over photos: its time does not depend on the number of photos.
 
     Args:
-        statistic: from the sums, float64 (s,).
+        statistic: from the sums, float64 (s,); None where it is not defined.
         values: what each photo adds to the sums, (n, s).
         clusters: of each of the n rows.
         n_resamples: as for `cluster_intervals`.

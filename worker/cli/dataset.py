@@ -48,7 +48,7 @@ def check(manifest: Path, *, read_photos: bool) -> None:
 @click.argument("manifest", type=click.Path(path_type=Path))
 @_output
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--resplit", is_flag=True, help="Assign photos anew that have splits.")
+@click.option("--resplit", is_flag=True, help="Assign photos that have splits to others.")
 def split(manifest: Path, output: Path, seed: int, *, resplit: bool) -> None:
     """Assign photos to training, validation and test sets.
 

@@ -13,7 +13,7 @@ from triage.statistics.agreement import (
     quadratic_kappa,
 )
 from triage.statistics.arrays import Floats
-from triage.statistics.clusters import cluster_interval
+from triage.statistics.clusters import cluster_intervals
 
 _ = np.nan
 KRIPPENDORFF_2011 = np.array(  # example C of Computing Krippendorff's alpha-reliability: 4 observers, 12 units
@@ -105,13 +105,19 @@ def test_intervals_of_votes_equal_those_of_resampled_rows() -> None:
 
     alpha, interval = alpha_with_interval(votes, patients)
     assert alpha == pytest.approx(krippendorff_alpha(votes))
-    assert interval == pytest.approx(cluster_interval(lambda rows: krippendorff_alpha(votes[rows]), patients))
+    [expected] = cluster_intervals(lambda rows: _defined(krippendorff_alpha(votes[rows])), patients)
+    assert interval == pytest.approx(expected)
     kappa, interval = kappa_with_interval(pair, patients)
     assert kappa == pytest.approx(pairwise_kappa(pair)[0, 1])
-    assert interval == pytest.approx(cluster_interval(lambda rows: pairwise_kappa(pair[rows])[0, 1], patients))
+    [expected] = cluster_intervals(lambda rows: _defined(pairwise_kappa(pair[rows])[0, 1]), patients)
+    assert interval == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("votes", [np.ones((4, 2)), np.ones((0, 2))], ids=["equal", "none"])
 def test_agreement_of_votes_has_no_interval_when_it_is_not_defined(votes: Floats) -> None:
     clusters = range(len(votes))
     assert alpha_with_interval(votes, clusters) == kappa_with_interval(votes, clusters) == (None, None)
+
+
+def _defined(value: float | None) -> list[float]:
+    return [np.nan if value is None else value]

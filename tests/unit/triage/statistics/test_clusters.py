@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from triage.statistics.arrays import Floats, Ints
-from triage.statistics.clusters import cluster_interval, cluster_intervals
+from triage.statistics.clusters import cluster_intervals
 
 
 class _Mean:
@@ -38,6 +38,6 @@ def test_interval_is_that_of_the_same_seed() -> None:
 
 
 def test_interval_is_none_when_it_cannot_be_estimated() -> None:
-    assert cluster_interval(lambda rows: float(len(rows)), ["p", "p", "p"]) is None
-    assert cluster_interval(lambda _: None, ["p", "q"]) is None
-    assert cluster_interval(lambda _: 1.0, ["p", "q"]) is None  # a rate of 100 % is not certain
+    assert cluster_intervals(lambda rows: [float(len(rows))], ["p", "p", "p"]) == [None]
+    assert cluster_intervals(lambda _: [np.nan], ["p", "q"]) == [None]
+    assert cluster_intervals(lambda _: [1.0], ["p", "q"]) == [None]  # a rate of 100 % is not certain
