@@ -37,10 +37,12 @@ LABEL org.opencontainers.image.title="skin-photo-triage" \
 RUN pip uninstall --yes --root-user-action=ignore setuptools wheel pip \
  && groupadd --gid 10001 triage \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin triage \
- && install -d -o triage -g triage /srv/triage /srv/triage/blobs /srv/triage/models /srv/triage/runs /srv/triage/exchange
+ && install -d -o triage -g triage /srv/triage /srv/triage/blobs /srv/triage/models /srv/triage/runs /srv/triage/exchange \
+      /srv/triage/output
 COPY --from=build /opt/triage /opt/triage
 
-ENV PATH=/opt/triage/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 TRIAGE_HOME=/srv/triage
+ENV PATH=/opt/triage/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
+    TRIAGE_HOME=/srv/triage MPLCONFIGDIR=/tmp/matplotlib
 USER 10001:10001
 WORKDIR /srv/triage
 ENTRYPOINT ["triage"]

@@ -32,7 +32,7 @@ def write_durably(path: Path, data: bytes, *, follow_umask: bool = False) -> Non
             os.fsync(file.fileno())
         part.replace(path)
     finally:
-        part.unlink(missing_ok=True)
+        discard(part)
     sync_folder(path.parent)
 
 
@@ -58,7 +58,7 @@ def link_durably(file: IO[bytes], path: Path) -> None:
             _copy(file, part)
         part.replace(path)
     finally:
-        part.unlink(missing_ok=True)
+        discard(part)
     sync_folder(path.parent)
 
 
@@ -68,6 +68,12 @@ def _copy(file: IO[bytes], part: Path) -> None:
         shutil.copyfileobj(file, copy)
         copy.flush()
         os.fsync(copy.fileno())
+
+
+def discard(file: Path) -> None:
+    """Deletes an unfinished file if it is there. A failure is ignored: the error before it says more."""
+    with suppress(OSError):  # a file system that is read-only refuses even the deletion of a missing file
+        file.unlink()
 
 
 def make_folders(folder: Path, *, follow_umask: bool = False) -> None:

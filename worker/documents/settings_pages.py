@@ -27,6 +27,9 @@ REDIS_PASSWORD=
 # User 10001 needs read access.
 #EXCHANGE_FOLDER=./exchange
 
+# Folder of the host for files that commands write. User 10001 needs write access.
+#OUTPUT_FOLDER=./output
+
 # Number of scoring and training workers on the CPU. On a host with an NVIDIA card set 0 and the profile gpu.
 #CPU_WORKERS=1
 #COMPOSE_PROFILES=gpu
@@ -35,7 +38,8 @@ REDIS_PASSWORD=
 #IMAGE_TAG=latest
 
 # Settings with their defaults, as `triage settings --env-example` prints them. docker-compose.yml fixes the four
-# URLs, the passwords of the roles and TRIAGE_INTAKE__URI_ROOTS: with Docker Compose, their lines have no effect.
+# URLs, the passwords of the roles, TRIAGE_INTAKE__URI_ROOTS and where metrics are served: with Docker Compose, their
+# lines have no effect.
 """
 
 

@@ -1,0 +1,60 @@
+"""Debian's promtool reads the files in deploy/prometheus, and each fault of `alerts_test.yml` raises its alert."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from worker.queues import WORKERS
+
+ROOT = Path(__file__).parents[3]
+FOLDER = ROOT / "deploy/prometheus"
+
+
+def _read(name: str) -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
+    return document
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is missing: tests/install-packages")
+@pytest.mark.parametrize(
+    "arguments",
+    [("check", "config", "prometheus.yml"), ("check", "rules", "alerts.yml"), ("test", "rules", "alerts_test.yml")],
+    ids=" ".join,
+)
+def test_promtool_accepts_the_files(arguments: tuple[str, ...]) -> None:
+    done = subprocess.run(["promtool", *arguments], cwd=FOLDER, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_is_raised_by_a_fault_and_silent_in_a_healthy_clinic() -> None:
+    alerts = [rule["alert"] for rule in _read("deploy/prometheus/alerts.yml")["groups"][0]["rules"]]
+    healthy, *faults = _read("deploy/prometheus/alerts_test.yml")["tests"]
+
+    assert [test["alertname"] for test in healthy["alert_rule_test"]] == alerts
+    assert not any(test["exp_alerts"] for test in healthy["alert_rule_test"])
+    assert [fault["name"] for fault in faults] == alerts
+    for fault in faults:
+        [raised] = fault["alert_rule_test"]
+        assert raised["alertname"] == fault["name"]
+        assert len(raised["exp_alerts"]) == 1
+
+
+def test_every_worker_of_the_compose_file_is_scraped_where_it_listens() -> None:
+    services = _read("docker-compose.yml")["services"]
+    jobs = {job["job_name"]: job for job in _read("deploy/prometheus/prometheus.yml")["scrape_configs"]}
+    [discovery] = jobs["triage-workers"]["dns_sd_configs"]
+    workers = {name for name, service in services.items() if service.get("command", [""])[0] == "worker"}
+
+    assert set(discovery["names"]) == workers
+    assert {services[name]["command"][1] for name in workers} == set(WORKERS)
+    for name in workers:
+        environment = services[name]["environment"]
+        assert environment["TRIAGE_METRICS__HOST"] == "0.0.0.0"
+        assert environment["TRIAGE_METRICS__WORKER_PORT"] == discovery["port"]
+    [exporter] = jobs["triage"]["static_configs"]
+    assert exporter["targets"] == ["metrics:9464"]
