@@ -40,6 +40,7 @@ RUN pip uninstall --yes --root-user-action=ignore setuptools wheel pip \
  && install -d -o triage -g triage /srv/triage /srv/triage/blobs /srv/triage/models /srv/triage/runs /srv/triage/exchange \
       /srv/triage/output
 COPY --from=build /opt/triage /opt/triage
+COPY LICENSE THIRD-PARTY-NOTICES.md /usr/share/doc/skin-photo-triage/
 
 ENV PATH=/opt/triage/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
     TRIAGE_HOME=/srv/triage MPLCONFIGDIR=/tmp/matplotlib

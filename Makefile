@@ -16,7 +16,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscop
 export UV_COMPILE_BYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo console demo-fhir test test-rest test-interop test-browser test-all test-random chaos check format lint types schemas pages contracts bench gpu fuzz fuzz-errors lock audit sbom clean
+.PHONY: help setup demo console demo-fhir test test-rest test-interop test-browser test-all test-random chaos check format lint types schemas pages contracts bench gpu fuzz fuzz-errors notices lock audit sbom clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -125,6 +125,9 @@ fuzz: setup  ## attack the decoders with 20,000 damaged photos; ARGS="--inputs 1
 
 fuzz-errors: setup  ## call every use case, task, command and setting with 50 times the hostile values of `make test-all`
 	@$(PYTEST) --hypothesis-profile=thorough tests/postgres/test_error_contract.py tests/system/cli/test_error_contract.py tests/system/cli/test_settings_contract.py
+
+notices: setup  ## check the licences of what the images contain, and write THIRD-PARTY-NOTICES.md
+	@$(BIN)/python -m recipes.licences
 
 lock: setup  ## pin all packages again, with hashes
 	@requirements/lock
