@@ -23,8 +23,8 @@ _HEAD: Final = """\
 # Third-party notices
 
 The images contain these packages and the libraries in their wheels. The licence texts are in the images, in
-`/opt/triage/lib/python*/site-packages/*.dist-info`. `make notices` writes this page. `requirements/licences.toml` has the
-reason for each licence that asks for more than a notice.
+`/opt/triage/lib/python*/site-packages/*.dist-info`. `make notices` writes this page.
+`requirements/licences.toml` has the reason for each licence that asks for more than a notice.
 
 | package or library | in the wheel of | licence |
 |---|---|---|
