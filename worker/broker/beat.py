@@ -9,6 +9,7 @@ from celery import beat
 from celery.schedules import schedstate, schedule
 from redis.exceptions import RedisError
 
+from worker.broker.heartbeat_file import HeartbeatFile
 from worker.broker.liveness import Heartbeat, Liveness
 from worker.broker.redis_client import connect_redis
 from worker.logging import release
@@ -42,11 +43,13 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]  # Celery has no type hin
         self._key_prefix = settings.redis.key_prefix
         self._redis = connect_redis(settings)
         self._liveness = Liveness(self._redis, self._key_prefix, interval_seconds=settings.inbox.sweep_seconds)
+        self._heartbeat_file = HeartbeatFile(settings.worker.heartbeat_file)
         super().__init__(app, *args, **kwargs)
 
     def setup_schedule(self) -> None:
         """Logs the start: Celery calls this once, when beat begins to publish."""
         log.info("part.started", version=release(), kind="beat")
+        self._heartbeat_file.start()
         super().setup_schedule()
 
     def tick(self, *_: Any, **__: Any) -> float:
@@ -65,6 +68,7 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]  # Celery has no type hin
         if entry.task != TaskName.SWEEP or not self._maintenance_waits():
             result = super().apply_async(entry, *args, **kwargs)
         self._liveness.record(Heartbeat.BEAT)
+        self._heartbeat_file.work_moves()
         return result
 
     def _maintenance_waits(self) -> bool:

@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 
 from worker.broker.celery_logs import say
 from worker.broker.guard import end_worker, fail_delivery
+from worker.broker.heartbeat_file import HeartbeatFile
 from worker.broker.keys import BrokerKeys
 from worker.broker.liveness import WorkerHeartbeats
 from worker.broker.losses import MOST_LOSSES, losses
@@ -95,6 +96,8 @@ class GuardedWorker(Worker):  # type: ignore[misc]  # Celery has no type hints
         device = {"scoring": self.app.settings.scorer.device, "training": self.app.settings.training.device}.get(kind)
         queues = sorted(self.app.amqp.queues.consume_from)
         log.info("part.started", version=release(), kind=kind, queues=queues, device=device)
+        self._heartbeat_file = HeartbeatFile(self.app.settings.worker.heartbeat_file)
+        self._heartbeat_file.start()
         super().on_start()
 
     def on_consumer_ready(self, consumer: Any) -> None:
@@ -111,10 +114,14 @@ class GuardedWorker(Worker):  # type: ignore[misc]  # Celery has no type hints
             keys.repair()  # those that only senders use
             return bool(state.requests) or heartbeats.tasks_wait(kind)
 
+        def record() -> None:
+            heartbeats.record(kind)
+            self._heartbeat_file.work_moves()
+
         watch = StallWatch(
             has_work,
             seconds=settings.worker.stall_seconds,
-            on_progress=lambda: heartbeats.record(kind),
+            on_progress=record,
             on_wait=lambda: heartbeats.mark_waiting(kind),
             on_stall=_end_stalled,
         )

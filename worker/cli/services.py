@@ -101,14 +101,40 @@ def beat() -> NoReturn:
 
 
 @command()
-@click.argument("part", type=click.Choice([*WORKERS, "beat"]))
+@click.argument("part", type=click.Choice([*WORKERS, "beat"]), required=False)
+@click.option("--self", "own", is_flag=True, help="Check the worker or beat of this container alone, without a PART.")
+@click.option("--ready", is_flag=True, help="With --self: also exit 1 while it starts, or its work does not move.")
 @click.option("--stall-seconds", type=SECONDS, default=120, show_default=True)
-def health(part: str, stall_seconds: float) -> None:
+def health(part: str | None, *, own: bool, ready: bool, stall_seconds: float) -> None:
     """Exit 1 if a part is stalled.
 
     A part is stalled if work is due or a task waits, and nothing has progressed for --stall-seconds. Exits with 3 if a
     service or the blob store is unavailable.
+
+    With --self: exit 1 if the process that writes TRIAGE_WORKER__HEARTBEAT_FILE has not run for --stall-seconds. This
+    needs neither Postgres nor Redis.
     """
+    if own == bool(part):
+        raise click.UsageError("name a PART, or give --self")
+    if ready and not own:
+        raise click.UsageError("--ready needs --self")
+    problem = _own_problem(stall_seconds, is_ready=ready) if part is None else _problem(part, stall_seconds)
+    if problem:
+        raise TriageError(problem)
+    print_line("healthy")
+
+
+def _own_problem(stall_seconds: float, *, is_ready: bool) -> str | None:
+    from worker.broker.heartbeat_file import find_problem  # deferred: imports structlog
+    from worker.settings import load_settings  # deferred: imports pydantic-settings
+
+    path = load_settings().worker.heartbeat_file
+    if path is None:
+        raise UsageError("--self needs TRIAGE_WORKER__HEARTBEAT_FILE: set it for the worker and for this check")
+    return find_problem(path, stall_seconds, is_ready=is_ready)
+
+
+def _problem(part: str, stall_seconds: float) -> str | None:
     from triage.monitoring.health import stalled  # deferred: imports SQLAlchemy
     from worker.broker.liveness import Heartbeat  # deferred: imports redis
 
@@ -124,9 +150,7 @@ def health(part: str, stall_seconds: float) -> None:
             problem = stalled(
                 services.sessions, Part(part), timedelta(seconds=stall_seconds), lease=services.settings.lease
             )
-    if problem:
-        raise TriageError(problem)
-    print_line("healthy")
+    return problem
 
 
 @command()

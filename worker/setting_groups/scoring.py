@@ -68,6 +68,13 @@ class WorkerSettings(Group):
             "keep it longer than loading a model or scoring one batch takes"
         ),
     )
+    heartbeat_file: Path | None = Field(
+        default=None,
+        description=(
+            "file in which a worker or beat shows that it runs, for `triage health --self`; a different one for each "
+            "process; none if unset"
+        ),
+    )
 
 
 class InboxSettings(Group):

@@ -269,6 +269,10 @@ def test_model_with_a_wrong_hash_is_refused(triage: Triage, model_folder: Path, 
         (["retakes", "claim", "--lease-seconds", "1e300"], USAGE, "--lease-seconds"),
         (["retakes", "list", "--limit", f"{10**30}"], USAGE, "--limit"),
         (["health", "scoring", "--stall-seconds", "nan"], USAGE, "--stall-seconds"),
+        (["health"], USAGE, "name a PART, or give --self"),
+        (["health", "scoring", "--self"], USAGE, "name a PART, or give --self"),
+        (["health", "scoring", "--ready"], USAGE, "--ready needs --self"),
+        (["health", "--self"], USAGE, "TRIAGE_WORKER__HEARTBEAT_FILE"),
     ],
 )
 def test_wrong_use_gets_one_line(triage: Triage, arguments: list[str], code: int, says: str) -> None:
