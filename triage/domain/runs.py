@@ -1,6 +1,6 @@
 """Training and rescoring runs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -32,6 +32,12 @@ class Run:
     def is_open(self) -> bool:
         """Whether the run waits or runs."""
         return self.status in {RunStatus.PENDING, RunStatus.RUNNING}
+
+    @property
+    def epochs(self) -> Sequence[Mapping[str, Any]]:
+        """The finished epochs of a training, oldest first, with the fields of `triage.training.checkpoint.Epoch`."""
+        epochs: Sequence[Mapping[str, Any]] = dict[str, Any](self.progress).get("epochs", ())
+        return epochs
 
     @property
     def share_done(self) -> float:

@@ -108,10 +108,18 @@ def finish(
     token: LeaseToken,
     status: RunStatus,
     *,
-    progress: Mapping[str, object],
+    progress: Mapping[str, object] | None = None,
     error: str | None = None,
 ) -> None:
     """Ends a run.
+
+    Args:
+        session: of the caller's transaction.
+        run_id: the run.
+        token: token of the caller's lease.
+        status: how it ended.
+        progress: replaces the stored progress; None keeps it.
+        error: what went wrong, if it failed.
 
     Raises:
         LeaseLostError: another worker holds the run, or it was cancelled.
@@ -121,8 +129,8 @@ def finish(
         run_id,
         token,
         status=status,
-        progress=dict(progress),
         error=error,
+        **({} if progress is None else {"progress": dict(progress)}),
         finished_at=func.clock_timestamp(),
         lease_token=null(),
         lease_until=null(),

@@ -27,7 +27,9 @@ class Epoch:
         train_loss: mean over the training photos, while the weights changed.
         validation_loss: mean over the validation photos; None without any.
         validation_auc: None unless there are good and bad validation photos.
-        seconds: wall time.
+        learning_rate: of the optimiser in this epoch.
+        photos_per_second: training photos, without the time of validation.
+        seconds: wall time, with validation.
         is_best: whether its watched loss was the lowest so far.
     """
 
@@ -35,6 +37,8 @@ class Epoch:
     train_loss: float
     validation_loss: float | None
     validation_auc: float | None
+    learning_rate: float
+    photos_per_second: float
     seconds: float
     is_best: bool
 

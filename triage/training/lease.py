@@ -4,7 +4,8 @@ import threading
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import timedelta
-from typing import Any, Self
+from math import isfinite
+from typing import Any, Final, Self
 
 import structlog
 
@@ -19,12 +20,16 @@ from triage.training.progress import Progress
 
 log = structlog.get_logger(__name__)
 
+_MOST_FREQUENT_SECONDS: Final = 1.0
+"""Between two heartbeats, even if epochs are shorter."""
+
 
 class TrainingLease:
     """Keeps the lease of a claimed run while the block runs.
 
-    A background thread extends the lease five times within its duration and checks the lock on the device. If either
-    is lost, the next call of `check` or `report` raises, which ends the training at its next batch.
+    A background thread extends the lease five times within its duration, and soon after each epoch, and checks the lock
+    on the device. If either is lost, the next call of `check` or `report` raises, which ends the training at its next
+    batch. All progress is stored together with an extension, so a worker that has lost the lease stores none.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class TrainingLease:
         self._max_epochs = max_epochs
         self._n_epochs_before = self._n_epochs()
         self._stop = threading.Event()
+        self._epoch_ended = threading.Event()
         self._lost: LeaseLostError | None = None
         self._thread = threading.Thread(target=self._keep_extending, name="training-lease", daemon=True)
 
@@ -65,6 +71,7 @@ class TrainingLease:
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
+        self._epoch_ended.set()  # ends its wait
         self._thread.join()
 
     def check(self) -> None:
@@ -76,7 +83,7 @@ class TrainingLease:
             raise self._lost
 
     def report(self, progress: Progress) -> None:
-        """Keeps the progress for the next heartbeat, which stores it.
+        """Keeps the progress for the next heartbeat, which stores it and follows soon if an epoch has ended.
 
         Raises:
             LeaseLostError: as `check`.
@@ -84,13 +91,15 @@ class TrainingLease:
         self.check()
         changes = {name: value for name, value in asdict(progress).items() if value is not None}
         if "epochs" in changes:
-            changes["epochs"] = list(changes["epochs"])
+            changes["epochs"] = [_storable(epoch) for epoch in changes["epochs"]]
         updated = self.progress | changes
         if progress.stage == "training":
             updated["seconds_left"] = self._seconds_left(updated)
         elif progress.stage == "evaluating":
             updated["seconds_left"] = None
         self.progress = updated  # replaced, never changed: the other thread may be reading the old one
+        if "epochs" in changes:
+            self._epoch_ended.set()
 
     def finish(self, status: RunStatus, *, error: str | None = None, **progress: object) -> None:
         """Ends the run with these last fields of its progress.
@@ -102,7 +111,13 @@ class TrainingLease:
             runs.finish(session, self._run.id, self._token, status, progress=self.progress | progress, error=error)
 
     def _keep_extending(self) -> None:
-        while not self._stop.wait(self._duration.total_seconds() / 5):
+        interval = self._duration.total_seconds() / 5
+        pause = min(interval, _MOST_FREQUENT_SECONDS)
+        while not self._stop.wait(pause):
+            self._epoch_ended.wait(interval - pause)
+            self._epoch_ended.clear()
+            if self._stop.is_set():
+                return
             try:
                 with database_errors():
                     with self._sessions.begin() as session:
@@ -137,3 +152,8 @@ class TrainingLease:
             return None
         n_done: float = max(len(epochs), progress["epoch"] - 1 + progress["done"])
         return max(seconds * (self._max_epochs - n_done), 0.0)
+
+
+def _storable(epoch: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON has no number for the loss of a training that diverges: None."""
+    return {name: None if isinstance(value, float) and not isfinite(value) else value for name, value in epoch.items()}

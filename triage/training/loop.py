@@ -57,7 +57,8 @@ def train(
         started_from: the name of the initial weights, for the state.
         resume: the state after the last finished epoch.
         save: called after each epoch, before it is reported.
-        on_progress: called after each batch of training and validation, and after each epoch.
+        on_progress: called after each batch of training and validation, and with all finished epochs after each epoch
+            and at a resumption: the epochs that were reported before may differ by the last.
 
     Returns:
         The state after the last epoch. Its tensors are on the CPU and no longer change.
@@ -78,6 +79,7 @@ def train(
         network.load_state_dict(resume.network)
         for name, buffer in resume.momentum.items():
             optimiser.state[trained[name]]["momentum_buffer"] = buffer.to(device, copy=True)
+        on_progress(Progress("training", epochs=state.epochs))
     passes = Passes(network, optimiser, config)
     to_learn, to_validate = batches_on(device, training), batches_on(device, validation)
     levels = levels_of_labels(training.labels, config.n_reviewers)
@@ -85,11 +87,21 @@ def train(
         started = time.monotonic()
         number = len(state.epochs) + 1
         train_loss = _train_epoch(passes, to_learn, levels, config, number, on_progress)
+        photos_per_second = len(training) / max(time.monotonic() - started, 1e-9)
         trained_all = partial(on_progress, Progress("training", epoch=number, done=1.0))
         validation_loss, validation_auc = _validate(passes, to_validate, validation.labels, config, trained_all)
         watched_loss = train_loss if validation_loss is None else validation_loss
         is_best = watched_loss < min((epoch.watched_loss for epoch in state.epochs), default=math.inf)
-        epoch = Epoch(number, train_loss, validation_loss, validation_auc, time.monotonic() - started, is_best)
+        epoch = Epoch(
+            number,
+            train_loss,
+            validation_loss,
+            validation_auc,
+            learning_rate=optimiser.param_groups[0]["lr"],
+            photos_per_second=photos_per_second,
+            seconds=time.monotonic() - started,
+            is_best=is_best,
+        )
         weights = _copy(network.state_dict())
         state = TrainingState(
             network=weights,

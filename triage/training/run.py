@@ -206,7 +206,7 @@ class Trainer:
 
     def _fail(self, run: Run, token: LeaseToken, error: str) -> None:
         with suppress(LeaseLostError), self._sessions.begin() as session:
-            runs.finish(session, run.id, token, RunStatus.FAILED, progress=run.progress, error=error)
+            runs.finish(session, run.id, token, RunStatus.FAILED, error=error)
 
     def _delete_folders_of_ended_runs(self) -> None:
         """Includes the folders of killed workers."""

@@ -35,9 +35,22 @@ class Group(click.Group):
     command_class = Command
 
 
+class GroupWithDefault(Group):
+    """A group whose command `list` may be left out: `triage runs --limit 5` is `triage runs list --limit 5`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
 def command() -> Callable[[Callable[..., Any]], Command]:
     return click.command(cls=Command)
 
 
-def group() -> Callable[[Callable[..., Any]], Group]:
-    return click.group(cls=Group)
+def group(*, lists: bool = False) -> Callable[[Callable[..., Any]], Group]:
+    """
+    Args:
+        lists: whether the group without a command is its command `list`.
+    """
+    return click.group(cls=GroupWithDefault if lists else Group)

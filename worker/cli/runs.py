@@ -11,12 +11,13 @@ import click
 from triage.domain.ids import RunId
 from triage.domain.runs import Run
 from triage.domain.states import RunKind, RunStatus
-from triage.errors import TriageError
+from triage.errors import TriageError, UsageError
 from triage.training.config import TrainingConfig
-from worker.cli.commands import command
+from worker.cli.commands import command, group
 from worker.cli.options import POSITIVE, ROWS, SHARE, Moment, by_option
-from worker.cli.output import json_option, local_time, print_document
+from worker.cli.output import json_option, local_time, print_document, write_text
 from worker.cli.progress import ProgressLine
+from worker.cli.run_text import print_run
 from worker.cli.tables import Column, print_line, print_table
 from worker.services import Services, open_services
 
@@ -90,7 +91,12 @@ def train(manifest: Path, name: str, init: str, by: str, *, wait: bool, as_json:
         _show(services, run, wait=wait, as_json=as_json)
 
 
-@command()
+@group(lists=True)
+def runs() -> None:
+    """Show, follow and cancel training and rescoring runs. Without a command: `list`."""
+
+
+@runs.command("list")
 @click.option("--kind", type=click.Choice([kind.value for kind in RunKind]))
 @click.option("--limit", type=ROWS, default=20, show_default=True)
 @click.option("--follow", "run_to_follow", type=click.UUID, help="Show the progress of this run until it ends.")
@@ -98,7 +104,7 @@ def train(manifest: Path, name: str, init: str, by: str, *, wait: bool, as_json:
 @click.option("--flips", "run_to_compare", type=click.UUID, help="Show the flips of a rescoring run by day and source.")
 @by_option("Who cancels")
 @json_option
-def runs(
+def list_(
     kind: str | None,
     limit: int,
     run_to_follow: UUID | None,
@@ -108,7 +114,7 @@ def runs(
     *,
     as_json: bool,
 ) -> None:
-    """Show training and rescoring runs, newest first."""
+    """Show runs, newest first; or follow or cancel one."""
     from triage.runs import cancel_run, find_run, list_runs  # deferred: imports SQLAlchemy
 
     with open_services() as services:
@@ -132,6 +138,30 @@ def runs(
             ("run", "kind", "status", Column("created", 1), Column("progress", 2, wrap=True)),
             ((r.id, r.kind, r.status, local_time(r.created_at), _describe(r)) for r in found),
         )
+
+
+@runs.command()
+@click.argument("run_id", metavar="RUN", type=click.UUID)
+@click.option("--html", type=click.Path(path_type=Path), help="Write the learning curve as a page to this file.")
+@json_option
+def show(run_id: UUID, html: Path | None, *, as_json: bool) -> None:
+    """Show a run, and the epochs of a training."""
+    from triage.runs import find_run  # deferred: imports SQLAlchemy
+
+    with open_services() as services:
+        run = find_run(services.sessions, RunId(run_id))
+    if html is not None:
+        if run.kind is not RunKind.TRAINING:
+            raise UsageError("--html needs a training run: a rescoring has no learning curve")
+        from triage.reports.learning import render_run_html  # deferred: imports jinja2
+
+        write_text(html, render_run_html(run))
+    if as_json:
+        from worker.documents.operations import RunDocument  # deferred: imports pydantic
+
+        print_document(RunDocument.of(run))
+    else:
+        print_run(run, _describe(run))
 
 
 def _show_flips(services: Services, run_id: UUID, *, as_json: bool) -> None:
@@ -211,7 +241,8 @@ def _describe_training(progress: dict[str, Any]) -> str:
 
 
 def _describe_epoch(epoch: dict[str, Any]) -> str:
-    parts = [f"epoch {epoch['number']}: loss {epoch['train_loss']:.4f}"]
+    loss = epoch["train_loss"]
+    parts = [f"epoch {epoch['number']}: loss {'unknown' if loss is None else f'{loss:.4f}'}"]
     if epoch["validation_loss"] is not None:
         parts.append(f"validation {epoch['validation_loss']:.4f}")
     if epoch["validation_auc"] is not None:

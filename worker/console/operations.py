@@ -1,5 +1,6 @@
 """What a manager watches: events for other systems, messages that other systems hold, and runs."""
 
+from dataclasses import fields
 from itertools import chain
 from typing import Any, Final
 from uuid import UUID
@@ -9,10 +10,11 @@ from starlette.responses import Response
 from triage import runs
 from triage.arrivals import manage as arrivals
 from triage.deliveries import manage as deliveries
-from triage.domain.ids import ArrivalId, EventId
+from triage.domain.ids import ArrivalId, EventId, RunId
 from triage.domain.staff import Right
 from triage.domain.states import ArrivalStatus, DeliveryStatus
 from triage.errors import UsageError
+from triage.reports.learning import CurveWords, learning_charts
 from worker.console.page import PATH, Pages, Visit
 
 OPERATION_PAGES: Final = Pages()
@@ -88,8 +90,26 @@ def show_runs(visit: Visit) -> Response:
     is_refreshed = left > 0 and any(run.is_open for run in found)
     response = visit.render("runs.html", runs=found, is_refreshed=is_refreshed, has_open=any(r.is_open for r in found))
     if is_refreshed:
-        response.headers["Refresh"] = f"{_REFRESH_SECONDS}; url={PATH}/runs?left={left - 1}"
+        _refresh(response, "/runs", left)
     return response
+
+
+@OPERATION_PAGES.page("GET", "/runs/{run_id:uuid}", right=Right.MANAGE)
+def show_run(visit: Visit) -> Response:
+    """A run with its learning curve. While it is open, the page loads again by itself for some minutes."""
+    run = runs.find_run(visit.services.sessions, RunId(visit.uuid("run_id")))
+    left = _refreshes_left(visit.request.query_params.get("left", str(_REFRESHES)))
+    words = CurveWords(*(visit.texts(f"run.{word.name}") for word in fields(CurveWords)))
+    response = visit.render(
+        "run.html", run=run, charts=learning_charts(run.epochs, words), is_refreshed=left > 0 and run.is_open
+    )
+    if left > 0 and run.is_open:
+        _refresh(response, f"/runs/{run.id}", left)
+    return response
+
+
+def _refresh(response: Response, path: str, left: int) -> None:
+    response.headers["Refresh"] = f"{_REFRESH_SECONDS}; url={PATH}{path}?left={left - 1}"
 
 
 def _dead_first(rows: Any) -> list[Any]:

@@ -1,7 +1,9 @@
 """The progress of a training as its user reads it."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from triage.training.lease import TrainingLease
 from triage.training.progress import Progress
 from worker.services import Services
 
-EPOCH = Epoch(1, 1.5, 1.25, 0.75, 60.0, is_best=True)
+EPOCH = Epoch(1, 1.5, 1.25, 0.75, 0.001, 10.0, 60.0, is_best=True)
 READING = Progress("reading photos", photos=30, of_photos=900, photos_per_second=12.0)
 FIRST = Progress("training", photos=24, of_photos=600, photos_per_second=2.0, epoch=1, done=24 / 600)
 SECOND = Progress("training", photos=300, of_photos=600, photos_per_second=20.0, epoch=2, done=0.5, epochs=[EPOCH])
@@ -49,6 +51,52 @@ def test_runs_show_photos_per_second_and_the_time_left(
     [line] = [line for line in triage("runs", "--json").json if line["id"] == str(run.id)]
     assert line["progress"]["stage"] == reports[-1].stage
     assert " ".join(triage("runs", "--limit", "1").out.split()).endswith(shown)
+
+
+def test_run_is_shown_with_its_epochs(services: Services, triage: Callable[..., Result], tmp_path: Path) -> None:
+    epochs = [EPOCH, replace(EPOCH, number=2, train_loss=0.5, validation_auc=None, is_best=False)]
+    with services.sessions.begin() as session:
+        runs.start(session, RunKind.TRAINING, {"name": "ours", "config": {"epochs": 3}})
+        claimed = runs.claim(session, RunKind.TRAINING, lease=timedelta(minutes=1))
+    assert claimed is not None
+    _store(services, claimed, {"stage": "training", "epochs": list(map(asdict, epochs))})
+    run_id = str(claimed[0].id)
+
+    shown = triage("runs", "show", run_id).out
+    page = tmp_path / "run.html"
+    [listed] = triage("runs", "--json").json
+    assert triage("runs", "show", run_id, "--json", "--html", str(page)).json == listed
+
+    assert f"training run {run_id}: running" in shown
+    assert "training loss   1.5000 █▁ 0.5000" in shown
+    assert [line.split() for line in shown.splitlines()[-2:]] == [
+        ["1", "1.5000", "1.2500", "0.750", "0.001", "10", "60.0", "*"],
+        ["2", "0.5000", "1.2500", "-", "0.001", "10", "60.0"],
+    ]
+    assert [epoch["number"] for epoch in listed["progress"]["epochs"]] == [1, 2]
+    assert page.read_text().count("<svg") == 2
+
+
+def test_page_of_a_rescoring_is_refused(services: Services, triage: Callable[..., Result], tmp_path: Path) -> None:
+    with services.sessions.begin() as session:
+        run, _ = runs.start(session, RunKind.RESCORING, {})
+
+    assert f"rescoring run {run.id}: pending" in triage("runs", "show", str(run.id)).out
+    refused = triage("runs", "show", str(run.id), "--html", str(tmp_path / "run.html"))
+
+    assert refused.code == 2
+    assert "--html needs a training run" in refused.err
+    assert list(tmp_path.glob("*.html")) == []
+
+
+def test_list_of_runs_may_be_named(services: Services, triage: Callable[..., Result]) -> None:
+    with services.sessions.begin() as session:
+        run, _ = runs.start(session, RunKind.TRAINING, {"config": {"epochs": 3}})
+
+    assert triage("runs", "list", "--limit", "1").out == triage("runs", "--limit", "1").out
+    assert str(run.id) in triage("runs").out
+    assert f"run {run.id}: cancelled" in triage("runs", "--cancel", str(run.id)).out
+    assert triage("runs", "nothing").code == 2
 
 
 def _store(services: Services, claimed: Any, progress: Mapping[str, object]) -> None:

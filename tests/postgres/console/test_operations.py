@@ -1,5 +1,6 @@
 """Deliveries, arrivals and runs in the console."""
 
+import json
 import re
 from collections.abc import Callable
 
@@ -101,7 +102,39 @@ def test_training_run_shows_its_last_epoch(clinic: Clinic, logged_in: Callable[.
         '[{"number": 2, "train_loss": 0.25, "validation_loss": null, "validation_auc": 0.9}]}\')'
     )
 
-    page = logged_in(Role.MANAGER).get("/runs").text
+    browser = logged_in(Role.MANAGER)
+    page = browser.get("/runs").text
 
     assert "Epoch 2, loss 0.2500, AUC 0.900" in page
     assert "25 %" in page
+
+
+def test_page_of_a_training_shows_its_curve_and_loads_again_while_it_runs(
+    clinic: Clinic, logged_in: Callable[..., Browser]
+) -> None:
+    epochs = [
+        {"number": n, "train_loss": loss, "validation_loss": None, "validation_auc": 0.9, "learning_rate": 0.001}
+        for n, loss in enumerate((0.75, None, 0.25), start=1)
+    ]
+    clinic.execute(
+        "INSERT INTO run (id, kind, status, parameters, progress) VALUES (gen_random_uuid(), 'training', 'running', "
+        f'\'{{"name": "ours", "config": {{"epochs": 10}}}}\', \'{{"epoch": 3, "epochs": {json.dumps(epochs)}}}\')'
+    )
+    browser = logged_in(Role.MANAGER)
+    [link] = re.findall(r'href="/console(/runs/[0-9a-f-]{36})"', browser.get("/runs").text)
+
+    page = browser.get(link)
+
+    assert page.headers["Refresh"] == f"5; url=/console{link}?left=59"
+    assert page.text.count("<svg") == 2
+    assert page.text.count('role="img" aria-labelledby="loss-title loss-description"') == 1
+    assert [re.sub(r"<.*?>", "", cell) for cell in re.findall(r"<td>.*?</td>", page.text)[:4]] == [
+        "0.2500",
+        "-",
+        "0.900",
+        "0.001",
+    ]
+    assert "Refresh" not in browser.get(f"{link}?left=0").headers
+    clinic.execute("UPDATE run SET status = 'done', finished_at = now()")
+    assert "Refresh" not in browser.get(link).headers
+    assert browser.get("/runs/00000000-0000-7000-8000-000000000000").status_code == 400

@@ -25,7 +25,7 @@ found = read_checkpoint(path, run="r")
 epochs = found.epochs if found else ()
 with CheckpointWriter(path, run="r") as writer:
     while True:
-        epochs = (*epochs, Epoch(len(epochs) + 1, 1.0, None, None, 1.0, is_best=True))
+        epochs = (*epochs, Epoch(len(epochs) + 1, 1.0, None, None, 0.1, 8.0, 1.0, is_best=True))
         weights = {"a": torch.full((1000, 1000), float(len(epochs)))}
         writer.save(TrainingState(weights, weights, "random", momentum=weights, epochs=epochs))
         print(len(epochs), flush=True)

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeAlias
 from urllib.request import urlopen
+from uuid import UUID
 
 import click
 import pytest
@@ -125,7 +126,7 @@ def _commands(clinic: Deployment, folder: Path, tmp_path: Path, model_folder: Pa
         ("retry", "--error", "not_found", "--since", "2020-01-01", "--by", "n-1"),
         ("override", "m-1", "--decision", "pass", "--by", "test", "--reason", "test"),
         ("rescore", "--model", "strict", "--since", "2020-01-01"),
-        ("runs",),
+        ("runs", "list"),
         ("dataset", "check", manifest, "--photos"),
         ("dataset", "describe", manifest),
         ("dataset", "split", manifest, "-o", tmp_path / "split.csv"),
@@ -166,6 +167,7 @@ def _wrong(tmp_path: Path) -> list[tuple[object, ...]]:
     return [
         ("dataset", "check", tmp_path / "missing.csv"),
         ("dataset", "from-reviews", "planted", "-o", tmp_path / "labels.csv"),
+        ("runs", "show", UUID(int=0)),
         ("models", "rollback"),
         ("models", "shadow", "strict"),
         ("models", "retire", "strict"),

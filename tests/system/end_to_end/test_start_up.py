@@ -25,6 +25,7 @@ MAY_IMPORT = {
     ("models", "list"): READS_BLOBS,  # the registry opens its store
     ("models", "promote", "nothing"): READS_BLOBS,
     ("runs",): READS_ROWS,
+    ("runs", "show", "00000000-0000-7000-8000-000000000000"): READS_ROWS,
     ("wait",): READS_ROWS,
     ("audit", "verify"): READS_ROWS,
     ("purge", "--dry-run"): READS_BLOBS,

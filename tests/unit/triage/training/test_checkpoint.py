@@ -11,7 +11,7 @@ from triage.training.checkpoint import CheckpointWriter, Epoch, TrainingState, r
 
 
 def _epoch(number: int, *, is_best: bool) -> Epoch:
-    return Epoch(number, 1.5, 1.25, 0.75, 3.0, is_best)
+    return Epoch(number, 1.5, 1.25, 0.75, 0.01, 2.0, 3.0, is_best)
 
 
 def _state() -> TrainingState:

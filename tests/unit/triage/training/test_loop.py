@@ -56,6 +56,8 @@ def test_training_learns_to_order_photos_by_brightness() -> None:
     assert [(report.epoch, report.done) for report in reports[:5]] == [(1, 0.5), *[(1, 1.0)] * 3, (2, 0.5)]
     assert state.epochs[-1].train_loss < 0.8 * state.epochs[0].train_loss
     assert state.epochs[-1].validation_auc == 1.0
+    assert {epoch.learning_rate for epoch in state.epochs} == {0.5}
+    assert all(epoch.photos_per_second > 0 for epoch in state.epochs)
     scores = pool_patches(network.logits_of(network.features_of(VALIDATION.photos)))[0][:, 1].tolist()
     assert scores == sorted(scores)
     assert len(set(scores)) == 4
@@ -85,8 +87,10 @@ def test_resumed_training_ends_with_the_same_weights(tmp_path: Path, stopped_aft
     with pytest.raises(StoppedError):
         _train(config, save=save_and_stop)
     torch.rand(100)  # advances the global generator, which must have no effect
-    resumed, state = _train(config, resume=read_checkpoint(path, run="r"))
+    reports: list[Progress] = []
+    resumed, state = _train(config, resume=read_checkpoint(path, run="r"), on_progress=reports.append)
 
+    assert [len(report.epochs) for report in reports if report.epochs] == list(range(stopped_after, 16))
     for name, weights in whole.state_dict().items():
         assert torch.equal(weights, resumed.state_dict()[name]), name
     for one, other in zip(whole_state.epochs, state.epochs, strict=True):
