@@ -19,7 +19,7 @@ from triage.model.artifact import read_artifact
 from triage.model.network import OrdinalVGG16
 from triage.model.patches import resize_photo
 from triage.model.quality_map import MAP_SIDE, map_quality
-from triage.model.starter import STARTER, model_folder
+from triage.model.starter import STARTER_FOLDER
 from triage.model.weights import load_network
 from triage.statistics.proportions import Share
 
@@ -31,10 +31,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--photos", type=int, default=40)
-    parser.add_argument("--model", default=STARTER)
+    parser.add_argument("--model", type=Path, default=STARTER_FOLDER)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    card, weights = read_artifact(model_folder(arguments.model))
+    card, weights = read_artifact(arguments.model)
     network = load_network(card, weights)
     files = sorted(arguments.folder.iterdir())[: arguments.photos]
     changes = np.array(

@@ -35,6 +35,10 @@ class UntrainedModelError(UsageError):
     """A model with random weights was to be promoted without explicit permission."""
 
 
+class ModelNameTakenError(UsageError):
+    """A model was to get the name of another one, and no new version of it was asked for."""
+
+
 class ModelNotEvaluatedError(UsageError):
     """A model without an evaluation on its card was to be promoted."""
 

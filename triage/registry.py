@@ -13,6 +13,7 @@ from triage.domain.proposals import Proposal
 from triage.domain.states import Stage
 from triage.errors import (
     BlobStoreUnavailableError,
+    ModelNameTakenError,
     ModelNotEvaluatedError,
     ModelStoreUnavailableError,
     UntrainedModelError,
@@ -20,7 +21,7 @@ from triage.errors import (
     validation_problems,
 )
 from triage.model.artifact import check_weights, read_artifact
-from triage.storage import audit, proposals
+from triage.storage import audit, proposals, runs
 from triage.storage import model_versions as models
 from triage.storage.database import Sessions
 from triage.storage.use_case import use_case
@@ -34,22 +35,29 @@ class Registry:
         self._store = store
 
     @use_case
-    def add(self, card: Card, weights: bytes, *, actor: str) -> RegisteredModel:
+    def add(self, card: Card, weights: bytes, *, actor: str, new_version: bool = False) -> RegisteredModel:
         """Registers a model as a candidate and copies its weights into the store. Idempotent.
 
         Args:
             card: with the hash of the weights.
             weights: a safetensors file.
+            actor: for the audit trail.
+            new_version: make it the next version of its name, if that is taken.
 
         Raises:
             ModelError: the weights are not those of the card.
             UsageError: the same weights are registered under another name.
+            ModelNameTakenError: another model has the name, or a training run will produce one, and no new version was
+                asked for.
             ModelStoreUnavailableError: the store cannot be written, or is not mounted.
         """
         check_weights(card, weights)
+        with self._sessions.begin() as session:  # before the weights, which a refused model must not leave behind
+            _check_name(session, card, new_version=new_version)
         self._put(card, weights)
         with self._sessions.begin() as session:
-            model, created = models.add(session, card)
+            _check_name(session, card, new_version=new_version)
+            model, created = models.add(session, card, new_version=new_version)
             if created:
                 audit.record(session, actor=actor, action="model.added", subject_kind="model", subject_id=model.id)
             elif model.card.name != card.name:
@@ -57,18 +65,18 @@ class Registry:
         return model
 
     @use_case
-    def add_folder(self, folder: Path, *, actor: str) -> RegisteredModel:
+    def add_folder(self, folder: Path, *, actor: str, new_version: bool = False) -> RegisteredModel:
         """Registers the model in a folder, as `add`.
 
         Raises:
             ModelError: the folder holds no model, or its weights are not those of its card.
             UsageError: as `add`.
         """
-        return self.add(*read_artifact(folder), actor=actor)
+        return self.add(*read_artifact(folder), actor=actor, new_version=new_version)
 
     @use_case
     def load(self, name: str) -> tuple[Card, bytes]:
-        """The card and the weights of a model.
+        """The card and the weights of a model, by its name, `NAME@VERSION` or the start of its SHA-256.
 
         Raises:
             UsageError: no such model.
@@ -281,6 +289,17 @@ class Registry:
             models.set_stage(session, live.id, Stage.RETIRED)
         models.set_stage(session, model.id, Stage.LIVE)
         audit.record(session, actor=actor, action=action, subject_kind="model", subject_id=model.id)
+
+
+def _check_name(session: Session, card: Card, *, new_version: bool) -> None:
+    models.lock_name(session, card.name)
+    if new_version or models.is_registered(session, card.weights_sha256):
+        return
+    models.check_name_is_free(session, card.name)
+    if runs.is_training_named(session, card.name):
+        raise ModelNameTakenError(
+            f"a training run will produce model {card.name!r}: choose another name, or ask for a new version"
+        )
 
 
 def _amended(card: Card, changes: Mapping[str, Any]) -> Card:

@@ -102,12 +102,14 @@ TABLES = {
     "model_version": """
         id             uuid NOT NULL,
         name           text NOT NULL,
+        version        integer NOT NULL,
         weights_sha256 text NOT NULL,
         card           jsonb NOT NULL,
         stage          text NOT NULL,
         created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
         promoted_at    timestamptz,
         CONSTRAINT pk_model_version PRIMARY KEY (id),
+        CONSTRAINT uq_model_version__name_version UNIQUE (name, version),
         CONSTRAINT uq_model_version__weights_sha256 UNIQUE (weights_sha256),
         CONSTRAINT ck_model_version__stage CHECK (stage IN ('candidate', 'shadow', 'live', 'retired'))
     """,

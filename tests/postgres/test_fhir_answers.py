@@ -68,8 +68,8 @@ def _deliver_all(clinic: Clinic, server: FhirServer, **options: Any) -> None:
 def _decide_by_another_model(clinic: Clinic) -> None:
     """Everything is due again."""
     clinic.execute(
-        "INSERT INTO model_version (id, name, weights_sha256, card, stage) "
-        "SELECT gen_random_uuid(), name, repeat('1', 64), card, 'candidate' FROM model_version"
+        "INSERT INTO model_version (id, name, version, weights_sha256, card, stage) "
+        "SELECT gen_random_uuid(), name, 2, repeat('1', 64), card, 'candidate' FROM model_version"
     )
     clinic.execute(
         "INSERT INTO verdict (id, attachment_id, model_version_id, origin, score, threshold, acceptable, grade, "

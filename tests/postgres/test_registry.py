@@ -10,8 +10,8 @@ from sqlalchemy.exc import IntegrityError
 from tests.support.cards import make_card
 from triage.blobs.store import BlobStore
 from triage.domain.states import Stage
-from triage.errors import ModelError, ModelStoreUnavailableError, UsageError
-from triage.model.artifact import WEIGHTS_FILE, read_artifact, write_artifact
+from triage.errors import ModelError, ModelNameTakenError, ModelStoreUnavailableError, UsageError
+from triage.model.artifact import WEIGHTS_FILE, bind_card, read_artifact, write_artifact
 from triage.registry import Registry
 from triage.storage import model_versions as models
 from triage.storage.database import Sessions
@@ -98,6 +98,40 @@ def test_model_is_registered_once_when_added_twice(
     assert first.id == again.id
     assert _stages(sessions) == {"a": Stage.CANDIDATE}
     assert _audit(sessions) == [("test", "model.added")]
+
+
+def test_name_is_taken_unless_a_new_version_is_asked_for(
+    registry: Registry, make_model: Callable[..., Path], sessions: Sessions, tmp_path: Path
+) -> None:
+    registry.add_folder(make_model("a"), actor="test")
+    later = make_model("a")
+    write_artifact(later, read_artifact(later)[0], b"other weights")
+
+    with pytest.raises(ModelNameTakenError, match="model a@1 is registered"):
+        registry.add_folder(later, actor="test")
+    assert len(list((tmp_path / "store").rglob("????????" * 8))) == 1  # no weights are left behind
+    second = registry.add_folder(later, actor="test", new_version=True)
+
+    assert second.reference == "a@2"
+    assert registry.load("a@1")[1] == b"a"
+    assert registry.load("a@2")[1] == registry.load(second.card.weights_sha256[:8])[1] == b"other weights"
+    for name, says in (("a", "choose one of a@2, a@1"), ("a@3", "no model"), ("a@0", "no model"), ("a@", "no model")):
+        with pytest.raises(UsageError, match=says):
+            registry.load(name)
+    assert registry.add_folder(later, actor="test").id == second.id
+
+
+def test_versions_are_numbered_when_several_are_added_at_once(
+    registry: Registry, make_model: Callable[..., Path], sessions: Sessions
+) -> None:
+    card = read_artifact(make_model("a"))[0]
+
+    def add(number: int) -> str:
+        weights = f"weights {number}".encode()
+        return registry.add(bind_card(card, weights), weights, actor="test", new_version=True).reference
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(add, range(4))) == ["a@1", "a@2", "a@3", "a@4"]
 
 
 def test_same_weights_are_refused_under_another_name(

@@ -249,8 +249,8 @@ def test_orphaned_files_are_deleted_after_a_day_and_models_are_kept(clinic: Clin
     store = clinic.services.blobs
     stray, recent, weights = (store.put(name) for name in (b"stray", b"recent", b"weights"))
     clinic.execute(
-        "INSERT INTO model_version (id, name, weights_sha256, card, stage) "
-        f"VALUES (gen_random_uuid(), 'm', '{weights}', '{{}}', 'retired')"
+        "INSERT INTO model_version (id, name, version, weights_sha256, card, stage) "
+        f"VALUES (gen_random_uuid(), 'm', 1, '{weights}', '{{}}', 'retired')"
     )
     root = Path(clinic.services.settings.blobs_url)
     part = root / stray[:2] / f"{stray}.{'0' * 32}.part"

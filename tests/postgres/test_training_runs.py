@@ -1,18 +1,29 @@
 """Starting a training run."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
+import torch
 from sqlalchemy import text
 
+from tests.support.narrow_model import write_narrow_model
+from triage.blobs.store import BlobStore
 from triage.domain.runs import Run, TrainingParameters
 from triage.domain.states import RunStatus
-from triage.errors import UsageError
+from triage.errors import ModelError, ModelNameTakenError, UsageError
+from triage.model.artifact import WEIGHTS_FILE
+from triage.model.network import draw_network
+from triage.registry import Registry
+from triage.runs import cancel_run
 from triage.storage import audit
 from triage.storage.database import Sessions
 from triage.training.config import TrainingConfig
 from triage.training.start import start_training
+
+Start: TypeAlias = Callable[..., Run]
 
 
 @pytest.fixture
@@ -23,14 +34,23 @@ def manifest(tmp_path: Path, jpeg: Callable[..., bytes]) -> Path:
     return path
 
 
-def _start(sessions: Sessions, manifest: Path, **changes: object) -> Run:
-    arguments: dict[str, object] = {"name": "ours", "init": "random", "settings": {"epochs": 3}, "actor": "scientist-1"}
-    run, _ = start_training(sessions, manifest=manifest, **(arguments | changes))  # type: ignore[arg-type]
-    return run
+@pytest.fixture
+def registry(sessions: Sessions, tmp_path: Path) -> Registry:
+    return Registry(sessions, BlobStore(str(tmp_path / "store")))
 
 
-def test_run_is_queued_with_its_parameters_and_an_audit_event(sessions: Sessions, manifest: Path) -> None:
-    run = _start(sessions, manifest)
+@pytest.fixture
+def start(sessions: Sessions, registry: Registry, manifest: Path) -> Start:
+    def start(**changes: object) -> Run:
+        usual: dict[str, object] = {"name": "ours", "init": "random", "settings": {"epochs": 3}, "actor": "scientist-1"}
+        run, _ = start_training(sessions, registry, manifest=manifest, **(usual | changes))  # type: ignore[arg-type]
+        return run
+
+    return start
+
+
+def test_run_is_queued_with_its_parameters_and_an_audit_event(sessions: Sessions, manifest: Path, start: Start) -> None:
+    run = start()
 
     assert run.status is RunStatus.PENDING
     parameters = TrainingParameters.model_validate(run.parameters)
@@ -41,18 +61,83 @@ def test_run_is_queued_with_its_parameters_and_an_audit_event(sessions: Sessions
     assert (event.actor, event.action, event.subject_kind) == ("scientist-1", "run.started", "run")
 
 
-def test_initial_weights_are_stored_as_a_name_or_an_absolute_path(
-    sessions: Sessions, manifest: Path, monkeypatch: pytest.MonkeyPatch
+def test_initial_weights_are_stored_so_that_a_worker_elsewhere_finds_them(
+    start: Start, registry: Registry, manifest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(manifest.parent)
+    card = write_narrow_model(manifest.parent / "model", name="before")
+    registry.add_folder(manifest.parent / "model", actor="test")
 
-    assert _start(sessions, manifest, init="starter").parameters["init"] == "starter"
-    (manifest.parent / "weights.pth").touch()
-    assert _start(sessions, manifest, init="weights.pth").parameters["init"] == str(manifest.parent / "weights.pth")
+    assert start(name="a", init="starter").parameters["init"] == "starter"
+    assert start(name="b", init="./model").parameters["init"] == str(manifest.parent / "model")
+    assert start(name="c", init="before").parameters["init"] == "before@1"
+    assert start(name="d", init=card.weights_sha256[:12]).parameters["init"] == "before@1"
 
 
-def test_run_is_started_once_when_the_dedupe_key_is_the_same(sessions: Sessions, manifest: Path) -> None:
-    first, again = (_start(sessions, manifest, dedupe_key="request-1") for _ in range(2))
+def test_run_is_refused_when_its_initial_weights_cannot_be_used(
+    sessions: Sessions, start: Start, manifest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(manifest.parent)
+    write_narrow_model(manifest.parent / "model")
+    (manifest.parent / "model" / WEIGHTS_FILE).unlink()
+    wider = draw_network(1, layers=((8,), (8,), (8,), (8,), (8,)))
+    write_narrow_model(manifest.parent / "wider", wider, architecture="vgg-4-8-8-8-8-five-patch")
+    (manifest.parent / "notes.pth").write_text("no weights", encoding="utf-8")
+    torch.save({"features.0.weight": torch.zeros(64, 3, 3, 3)}, manifest.parent / "other.pth")
+
+    for init, says in (
+        ("unknown", "no model has the name"),
+        ("model", "for the folder model, write ./model"),
+        ("./missing", "no such file or folder"),
+        ("./model", "no model at model"),
+        ("./wider", "do not fit vgg-4-8-8-8-8"),
+        ("notes.pth", "not a state dict"),
+        ("other.pth", "not those of VGG16"),
+    ):
+        with pytest.raises((UsageError, ModelError), match=says) as raised:
+            start(init=init)
+        assert len(str(raised.value).splitlines()) == 1
+
+    with sessions() as session:
+        assert session.scalar(text("SELECT count(*) FROM run")) == 0
+
+
+def test_name_is_taken_once_a_model_has_it_or_an_open_run_will_produce_it(
+    sessions: Sessions, start: Start, registry: Registry, tmp_path: Path
+) -> None:
+    first = start()
+    write_narrow_model(tmp_path / "model", name="ours")
+
+    with pytest.raises(ModelNameTakenError, match="open training run"):
+        start()
+    with pytest.raises(ModelNameTakenError, match="training run will produce"):
+        registry.add_folder(tmp_path / "model", actor="test")
+    second = start(new_version=True)
+    for run in (first, second):
+        cancel_run(sessions, run.id, by="test")
+    registry.add_folder(tmp_path / "model", actor="test")
+    with pytest.raises(ModelNameTakenError, match="model ours@1 is registered"):
+        start()
+    assert start(new_version=True).status is RunStatus.PENDING
+
+
+def test_one_run_gets_the_name_when_many_ask_for_it_at_once(sessions: Sessions, start: Start) -> None:
+    def attempt(number: int) -> bool:
+        try:
+            start(actor=f"scientist-{number}")
+        except ModelNameTakenError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sum(pool.map(attempt, range(6))) == 1
+    with sessions() as session:
+        assert session.scalar(text("SELECT count(*) FROM run")) == 1
+        assert session.scalar(text("SELECT count(*) FROM audit_event")) == 1
+
+
+def test_run_is_started_once_when_the_dedupe_key_is_the_same(sessions: Sessions, start: Start) -> None:
+    first, again = (start(dedupe_key="request-1") for _ in range(2))
 
     assert first.id == again.id
     with sessions() as session:
@@ -70,10 +155,10 @@ def test_run_is_started_once_when_the_dedupe_key_is_the_same(sessions: Sessions,
     ],
 )
 def test_run_is_refused_when_an_argument_is_invalid(
-    sessions: Sessions, manifest: Path, changes: dict[str, object], says: str
+    sessions: Sessions, start: Start, changes: dict[str, object], says: str
 ) -> None:
     with pytest.raises(UsageError, match=says):
-        _start(sessions, manifest, **changes)
+        start(**changes)
 
     with sessions() as session:
         assert session.scalar(text("SELECT count(*) FROM run")) == 0

@@ -5,6 +5,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.narrow_model import write_narrow_model
+from triage.domain.card import Card
+
+
+def refuse_registered(name: str) -> tuple[Card, bytes]:
+    """For what reads registered models, where none is named."""
+    raise AssertionError(f"{name} is not registered")
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.support.models import refuse_registered
 from triage.dataset.manifest import LabelledPhoto, Manifest, Split
 from triage.imaging.decode import Decoder
 from triage.training.config import TrainingConfig
@@ -44,6 +45,7 @@ def train_small(manifest: Manifest, folder: Path, init: str, **config: object) -
         folder=folder,
         device=CPU,
         decoder=Decoder(),
+        load_registered=refuse_registered,
         on_progress=reports.append,
     )
     return trained, reports

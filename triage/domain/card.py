@@ -97,6 +97,13 @@ class RegisteredModel:
     id: ModelVersionId
     card: Card
     stage: Stage
+    version: int
+    """Of its name, from 1 on."""
+
+    @property
+    def reference(self) -> str:
+        """What names exactly this model, permanently: its name and version, such as `clinic@2`."""
+        return f"{self.card.name}@{self.version}"
 
 
 def read_card(text: str | bytes) -> Card:

@@ -1,10 +1,12 @@
 """Model versions as rows: cards and stages. A unique index allows at most one live model."""
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
 from pydantic import ValidationError
-from sqlalchemy import func, select, update
+from sqlalchemy import and_, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -12,21 +14,53 @@ from triage.domain.card import Card, RegisteredModel, card_json
 from triage.domain.ids import ModelVersionId, new_id
 from triage.domain.states import Stage
 from triage.domain.text import check_id
-from triage.errors import ModelError, UsageError
+from triage.errors import ModelError, ModelNameTakenError, UsageError
 from triage.storage.tables import LIVE, ModelVersion
 
+_VERSION: Final = re.compile(r"([^@]+)@([1-9]\d{0,8})", re.ASCII)
+_SHOWN: Final = 5
 
-def add(session: Session, card: Card) -> tuple[RegisteredModel, bool]:
+
+def lock_name(session: Session, name: str) -> None:
+    """Locks the name of a model until the transaction ends, registered or not."""
+    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"model name {name}", 0))))
+
+
+def check_name_is_free(session: Session, name: str) -> None:
+    """
+    Raises:
+        ModelNameTakenError: a model of this name is registered.
+    """
+    last = _last_version(session, name)
+    if last:
+        raise ModelNameTakenError(f"model {name}@{last} is registered: choose another name, or ask for a new version")
+
+
+def add(session: Session, card: Card, *, new_version: bool = False) -> tuple[RegisteredModel, bool]:
     """Registers a model as a candidate. Has no effect if a model with the same weights is registered.
+
+    Args:
+        session: of the caller's transaction.
+        card: with the hash of the weights.
+        new_version: add the next version of the name if it is taken.
 
     Returns:
         The registered model, and whether it is new.
+
+    Raises:
+        ModelNameTakenError: another model of this name is registered, and no new version was asked for.
     """
+    lock_name(session, card.name)
+    if (known := _with_weights(session, card.weights_sha256)) is not None:
+        return known, False
+    if not new_version:
+        check_name_is_free(session, card.name)
     created = session.scalar(
         insert(ModelVersion)
         .values(
             id=new_id(),
             name=card.name,
+            version=_last_version(session, card.name) + 1,
             weights_sha256=card.weights_sha256,
             card=card_json(card),
             stage=Stage.CANDIDATE,
@@ -36,6 +70,11 @@ def add(session: Session, card: Card) -> tuple[RegisteredModel, bool]:
     )
     row = session.scalars(select(ModelVersion).where(ModelVersion.weights_sha256 == card.weights_sha256)).one()
     return _registered(row), created is not None
+
+
+def is_registered(session: Session, weights_sha256: str) -> bool:
+    """Whether a model with these weights is registered."""
+    return _with_weights(session, weights_sha256) is not None
 
 
 def live(session: Session) -> RegisteredModel | None:
@@ -63,19 +102,28 @@ def get(session: Session, model_id: ModelVersionId) -> RegisteredModel:
 
 
 def find(session: Session, name: str) -> RegisteredModel:
-    """Finds a model by its name, or by at least eight leading digits of the SHA-256 of its weights.
+    """Finds a model by its name if that has one version, by `NAME@VERSION`, or by the start of its SHA-256.
+
+    Args:
+        session: of the caller's transaction.
+        name: at least eight digits of a SHA-256.
 
     Raises:
         UsageError: no model matches, or several do, or `name` is malformed.
     """
     check_id(name, "model name")
     condition = ModelVersion.name == name
+    if version := _VERSION.fullmatch(name):
+        condition |= and_(ModelVersion.name == version[1], ModelVersion.version == int(version[2]))
     if len(name) >= 8:
         condition |= ModelVersion.weights_sha256.startswith(name, autoescape=True)
-    found = session.scalars(select(ModelVersion).where(condition).limit(2)).all()
-    if len(found) != 1:
-        problem = "no model has" if not found else "several models have"
-        raise UsageError(f"{problem} the name or SHA-256 {name!r}: list the registered models and choose one")
+    found = session.scalars(select(ModelVersion).where(condition).order_by(ModelVersion.id.desc())).all()
+    if not found:
+        raise UsageError(f"no model has the name or SHA-256 {name!r}: list the registered models and choose one")
+    if len(found) > 1:
+        choices = ", ".join(f"{row.name}@{row.version}" for row in found[:_SHOWN])
+        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        raise UsageError(f"several models have the name or SHA-256 {name!r}: choose one of {choices}{more}")
     return _registered(found[0])
 
 
@@ -130,5 +178,15 @@ def _registered_if_valid(row: ModelVersion) -> RegisteredModel | None:
         return None
 
 
+def _with_weights(session: Session, weights_sha256: str) -> RegisteredModel | None:
+    row = session.scalars(select(ModelVersion).where(ModelVersion.weights_sha256 == weights_sha256)).one_or_none()
+    return _registered(row) if row else None
+
+
+def _last_version(session: Session, name: str) -> int:
+    """0 if no model has the name."""
+    return session.scalar(select(func.max(ModelVersion.version)).where(ModelVersion.name == name)) or 0
+
+
 def _registered(row: ModelVersion) -> RegisteredModel:
-    return RegisteredModel(ModelVersionId(row.id), Card.model_validate(row.card), Stage(row.stage))
+    return RegisteredModel(ModelVersionId(row.id), Card.model_validate(row.card), Stage(row.stage), row.version)

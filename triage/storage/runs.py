@@ -221,6 +221,16 @@ def list_runs(session: Session, *, kind: RunKind | None = None, limit: int = 20)
     return [_run(row) for row in session.scalars(query if kind is None else query.where(tables.Run.kind == kind))]
 
 
+def is_training_named(session: Session, name: str, *, except_for: RunId | None = None) -> bool:
+    """Whether an open training run will produce a model of this name."""
+    query = select(tables.Run.id).where(
+        OPEN_RUN, tables.Run.kind == RunKind.TRAINING, tables.Run.parameters["name"].astext == name
+    )
+    if except_for is not None:
+        query = query.where(tables.Run.id != except_for)
+    return session.scalar(query.limit(1)) is not None
+
+
 def is_open(session: Session, kind: RunKind) -> bool:
     """Whether a run of this kind is pending or running."""
     return session.scalar(select(tables.Run.id).where(OPEN_RUN, tables.Run.kind == kind).limit(1)) is not None

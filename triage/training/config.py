@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from triage.domain.card import Head, Pooling
 from triage.errors import UsageError
 from triage.files.kinds import is_file, is_folder
+from triage.model.named import folder_of
 
 INITIALISATIONS: Final = ("auto", "imagenet", "starter", "random")
 """The initial weights that have a name; see `triage.training.initial`."""
@@ -45,13 +46,20 @@ class TrainingConfig(BaseModel):
         return self
 
 
-def initial_path(init: str) -> Path:
-    """The file or folder of initial weights that have no name in `INITIALISATIONS`, as an absolute path.
+def initial_file(init: str) -> Path | None:
+    """The file of initial weights that `init` names, or None if it names a model or one of `INITIALISATIONS`.
 
     Raises:
-        UsageError: no such file or folder.
+        UsageError: it is a path, and nothing is there.
     """
+    if init in INITIALISATIONS:
+        return None
     given = Path(init)
-    if not (is_file(given) or is_folder(given)):
-        raise UsageError(f"init: no such file or folder: give a path or one of {', '.join(INITIALISATIONS)}")
-    return given.resolve()
+    if is_file(given):
+        return given.resolve()
+    if folder_of(init) is not None and not is_folder(given):
+        raise UsageError(
+            "init: no such file or folder: give a path, the name of a registered model, or one of "
+            f"{', '.join(INITIALISATIONS)}"
+        )
+    return None

@@ -10,32 +10,34 @@ from urllib.error import URLError
 import torch
 from torchvision.models import VGG16_Weights
 
+from triage.domain.card import Card
 from triage.errors import ModelError
-from triage.model.artifact import read_artifact
+from triage.model.named import LoadRegistered, read_model
 from triage.model.network import OrdinalVGG16, draw_network
-from triage.model.starter import STARTER_FOLDER
+from triage.model.starter import STARTER
 from triage.model.weights import load_network
-from triage.training.config import TrainingConfig, initial_path
+from triage.training.config import TrainingConfig, initial_file
 
 # torchvision ends the names of its files with the first digits of their SHA-256
 _HASHED_NAME: Final = re.compile(r"-([0-9a-f]{8,})\.pth$")
 
 
-def initial_network(init: str, config: TrainingConfig) -> tuple[OrdinalVGG16, str]:
+def initial_network(init: str, config: TrainingConfig, load_registered: LoadRegistered) -> tuple[OrdinalVGG16, str]:
     """Makes the network that a training starts from.
 
     Args:
         init: `imagenet` (torchvision's weights, downloaded once, hash checked), `starter`, `random`, `auto`
             (ImageNet's, or the starter model where those cannot be downloaded), a file in the format of torchvision's
-            VGG16 weights, or the folder of a model, whose layers are kept.
+            VGG16 weights, or a model, as `triage.model.named.read_model` reads it, whose layers are kept.
         config: for the number of outputs, the head and the seed.
+        load_registered: called for a registered model.
 
     Returns:
         The network, and the name of its initial weights for the card. The head is new, unless a model has the same
         head and number of outputs.
 
     Raises:
-        UsageError: no such file or folder.
+        UsageError: no such file, folder or registered model.
         ModelError: the weights cannot be downloaded, are damaged or belong to another network.
     """
     match init:
@@ -43,16 +45,14 @@ def initial_network(init: str, config: TrainingConfig) -> tuple[OrdinalVGG16, st
             return draw_network(config.seed, config.n_reviewers, config.head), "random"
         case "imagenet":
             return _with_convolutions(_fetch_imagenet(), config), "imagenet"
-        case "starter":
-            return _from_model(STARTER_FOLDER, config)
         case "auto":
             try:
                 return _with_convolutions(_fetch_imagenet(), config), "imagenet"
             except ModelError:
-                return _from_model(STARTER_FOLDER, config)
-    path = initial_path(init)
-    if path.is_dir():
-        return _from_model(path, config)
+                return _from_model(*read_model(STARTER, load_registered), config)
+    path = initial_file(init)
+    if path is None:
+        return _from_model(*read_model(init, load_registered), config)
     return _with_convolutions(_read_state_dict(path), config), "file"
 
 
@@ -93,8 +93,7 @@ def _with_convolutions(weights: Mapping[str, Any], config: TrainingConfig) -> Or
     return network
 
 
-def _from_model(folder: Path, config: TrainingConfig) -> tuple[OrdinalVGG16, str]:
-    card, weights = read_artifact(folder)
+def _from_model(card: Card, weights: bytes, config: TrainingConfig) -> tuple[OrdinalVGG16, str]:
     network = load_network(card, weights)
     network.reasons = None  # fitted to the convolutions as they are, and again once they are trained
     if card.n_outputs == config.n_reviewers and card.head == config.head:

@@ -21,14 +21,14 @@ from triage.domain.states import FindingKind
 from triage.errors import TriageError
 from triage.evaluation.reasons import MAJORITY, ReasonPrediction, evaluate_reasons
 from triage.findings.reasons import inputs_of, probabilities_of
-from triage.model.artifact import read_artifact
 from triage.model.engines.choose import load_exact_engine
+from triage.model.named import LoadRegistered, read_model
 from triage.model.network import OrdinalVGG16, ReasonLayer, statistics_of
 from triage.model.patches import N_PATCHES
 from triage.model.scorer import Scorer
-from triage.model.starter import STARTER_FOLDER
+from triage.model.starter import STARTER
 from triage.model.weights import load_network
-from triage.training.config import TrainingConfig, initial_path
+from triage.training.config import TrainingConfig
 from triage.training.photos import PhotoSet
 from triage.training.reasons import ReasonPhotos, fit_reasons
 
@@ -46,12 +46,12 @@ class Teacher:
     layer: ReasonLayer
 
 
-def read_teacher(init: str, started_from: str) -> Teacher | None:
+def read_teacher(init: str, started_from: str, load_registered: LoadRegistered) -> Teacher | None:
     """Reads the initial model again; None if it was no model, has no reason head, or is no longer there."""
     if "model " not in started_from:
         return None
     try:
-        card, weights = read_artifact(STARTER_FOLDER if init in {"starter", "auto"} else initial_path(init))
+        card, weights = read_model(STARTER if init == "auto" else init, load_registered)
         network = load_network(card, weights)
     except TriageError:
         return None

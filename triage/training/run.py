@@ -133,7 +133,13 @@ class Trainer:
                 try:
                     trained = self._train_model(run, parameters, config, device=device, lease=lease)
                     lease.check()
-                    model = self._registry.add(trained.card, trained.weights, actor="training")
+                    model = self._registry.add(
+                        # a new version only if another model got the name by a new version of its own
+                        trained.card,
+                        trained.weights,
+                        actor="training",
+                        new_version=True,
+                    )
                 except TriageError as error:
                     if isinstance(error, LeaseLostError | ServiceUnavailableError):
                         raise
@@ -200,6 +206,7 @@ class Trainer:
                 folder=self._options.folder / str(run.id),
                 device=device,
                 decoder=decoder,
+                load_registered=self._registry.load,
                 threads=self._options.decode_threads,
                 on_progress=report,
             )

@@ -15,6 +15,7 @@ from triage.errors import UsageError
 from triage.files.atomic import make_folders
 from triage.imaging.decode import Decoder
 from triage.model.artifact import bind_card
+from triage.model.named import LoadRegistered
 from triage.model.network import OrdinalVGG16
 from triage.model.weights import weights_of
 from triage.training.checkpoint import CheckpointWriter, read_checkpoint
@@ -53,6 +54,7 @@ def train_model(
     folder: Path,
     device: torch.device,
     decoder: Decoder,
+    load_registered: LoadRegistered,
     threads: int = 1,
     on_progress: OnProgress = ignore_progress,
 ) -> TrainedModel:
@@ -66,6 +68,7 @@ def train_model(
         folder: for the checkpoint and the decoded photos of this run; not shared. The caller deletes it.
         device: to train on.
         decoder: for the photos.
+        load_registered: called if `init` names a registered model.
         threads: photos prepared at the same time.
         on_progress: called after each photo, batch and epoch, and during the evaluation.
 
@@ -80,7 +83,7 @@ def train_model(
     checkpoint, run = folder / CHECKPOINT, config.model_dump_json()
     resume = read_checkpoint(checkpoint, run=run)
     if resume is None:
-        network, started_from = initial_network(init, config)
+        network, started_from = initial_network(init, config, load_registered)
     else:
         layers = layers_of(resume.architecture)
         network, started_from = OrdinalVGG16(config.n_reviewers, config.head, layers), resume.started_from
@@ -101,9 +104,8 @@ def train_model(
     card = describe_network(
         network, sets, state, config, name=name, unreadable=unreadable, device=device, on_batch=evaluating
     )
-    card = add_reasons(
-        network, card, sets, config, read_teacher(init, state.started_from), device=device, on_batch=evaluating
-    )
+    teacher = read_teacher(init, state.started_from, load_registered)
+    card = add_reasons(network, card, sets, config, teacher, device=device, on_batch=evaluating)
     weights = weights_of(network, made_as=f"{name} {run}")
     return TrainedModel(bind_card(card, weights), weights, unreadable)
 

@@ -43,8 +43,8 @@ def compare(
 ) -> None:
     """Compare two models on the same photos.
 
-    ONE and OTHER are tables of predictions, joined by the column path, or models (registered name, SHA-256 or folder)
-    that score the photos of --manifest.
+    ONE and OTHER are tables of predictions, joined by the column path, or models (name, NAME@VERSION, SHA-256 or
+    ./folder) that score the photos of --manifest.
     """
     from triage.evaluation.comparison import compare_models  # deferred: imports scipy
 

@@ -10,6 +10,7 @@ import click
 from triage.errors import UsageError
 from worker.cli.commands import command
 from worker.cli.evaluation_text import print_evaluation
+from worker.cli.named_model import registered_name
 from worker.cli.options import SHARE
 from worker.cli.output import account, json_option, print_document, write_text
 from worker.cli.predict import predict_with
@@ -23,9 +24,7 @@ if TYPE_CHECKING:
 
 @command()
 @click.argument("predictions", required=False, type=click.Path(path_type=Path))
-@click.option(
-    "--model", "model", help="Evaluate this model (registered name, SHA-256 or folder) on --manifest instead."
-)
+@click.option("--model", help="Evaluate this model (name, NAME@VERSION, SHA-256 or ./folder) on --manifest instead.")
 @click.option("--manifest", type=click.Path(path_type=Path), help="Labelled photos for --model.")
 @click.option("--split", help="Split of the manifest. [default: all photos]")
 @click.option("--record", is_flag=True, help="Record the result on the card of the registered model.")
@@ -120,7 +119,9 @@ def evaluate(
         document["comparison"] = comparison_json(rows, other, good_votes=document["good_votes"])
     if record:
         with open_services() as services:
-            services.registry.record_evaluation(str(model), split or "all", document, actor="evaluation")
+            services.registry.record_evaluation(
+                registered_name(str(model)), split or "all", document, actor="evaluation"
+            )
     if predicted is not None and output is not None:
         from triage.evaluation.prediction_table import write_predictions  # deferred: imports pydantic
 

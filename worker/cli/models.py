@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from triage.model.starter import model_folder
+from triage.model.starter import STARTER, STARTER_FOLDER
 from worker.cli.commands import group
+from worker.cli.named_model import find_card
 from worker.cli.options import SHARE, by_option
 from worker.cli.output import json_option, local_time, print_document, print_json
 from worker.cli.tables import Column, print_line, print_table
@@ -37,10 +38,11 @@ def list_(*, as_json: bool) -> None:
         print_document([ModelDocument.of(model) for model in found])
         return
     print_table(
-        ("model", "stage", "threshold", Column("sha256", 1), Column("created", 2)),
+        ("model", "version", "stage", "threshold", Column("sha256", 1), Column("created", 2)),
         (
             (
                 m.card.label,
+                m.version,
                 m.stage,
                 f"{m.card.threshold:.3f}",
                 m.card.weights_sha256[:12],
@@ -53,12 +55,14 @@ def list_(*, as_json: bool) -> None:
 
 @models.command()
 @click.argument("folder")
+@click.option("--new-version", is_flag=True, help="Make it the next version of its name, if a model has it.")
 @_by
 @json_option
-def add(folder: str, by: str, *, as_json: bool) -> None:
+def add(folder: str, by: str, *, new_version: bool, as_json: bool) -> None:
     """Register a model as a candidate. FOLDER has weights.safetensors and card.json, or is `starter`."""
     with open_services() as services:
-        _show(services.registry.add_folder(model_folder(folder), actor=by), as_json=as_json)
+        path = STARTER_FOLDER if folder == STARTER else Path(folder)
+        _show(services.registry.add_folder(path, actor=by, new_version=new_version), as_json=as_json)
 
 
 @models.command()
@@ -67,7 +71,7 @@ def add(folder: str, by: str, *, as_json: bool) -> None:
 @_by
 @json_option
 def promote(name: str, by: str, *, allow_untrained: bool, as_json: bool) -> None:
-    """Make a model live, by its NAME or the start of its SHA-256."""
+    """Make a model live, by its NAME, NAME@VERSION or the start of its SHA-256."""
     with open_services() as services:
         _show(services.registry.promote(name, actor=by, allow_untrained=allow_untrained), as_json=as_json)
 
@@ -134,12 +138,10 @@ def thresholds(name: str, predictions: Path, column: str, target_ppv: float | No
 @models.command()
 @click.argument("name")
 def card(name: str) -> None:
-    """Print a model's card as JSON."""
+    """Print a model's card as JSON. NAME is a name, NAME@VERSION, the start of a SHA-256, ./folder or `starter`."""
     from triage.domain.card import card_json  # deferred: imports pydantic
-    from triage.reports.models import find_model  # deferred: imports SQLAlchemy
 
-    with open_services() as services:
-        print_json(card_json(find_model(services.sessions, name).card))
+    print_json(card_json(find_card(name)))
 
 
 def _show(model: "RegisteredModel", *, as_json: bool) -> None:
@@ -148,4 +150,8 @@ def _show(model: "RegisteredModel", *, as_json: bool) -> None:
 
         print_document(ModelDocument.of(model))
     else:
-        print_line(f"model {model.card.label} ({model.card.weights_sha256[:12]}): {model.stage.value}")
+        print_line(f"model {model.card.label}{_version(model)} ({model.card.weights_sha256[:12]}): {model.stage.value}")
+
+
+def _version(model: "RegisteredModel") -> str:
+    return f" version {model.version}" if model.version > 1 else ""

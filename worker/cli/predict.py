@@ -6,20 +6,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from triage.files.kinds import is_folder
-from triage.model.starter import model_folder
 from worker.cli.commands import command
+from worker.cli.named_model import load_model, load_registered
 from worker.cli.output import account
 from worker.cli.tables import print_line
-from worker.services import open_services
 
 if TYPE_CHECKING:
-    from triage.domain.card import Card
     from triage.evaluation.predict import Predicted
 
 
 @command()
-@click.option("--model", required=True, help="Registered name, SHA-256 or folder of the model, or `starter`.")
+@click.option("--model", required=True, help="The model: name, NAME@VERSION, SHA-256, ./folder or `starter`.")
 @click.option("--manifest", type=click.Path(path_type=Path), required=True, help="Labelled photos.")
 @click.option("--split", help="Split of the manifest. [default: all photos]")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True)
@@ -38,14 +35,12 @@ def predict(model: str, manifest: Path, split: str | None, output: Path) -> None
 
 
 def predict_with(model: str, manifest: Path, split: str | None, *, for_card: bool = False) -> "Predicted":
-    """As `triage.evaluation.predict.predict_manifest`, for a registered model or a folder."""
+    """As `triage.evaluation.predict.predict_manifest`, for any name of a model; for its card it must be registered."""
     from triage.evaluation.predict import predict_manifest  # deferred: imports torch
-    from triage.model.artifact import read_artifact  # deferred: imports pydantic
     from worker.inference import load_engine  # deferred: imports torch
     from worker.settings import load_settings  # deferred: imports pydantic-settings
 
-    folder = model_folder(model)
-    card, weights = _load_registered(model) if for_card or not is_folder(folder) else read_artifact(folder)
+    card, weights = load_registered(model) if for_card else load_model(model)
     settings = load_settings()
     return predict_manifest(
         card,
@@ -56,8 +51,3 @@ def predict_with(model: str, manifest: Path, split: str | None, *, for_card: boo
         limits=settings.image_limits,
         for_card=for_card,
     )
-
-
-def _load_registered(model: str) -> "tuple[Card, bytes]":
-    with open_services() as services:
-        return services.registry.load(model)

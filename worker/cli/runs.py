@@ -14,6 +14,7 @@ from triage.domain.states import RunKind, RunStatus
 from triage.errors import TriageError, UsageError
 from triage.training.config import TrainingConfig
 from worker.cli.commands import command, group
+from worker.cli.named_model import registered_name
 from worker.cli.options import POSITIVE, ROWS, SHARE, Moment, by_option
 from worker.cli.output import json_option, local_time, print_document, write_text
 from worker.cli.progress import ProgressLine
@@ -25,7 +26,7 @@ _DEFAULTS = TrainingConfig()
 
 
 @command()
-@click.option("--model", "name", help="Name or SHA-256 of the model. [default: the live model]")
+@click.option("--model", "name", help="The model: name, NAME@VERSION, SHA-256 or ./folder. [default: the live model]")
 @click.option(
     "--since", type=Moment("%Y-%m-%d", written="YYYY-MM-DD"), help="Messages received on or after this day (UTC)."
 )
@@ -39,7 +40,9 @@ def rescore(name: str | None, since: datetime | None, limit: int | None, by: str
 
     with open_services() as services:
         start = since.replace(tzinfo=UTC) if since else None
-        run = start_rescoring(services.sessions, model=name, since=start, limit=limit, actor=by)
+        run = start_rescoring(
+            services.sessions, model=name and registered_name(name), since=start, limit=limit, actor=by
+        )
         services.wake_ups.inbox()
         _show(services, run, wait=wait, as_json=as_json)
 
@@ -47,12 +50,13 @@ def rescore(name: str | None, since: datetime | None, limit: int | None, by: str
 @command()
 @click.option("--manifest", type=click.Path(path_type=Path), required=True, help="Labelled photos, CSV or Parquet.")
 @click.option("--name", default="trained", show_default=True, help="Name of the new model.")
+@click.option("--new-version", is_flag=True, help="Make the next version of the name, if a model has it.")
 @click.option(
     "--init",
     default="auto",
     show_default=True,
-    help="Initial weights: imagenet, starter, random, a file of torchvision's VGG16 weights, or a model folder. "
-    "`auto` is imagenet, or starter if ImageNet's weights cannot be downloaded.",
+    help="Initial weights: imagenet, starter, random, a file of torchvision's VGG16 weights, or a model (name, "
+    "NAME@VERSION, SHA-256 or ./folder). `auto` is imagenet, or starter if ImageNet's weights cannot be downloaded.",
 )
 @click.option("--epochs", type=click.IntRange(1), default=_DEFAULTS.epochs, show_default=True)
 @click.option("--patience", type=click.IntRange(1), default=_DEFAULTS.patience, show_default=True)
@@ -78,7 +82,9 @@ def rescore(name: str | None, since: datetime | None, limit: int | None, by: str
 @click.option("--wait", is_flag=True, help="Wait until the run ends.")
 @by_option("Who starts it")
 @json_option
-def train(manifest: Path, name: str, init: str, by: str, *, wait: bool, as_json: bool, **settings: Any) -> None:
+def train(
+    manifest: Path, name: str, init: str, by: str, *, new_version: bool, wait: bool, as_json: bool, **settings: Any
+) -> None:
     """Train a model on reviewers' votes and register it as a candidate.
 
     A manifest without splits is split into 75 % training, 10 % validation and 15 % test photos.
@@ -86,7 +92,16 @@ def train(manifest: Path, name: str, init: str, by: str, *, wait: bool, as_json:
     from triage.training.start import start_training  # deferred: imports SQLAlchemy
 
     with open_services() as services:
-        run, _ = start_training(services.sessions, manifest=manifest, name=name, init=init, settings=settings, actor=by)
+        run, _ = start_training(
+            services.sessions,
+            services.registry,
+            manifest=manifest,
+            name=name,
+            init=init,
+            settings=settings,
+            actor=by,
+            new_version=new_version,
+        )
         services.wake_ups.training()
         _show(services, run, wait=wait, as_json=as_json)
 

@@ -10,38 +10,43 @@ import click
 from triage.domain.photos import Finding, PhotoScore
 from triage.errors import AttachmentError, ErrorCode, TransientError, UsageError
 from triage.files.kinds import refuse_device
-from triage.model.starter import STARTER, model_folder
+from triage.model.starter import STARTER
 from triage.replies.tips import finding_json
 from worker.cli.commands import command
 from worker.cli.maps import LEGEND, map_option, write_map
+from worker.cli.named_model import load_model
 from worker.cli.output import account, findings_text, json_option, print_document
 from worker.cli.tables import Column, print_line, print_table
 
 if TYPE_CHECKING:
+    from triage.domain.card import Card
     from worker.settings import Settings
 
 
 @command()
 @click.argument("paths", nargs=-1, required=True)
-@click.option("--model", default=STARTER, show_default=True, help="Folder of a model, or `starter`.")
+@click.option(
+    "--model", default=STARTER, show_default=True, help="The model: name, NAME@VERSION, SHA-256, ./folder or `starter`."
+)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Also write a table of predictions."
 )
 @map_option
 @json_option
 def score(paths: tuple[str, ...], model: str, output: Path | None, picture: Path | None, *, as_json: bool) -> None:
-    """Score photos without a queue or a database. PATHS are files, or folders of files."""
+    """Score photos without a queue. PATHS are files, or folders of files. Only a registered model needs a database."""
     from worker.settings import load_settings  # deferred: imports pydantic-settings
 
-    settings, folder = load_settings(), model_folder(model)
+    settings = load_settings()
     files, skipped = files_of(paths)
     if picture is not None and len(files) != 1:
         raise UsageError(f"--map takes one photo, not {len(files)}: name one file")
-    rows = score_files(settings, files, folder)
+    card, weights = load_model(model)
+    rows = score_files(settings, files, card, weights)
     if picture is not None:
-        _write_map(picture, settings, rows[0], folder)
+        _write_map(picture, settings, rows[0], card, weights)
     if output is not None:
-        _write_table(output, rows, folder)
+        _write_table(output, rows, card)
     summary = account(len(rows), [row["error"]["code"] for row in rows if row["error"]], skipped)
     if as_json:
         from worker.documents.photos import PhotoScoreDocument  # deferred: imports pydantic
@@ -77,19 +82,15 @@ def score(paths: tuple[str, ...], model: str, output: Path | None, picture: Path
         print_line(f"map: {picture}: {LEGEND}")
 
 
-def _write_map(picture: Path, settings: "Settings", row: dict[str, Any], folder: Path) -> None:
-    from triage.model.artifact import read_artifact  # deferred: imports pydantic
-
+def _write_map(picture: Path, settings: "Settings", row: dict[str, Any], card: "Card", weights: bytes) -> None:
     if row["error"]:
         raise UsageError(f"{row['path']}: no map, because the photo cannot be assessed: {row['error']['message']}")
-    write_map(picture, read_photo(row["path"]), settings, *read_artifact(folder))
+    write_map(picture, read_photo(row["path"]), settings, card, weights)
 
 
-def _write_table(output: Path, rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
+def _write_table(output: Path, rows: Sequence[Mapping[str, Any]], card: "Card") -> None:
     from triage.evaluation.prediction_table import PredictedPhoto, write_predictions  # deferred: imports pydantic
-    from triage.model.artifact import read_artifact  # deferred: imports pydantic
 
-    card, _ = read_artifact(folder)
     write_predictions(
         [
             PredictedPhoto(
@@ -145,7 +146,7 @@ def photos_in(folder: Path) -> tuple[list[Path], Counter[str]]:
     return files, skipped
 
 
-def score_files(settings: "Settings", paths: Sequence[str], folder: Path) -> list[dict[str, Any]]:
+def score_files(settings: "Settings", paths: Sequence[str], card: "Card", weights: bytes) -> list[dict[str, Any]]:
     """Scores files one after another, so that memory does not grow with their number.
 
     Returns:
@@ -156,11 +157,9 @@ def score_files(settings: "Settings", paths: Sequence[str], folder: Path) -> lis
         ModelError: the model cannot be loaded.
     """
     from triage.imaging.decode import Decoder  # deferred: imports pillow and pydicom
-    from triage.model.artifact import read_artifact  # deferred: imports pydantic
     from triage.model.scorer import Scorer  # deferred: imports numpy
     from worker.inference import load_engine  # deferred: imports torch
 
-    card, weights = read_artifact(folder)
     scorer = Scorer.of(card, load_engine(settings, card, weights))
     with Decoder(settings.image_limits) as decoder:
         return [_score_file(path, decoder, scorer, threshold=card.threshold, model=card.label) for path in paths]

@@ -9,6 +9,7 @@ from triage.domain.proposals import Proposal
 from triage.domain.reporting import period_of_report
 from triage.errors import UsageError
 from worker.cli.commands import command, group
+from worker.cli.named_model import registered_name
 from worker.cli.options import TIMES, FiniteRange, by_option
 from worker.cli.output import json_option, local_time, percent, print_document
 from worker.cli.tables import Column, print_line, print_table
@@ -25,7 +26,10 @@ _SHARE = FiniteRange(0, 1)
 @click.option(
     "--photo-count", "counts", multiple=True, metavar="N=SCORE", help="Threshold for groups of N photos; repeatable."
 )
-@click.option("--model", help="Use the stored scores of this model, a shadow model or one that rescored the period.")
+@click.option(
+    "--model",
+    help="Use the scores that this model (name, NAME@VERSION, SHA-256 or ./folder) stored as a shadow or by rescoring.",
+)
 @click.option("--max-requests", type=click.IntRange(0, 10_000), help="Retake requests in a thread.")
 @click.option("--cooldown-hours", type=FiniteRange(0, 876_000), help="Minimum time between two requests of a thread.")
 @click.option("--margin", type=_SHARE, help="A best score this far below the threshold goes to staff.")
@@ -38,6 +42,7 @@ def simulate(
     counts: tuple[str, ...],
     max_requests: int | None,
     margin: float | None,
+    model: str | None,
     save: str | None,
     by: str,
     *,
@@ -54,6 +59,7 @@ def simulate(
         thresholds_by_photo_count=dict(map(_count_and_threshold, counts)),
         max_requests_per_thread=max_requests,
         uncertain_margin=margin,
+        model=model and registered_name(model),
         **changes,
     )
     with open_services() as services:

@@ -9,10 +9,14 @@ from worker.documents.document import Document
 
 
 class ModelDocument(Document):
-    """A registered model. `model` is the label shown beside its scores: its name, or `untrained`."""
+    """A registered model. `model` is the label shown beside its scores: its name, or `untrained`.
+
+    `NAME@VERSION` names it in every command.
+    """
 
     id: UUID
     name: str
+    version: int
     model: str
     stage: Stage
     weights_sha256: str
@@ -24,6 +28,7 @@ class ModelDocument(Document):
         return cls(
             id=model.id,
             name=model.card.name,
+            version=model.version,
             model=model.card.label,
             stage=model.stage,
             weights_sha256=model.card.weights_sha256,

@@ -9,6 +9,7 @@ from typing import TypeAlias
 import pytest
 
 from tests.support.command_line import Result
+from tests.support.narrow_model import draw_narrow_network, write_narrow_model
 
 Triage: TypeAlias = Callable[..., Result]
 
@@ -104,6 +105,41 @@ def test_predictions_of_a_model_are_evaluated_as_the_model_is(
     assert float(rows[0]["score"]) == pytest.approx(scored["score"], abs=1e-6)
     assert [float(rows[0][f"cumulative_{cut}"]) for cut in range(1, 5)] == pytest.approx(scored["cumulative"], abs=1e-6)
     assert rows[0]["model"] == scored["model"]
+
+
+def test_model_is_the_same_however_it_is_named(triage: Triage, candidate: str, manifest: Path, tmp_path: Path) -> None:
+    """In every command that takes a model."""
+    folder, photo = tmp_path / "candidate", tmp_path / "0.jpg"
+    sha256 = triage("models", "card", candidate).json["weights_sha256"]
+
+    for name in (candidate, f"{candidate}@1", sha256[:8], folder):
+        assert triage("models", "card", name).json["weights_sha256"] == sha256
+        assert triage("score", photo, "--model", name, "--json").json[0]["model"] == candidate
+        assert triage("predict", "--model", name, "--manifest", manifest, "-o", tmp_path / "p.csv").code == 0
+        evaluated = triage("evaluate", "--model", name, "--manifest", manifest, "--record", "--split", "test", "--json")
+        assert evaluated.json["n"] == 4
+        compared = triage("compare", name, folder, "--manifest", manifest, "--json")
+        assert compared.json["one"]["name"] == candidate
+        assert triage("simulate", "--model", name, "--json").json["changes"]["model"] in {name, sha256}
+        assert triage("rescore", "--model", name, "--json").json["status"] == "pending"
+        trained = triage("train", "--manifest", manifest, "--init", name, "--new-version", "--json").json
+        assert trained["parameters"]["init"] == (str(folder) if name == folder else f"{candidate}@1")
+    assert triage("models", "card", "starter").json["name"].startswith("starter")
+
+
+def test_second_model_of_a_name_is_refused_until_it_is_a_new_version(
+    triage: Triage, candidate: str, manifest: Path, tmp_path: Path
+) -> None:
+    card = write_narrow_model(tmp_path / "later", draw_narrow_network(seed=9), name=candidate)
+
+    refused = triage("models", "add", tmp_path / "later")
+    assert (refused.code, "candidate@1 is registered" in refused.complaint()) == (2, True)
+    assert "--new-version" in refused.complaint()
+    added = triage("models", "add", tmp_path / "later", "--new-version", "--json").json
+    assert (added["name"], added["version"], added["weights_sha256"]) == (candidate, 2, card.weights_sha256)
+    assert "choose one of candidate@2, candidate@1" in triage("models", "shadow", candidate).complaint()
+    assert triage("models", "shadow", "candidate@2").out.startswith("model candidate version 2 (")
+    assert "--new-version" in triage("train", "--manifest", manifest, "--name", candidate).complaint()
 
 
 def test_scores_are_written_as_a_table_when_it_is_wanted(

@@ -232,6 +232,7 @@ def test_votes_of_the_console_train_a_model(
     assert triage("dataset", "split", tmp_path / "labels.csv", "-o", tmp_path / "split.csv").code == 0
     start_training(
         sessions,
+        services.registry,
         manifest=tmp_path / "split.csv",
         name="of-the-console",
         init=str(model_folder),

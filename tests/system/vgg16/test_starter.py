@@ -1,19 +1,16 @@
 """The starter model: complete, small, documented, and sensitive to degradations."""
 
-from pathlib import Path
-
 import pytest
 from PIL import Image
 
 from triage.domain.states import FindingKind
-from triage.errors import ModelError
 from triage.findings.rules import measure_findings
 from triage.imaging.photo import DecodedPhoto
 from triage.model.artifact import WEIGHTS_FILE, read_artifact
 from triage.model.engines.torch_exact import TorchEngine
 from triage.model.patches import resize_photo
 from triage.model.scorer import Scorer
-from triage.model.starter import STARTER_FOLDER, model_folder
+from triage.model.starter import STARTER_FOLDER
 from triage.model.weights import load_network
 from triage.samples.drawing import Degradation, SkinTone, degrade, draw_skin_photo
 
@@ -24,13 +21,6 @@ pytestmark = pytest.mark.long
 def scorer() -> Scorer:
     card, weights = read_artifact(STARTER_FOLDER)
     return Scorer.of(card, TorchEngine(load_network(card, weights)))
-
-
-def test_starter_is_found_by_name_and_other_models_by_folder() -> None:
-    assert model_folder("starter") == STARTER_FOLDER
-    assert model_folder("/models/mine") == Path("/models/mine")
-    with pytest.raises(ModelError):
-        read_artifact(model_folder("/models/mine"))
 
 
 def test_starter_is_small_evaluated_and_states_its_licences() -> None:

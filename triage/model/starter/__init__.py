@@ -5,8 +5,3 @@ from typing import Final
 
 STARTER: Final = "starter"
 STARTER_FOLDER: Final = Path(__file__).parent
-
-
-def model_folder(name: str) -> Path:
-    """The folder of a model: that of the starter model for `starter`, else the name as a path."""
-    return STARTER_FOLDER if name == STARTER else Path(name)

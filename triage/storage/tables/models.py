@@ -17,6 +17,7 @@ OPEN_RUN: Final = text("status IN ('pending', 'running')")
 class ModelVersion(Base):
     __tablename__ = "model_version"
     __table_args__ = (
+        UniqueConstraint("name", "version"),
         UniqueConstraint("weights_sha256"),
         one_of("stage", Stage),
         Index(
@@ -30,6 +31,7 @@ class ModelVersion(Base):
 
     id: Mapped[UUID] = key()
     name: Mapped[str]
+    version: Mapped[int]
     weights_sha256: Mapped[str]
     card: Mapped[dict[str, Any]]
     stage: Mapped[str]

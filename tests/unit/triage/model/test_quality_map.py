@@ -11,7 +11,7 @@ from triage.model.map_picture import colours_of
 from triage.model.network import OrdinalVGG16
 from triage.model.patches import resize_photo
 from triage.model.quality_map import MAP_SIDE, QualityMap, map_quality
-from triage.model.starter import STARTER, model_folder
+from triage.model.starter import STARTER_FOLDER
 from triage.model.weights import load_network
 from triage.samples.drawing import draw_skin_photo
 
@@ -97,7 +97,7 @@ def test_colours_tell_better_from_worse() -> None:
 
 
 def test_starter_model_finds_the_blurred_quarter() -> None:
-    card, weights = read_artifact(model_folder(STARTER))
+    card, weights = read_artifact(STARTER_FOLDER)
     network = load_network(card, weights)
     sharp = draw_skin_photo(3, size=(448, 448))
 

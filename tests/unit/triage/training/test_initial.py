@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torchvision.models import VGG16_Weights
 
+from tests.support.models import refuse_registered
 from tests.support.narrow_model import draw_narrow_network, write_narrow_model
 from triage.errors import ModelError, UsageError
 from triage.model.coral import IndependentHead
@@ -35,7 +36,7 @@ def test_convolutions_are_those_of_the_file_and_the_head_is_new(
     path = tmp_path / "vgg16.pth"
     torch.save(imagenet_format, path)
 
-    network, started_from = initial_network(str(path), TrainingConfig(n_reviewers=3))
+    network, started_from = initial_network(str(path), TrainingConfig(n_reviewers=3), refuse_registered)
 
     assert started_from == "file"
     assert _has(network, imagenet_format)
@@ -51,9 +52,9 @@ def test_file_is_refused_when_its_hash_is_not_that_of_its_name(
     for path in (right, wrong):
         path.write_bytes((tmp_path / "plain.pth").read_bytes())
 
-    assert _has(initial_network(str(right), TrainingConfig())[0], imagenet_format)
+    assert _has(initial_network(str(right), TrainingConfig(), refuse_registered)[0], imagenet_format)
     with pytest.raises(ModelError, match="SHA-256"):
-        initial_network(str(wrong), TrainingConfig())
+        initial_network(str(wrong), TrainingConfig(), refuse_registered)
 
 
 class _RunsCode:
@@ -67,13 +68,13 @@ def test_file_is_refused_when_it_holds_anything_else(tmp_path: Path, content: ob
     torch.save(content, path)
 
     with pytest.raises(ModelError):
-        initial_network(str(path), TrainingConfig())
+        initial_network(str(path), TrainingConfig(), refuse_registered)
     assert not Path("/var/tmp/triage-unpickled").exists()
 
 
 def test_error_lists_the_choices_when_the_file_is_missing() -> None:
     with pytest.raises(UsageError, match="imagenet, starter, random"):
-        initial_network("/nonexistent", TrainingConfig())
+        initial_network("/nonexistent", TrainingConfig(), refuse_registered)
 
 
 def test_imagenet_weights_are_downloaded_with_progress_and_hash_check(
@@ -87,7 +88,7 @@ def test_imagenet_weights_are_downloaded_with_progress_and_hash_check(
 
     monkeypatch.setattr(VGG16_Weights, "get_state_dict", get_state_dict)
 
-    network, started_from = initial_network("imagenet", TrainingConfig())
+    network, started_from = initial_network("imagenet", TrainingConfig(), refuse_registered)
 
     assert asked == [{"progress": True, "check_hash": True, "weights_only": True}]
     assert started_from == "imagenet"
@@ -101,15 +102,17 @@ def test_error_says_what_to_do_when_imagenet_weights_cannot_be_downloaded(monkey
     monkeypatch.setattr(VGG16_Weights, "get_state_dict", get_state_dict)
 
     with pytest.raises(ModelError, match="give their file"):
-        initial_network("imagenet", TrainingConfig())
+        initial_network("imagenet", TrainingConfig(), refuse_registered)
 
 
 def test_head_of_the_initial_model_is_kept_when_it_fits(tmp_path: Path) -> None:
     before = draw_narrow_network(seed=3)
     write_narrow_model(tmp_path / "model", before, name="before")
 
-    same, started_from = initial_network(str(tmp_path / "model"), TrainingConfig())
-    other, other_from = initial_network(str(tmp_path / "model"), TrainingConfig(head="independent", n_reviewers=6))
+    same, started_from = initial_network(str(tmp_path / "model"), TrainingConfig(), refuse_registered)
+    other, other_from = initial_network(
+        str(tmp_path / "model"), TrainingConfig(head="independent", n_reviewers=6), refuse_registered
+    )
 
     assert started_from.startswith("model before ")
     assert torch.equal(same.head.weight, before.head.weight)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.support.models import refuse_registered
 from tests.support.narrow_model import write_narrow_model
 from tests.support.small_training import train_small
 from triage.dataset.manifest import Box, LabelledPhoto, Manifest, Split
@@ -132,6 +133,7 @@ def test_training_resumes_from_its_checkpoint_when_the_initial_weights_are_gone(
         folder=tmp_path / "run",
         device=CPU,
         decoder=Decoder(),
+        load_registered=refuse_registered,
     )
 
     assert again.weights == first.weights
