@@ -32,5 +32,6 @@ class Passes:
         logits = self._network.head(blocks[-1].flatten(1))[None]  # (1, n, K)
         probability = pool_patches(logits, self._card.pooling)[0][0, self._card.good_votes - 1].item()
         if (recalibration := self._card.recalibration) is not None:
-            probability = Platt(recalibration.slope, recalibration.intercept).apply([probability]).item()
+            intercept = recalibration.intercepts[self._card.good_votes - 1]
+            probability = Platt(recalibration.slope, intercept).apply([probability]).item()
         return probability, statistics_of(blocks).mean(dim=0).numpy()

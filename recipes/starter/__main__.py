@@ -130,7 +130,7 @@ def describe(network: OrdinalVGG16, rated: RatedPhotos, held_out_skin: Tensor, c
     return Card(
         name="starter-1",
         trained=True,
-        recalibration=Recalibration(slope=platt.slope, intercept=platt.intercept),
+        recalibration=Recalibration(slope=platt.slope, intercepts=(platt.intercept,) * len(network.head.bias)),
         threshold=threshold,
         threshold_chosen_by=f"Youden's index on {len(chosen_on)} validation photos",
         metrics=metrics,

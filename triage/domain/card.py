@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -30,15 +31,23 @@ Pooling = Literal["mean", "min"]
 
 
 class Recalibration(BaseModel):
-    """Platt's recalibration, sigmoid(slope * logit(p) + intercept), fitted on validation photos.
+    """Of the probability of each number of votes k: sigmoid(slope * logit(P(votes >= k)) + intercepts[k - 1]).
 
-    Source: Platt 1999, Probabilistic outputs for support vector machines.
+    One slope and intercepts that never rise keep the probabilities in order. Source: `docs/decisions`, "Recalibrate all
+    cuts with one slope".
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     slope: float = Field(gt=0)
-    intercept: float
+    intercepts: tuple[float, ...] = Field(min_length=1, max_length=32, description="one for each output")
+
+    @field_validator("intercepts")
+    @classmethod
+    def _never_rise(cls, intercepts: tuple[float, ...]) -> tuple[float, ...]:
+        if any(later > earlier for earlier, later in pairwise(intercepts)):
+            raise ValueError("the intercepts rise, so the probabilities would cross")
+        return intercepts
 
 
 class Card(BaseModel):
@@ -54,6 +63,7 @@ class Card(BaseModel):
     good_votes: int = Field(default=2, ge=1)
     pooling: Pooling = "mean"
     recalibration: Recalibration | None = None
+    recalibration_withheld: str = Field(default="", description="why there is none, although it was asked for")
     reasons: ReasonHead | None = Field(default=None, description="without it, findings are measured")
     threshold: float = Field(ge=0, le=1)
     threshold_chosen_by: str
@@ -73,10 +83,23 @@ class Card(BaseModel):
         layers_of(name)
         return name
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_intercept_for_each_output(cls, fields: Any) -> Any:
+        """Cards of earlier releases have one `intercept` for all outputs."""
+        match fields:
+            case {"recalibration": {"slope": slope, "intercept": intercept, **others}} if not others:
+                n_outputs = fields.get("n_outputs", cls.model_fields["n_outputs"].default)
+                if isinstance(n_outputs, int):
+                    return {**fields, "recalibration": {"slope": slope, "intercepts": [intercept] * min(n_outputs, 32)}}
+        return fields
+
     @model_validator(mode="after")
-    def _good_votes_within_outputs(self) -> Self:
+    def _fits_outputs(self) -> Self:
         if self.good_votes > self.n_outputs:
             raise ValueError("good_votes is larger than n_outputs")
+        if self.recalibration is not None and len(self.recalibration.intercepts) != self.n_outputs:
+            raise ValueError("the recalibration needs one intercept for each of n_outputs")
         return self
 
     @property

@@ -116,6 +116,52 @@ def calibration_bins(scores: ArrayLike, good: ArrayLike, n_bins: int = 10) -> li
     ]
 
 
+def describe_calibration(scores: ArrayLike, good: ArrayLike) -> dict[str, Any]:
+    """The calibration as JSON types: `{slope, intercept, brier, bins[{n, predicted, observed, interval}]}`.
+
+    The Brier score is the mean squared distance of scores and outcomes: 0 is perfect, always saying one half is 0.25.
+    Brier 1950, Verification of forecasts expressed in terms of probability,
+    doi:10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2.
+
+    Raises:
+        ValueError: the shapes differ or a score is not finite.
+    """
+    values, labels = checked(scores, good)
+    line = calibration_line(values, labels)
+    return {
+        "slope": line.slope if line else None,
+        "intercept": line.intercept if line else None,
+        "brier": float(np.square(values - labels).mean()) if len(values) else None,
+        "bins": [
+            {
+                "n": each.n,
+                "predicted": each.predicted,
+                "observed": each.observed,
+                "interval": None if each.interval is None else list(each.interval),
+            }
+            for each in calibration_bins(values, labels)
+        ],
+    }
+
+
+def describe_cuts(cumulative: Floats, levels: Floats) -> list[dict[str, Any]]:
+    """The calibration of P(votes >= k) for each k, as `describe_calibration` with `{votes: k, n, n_yes}`.
+
+    A photo counts at the cuts whose outcome its votes decide.
+
+    Args:
+        cumulative: (n, K), 0..1.
+        levels: (n, K), as `triage.dataset.votes.levels_of_votes`.
+    """
+    cuts = []
+    for cut in range(levels.shape[1]):
+        known = np.isin(levels[:, cut], (0, 1))
+        outcomes = levels[known, cut] == 1
+        measures = describe_calibration(cumulative[known, cut], outcomes)
+        cuts.append({"votes": cut + 1, "n": len(outcomes), "n_yes": int(outcomes.sum()), **measures})
+    return cuts
+
+
 def _logits(values: Floats) -> Floats:
     logits: Floats = logit(np.clip(values, _EPSILON, 1 - _EPSILON))
     return logits

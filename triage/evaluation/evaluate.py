@@ -6,11 +6,11 @@ from typing import Any, Final
 import numpy as np
 from scipy.stats import pearsonr, spearmanr
 
-from triage.evaluation.calibration import calibration_bins, calibration_line
+from triage.evaluation.calibration import describe_calibration, describe_cuts
 from triage.evaluation.operating_point import RATES, Counts, count_at, ppv_threshold, youden_threshold
 from triage.evaluation.predictions import Predictions
 from triage.statistics.agreement import quadratic_kappa
-from triage.statistics.arrays import Ints
+from triage.statistics.arrays import Floats, Ints
 from triage.statistics.auc import (
     Comparison,
     Labels,
@@ -54,12 +54,13 @@ def evaluate(
     Returns:
         `{n, n_good, n_bad, good_votes, threshold, threshold_chosen_by, auc, auc_ci{delong, hanley_mcneil, bootstrap},
         auc_ci_withheld, auc_exact_ci, tp, fn, tn, fp, sensitivity, specificity, ppv, npv, needless_retake_share,
-        intervals{}, by_patient{n_patients, auc_ci, intervals{}}, calibration{slope, intercept, bins},
-        prevalence_adjusted{}, correlation, grade_kappa, groups{column: {value: {}}}}`, with None for measures that are
-        not defined. All of `auc_ci` is None if its variance cannot be estimated, for the reason in `auc_ci_withheld`;
-        `auc_exact_ci` is one-sided, for an AUC of exactly 0 or 1. `by_patient` has intervals that resample patients,
-        and is None unless a patient has several photos. `grade_kappa` is the quadratic weighted kappa of grades and
-        votes.
+        intervals{}, by_patient{n_patients, auc_ci, intervals{}}, calibration{slope, intercept, brier, bins, by_cut},
+        calibration_before, prevalence_adjusted{}, correlation, grade_kappa, groups{column: {value: {}}}}`, with None
+        for measures that are not defined. All of `auc_ci` is None if its variance cannot be estimated, for the reason
+        in `auc_ci_withheld`; `auc_exact_ci` is one-sided, for an AUC of exactly 0 or 1. `by_patient` has intervals that
+        resample patients, and is None unless a patient has several photos. `by_cut` has the same measures of P(votes >=
+        k) for each k, and is None if these are not known; `calibration_before` is before the recalibration, if any.
+        `grade_kappa` is the quadratic weighted kappa of grades and votes.
     """
     good = predictions.good(good_votes)
     scores = predictions.scores
@@ -73,7 +74,6 @@ def evaluate(
         if has_interval
         else {"hanley_mcneil": None, "bootstrap": None}
     )
-    line = calibration_line(scores, good)
     return {
         "n": len(predictions),
         "n_good": counts.tp + counts.fn,
@@ -84,14 +84,8 @@ def evaluate(
         **area,
         **_rates(counts),
         "by_patient": _by_patient(predictions, good, threshold, seed),
-        "calibration": {
-            "slope": line.slope if line else None,
-            "intercept": line.intercept if line else None,
-            "bins": [
-                {"n": b.n, "predicted": b.predicted, "observed": b.observed, "interval": _list(b.interval)}
-                for b in calibration_bins(scores, good)
-            ],
-        },
+        "calibration": describe_calibration(scores, good) | {"by_cut": _by_cut(predictions.cumulative, predictions)},
+        "calibration_before": _before(predictions, good, good_votes),
         "prevalence_adjusted": _adjusted(predictions, good, counts, threshold, good_share, seed) if both else None,
         "correlation": _correlation(predictions),
         "grade_kappa": None if predictions.grades is None else quadratic_kappa(predictions.grades, predictions.votes),
@@ -179,6 +173,20 @@ def _by_patient(predictions: Predictions, good: Labels, threshold: float, seed: 
         "auc_ci": _list(area),
         "intervals": {name: _list(interval) for name, interval in zip(RATES, rates, strict=True)},
     }
+
+
+def _by_cut(cumulative: Floats | None, predictions: Predictions) -> list[dict[str, Any]] | None:
+    if cumulative is None or predictions.levels is None:
+        return None
+    return describe_cuts(cumulative, predictions.levels)
+
+
+def _before(predictions: Predictions, good: Labels, good_votes: int) -> dict[str, Any] | None:
+    """The calibration before the recalibration."""
+    before = predictions.uncalibrated
+    if before is None:
+        return None
+    return describe_calibration(before[:, good_votes - 1], good) | {"by_cut": _by_cut(before, predictions)}
 
 
 def _adjusted(

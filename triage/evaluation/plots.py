@@ -25,6 +25,7 @@ _STYLE: Final[Any] = {
     "axes.spines.right": False,
 }
 _MAX_POINTS: Final = 2000
+_CUTS_IN_A_ROW: Final = 4
 
 
 def plot_roc(
@@ -43,12 +44,39 @@ def plot_roc(
         axes.plot([1 - specificity], [sensitivity], "o", color=_RED, label="threshold")
     axes.set(xlabel="bad photos that pass", ylabel="good photos that pass", xlim=(0, 1), ylim=(0, 1.01))
     axes.legend(loc="lower right", frameon=False)
-    return _svg(figure)
+    return _svg(figure, "ROC curve")
 
 
 def plot_calibration(bins: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]] | None = None) -> str:
     """Observed against predicted probabilities, with Wilson intervals, and before recalibration if given."""
     figure, axes = _figure()
+    _draw_calibration(axes, bins, before)
+    axes.set(xlabel="predicted probability of good", ylabel="share that is good", xlim=(0, 1), ylim=(0, 1.01))
+    axes.legend(loc="upper left", frameon=False)
+    return _svg(figure, "Reliability: the share of good photos by score")
+
+
+def plot_cuts(cuts: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]] | None = None) -> str:
+    """The calibration of P(votes >= k) for each k side by side, and before recalibration if given."""
+    columns = min(len(cuts), _CUTS_IN_A_ROW)
+    rows = -(-len(cuts) // columns)
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(2.1 * columns, 2.2 * rows), layout="constrained")
+        FigureCanvasSVG(figure)
+        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for axes in grid.flat[len(cuts) :]:
+            axes.set_axis_off()
+        for place, (axes, cut) in enumerate(zip(grid.flat, cuts, strict=False)):
+            _draw_calibration(axes, cut["bins"], before[place]["bins"] if before else None)
+            axes.set(title=f"at least {cut['votes']}", xlim=(0, 1), ylim=(0, 1.01))
+        figure.supxlabel("predicted probability", fontsize=9)
+        figure.supylabel("share of photos", fontsize=9)
+    return _svg(figure, "Reliability of the probability of at least each number of votes")
+
+
+def _draw_calibration(
+    axes: Axes, bins: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]] | None
+) -> None:
     axes.plot([0, 1], [0, 1], color=_GREY, linestyle=":", linewidth=0.8)
     if before:
         axes.plot(
@@ -61,7 +89,7 @@ def plot_calibration(bins: Sequence[Mapping[str, Any]], before: Sequence[Mapping
             label="before recalibration",
         )
     observed = np.array([b["observed"] for b in bins])
-    ends = np.array([b["interval"] for b in bins])
+    ends = np.array([b["interval"] for b in bins]).reshape(len(bins), 2)
     axes.errorbar(
         [b["predicted"] for b in bins],
         observed,
@@ -73,9 +101,6 @@ def plot_calibration(bins: Sequence[Mapping[str, Any]], before: Sequence[Mapping
         capsize=2,
         label="this model",
     )
-    axes.set(xlabel="predicted probability of good", ylabel="share that is good", xlim=(0, 1), ylim=(0, 1.01))
-    axes.legend(loc="upper left", frameon=False)
-    return _svg(figure)
 
 
 def plot_scores_by_votes(predictions: Predictions, threshold: float) -> str:
@@ -91,7 +116,7 @@ def plot_scores_by_votes(predictions: Predictions, threshold: float) -> str:
     )
     axes.axhline(threshold, color=_GREY, linestyle="--", linewidth=0.8)
     axes.set(xlabel="reviewers who found the photo good", ylabel="score", ylim=(0, 1))
-    return _svg(figure)
+    return _svg(figure, "Scores by votes")
 
 
 def plot_rocs(curves: Sequence[tuple[str, Scores, Labels]]) -> str:
@@ -104,7 +129,7 @@ def plot_rocs(curves: Sequence[tuple[str, Scores, Labels]]) -> str:
     axes.plot([0, 1], [0, 1], color=_GREY, linestyle=":", linewidth=0.8)
     axes.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(0, 1), ylim=(0, 1.01))
     axes.legend(loc="lower right", frameon=False)
-    return _svg(figure)
+    return _svg(figure, "ROC curves of two models")
 
 
 def plot_sweep(rows: Sequence[Mapping[str, Any]], threshold: float) -> str:
@@ -122,7 +147,7 @@ def plot_sweep(rows: Sequence[Mapping[str, Any]], threshold: float) -> str:
     axes.axvline(threshold, color=_GREY, linestyle="--", linewidth=0.8)
     axes.set(xlabel="threshold", ylabel="share", xlim=(0, 1), ylim=(0, 1.01))
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=8)
-    return _svg(figure)
+    return _svg(figure, "Rates at every threshold")
 
 
 def plot_learning_curve(epochs: Sequence[Mapping[str, Any]]) -> str:
@@ -142,7 +167,7 @@ def plot_learning_curve(epochs: Sequence[Mapping[str, Any]]) -> str:
         draw(right, "validation_auc", _RED, "validation AUC")
         right.set(ylabel="AUC")
     figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=8)
-    return _svg(figure)
+    return _svg(figure, "Learning curve")
 
 
 def _figure() -> tuple[Figure, Axes]:
@@ -152,9 +177,11 @@ def _figure() -> tuple[Figure, Axes]:
         return figure, figure.add_subplot()
 
 
-def _svg(figure: Figure) -> str:
+def _svg(figure: Figure, name: str) -> str:
+    """The figure as an SVG element with a name for screen readers."""
     text = io.StringIO()
     with rc_context(_STYLE):
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     document = text.getvalue()
-    return document[document.index("<svg") :]  # without the XML declaration and document type
+    element = document[document.index("<svg") :]  # without the XML declaration and document type
+    return element.replace("<svg", f'<svg role="img" aria-label="{name}"', 1)

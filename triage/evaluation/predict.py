@@ -17,6 +17,7 @@ from triage.evaluation.labelled import predictions_of
 from triage.evaluation.prediction_table import PredictedPhoto
 from triage.evaluation.predictions import Predictions
 from triage.evaluation.reasons import ReasonPrediction, evaluate_reasons
+from triage.evaluation.recalibration import undo_recalibration
 from triage.evaluation.report import GalleryPhoto
 from triage.findings.reasons import probabilities_of
 from triage.findings.rules import measure_findings
@@ -125,9 +126,12 @@ def predict_manifest(
             predicted.append(PredictedPhoto(label.path, score, findings, label))
     if not labels:
         raise UsageError(f"{manifest}: no photo {f'of the split {split} ' if split else ''}can be read")
-    scores = np.array([each.score.score for each in predicted])
-    grades = np.array([each.score.grade for each in predicted], dtype=np.float64)
-    predictions = replace(predictions_of(scores, labels, card.n_outputs), grades=grades)
+    cumulative = np.array([each.score.cumulative for each in predicted])  # (N, K)
+    predictions = replace(
+        predictions_of(cumulative, labels, card.good_votes),
+        grades=np.array([each.score.grade for each in predicted], dtype=np.float64),
+        uncalibrated=undo_recalibration(card.recalibration, cumulative) if card.recalibration else None,
+    )
     data = f"The {split} photos of a manifest" if split else "All photos of a manifest"
     return Predicted(
         predicted,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Final
 
@@ -10,8 +11,9 @@ from numpy.typing import NDArray
 
 from triage.dataset.defects import refuse
 from triage.dataset.tables import Row, read_table
-from triage.dataset.votes import usual_number, whole_number
+from triage.dataset.votes import levels_of_votes, usual_number, whole_number
 from triage.errors import UsageError
+from triage.statistics.arrays import Floats
 from triage.statistics.auc import Labels, Scores
 
 _KNOWN: Final = frozenset({"path", "score", "votes", "n_reviewers", "rating", "patient"})
@@ -29,6 +31,9 @@ class Predictions:
         patients: of each photo; empty if they are not known.
         ids: of each photo, such as its path; empty if they are not known.
         grades: float64 (N,), the predicted numbers of votes; None if they are not known.
+        cumulative: float64 (N, K), P(votes >= 1) ... P(votes >= K); None if they are not known.
+        levels: float64 (N, K), what the votes say at each of these cuts, as `triage.dataset.votes.levels_of_votes`.
+        uncalibrated: as `cumulative`, before the recalibration; None without one.
     """
 
     scores: Scores
@@ -38,6 +43,9 @@ class Predictions:
     patients: Sequence[str] = field(default=(), repr=False)
     ids: Sequence[str] = field(default=(), repr=False)
     grades: Scores | None = None
+    cumulative: Floats | None = None
+    levels: Floats | None = None
+    uncalibrated: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -48,10 +56,26 @@ class Predictions:
         return labels
 
 
+def levels_of(yes: Sequence[int], of: Sequence[int | None], n_reviewers: int) -> Floats:
+    """As `triage.dataset.votes.levels_of_votes` for each photo: float64 (N, K).
+
+    Args:
+        yes: the yes votes on each photo.
+        of: the votes on it; None for all K.
+        n_reviewers: K.
+    """
+    rows = [
+        levels_of_votes(min(votes, n or n_reviewers), n or n_reviewers, n_reviewers)
+        for votes, n in zip(yes, of, strict=True)
+    ]
+    return np.array(rows, dtype=np.float64).reshape(len(rows), n_reviewers)
+
+
 def read_predictions(path: Path) -> Predictions:
     """Reads a table with the columns `score` and `votes`, optionally `rating`, `patient` and others.
 
     With `n_reviewers`, the number of those who voted on each photo, votes count as their share of K, the usual number.
+    With `cumulative_1` to `cumulative_K`, each cut can be evaluated.
 
     Raises:
         UsageError: the file cannot be read, or rows are invalid; the message names each with its line.
@@ -63,10 +87,13 @@ def read_predictions(path: Path) -> Predictions:
         raise UsageError(f"{path}: the predictions have no rows")
     scores, votes, ratings = np.empty(len(rows)), np.empty(len(rows)), np.empty(len(rows))
     asked: list[int] = []
+    cuts = _cuts(names)
+    cumulative = np.empty((len(rows), len(cuts)))
     defects: list[tuple[int, str]] = []
     for index, row in enumerate(rows):
         try:
-            scores[index] = _score(row)
+            scores[index] = _probability(row, "score")
+            cumulative[index] = [_probability(row, cut) for cut in cuts]
             votes[index] = whole_number("votes", row.text("votes"))
             if "n_reviewers" in names:
                 asked.append(_asked(row, votes[index]))
@@ -75,6 +102,7 @@ def read_predictions(path: Path) -> Predictions:
         except ValueError as error:
             defects.append((row.line, str(error)))
     refuse(path, defects)
+    levels = levels_of(votes.astype(int).tolist(), asked or [None] * len(rows), len(cuts)) if cuts else None
     if asked:
         votes = votes * usual_number(asked) / np.array(asked)
     others = [name for name in names if name and name not in _KNOWN]
@@ -87,14 +115,22 @@ def read_predictions(path: Path) -> Predictions:
         [row.text("patient") or f"line {row.line}" for row in rows] if "patient" in names else (),
         [row.text("path") for row in rows] if "path" in names else (),
         _grades(rows) if "grade" in names else None,
+        cumulative if cuts else None,
+        levels,
     )
 
 
-def _score(row: Row) -> float:
-    score = row.number("score")
-    if score is None or not 0 <= score <= 1:
-        raise ValueError("score must be a number from 0 to 1")
-    return score
+def _cuts(names: Sequence[str]) -> list[str]:
+    """The columns `cumulative_1` to `cumulative_K`."""
+    every = (f"cumulative_{cut}" for cut in count(1))
+    return list(takewhile(names.__contains__, every))
+
+
+def _probability(row: Row, column: str) -> float:
+    value = row.number(column)
+    if value is None or not 0 <= value <= 1:
+        raise ValueError(f"{column} must be a number from 0 to 1")
+    return value
 
 
 def _asked(row: Row, votes: float) -> int:

@@ -13,6 +13,7 @@ from triage.domain.text import printable_value
 from triage.evaluation.comparison import Candidate
 from triage.evaluation.plots import (
     plot_calibration,
+    plot_cuts,
     plot_learning_curve,
     plot_roc,
     plot_rocs,
@@ -71,6 +72,9 @@ def render_evaluation(
         ),
         "scores": plot_scores_by_votes(predictions, evaluation["threshold"]),
     }
+    before = evaluation.get("calibration_before") or {}
+    if cuts := evaluation["calibration"].get("by_cut"):
+        plots["cuts"] = plot_cuts(cuts, before.get("by_cut"))
     if evaluation["auc"] is not None:
         plots["roc"] = plot_roc(
             predictions.scores,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torchvision.models import vgg
 
 from triage.domain.architecture import N_BLOCKS, VGG16_LAYERS, Layers, architecture_of
-from triage.domain.card import Head, Pooling
+from triage.domain.card import Head, Pooling, Recalibration
 from triage.model.coral import CoralHead, IndependentHead
 from triage.model.patches import N_PATCHES, PATCH_SIDE, five_patches
 
@@ -167,6 +167,32 @@ def pool_patches(logits: Tensor, pooling: Pooling = "mean") -> tuple[Tensor, Ten
     """
     patches = logits.sigmoid()  # (N, 5, K)
     return patches.mean(dim=1) if pooling == "mean" else patches.amin(dim=1), patches  # (N, 5, K) -> (N, K)
+
+
+def probabilities_of(
+    logits: Tensor, pooling: Pooling = "mean", recalibration: Recalibration | None = None
+) -> tuple[Tensor, Tensor]:
+    """The probabilities that a model states: pooled, recalibrated and in order. The only place that does this.
+
+    Args:
+        logits: (N, 5, K).
+        pooling: as for `pool_patches`.
+        recalibration: of every probability, of photos and of patches.
+
+    Returns:
+        The photos' (N, K), which never rise from one output to the next, and the patches' (N, 5, K).
+    """
+    cumulative, patches = pool_patches(logits, pooling)
+    if recalibration is not None:
+        cumulative, patches = (_recalibrated(p, recalibration) for p in (cumulative, patches))
+    return cumulative.cummin(dim=1).values, patches  # (N, K); equal ones may differ by rounding
+
+
+def _recalibrated(probabilities: Tensor, recalibration: Recalibration) -> Tensor:
+    """(..., K) to (..., K)."""
+    logits = torch.logit(probabilities.double(), eps=1e-12)
+    intercepts = torch.tensor(recalibration.intercepts, dtype=torch.float64)  # (K,)
+    return torch.sigmoid(recalibration.slope * logits + intercepts).float()
 
 
 def draw_network(seed: int, n_outputs: int = 4, head: Head = "coral", layers: Layers = VGG16_LAYERS) -> OrdinalVGG16:

@@ -87,4 +87,6 @@ def _threshold_logit(card: Card) -> float:
     if threshold in {0, 1}:
         return float("inf") if threshold else float("-inf")
     logit = log(threshold / (1 - threshold))
-    return (logit - card.recalibration.intercept) / card.recalibration.slope if card.recalibration else logit
+    if card.recalibration is None:
+        return logit
+    return (logit - card.recalibration.intercepts[card.good_votes - 1]) / card.recalibration.slope

@@ -16,7 +16,7 @@ from triage.findings.rules import Measured
 from triage.model.coral import GRADE_BOUNDARY, grades_of
 from triage.model.engines.engine import Engine
 from triage.model.engines.tolerance import EXACT
-from triage.model.network import pool_patches
+from triage.model.network import probabilities_of
 
 
 class Scorer:
@@ -91,7 +91,7 @@ class Scorer:
         batch = photos if isinstance(photos, Tensor) else torch.stack(list(photos))  # (n, 3, 448, 448)
         logits = self._confirmed(batch, self._engine.logits(batch))  # (n, 5, K + R)
         logits, reasons = self._split(logits)  # (n, 5, K), (n, 5, R)
-        cumulative, patches = self._probabilities(logits)
+        cumulative, patches = probabilities_of(logits, self._pooling, self._recalibration)
         patch_scores = patches[:, :, self._good_votes - 1]  # (n, 5, K) -> (n, 5)
         grades = grades_of(cumulative).tolist()
         rows = zip(cumulative.tolist(), patch_scores.tolist(), grades, reasons.tolist(), strict=True)
@@ -133,20 +133,9 @@ class Scorer:
 
     def _sides(self, logits: Tensor) -> Tensor:
         """The side of each boundary that the photos are on: bool (n, number of boundaries + K)."""
-        cumulative, _ = self._probabilities(logits)  # (n, K)
+        cumulative, _ = probabilities_of(logits, self._pooling, self._recalibration)  # (n, K)
         score = cumulative[:, self._good_votes - 1, None].double()  # (n, 1)
         return torch.cat([score >= self._boundaries, cumulative > GRADE_BOUNDARY], dim=1)
-
-    def _probabilities(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """From logits (n, 5, K) to the photos' probabilities (n, K), which never rise, and the patches' (n, 5, K)."""
-        cumulative, patches = (self._recalibrate(p) for p in pool_patches(logits, self._pooling))
-        return cumulative.cummin(dim=1).values, patches  # (n, K); equal ones may differ by rounding
-
-    def _recalibrate(self, probabilities: Tensor) -> Tensor:
-        if self._recalibration is None:
-            return probabilities
-        logits = torch.logit(probabilities.double(), eps=1e-12)
-        return torch.sigmoid(self._recalibration.slope * logits + self._recalibration.intercept).float()
 
     def _to_score(
         self, cumulative: list[float], patch_scores: list[float], grade: int, reasons: list[list[float]]

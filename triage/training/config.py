@@ -36,7 +36,7 @@ class TrainingConfig(BaseModel):
     mixed_precision: bool = Field(default=True, description="bfloat16 on a GPU; a CPU always uses float32")
     threshold_from: Literal["validation", "train"] = Field(default="validation", description="the paper used train")
     target_ppv: float | None = Field(default=None, gt=0, le=1, description="choose the threshold for this PPV")
-    recalibrate: bool = Field(default=True, description="fit Platt's recalibration on the validation photos")
+    recalibrate: bool = Field(default=True, description="recalibrate all outputs on the validation photos")
     seed: int = Field(default=0, ge=0, lt=2**32)
 
     @model_validator(mode="after")

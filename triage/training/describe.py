@@ -1,7 +1,7 @@
 """The card of a network that was just trained: recalibration, threshold and evaluation on each split."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,19 +12,21 @@ from torch import Tensor
 from triage.dataset.manifest import Split
 from triage.domain.card import Card, Recalibration
 from triage.errors import UsageError
-from triage.evaluation.calibration import Platt, fit_platt
 from triage.evaluation.description import count_by_votes
 from triage.evaluation.evaluate import evaluate
 from triage.evaluation.labelled import SUBGROUPS, predictions_of
 from triage.evaluation.operating_point import just_below, ppv_threshold, youden_threshold
+from triage.evaluation.predictions import Predictions
+from triage.evaluation.recalibration import fit_recalibration
 from triage.model.coral import count_rank_violations
 from triage.model.engines.choose import load_exact_engine
 from triage.model.engines.engine import Engine
-from triage.model.network import OrdinalVGG16, pool_patches
+from triage.model.network import OrdinalVGG16, pool_patches, probabilities_of
+from triage.statistics.arrays import Floats
 from triage.statistics.auc import Labels, Scores
 from triage.training.checkpoint import TrainingState
 from triage.training.config import TrainingConfig
-from triage.training.photos import PhotoSet
+from triage.training.photos import PhotoSet, levels_of_labels
 
 
 def describe_network(
@@ -54,12 +56,15 @@ def describe_network(
         The card, without the hash of the weights.
     """
     engine = load_exact_engine(network, device)  # as in scoring
-    cumulative = {split: _score(engine, photos, config, on_batch) for split, photos in sets.items() if len(photos)}
-    raw = {split: rows[:, config.good_votes - 1].double().numpy() for split, rows in cumulative.items()}  # (N,) each
+    logits = {split: _logits(engine, photos, config, on_batch) for split, photos in sets.items() if len(photos)}
+    raw = {split: _probabilities(rows, config, None) for split, rows in logits.items()}  # (N, K) each
     good = {split: _good(sets[split], config) for split in raw}
     fitted_on = Split.VALIDATION if Split.VALIDATION in good and _has_both(good[Split.VALIDATION]) else Split.TRAIN
-    platt = _recalibration(raw[fitted_on], good[fitted_on]) if config.recalibrate else None
-    scores = {split: platt.apply(values) for split, values in raw.items()} if platt else raw
+    recalibration, withheld = None, ""
+    if config.recalibrate:
+        recalibration, withheld = _recalibration(raw[fitted_on], sets[fitted_on], good[fitted_on], config)
+    cumulative = {split: _probabilities(rows, config, recalibration) for split, rows in logits.items()}
+    scores = {split: rows[:, config.good_votes - 1] for split, rows in cumulative.items()}  # (N,) each
     chosen_on = fitted_on if config.threshold_from == "validation" else Split.TRAIN
     threshold, chosen_by = _threshold(scores[chosen_on], good[chosen_on], config)
     return Card(
@@ -70,12 +75,19 @@ def describe_network(
         n_outputs=config.n_reviewers,
         good_votes=config.good_votes,
         pooling=config.pooling,
-        recalibration=Recalibration(slope=platt.slope, intercept=platt.intercept) if platt else None,
+        recalibration=recalibration,
+        recalibration_withheld=withheld,
         threshold=threshold,
         threshold_chosen_by=f"{chosen_by} on {len(scores[chosen_on])} {chosen_on.value} photos",
         metrics={
             split.value: _metrics(
-                sets[split], cumulative[split], scores[split], raw[split] if platt else None, threshold, config
+                logits[split],
+                replace(
+                    predictions_of(cumulative[split], sets[split].labels, config.good_votes),
+                    uncalibrated=raw[split] if recalibration else None,
+                ),
+                threshold,
+                config,
             )
             for split in scores
         },
@@ -90,21 +102,32 @@ def describe_network(
     )
 
 
-def _score(engine: Engine, photos: PhotoSet, config: TrainingConfig, on_batch: Callable[[], object]) -> Tensor:
-    """The pooled cumulative probabilities, exact and without recalibration: float32 (N, K)."""
+def _logits(engine: Engine, photos: PhotoSet, config: TrainingConfig, on_batch: Callable[[], object]) -> Tensor:
+    """The exact logits of the patches: float32 (N, 5, K)."""
     rows = []
     for batch in photos.photos.split(config.batch_photos):
-        rows.append(pool_patches(engine.exact_logits(batch), config.pooling)[0])  # (n, 5, K) -> (n, K)
+        rows.append(engine.exact_logits(batch))  # (n, 5, K)
         on_batch()
     return torch.cat(rows)
 
 
-def _recalibration(scores: Scores, good: Labels) -> Platt | None:
-    """None if it cannot be fitted, or would reverse the order of the scores (a slope that is not positive)."""
+def _probabilities(logits: Tensor, config: TrainingConfig, recalibration: Recalibration | None) -> Floats:
+    """The photos' cumulative probabilities as in scoring: float64 (N, K)."""
+    rows: Floats = probabilities_of(logits, config.pooling, recalibration)[0].double().numpy()
+    return rows
+
+
+def _recalibration(
+    cumulative: Floats, photos: PhotoSet, good: Labels, config: TrainingConfig
+) -> tuple[Recalibration | None, str]:
+    """The recalibration, or None and the reason why it is withheld."""
     if not _has_both(good):
-        return None
-    platt = fit_platt(scores, good)
-    return platt if platt.slope > 0 else None
+        return None, "all photos to fit it on are good, or all are bad"
+    try:
+        levels = levels_of_labels(photos.labels, config.n_reviewers).double().numpy()
+        return fit_recalibration(cumulative, levels), ""
+    except UsageError as error:
+        return None, str(error)
 
 
 def _threshold(scores: Scores, good: Labels, config: TrainingConfig) -> tuple[float, str]:
@@ -120,22 +143,10 @@ def _threshold(scores: Scores, good: Labels, config: TrainingConfig) -> tuple[fl
         return just_below(youden_threshold(scores, good)), chosen_by
 
 
-def _metrics(
-    photos: PhotoSet, cumulative: Tensor, scores: Scores, raw: Scores | None, threshold: float, config: TrainingConfig
-) -> dict[str, Any]:
-    """The evaluation of one split. `raw` are the scores before recalibration, if any."""
-    metrics = evaluate(
-        predictions_of(scores, photos.labels, config.n_reviewers),
-        threshold=threshold,
-        good_votes=config.good_votes,
-        by=SUBGROUPS,
-    )
-    metrics["rank_violations"] = count_rank_violations(cumulative)
-    if raw is not None:
-        before = evaluate(
-            predictions_of(raw, photos.labels, config.n_reviewers), threshold=0.5, good_votes=config.good_votes
-        )
-        metrics["calibration_before"] = before["calibration"]
+def _metrics(logits: Tensor, predictions: Predictions, threshold: float, config: TrainingConfig) -> dict[str, Any]:
+    """The evaluation of one split."""
+    metrics = evaluate(predictions, threshold=threshold, good_votes=config.good_votes, by=SUBGROUPS)
+    metrics["rank_violations"] = count_rank_violations(pool_patches(logits, config.pooling)[0])
     return metrics
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from triage.dataset.crop import crop
 from triage.dataset.manifest import LabelledPhoto
-from triage.dataset.votes import levels_of_votes
 from triage.errors import AttachmentError, TransientError
+from triage.evaluation.predictions import levels_of
 from triage.files.modes import opener
 from triage.findings.rules import measure_findings
 from triage.imaging.decode import Decoder
@@ -40,8 +40,8 @@ class PhotoSet:
 
 def levels_of_labels(labels: Sequence[LabelledPhoto], n_reviewers: int) -> Tensor:
     """The targets of the K outputs: float32 (N, K), as `triage.dataset.votes.levels_of_votes`."""
-    rows = [levels_of_votes(label.votes, label.n_votes or n_reviewers, n_reviewers) for label in labels]
-    return torch.tensor(rows, dtype=torch.float32).reshape(len(labels), n_reviewers)
+    levels = levels_of([label.votes for label in labels], [label.n_votes for label in labels], n_reviewers)
+    return torch.from_numpy(levels).float()
 
 
 def load_photos(

@@ -6,6 +6,7 @@ from typing import Any, Final
 from worker.cli.output import count, percent
 from worker.cli.tables import Column, print_line, print_table
 
+_BEFORE: Final = (Column("before: slope", 1), Column("before: intercept", 1), Column("before: Brier", 1))
 _RATES: Final = {
     "sensitivity": "good photos that pass",
     "specificity": "bad photos that fail",
@@ -40,10 +41,7 @@ def print_evaluation(document: dict[str, Any]) -> None:
                 for name, interval in by_patient["intervals"].items()
             ),
         )
-    calibration = document["calibration"]
-    if calibration["slope"] is not None:
-        print_line()
-        print_line(f"calibration slope {calibration['slope']:.2f}, intercept {calibration['intercept']:.2f}")
+    _print_calibration(document["calibration"], document["calibration_before"])
     if adjusted := document["prevalence_adjusted"]:
         bayes = adjusted["bayes"]
         print_line(
@@ -103,6 +101,30 @@ def print_evaluation(document: dict[str, Any]) -> None:
                 for value, group in groups.items()
             ),
         )
+
+
+def _print_calibration(calibration: dict[str, Any], before: dict[str, Any] | None) -> None:
+    print_line()
+    if calibration["slope"] is not None:
+        print_line(
+            f"calibration slope {calibration['slope']:.2f}, intercept {calibration['intercept']:.2f}, "
+            f"Brier score {calibration['brier']:.3f}"
+        )
+    if not calibration["by_cut"]:
+        return
+    earlier = (before or {}).get("by_cut") or [None] * len(calibration["by_cut"])
+    columns = ("votes", "photos", "with them", "slope", "intercept", "Brier", *(_BEFORE if before else ()))
+    print_table(
+        columns,
+        (
+            (f"at least {cut['votes']}", cut["n"], cut["n_yes"], *_measures(cut), *(_measures(then) if then else ()))
+            for cut, then in zip(calibration["by_cut"], earlier, strict=True)
+        ),
+    )
+
+
+def _measures(cut: dict[str, Any]) -> tuple[str, ...]:
+    return _decimal(cut["slope"]), _decimal(cut["intercept"]), "-" if cut["brier"] is None else f"{cut['brier']:.3f}"
 
 
 def _print_sweep(rows: Sequence[dict[str, Any]]) -> None:

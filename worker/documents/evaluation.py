@@ -34,10 +34,26 @@ class CalibrationBinDocument(Document):
     interval: Interval
 
 
-class CalibrationDocument(Document):
+class CutCalibrationDocument(Document):
+    """The calibration of P(at least `votes` votes), on the `n` photos whose votes decide it."""
+
+    votes: int
+    n: int
+    n_yes: int
     slope: float | None
     intercept: float | None
+    brier: float | None
     bins: list[CalibrationBinDocument]
+
+
+class CalibrationDocument(Document):
+    """The calibration of the score, and of the probability of each number of votes (null if these are not known)."""
+
+    slope: float | None
+    intercept: float | None
+    brier: float | None
+    bins: list[CalibrationBinDocument]
+    by_cut: list[CutCalibrationDocument] | None
 
 
 class PredictiveValuesDocument(Document):
@@ -154,8 +170,9 @@ class EvaluationDocument(Document):
     """The evaluation of a model. `groups` holds, by column and value, the evaluation of part of the photos.
 
     `auc_ci` holds nulls if its intervals cannot be estimated, for the reason in `auc_ci_withheld`. `auc_exact_ci` is
-    the exact one-sided interval of an AUC of exactly 0 or 1. `grade_kappa` is the quadratic weighted kappa of grades
-    and votes.
+    the exact one-sided interval of an AUC of exactly 0 or 1. `calibration_before` is before the model's recalibration,
+    if it has one and the model was evaluated rather than a table. `grade_kappa` is the quadratic weighted kappa of
+    grades and votes.
     """
 
     n: int
@@ -180,6 +197,7 @@ class EvaluationDocument(Document):
     intervals: RateIntervalsDocument
     by_patient: ByPatientDocument | None = None
     calibration: CalibrationDocument
+    calibration_before: CalibrationDocument | None
     prevalence_adjusted: PrevalenceDocument | None
     correlation: CorrelationDocument | None
     grade_kappa: float | None = None

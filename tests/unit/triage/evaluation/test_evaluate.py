@@ -179,3 +179,25 @@ def test_grades_agree_with_votes_as_quadratic_kappa_says() -> None:
     assert evaluate(replace(some, grades=some.votes))["grade_kappa"] == pytest.approx(1)
     expected = cohen_kappa_score(grades, some.votes, weights="quadratic")
     assert evaluate(replace(some, grades=grades))["grade_kappa"] == pytest.approx(expected)
+
+
+def test_each_cut_is_evaluated_when_its_probabilities_are_known() -> None:
+    random = np.random.default_rng(1)
+    cumulative = -np.sort(-random.random((300, 4)), axis=1)
+    levels = (random.random((300, 1)) < cumulative).astype(float)
+    levels[:100, 2] = np.nan  # of 100 photos a vote is missing
+    votes = levels[:, [0, 1, 3]].sum(axis=1)
+    table = Predictions(cumulative[:, 1], votes, cumulative=cumulative, levels=levels, uncalibrated=cumulative**2)
+
+    found = evaluate(table)
+
+    cuts, before = found["calibration"]["by_cut"], found["calibration_before"]
+    assert [(cut["votes"], cut["n"]) for cut in cuts] == [(1, 300), (2, 300), (3, 200), (4, 300)]
+    assert [cut["slope"] for cut in cuts] == pytest.approx([1] * 4, abs=0.4)
+    for number, (cut, earlier) in enumerate(zip(cuts, before["by_cut"], strict=True)):
+        known = ~np.isnan(levels[:, number])
+        error = cumulative[known, number] - levels[known, number]
+        assert cut["brier"] == pytest.approx(np.mean(error**2))
+        assert cut["brier"] < earlier["brier"]
+    assert before["slope"] < 0.8 * cuts[1]["slope"]
+    assert evaluate(_random(40))["calibration"]["by_cut"] is None

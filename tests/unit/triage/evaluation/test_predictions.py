@@ -23,6 +23,22 @@ def test_columns_become_arrays_when_the_file_is_well_formed(tmp_path: Path) -> N
     assert found.good(2).tolist() == [True, False]
 
 
+def test_probabilities_of_each_cut_are_read_with_what_the_votes_say(tmp_path: Path) -> None:
+    table = (
+        "score,votes,n_reviewers,cumulative_1,cumulative_2,cumulative_3\n"
+        ".5,1,3,.9,.5,.1\n.8,1,2,.9,.8,.2\n.1,3,3,.4,.1,0\n"
+    )
+
+    found = read_predictions(_write(tmp_path, table))
+
+    assert found.cumulative is not None
+    assert found.cumulative.tolist() == [[0.9, 0.5, 0.1], [0.9, 0.8, 0.2], [0.4, 0.1, 0.0]]
+    assert found.levels is not None
+    assert str(found.levels.tolist()) == "[[1.0, 0.0, 0.0], [1.0, nan, 0.0], [1.0, 1.0, 1.0]]"
+    with pytest.raises(UsageError, match="cumulative_2 must be a number from 0 to 1"):
+        read_predictions(_write(tmp_path, table.replace(",.9,.5", ",.9,1.5")))
+
+
 def test_byte_order_mark_is_stripped_from_the_first_column(tmp_path: Path) -> None:
     assert len(read_predictions(_write(tmp_path, "\ufeffscore,votes\n0.1,1\n"))) == 1
 

@@ -1,5 +1,6 @@
 import base64
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -96,3 +97,16 @@ def test_plot_is_the_same_text_when_drawn_again() -> None:
     assert svg.startswith("<svg")
     assert svg == plot_learning_curve(epochs)
     assert not re.search(r"20\d\d-\d\d-\d\d", svg)
+
+
+def test_page_has_a_reliability_plot_and_a_row_for_each_cut(predictions: Predictions) -> None:
+    random = np.random.default_rng(0)
+    cumulative = -np.sort(-random.random((200, 6)), axis=1)
+    levels = (random.random((200, 1)) < cumulative).astype(float)
+    each = replace(predictions, cumulative=cumulative, levels=levels, uncalibrated=cumulative**2)
+
+    page = render_evaluation(evaluate(each), each, title="t", data="d")
+
+    assert page.count("<td>at least ") == 6
+    assert page.count("before: slope") == 1
+    assert page.count("<svg") == page.count('<svg role="img" aria-label="') == 4

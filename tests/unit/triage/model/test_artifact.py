@@ -1,4 +1,6 @@
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -7,7 +9,7 @@ from torch import Tensor
 
 from tests.support.narrow_model import NARROW, add_reasons, draw_narrow_network, make_narrow_model, write_narrow_model
 from triage.domain.architecture import VGG16, VGG16_LAYERS, Layers
-from triage.domain.card import UNTRAINED, read_card
+from triage.domain.card import UNTRAINED, Recalibration, read_card
 from triage.domain.states import FindingKind
 from triage.errors import ModelError
 from triage.model.artifact import bind_card, read_artifact
@@ -109,6 +111,33 @@ def test_card_is_refused_when_it_names_another_network() -> None:
 def test_card_is_refused_when_good_votes_exceed_the_outputs() -> None:
     with pytest.raises(ValueError, match="good_votes"):
         make_narrow_model(draw_narrow_network(n_outputs=3), good_votes=4)
+
+
+def test_card_of_an_earlier_release_is_read_with_its_intercept_for_each_output() -> None:
+    card, _ = make_narrow_model()
+    fields = json.loads(card.model_dump_json()) | {"recalibration": {"slope": 1.7, "intercept": -0.02}}
+
+    read = read_card(json.dumps(fields))
+
+    assert read.recalibration == Recalibration(slope=1.7, intercepts=(-0.02,) * 4)
+    assert read_card(read.model_dump_json()) == read
+
+
+@pytest.mark.parametrize(
+    ("recalibration", "says"),
+    [
+        ({"slope": 1, "intercepts": [0, 0.1, 0, 0]}, "the intercepts rise"),
+        ({"slope": 1, "intercepts": [0, 0]}, "one intercept for each"),
+        ({"slope": 0, "intercepts": [0, 0, 0, 0]}, "greater than 0"),
+    ],
+)
+def test_card_is_refused_when_its_recalibration_lets_probabilities_cross(
+    recalibration: dict[str, Any], says: str
+) -> None:
+    fields = json.loads(make_narrow_model()[0].model_dump_json()) | {"recalibration": recalibration}
+
+    with pytest.raises(ModelError, match=says):
+        read_card(json.dumps(fields))
 
 
 def test_label_is_untrained_whatever_the_name() -> None:

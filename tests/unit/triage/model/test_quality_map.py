@@ -23,7 +23,7 @@ def _photo(seed: int = 1) -> torch.Tensor:
 @pytest.mark.parametrize("head", ["coral", "independent"])
 def test_cells_sum_to_the_patch_scores(head: Head) -> None:
     network = draw_narrow_network(head=head).eval()
-    recalibration = Recalibration(slope=1.5, intercept=-0.3)
+    recalibration = Recalibration(slope=1.5, intercepts=(1, 0.5, -0.3, -0.3))
     card, _ = make_narrow_model(network, head=head, good_votes=3, recalibration=recalibration)
     photo = _photo()
     with torch.inference_mode():
@@ -52,7 +52,9 @@ def test_cells_change_where_the_photo_changes() -> None:
 
 def test_cell_is_neutral_when_the_patch_has_the_score_of_the_threshold() -> None:
     network = draw_narrow_network()
-    card, _ = make_narrow_model(network, threshold=0.7, recalibration=Recalibration(slope=2, intercept=0.5))
+    card, _ = make_narrow_model(
+        network, threshold=0.7, recalibration=Recalibration(slope=2, intercepts=(1, 0.5, -1, -2))
+    )
 
     quality = map_quality(network, card, _photo())
 

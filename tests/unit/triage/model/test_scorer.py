@@ -94,12 +94,13 @@ def test_score_is_of_the_worst_patch_when_pooling_takes_the_minimum() -> None:
 
 
 def test_every_probability_is_recalibrated() -> None:
-    [found] = _scorer(recalibration=Recalibration(slope=2.0, intercept=0.5)).score([_photo(255)])
+    intercepts = (0.5, 0.5, -0.1, -2.0)
+    [found] = _scorer(recalibration=Recalibration(slope=2.0, intercepts=intercepts)).score([_photo(255)])
 
-    expected = [_sigmoid(2 * (1 - level) + 0.5) for level in range(4)]
+    expected = [_sigmoid(2 * (1 - level) + intercept) for level, intercept in enumerate(intercepts)]
     assert found.cumulative == pytest.approx(expected, abs=1e-6)
     assert found.patch_scores == pytest.approx([expected[1]] * 5, abs=1e-6)
-    assert found.grade == 2  # at level 3 of 4, sigmoid(-1.5) is below one half
+    assert found.grade == 2  # at level 3 of 4, sigmoid(-2.1) is below one half
 
 
 @pytest.mark.parametrize("probability_end", [1e4, -1e4])
@@ -108,7 +109,7 @@ def test_recalibration_survives_probabilities_of_zero_and_one(probability_end: f
         def forward(self, photos: Tensor) -> Tensor:
             return torch.full((len(photos), 5, 4), probability_end)
 
-    recalibration = Recalibration(slope=1.5, intercept=-1.0)
+    recalibration = Recalibration(slope=1.5, intercepts=(-1.0,) * 4)
     scorer = Scorer(TorchEngine(Certain()), good_votes=2, recalibration=recalibration)
     [found] = scorer.score([_photo(0)])
 
@@ -199,7 +200,7 @@ class RoughEngine(ExactEngine):
 
 
 @pytest.mark.parametrize("error", [-0.049, 0.0, 0.049, math.nan, math.inf])
-@pytest.mark.parametrize("recalibration", [None, Recalibration(slope=2.0, intercept=0.3)])
+@pytest.mark.parametrize("recalibration", [None, Recalibration(slope=2.0, intercepts=(0.9, 0.3, 0.3, -1))])
 @pytest.mark.parametrize("pooling", ["mean", "min"])
 def test_no_verdict_depends_on_the_engine(error: float, recalibration: Recalibration | None, pooling: Pooling) -> None:
     photos = [_photo(red) for red in range(0, 256, 10)]
