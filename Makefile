@@ -16,7 +16,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscop
 export UV_COMPILE_BYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo console demo-fhir test test-rest test-interop test-browser test-all test-random chaos check format lint types schemas pages contracts bench gpu fuzz fuzz-errors notices lock audit sbom clean
+.PHONY: help setup demo console demo-fhir demo-training test test-rest test-interop test-browser test-all test-random chaos check format lint types schemas pages contracts bench gpu fuzz fuzz-errors notices lock audit sbom clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -48,6 +48,9 @@ demo: setup  ## score sample photos end to end; PHOTOS=folder for your own, ALL=
 
 demo-fhir: $(VENV)/interop/.installed  ## show the way from an EHR's FHIR server and back, step by step
 	@$(BIN)/python -m recipes.demo_fhir
+
+demo-training: setup  ## show the way from a REDCap export of drawn photos to a live model, step by step
+	@$(BIN)/python -m recipes.demo_training
 
 test: setup  ## run the tests that verify an installation; ARGS="tests/unit -x" selects
 	@$(PYTEST) $(or $(ARGS),$(TESTS))

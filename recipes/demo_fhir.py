@@ -17,12 +17,13 @@ from typing import Any, Final, TypeVar
 
 from PIL import Image
 
+from recipes.steps import step
 from tests.interop.sekmet import Sekmet, serve_sekmet
 from triage.model.starter import STARTER_FOLDER
 from triage.retakes.requests import list_requests
 from triage.samples.drawing import Degradation, degrade, draw_skin_photo
 from triage.storage import deliveries
-from worker.cli.tables import Styled, print_line, wrapped
+from worker.cli.tables import print_line, wrapped
 from worker.embedded.stack import EmbeddedStack
 from worker.services import Services, open_services
 from worker.settings import BlobSettings, DatabaseSettings, ModelSettings, RedisSettings, Settings
@@ -48,7 +49,7 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="triage-demo-fhir-") as folder,
         serve_sekmet(Path(folder), scopes=SCOPES) as ehr,
     ):
-        _step("a FHIR server (sekmet-fhir) stands for the EHR", ehr.base)
+        step("a FHIR server (sekmet-fhir) stands for the EHR", ehr.base)
         with EmbeddedStack(settings.embedded, _environment(ehr)) as stack:
             stack.start_services()
             stack.recreate_database()
@@ -60,7 +61,7 @@ def main() -> None:
                 services.registry.promote(model.card.weights_sha256, actor="demo")
                 stack.start_workers(["scoring", "intake", "delivery"])
                 _wait_for(lambda: _targets(services))
-                _step("this product is up", "Postgres, Redis and three workers, which read that server and write to it")
+                step("this product is up", "Postgres, Redis and three workers, which read that server and write to it")
                 _show(ehr, services)
     print_line()
     print_line("everything stopped")
@@ -70,24 +71,24 @@ def _show(ehr: Sekmet, services: Services) -> None:
     sharp = draw_skin_photo(1)
     patient = ehr.store({"resourceType": "Patient"})
     first = _send(ehr, patient, degrade(sharp, Degradation.DEFOCUS, 1.0))
-    _step("a patient sends a message with a blurred photo", first)
+    step("a patient sends a message with a blurred photo", first)
     verdict = _wait_for(lambda: _about(ehr, "Observation", first))
-    _step("the verdict is on the server", f"Observation/{verdict['id']}: {_verdict(verdict)}")
+    step("the verdict is on the server", f"Observation/{verdict['id']}: {_verdict(verdict)}")
     request = _wait_for(lambda: _find(ehr, "CommunicationRequest", lambda each: each["status"] == "active"))
-    _step("so is the request for new photos, with its text for the patient", f"CommunicationRequest/{request['id']}")
+    step("so is the request for new photos, with its text for the patient", f"CommunicationRequest/{request['id']}")
     for paragraph in request["payload"][0]["contentString"].split("\n\n"):
         for line in wrapped(paragraph, 76):
             print_line(f"    {line}")
     _wait_for(lambda: _statuses(services) == ["sent"])
-    _step("status of the request here; message systems can no longer claim it", ", ".join(_statuses(services)))
+    step("status of the request here; message systems can no longer claim it", ", ".join(_statuses(services)))
     answer = {"basedOn": [{"reference": f"CommunicationRequest/{request['id']}"}]}
     second = _send(ehr, patient, sharp, answer)
-    _step("the patient answers with a sharp photo", second)
+    step("the patient answers with a sharp photo", second)
     verdict = _wait_for(lambda: _about(ehr, "Observation", second))
-    _step("its verdict is on the server", f"Observation/{verdict['id']}: {_verdict(verdict)}")
+    step("its verdict is on the server", f"Observation/{verdict['id']}: {_verdict(verdict)}")
     reference = f"CommunicationRequest/{request['id']}"
     _wait_for(lambda: ehr.find(reference)["status"] == "completed")
-    _step("and the request on the server is closed", f"{reference}: completed")
+    step("and the request on the server is closed", f"{reference}: completed")
 
 
 def _send(ehr: Sekmet, patient: str, photo: Image.Image, more: Mapping[str, Any] | None = None) -> str:
@@ -152,13 +153,6 @@ def _environment(ehr: Sekmet) -> dict[str, str]:
         "POLL_SECONDS": "1",
     }
     return kept | {f"TRIAGE_FHIR__{name}": value for name, value in fhir.items()} | {"TRIAGE_INBOX__SWEEP_SECONDS": "1"}
-
-
-_steps = iter(range(1, 100))
-
-
-def _step(what: str, detail: str) -> None:
-    print_line(Styled(f"{next(_steps)}.", "green"), f"{what}: {detail}")
 
 
 if __name__ == "__main__":
