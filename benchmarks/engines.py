@@ -22,6 +22,7 @@ from tests.support.replayed_engine import ReplayedEngine
 from triage.domain.card import Card
 from triage.domain.photos import PhotoScore
 from triage.imaging.decode import Decoder
+from triage.imaging.degradation import Degradation, degrade
 from triage.imaging.photo import DecodedPhoto
 from triage.model.artifact import read_artifact
 from triage.model.engines.audited import AuditedEngine
@@ -33,7 +34,7 @@ from triage.model.network import OrdinalVGG16
 from triage.model.patches import N_PATCHES, resize_photo
 from triage.model.starter import STARTER_FOLDER
 from triage.model.weights import load_network
-from triage.samples.drawing import Degradation, SkinTone, degrade, draw_skin_photo
+from triage.samples.drawing import SkinTone, draw_skin_photo
 
 REFERENCE = "torch"
 

@@ -19,9 +19,10 @@ from PIL import Image
 
 from recipes.steps import step
 from tests.interop.sekmet import Sekmet, serve_sekmet
+from triage.imaging.degradation import Degradation, degrade
 from triage.model.starter import STARTER_FOLDER
 from triage.retakes.requests import list_requests
-from triage.samples.drawing import Degradation, degrade, draw_skin_photo
+from triage.samples.drawing import draw_skin_photo
 from triage.storage import deliveries
 from worker.cli.tables import print_line, wrapped
 from worker.embedded.stack import EmbeddedStack

@@ -22,10 +22,11 @@ from recipes.steps import step
 from triage.domain.architecture import Layers
 from triage.domain.card import Card
 from triage.errors import TriageError
+from triage.imaging.degradation import Degradation, degrade
 from triage.model.artifact import write_artifact
 from triage.model.network import draw_network
 from triage.model.weights import weights_of
-from triage.samples.drawing import Degradation, SkinTone, degrade, draw_skin_photo
+from triage.samples.drawing import SkinTone, draw_skin_photo
 from worker.cli.demonstration import demo_settings
 from worker.cli.tables import print_line
 from worker.embedded.stack import EmbeddedStack

@@ -15,7 +15,8 @@ from scipy.signal import fftconvolve
 
 from triage.domain.states import FindingKind
 from triage.imaging.decode import Decoder
-from triage.samples.drawing import TONES, Degradation, SkinTone, add_glare, degrade, draw_skin_photo, shake, tint
+from triage.imaging.degradation import Degradation, add_glare, degrade, shake, tint
+from triage.samples.drawing import TONES, SkinTone, draw_skin_photo
 
 SPLIT_SEED: Final = 2024
 GOOD_VOTES: Final = 3

@@ -16,7 +16,8 @@ from recipes.findings.photos import Original, Part, read_image
 from triage.domain.photos import Finding
 from triage.domain.states import FindingKind, FindingLevel
 from triage.findings.rules import FindingModels, findings_of
-from triage.samples.drawing import Degradation, SkinTone, degrade, draw_skin_photo
+from triage.imaging.degradation import Degradation, degrade
+from triage.samples.drawing import SkinTone, draw_skin_photo
 
 _ABOUT_SKIN: Final = (FindingKind.BADLY_FRAMED, FindingKind.NO_SKIN)
 _TECHNICAL: Final = tuple(kind for kind in MEASURED if kind not in _ABOUT_SKIN)

@@ -15,7 +15,7 @@ from scipy.signal import fftconvolve
 
 from recipes.findings.photos import LIGHTS, blur_by_lens
 from triage.domain.states import FindingKind
-from triage.samples.drawing import Degradation, add_glare, degrade, shake, tint
+from triage.imaging.degradation import Degradation, add_glare, degrade, shake, tint
 
 Random: TypeAlias = np.random.Generator
 Array: TypeAlias = NDArray[np.float32]
@@ -28,7 +28,7 @@ class Variant:
 
     Attributes:
         kind: the reason that a person would give.
-        is_plain: as `triage.samples.drawing` degrades, for the test with a single cause.
+        is_plain: as `triage.imaging.degradation` degrades, for the test with a single cause.
     """
 
     name: str

@@ -161,7 +161,7 @@ def _weight(sample: Sample, looks: Mapping[str, Looks]) -> float:
 
 
 def is_plain(sample: Sample) -> bool:
-    """One cause, as `triage.samples.drawing` degrades."""
+    """One cause, as `triage.imaging.degradation` degrades."""
     return len(sample.causes) == 1 and sample.variants[0] in PLAIN
 
 

@@ -37,12 +37,12 @@ from triage.evaluation.calibration import fit_platt
 from triage.evaluation.evaluate import evaluate
 from triage.evaluation.operating_point import just_below, youden_threshold
 from triage.evaluation.predictions import Predictions
+from triage.imaging.degradation import Degradation
 from triage.model.artifact import write_artifact
 from triage.model.engines.torch_exact import TorchEngine
 from triage.model.network import OrdinalVGG16, draw_network
 from triage.model.scorer import Scorer
 from triage.model.weights import weights_of
-from triage.samples.drawing import Degradation
 
 GOOD_VOTES: Final = 2
 CROPS: Final = 600

@@ -19,10 +19,10 @@ from torch.nn import functional as F
 
 from recipes.starter.photos import RatedPhotos, draw_skin, series, vary_tones
 from triage.dataset.manifest import Split
+from triage.imaging.degradation import Degradation
 from triage.model.coral import coral_loss
 from triage.model.network import OrdinalVGG16
 from triage.model.patches import N_PATCHES, five_patches
-from triage.samples.drawing import Degradation
 
 _LOWER: Final = 24  # layers up to the fourth pooling
 _KINDS: Final = tuple(Degradation)

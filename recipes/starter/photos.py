@@ -14,9 +14,10 @@ from torch import Tensor
 
 from triage.dataset.manifest import Split
 from triage.imaging.decode import Decoder
+from triage.imaging.degradation import Degradation, degrade
 from triage.imaging.photo import DecodedPhoto
 from triage.model.patches import resize_photo
-from triage.samples.drawing import TONES, Degradation, SkinTone, degrade, draw_skin_photo
+from triage.samples.drawing import TONES, SkinTone, draw_skin_photo
 
 SPLIT_SEED: Final = 2024
 _DECODER: Final = Decoder()

@@ -16,11 +16,12 @@ from triage.domain.runs import RescoringParameters, Run
 from triage.domain.states import FindingKind, Outcome, RunStatus, VerdictOrigin
 from triage.errors import ErrorCode, NoLiveModelError, ServiceUnavailableError
 from triage.imaging.decode import Decoder
+from triage.imaging.degradation import Degradation, degrade
 from triage.model.engines.torch_exact import TorchEngine
 from triage.model.scorer import Scorer
 from triage.reports.flips import flips_of
 from triage.retakes.override import override
-from triage.samples.drawing import Degradation, degrade, draw_skin_photo
+from triage.samples.drawing import draw_skin_photo
 from triage.scoring import rescoring as rescoring_module
 from triage.scoring.assessor import PhotoAssessor, ScoringModel
 from triage.scoring.drain import DrainLimits, drain

@@ -9,7 +9,8 @@ import pytest
 
 from tests.support.command_line import Result
 from tests.support.photo_files import MAKERS, dicom, encode
-from triage.samples.drawing import Degradation, degrade, draw_skin_photo
+from triage.imaging.degradation import Degradation, degrade
+from triage.samples.drawing import draw_skin_photo
 from worker.settings import load_settings
 from worker.tasks.base import WorkerServices
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tests.support.replayed_engine import ReplayedEngine
 from triage.domain.card import Card
+from triage.imaging.degradation import Degradation, degrade
 from triage.imaging.photo import DecodedPhoto
 from triage.model.artifact import read_artifact
 from triage.model.engines.audited import AuditedEngine
@@ -27,7 +28,7 @@ from triage.model.network import OrdinalVGG16
 from triage.model.patches import resize_photo
 from triage.model.starter import STARTER_FOLDER
 from triage.model.weights import load_network
-from triage.samples.drawing import Degradation, SkinTone, degrade, draw_skin_photo
+from triage.samples.drawing import SkinTone, draw_skin_photo
 
 pytestmark = pytest.mark.long
 

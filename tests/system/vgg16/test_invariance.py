@@ -12,6 +12,7 @@ from tests.support.narrow_model import draw_narrow_network, make_narrow_model
 from tests.support.photo_files import STORED, dicom, encode, stored, with_orientation
 from triage.domain.card import Card
 from triage.imaging.decode import Decoder
+from triage.imaging.degradation import Degradation, degrade
 from triage.model.artifact import read_artifact
 from triage.model.engines.torch_exact import TorchEngine
 from triage.model.network import OrdinalVGG16
@@ -19,7 +20,7 @@ from triage.model.preparation import prepare_photo
 from triage.model.scorer import Scorer
 from triage.model.starter import STARTER_FOLDER
 from triage.model.weights import load_network
-from triage.samples.drawing import Degradation, SkinTone, degrade, draw_skin_photo
+from triage.samples.drawing import SkinTone, draw_skin_photo
 
 pytestmark = pytest.mark.long
 

@@ -5,6 +5,7 @@ from PIL import Image
 
 from triage.domain.states import FindingKind
 from triage.findings.rules import measure_findings
+from triage.imaging.degradation import Degradation, degrade
 from triage.imaging.photo import DecodedPhoto
 from triage.model.artifact import WEIGHTS_FILE, read_artifact
 from triage.model.engines.torch_exact import TorchEngine
@@ -12,7 +13,7 @@ from triage.model.patches import resize_photo
 from triage.model.scorer import Scorer
 from triage.model.starter import STARTER_FOLDER
 from triage.model.weights import load_network
-from triage.samples.drawing import Degradation, SkinTone, degrade, draw_skin_photo
+from triage.samples.drawing import SkinTone, draw_skin_photo
 
 pytestmark = pytest.mark.long
 

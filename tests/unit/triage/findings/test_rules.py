@@ -13,9 +13,10 @@ from triage.domain.photos import Finding
 from triage.domain.states import FindingKind, FindingLevel
 from triage.findings.measures import measure_photo
 from triage.findings.rules import load_models, measure_findings
+from triage.imaging.degradation import Degradation, add_glare, degrade, shake, tint
 from triage.imaging.formats import MediaType
 from triage.imaging.photo import DecodedPhoto, turn_upright
-from triage.samples.drawing import Degradation, SkinTone, add_glare, degrade, draw_skin_photo, shake, tint
+from triage.samples.drawing import SkinTone, draw_skin_photo
 
 SIZES = ((420, 560), (900, 900))
 WARM, COLD, GREEN = (1.45, 0.95, 0.40), (0.55, 1.0, 1.45), (0.70, 1.2, 0.70)
