@@ -1,7 +1,7 @@
 """Use cases for training and rescoring runs: list, find, cancel."""
 
 from triage.domain.ids import RunId
-from triage.domain.runs import Run
+from triage.domain.runs import Run, TrainingQueue
 from triage.domain.states import RunKind
 from triage.errors import UsageError
 from triage.storage import audit
@@ -26,6 +26,13 @@ def find_run(sessions: Sessions, run_id: RunId) -> Run:
     """
     with sessions() as session:
         return run_rows.find(session, run_id)
+
+
+@use_case
+def read_training_queue(sessions: Sessions) -> TrainingQueue:
+    """Returns the open training runs: those that a worker holds, and those that wait for one."""
+    with sessions() as session:
+        return run_rows.training_queue(session)
 
 
 @use_case

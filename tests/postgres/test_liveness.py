@@ -2,7 +2,7 @@ import pytest
 
 from tests.support.deployment import eventually
 from triage.errors import ServiceUnavailableError
-from worker.broker.liveness import Heartbeat, Liveness, WorkerHeartbeats
+from worker.broker.liveness import Heartbeat, Liveness, WorkerHeartbeats, WorkerState
 from worker.broker.redis_client import connect_redis
 from worker.services import Services
 from worker.settings import RedisSettings, Settings
@@ -65,3 +65,22 @@ def test_worker_is_stalled_when_a_received_task_does_not_run(services: Services,
     assert heartbeats.stalled("training", 60) is not None
     heartbeats.record("training")
     assert heartbeats.stalled("training", 0) is None
+
+
+def test_worker_is_up_stalled_or_missing_by_its_last_heartbeat(services: Services, settings: Settings) -> None:
+    key = f"{settings.redis.key_prefix}worker:training"
+    heartbeats = WorkerHeartbeats(services.redis, settings.redis.key_prefix)
+
+    def state() -> WorkerState:
+        return heartbeats.state("training", within_seconds=30)
+
+    assert state() is WorkerState.MISSING  # also if Redis has just started
+    heartbeats.record("training")
+    assert state() is WorkerState.UP
+    heartbeats.mark_waiting("training")
+    assert state() is WorkerState.UP  # it has just received a task
+    services.redis.pexpire(key, 86_400_000 - 60_000)  # recorded a minute ago
+    assert state() is WorkerState.STALLED
+    heartbeats.record("training")
+    services.redis.pexpire(key, 86_400_000 - 60_000)
+    assert state() is WorkerState.MISSING

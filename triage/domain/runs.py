@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, field_serializer
@@ -49,6 +50,33 @@ class Run:
             return 1.0
         epochs = dict(self.parameters)["config"]["epochs"]  # type: ignore[index]  # written by `train`
         return float((max(0, progress.get("epoch", 0) - 1) + progress.get("done", 0)) / epochs)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingQueue:
+    """The open training runs, oldest first: those that a worker holds, and those that wait for one."""
+
+    trained: tuple[RunId, ...]
+    waiting: tuple[RunId, ...]
+
+
+class WaitReason(StrEnum):
+    """Why a training run waits."""
+
+    BUSY = "busy"  # another run is trained
+    EARLIER_RUN = "earlier_run"  # another run waits and is older
+    NO_WORKER = "no_worker"  # no training worker runs, or it is paused
+    STALLED_WORKER = "stalled_worker"  # the training worker makes no progress
+    STARTING = "starting"  # a training worker runs and is to claim it
+    UNKNOWN = "unknown"  # Redis does not say whether a worker runs
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Why a training run waits, and for which other run, if for one."""
+
+    reason: WaitReason
+    run_id: RunId | None = None
 
 
 class TrainingParameters(BaseModel):

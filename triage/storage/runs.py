@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, defer
 
 from triage.domain.ids import LeaseToken, RunId, new_id
-from triage.domain.runs import Run
+from triage.domain.runs import Run, TrainingQueue
 from triage.domain.states import RunKind, RunStatus
 from triage.errors import LeaseLostError, UsageError
 from triage.storage import tables
@@ -229,6 +229,19 @@ def is_training_named(session: Session, name: str, *, except_for: RunId | None =
     if except_for is not None:
         query = query.where(tables.Run.id != except_for)
     return session.scalar(query.limit(1)) is not None
+
+
+def training_queue(session: Session) -> TrainingQueue:
+    """The open training runs, by the clock of the database."""
+    rows = session.execute(
+        select(tables.Run.id, _UNHELD)
+        .where(OPEN_RUN, tables.Run.kind == RunKind.TRAINING)
+        .order_by(tables.Run.created_at, tables.Run.id)
+    ).all()
+    return TrainingQueue(
+        trained=tuple(RunId(run_id) for run_id, is_unheld in rows if not is_unheld),
+        waiting=tuple(RunId(run_id) for run_id, is_unheld in rows if is_unheld),
+    )
 
 
 def is_open(session: Session, kind: RunKind) -> bool:

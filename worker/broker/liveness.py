@@ -25,6 +25,14 @@ class Heartbeat(StrEnum):
     INTAKE = "intake"  # a sweep has finished
 
 
+class WorkerState(StrEnum):
+    """What is known of the workers of a kind."""
+
+    UP = "up"
+    STALLED = "stalled"  # has work that does not move, or died with it
+    MISSING = "missing"  # none runs, or it is paused
+
+
 _PROBLEMS: Final = {
     Heartbeat.BEAT: "beat has published no sweep",
     Heartbeat.INTAKE: "no sweep has finished: are beat and the intake worker up?",
@@ -110,6 +118,21 @@ class WorkerHeartbeats:
         except RedisError as error:
             raise redis_fault(error) from error
         return f"the {kind} worker has tasks and runs none" if age > after_seconds else None
+
+    def state(self, kind: str, *, within_seconds: float) -> WorkerState:
+        """What the last heartbeat of this kind of worker says, which is recent if it is no older than this.
+
+        Raises:
+            RedisUnavailableError: Redis does not respond, or refuses this process.
+        """
+        try:
+            value: Any = self._redis.get(self._key(kind))
+            is_recent = value is not None and _age(self._redis, self._key(kind)) <= within_seconds
+        except RedisError as error:
+            raise redis_fault(error) from error
+        if is_recent:
+            return WorkerState.UP
+        return WorkerState.STALLED if value == _WAITS else WorkerState.MISSING
 
     def _key(self, kind: str) -> str:
         return f"{self._key_prefix}worker:{kind}"

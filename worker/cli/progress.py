@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from triage.domain.text import printable
-from worker.cli.tables import print_text
+from worker.cli.tables import fitting, print_text
 
 _BAR_CELLS: Final = 20
 _CLEAR: Final = "\r\x1b[K"
@@ -41,4 +41,4 @@ class ProgressLine:
         if self._is_shown and text != self._shown:
             self._shown = text
             width = shutil.get_terminal_size().columns - 1  # a full line would wrap, and could not be overwritten
-            print_text(_CLEAR + printable(text)[:width], err=True)
+            print_text(_CLEAR + fitting(printable(text), width), err=True)

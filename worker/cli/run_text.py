@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Final
 
-from triage.domain.runs import Run
+from triage.domain.runs import Run, Wait, WaitReason
 from triage.domain.states import RunKind
 from worker.cli.output import local_time
 from worker.cli.tables import Column, print_line, print_table
@@ -45,6 +45,26 @@ def print_run(run: Run, description: str) -> None:
             print_line(f"{key:10}{fact}")
     if run.kind is RunKind.TRAINING:
         _print_epochs(run)
+
+
+def describe_wait(wait: Wait) -> str:
+    """Why a training run waits, and what to do."""
+    match wait.reason:
+        case WaitReason.BUSY:
+            return f"waits: the training worker is busy with run {wait.run_id}"
+        case WaitReason.EARLIER_RUN:
+            return f"waits: run {wait.run_id} comes first"
+        case WaitReason.NO_WORKER:
+            return (
+                "waits: no training worker runs, or it is paused; start one with `triage up --training` or "
+                "`triage worker training`"
+            )
+        case WaitReason.STALLED_WORKER:
+            return "waits: the training worker makes no progress; read its log and restart it"
+        case WaitReason.STARTING:
+            return "waits: a training worker runs and will start it soon"
+        case WaitReason.UNKNOWN:
+            return "waits: Redis does not say whether a training worker runs; see `triage doctor`"
 
 
 def sparkline(values: Sequence[float | None]) -> str:

@@ -9,7 +9,7 @@ from uuid import UUID
 import click
 
 from triage.domain.ids import RunId
-from triage.domain.runs import Run
+from triage.domain.runs import Run, Wait
 from triage.domain.states import RunKind, RunStatus
 from triage.errors import TriageError, UsageError
 from triage.training.config import TrainingConfig
@@ -18,7 +18,7 @@ from worker.cli.named_model import registered_name
 from worker.cli.options import POSITIVE, ROWS, SHARE, Moment, by_option
 from worker.cli.output import json_option, local_time, print_document, write_text
 from worker.cli.progress import ProgressLine
-from worker.cli.run_text import print_run
+from worker.cli.run_text import describe_wait, print_run
 from worker.cli.tables import Column, print_line, print_table
 from worker.services import Services, open_services
 
@@ -131,6 +131,7 @@ def list_(
 ) -> None:
     """Show runs, newest first; or follow or cancel one."""
     from triage.runs import cancel_run, find_run, list_runs  # deferred: imports SQLAlchemy
+    from worker.run_waits import find_waits  # deferred: imports SQLAlchemy
 
     with open_services() as services:
         if run_to_compare is not None:
@@ -144,14 +145,15 @@ def list_(
             print_line(f"run {run.id}: cancelled")
             return
         found = list_runs(services.sessions, kind=RunKind(kind) if kind else None, limit=limit)
+        waits = find_waits(services, found)
         if as_json:
             from worker.documents.operations import RunDocument  # deferred: imports pydantic
 
-            print_document([RunDocument.of(run) for run in found])
+            print_document([RunDocument.of(run, waits.get(run.id)) for run in found])
             return
         print_table(
-            ("run", "kind", "status", Column("created", 1), Column("progress", 2, wrap=True)),
-            ((r.id, r.kind, r.status, local_time(r.created_at), _describe(r)) for r in found),
+            ("run", "kind", "status", Column("created", 1), Column("progress", wrap=True)),
+            ((r.id, r.kind, r.status, local_time(r.created_at), _describe(r, waits.get(r.id))) for r in found),
         )
 
 
@@ -162,9 +164,11 @@ def list_(
 def show(run_id: UUID, html: Path | None, *, as_json: bool) -> None:
     """Show a run, and the epochs of a training."""
     from triage.runs import find_run  # deferred: imports SQLAlchemy
+    from worker.run_waits import find_waits  # deferred: imports SQLAlchemy
 
     with open_services() as services:
         run = find_run(services.sessions, RunId(run_id))
+        wait = find_waits(services, [run]).get(run.id)
     if html is not None:
         if run.kind is not RunKind.TRAINING:
             raise UsageError("--html needs a training run: a rescoring has no learning curve")
@@ -174,9 +178,9 @@ def show(run_id: UUID, html: Path | None, *, as_json: bool) -> None:
     if as_json:
         from worker.documents.operations import RunDocument  # deferred: imports pydantic
 
-        print_document(RunDocument.of(run))
+        print_document(RunDocument.of(run, wait))
     else:
-        print_run(run, _describe(run))
+        print_run(run, _describe(run, wait))
 
 
 def _show_flips(services: Services, run_id: UUID, *, as_json: bool) -> None:
@@ -195,14 +199,17 @@ def _show_flips(services: Services, run_id: UUID, *, as_json: bool) -> None:
 
 
 def _show(services: Services, run: Run, *, wait: bool, as_json: bool) -> None:
+    from worker.run_waits import find_waits  # deferred: imports SQLAlchemy
+
     if wait:
         run = _follow(services, run)
+    why = find_waits(services, [run]).get(run.id)
     if as_json:
         from worker.documents.operations import RunDocument  # deferred: imports pydantic
 
-        print_document(RunDocument.of(run))
+        print_document(RunDocument.of(run, why))
     else:
-        description = _describe(run)
+        description = _describe(run, why)
         print_line(f"{run.kind.value} run {run.id}: {run.status.value}{f', {description}' if description else ''}")
     if run.status is RunStatus.FAILED:
         raise TriageError(run.error or "the run failed")
@@ -212,23 +219,26 @@ def _show(services: Services, run: Run, *, wait: bool, as_json: bool) -> None:
 
 def _follow(services: Services, run: Run) -> Run:
     from triage.runs import find_run  # deferred: imports SQLAlchemy
+    from worker.run_waits import find_waits  # deferred: imports SQLAlchemy
 
     with ProgressLine() as line:
         while True:
             run = find_run(services.sessions, run.id)
-            line.show(f"{run.kind.value} {_describe(run)}", run.share_done)
+            wait = find_waits(services, [run]).get(run.id)
+            line.show(f"{run.kind.value} {_describe(run, wait)}", run.share_done)
             if not run.is_open:
                 return run
             time.sleep(0.5)
 
 
-def _describe(run: Run) -> str:
+def _describe(run: Run, wait: Wait | None = None) -> str:
     progress: dict[str, Any] = dict(run.progress)
     if run.error:
         return run.error
+    if wait is not None:
+        return f"{'' if run.status is RunStatus.PENDING else 'its worker was lost; '}{describe_wait(wait)}"
     if not progress:
-        hint = "start a training worker with `triage up --training` or `triage worker training`"
-        return hint if run.kind is RunKind.TRAINING and run.status is RunStatus.PENDING else ""
+        return ""
     if run.kind is RunKind.RESCORING:
         flips = f"good to bad {progress['good_to_bad']}, bad to good {progress['bad_to_good']}"
         text = f"{progress['scored']} of {progress['total']} photos, {progress['failed']} failed, {flips}"

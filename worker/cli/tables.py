@@ -3,9 +3,9 @@
 All text for people is printed here, and what is not printable in it is escaped: stored fields, file names and arguments
 cannot move the cursor of a terminal, hide text or add a line.
 
-A cell is never cut, and no word is broken. A table that is too wide for the terminal wraps its columns of words, then
-leaves out optional columns and names them in a last line. If the rest is still too wide, each row becomes a block of
-`name  value` lines.
+A cell is never cut, and no word is broken: an id is whole or in a hidden column. A table that is too wide for the
+terminal wraps its columns of words, then leaves out optional columns and names them in a last line. If the rest is
+still too wide, each row becomes a block of `name  value` lines.
 """
 
 import os
@@ -184,7 +184,10 @@ def _blocks(columns: Sequence[Column], rows: Sequence[Sequence[Styled]], screen:
             yield ""
         for column, cell in zip(columns, row, strict=True):
             name = screen.paint(Styled(column.name, bold=True)) + " " * (names - _width(column.name))
-            yield f"{name}{_GAP}{screen.paint(cell)}".rstrip()
+            left = (screen.width or 0) - names - len(_GAP)
+            for part in wrapped(cell.text, left) if column.wrap else [cell.text]:
+                yield f"{name}{_GAP}{screen.paint(replace(cell, text=part))}".rstrip()
+                name = " " * names
 
 
 def _heading(column: Column | str) -> Column:
@@ -208,6 +211,12 @@ def wrapped(text: str, width: int) -> list[str]:
         else:
             lines.append(word)
     return lines
+
+
+def fitting(text: str, width: int) -> str:
+    """The first words of a text, as many as fit; no word is cut."""
+    first = wrapped(text, width)[0]
+    return first if _width(first) <= width else ""
 
 
 def _width(text: str) -> int:

@@ -16,6 +16,7 @@ from triage.domain.states import ArrivalStatus, DeliveryStatus
 from triage.errors import UsageError
 from triage.reports.learning import CurveWords, learning_charts
 from worker.console.page import PATH, Pages, Visit
+from worker.run_waits import find_waits
 
 OPERATION_PAGES: Final = Pages()
 
@@ -88,7 +89,13 @@ def show_runs(visit: Visit) -> Response:
     found = runs.list_runs(visit.services.sessions, limit=_ROWS)
     left = _refreshes_left(visit.request.query_params.get("left", str(_REFRESHES)))
     is_refreshed = left > 0 and any(run.is_open for run in found)
-    response = visit.render("runs.html", runs=found, is_refreshed=is_refreshed, has_open=any(r.is_open for r in found))
+    response = visit.render(
+        "runs.html",
+        runs=found,
+        waits=find_waits(visit.services, found),
+        is_refreshed=is_refreshed,
+        has_open=any(r.is_open for r in found),
+    )
     if is_refreshed:
         _refresh(response, "/runs", left)
     return response
@@ -101,7 +108,11 @@ def show_run(visit: Visit) -> Response:
     left = _refreshes_left(visit.request.query_params.get("left", str(_REFRESHES)))
     words = CurveWords(*(visit.texts(f"run.{word.name}") for word in fields(CurveWords)))
     response = visit.render(
-        "run.html", run=run, charts=learning_charts(run.epochs, words), is_refreshed=left > 0 and run.is_open
+        "run.html",
+        run=run,
+        wait=find_waits(visit.services, [run]).get(run.id),
+        charts=learning_charts(run.epochs, words),
+        is_refreshed=left > 0 and run.is_open,
     )
     if left > 0 and run.is_open:
         _refresh(response, f"/runs/{run.id}", left)

@@ -3,9 +3,11 @@
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
+from pydantic import Field
+
 from triage.domain.audit import Verification
 from triage.domain.checks import Check
-from triage.domain.runs import Run
+from triage.domain.runs import Run, Wait, WaitReason
 from triage.domain.states import RunKind, RunStatus
 from worker.documents.document import Document, UtcTime
 
@@ -13,6 +15,13 @@ if TYPE_CHECKING:  # not imported at run time: SQLAlchemy, Celery and Redis
     from triage.retention.forget import Forgotten
     from triage.retention.forget_archived import Rewritten
     from triage.scoring.retry import Requeued
+
+
+class WaitDocument(Document):
+    """Why a training run waits, and the run that is trained or started before it, if one is."""
+
+    reason: WaitReason
+    run: UUID | None
 
 
 class RunDocument(Document):
@@ -28,9 +37,10 @@ class RunDocument(Document):
     started_at: UtcTime | None
     heartbeat_at: UtcTime | None
     finished_at: UtcTime | None
+    wait: WaitDocument | None = Field(default=None, description="only of a training run that waits for a worker")
 
     @classmethod
-    def of(cls, run: Run) -> Self:
+    def of(cls, run: Run, wait: Wait | None = None) -> Self:
         return cls(
             id=run.id,
             kind=run.kind,
@@ -42,6 +52,7 @@ class RunDocument(Document):
             started_at=run.started_at,
             heartbeat_at=run.heartbeat_at,
             finished_at=run.finished_at,
+            **({"wait": WaitDocument(reason=wait.reason, run=wait.run_id)} if wait else {}),
         )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from tests.support.command_line import Result
 from triage.domain.states import RunKind
@@ -97,6 +98,54 @@ def test_list_of_runs_may_be_named(services: Services, triage: Callable[..., Res
     assert str(run.id) in triage("runs").out
     assert f"run {run.id}: cancelled" in triage("runs", "--cancel", str(run.id)).out
     assert triage("runs", "nothing").code == 2
+
+
+def test_waiting_run_says_why(services: Services, triage: Callable[..., Result]) -> None:
+    first, second = (_queue(services) for _ in range(2))
+
+    assert "waits: no training worker runs, or it is paused; start one with" in _progress_of(triage, first)
+    services.worker_heartbeats.record("training")
+    assert "waits: a training worker runs and will start it soon" in _progress_of(triage, first)
+    assert f"waits: run {first} comes first" in _progress_of(triage, second)
+    assert triage("runs", "show", second, "--json").json["wait"] == {"reason": "earlier_run", "run": first}
+    services.redis.pexpire(f"{services.settings.redis.key_prefix}worker:training", 86_400_000 - 60_000)
+    services.worker_heartbeats.mark_waiting("training")
+    assert "waits: the training worker makes no progress" in _progress_of(triage, first)
+
+    _claim(services)
+    assert f"waits: the training worker is busy with run {first}" in _progress_of(triage, second)
+    assert "wait" not in triage("runs", "show", first, "--json").json
+    with services.sessions.begin() as session:
+        session.execute(text("UPDATE run SET lease_until = now() - interval '1 second' WHERE lease_until IS NOT NULL"))
+    assert "its worker was lost; waits: " in _progress_of(triage, first)
+
+    assert triage("runs", "--cancel", first).code == triage("runs", "--cancel", second).code == 0
+    assert "waits" not in triage("runs").out
+
+
+def test_waiting_run_is_shown_when_redis_does_not_respond(
+    services: Services, triage: Callable[..., Result], environment: Callable[[str, str], None]
+) -> None:
+    run = _queue(services)
+    environment("REDIS__URL", "redis://127.0.0.1:1/0")
+
+    assert "waits: Redis does not say whether a training worker runs" in _progress_of(triage, run)
+
+
+def _queue(services: Services) -> str:
+    with services.sessions.begin() as session:
+        run, _ = runs.start(session, RunKind.TRAINING, {"config": {"epochs": 3}})
+    return str(run.id)
+
+
+def _claim(services: Services) -> None:
+    with services.sessions.begin() as session:
+        assert runs.claim(session, RunKind.TRAINING, lease=timedelta(minutes=1)) is not None
+
+
+def _progress_of(triage: Callable[..., Result], run_id: str) -> str:
+    [line] = [line for line in triage("runs").out.splitlines() if line.startswith(run_id)]
+    return " ".join(line.split())
 
 
 def _store(services: Services, claimed: Any, progress: Mapping[str, object]) -> None:

@@ -138,3 +138,29 @@ def test_page_of_a_training_shows_its_curve_and_loads_again_while_it_runs(
     clinic.execute("UPDATE run SET status = 'done', finished_at = now()")
     assert "Refresh" not in browser.get(link).headers
     assert browser.get("/runs/00000000-0000-7000-8000-000000000000").status_code == 400
+
+
+def test_waiting_training_says_why(clinic: Clinic, logged_in: Callable[..., Browser]) -> None:
+    clinic.execute(
+        "INSERT INTO run (id, kind, status, parameters) "
+        "VALUES (gen_random_uuid(), 'training', 'pending', '{\"config\": {\"epochs\": 10}}')"
+    )
+    browser = logged_in(Role.MANAGER)
+    page = browser.get("/runs").text
+    [link] = re.findall(r'href="/console(/runs/[0-9a-f-]{36})"', page)
+
+    assert "Waits: no training worker runs, or it is paused." in page
+    assert "Waits: no training worker runs, or it is paused." in browser.get(link).text
+
+
+def test_page_of_a_rescoring_shows_its_progress(clinic: Clinic, logged_in: Callable[..., Browser]) -> None:
+    clinic.send("m-1", "a/0.9")
+    clinic.drain()
+    run = start_rescoring(clinic.sessions, actor="test")
+    browser = logged_in(Role.MANAGER)
+
+    assert "waiting" in browser.get(f"/runs/{run.id}").text
+    clinic.execute(
+        'UPDATE run SET progress = \'{"total": 8, "scored": 2, "failed": 1, "good_to_bad": 0, "bad_to_good": 0}\''
+    )
+    assert "2 of 8 photos, 1 failed" in browser.get(f"/runs/{run.id}").text

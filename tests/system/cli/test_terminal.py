@@ -17,6 +17,8 @@ import pytest
 from sqlalchemy import text
 
 from tests.support.clinic import Clinic
+from triage.domain.states import RunKind
+from triage.storage import runs
 
 pytestmark = pytest.mark.long
 
@@ -150,6 +152,18 @@ def test_runs_fit_the_terminal_and_keep_their_progress(busy: Clinic) -> None:
     assert wide == piped
     assert progress in piped
     assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d CET", piped)
+
+
+def test_waiting_runs_fit_the_terminal_with_whole_ids(busy: Clinic) -> None:
+    with busy.sessions.begin() as session:
+        first, second = (runs.start(session, RunKind.TRAINING, {"config": {"epochs": 3}})[0] for _ in range(2))
+        runs.claim(session, RunKind.TRAINING, lease=timedelta(hours=1))
+
+    narrow = _on_terminal("runs")
+
+    assert max(map(len, narrow.splitlines())) <= 80
+    assert narrow.split().count(str(first.id)) == 2  # its row, and what the other waits for
+    assert narrow.split().count(str(second.id)) == 1
 
 
 def test_report_on_a_terminal_wraps_its_sentences(busy: Clinic) -> None:

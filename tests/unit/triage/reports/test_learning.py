@@ -73,6 +73,13 @@ def test_charts_have_a_title_and_a_description_for_screen_readers() -> None:
         assert "<script>" not in drawn
 
 
+def test_page_of_a_run_that_waits_has_its_settings() -> None:
+    page = render_run_html(_run([], status=RunStatus.PENDING, progress={}, started_at=None, heartbeat_at=None))
+
+    assert "pending" in page
+    assert '<th scope="row">target ppv</th>' in page
+
+
 @pytest.mark.parametrize("n_epochs", [0, 1, 3, 200])
 def test_page_has_every_epoch_in_its_table_and_no_file_name(n_epochs: int) -> None:
     page = render_run_html(_run(_epochs([1 / n for n in range(1, n_epochs + 1)])))

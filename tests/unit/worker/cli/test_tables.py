@@ -4,7 +4,7 @@ import re
 import pytest
 
 from worker.cli.output import json_text
-from worker.cli.tables import Column, Screen, Styled, format_table, print_line
+from worker.cli.tables import Column, Screen, Styled, fitting, format_table, print_line
 
 IDS = [f"0190a0b0-0000-7000-8000-{number:012d}" for number in range(500)]
 COLUMNS = ("request", "message", "status", Column("flagged", 1), Column("source", 2), Column("model", 3))
@@ -53,6 +53,23 @@ def test_each_row_becomes_a_block_with_every_cell_when_the_required_columns_do_n
             ["source", "portal"],
             ["model", "strict"],
         ]
+
+
+def test_words_of_a_block_wrap_and_keep_ids_whole() -> None:
+    progress = f"waits: the training worker is busy with run {IDS[1]}"
+
+    text = format_table(
+        ("run", "kind", "status", Column("progress", wrap=True)), [(IDS[0], *["x" * 9] * 2, progress)], TERMINAL
+    )
+
+    assert max(map(len, text.splitlines())) <= 80
+    assert text.splitlines()[-2:] == [f"progress  {progress[:-37]}", f"          {IDS[1]}"]
+
+
+def test_line_of_progress_keeps_whole_words() -> None:
+    assert fitting(f"busy with run {IDS[0]}, epoch 3", 51) == f"busy with run {IDS[0]},"
+    assert fitting(f"busy with run {IDS[0]}", 49) == "busy with run"
+    assert fitting(IDS[0], 10) == ""
 
 
 def test_words_wrap_at_spaces_before_a_column_is_left_out() -> None:
