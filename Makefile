@@ -16,7 +16,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscop
 export UV_COMPILE_BYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo console demo-fhir demo-training test test-rest test-interop test-browser test-all test-random chaos check format lint types schemas pages contracts bench gpu fuzz fuzz-errors notices lock audit sbom clean
+.PHONY: help setup demo console demo-fhir demo-training test test-rest test-interop test-browser test-all test-random chaos check format lint types schemas pages chart contracts bench gpu fuzz fuzz-errors notices lock audit sbom clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -103,6 +103,9 @@ schemas: setup  ## write the JSON schemas of all documents into docs/schemas
 
 pages: setup  ## write the pages made from the settings: docs/operations/settings.md, deploy/env.example
 	@$(BIN)/python -m worker.documents.settings_pages
+
+chart: setup  ## write the Helm chart and the PrometheusRule from deploy/kubernetes and deploy/prometheus; needs kubectl
+	@$(BIN)/python -m recipes.chart
 
 contracts: setup  ## import contracts: worker runs triage, never the other way
 	@$(BIN)/lint-imports

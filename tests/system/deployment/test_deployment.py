@@ -5,13 +5,12 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 import yaml
 
+from tests.support.commands import check_command
 from triage.errors import ErrorCode
 from worker.app import create_app
-from worker.cli import cli
 from worker.queues import WORKERS, QueueName
 from worker.settings import VARIABLES, Settings
 
@@ -65,7 +64,7 @@ def test_documents_name_only_existing_commands() -> None:
         ):
             words = shlex.split(next(filter(None, line)).split(";")[0])[1:]
             if not words[0].isupper():  # `triage COMMAND --help` stands for all of them
-                _check_command(words)
+                check_command(words)
 
 
 def test_compose_commands_of_the_documents_name_existing_services_and_commands(compose: dict[str, Any]) -> None:
@@ -78,33 +77,18 @@ def test_compose_commands_of_the_documents_name_existing_services_and_commands(c
             elif action in {"up", "stop"}:
                 assert set(words) <= set(compose["services"]), line
             if action == "run" and words[1:]:
-                _check_command(line.partition(f" {words[0]} ")[2].split())
+                check_command(line.partition(f" {words[0]} ")[2].split())
 
 
 @pytest.mark.parametrize("service", sorted(PARTS))
 def test_container_runs_an_existing_command(compose: dict[str, Any], service: str) -> None:
     definition = compose["services"][service]
 
-    _check_command(definition["command"])
+    check_command(definition["command"])
     if service not in ONE_SHOT | {"api", "metrics"}:  # `triage health` knows no such part; the check reads its port
         check = definition["healthcheck"]["test"]
         assert check[:2] == ["CMD", "triage"]
-        _check_command(check[2:])
-
-
-def _check_command(words: list[str]) -> None:
-    """Fails unless the command, its subcommand and its options exist."""
-    command: click.Command = cli
-    words = list(words)
-    while words and isinstance(command, click.Group):
-        found = command.get_command(click.Context(command), words.pop(0))
-        assert found is not None, words
-        command = found
-    options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
-    assert {word for word in words if word.startswith("-") and word != "-"} <= options | {"--help"}, words
-    for argument, word in zip((p for p in command.params if isinstance(p, click.Argument)), words, strict=False):
-        if isinstance(argument.type, click.Choice) and not word.startswith("-"):
-            assert word in argument.type.choices
+        check_command(check[2:])
 
 
 def test_every_kind_of_worker_has_a_container(compose: dict[str, Any]) -> None:

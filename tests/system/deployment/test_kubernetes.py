@@ -1,0 +1,313 @@
+"""The Kubernetes objects fit the schemas, Compose, the alerts and the Helm chart.
+
+kubectl and helm build them; tests that need a missing one are skipped.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import kubernetes_validate
+import pytest
+import yaml
+from prometheus_client.metrics_core import Metric
+
+from recipes.chart import CHART, KUSTOMIZE, RULES, build, chart, rules
+from tests.support.commands import check_command
+from triage.errors import UsageError
+from worker.metrics import serve
+from worker.settings import load_settings
+
+Object: TypeAlias = dict[str, Any]
+
+ROOT = Path(__file__).parents[3]
+PARTS = {"scoring", "intake", "delivery", "training", "api", "beat", "metrics"}
+WORKERS = {"scoring", "intake", "delivery", "training"}
+RELEASES = ("1.29", "1.37")
+"""The oldest and the newest release of Kubernetes whose schemas the objects must fit."""
+
+CUSTOM = {"PodMonitor", "PrometheusRule", "ScaledObject"}
+FOLDERS = ("overlays/cpu", "overlays/gpu", "overlays/trial", "database")
+COMPONENTS = ("monitoring", "autoscaling", "gpu", "object-store")
+
+
+def _has_kustomize() -> bool:
+    if shutil.which("kubectl") is None:
+        return False
+    done = subprocess.run(
+        ["kubectl", "version", "--client", "--output=json"], capture_output=True, text=True, check=False
+    )
+    return done.returncode == 0 and json.loads(done.stdout).get("kustomizeVersion", "").startswith("v5")
+
+
+needs_kubectl = pytest.mark.skipif(not _has_kustomize(), reason="kubectl with Kustomize 5 is missing")
+needs_helm = pytest.mark.skipif(shutil.which("helm") is None, reason="helm is missing")
+
+
+@cache
+def _built(folder: str) -> list[Object]:
+    return build(KUSTOMIZE / folder)
+
+
+def _with_components(folder: Path, *components: str) -> list[Object]:
+    """The objects of the base and components, as in an overlay of a clinic."""
+    upwards = os.path.relpath(KUSTOMIZE, folder)
+    document = {
+        "resources": [f"{upwards}/base"],
+        "components": [f"{upwards}/components/{name}" for name in components],
+    }
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    return build(folder)
+
+
+def _of_kind(objects: list[Object], *kinds: str) -> dict[str, Object]:
+    return {each["metadata"]["name"]: each for each in objects if each["kind"] in kinds}
+
+
+def _pod(workload: Object) -> Object:
+    pod: Object = workload["spec"]["template"]["spec"]
+    return pod
+
+
+def _containers(workload: Object) -> list[Object]:
+    pod = _pod(workload)
+    return [*pod.get("initContainers", []), *pod["containers"]]
+
+
+def _compose() -> Object:
+    services: Object = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
+    return services
+
+
+def _check_schema(objects: list[Object]) -> None:
+    for each in objects:
+        for release in RELEASES if each["kind"] not in CUSTOM else ():
+            kubernetes_validate.validate(each, release, strict=True)
+
+
+@needs_kubectl
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_objects_fit_the_schemas_and_their_containers_have_no_privileges(folder: str) -> None:
+    objects = _built(folder)
+
+    _check_schema(objects)
+    assert "Secret" not in {each["kind"] for each in objects}
+    assert {each["metadata"].get("namespace") for each in objects} == {"triage"}
+    for name, workload in _of_kind(objects, "Deployment", "StatefulSet", "Job").items():
+        pod = _pod(workload)
+        assert not pod["automountServiceAccountToken"], name
+        assert pod["securityContext"]["runAsNonRoot"], name
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        for container in _containers(workload):
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }, name
+            assert container["resources"].keys() == {"requests", "limits"}, name
+            assert "memory" in container["resources"]["limits"], name
+
+
+@needs_kubectl
+def test_components_build_together_and_fit_the_schemas(tmp_path: Path) -> None:
+    objects = _with_components(tmp_path, *COMPONENTS)
+
+    _check_schema(objects)
+    assert {each["kind"] for each in objects} >= CUSTOM
+    scoring = _of_kind(objects, "Deployment")["scoring"]
+    [scaled] = _of_kind(objects, "ScaledObject").values()
+    assert scaled["spec"]["scaleTargetRef"] == {"name": "scoring"}
+    assert "replicas" not in scoring["spec"]  # they would be reset by each `kubectl apply`
+    assert _of_kind(objects, "PersistentVolumeClaim").keys() == {"runs", "exchange"}
+    assert not {"blobs", "models"} & {volume["name"] for volume in _pod(scoring)["volumes"]}
+
+
+@needs_kubectl
+def test_parts_run_as_in_compose() -> None:
+    deployments, services = _of_kind(_built("overlays/cpu"), "Deployment"), _compose()
+    settings = _of_kind(_built("overlays/cpu"), "ConfigMap")["triage-settings"]["data"]
+
+    assert deployments.keys() == PARTS
+    for name, deployment in deployments.items():
+        service, pod, [container] = services[name], _pod(deployment), _containers(deployment)
+        fixed = {
+            k: str(v) for k, v in service["environment"].items() if k.startswith("TRIAGE_") and "://${" not in str(v)
+        }
+        fixed = {k: v for k, v in fixed.items() if not v.startswith(("postgresql", "redis"))}
+        own = {each["name"]: each["value"] for each in container.get("env", [])}
+        assert container["args"] == service["command"], name
+        assert f"{pod['terminationGracePeriodSeconds']}s" == service["stop_grace_period"], name
+        assert f"{pod['securityContext']['runAsUser']}:{pod['securityContext']['runAsGroup']}" == service["user"], name
+        assert fixed.items() <= (settings | own).items(), name
+        role = "triage-report" if name == "metrics" else "triage-worker"
+        assert container["envFrom"] == [{"configMapRef": {"name": "triage-settings"}}, {"secretRef": {"name": role}}]
+        mounts = {(m["mountPath"], m.get("readOnly", False)) for m in container["volumeMounts"]} - {("/tmp", False)}
+        volumes = [
+            volume.rsplit(":", 2) if volume.endswith(":ro") else volume.split(":") for volume in service["volumes"]
+        ]
+        assert mounts == {(parts[1], parts[-1] == "ro") for parts in volumes}, name
+
+
+@needs_kubectl
+def test_only_one_beat_runs_and_workers_on_cards_wait_for_the_card() -> None:
+    on_cpu, on_cards = (_of_kind(_built(f"overlays/{name}"), "Deployment") for name in ("cpu", "gpu"))
+
+    assert on_cpu["beat"]["spec"]["replicas"] == 1
+    assert on_cpu["beat"]["spec"]["strategy"] == on_cards["training"]["spec"]["strategy"] == {"type": "Recreate"}
+    assert on_cards["scoring"]["spec"]["strategy"]["rollingUpdate"]["maxSurge"] == 0
+    services = _compose()
+    for name in PARTS:
+        [container] = _containers(on_cards[name])
+        is_on_card = name in {"scoring", "training"}
+        assert (container["resources"]["limits"].get("nvidia.com/gpu") == 1) == is_on_card
+        assert container["image"].endswith("-cuda" if is_on_card else "-cpu")
+        for variable in container.get("env", []) if is_on_card else ():
+            assert services[f"{name}-gpu"]["environment"][variable["name"]] == variable["value"] == "cuda"
+
+
+@needs_kubectl
+def test_each_container_gets_the_secret_of_its_role_alone() -> None:
+    [job] = _of_kind(_built("database"), "Job").values()
+
+    secrets = {tuple(each["args"]): each["envFrom"] for each in _containers(job)}
+    assert secrets == {
+        ("db", "roles"): [{"secretRef": {"name": "triage-superuser"}}],
+        ("db", "upgrade"): [{"secretRef": {"name": "triage-migrator"}}],
+    }
+    assert [each["name"] for each in _pod(job)["initContainers"]] == ["roles"]
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_placeholders_of_the_secrets_are_refused(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = list(yaml.safe_load_all((KUSTOMIZE / "secrets.example.yaml").read_text(encoding="utf-8")))
+    for name, value in secrets[number]["stringData"].items():
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(UsageError, match="TRIAGE_DATABASE__URL"):
+        load_settings()
+    assert [each["metadata"]["name"] for each in secrets] == [
+        *("triage-worker", "triage-report", "triage-migrator", "triage-superuser", "triage-services")
+    ]
+    passwords = {name: value for each in secrets for name, value in each["stringData"].items() if "PASSWORD" in name}
+    assert len(passwords) == 5
+    assert set(passwords.values()) == {""}  # an error in the settings, and for Postgres
+
+
+@needs_kubectl
+def test_probes_run_existing_commands_and_paths() -> None:
+    paths = json.loads((ROOT / "docs/schemas/openapi.json").read_text(encoding="utf-8"))["paths"]
+
+    for name, deployment in _of_kind(_built("overlays/cpu"), "Deployment").items():
+        [container] = _containers(deployment)
+        probes = [container[f"{kind}Probe"] for kind in ("startup", "liveness", "readiness")]
+        check_command(container["args"])
+        if name == "api":
+            assert [probe["httpGet"]["path"] for probe in probes] == ["/livez", "/livez", "/readyz"]
+            assert {"/livez", "/readyz"} <= set(paths)
+        elif name != "metrics":
+            commands = [probe["exec"]["command"] for probe in probes]
+            for command in commands:
+                assert command[:3] == ["triage", "health", "--self"]
+                check_command(command[1:])
+            assert ["--ready" in command for command in commands] == [False, False, True]
+
+
+def test_liveness_of_the_exporter_reads_no_database() -> None:
+    """Its probe is `/favicon.ico`."""
+
+    class _Unavailable:
+        def collect(self) -> Iterator[Metric]:
+            raise AssertionError("the database was read")
+
+    port = serve("127.0.0.1", 0, _Unavailable())
+
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/favicon.ico") as answer:
+        assert answer.status == 200
+
+
+def test_alerts_and_scraped_jobs_are_those_of_prometheus() -> None:
+    monitors = yaml.safe_load_all((RULES.parent / "monitors.yaml").read_text(encoding="utf-8"))
+    jobs = {
+        each["job_name"]
+        for each in yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]
+    }
+    relabelled = {}
+    for monitor in monitors:
+        [endpoint] = monitor["spec"]["podMetricsEndpoints"]
+        targets = {each["targetLabel"]: each for each in endpoint["relabelings"]}
+        relabelled[targets["job"]["replacement"]] = targets
+        if "part" in targets:
+            assert targets["part"]["sourceLabels"] == ["__meta_kubernetes_pod_label_app_kubernetes_io_component"]
+            assert set(monitor["spec"]["selector"]["matchExpressions"][0]["values"]) == WORKERS
+
+    assert RULES.read_text(encoding="utf-8") == rules(), "run make chart"
+    assert relabelled.keys() == jobs == {"triage", "triage-workers"}
+    assert "part" in relabelled["triage-workers"]
+
+
+@needs_kubectl
+def test_everything_is_denied_but_what_policies_name() -> None:
+    objects = _built("overlays/cpu")
+    policies = _of_kind(objects, "NetworkPolicy")
+
+    assert policies["default-deny"]["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    outside = [
+        name
+        for name, policy in policies.items()
+        for rule in policy["spec"].get("egress", [])
+        for peer in rule.get("to", [{}])
+        if peer.get("ipBlock", {}).get("cidr") == "0.0.0.0/0"
+    ]
+    assert outside == ["delivery"]
+    assert policies["delivery"]["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "delivery"
+
+
+@needs_kubectl
+def test_chart_is_written_from_the_objects() -> None:
+    written = {path.relative_to(CHART).as_posix(): path.read_text(encoding="utf-8") for path in CHART.rglob("*.yaml")}
+
+    assert written == chart(), "run make chart"
+
+
+@needs_kubectl
+@needs_helm
+@pytest.mark.parametrize(
+    ("folder", "components", "options"),
+    [
+        ("overlays/cpu", (), ()),
+        ("overlays/gpu", (), ("--values", f"{CHART}/values-gpu.yaml")),
+        (
+            None,
+            ("monitoring", "autoscaling"),
+            ("--set", "monitoring=true,autoscaling=true,parts.scoring.replicas=null"),
+        ),
+    ],
+    ids=["cpu", "gpu", "monitoring and autoscaling"],
+)
+def test_chart_renders_the_objects_of_the_overlays(
+    folder: str | None, components: tuple[str, ...], options: tuple[str, ...], tmp_path: Path
+) -> None:
+    command = ["helm", "template", "triage", str(CHART), "--namespace", "triage", *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    objects = _built(folder) if folder else _with_components(tmp_path, *components)
+
+    assert _comparable(list(yaml.safe_load_all(done.stdout))) == _comparable([*objects, *_built("database")])
+
+
+def _comparable(objects: list[Object]) -> dict[tuple[str, str], Object]:
+    """The objects by kind and name, without namespace, and without hooks and images, which an overlay sets."""
+    compared = {}
+    for each in json.loads(json.dumps(objects)):
+        metadata = each["metadata"]
+        metadata.pop("namespace", None)
+        metadata.pop("annotations", None)
+        for container in _containers(each) if "template" in each.get("spec", {}) else ():
+            container["image"] = container["image"].rpartition("-")[2]
+        compared[each["kind"], metadata["name"]] = each
+    return compared
