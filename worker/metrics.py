@@ -5,7 +5,7 @@ what it measures, such as the seconds per stage. Reasons: docs/decisions/0019-re
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -24,7 +24,7 @@ from triage.model.cards import driver_responds, has_card
 from triage.photo_store import PhotoStore
 from triage.reports.drift import find_drift
 from triage.storage.database import Sessions, database_errors
-from triage.storage.gauges import Gauges, read_gauges
+from triage.storage.gauges import Gauges, RunningTraining, read_gauges
 from triage.storage.server import restrict_to_reads
 
 log = structlog.get_logger(__name__)
@@ -210,6 +210,7 @@ def _families(gauges: Gauges) -> Iterator[GaugeMetricFamily]:
         gauges.searched_seconds,
     )
     yield _by("triage_runs", "Open runs, and those that failed in the last 24 hours.", ["kind", "state"], gauges.runs)
+    yield from _training_families(gauges.trainings)
     yield _by(
         "triage_model_info",
         "The live model and the shadow models.",
@@ -217,6 +218,28 @@ def _families(gauges: Gauges) -> Iterator[GaugeMetricFamily]:
         {(model.name, model.sha256[:12], model.stage): 1 for model in gauges.models},
     )
     yield _by("triage_stalled", "Whether a part has stalled.", ["part"], gauges.stalled)
+
+
+def _training_families(trainings: Sequence[RunningTraining]) -> Iterator[GaugeMetricFamily]:
+    """What is not known yet, such as the loss before the first epoch has ended, has no sample."""
+
+    def family(name: str, help_: str, value_of: Callable[[RunningTraining], float | None]) -> GaugeMetricFamily:
+        values = {(each.run_id, each.model): value_of(each) for each in trainings}
+        known = {labels: value for labels, value in values.items() if value is not None}
+        return _by(f"triage_training_{name}", help_, ["run", "model"], known)
+
+    yield family("epoch", "The current epoch of a training, from 1; 0 before the first.", lambda t: t.epoch)
+    yield family("loss", "Training loss of the last epoch.", lambda t: t.last.get("train_loss"))
+    yield family("validation_loss", "Validation loss of the last epoch.", lambda t: t.last.get("validation_loss"))
+    yield family(
+        "validation_auc", "AUC on the validation photos of the last epoch.", lambda t: t.last.get("validation_auc")
+    )
+    yield family(
+        "photos_per_second", "Photos per second that a training reads or learns from.", lambda t: t.photos_per_second
+    )
+    yield family(
+        "heartbeat_age_seconds", "Time since the last heartbeat of a training.", lambda t: t.heartbeat_age_seconds
+    )
 
 
 def _drift_families(drift: Mapping[str, Any]) -> Iterator[GaugeMetricFamily]:

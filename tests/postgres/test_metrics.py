@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -20,6 +21,8 @@ from sqlalchemy import text
 import worker.metrics  # noqa: F401  # declares the metrics of a worker
 from triage.domain.card import RegisteredModel
 from triage.domain.messages import IncomingAttachment, IncomingMessage
+from triage.domain.states import RunKind
+from triage.storage import runs
 from worker.services import Services
 from worker.settings import Settings
 
@@ -82,6 +85,40 @@ def test_scrape_returns_the_state_of_the_database(
         assert 0 < values["triage_volume_free_share", (name,)] < 1
         assert values["triage_volume_low", (name,)] in {0, 1}
     assert PATIENT not in text
+
+
+def test_scrape_returns_the_epochs_of_running_trainings(exporter: str, services: Services) -> None:
+    parameters = {"name": "ours", "manifest": f"/srv/{PATIENT}.csv", "config": {"epochs": 3}}
+    with services.sessions.begin() as session:
+        for _ in range(3):
+            runs.start(session, RunKind.TRAINING, parameters)
+        claimed = [runs.claim(session, RunKind.TRAINING, lease=timedelta(hours=1)) for _ in range(2)]
+    assert claimed[0] is not None
+    assert claimed[1] is not None
+    epochs = [{"train_loss": 0.9, "validation_loss": 0.8, "validation_auc": 0.5}] * 2
+    last = {"train_loss": 0.5, "validation_loss": 0.25, "validation_auc": None}
+    progress = {"epoch": 4, "epochs": [*epochs, last], "photos_per_second": 12.5}
+    with services.sessions.begin() as session:
+        run, token = claimed[0]
+        runs.beat(session, run.id, token, lease=timedelta(hours=1), progress=progress)
+        session.execute(text("UPDATE run SET heartbeat_at = now() - interval '1 minute' WHERE progress <> '{}'"))
+
+    scraped, values = _scrape(exporter)
+
+    labels, starting = ("ours", str(run.id)), ("ours", str(claimed[1][0].id))
+    found = {name: value for (name, of), value in values.items() if of == labels}
+    assert found.pop("triage_training_heartbeat_age_seconds") >= 60
+    assert found == {
+        "triage_training_epoch": 4,
+        "triage_training_loss": 0.5,
+        "triage_training_validation_loss": 0.25,
+        "triage_training_photos_per_second": 12.5,
+    }
+    assert {name for name, of in values if of == starting} == {
+        "triage_training_epoch",
+        "triage_training_heartbeat_age_seconds",
+    }
+    assert PATIENT not in scraped
 
 
 def test_scrape_reports_an_empty_blob_store_and_photos_that_cannot_be_read(exporter: str, services: Services) -> None:

@@ -4,9 +4,10 @@ Past events are counted over the last 24 hours, using the time in a UUIDv7, so e
 index regardless of the size of the tables.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Final
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -42,6 +43,27 @@ class ModelInUse:
 
 
 @dataclass(frozen=True, slots=True)
+class RunningTraining:
+    """A training run that a worker has claimed.
+
+    Attributes:
+        run_id: the run.
+        model: the name of the model that it trains.
+        epoch: the current epoch, from 1; 0 before the first.
+        last: the last finished epoch, as in `triage.domain.runs.Run.epochs`.
+        photos_per_second: of the current stage.
+        heartbeat_age_seconds: time since its worker extended the lease.
+    """
+
+    run_id: str
+    model: str
+    epoch: int
+    last: Mapping[str, Any]
+    photos_per_second: float | None
+    heartbeat_age_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Gauges:
     """
     Attributes:
@@ -60,6 +82,7 @@ class Gauges:
         oldest_waiting_arrival_seconds: by source, the age of the oldest that waits.
         searched_seconds: by source, the time since its last complete search began.
         runs: open runs by kind and status, and runs that failed in the last day.
+        trainings: the training runs that a worker has claimed, also if it has lost them.
         models: the live model and the shadow models.
         stalled: for each part, whether it makes no progress while work waits.
     """
@@ -79,6 +102,7 @@ class Gauges:
     oldest_waiting_arrival_seconds: dict[str, float]
     searched_seconds: dict[str, float]
     runs: dict[tuple[str, str], int]
+    trainings: list[RunningTraining]
     models: list[ModelInUse]
     stalled: dict[str, bool]
 
@@ -157,6 +181,31 @@ def read_gauges(session: Session, *, lease: timedelta, stalled_after: timedelta)
         searched_seconds=arrivals.searched_up_to(session),
         runs={(kind.value, status.value): 0 for kind in RunKind for status in _SHOWN_RUNS}
         | {(kind, status): n for query in (open_runs, failed_runs) for kind, status, n in session.execute(query)},
+        trainings=_trainings(session, now),
         models=[ModelInUse(name, sha256, stage) for name, sha256, stage in models],
         stalled={part.value: stalled(session, part, stalled_after, lease=lease) is not None for part in Part},
     )
+
+
+def _trainings(session: Session, now: datetime) -> list[RunningTraining]:
+    rows = session.execute(
+        select(
+            Run.id,
+            Run.parameters["name"].astext,
+            Run.progress["epoch"],
+            Run.progress["epochs"][-1],
+            Run.progress["photos_per_second"],
+            Run.heartbeat_at,
+        ).where(OPEN_RUN, Run.kind == RunKind.TRAINING, Run.status == RunStatus.RUNNING)
+    )
+    return [
+        RunningTraining(
+            run_id=str(run_id),
+            model=name or "",
+            epoch=epoch or 0,
+            last=last or {},
+            photos_per_second=photos_per_second,
+            heartbeat_age_seconds=(now - heartbeat_at).total_seconds() if heartbeat_at else 0.0,
+        )
+        for run_id, name, epoch, last, photos_per_second, heartbeat_at in rows
+    ]
