@@ -127,7 +127,7 @@ def make_card(name: str, weights_sha256: str = "") -> Card:
         trained=True,
         threshold=0.5,
         threshold_chosen_by="benchmark",
-        metrics={"benchmark": {}},
+        metrics={"benchmark": {"n_good": 20, "n_bad": 20}},
         created_at=datetime.now(UTC),
         weights_sha256=weights_sha256,
     )

@@ -46,7 +46,7 @@ COMMANDS: Final = (
     (
         "a short training of a narrow network",
         (
-            "train --manifest split.csv --name drawn-1 --init narrow --epochs 5 --learning-rate 0.02 "
+            "train --manifest split.csv --name drawn-1 --init ./narrow --epochs 5 --learning-rate 0.02 "
             "--frozen-convolutions 0 --wait"
         ),
     ),
@@ -106,7 +106,8 @@ def draw_export(folder: Path, *, n_patients: int = N_PATIENTS) -> int:
         patient = f"p{(record - 1) // _PHOTOS_EACH + 1}"
         tone = SkinTone(1 + (record - 1) // _PHOTOS_EACH % len(SkinTone))
         photo = draw_skin_photo(record, tone=tone, size=_SIZE)
-        strength = 0.0 if random.random() < 0.3 else float(random.uniform(0.1, 1))
+        # few perfect photos: a promotion needs 20 bad ones among the test photos
+        strength = 0.0 if random.random() < 0.15 else float(random.uniform(0.1, 1))
         if strength:
             photo = degrade(photo, random.choice([Degradation.DEFOCUS, Degradation.MOTION]), strength)
         photo.save(photos / f"{record}.jpg", quality=92)

@@ -40,7 +40,11 @@ class ModelNameTakenError(UsageError):
 
 
 class ModelNotEvaluatedError(UsageError):
-    """A model without an evaluation on its card was to be promoted."""
+    """A model without a sufficient evaluation on its card was to be promoted without a reason."""
+
+
+class TrainingPhotosError(UsageError):
+    """An evaluation of photos that the model was trained or validated on was to be recorded."""
 
 
 class CatalogueError(UsageError):

@@ -9,13 +9,16 @@ from sqlalchemy.orm import Session
 
 from triage.blobs.store import BlobStore
 from triage.domain.card import Card, RegisteredModel, card_json
+from triage.domain.promotion import FEWEST_OF_A_CLASS, is_evaluated
 from triage.domain.proposals import Proposal
 from triage.domain.states import Stage
+from triage.domain.text import check_note
 from triage.errors import (
     BlobStoreUnavailableError,
     ModelNameTakenError,
     ModelNotEvaluatedError,
     ModelStoreUnavailableError,
+    TrainingPhotosError,
     UntrainedModelError,
     UsageError,
     validation_problems,
@@ -101,7 +104,13 @@ class Registry:
 
     @use_case
     def promote(
-        self, name: str, *, actor: str, allow_untrained: bool = False, instead_of: str | None = None
+        self,
+        name: str,
+        *,
+        actor: str,
+        allow_untrained: bool = False,
+        force_reason: str | None = None,
+        instead_of: str | None = None,
     ) -> RegisteredModel:
         """Makes a model live and retires the one that was live. Workers notice between two batches.
 
@@ -111,14 +120,19 @@ class Registry:
             name: of the model.
             actor: for the audit trail.
             allow_untrained: promote a model that was never trained.
+            force_reason: promote a model that is not sufficiently evaluated, for this reason, which the audit trail
+                keeps.
             instead_of: SHA-256 of the model that is expected to be live until then, as a person has confirmed it; empty
                 if none is.
 
         Raises:
-            UsageError: no such model, or another model is live than expected.
+            UsageError: no such model, or another model is live than expected, or the reason is blank, too long or has
+                control characters.
             UntrainedModelError: the model was never trained, and that was not allowed.
-            ModelNotEvaluatedError: its card has no evaluation, or only one of training photos.
+            ModelNotEvaluatedError: its card has no evaluation of enough photos of both classes that it did not learn
+                from (`triage.domain.promotion`), and no reason was given.
         """
+        reason = None if force_reason is None else check_note(force_reason, "reason")
         with self._sessions.begin() as session:
             models.lock_stages(session)
             model, live = models.find(session, name), models.live(session)
@@ -128,11 +142,12 @@ class Registry:
                 raise UntrainedModelError(
                     f"model {model.card.name!r} was never trained, so its scores are meaningless: promote a trained one"
                 )
-            if model.card.trained and not model.card.is_evaluated:
+            if model.card.trained and not is_evaluated(model.card) and reason is None:
                 raise ModelNotEvaluatedError(
-                    f"model {model.card.name!r} has no evaluation on its card: evaluate it and record the result"
+                    f"model {model.card.name!r} has no evaluation on its card of at least {FEWEST_OF_A_CLASS} good and "
+                    f"{FEWEST_OF_A_CLASS} bad photos that it did not learn from: evaluate it and record the result"
                 )
-            self._make_live(session, model, actor=actor, action="model.promoted")
+            self._make_live(session, model, actor=actor, action="model.promoted", reason=reason)
             return models.find(session, model.card.weights_sha256)
 
     @use_case
@@ -179,7 +194,10 @@ class Registry:
 
         Raises:
             UsageError: no such model.
+            TrainingPhotosError: the model learned from some of the photos.
         """
+        if evaluation.get("trained_on"):
+            raise TrainingPhotosError("the model was trained or validated on some of these photos: choose other photos")
         return self._amend(
             name, lambda card: {"metrics": {**card.metrics, data: evaluation}}, actor=actor, action="model.evaluated"
         )
@@ -281,14 +299,17 @@ class Registry:
             return models.find(session, card.weights_sha256)
 
     @staticmethod
-    def _make_live(session: Session, model: RegisteredModel, *, actor: str, action: str) -> None:
+    def _make_live(
+        session: Session, model: RegisteredModel, *, actor: str, action: str, reason: str | None = None
+    ) -> None:
         live = models.live(session)
         if live is not None:
             if live.id == model.id:
                 return  # a new time of promotion would restart the reference period of drift
             models.set_stage(session, live.id, Stage.RETIRED)
         models.set_stage(session, model.id, Stage.LIVE)
-        audit.record(session, actor=actor, action=action, subject_kind="model", subject_id=model.id)
+        details = {} if reason is None else {"reason": reason}
+        audit.record(session, actor=actor, action=action, subject_kind="model", subject_id=model.id, **details)
 
 
 def _check_name(session: Session, card: Card, *, new_version: bool) -> None:

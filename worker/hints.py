@@ -47,7 +47,9 @@ _HINTS: Final[dict[type[Exception], str]] = {
     CatalogueError: "set TRIAGE_REPLIES__FOLDER; `triage replies check FOLDER` shows every problem",
     NoLiveModelError: "run `triage models add FOLDER`, then `triage models promote NAME`",
     ModelNameTakenError: "`--new-version` makes the next version of the name",
-    ModelNotEvaluatedError: "run `triage evaluate --model NAME --manifest FILE --record`",
+    ModelNotEvaluatedError: (
+        "run `triage evaluate --model NAME --manifest FILE --record`, or promote with `--force --reason TEXT`"
+    ),
     ModelStoreUnavailableError: "set TRIAGE_MODELS__URL",
     UntrainedModelError: "`triage models promote --allow-untrained` is for demonstrations",
 }

@@ -7,10 +7,17 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from tests.support.cards import make_card
+from tests.support.cards import EVALUATED, make_card
 from triage.blobs.store import BlobStore
 from triage.domain.states import Stage
-from triage.errors import ModelError, ModelNameTakenError, ModelStoreUnavailableError, UsageError
+from triage.errors import (
+    ModelError,
+    ModelNameTakenError,
+    ModelNotEvaluatedError,
+    ModelStoreUnavailableError,
+    TrainingPhotosError,
+    UsageError,
+)
 from triage.model.artifact import WEIGHTS_FILE, bind_card, read_artifact, write_artifact
 from triage.registry import Registry
 from triage.storage import model_versions as models
@@ -27,7 +34,7 @@ def make_model(tmp_path: Path) -> Callable[..., Path]:
     """Writes an artifact whose weights are its name: the registry never looks into them."""
 
     def make(name: str, *, trained: bool = True, evaluated: bool = True) -> Path:
-        card = make_card(name, trained=trained, metrics={"test": {"auc": 0.9}} if evaluated else {})
+        card = make_card(name, trained=trained, metrics=EVALUATED if evaluated else {})
         write_artifact(tmp_path / name, card, name.encode())
         return tmp_path / name
 
@@ -187,6 +194,40 @@ def test_untrained_model_is_promoted_only_when_allowed(
     assert _stages(sessions) == {"random": Stage.LIVE}
 
 
+def test_evaluation_is_not_recorded_when_the_model_learned_from_its_photos(
+    registry: Registry, make_model: Callable[..., Path], sessions: Sessions, tmp_path: Path
+) -> None:
+    registry.add_folder(make_model("a", evaluated=False), actor="test")
+
+    with pytest.raises(TrainingPhotosError, match="choose other photos"):
+        registry.record_evaluation("a", "test", {"n_good": 50, "n_bad": 50, "trained_on": 1}, actor="test")
+    assert registry.load("a")[0].metrics == {}
+    of_its_training = make_card("b", metrics={"test": {"n_good": 50, "n_bad": 50, "trained_on": 1}})
+    write_artifact(tmp_path / "b", of_its_training, b"b")
+    registry.add_folder(tmp_path / "b", actor="test")
+    with pytest.raises(ModelNotEvaluatedError):
+        registry.promote("b", actor="test")
+
+
+def test_promotion_is_forced_by_a_reason_that_the_audit_trail_keeps(
+    registry: Registry, make_model: Callable[..., Path], sessions: Sessions
+) -> None:
+    registry.add_folder(make_model("a", evaluated=False), actor="test")
+    registry.add_folder(make_model("random", trained=False), actor="test")
+
+    for reason in ("", " ", "two\nlines", "x" * 2001):
+        with pytest.raises(UsageError, match="reason"):
+            registry.promote("a", actor="test", force_reason=reason)
+    with pytest.raises(UsageError, match="never trained"):
+        registry.promote("random", actor="test", force_reason="a trial")
+    assert set(_stages(sessions).values()) == {Stage.CANDIDATE}
+    registry.promote("a", actor="op-1", force_reason=" evaluated on paper ")
+
+    with sessions() as session:
+        [reason] = session.scalars(text("SELECT details ->> 'reason' FROM audit_event WHERE action = 'model.promoted'"))
+    assert reason == "evaluated on paper"
+
+
 def test_trained_model_is_promoted_only_with_an_evaluation_on_its_card(
     registry: Registry, make_model: Callable[..., Path], sessions: Sessions
 ) -> None:
@@ -194,12 +235,20 @@ def test_trained_model_is_promoted_only_with_an_evaluation_on_its_card(
 
     with pytest.raises(UsageError, match="evaluate it and record"):
         registry.promote("a", actor="test")
-    registry.record_evaluation("a", "train", {"auc": 1.0}, actor="test")
-    with pytest.raises(UsageError, match="no evaluation"):  # one on the photos that it learned from is none
+    sufficient: dict[str, object] = {"n_good": 20, "n_bad": 20, "trained_on": 0}
+    for name, evaluation in (
+        ("train", sufficient),
+        ("validation", sufficient),
+        ("small", sufficient | {"n_bad": 19}),
+        ("one-sided", sufficient | {"n_good": 0}),
+        ("skin", {"n": 59}),
+    ):
+        registry.record_evaluation("a", name, evaluation, actor="test")
+    with pytest.raises(UsageError, match="at least 20 good and 20 bad photos that it did not learn from"):
         registry.promote("a", actor="test")
-    registry.record_evaluation("a", "test", {"auc": 0.9}, actor="scientist-1")
+    registry.record_evaluation("a", "test", sufficient, actor="scientist-1")
 
-    assert registry.promote("a", actor="test").card.metrics == {"train": {"auc": 1.0}, "test": {"auc": 0.9}}
+    assert registry.promote("a", actor="test").card.metrics["test"] == sufficient
     assert _stages(sessions) == {"a": Stage.LIVE}
     assert ("scientist-1", "model.evaluated") in _audit(sessions)
 

@@ -1,5 +1,6 @@
 """Starting a training run."""
 
+import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +12,7 @@ from sqlalchemy import text
 
 from tests.support.narrow_model import write_narrow_model
 from triage.blobs.store import BlobStore
+from triage.dataset.manifest import read_manifest
 from triage.domain.runs import Run, TrainingParameters
 from triage.domain.states import RunStatus
 from triage.errors import ModelError, ModelNameTakenError, UsageError
@@ -54,7 +56,10 @@ def test_run_is_queued_with_its_parameters_and_an_audit_event(sessions: Sessions
 
     assert run.status is RunStatus.PENDING
     parameters = TrainingParameters.model_validate(run.parameters)
-    assert (parameters.manifest, parameters.name, parameters.init) == (str(manifest), "ours", "random")
+    with_splits = manifest.with_name("manifest.split.csv")
+    assert (parameters.manifest, parameters.name, parameters.init) == (str(with_splits), "ours", "random")
+    assert parameters.manifest_sha256 == hashlib.sha256(with_splits.read_bytes()).hexdigest()
+    assert read_manifest(with_splits).photos[0].split is not None
     assert TrainingConfig.model_validate(parameters.config) == TrainingConfig(epochs=3, n_reviewers=5)
     with sessions() as session:
         [event] = audit.events_of(session, run.id)

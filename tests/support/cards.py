@@ -1,9 +1,12 @@
 """Cards of models whose weights no test loads."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from triage.domain.card import Card
+
+EVALUATED: Final = {"fixture": {"n_good": 20, "n_bad": 20}}
+"""The metrics of a model that may be promoted."""
 
 
 def make_card(name: str, **fields: Any) -> Card:

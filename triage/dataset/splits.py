@@ -3,11 +3,13 @@
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from triage.dataset.manifest import LabelledPhoto, Manifest, Split
+from triage.dataset.manifest import LabelledPhoto, Manifest, Split, read_manifest, write_manifest
+from triage.errors import UsageError
 
 SHARES: Final = (0.75, 0.10, 0.15)
 """The shares of training, validation and test photos in the paper (doi:10.1016/j.xjidi.2024.100285)."""
@@ -44,6 +46,43 @@ def split_photos(manifest: Manifest, *, seed: int = 0, shares: Sequence[float] =
         split_of |= {id(photo): chosen for photo in group}
     photos = tuple(replace(photo, split=split_of[id(photo)]) for photo in manifest.photos)
     return replace(manifest, photos=photos)
+
+
+def write_splits(path: Path, manifest: Manifest, output: Path | None, *, seed: int) -> Path:
+    """Writes a manifest with the splits that `split_photos` gives, unless the photos have splits.
+
+    A file with the same splits stays as it is, so that a second call has no effect.
+
+    Args:
+        path: of the manifest.
+        manifest: as read from there.
+        output: the file; by default `NAME.split.csv` beside `NAME.csv`.
+        seed: of the splits.
+
+    Returns:
+        The manifest that has the splits: the file written, or `path`.
+
+    Raises:
+        UsageError: the file cannot be written or has other splits, or it is given although the photos have splits.
+    """
+    if all(photo.split for photo in manifest.photos):
+        if output is not None:
+            raise UsageError(f"{path}: the photos have splits: leave out the file for them")
+        return path
+    target = output or path.with_name(f"{path.stem}.split{path.suffix}")
+    made = split_photos(manifest, seed=seed)
+    if not target.exists():
+        write_manifest(made, target)
+    elif _splits_of(read_manifest(target)) != _splits_of(made):
+        raise UsageError(f"{target} exists with other splits or photos: train with it, or name another file")
+    return target
+
+
+def _splits_of(manifest: Manifest) -> set[tuple[Path, int, int, Split | None]]:
+    return {
+        (photo.path.resolve(), photo.votes, photo.n_votes or manifest.n_reviewers, photo.split)
+        for photo in manifest.photos
+    }
 
 
 def without_splits(manifest: Manifest) -> Manifest:

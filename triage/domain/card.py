@@ -103,11 +103,6 @@ class Card(BaseModel):
         return self
 
     @property
-    def is_evaluated(self) -> bool:
-        """Whether the card holds an evaluation on photos that the network was not trained on."""
-        return any(name != "train" for name in self.metrics)
-
-    @property
     def label(self) -> str:
         """The name of the model in every output that shows a score, or `untrained`."""
         return self.name if self.trained else UNTRAINED

@@ -83,7 +83,8 @@ class TrainingParameters(BaseModel):
     """The parameters of a training run, as stored.
 
     Attributes:
-        manifest: absolute path of the labelled photos.
+        manifest: absolute path of the labelled photos, with splits.
+        manifest_sha256: of this file when the run was queued.
         name: of the new model.
         init: the weights to start from: a name of `triage.training.config.INITIALISATIONS` or an absolute path.
         config: the fields of `triage.training.config.TrainingConfig`.
@@ -92,6 +93,7 @@ class TrainingParameters(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     manifest: str
+    manifest_sha256: str = ""
     name: ModelName
     init: str
     config: Mapping[str, Any]

@@ -30,11 +30,13 @@ class Candidate:
     Attributes:
         name: of the model or the file.
         threshold: from which a photo passes; by default chosen by Youden's index on these photos.
+        trained_on: number of photos that the model was trained or validated on, if that is known.
     """
 
     name: str
     predictions: Predictions
     threshold: float | None = None
+    trained_on: int | None = None
 
 
 def compare_models(one: Candidate, other: Candidate, *, good_votes: int = 2, seed: int = 0) -> dict[str, Any]:
@@ -173,7 +175,11 @@ def _cautions(
     one: Candidate, other: Candidate, good: Bools, p_value: float | None, permuted: float, *areas: float
 ) -> Sequence[str]:
     """What a reader of so few photos might overlook."""
-    found = []
+    found = [
+        f"{each.name} was trained or validated on {each.trained_on} of the photos: its measures are too good"
+        for each in (one, other)
+        if each.trained_on
+    ]
     few = min(int(good.sum()), int((~good).sum()))
     if few < _FEW and (one.threshold is None or other.threshold is None):
         found.append(f"a threshold was chosen on {few} photos of one class: with fewer than {_FEW} it varies much")

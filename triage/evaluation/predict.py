@@ -12,7 +12,7 @@ import structlog
 from triage.dataset.crop import crop
 from triage.dataset.manifest import LabelledPhoto, Split, read_manifest
 from triage.domain.card import Card
-from triage.errors import AttachmentError, ErrorCode, TransientError, UsageError
+from triage.errors import AttachmentError, ErrorCode, TrainingPhotosError, TransientError, UsageError
 from triage.evaluation.labelled import predictions_of
 from triage.evaluation.prediction_table import PredictedPhoto
 from triage.evaluation.predictions import Predictions
@@ -25,6 +25,7 @@ from triage.imaging.decode import Decoder
 from triage.imaging.limits import ImageLimits
 from triage.model.engines.engine import Engine
 from triage.model.patches import resize_photo
+from triage.model.photo_hashes import read_photo_hashes
 from triage.model.scorer import Scorer
 
 log = structlog.get_logger(__name__)
@@ -50,6 +51,8 @@ class Predicted:
         reasons: the model's reasons against the reviewers', as `evaluate_reasons`.
         unscored: for each photo that was read but could not be scored, the code of its error.
         n_of_other_splits: number of photos that were not read.
+        trained_on: number of scored photos that the model was trained or validated on; None if its weights do not say
+            which those are.
     """
 
     photos: Sequence[PredictedPhoto]
@@ -60,6 +63,7 @@ class Predicted:
     reasons: dict[str, Any] | None
     unscored: Sequence[str]
     n_of_other_splits: int
+    trained_on: int | None
 
 
 def predict_manifest(
@@ -81,10 +85,11 @@ def predict_manifest(
         split: the split to score; all photos if None.
         load_engine: called once the manifest has been checked.
         limits: for decoding photos.
-        for_card: the evaluation will be stored on the model's card, so training photos are refused.
+        for_card: the evaluation will be stored on the model's card, so photos that the model learned from are refused.
 
     Raises:
         UsageError: the manifest or the split is invalid, or no photo can be read.
+        TrainingPhotosError: the evaluation is for the card, and the model learned from some of the photos.
         ModelError: the model cannot be loaded.
     """
     every: Sequence[LabelledPhoto] = read_manifest(manifest, n_reviewers=card.n_outputs).photos
@@ -94,7 +99,9 @@ def predict_manifest(
             raise UsageError(f"split must be one of {', '.join(Split)}")
         photos = [photo for photo in every if photo.split == split]
     if for_card and any(photo.split is Split.TRAIN for photo in photos):
-        raise UsageError("an evaluation on training photos cannot be recorded: choose the split test")
+        raise TrainingPhotosError("an evaluation on training photos cannot be recorded: choose the split test")
+    learned_from = read_photo_hashes(weights)
+    trained_on = 0
     crops = bool(card.training_settings.get("region_of_interest"))
     scorer = Scorer.of(card, load_engine(card, weights))
     labels: list[LabelledPhoto] = []
@@ -104,7 +111,8 @@ def predict_manifest(
     with Decoder(limits) as decoder:
         for label in photos:
             try:
-                photo = decoder.decode(label.path.read_bytes())
+                data = label.path.read_bytes()
+                photo = decoder.decode(data)
             except (AttachmentError, TransientError, OSError) as error:
                 log.warning("photo.unreadable", error_type=type(error).__name__)
                 unscored.append(ErrorCode.FETCH_FAILED if isinstance(error, OSError) else error.code)
@@ -115,6 +123,7 @@ def predict_manifest(
                     unscored.append("box_outside_photo")
                     continue
                 photo = region
+            trained_on += learned_from is not None and data in learned_from
             small = resize_photo(photo)
             [score] = scorer.score([small])
             measured = measure_findings(photo.upright, small.permute(1, 2, 0).numpy())
@@ -126,22 +135,28 @@ def predict_manifest(
             predicted.append(PredictedPhoto(label.path, score, findings, label))
     if not labels:
         raise UsageError(f"{manifest}: no photo {f'of the split {split} ' if split else ''}can be read")
+    if for_card and trained_on:
+        raise TrainingPhotosError(
+            f"the model was trained or validated on {trained_on} of these {len(labels)} photos: "
+            "choose the split test, or other photos, and evaluate again"
+        )
     cumulative = np.array([each.score.cumulative for each in predicted])  # (N, K)
     predictions = replace(
         predictions_of(cumulative, labels, card.good_votes),
         grades=np.array([each.score.grade for each in predicted], dtype=np.float64),
         uncalibrated=undo_recalibration(card.recalibration, cumulative) if card.recalibration else None,
     )
-    data = f"The {split} photos of a manifest" if split else "All photos of a manifest"
+    described = f"The {split} photos of a manifest" if split else "All photos of a manifest"
     return Predicted(
         predicted,
         predictions,
-        data,
+        described,
         card,
         lambda threshold: _galleries(predictions, labels, card, threshold, limits),
         evaluate_reasons(card.reasons, reasons) if card.reasons else None,
         unscored,
         len(every) - len(photos),
+        None if learned_from is None else trained_on,
     )
 
 

@@ -8,16 +8,20 @@ from triage.domain.card import Card, check_preprocessing
 from triage.errors import ModelError
 from triage.model.artifact import check_weights
 from triage.model.network import OrdinalVGG16, ReasonLayer
+from triage.model.photo_hashes import PhotoHashes, header_of
 
 
-def weights_of(network: OrdinalVGG16, *, made_as: str = "") -> bytes:
+def weights_of(network: OrdinalVGG16, *, made_as: str = "", photos: PhotoHashes | None = None) -> bytes:
     """Encodes the weights as a safetensors file, in their precision.
 
     Args:
         made_as: distinguishes models with the same weights, by their thresholds for example; it is stored in the file
             and so changes its SHA-256.
+        photos: the hashes of those that the network learned from, for the header of the file.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    if photos is not None:
+        return save(tensors, header_of(photos, made_as=made_as))
     return save(tensors, {"made_as": made_as} if made_as else None)
 
 

@@ -1,4 +1,7 @@
-"""The audit trail: who did what to which row. It is append-only, holds ids and codes only, and is a chain of hashes.
+"""The audit trail: who did what to which row. It is append-only and a chain of hashes.
+
+It holds ids and codes, and the names and reasons that staff give to what has no row of its own, such as the reason of a
+forced promotion; never patient data.
 
 A trigger gives each event its position, the hash of the preceding event, and a hash of the whole event. Verification
 computes the hashes again from the rows.

@@ -65,6 +65,7 @@ def describe_network(
         recalibration, withheld = _recalibration(raw[fitted_on], sets[fitted_on], good[fitted_on], config)
     cumulative = {split: _probabilities(rows, config, recalibration) for split, rows in logits.items()}
     scores = {split: rows[:, config.good_votes - 1] for split, rows in cumulative.items()}  # (N,) each
+    learned_from = {*sets[Split.TRAIN].hashes, *sets[Split.VALIDATION].hashes}
     chosen_on = fitted_on if config.threshold_from == "validation" else Split.TRAIN
     threshold, chosen_by = _threshold(scores[chosen_on], good[chosen_on], config)
     return Card(
@@ -89,6 +90,7 @@ def describe_network(
                 threshold,
                 config,
             )
+            | {"trained_on": sum(digest in learned_from for digest in sets[split].hashes)}
             for split in scores
         },
         data_summary={

@@ -18,6 +18,7 @@ from triage.findings.rules import measure_findings
 from triage.imaging.decode import Decoder
 from triage.imaging.photo import DecodedPhoto
 from triage.model.patches import PHOTO_SIDE, resize_photo
+from triage.model.photo_hashes import hash_photo
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +29,13 @@ class PhotoSet:
         photos: uint8 (N, 3, 448, 448), RGB, upright. Mapped from a file, so that they need not fit into memory.
         labels: the manifest's rows, in the same order.
         measures: of each photo at its full resolution, for a reason head, as `triage.findings.rules.values_of`.
+        hashes: of the photos' files, as `triage.model.photo_hashes.hash_photo`.
     """
 
     photos: Tensor
     labels: Sequence[LabelledPhoto]
     measures: Sequence[Mapping[str, float]] = ()
+    hashes: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -50,6 +53,7 @@ def load_photos(
     decoder: Decoder,
     *,
     region_of_interest: bool = False,
+    salt: str = "",
     threads: int = 1,
     on_photo: Callable[[int], None] = lambda _: None,
 ) -> tuple[PhotoSet, int]:
@@ -60,6 +64,7 @@ def load_photos(
         cache: the file; replaced if it exists.
         decoder: for the photos.
         region_of_interest: crop each photo to its bounding box, if it has one.
+        salt: of the hashes of the files.
         threads: photos prepared at the same time. Their number does not change the result.
         on_photo: called in this thread with the number of photos done.
 
@@ -73,36 +78,42 @@ def load_photos(
     with open(cache, "w+b", opener=opener) as file:
         photos = np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)
 
-    def prepare(row: int) -> Mapping[str, float] | None:
-        photo = _read(labels[row], decoder, region_of_interest=region_of_interest)
-        if photo is None:
+    def prepare(row: int) -> tuple[Mapping[str, float], str] | None:
+        read = _read(labels[row], decoder, salt, region_of_interest=region_of_interest)
+        if read is None:
             return None
+        photo, digest = read
         small = resize_photo(photo)
         photos[row] = small.numpy()  # (3, 448, 448)
-        return measure_findings(photo.upright, small.permute(1, 2, 0).numpy()).values
+        return measure_findings(photo.upright, small.permute(1, 2, 0).numpy()).values, digest
 
     readable: list[LabelledPhoto] = []
     measures: list[Mapping[str, float]] = []
+    hashes: list[str] = []
     pool = ThreadPoolExecutor(threads, thread_name_prefix="prepare")
     try:
-        for row, measured in enumerate(pool.map(prepare, range(len(labels)))):
-            if measured is not None:
+        for row, prepared in enumerate(pool.map(prepare, range(len(labels)))):
+            if prepared is not None:
                 if row != len(readable):
                     photos[len(readable)] = photos[row]  # closes the gap that an unreadable photo leaves
                 readable.append(labels[row])
-                measures.append(measured)
+                measures.append(prepared[0])
+                hashes.append(prepared[1])
             on_photo(row + 1)
     finally:
         pool.shutdown(cancel_futures=True)
-    return PhotoSet(torch.from_numpy(photos)[: len(readable)], readable, measures), len(labels) - len(readable)
+    found = PhotoSet(torch.from_numpy(photos)[: len(readable)], readable, measures, hashes)
+    return found, len(labels) - len(readable)
 
 
-def _read(label: LabelledPhoto, decoder: Decoder, *, region_of_interest: bool) -> DecodedPhoto | None:
-    """One photo; None if it cannot be read or its box lies outside."""
+def _read(
+    label: LabelledPhoto, decoder: Decoder, salt: str, *, region_of_interest: bool
+) -> tuple[DecodedPhoto, str] | None:
+    """One photo and the hash of its file; None if it cannot be read or its box lies outside."""
     try:
-        photo = decoder.decode(label.path.read_bytes())
+        data = label.path.read_bytes()
+        photo = decoder.decode(data)
     except (AttachmentError, TransientError, OSError):
         return None
-    if region_of_interest and label.box is not None:
-        return crop(photo, label.box)
-    return photo
+    region = crop(photo, label.box) if region_of_interest and label.box is not None else photo
+    return None if region is None else (region, hash_photo(salt, data))

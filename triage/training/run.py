@@ -17,7 +17,6 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from triage.dataset.manifest import Manifest, read_manifest
-from triage.dataset.splits import split_photos
 from triage.domain.ids import LeaseToken
 from triage.domain.runs import Run, TrainingParameters
 from triage.domain.states import RunKind, RunStatus
@@ -29,6 +28,7 @@ from triage.errors import (
     validation_problems,
     where,
 )
+from triage.files.hashing import sha256_of
 from triage.imaging.decode import Decoder
 from triage.imaging.limits import ImageLimits
 from triage.model.engines.choose import choose_device
@@ -196,7 +196,7 @@ class Trainer:
             self._on_progress()
             lease.report(progress)
 
-        manifest = split_photos(_read_manifest(parameters, config), seed=config.seed)
+        manifest, manifest_sha256 = _read_manifest(parameters, config)
         with device_errors(), Decoder(self._options.limits, processes=self._options.decode_threads) as decoder:
             return train_model(
                 manifest,
@@ -207,6 +207,7 @@ class Trainer:
                 device=device,
                 decoder=decoder,
                 load_registered=self._registry.load,
+                manifest_sha256=manifest_sha256,
                 threads=self._options.decode_threads,
                 on_progress=report,
             )
@@ -239,8 +240,14 @@ def device_lock(device: torch.device) -> str:
     return f"training on {device} of {machine}"
 
 
-def _read_manifest(parameters: TrainingParameters, config: TrainingConfig) -> Manifest:
+def _read_manifest(parameters: TrainingParameters, config: TrainingConfig) -> tuple[Manifest, str]:
+    """The manifest and the SHA-256 of its file."""
+    path = Path(parameters.manifest)
     try:
-        return read_manifest(Path(parameters.manifest), n_reviewers=config.n_reviewers)
-    except UsageError as error:  # its text names files, which must not be stored in the database
+        manifest = read_manifest(path, n_reviewers=config.n_reviewers)
+        sha256 = sha256_of(path.read_bytes())
+    except (UsageError, OSError) as error:  # its text names files, which must not be stored in the database
         raise UsageError("the manifest is invalid or unreadable: check it, then start a new run") from error
+    if parameters.manifest_sha256 not in {"", sha256}:
+        raise UsageError("the manifest has changed since the run was queued: start a new run")
+    return manifest, sha256

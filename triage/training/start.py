@@ -8,9 +8,11 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from triage.dataset.manifest import read_manifest
+from triage.dataset.splits import write_splits
 from triage.domain.runs import Run, TrainingParameters
 from triage.domain.states import RunKind
 from triage.errors import ModelNameTakenError, UsageError, validation_problems
+from triage.files.hashing import sha256_of
 from triage.model.named import folder_of
 from triage.registry import Registry
 from triage.storage import audit, model_versions, runs
@@ -30,6 +32,7 @@ def start_training(
     settings: Mapping[str, Any],
     actor: str,
     new_version: bool = False,
+    split_output: Path | None = None,
     dedupe_key: str | None = None,
 ) -> tuple[Run, bool]:
     """Queues a training run. Everything that can be checked is checked before: the manifest, the weights, the settings.
@@ -39,12 +42,14 @@ def start_training(
     Args:
         sessions: of the same database as the registry.
         registry: with the model that `init` may name.
-        manifest: the labelled photos; its number of reviewers becomes the model's number of outputs.
+        manifest: the labelled photos; its number of reviewers becomes the model's number of outputs. If it has no
+            splits, they are written to a file, which the run reads and evaluations can read later.
         name: of the new model.
         init: the weights to start from, as in `triage.training.initial`.
         settings: fields of `TrainingConfig`, without `n_reviewers`.
         actor: for the audit trail.
         new_version: the model becomes the next version of its name, if that is taken.
+        split_output: the file of the splits, as in `triage.dataset.splits.write_splits`.
         dedupe_key: a second call with the same key returns the first call's run.
 
     Returns:
@@ -55,9 +60,9 @@ def start_training(
         ModelError: the initial weights are damaged or belong to another network.
         ModelNameTakenError: a model has the name, or an open run will produce one, and no new version was asked for.
     """
-    n_reviewers = read_manifest(manifest).n_reviewers
+    found = read_manifest(manifest)
     try:
-        config = TrainingConfig(n_reviewers=n_reviewers, **settings)
+        config = TrainingConfig(n_reviewers=found.n_reviewers, **settings)
         parameters = TrainingParameters(
             manifest=str(manifest.resolve()),
             name=name,
@@ -66,7 +71,15 @@ def start_training(
         )
     except ValidationError as error:
         raise UsageError(f"invalid training parameters: {validation_problems(error)}") from error
-    parameters = parameters.model_copy(update={"init": _checked_init(init, config, sessions, registry)})
+    exact_init = _checked_init(init, config, sessions, registry)
+    with_splits = write_splits(manifest, found, split_output, seed=config.seed).resolve()
+    parameters = parameters.model_copy(
+        update={
+            "init": exact_init,
+            "manifest": str(with_splits),
+            "manifest_sha256": sha256_of(with_splits.read_bytes()),
+        }
+    )
     with sessions.begin() as session:
         model_versions.lock_name(session, name)
         run, created = runs.start(session, RunKind.TRAINING, parameters.model_dump(), dedupe_key=dedupe_key)

@@ -1,5 +1,6 @@
 """From a manifest to a model: decode the photos, train, describe."""
 
+import secrets
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -12,11 +13,12 @@ from triage.dataset.manifest import Manifest, Split
 from triage.domain.architecture import layers_of
 from triage.domain.card import Card
 from triage.errors import UsageError
-from triage.files.atomic import make_folders
+from triage.files.atomic import make_folders, write_durably
 from triage.imaging.decode import Decoder
 from triage.model.artifact import bind_card
 from triage.model.named import LoadRegistered
 from triage.model.network import OrdinalVGG16
+from triage.model.photo_hashes import PhotoHashes
 from triage.model.weights import weights_of
 from triage.training.checkpoint import CheckpointWriter, read_checkpoint
 from triage.training.config import TrainingConfig
@@ -28,6 +30,7 @@ from triage.training.progress import OnProgress, Progress, ignore_progress
 from triage.training.reason_photos import add_reasons, read_teacher
 
 CHECKPOINT: Final = "checkpoint.safetensors"
+_SALT: Final = "salt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,7 @@ def train_model(
     device: torch.device,
     decoder: Decoder,
     load_registered: LoadRegistered,
+    manifest_sha256: str = "",
     threads: int = 1,
     on_progress: OnProgress = ignore_progress,
 ) -> TrainedModel:
@@ -69,6 +73,7 @@ def train_model(
         device: to train on.
         decoder: for the photos.
         load_registered: called if `init` names a registered model.
+        manifest_sha256: of the manifest's file, for the card.
         threads: photos prepared at the same time.
         on_progress: called after each photo, batch and epoch, and during the evaluation.
 
@@ -77,7 +82,8 @@ def train_model(
         ModelError: the initial weights or the checkpoint are damaged.
     """
     make_folders(folder)
-    sets, unreadable = _load(manifest, config, folder, decoder, threads, on_progress)
+    salt = _salt(folder)
+    sets, unreadable = _load(manifest, config, folder, decoder, salt, threads, on_progress)
     if not len(sets[Split.TRAIN]):
         raise UsageError("no photo of the training split can be read: check the files of the manifest")
     checkpoint, run = folder / CHECKPOINT, config.model_dump_json()
@@ -106,12 +112,21 @@ def train_model(
     )
     teacher = read_teacher(init, state.started_from, load_registered)
     card = add_reasons(network, card, sets, config, teacher, device=device, on_batch=evaluating)
-    weights = weights_of(network, made_as=f"{name} {run}")
+    learned_from = PhotoHashes.of(salt, [*sets[Split.TRAIN].hashes, *sets[Split.VALIDATION].hashes])
+    weights = weights_of(network, made_as=f"{name} {run}", photos=learned_from)
+    known = {"manifest_sha256": manifest_sha256, "photo_hashes": len(learned_from.hashes)}
+    card = card.model_copy(update={"data_summary": {**card.data_summary, **known}})
     return TrainedModel(bind_card(card, weights), weights, unreadable)
 
 
 def _load(
-    manifest: Manifest, config: TrainingConfig, folder: Path, decoder: Decoder, threads: int, on_progress: OnProgress
+    manifest: Manifest,
+    config: TrainingConfig,
+    folder: Path,
+    decoder: Decoder,
+    salt: str,
+    threads: int,
+    on_progress: OnProgress,
 ) -> tuple[dict[Split, PhotoSet], int]:
     labels = {split: manifest.of(split) for split in Split}
     total = sum(map(len, labels.values()))
@@ -130,9 +145,18 @@ def _load(
             folder / f"{split.value}.photos",
             decoder,
             region_of_interest=config.region_of_interest,
+            salt=salt,
             threads=threads,
             on_photo=partial(report, done),
         )
         done += len(labels[split])
         unreadable += n_unreadable
     return sets, unreadable
+
+
+def _salt(folder: Path) -> str:
+    """The salt of the run, the same after a resumption: a worker that ends a run again gets the same weights file."""
+    path = folder / _SALT
+    if not path.exists():
+        write_durably(path, secrets.token_hex(8).encode())
+    return path.read_text(encoding="ascii")

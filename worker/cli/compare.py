@@ -73,7 +73,7 @@ def _candidate(name: str, threshold: float | None, manifest: Path | None, split:
         raise UsageError(f"{name}: no such table of predictions; to compare models, give --manifest")
     predicted = predict_with(name, manifest, split)
     chosen = predicted.card.threshold if threshold is None else threshold
-    return Candidate(predicted.card.label, predicted.predictions, chosen)
+    return Candidate(predicted.card.label, predicted.predictions, chosen, predicted.trained_on)
 
 
 def _print(document: dict[str, Any]) -> None:

@@ -107,7 +107,7 @@ def evaluate(
         good_share=good_share or PAPER_GOOD_SHARE,
     )
     if predicted is not None:
-        document["reasons"] = predicted.reasons
+        document |= {"reasons": predicted.reasons, "trained_on": predicted.trained_on}
     if sweeps or sweep_out is not None:
         _add_sweep(document, rows, sweep_out)
     if compare is not None:

@@ -19,6 +19,8 @@ _RATES: Final = {
 def print_evaluation(document: dict[str, Any]) -> None:
     """Prints an evaluation, as `triage.evaluation.evaluate.evaluate` gives it, for people."""
     print_line(f"{count(document['n'], 'photo')}, {document['n_good']} good, {document['n_bad']} bad")
+    if trained_on := document.get("trained_on"):
+        print_line(f"caution: the model was trained or validated on {trained_on} of them: the measures are too good")
     if document["auc"] is not None:
         print_line(f"AUC {document['auc']:.3f} ({_auc_intervals(document)})")
     print_line(f"threshold {document['threshold']:.4f}, {document['threshold_chosen_by']}")

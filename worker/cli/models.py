@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from triage.errors import UsageError
 from triage.model.starter import STARTER, STARTER_FOLDER
 from worker.cli.commands import group
 from worker.cli.named_model import find_card
@@ -68,12 +69,20 @@ def add(folder: str, by: str, *, new_version: bool, as_json: bool) -> None:
 @models.command()
 @click.argument("name")
 @click.option("--allow-untrained", is_flag=True, help="Allow a model with random weights, for demonstrations only.")
+@click.option("--force", is_flag=True, help="Promote a model that is not sufficiently evaluated; requires --reason.")
+@click.option("--reason", help="Why it is forced, without patient data. The audit trail keeps it.")
 @_by
 @json_option
-def promote(name: str, by: str, *, allow_untrained: bool, as_json: bool) -> None:
-    """Make a model live, by its NAME, NAME@VERSION or the start of its SHA-256."""
+def promote(name: str, reason: str | None, by: str, *, allow_untrained: bool, force: bool, as_json: bool) -> None:
+    """Make a model live, by its NAME, NAME@VERSION or the start of its SHA-256.
+
+    Its card must have an evaluation of at least 20 good and 20 bad photos that it did not learn from.
+    """
+    if force != (reason is not None):
+        raise UsageError("give --force and --reason together")
     with open_services() as services:
-        _show(services.registry.promote(name, actor=by, allow_untrained=allow_untrained), as_json=as_json)
+        model = services.registry.promote(name, actor=by, allow_untrained=allow_untrained, force_reason=reason)
+    _show(model, as_json=as_json)
 
 
 @models.command()

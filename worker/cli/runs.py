@@ -79,15 +79,31 @@ def rescore(name: str | None, since: datetime | None, limit: int | None, by: str
 )
 @click.option("--recalibrate/--no-recalibrate", default=_DEFAULTS.recalibrate, show_default=True)
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=_DEFAULTS.seed, show_default=True)
+@click.option(
+    "-o",
+    "--split-output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File for the splits of a manifest without. [default: NAME.split.csv beside NAME.csv]",
+)
 @click.option("--wait", is_flag=True, help="Wait until the run ends.")
 @by_option("Who starts it")
 @json_option
 def train(
-    manifest: Path, name: str, init: str, by: str, *, new_version: bool, wait: bool, as_json: bool, **settings: Any
+    manifest: Path,
+    name: str,
+    init: str,
+    split_output: Path | None,
+    by: str,
+    *,
+    new_version: bool,
+    wait: bool,
+    as_json: bool,
+    **settings: Any,
 ) -> None:
     """Train a model on reviewers' votes and register it as a candidate.
 
-    A manifest without splits is split into 75 % training, 10 % validation and 15 % test photos.
+    A manifest without splits is split into 75 % training, 10 % validation and 15 % test photos, and the splits are
+    written to a file, with which the model is evaluated later.
     """
     from triage.training.start import start_training  # deferred: imports SQLAlchemy
 
@@ -101,7 +117,11 @@ def train(
             settings=settings,
             actor=by,
             new_version=new_version,
+            split_output=split_output,
         )
+        written = str(run.parameters["manifest"])
+        if written != str(manifest.resolve()):
+            print_line(f"splits: {written}", err=as_json)
         services.wake_ups.training()
         _show(services, run, wait=wait, as_json=as_json)
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 from starlette.responses import Response
 
 from triage.domain.card import RegisteredModel, card_json
+from triage.domain.promotion import FEWEST_OF_A_CLASS, is_evaluated
 from triage.domain.reporting import Period, period_of_report
 from triage.domain.staff import Right
 from triage.domain.states import Stage
@@ -60,8 +61,12 @@ def confirm_promotion(visit: Visit) -> Response:
 @MODEL_PAGES.page("POST", "/models/{model}/promote", right=Right.MANAGE)
 def promote_model(visit: Visit) -> Response:
     """Makes a model live, if the model that it replaces is the one that the person has seen."""
-    registry = visit.services.registry
-    registry.promote(visit.part("model"), actor=visit.staff.actor, instead_of=visit.field("live"))
+    visit.services.registry.promote(
+        visit.part("model"),
+        actor=visit.staff.actor,
+        force_reason=visit.form.get("reason"),
+        instead_of=visit.field("live"),
+    )
     return visit.redirect("/models")
 
 
@@ -100,5 +105,13 @@ def _confirm(visit: Visit, model: RegisteredModel, action: str) -> Response:
         problem = str(error)
     live = next((each for each in registered.list_models(visit.services.sessions) if each.stage is Stage.LIVE), None)
     return visit.render(
-        "confirm_model.html", model=model, live=live, action=action, expected=expected, problem=problem, sha256=sha256
+        "confirm_model.html",
+        model=model,
+        live=live,
+        action=action,
+        expected=expected,
+        problem=problem,
+        sha256=sha256,
+        must_be_forced=action == "promote" and model.card.trained and not is_evaluated(model.card),
+        fewest=FEWEST_OF_A_CLASS,
     )

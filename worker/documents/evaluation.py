@@ -172,7 +172,8 @@ class EvaluationDocument(Document):
     `auc_ci` holds nulls if its intervals cannot be estimated, for the reason in `auc_ci_withheld`. `auc_exact_ci` is
     the exact one-sided interval of an AUC of exactly 0 or 1. `calibration_before` is before the model's recalibration,
     if it has one and the model was evaluated rather than a table. `grade_kappa` is the quadratic weighted kappa of
-    grades and votes.
+    grades and votes. `trained_on` is the number of photos that the model was trained or validated on, null
+    if it is unknown.
     """
 
     n: int
@@ -205,6 +206,7 @@ class EvaluationDocument(Document):
     comparison: ComparisonDocument | None = None
     reasons: ReasonsEvaluationDocument | None = None
     sweep: list[SweepDocument] | None = None
+    trained_on: int | None = None
 
 
 class ComparedModelDocument(Document):

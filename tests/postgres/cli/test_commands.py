@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 import pytest
 
+from tests.support.cards import EVALUATED
 from tests.support.command_line import Result
 from tests.support.narrow_model import draw_narrow_network, write_narrow_model
 from triage.domain.ids import new_id
@@ -238,7 +239,7 @@ def test_untrained_model_goes_live_only_by_an_explicit_flag(triage: Triage, mode
 
 
 def test_rollback_returns_to_the_model_before(triage: Triage, model_folder: Path, tmp_path: Path) -> None:
-    write_narrow_model(tmp_path / "second", draw_narrow_network(seed=2), name="second", metrics={"test": {}})
+    write_narrow_model(tmp_path / "second", draw_narrow_network(seed=2), name="second", metrics=EVALUATED)
     for folder, name in ((model_folder, "strict"), (tmp_path / "second", "second")):
         assert triage("models", "add", folder).code == 0
         assert triage("models", "promote", name).code == 0

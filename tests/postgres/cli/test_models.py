@@ -9,7 +9,10 @@ from typing import TypeAlias
 import pytest
 
 from tests.support.command_line import Result
-from tests.support.narrow_model import draw_narrow_network, write_narrow_model
+from tests.support.narrow_model import draw_narrow_network, make_narrow_model, write_narrow_model
+from triage.model.artifact import write_artifact
+from triage.model.photo_hashes import PhotoHashes, hash_photo
+from triage.model.weights import weights_of
 
 Triage: TypeAlias = Callable[..., Result]
 
@@ -61,7 +64,13 @@ def test_model_goes_live_once_its_evaluation_is_on_its_card(
     assert "data:image/jpeg;base64," not in shown
     assert "patient-" not in shown
     assert ".jpg" not in shown
-    assert triage("models", "promote", candidate, "--json").json["stage"] == "live"
+    too_few = triage("models", "promote", candidate)
+    assert "at least 20 good and 20 bad photos" in too_few.complaint()
+    assert "--force" in too_few.complaint()
+    for half in (["--force"], ["--reason", "a trial"]):
+        assert "give --force and --reason together" in triage("models", "promote", candidate, *half).complaint()
+    forced = triage("models", "promote", candidate, "--force", "--reason", "a trial", "--json")
+    assert forced.json["stage"] == "live"
 
 
 def test_page_holds_photos_and_names_only_when_they_are_wanted(
@@ -91,7 +100,7 @@ def test_predictions_of_a_model_are_evaluated_as_the_model_is(
     from_table = triage("evaluate", table, "--threshold", "0.5", "--json").json
 
     assert again.read_bytes() == table.read_bytes()
-    differing = {"threshold_chosen_by", "groups", "reasons", "comparison"}
+    differing = {"trained_on", "threshold_chosen_by", "groups", "reasons", "comparison"}
     assert {k: v for k, v in from_table.items() if k not in differing} == {
         k: v for k, v in direct.items() if k not in differing
     }
@@ -140,6 +149,29 @@ def test_second_model_of_a_name_is_refused_until_it_is_a_new_version(
     assert "choose one of candidate@2, candidate@1" in triage("models", "shadow", candidate).complaint()
     assert triage("models", "shadow", "candidate@2").out.startswith("model candidate version 2 (")
     assert "--new-version" in triage("train", "--manifest", manifest, "--name", candidate).complaint()
+
+
+def test_evaluation_says_and_refuses_to_record_that_the_model_learned_from_the_photos(
+    triage: Triage, manifest: Path, tmp_path: Path
+) -> None:
+    """Under any name of the file, and whatever the manifest says."""
+    known = PhotoHashes.of("salt", [hash_photo("salt", (tmp_path / "1.jpg").read_bytes())])
+    card, _ = make_narrow_model(name="knows")
+    write_artifact(tmp_path / "knows", card, weights_of(draw_narrow_network(), photos=known))
+    assert triage("models", "add", tmp_path / "knows").code == 0
+    (tmp_path / "1.jpg").rename(tmp_path / "renamed.jpg")
+    manifest.write_text(manifest.read_text(encoding="utf-8").replace("1.jpg", "renamed.jpg"), encoding="utf-8")
+
+    options, page = ("--model", "knows", "--manifest", manifest, "--split", "test"), tmp_path / "page.html"
+    assert triage("evaluate", *options, "--html", page, "--json").json["trained_on"] == 1
+    assert "trained or validated on 1 of them" in triage("evaluate", *options).out
+    assert "trained or validated on 1 of these photos" in " ".join(page.read_text(encoding="utf-8").split())
+    refused = triage("evaluate", *options, "--record")
+    assert refused.code == 2
+    assert "on 1 of these 4 photos" in refused.err.splitlines()[-1]  # after a warning about the broken photo
+    assert triage("models", "card", "knows").json["metrics"] == {}
+    compared = triage("compare", "knows", tmp_path / "knows", "--manifest", manifest, "--json").json
+    assert any("knows was trained or validated on 1 of the photos" in each for each in compared["cautions"])
 
 
 def test_scores_are_written_as_a_table_when_it_is_wanted(

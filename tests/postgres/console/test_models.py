@@ -18,7 +18,7 @@ from triage.storage import model_versions as models
 
 EVIL = "<script>alert(1)</script>{{7*7}}"
 SHA256 = "1" * 64
-METRICS = {"test": {"auc": {"value": 0.87}, "note": EVIL}}
+METRICS = {"test": {"auc": {"value": 0.87}, "note": EVIL, "n_good": 20, "n_bad": 20}}
 
 
 def add_model(clinic: Clinic, name: str = "newer", sha256: str = SHA256, **fields: Any) -> ModelVersionId:
@@ -139,6 +139,25 @@ def test_promotion_is_refused_when_the_model_is_not_fit(
     assert refused.status_code == 400
     assert "another model was made live" not in refused.text
     assert stages(clinic)["newer"] is Stage.CANDIDATE
+
+
+def test_promotion_asks_for_a_reason_when_the_model_is_not_evaluated(
+    clinic: Clinic, logged_in: Callable[..., Browser], live_model: RegisteredModel
+) -> None:
+    add_model(clinic, metrics={"test": {"n_good": 5, "n_bad": 5}})
+    add_model(clinic, "third", "3" * 64)
+    browser = logged_in(Role.MANAGER)
+    asked = browser.get(f"/models/{SHA256}/promote").text
+    assert "no evaluation of at least 20 good and 20 bad photos" in asked
+    assert 'name="reason"' in asked
+    assert 'name="reason"' not in browser.get(f"/models/{'3' * 64}/promote").text
+
+    assert browser.post(f"/models/{SHA256}/promote", live=_live(asked), reason=" ").status_code == 400
+    assert browser.post(f"/models/{SHA256}/promote", live=_live(asked), reason="no time").status_code == 303
+
+    assert stages(clinic)["newer"] is Stage.LIVE
+    [row] = clinic.query("SELECT actor, details ->> 'reason' AS why FROM audit_event WHERE action = 'model.promoted'")
+    assert (row.actor, row.why) == ("staff:dr-7", "no time")
 
 
 def test_unknown_model_is_not_found(logged_in: Callable[..., Browser], live_model: RegisteredModel) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 import kombu.pools
 from sqlalchemy import text
 
-from tests.support.cards import make_card
+from tests.support.cards import EVALUATED, make_card
 from tests.system.chaos.parts import Parts, node_name
 from tests.system.chaos.photos import draw_photos
 from tests.system.chaos.sender import Collector, Sender
@@ -104,7 +104,7 @@ class Site:
         self.postgres.stop("immediate")
 
     def add_model(self, name: str) -> None:
-        write_artifact(self.folder / name, make_card(name, metrics={"fixture": {}}), name.encode())
+        write_artifact(self.folder / name, make_card(name, metrics=EVALUATED), name.encode())
         self.services.registry.add_folder(self.folder / name, actor="chaos")
 
     def query(self, sql: str, **parameters: object) -> list[Any]:

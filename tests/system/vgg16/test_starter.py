@@ -3,6 +3,7 @@
 import pytest
 from PIL import Image
 
+from triage.domain.promotion import is_evaluated
 from triage.domain.states import FindingKind
 from triage.findings.rules import measure_findings
 from triage.imaging.degradation import Degradation, degrade
@@ -29,7 +30,7 @@ def test_starter_is_small_evaluated_and_states_its_licences() -> None:
 
     assert (STARTER_FOLDER / WEIGHTS_FILE).stat().st_size <= 32 * 2**20
     assert card.trained
-    assert card.is_evaluated
+    assert is_evaluated(card)
     assert "not for care" in card.licence_notes
     for owed in ("The University of Texas at Austin", "CC BY 4.0", "SqueezeNet"):
         assert owed in card.licence_notes

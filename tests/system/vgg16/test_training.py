@@ -28,10 +28,12 @@ def test_card_states_data_settings_and_evaluation_of_vgg16(manifest: Manifest, t
         "photos": {"train": 2, "validation": 2, "test": 2},
         "votes": {"train": [1, 0, 0, 0, 1], "validation": [1, 0, 0, 0, 1], "test": [0, 1, 0, 1, 0]},
         "unreadable": 1,
+        "manifest_sha256": "",
+        "photo_hashes": 4,
     }
     assert card.training_settings["seed"] == 5
     assert card.training_settings["started_from"] == "random"
-    assert card.is_evaluated
+    assert {name: each["trained_on"] for name, each in card.metrics.items()} == {"train": 2, "validation": 2, "test": 0}
     assert set(card.metrics) == {"train", "validation", "test"}
     test = card.metrics["test"]
     assert (test["n"], test["n_good"], test["threshold"], test["rank_violations"]) == (2, 1, card.threshold, 0)

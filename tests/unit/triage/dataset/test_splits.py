@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triage.dataset.manifest import LabelledPhoto, Manifest, Split
-from triage.dataset.splits import SHARES, split_photos
+from triage.dataset.manifest import LabelledPhoto, Manifest, Split, read_manifest, write_manifest
+from triage.dataset.splits import SHARES, split_photos, write_splits
+from triage.errors import UsageError
 
 PAPER_VOTES = (177, 147, 183, 279, 414)
 """Photos of the paper by number of votes, all splits together."""
@@ -90,3 +91,44 @@ def test_all_photos_are_in_one_split_when_it_has_the_whole_share(shares: tuple[f
     split = split_photos(_manifest([0, 1, 2, 3, 4] * 4), shares=shares)
 
     assert len(split.of(side)) == 20
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    """A manifest of twelve photos without splits."""
+    for number in range(12):
+        (tmp_path / f"{number}.png").touch()
+    rows = [f"{number}.png,{number % 5},p-{number // 2}" for number in range(12)]
+    (tmp_path / "m.csv").write_text("\n".join(["path,votes,patient", *rows]), encoding="utf-8")
+    return tmp_path / "m.csv"
+
+
+def test_splits_are_written_beside_the_manifest_and_stay_when_they_are_the_same(written: Path) -> None:
+    manifest = read_manifest(written)
+
+    made = write_splits(written, manifest, None, seed=0)
+    before = made.stat().st_mtime_ns
+
+    assert made == written.with_name("m.split.csv")
+    expected = split_photos(manifest, seed=0).photos
+    assert [photo.split for photo in read_manifest(made).photos] == [photo.split for photo in expected]
+    assert write_splits(written, manifest, None, seed=0) == made
+    assert made.stat().st_mtime_ns == before
+    with pytest.raises(UsageError, match="exists with other splits or photos: train with it, or name another file"):
+        write_splits(written, manifest, None, seed=1)
+    elsewhere = written.parent / "other.csv"
+    assert write_splits(written, manifest, elsewhere, seed=1) == elsewhere
+
+
+def test_manifest_is_used_as_it_is_when_it_has_splits(written: Path) -> None:
+    write_manifest(split_photos(read_manifest(written)), written)
+
+    assert write_splits(written, read_manifest(written), None, seed=0) == written
+    assert not written.with_name("m.split.csv").exists()
+    with pytest.raises(UsageError, match="the photos have splits"):
+        write_splits(written, read_manifest(written), written.with_name("other.csv"), seed=0)
+
+
+def test_error_is_one_line_when_the_splits_cannot_be_written(written: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be written"):
+        write_splits(written, read_manifest(written), written / "below-a-file.csv", seed=0)

@@ -17,6 +17,7 @@ from triage.imaging.photo import DecodedPhoto
 from triage.model.artifact import write_artifact
 from triage.model.engines.torch_exact import TorchEngine
 from triage.model.patches import resize_photo
+from triage.model.photo_hashes import read_photo_hashes
 from triage.model.scorer import Scorer
 from triage.model.weights import load_network
 from triage.training.config import TrainingConfig
@@ -139,3 +140,22 @@ def test_training_resumes_from_its_checkpoint_when_the_initial_weights_are_gone(
     assert again.weights == first.weights
     assert again.card.architecture == first.card.architecture == "vgg-4-8-8-8-8-five-patch"
     assert again.card.training_settings["started_from"] == first.card.training_settings["started_from"]
+
+
+def test_model_knows_its_photos_by_their_bytes(manifest: Manifest, tmp_path: Path, narrow: str) -> None:
+    double = next(photo for photo in manifest.photos if photo.split is Split.TRAIN)
+    copied = next(photo for photo in manifest.photos if photo.split is Split.TEST)
+    copied.path.write_bytes(double.path.read_bytes())
+
+    trained, _ = train_small(manifest, tmp_path / "run", narrow)
+
+    found = read_photo_hashes(trained.weights)
+    assert found is not None
+    known = [photo.split for photo in manifest.photos if photo.path.read_bytes() in found]
+    assert known == [Split.TRAIN, Split.TRAIN, Split.VALIDATION, Split.VALIDATION, Split.TEST]  # one cannot be read
+    assert trained.card.data_summary["photo_hashes"] == 4
+    assert {name: each["trained_on"] for name, each in trained.card.metrics.items()} == {
+        "train": 2,
+        "validation": 2,
+        "test": 1,
+    }
