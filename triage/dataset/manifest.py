@@ -21,6 +21,7 @@ from triage.dataset.votes import count_votes, is_good, usual_number, vote_of, wh
 from triage.domain.states import FindingKind
 from triage.domain.text import is_plain
 from triage.errors import UsageError
+from triage.files.hashing import sha256_of
 from triage.files.kinds import is_file
 
 _DEFAULT_REVIEWERS: Final = 4
@@ -98,11 +99,13 @@ class Manifest:
         n_reviewers: K, the number of reviewers who voted on most photos, and of the outputs of a network that learns
             from them.
         reviewers: their names; empty if only `votes` is known.
+        sha256: of the file; empty for photos from elsewhere.
     """
 
     photos: Sequence[LabelledPhoto]
     n_reviewers: int
     reviewers: Sequence[str] = ()
+    sha256: str = field(default="", compare=False)
 
     def votes_per_photo(self) -> dict[int, int]:
         """The number of photos by the number of reviewers who voted on them, the most votes first."""
@@ -151,7 +154,8 @@ def read_manifest(path: Path, *, n_reviewers: int | None = None) -> Manifest:
             defects.append((row.line, str(error)))
     refuse(path, [*defects, *_defects_between(photos, lines)])
     k = n_reviewers or usual_number([photo.n_votes or _DEFAULT_REVIEWERS for photo in photos])
-    return Manifest(tuple(photos), k, tuple(name.removeprefix(_REVIEWER) for name in reviewers))
+    names = tuple(name.removeprefix(_REVIEWER) for name in reviewers)
+    return Manifest(tuple(photos), k, names, sha256_of(path.read_bytes()))
 
 
 def write_manifest(manifest: Manifest, path: Path) -> None:

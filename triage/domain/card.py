@@ -72,6 +72,7 @@ class Card(BaseModel):
     metrics: Mapping[str, Any] = Field(default_factory=dict, description="evaluations by data set, as `evaluate` gives")
     data_summary: Mapping[str, Any] = Field(default_factory=dict)
     training_settings: Mapping[str, Any] = Field(default_factory=dict)
+    made_with: Mapping[str, str] = Field(default_factory=dict, description="versions of the packages that trained it")
     learning_curve: tuple[Mapping[str, Any], ...] = ()
     licence_notes: str = ""
     created_at: datetime

@@ -19,8 +19,8 @@ def describe(manifest: Manifest, *, good_votes: int = 2) -> dict[str, Any]:
     """Tables 1 and 3 of Jeong et al. 2024 (doi:10.1016/j.xjidi.2024.100285) for a data set, as JSON types.
 
     Returns:
-        `{n, n_reviewers, good_votes, votes_per_photo{}, n_good, by_split{split: {n, votes[K+1], n_good, fitzpatrick{},
-        sources{}}}, reviewers, agreement}`; the last two are None without the votes of each reviewer.
+        `{n, n_reviewers, good_votes, votes_per_photo{}, n_good, by_split{split: {n, patients, votes[K+1], n_good,
+        fitzpatrick{}, sources{}}}, reviewers, agreement}`; the last two are None without the votes of each reviewer.
     """
     splits = {split.value: manifest.of(split) for split in Split} | {
         _NOT_SPLIT: [photo for photo in manifest.photos if photo.split is None]
@@ -33,17 +33,23 @@ def describe(manifest: Manifest, *, good_votes: int = 2) -> dict[str, Any]:
         "votes_per_photo": {str(n): count for n, count in manifest.votes_per_photo().items()},
         "n_good": sum(photo.is_good(good_votes, manifest.n_reviewers) for photo in manifest.photos),
         "by_split": {
-            name: _table_1(photos, manifest.n_reviewers, good_votes) for name, photos in splits.items() if photos
+            name: describe_split(photos, manifest.n_reviewers, good_votes) for name, photos in splits.items() if photos
         },
         "reviewers": _table_3(known, manifest.reviewers) if known else None,
         "agreement": _agreement(known, manifest.reviewers) if known else None,
     }
 
 
-def _table_1(photos: Sequence[LabelledPhoto], n_reviewers: int, good_votes: int) -> dict[str, Any]:
+def describe_split(photos: Sequence[LabelledPhoto], n_reviewers: int, good_votes: int) -> dict[str, Any]:
+    """A column of table 1, `{n, patients, votes[K+1], n_good, fitzpatrick{}, sources{}}`.
+
+    `patients` is None if a photo has none.
+    """
+    patients = {photo.patient for photo in photos}
     skin_types = Counter(fitzpatrick_group(photo.fitzpatrick) for photo in photos)
     return {
         "n": len(photos),
+        "patients": None if None in patients else len(patients),
         "votes": count_by_votes(photos, n_reviewers),
         "n_good": sum(photo.is_good(good_votes, n_reviewers) for photo in photos),
         "fitzpatrick": {group: skin_types[group] for group in FITZPATRICK_GROUPS} | {"not given": skin_types[None]},

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -34,6 +35,38 @@ def write_durably(path: Path, data: bytes, *, follow_umask: bool = False) -> Non
     finally:
         discard(part)
     sync_folder(path.parent)
+
+
+def write_folder_durably(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Writes a new folder with all its files at once: after a crash at any point, it is complete or not there.
+
+    An interrupted write can leave a folder beside it whose name ends in `.part`.
+
+    Args:
+        folder: does not exist, or is empty. Missing parents are created.
+        files: their content by name.
+
+    Raises:
+        FileExistsError: the folder holds something.
+        OSError: the folder cannot be written.
+    """
+    if folder.is_dir() and any(folder.iterdir()):
+        raise FileExistsError(folder)
+    make_folders(folder.parent, follow_umask=True)
+    part = folder.with_name(f".{folder.name}.{uuid4().hex}.part")
+    part.mkdir()
+    try:
+        for name, data in files.items():
+            with (part / name).open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        sync_folder(part)
+        part.replace(folder)  # replaces an empty folder, refuses one that was filled in between
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    sync_folder(folder.parent)
 
 
 def link_durably(file: IO[bytes], path: Path) -> None:

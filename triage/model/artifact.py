@@ -28,8 +28,13 @@ def write_artifact(folder: Path, card: Card, weights: bytes) -> Card:
     """
     bound = bind_card(card, weights)
     write_durably(folder / WEIGHTS_FILE, weights, follow_umask=True)
-    write_durably(folder / CARD_FILE, f"{bound.model_dump_json(indent=2)}\n".encode(), follow_umask=True)
+    write_durably(folder / CARD_FILE, card_bytes(bound), follow_umask=True)
     return bound
+
+
+def card_bytes(card: Card) -> bytes:
+    """The content of `card.json`."""
+    return f"{card.model_dump_json(indent=2)}\n".encode()
 
 
 def read_artifact(folder: Path) -> tuple[Card, bytes]:

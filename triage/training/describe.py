@@ -1,18 +1,20 @@
 """The card of a network that was just trained: recalibration, threshold and evaluation on each split."""
 
+import platform
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from typing import Any
+from importlib.metadata import version
+from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from triage.dataset.manifest import Split
+from triage.dataset.manifest import Manifest, Split
 from triage.domain.card import Card, Recalibration
 from triage.errors import UsageError
-from triage.evaluation.description import count_by_votes
+from triage.evaluation.description import count_by_votes, describe_split
 from triage.evaluation.evaluate import evaluate
 from triage.evaluation.labelled import SUBGROUPS, predictions_of
 from triage.evaluation.operating_point import just_below, ppv_threshold, youden_threshold
@@ -28,6 +30,8 @@ from triage.training.checkpoint import TrainingState
 from triage.training.config import TrainingConfig
 from triage.training.photos import PhotoSet, levels_of_labels
 
+_PACKAGES: Final = ("skin-photo-triage", "torch", "torchvision", "numpy", "scipy", "pillow")
+
 
 def describe_network(
     network: OrdinalVGG16,
@@ -36,6 +40,7 @@ def describe_network(
     config: TrainingConfig,
     *,
     name: str,
+    manifest: Manifest,
     unreadable: int,
     device: torch.device,
     on_batch: Callable[[], object] = lambda: None,
@@ -48,6 +53,7 @@ def describe_network(
         state: after the last epoch.
         config: the settings of the training.
         name: of the model.
+        manifest: that the photos are from.
         unreadable: the number of photos that were left out.
         device: that the network was trained on; a scorer on such a device gets the same scores.
         on_batch: called after each batch of photos.
@@ -94,14 +100,25 @@ def describe_network(
             for split in scores
         },
         data_summary={
+            "manifest_sha256": manifest.sha256,
+            "reviewers": len(manifest.reviewers) or None,
+            "splits": {
+                split.value: describe_split(sets[split].labels, config.n_reviewers, config.good_votes)
+                for split in scores
+            },
             "photos": {split.value: len(photos) for split, photos in sets.items()},
             "votes": {split.value: count_by_votes(photos.labels, config.n_reviewers) for split, photos in sets.items()},
             "unreadable": unreadable,
         },
         training_settings=config.model_dump() | {"started_from": state.started_from, "device": device.type},
+        made_with=_versions(),
         learning_curve=tuple(asdict(epoch) for epoch in state.epochs),
         created_at=datetime.now(UTC),
     )
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
 
 
 def _logits(engine: Engine, photos: PhotoSet, config: TrainingConfig, on_batch: Callable[[], object]) -> Tensor:

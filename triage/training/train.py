@@ -108,7 +108,15 @@ def train_model(
     evaluating = partial(on_progress, Progress("evaluating"))
     evaluating()
     card = describe_network(
-        network, sets, state, config, name=name, unreadable=unreadable, device=device, on_batch=evaluating
+        network,
+        sets,
+        state,
+        config,
+        name=name,
+        manifest=manifest,
+        unreadable=unreadable,
+        device=device,
+        on_batch=evaluating,
     )
     teacher = read_teacher(init, state.started_from, load_registered)
     card = add_reasons(network, card, sets, config, teacher, device=device, on_batch=evaluating)

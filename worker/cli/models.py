@@ -8,7 +8,7 @@ import click
 from triage.errors import UsageError
 from triage.model.starter import STARTER, STARTER_FOLDER
 from worker.cli.commands import group
-from worker.cli.named_model import find_card
+from worker.cli.named_model import find_card, load_model
 from worker.cli.options import SHARE, by_option
 from worker.cli.output import json_option, local_time, print_document, print_json
 from worker.cli.tables import Column, print_line, print_table
@@ -16,6 +16,7 @@ from worker.services import open_services
 
 if TYPE_CHECKING:
     from triage.domain.card import RegisteredModel
+    from triage.evaluation.export import Format
 
 _by = by_option("Who makes the change")
 
@@ -142,6 +143,30 @@ def thresholds(name: str, predictions: Path, column: str, target_ppv: float | No
     else:
         for count, threshold in fitted.items():
             print_line(f"{count} photos: {threshold:.4f}")
+
+
+@models.command()
+@click.argument("name")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="A new folder.")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["safetensors", "onnx"]),
+    default="safetensors",
+    show_default=True,
+    help="`onnx` writes model.onnx as well.",
+)
+@click.option("--license", "licence", default="other", show_default=True, help="Licence id for the README.")
+def export(name: str, output: Path, format_: "Format", licence: str) -> None:
+    """Write a model as a folder that travels: weights, card and a README in the layout of Hugging Face's model cards.
+
+    NAME is a registered model, a folder or `starter`. Every command takes the folder as a model.
+    """
+    from triage.evaluation.export import export_model  # deferred: imports Jinja
+
+    card, weights = load_model(name)
+    files = export_model(card, weights, output, format_=format_, licence=licence)
+    print_line(f"{output}: {', '.join(files)}")
 
 
 @models.command()

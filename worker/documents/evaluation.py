@@ -267,6 +267,7 @@ class SplitDocument(Document):
     """The photos of one split. `votes[k]` counts the photos with k votes of `n_reviewers`."""
 
     n: int
+    patients: int | None
     votes: list[int]
     n_good: int
     fitzpatrick: dict[str, int]

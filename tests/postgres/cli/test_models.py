@@ -263,3 +263,19 @@ def test_training_is_refused_when_a_setting_is_out_of_range(
     assert result.code == 2
     assert says in result.complaint()
     assert triage("runs", "--json").json == []
+
+
+def test_exported_folder_is_a_model_for_every_command(
+    triage: Triage, candidate: str, manifest: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "travels"
+    exported = triage("models", "export", candidate, "-o", folder)
+    assert exported.out == f"{folder}: weights.safetensors, card.json, README.md\n"
+
+    scored = triage("score", manifest.with_name("1.jpg"), "--model", folder, "--json").json
+    assert [row["model"] for row in scored] == ["candidate"]
+    assert triage("models", "add", folder).code == 0
+
+    again = triage("models", "export", candidate, "-o", folder)
+    assert again.code == 2
+    assert "not empty: give a new one" in again.complaint()

@@ -138,6 +138,7 @@ def _commands(clinic: Deployment, folder: Path, tmp_path: Path, model_folder: Pa
         ("models", "add", model_folder),
         ("models", "list"),
         ("models", "card", "strict"),
+        ("models", "export", "strict", "-o", tmp_path / "exported"),
         ("models", "thresholds", "strict", predictions),
         ("models", "promote", "strict"),
         ("health", "scoring"),

@@ -26,6 +26,7 @@ def test_photos_are_counted_as_in_table_1_when_they_are_split() -> None:
     assert (document["n"], document["n_reviewers"], document["n_good"]) == (4, 4, 3)
     assert document["by_split"]["train"] == {
         "n": 3,
+        "patients": None,
         "votes": [0, 1, 0, 0, 2],
         "n_good": 2,
         "fitzpatrick": {"I-III": 2, "IV-VI": 1, "not given": 0},
