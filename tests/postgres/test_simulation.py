@@ -28,22 +28,40 @@ from triage.storage import verdicts
 from worker.documents.simulation import SimulationDocument
 
 Triage: TypeAlias = Callable[..., Result]
-_SHIFTED = {
+_TIMES = {
     "message": ("received_at",),
     "attachment": ("created_at",),
     "verdict": ("created_at",),
     "decision": ("created_at",),
     "retake_request": ("created_at", "withdrawn_at"),
 }
+_IDS = {
+    "message": ("id", "current_decision_id"),
+    "attachment": ("id", "message_id"),
+    "verdict": ("id", "attachment_id"),
+    "decision": ("id", "message_id", "supersedes_id"),
+    "retake_request": ("id", "message_id", "decision_id"),
+    "request_review": ("id", "request_id"),
+    "delivery": ("message_id", "subject_id"),
+    "waiting_message": ("message_id",),
+}
+_OLDER = """
+CREATE OR REPLACE FUNCTION pg_temp.older(id uuid, by double precision) RETURNS uuid LANGUAGE sql AS $$
+    SELECT (lpad(to_hex((extract(epoch FROM uuid_extract_timestamp(id)) * 1000 - by * 1000)::bigint), 12, '0')
+            || substr(replace(id::text, '-', ''), 13))::uuid
+$$
+"""
 
 
 def _let_time_pass(clinic: Clinic, hours: float) -> None:
-    """Makes everything older, also what only a superuser can change."""
+    """Makes everything older, also what only a superuser can change. Ids hold the time of their creation."""
     with clinic.sessions.begin() as session:
         session.execute(text("SET LOCAL session_replication_role = replica"))
-        for table, columns in _SHIFTED.items():
-            changes = ", ".join(f"{column} = {column} - make_interval(secs => :seconds)" for column in columns)
-            session.execute(text(f"UPDATE {table} SET {changes}"), {"seconds": 3600 * hours})
+        session.execute(text(_OLDER))
+        for table in _IDS:
+            changes = [f"{column} = pg_temp.older({column}, :seconds)" for column in _IDS[table]]
+            changes += [f"{column} = {column} - make_interval(secs => :seconds)" for column in _TIMES.get(table, ())]
+            session.execute(text(f"UPDATE {table} SET {', '.join(changes)}"), {"seconds": 3600 * hours})
 
 
 def _busy(clinic: Clinic) -> None:
@@ -121,6 +139,33 @@ def test_simulation_is_the_same_wherever_the_period_is_split_to_be_read(clinic: 
         row.received_at >= since for row in clinic.query("SELECT received_at FROM message")
     )
     assert split_after_none[0] != split_after_none[1]
+
+
+@pytest.mark.parametrize("days", [20, 80])
+def test_messages_that_were_decided_again_later_are_replayed_with_their_later_photos(
+    clinic: Clinic, days: float
+) -> None:
+    for step in range(4):
+        clinic.send(f"m{step}", f"{step}/0.1", f"other-{step}/0.2")
+        clinic.drain()
+    clinic.send("never-again", "x/0.1")
+    clinic.drain()
+    _let_time_pass(clinic, 24 * 0.7 * days)  # in the first of the parts in which the period is read
+    for step in range(3):
+        clinic.send(f"m{step}", f"late-{step}/0.9")
+    clinic.drain()
+    _let_time_pass(clinic, 24)
+
+    found = simulate(
+        clinic.sessions,
+        Period(datetime.now(UTC) - timedelta(days=days)),
+        Scenario(threshold=0.95),
+        policy=clinic.policy,
+    )
+
+    assert (found["reproduced"]["k"], found["reproduced"]["n"]) == (8, 8)
+    assert found["today"]["outcomes"] == {"pass": 3, "retake": 2, "uncertain": 0, "not_assessable": 0}
+    assert found["scenario"]["outcomes"] == {"pass": 0, "retake": 5, "uncertain": 0, "not_assessable": 0}
 
 
 def test_scenario_gives_what_a_clinic_with_its_settings_decides(make_clinic: Callable[..., Clinic]) -> None:

@@ -34,3 +34,8 @@ def first_id(moment: datetime) -> UUID:
     """Returns an id below the ids of rows created from this moment on, if clocks differ by at most `CLOCKS_AGREE`."""
     milliseconds = int((moment.timestamp() - CLOCKS_AGREE.total_seconds()) * 1000)
     return UUID(int=max(0, milliseconds) << 80)  # UUIDv7 counts from 1970
+
+
+def last_id(moment: datetime) -> UUID:
+    """Returns an id above the ids of rows created before this moment, if clocks differ by at most `CLOCKS_AGREE`."""
+    return first_id(moment + 2 * CLOCKS_AGREE)

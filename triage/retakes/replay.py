@@ -78,7 +78,7 @@ class Period:
             hashes_of: gives the hashes of messages' photos, see `read_hashes`.
         """
         message, at = keys_of(parts["message"]), parts["at"]
-        order = np.lexsort((parts["group"], message, at))
+        order = _in_order(at, message, parts["group"])
         message, at = message[order], at[order]
         self._parts = {name: parts[name][order] for name in _OF_PARTS}
         new_decision = _changes(message, at)
@@ -222,18 +222,23 @@ class Period:
         return changed
 
     def _facts(self, candidates: Ints) -> dict[int, list["_Past"]]:
-        """The requests that a replay does not decide: of a person, or of messages before the period. By thread."""
-        requests = self._requests
-        message, thread = keys_of(requests["message"]), keys_of(requests["thread"])
-        decided_here = _are_among(message, self._messages) & (requests["by_person"] == 0)
-        others = np.flatnonzero(~decided_here)
-        chosen = others[_are_among(thread[others], np.unique(self.thread[candidates]))]
+        """The requests that a replay does not decide, of the threads of these decisions. By thread."""
+        requests, others = self._requests, self._others
+        message, thread = (keys_of(requests[name][others]) for name in ("message", "thread"))
         found: dict[int, list[_Past]] = {}
-        for place in chosen.tolist():
-            id_ = UUID(bytes=requests["message"][place].tobytes())
-            past = _Past(int(message[place]), id_, int(requests["at"][place]), int(requests["void"][place]))
+        for place in np.flatnonzero(_are_among(thread, np.sort(self.thread[candidates]))).tolist():
+            row = others[place]
+            id_ = UUID(bytes=requests["message"][row].tobytes())
+            past = _Past(int(message[place]), id_, int(requests["at"][row]), int(requests["void"][row]))
             found.setdefault(int(thread[place]), []).append(past)
         return found
+
+    @cached_property
+    def _others(self) -> Ints:
+        """The places of the requests that no replay decides: of a person, or of messages before the period."""
+        requests = self._requests
+        decided_here = _are_among(keys_of(requests["message"]), self._messages) & (requests["by_person"] == 0)
+        return np.flatnonzero(~decided_here)
 
     @cached_property
     def _voids(self) -> dict[int, int]:
@@ -268,15 +273,26 @@ def _changes(*columns: NDArray[Any]) -> Bools:
     return changed
 
 
+def _in_order(at: NDArray[Any], message: NDArray[np.uint64], group: NDArray[Any]) -> Ints:
+    """The places of rows ordered by time, message and group. Only the rows of one decision share a time, as a rule."""
+    order = np.argsort(at)
+    first = _changes(at[order])
+    tied = np.flatnonzero(~first | ~np.append(first[1:], True)) if len(at) else order
+    rows = order[tied]
+    order[tied] = rows[np.lexsort((group[rows], message[rows], at[rows]))]
+    return order
+
+
 def _last_of_each(keys: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], Ints, Bools]:
     """The distinct keys in their order (m,), the place of each key among them (n,), and the last of each: bool (n,)."""
-    order = np.argsort(keys, kind="stable")
+    order = np.argsort(keys)
     ordered = keys[order]
     starts = _changes(ordered)
     number = np.empty(len(keys), np.int64)
     number[order] = np.cumsum(starts) - 1
     last = np.zeros(len(keys), bool)
-    last[order] = np.append(starts[1:], True)[: len(keys)]
+    if len(keys):
+        last[np.maximum.reduceat(order, np.flatnonzero(starts))] = True
     return ordered[starts], number, last
 
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
+from itertools import pairwise
+from typing import Any, Final
 
 import numpy as np
 
@@ -28,6 +29,8 @@ from triage.storage.database import Sessions
 from triage.storage.replay_rows import OUTCOMES
 from triage.storage.use_case import use_case
 
+_QUARTERS: Final = 4
+"""Parts in which a period is read. Smaller ones need less memory, and share the connections evenly."""
 _STAFF = [OUTCOMES.index(Outcome.UNCERTAIN), OUTCOMES.index(Outcome.NOT_ASSESSABLE)]
 
 
@@ -62,21 +65,21 @@ def simulate(sessions: Sessions, period: Period, scenario: Scenario, *, policy: 
         live = models.live(session)
         candidate = models.find(session, scenario.model) if scenario.model else None
     ids = [model.id for model in registered]
-    middle = since + (until - since) / 2
-    halves = [
+    times = [since + (until - since) * number / _QUARTERS for number in range(_QUARTERS + 1)]
+    quarters = [
         partial(replay_rows.read_parts, since=start, until=end, models=ids, candidate=judge)
         for judge in ([None, candidate.id] if candidate else [None])
-        for start, end in ((since, middle), (middle, until))
+        for start, end in pairwise(times)
     ]
     others = [
-        partial(replay_rows.read_requests, until=until),
+        partial(replay_rows.read_requests, since=since, until=until),
         partial(replay_rows.read_labels, since=since, until=until),
     ]
-    first, second, *of_candidate, requests, labels = read_at_once(sessions, [*halves, *others])
+    *parts, requests, labels = read_at_once(sessions, [*quarters, *others])
     with sessions() as session:
         hashes_of = partial(replay_rows.read_hashes, session)
-        stored = replay.Period(replay_rows.joined(first, second), requests, hashes_of)
-        other = replay.Period(replay_rows.joined(*of_candidate), requests, hashes_of) if candidate else stored
+        stored = replay.Period(replay_rows.joined(*parts[:_QUARTERS]), requests, hashes_of)
+        other = replay.Period(replay_rows.joined(*parts[_QUARTERS:]), requests, hashes_of) if candidate else stored
         cards = [model.card.thresholds_by_photo_count for model in registered]
         today = stored.replay(policy, Thresholds(None, cards))
         changed = other.replay(scenario.policy(policy), _thresholds(scenario, cards))

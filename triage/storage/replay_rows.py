@@ -5,7 +5,8 @@ becomes a few arrays of numpy, without an object for each row. An array can have
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from psycopg import sql
 from sqlalchemy.orm import Session
 
-from triage.domain.ids import ModelVersionId, first_id
+from triage.domain.ids import ModelVersionId, first_id, last_id
 from triage.domain.states import DecidedBy, Outcome, Reason, RetakeStatus, ReviewKind, VerdictOrigin
 
 Rows = Mapping[str, NDArray[Any]]
@@ -23,6 +24,14 @@ OUTCOMES: Final = tuple(Outcome)
 REASONS: Final = tuple(Reason)
 EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 """Times are in microseconds since then, as Postgres stores them."""
+
+_SOON: Final = timedelta(days=1)
+_LONG: Final = timedelta(days=14)
+_ROW_BY_ROW: Final = ("enable_nestloop", "enable_sort")
+_WHOLE_TABLES: Final = ("enable_hashjoin", "enable_mergejoin")
+"""What the planner avoids in periods of at least `_LONG`. It assumes that ranges of ids and the period are independent,
+so it expects one row of a hundred, and would join a million rows one by one."""
+_ALL: Final = sql.SQL("true")
 
 _HEADER_BYTES: Final = 20
 _TYPES: Final = {"uuid": "V16", "time": ">i8", "int": ">i4", "big": ">i8", "float": ">f8"}
@@ -69,6 +78,42 @@ def read_parts(
         candidate has not scored them), the `best` score, and the largest `margin` of a score over the threshold of its
         verdict; both are -inf without a score.
     """
+    query = partial(_parts, since=since, until=until, models=models, candidate=candidate)
+    first = sql.Literal(first_id(since))
+    all_scores = sql.SQL("verdict.id >= {}").format(first)
+    if until - since < _LONG:
+        return _columns(session, query(scores=all_scores), _PARTS)
+    # nearly all decisions follow soon, so that ranges of ids hold their photos and scores
+    soon = until + _SOON
+    last = sql.Literal(last_id(soon))
+    decided_soon = query(
+        decisions=sql.SQL("decision.created_at < {} AND decision.id < {}").format(sql.Literal(soon), last),
+        photos=sql.SQL("attachment.id < {}").format(last),
+        scores=sql.SQL("verdict.attachment_id >= {} AND verdict.attachment_id < {}").format(first, last),
+    )
+    decided_later = query(
+        decisions=sql.SQL("decision.created_at >= {} AND decision.id >= {} AND decision.message_id < {}").format(
+            sql.Literal(soon), sql.Literal(first_id(soon)), sql.Literal(last_id(until))
+        ),
+        scores=all_scores,
+    )
+    return joined(
+        _columns(session, decided_soon, _PARTS, avoiding=_ROW_BY_ROW),
+        _columns(session, decided_later, _PARTS, avoiding=_WHOLE_TABLES),
+    )
+
+
+def _parts(
+    *,
+    since: datetime,
+    until: datetime,
+    models: Sequence[UUID],
+    candidate: ModelVersionId | None,
+    scores: sql.Composable,
+    decisions: sql.Composable = _ALL,
+    photos: sql.Composable = _ALL,
+) -> sql.Composed:
+    """The query of `read_parts` for some decisions, with conditions that name ranges of ids."""
     verdict = (
         sql.SQL("verdict.model_version_id = {}").format(sql.Literal(candidate))
         if candidate
@@ -76,7 +121,7 @@ def read_parts(
             sql.Literal(VerdictOrigin.INBOX.value)
         )
     )
-    query = sql.SQL(
+    return sql.SQL(
         """
         SELECT message.id, message.thread_id, decision.created_at, message.opted_out::int4,
                array_position({outcomes}, decision.outcome) - 1, array_position({reasons}, decision.reason) - 1,
@@ -87,10 +132,10 @@ def read_parts(
                coalesce(max(verdict.score), '-inf'), coalesce(max(verdict.score - verdict.threshold), '-inf')
         FROM message
         JOIN decision ON decision.message_id = message.id AND decision.id >= {first_id}
-            AND decision.decided_by = {by_model}
+            AND decision.decided_by = {by_model} AND {decisions}
         JOIN attachment ON attachment.message_id = message.id AND attachment.id >= {first_id}
-            AND attachment.created_at <= decision.created_at
-        LEFT JOIN verdict ON verdict.attachment_id = attachment.id AND verdict.id >= {first_id} AND {verdict}
+            AND attachment.created_at <= decision.created_at AND {photos}
+        LEFT JOIN verdict ON verdict.attachment_id = attachment.id AND {verdict} AND {scores}
         WHERE message.received_at >= {since} AND message.received_at < {until}
         GROUP BY message.id, decision.id, attachment.photo_group, verdict.model_version_id
         """
@@ -100,11 +145,13 @@ def read_parts(
         models=sql.SQL("{}::uuid[]").format(sql.Literal([str(each) for each in models])),
         by_model=sql.Literal(DecidedBy.MODEL.value),
         first_id=sql.Literal(first_id(since)),
+        decisions=decisions,
+        photos=photos,
+        scores=scores,
         verdict=verdict,
         since=sql.Literal(since),
         until=sql.Literal(until),
     )
-    return _columns(session, query, _PARTS)
 
 
 def joined(*rows: Rows) -> Rows:
@@ -112,21 +159,24 @@ def joined(*rows: Rows) -> Rows:
     return {name: np.concatenate([each[name] for each in rows]) for name in rows[0]}
 
 
-def read_requests(session: Session, until: datetime) -> Rows:
-    """All retake requests flagged before a time: `message`, `thread`, `at`, `by_person` and `void`.
+def read_requests(session: Session, since: datetime, until: datetime) -> Rows:
+    """All retake requests flagged before the end of a period: `message`, `thread`, `at`, `by_person` and `void`.
 
     A request limits later ones from `at` until `void`: the time of its withdrawal, unless a sender had claimed it.
+    `by_person` is 0 for requests before the period.
     """
     query = sql.SQL(
         """
         SELECT retake_request.message_id, retake_request.thread_id, retake_request.created_at,
                CASE WHEN status = {withdrawn} AND claimed_by IS NULL THEN withdrawn_at ELSE 'infinity' END,
-               (decision.decided_by = {person})::int4
-        FROM retake_request JOIN decision ON decision.id = retake_request.decision_id
+               (decision.id IS NOT NULL)::int4
+        FROM retake_request LEFT JOIN decision ON decision.id = retake_request.decision_id
+            AND decision.id >= {first_id} AND decision.decided_by = {person}
         WHERE retake_request.created_at < {until}
         """
     ).format(
         withdrawn=sql.Literal(RetakeStatus.WITHDRAWN.value),
+        first_id=sql.Literal(first_id(since)),
         person=sql.Literal(DecidedBy.PERSON.value),
         until=sql.Literal(until),
     )
@@ -149,6 +199,7 @@ def read_labels(session: Session, since: datetime, until: datetime) -> Rows:
             FROM request_review JOIN retake_request ON retake_request.id = request_review.request_id
             JOIN message ON message.id = retake_request.message_id
             WHERE message.received_at >= {since} AND message.received_at < {until}
+                AND retake_request.message_id >= {first_id} AND retake_request.message_id < {last_id}
             GROUP BY retake_request.message_id
         ), decided AS (
             SELECT message.id, decision.outcome = {passed} AS is_good
@@ -163,6 +214,7 @@ def read_labels(session: Session, since: datetime, until: datetime) -> Rows:
         appeal=sql.Literal(ReviewKind.APPEAL.value),
         passed=sql.Literal(Outcome.PASS.value),
         first_id=sql.Literal(first_id(since)),
+        last_id=sql.Literal(last_id(until)),
         person=sql.Literal(DecidedBy.PERSON.value),
         since=sql.Literal(since),
         until=sql.Literal(until),
@@ -181,7 +233,7 @@ def read_hashes(session: Session, messages: Sequence[UUID]) -> dict[UUID, frozen
         return {message: frozenset(hashes or ()) for message, hashes in rows}
 
 
-def _columns(session: Session, query: sql.Composed, kinds: dict[str, str]) -> Rows:
+def _columns(session: Session, query: sql.Composed, kinds: dict[str, str], *, avoiding: Sequence[str] = ()) -> Rows:
     """Runs a query whose columns have fixed widths and no nulls, and returns each as an array."""
     names = sql.SQL(", ").join(map(sql.Identifier, kinds))
     arrays = sql.SQL(", ").join(sql.SQL("array_agg({})").format(sql.Identifier(name)) for name in kinds)
@@ -189,6 +241,8 @@ def _columns(session: Session, query: sql.Composed, kinds: dict[str, str]) -> Ro
         cursor.execute("SET LOCAL work_mem = '128MB'")  # joins of whole periods in memory
         # with parallel workers, one process would still build all groups and arrays: callers split the period instead
         cursor.execute("SET LOCAL max_parallel_workers_per_gather = 0")
+        for method in (*_ROW_BY_ROW, *_WHOLE_TABLES):
+            cursor.execute(f"SET LOCAL {method} = {'off' if method in avoiding else 'on'}")
         cursor.execute(sql.SQL("SELECT {} FROM ({}) AS rows ({})").format(arrays, query, names))
         values = [cursor.pgresult.get_value(0, place) or b"" for place in range(len(kinds))]
     return {name: _array(value, kind) for (name, kind), value in zip(kinds.items(), values, strict=True)}
