@@ -16,7 +16,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscop
 export UV_COMPILE_BYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo console demo-fhir demo-training test test-rest test-interop test-browser test-all test-random chaos check format lint types schemas pages chart contracts bench gpu fuzz fuzz-errors notices lock audit sbom clean
+.PHONY: help setup demo console demo-fhir demo-training test test-rest test-interop test-browser test-all test-random chaos check format lint types schemas pages chart play-pods contracts bench gpu fuzz fuzz-errors notices lock audit sbom clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -106,6 +106,9 @@ pages: setup  ## write the pages made from the settings: docs/operations/setting
 
 chart: setup  ## write the Helm chart and the PrometheusRule from deploy/kubernetes and deploy/prometheus; needs kubectl
 	@$(BIN)/python -m recipes.chart
+
+play-pods: setup  ## run the pods of deploy/kubernetes with podman and score a photo in them; needs the images
+	@$(BIN)/python -m recipes.play_pods
 
 contracts: setup  ## import contracts: worker runs triage, never the other way
 	@$(BIN)/lint-imports
