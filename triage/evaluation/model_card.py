@@ -4,12 +4,14 @@ Mitchell et al. 2019, Model Cards for Model Reporting, doi:10.1145/3287560.32875
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, TemplateError
 
 from triage.domain.card import Card, card_json
 from triage.domain.text import printable_value
+from triage.errors import ModelError
 from triage.evaluation.operating_point import RATES
 
 LIMITS: Final = (
@@ -37,10 +39,29 @@ def render_readme(card: Card, *, folder: str, licence: str = "other", has_onnx: 
         folder: its name, for the commands.
         licence: an id of the hub's list, such as `apache-2.0`.
         has_onnx: the folder has `model.onnx`.
+
+    Raises:
+        ModelError: the card has an evaluation that is none.
     """
-    return _TEXT.get_template("model_card.md.j2").render(
-        **facts_of(card), folder=folder, license=licence, has_onnx=has_onnx
-    )
+    with readable_evaluations(card):
+        return _TEXT.get_template("model_card.md.j2").render(
+            **facts_of(card), folder=folder, license=licence, has_onnx=has_onnx
+        )
+
+
+@contextmanager
+def readable_evaluations(card: Card) -> Iterator[None]:
+    """Evaluations on a card are free JSON: those from elsewhere may be anything.
+
+    Raises:
+        ModelError: they cannot be shown.
+    """
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, TemplateError) as error:
+        raise ModelError(
+            f"the card of model {card.name!r} has an evaluation that cannot be read: evaluate it again and record that"
+        ) from error
 
 
 def facts_of(card: Card) -> dict[str, Any]:

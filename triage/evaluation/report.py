@@ -4,7 +4,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -22,7 +22,7 @@ from triage.evaluation.plots import (
 )
 from triage.evaluation.predictions import Predictions
 
-_ENVIRONMENT = Environment(
+ENVIRONMENT: Final = Environment(
     loader=PackageLoader("triage.evaluation"),
     autoescape=True,
     finalize=printable_value,
@@ -87,7 +87,7 @@ def render_evaluation(
         plots["sweep"] = plot_sweep(evaluation["sweep"], evaluation["threshold"])
     if card and card["learning_curve"]:
         plots["learning"] = plot_learning_curve(card["learning_curve"])
-    return _ENVIRONMENT.get_template("evaluation.html.j2").render(
+    return ENVIRONMENT.get_template("evaluation.html.j2").render(
         e=evaluation,
         plots={name: Markup(svg) for name, svg in plots.items()},  # noqa: S704  # drawn from numbers alone
         title=title,
@@ -108,7 +108,7 @@ def render_comparison(comparison: Mapping[str, Any], one: Candidate, other: Cand
     """
     good_votes = comparison["good_votes"]
     curves = [(each.name, each.predictions.scores, each.predictions.good(good_votes)) for each in (one, other)]
-    return _ENVIRONMENT.get_template("comparison.html.j2").render(
+    return ENVIRONMENT.get_template("comparison.html.j2").render(
         c=comparison,
         roc=Markup(plot_rocs(curves)),  # noqa: S704  # drawn from numbers and escaped names
         made_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",

@@ -10,7 +10,7 @@ from triage.model.starter import STARTER, STARTER_FOLDER
 from worker.cli.commands import group
 from worker.cli.named_model import find_card, load_model
 from worker.cli.options import SHARE, by_option
-from worker.cli.output import json_option, local_time, print_document, print_json
+from worker.cli.output import json_option, local_time, print_document, print_json, write_text
 from worker.cli.tables import Column, print_line, print_table
 from worker.services import open_services
 
@@ -171,11 +171,19 @@ def export(name: str, output: Path, format_: "Format", licence: str) -> None:
 
 @models.command()
 @click.argument("name")
-def card(name: str) -> None:
+@click.option("--html", type=click.Path(path_type=Path), help="Write the card as a page to this file instead.")
+def card(name: str, html: Path | None) -> None:
     """Print a model's card as JSON. NAME is a name, NAME@VERSION, the start of a SHA-256, ./folder or `starter`."""
     from triage.domain.card import card_json  # deferred: imports pydantic
 
-    print_json(card_json(find_card(name)))
+    found = find_card(name)
+    if html is None:
+        print_json(card_json(found))
+        return
+    from triage.evaluation.card_page import render_card  # deferred: imports matplotlib
+
+    write_text(html, render_card(found))
+    print_line(f"{html}: the card of model {found.label}")
 
 
 def _show(model: "RegisteredModel", *, as_json: bool) -> None:

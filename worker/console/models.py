@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 
 from triage.domain.card import RegisteredModel, card_json
 from triage.domain.promotion import FEWEST_OF_A_CLASS, is_evaluated
@@ -22,6 +22,11 @@ MODEL_PAGES: Final = Pages()
 
 _COMPARED: Final = timedelta(days=7)
 """Verdicts of this time are compared: more would take long at each look."""
+
+_CARD_POLICY: Final = (
+    "default-src 'none'; style-src 'unsafe-inline'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
+)
+"""A page that stands alone has its styles inside. It has no form, no script and no image."""
 
 
 @MODEL_PAGES.page("GET", "/models", right=Right.MANAGE)
@@ -50,6 +55,14 @@ def show_model(visit: Visit) -> Response:
     card = card_json(model.card)
     lines = json.dumps(card, indent=2, ensure_ascii=False).splitlines()
     return visit.render("model.html", model=model, card=card, lines=lines, metrics=metrics, Stage=Stage)
+
+
+@MODEL_PAGES.page("GET", "/models/{model}/card.html", right=Right.MANAGE)
+def show_card(visit: Visit) -> Response:
+    """The card as the page that `triage models card --html` writes."""
+    from triage.evaluation.card_page import render_card  # deferred: imports matplotlib
+
+    return HTMLResponse(render_card(_found(visit).card), headers={"Content-Security-Policy": _CARD_POLICY})
 
 
 @MODEL_PAGES.page("GET", "/models/{model}/promote", right=Right.MANAGE)

@@ -279,3 +279,7 @@ def test_exported_folder_is_a_model_for_every_command(
     again = triage("models", "export", candidate, "-o", folder)
     assert again.code == 2
     assert "not empty: give a new one" in again.complaint()
+
+    page = tmp_path / "card.html"
+    assert triage("models", "card", candidate, "--html", page).out == f"{page}: the card of model candidate\n"
+    assert "<h1>Model card of candidate</h1>" in page.read_text(encoding="utf-8")

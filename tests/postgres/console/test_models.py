@@ -73,6 +73,20 @@ def test_card_is_shown_as_text_when_it_holds_markup(clinic: Clinic, logged_in: C
     assert "{{7*7}}" in page
 
 
+def test_card_is_a_page_that_stands_alone_and_runs_nothing(clinic: Clinic, logged_in: Callable[..., Browser]) -> None:
+    add_model(clinic)
+    add_model(clinic, "broken", "2" * 64, metrics={"test": {"intervals": {}, "calibration": EVIL}})
+    browser = logged_in(Role.MANAGER)
+
+    assert f'href="/console/models/{SHA256}/card.html"' in browser.get(f"/models/{SHA256}").text
+    answer = browser.get(f"/models/{SHA256}/card.html")
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'; style-src 'unsafe-inline'; form-")
+    assert "<h1>Model card of newer</h1>" in answer.text
+    assert "<script" not in answer.text
+    assert "&lt;script&gt;" in answer.text
+    assert "evaluation that cannot be read" in browser.get(f"/models/{'2' * 64}/card.html").text
+
+
 def test_promotion_shows_the_expected_change_and_takes_place_after_it(
     clinic: Clinic, logged_in: Callable[..., Browser], live_model: RegisteredModel
 ) -> None:
