@@ -10,7 +10,6 @@ import click
 from triage.errors import UsageError
 from worker.cli.commands import command
 from worker.cli.evaluation_text import print_evaluation
-from worker.cli.named_model import registered_name
 from worker.cli.options import SHARE
 from worker.cli.output import account, json_option, print_document, write_text
 from worker.cli.predict import predict_with
@@ -117,11 +116,10 @@ def evaluate(
         if document["auc"] is None:
             raise UsageError("--compare requires good and bad photos")
         document["comparison"] = comparison_json(rows, other, good_votes=document["good_votes"])
-    if record:
+    if record and predicted is not None:
+        evaluated = predicted.card.weights_sha256  # whatever its name means by now
         with open_services() as services:
-            services.registry.record_evaluation(
-                registered_name(str(model)), split or "all", document, actor="evaluation"
-            )
+            services.registry.record_evaluation(evaluated, split or "all", document, actor="evaluation")
     if predicted is not None and output is not None:
         from triage.evaluation.prediction_table import write_predictions  # deferred: imports pydantic
 
