@@ -63,13 +63,18 @@ test-rest: setup  ## run the tests that `make test` leaves out
 	@$(PYTEST) --numprocesses 4 tests $(TESTS:%=--ignore=%) --ignore=tests/interop --ignore=tests/browser
 
 # Third-party software, some of it from npm: never run by CI.
-test-interop: $(VENV)/interop/.installed  ## test against third-party clients, servers and libraries
+test-interop: $(VENV)/interop/.installed $(VENV)/mlflow/.installed  ## test against third-party clients, servers and libraries
 	@$(PYTEST) tests/interop
 
 # Foreign programs in an environment of their own: their dependencies are not those of the product.
 $(VENV)/interop/.installed: requirements/interop.txt $(STAMP)
 	@$(BIN)/uv venv --quiet --clear $(VENV)/interop
 	@$(BIN)/uv pip sync --quiet --python $(VENV)/interop/bin/python --require-hashes requirements/interop.txt
+	@touch $@
+
+$(VENV)/mlflow/.installed: requirements/mlflow.txt $(STAMP)
+	@$(BIN)/uv venv --quiet --clear $(VENV)/mlflow
+	@$(BIN)/uv pip sync --quiet --python $(VENV)/mlflow/bin/python --require-hashes requirements/mlflow.txt
 	@touch $@
 
 # The staff console in Debian's Chromium: skipped where it is missing, and never run by CI.

@@ -1,7 +1,7 @@
 """The lease of a training run: extended by a background thread, which also stores the run's progress."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from math import isfinite
@@ -41,6 +41,7 @@ class TrainingLease:
         *,
         device_lock: HeldLock,
         max_epochs: int,
+        on_stored: Callable[[Sequence[Mapping[str, Any]]], object] = lambda _: None,
     ) -> None:
         """
         Args:
@@ -49,6 +50,7 @@ class TrainingLease:
             duration: how long the lease lasts without a heartbeat.
             device_lock: held; acquired again if its connection is lost.
             max_epochs: for the estimate of the time left.
+            on_stored: called with the finished epochs once they are stored under the lease; must not raise or wait.
         """
         self.progress: dict[str, Any] = {"stage": "starting", "epoch": 0, "done": 0.0, "epochs": []} | dict(
             run.progress
@@ -59,6 +61,7 @@ class TrainingLease:
         self._duration = duration
         self._device_lock = device_lock
         self._max_epochs = max_epochs
+        self._on_stored = on_stored
         self._n_epochs_before = self._n_epochs()
         self._stop = threading.Event()
         self._epoch_ended = threading.Event()
@@ -109,6 +112,7 @@ class TrainingLease:
         """
         with self._sessions.begin() as session:
             runs.finish(session, self._run.id, self._token, status, progress=self.progress | progress, error=error)
+        self._on_stored(self.progress["epochs"])
 
     def _keep_extending(self) -> None:
         interval = self._duration.total_seconds() / 5
@@ -120,15 +124,17 @@ class TrainingLease:
                 return
             try:
                 with database_errors():
+                    progress = self.progress
                     with self._sessions.begin() as session:
                         runs.beat(
                             session,
                             self._run.id,
                             self._token,
                             lease=self._duration,
-                            progress=self.progress,
+                            progress=progress,
                             made_progress=self._n_epochs() > self._n_epochs_before,
                         )
+                    self._on_stored(progress["epochs"])
                     if not self._device_lock.take_again():
                         self._lost = LeaseLostError("another run trains on this device: this run stops")
                         return

@@ -4,7 +4,7 @@ import shutil
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -40,6 +40,7 @@ from triage.storage.locks import HeldLock, try_lock
 from triage.training.config import TrainingConfig
 from triage.training.lease import TrainingLease
 from triage.training.progress import Progress
+from triage.training.tracking import track
 from triage.training.train import TrainedModel, train_model
 
 log = structlog.get_logger(__name__)
@@ -60,6 +61,7 @@ class TrainerOptions:
         device: `auto`, or torch's name of a device.
         threads: of torch on the CPU.
         decode_threads: photos prepared at the same time.
+        mlflow_uri: of an MLflow server that gets a copy of each run; may have a password.
     """
 
     folder: Path
@@ -69,6 +71,7 @@ class TrainerOptions:
     device: str
     threads: int
     decode_threads: int
+    mlflow_uri: str | None = field(default=None, repr=False)
 
 
 class Trainer:
@@ -125,10 +128,17 @@ class Trainer:
     def _train_run(self, run: Run, token: LeaseToken, *, device: torch.device, lock: HeldLock) -> None:
         """Trains one run. Errors end it and are stored on its row, except a lost lease, service or device."""
         log.info("training.started", run_id=str(run.id), device=str(device))
+        tracking = track(self._options.mlflow_uri, run)
         try:
             parameters, config = self._checked(run)
             with TrainingLease(
-                self._sessions, run, token, self._options.lease, device_lock=lock, max_epochs=config.epochs
+                self._sessions,
+                run,
+                token,
+                self._options.lease,
+                device_lock=lock,
+                max_epochs=config.epochs,
+                on_stored=tracking.update,
             ) as lease:
                 try:
                     trained = self._train_model(run, parameters, config, device=device, lease=lease)
@@ -153,18 +163,25 @@ class Trainer:
                     weights_sha256=model.card.weights_sha256,
                     unreadable=trained.unreadable,
                 )
+            tracking.end("FINISHED", model.card)
             log.info("training.finished", run_id=str(run.id), unreadable=trained.unreadable)
         except LeaseLostError as error:
             log.warning("training.stopped", run_id=str(run.id), error_type=type(error).__name__)
+            if self._is_cancelled(run):
+                tracking.end("KILLED")
         except (ServiceUnavailableError, SQLAlchemyError):
             raise  # the lease expires; the worker that claims the run next resumes from the checkpoint
         except TriageError as error:
             self._fail(run, token, str(error))
+            tracking.end("FAILED")
             log.error("training.failed", run_id=str(run.id), error_type=type(error).__name__)
         except Exception as error:  # a bug, or a full device or disk; never its text, which may name a photo
             frames = " < ".join(reversed(where(error.__traceback__)))
             self._fail(run, token, f"internal error: {type(error).__name__} at {frames}")
+            tracking.end("FAILED")
             log.error("training.failed", run_id=str(run.id), error_type=type(error).__name__, where=frames)
+        finally:
+            tracking.stop()
         self._delete_folders_of_ended_runs()
 
     def _checked(self, run: Run) -> tuple[TrainingParameters, TrainingConfig]:
@@ -223,6 +240,11 @@ class Trainer:
             with suppress(ValueError):
                 if not self._is_open(UUID(folder.name)):
                     shutil.rmtree(folder, ignore_errors=True)
+
+    def _is_cancelled(self, run: Run) -> bool:
+        with suppress(UsageError), self._sessions() as session:
+            return runs.find(session, run.id).status is RunStatus.CANCELLED
+        return False
 
     def _is_open(self, run_id: UUID) -> bool:
         try:

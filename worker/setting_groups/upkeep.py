@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr, field_validator
 
-from worker.setting_types import Group
+from worker.setting_types import Group, with_scheme
 
 
 class TrainingSettings(Group):
@@ -32,6 +32,18 @@ class TrainingSettings(Group):
         default=None,
         description="checkpoints and decoded photos of runs, 0.6 MB per photo; a folder below `TRIAGE_HOME` if unset",
     )
+    mlflow_uri: SecretStr | None = Field(
+        default=None,
+        description=(
+            "`http://` or `https://` address of an MLflow server that gets a copy of each training, see "
+            "[training.md](../training.md#mlflow); none if unset; needs the extra `mlflow`"
+        ),
+    )
+
+    @field_validator("mlflow_uri")
+    @classmethod
+    def _check_mlflow_uri(cls, uri: SecretStr | None) -> SecretStr | None:
+        return with_scheme(uri, "https://", "http://")
 
 
 class RetentionSettings(Group):

@@ -34,6 +34,7 @@ def run(self: WorkerTask) -> None:
         device=settings.training.device,
         threads=settings.training.threads or default_threads(),
         decode_threads=settings.training.decode_threads or min(count_cores(), MOST_DECODE_THREADS),
+        mlflow_uri=settings.training.mlflow_uri.get_secret_value() if settings.training.mlflow_uri else None,
     )
     trainer = Trainer(services.engine, services.sessions, services.registry, options, on_progress=record_progress)
     try:

@@ -48,6 +48,7 @@ def test_environment_is_read(monkeypatch: pytest.MonkeyPatch, name: str, value: 
         ("TRIAGE_DATABASE__URL", "mysql://db/triage"),
         ("TRIAGE_REDIS__URL", "https://cache"),
         ("TRIAGE_REDIS__URL", "redis://cache/triage"),
+        ("TRIAGE_TRAINING__MLFLOW_URI", "file:///srv/mlflow"),
         ("TRIAGE_REDIS__URL", "redis://cache/1/2"),
     ],
 )

@@ -49,6 +49,7 @@ def test_no_secret_is_shown(run_command: Callable[..., Result], monkeypatch: pyt
     monkeypatch.setenv("TRIAGE_REDIS__URL", f"redis://u:{SECRET}@cache")
     monkeypatch.setenv("TRIAGE_BLOBS__URL", f"s3://key:{SECRET}@bucket")
     monkeypatch.setenv("TRIAGE_INTAKE__URI_ROOTS", f'["https://u:{SECRET}@server/in"]')
+    monkeypatch.setenv("TRIAGE_TRAINING__MLFLOW_URI", f"https://u:{SECRET}@mlflow.example.org/{SECRET}")
     monkeypatch.setenv("TRIAGE_WEBHOOK__URL", f"https://ehr.example.org/hooks/{SECRET}?key={SECRET}")
     monkeypatch.setenv("TRIAGE_WEBHOOK__SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
     for role, password in {"MIGRATOR": SECRET, "WORKER": f"like://{SECRET}", "REPORT": f"{SECRET}://"}.items():
@@ -59,6 +60,7 @@ def test_no_secret_is_shown(run_command: Callable[..., Result], monkeypatch: pyt
         assert shown.code == 0
         assert SECRET not in shown.out
     shown_urls = {each["variable"]: each["value"] for each in run_command("settings", "--json").json}
+    assert shown_urls["TRIAGE_TRAINING__MLFLOW_URI"] == "***"
     assert shown_urls["TRIAGE_WEBHOOK__URL"] == "https://ehr.example.org/***"
 
 
