@@ -18,7 +18,7 @@ from triage.domain.states import Outcome, VerdictOrigin
 from triage.errors import UsageError
 from triage.retakes.opt_out import opt_out
 from triage.retakes.override import override
-from triage.retakes.proposals import list_proposals, propose
+from triage.retakes.proposals import find_proposal, list_proposals, propose
 from triage.retakes.requests import claim
 from triage.retakes.reviews import appeal, review
 from triage.retakes.scenario import Scenario
@@ -280,6 +280,10 @@ def test_only_one_proposal_has_a_name_when_several_people_save_it_at_once(clinic
 
     [found] = list_proposals(clinic.sessions)
     assert saved == [found.saved_by]
+    propose(clinic.sessions, "mildest", latest, Scenario(threshold=0.3), policy=clinic.policy, by="chief-1")
+    assert [each.name for each in list_proposals(clinic.sessions)] == ["mildest", "milder"]
+    assert [each.name for each in list_proposals(clinic.sessions, limit=1)] == ["mildest"]
+    assert find_proposal(clinic.sessions, "milder") == found
     for name in (".", ".."):  # no page would have this address
         with pytest.raises(UsageError, match="cannot be part of a URL"):
             propose(clinic.sessions, name, latest, Scenario(threshold=0.4), policy=clinic.policy, by="chief-1")

@@ -64,10 +64,23 @@ def create(sessions: Sessions, name: str, rule: SamplingRule, *, by: str) -> Pho
 
 
 @use_case
-def list_reviews(sessions: Sessions) -> Sequence[PhotoReview]:
-    """Returns all photo reviews, the newest first."""
+def list_reviews(
+    sessions: Sessions, *, before: PhotoReviewId | None = None, limit: int | None = None
+) -> Sequence[PhotoReview]:
+    """Returns photo reviews, the newest first.
+
+    Args:
+        sessions: of any role.
+        before: only reviews that were created before this one.
+        limit: at most this number.
+
+    Raises:
+        UsageError: the limit is not positive.
+    """
+    if limit is not None and limit < 1:
+        raise UsageError("invalid limit: use at least 1")
     with sessions() as session:
-        return photo_reviews.list_all(session)
+        return photo_reviews.list_reviews(session, before=before, limit=limit)
 
 
 @use_case

@@ -49,10 +49,16 @@ def propose(
 
 
 @use_case
-def list_proposals(sessions: Sessions) -> Sequence[Proposal]:
-    """All proposals, the newest first."""
+def list_proposals(sessions: Sessions, *, limit: int | None = None) -> Sequence[Proposal]:
+    """All proposals or at most `limit`, the newest first.
+
+    Raises:
+        UsageError: the limit is not positive.
+    """
+    if limit is not None and limit < 1:
+        raise UsageError("invalid limit: use at least 1")
     with sessions() as session:
-        return proposals.list_proposals(session)
+        return proposals.list_proposals(session, limit=limit)
 
 
 @use_case

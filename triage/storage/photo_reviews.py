@@ -87,9 +87,11 @@ def add_photos(session: Session, review_id: PhotoReviewId, photos: Sequence[tupl
     session.execute(insert(ReviewedPhoto), rows)
 
 
-def list_all(session: Session) -> list[domain.PhotoReview]:
-    """All reviews, the newest first."""
-    return _reviews(session)
+def list_reviews(
+    session: Session, *, before: PhotoReviewId | None = None, limit: int | None = None
+) -> list[domain.PhotoReview]:
+    """All reviews, or some that were created before another one; the newest first."""
+    return _reviews(session, *([PhotoReview.id < before] if before else []), limit=limit)
 
 
 def find(session: Session, review_id: PhotoReviewId) -> domain.PhotoReview | None:
@@ -107,7 +109,7 @@ def close(session: Session, review_id: PhotoReviewId) -> bool:
     return session.execute(closed).one_or_none() is not None
 
 
-def _reviews(session: Session, *which: ColumnElement[bool]) -> list[domain.PhotoReview]:
+def _reviews(session: Session, *which: ColumnElement[bool], limit: int | None = None) -> list[domain.PhotoReview]:
     of_review = ReviewedPhoto.review_id == PhotoReview.id
     numbers = (
         select(
@@ -123,6 +125,7 @@ def _reviews(session: Session, *which: ColumnElement[bool]) -> list[domain.Photo
         .join(numbers, true())
         .where(*which)
         .order_by(PhotoReview.id.desc())
+        .limit(limit)
         .execution_options(populate_existing=True)
     ).all()
     return [

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 from typing import Any, Final
-from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from triage.domain.ids import new_id
@@ -24,7 +23,7 @@ def save(session: Session, name: str, simulation: dict[str, Any], *, actor: str)
     Raises:
         UsageError: the name is taken.
     """
-    if any(proposal.name == name for proposal in list_proposals(session)):
+    if _proposals(session, _is_named(name)):
         raise UsageError(f"a proposal {name!r} exists: choose another name")
     audit.record(
         session,
@@ -47,19 +46,34 @@ def find(session: Session, name: str) -> Proposal:
     Raises:
         NotFoundError: no proposal has this name.
     """
-    for proposal in list_proposals(session):
-        if proposal.name == name:
-            return proposal
-    raise NotFoundError("no proposal has this name: list the proposals and choose one")
+    if not (found := _proposals(session, _is_named(name))):
+        raise NotFoundError("no proposal has this name: list the proposals and choose one")
+    return found[0]
 
 
-def list_proposals(session: Session) -> Sequence[Proposal]:
-    """All proposals, the newest first."""
-    events = session.scalars(select(AuditEvent).where(PROPOSAL).order_by(AuditEvent.position.desc())).all()
-    applied: dict[UUID, AuditEvent] = {}
-    for event in events:
-        if event.action == _APPLIED:
-            applied.setdefault(event.subject_id, event)
+def list_proposals(session: Session, *, limit: int | None = None) -> Sequence[Proposal]:
+    """All proposals or some, the newest first."""
+    return _proposals(session, limit=limit)
+
+
+def _is_named(name: str) -> ColumnElement[bool]:
+    is_named: ColumnElement[bool] = AuditEvent.details["name"].as_string() == name
+    return is_named
+
+
+def _proposals(session: Session, *which: ColumnElement[bool], limit: int | None = None) -> list[Proposal]:
+    saved = session.scalars(
+        select(AuditEvent)
+        .where(PROPOSAL, AuditEvent.action == _SAVED, *which)
+        .order_by(AuditEvent.position.desc())
+        .limit(limit)
+    ).all()
+    applications = (
+        select(AuditEvent)
+        .where(PROPOSAL, AuditEvent.action == _APPLIED, AuditEvent.subject_id.in_([each.subject_id for each in saved]))
+        .order_by(AuditEvent.position)
+    )
+    applied = {event.subject_id: event for event in session.scalars(applications)}  # the last of each
     return [
         Proposal(
             event.subject_id,
@@ -69,6 +83,5 @@ def list_proposals(session: Session) -> Sequence[Proposal]:
             event.details["simulation"],
             *((last.at, last.actor) if (last := applied.get(event.subject_id)) else (None, None)),
         )
-        for event in events
-        if event.action == _SAVED
+        for event in saved
     ]

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import Final
+from uuid import UUID
 
 from starlette.responses import Response
 
@@ -29,18 +30,22 @@ from worker.console.photo_bytes import show_photo_bytes
 REVIEW_PAGES: Final = Pages()
 
 _MAX_DAYS: Final = 36_500
+_LISTED: Final = 50
+"""Reviews on a page: each is counted from its photos."""
 _WITH_SCRIPT: Final = f"{POLICY}; script-src 'self'"
 _GOOD: Final = {"good": True, "bad": False}
 
 
 @REVIEW_PAGES.page("GET", "/reviews", right=Right.DECIDE)
 def show_reviews(visit: Visit) -> Response:
-    """All reviews, and the form to create one."""
+    """The newest reviews, or those before the one that the address names, and the form to create one."""
     blind = blind_reviews(visit.services.sessions, by=visit.staff.actor)
+    reviews = sets.list_reviews(visit.services.sessions, before=_before(visit), limit=_LISTED + 1)
     return visit.render(
         "reviews.html",
         sees_counts=lambda review: _sees_counts(visit, review, blind),
-        reviews=sets.list_reviews(visit.services.sessions),
+        reviews=reviews[:_LISTED],
+        has_older=len(reviews) > _LISTED,
         orders=Order,
         strata=EvenlyBy,
         skin_types=Fitzpatrick,
@@ -151,6 +156,14 @@ def _next(visit: Visit) -> Response:
 def _sees_counts(visit: Visit, review: PhotoReview, blind: Collection[PhotoReviewId]) -> bool:
     """Whether the person may see how many votes all have given: after a vote, they tell whether another one differs."""
     return review.closed_at is not None or (visit.may(Right.MANAGE) and review.id not in blind)
+
+
+def _before(visit: Visit) -> PhotoReviewId | None:
+    before = visit.request.query_params.get("before")
+    try:
+        return PhotoReviewId(UUID(before)) if before else None
+    except ValueError:
+        raise UsageError("invalid place in the list: open the list again") from None
 
 
 def _review_id(visit: Visit) -> PhotoReviewId:

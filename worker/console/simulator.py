@@ -20,6 +20,8 @@ SIMULATOR_PAGES: Final = Pages()
 _FIELDS: Final = ("threshold", "unmoved", "exact", "margin", "requests", "cooldown")
 _STEP: Final = 0.01
 """Of the slider. An exact threshold has a field beside it."""
+_LISTED: Final = 50
+"""Proposals on the page, the newest."""
 
 
 @SIMULATOR_PAGES.page("GET", "/simulator", right=Right.MANAGE)
@@ -40,7 +42,8 @@ def show_simulator(visit: Visit) -> Response:
         unmoved=unmoved,
         step=_STEP,
         found=found,
-        proposals=list_proposals(sessions),
+        proposals=list_proposals(sessions, limit=_LISTED),
+        listed=_LISTED,
         **dates_of(visit, period),
     )
 

@@ -12,7 +12,9 @@ from tests.support.console import Browser
 from tests.support.scored_photos import send_scored
 from triage.domain.card import RegisteredModel
 from triage.domain.ids import AttachmentId
+from triage.domain.photo_reviews import SamplingRule
 from triage.domain.staff import Role
+from triage.storage import photo_reviews
 from triage.storage.database import Sessions
 from worker.tasks.base import WorkerServices
 
@@ -55,6 +57,25 @@ def votes(sessions: Sessions) -> list[tuple[str, bool, list[str], bool]]:
     with sessions() as session:
         rows = session.execute(text("SELECT actor, good, reasons, withdrawn_at FROM photo_vote ORDER BY id"))
         return [(row.actor, row.good, row.reasons, row.withdrawn_at is not None) for row in rows]
+
+
+def test_list_of_reviews_goes_on_when_there_are_more_than_a_page_holds(
+    logged_in: Callable[..., Browser], sessions: Sessions
+) -> None:
+    browser = logged_in()
+    with sessions.begin() as session:
+        for number in range(101):
+            photo_reviews.add(session, f"review-{number:03}", SamplingRule(10), by="staff:dr-1")
+    shown, path = [], "/reviews"
+
+    while path:
+        page = browser.get(path).text
+        shown.append(re.findall(r"review-(\d+)<", page))
+        path = found[1] if (found := re.search(r'href="/console(/reviews\?before=[^"]+)"', page)) else ""
+
+    assert [len(each) for each in shown] == [50, 50, 1]
+    assert [int(number) for each in shown for number in each] == list(range(100, -1, -1))
+    assert browser.get("/reviews?before=x").status_code == 400
 
 
 def test_reviewer_votes_and_undoes_by_plain_forms(
