@@ -101,6 +101,15 @@ def clinic() -> Iterator[Clinic]:
         shutil.rmtree(folder)
 
 
+@contextmanager
+def clinic_over(url: str) -> Iterator[Clinic]:
+    """A clinic over a database of this release that exists and is kept."""
+    with tempfile.TemporaryDirectory(prefix="triage-benchmark-", dir="/var/tmp") as folder:
+        engine = create_database_engine(url)
+        yield _clinic(create_sessions(engine), Path(folder))
+        engine.dispose()
+
+
 def _clinic(sessions: Sessions, folder: Path) -> Clinic:
     with sessions.begin() as session:
         model, _ = models.add(session, make_card("benchmark", weights_sha256="0" * 64))

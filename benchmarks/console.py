@@ -1,9 +1,13 @@
 """The console under load: 50 people work through a long queue while a worker drains new messages.
 
 Prints the times of pages, and what the load does to the time from a message to its decision. The worker's scorer does
-nothing, so that this time is that of the database.
+nothing, so that this time is that of the database. Besides, one manager looks at the pages about all messages.
 
     python -m benchmarks.console
+    python -m benchmarks.console --database postgresql+psycopg://user@host/triage
+
+With `--database` it uses a database of this release, such as one with years of messages, and adds what it needs: the
+waiting messages, the people and those that the worker decides.
 """
 
 import argparse
@@ -12,8 +16,9 @@ import random
 import re
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import Final
 
@@ -23,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import text
 
-from benchmarks.clinic import Clinic, NothingAssessor, clinic
+from benchmarks.clinic import Clinic, NothingAssessor, clinic, clinic_over
 from benchmarks.http import serve
 from benchmarks.rates import seconds
 from triage.domain.staff import Role
@@ -33,15 +38,26 @@ from triage.staff import accounts
 PASSWORD: Final = "correct horse battery staple"  # of a temporary database
 _TOKEN: Final = re.compile(r'name="csrf" value="([0-9a-f]+)"')
 
+_OF_MANAGERS: Final = (
+    "/models",
+    "/models/benchmark",
+    "/reviews",
+    "/runs",
+    "/deliveries",
+    "/simulator",
+    "/drift",
+    "/reports",
+)
+
 _FILL: Final = """
 SET LOCAL session_replication_role = replica;
 CREATE TEMPORARY TABLE new ON COMMIT DROP AS
-SELECT number, gen_random_uuid() AS id, gen_random_uuid() AS thread, gen_random_uuid() AS decision,
-       'source-' || number % 20 AS source, now() - number * interval '1 minute' AS at
+SELECT :run || '-' || number AS name, number, gen_random_uuid() AS id, gen_random_uuid() AS thread,
+       gen_random_uuid() AS decision, 'source-' || number % 20 AS source, now() - number * interval '1 minute' AS at
 FROM generate_series(1, :n) AS number;
-INSERT INTO thread (id, source, external_id) SELECT thread, source, 'old-' || number FROM new;
+INSERT INTO thread (id, source, external_id) SELECT thread, source, name FROM new;
 INSERT INTO message (id, source, external_id, thread_id, role, locale, opted_out, received_at, current_decision_id)
-SELECT id, source, 'old-' || number, thread, 'patient', 'und', false, at, decision FROM new;
+SELECT id, source, name, thread, 'patient', 'und', false, at, decision FROM new;
 INSERT INTO attachment (id, message_id, external_id, uri, status, error_code, finished_at)
 SELECT gen_random_uuid(), id, 'photo', 'file:///photos/' || number, 'not_assessable', 'corrupt', at FROM new;
 INSERT INTO decision (id, message_id, outcome, reason, decided_by, created_at)
@@ -52,39 +68,42 @@ SELECT id, source, 'not_assessable', 'no_readable_photo', at FROM new
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--messages", type=int, default=200_000, help="messages that wait for a person")
     parser.add_argument("--people", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=60, help="of each of the two phases")
+    parser.add_argument("--database", metavar="URL", help="use and keep this database instead of a new one")
     arguments = parser.parse_args()
-    with clinic() as site, serve(site) as server:
-        fill(site, arguments.messages)
-        for number in range(arguments.people):
-            accounts.add(site.sessions, f"dr-{number}", Role.REVIEWER, password=PASSWORD, by="benchmark")
-        quiet = decide_for(site, arguments.seconds, "quiet")
+    run = f"run-{time.time_ns()}"  # rows of an earlier run may be in the database
+    with clinic_over(arguments.database) if arguments.database else clinic() as site, serve(site, run) as server:
+        fill(site, arguments.messages, run)
+        people = [(f"{run}-{number}", Role.REVIEWER) for number in range(arguments.people)]
+        for name, role in [*people, (run, Role.MANAGER)]:
+            accounts.add(site.sessions, name, role, password=PASSWORD, by="benchmark")
+        quiet = decide_for(site, arguments.seconds)
         context = multiprocessing.get_context("spawn")
         with context.Pool(1) as pool:  # a process of its own: the people take no time from the worker
-            working = pool.apply_async(work, (server.url, arguments.people, arguments.seconds + 20))
+            working = pool.apply_async(work, (server.url, run, arguments.people, arguments.seconds + 20))
             time.sleep(20)  # they log in
-            busy = decide_for(site, arguments.seconds, "busy")
+            busy = decide_for(site, arguments.seconds)
             pages = working.get()
     report(pages, quiet, busy)
 
 
-def fill(site: Clinic, n: int) -> None:
+def fill(site: Clinic, n: int, run: str) -> None:
     """Puts messages into the queue."""
     with site.sessions.begin() as session:
         for statement in _FILL.split(";\n"):
-            session.execute(text(statement), {"n": n} if ":n" in statement else {})
+            session.execute(text(statement), {"n": n, "run": run} if ":n" in statement else {})
     with site.sessions.kw["bind"].connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("VACUUM ANALYZE"))
 
 
-def decide_for(site: Clinic, duration: float, tag: str) -> list[float]:
+def decide_for(site: Clinic, duration: float) -> list[float]:
     """Sends messages one after another, each decided before the next; returns the seconds that each took."""
     took: list[float] = []
     end = time.monotonic() + duration
-    first = {"quiet": 0, "busy": 1_000_000}[tag]
+    first = time.time_ns()
     while time.monotonic() < end:
         took.append(seconds(partial(_decide, site, first + len(took))))
         time.sleep(0.05)
@@ -97,19 +116,22 @@ def _decide(site: Clinic, number: int) -> None:
     drain(site.inbox, lambda: assessor, DrainLimits(photos_per_batch=8, seconds=60))
 
 
-def work(url: str, people: int, duration: float) -> Mapping[str, Sequence[float]]:
-    """People look at the queue, take the oldest message and look at it, with some seconds in between."""
+def work(url: str, run: str, people: int, duration: float) -> Mapping[str, Sequence[float]]:
+    """People look at the queue, take the oldest message and look at it, with some seconds in between.
+
+    A manager looks at one page after the other.
+    """
     times: defaultdict[str, list[float]] = defaultdict(list)
     end = time.monotonic() + duration
-    with ThreadPoolExecutor(people) as pool:
-        for done in [pool.submit(_work_as, url, f"dr-{number}", end, times) for number in range(people)]:
+    with ThreadPoolExecutor(people + 1) as pool:
+        working = [pool.submit(_work_as, url, f"{run}-{number}", end, times) for number in range(people)]
+        for done in [*working, pool.submit(_manage_as, url, run, end, times)]:
             done.result()
     return times
 
 
 def _work_as(url: str, name: str, end: float, times: Mapping[str, list[float]]) -> None:
-    with httpx2.Client(base_url=f"{url}/console", headers={"Origin": url}, timeout=60, trust_env=False) as client:
-        client.post("/login", data={"name": name, "password": PASSWORD})
+    with _logged_in(url, name) as client:
         while time.monotonic() < end:
             page = _timed(times["queue"], client, "GET", "/")
             found = _TOKEN.search(page.text)
@@ -118,6 +140,21 @@ def _work_as(url: str, name: str, end: float, times: Mapping[str, list[float]]) 
             path = taken.headers["location"].removeprefix("/console")
             _timed(times["message"], client, "GET", path)
             time.sleep(random.uniform(2, 4))
+
+
+def _manage_as(url: str, name: str, end: float, times: Mapping[str, list[float]]) -> None:
+    with _logged_in(url, name) as client:
+        while time.monotonic() < end:
+            for path in _OF_MANAGERS:
+                _timed(times[path], client, "GET", path)
+                time.sleep(0.5)
+
+
+@contextmanager
+def _logged_in(url: str, name: str) -> Iterator[httpx2.Client]:
+    with httpx2.Client(base_url=f"{url}/console", headers={"Origin": url}, timeout=60, trust_env=False) as client:
+        client.post("/login", data={"name": name, "password": PASSWORD})
+        yield client
 
 
 def _timed(times: list[float], client: httpx2.Client, method: str, path: str, **options: object) -> httpx2.Response:

@@ -73,8 +73,9 @@ def main() -> None:
 
 
 @contextmanager
-def serve(site: Clinic) -> Iterator[Server]:
-    key = registration.add(site.sessions, "benchmark", list(Scope), by="benchmark").key
+def serve(site: Clinic, client: str = "benchmark") -> Iterator[Server]:
+    """Serves a clinic, to a new client of this name."""
+    key = registration.add(site.sessions, client, list(Scope), by="benchmark").key
     url = site.sessions.kw["bind"].url.render_as_string(hide_password=False)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TRIAGE_")} | {
         "TRIAGE_HOME": str(site.folder / "state"),
