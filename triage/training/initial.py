@@ -11,12 +11,12 @@ import torch
 from torchvision.models import VGG16_Weights
 
 from triage.domain.card import Card
-from triage.errors import ModelError
+from triage.errors import ModelError, UsageError
 from triage.model.named import LoadRegistered, read_model
 from triage.model.network import OrdinalVGG16, draw_network
 from triage.model.starter import STARTER
 from triage.model.weights import load_network
-from triage.training.config import TrainingConfig, initial_file
+from triage.training.config import INITIALISATIONS, TrainingConfig, initial_file
 
 # torchvision ends the names of its files with the first digits of their SHA-256
 _HASHED_NAME: Final = re.compile(r"-([0-9a-f]{8,})\.pth$")
@@ -52,7 +52,11 @@ def initial_network(init: str, config: TrainingConfig, load_registered: LoadRegi
                 return _from_model(*read_model(STARTER, load_registered), config)
     path = initial_file(init)
     if path is None:
-        return _from_model(*read_model(init, load_registered), config)
+        try:
+            card, weights = read_model(init, load_registered)
+        except UsageError as error:  # perhaps a misspelt name of other weights
+            raise UsageError(f"init: {error}, or give {', '.join(INITIALISATIONS)}") from error
+        return _from_model(card, weights, config)
     return _with_convolutions(_read_state_dict(path), config), "file"
 
 
