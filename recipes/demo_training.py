@@ -31,7 +31,7 @@ from worker.cli.demonstration import demo_settings
 from worker.cli.tables import print_line
 from worker.embedded.stack import EmbeddedStack
 
-N_PATIENTS: Final = 160
+N_PATIENTS: Final = 200
 _PHOTOS_EACH: Final = 2
 _SIZE: Final = (336, 448)
 _LAYERS: Final[Layers] = ((4,), (8,), (16,), (32,), (32,))
