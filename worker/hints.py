@@ -46,7 +46,7 @@ _HINTS: Final[dict[type[Exception], str]] = {
     InvalidUriRootError: "set TRIAGE_INTAKE__URI_ROOTS",
     CatalogueError: "set TRIAGE_REPLIES__FOLDER; `triage replies check FOLDER` shows every problem",
     NoLiveModelError: "run `triage models add FOLDER`, then `triage models promote NAME`",
-    ModelNameTakenError: "`--new-version` makes the next version of the name",
+    ModelNameTakenError: "`triage train --new-version` and `triage models add --new-version` make the next version",
     ModelNotEvaluatedError: (
         "run `triage evaluate --model NAME --manifest FILE --record`, or promote with `--force --reason TEXT`"
     ),
