@@ -19,6 +19,7 @@ from tests.support.deployment import eventually
 from tests.support.tracked_training import EPOCHS, PATIENT, queue_training, train_queued
 from triage.domain.ids import RunId
 from triage.domain.states import RunStatus
+from triage.runs import find_run
 from triage.storage import model_versions, runs
 from triage.training import tracking
 from worker.services import Services
@@ -162,10 +163,9 @@ def test_epochs_are_sent_later_when_the_server_was_down(
 
     def start_after_two_epochs() -> None:
         nonlocal is_started
-        with services.sessions() as session:
-            if not is_started and len(runs.find(session, run_id).epochs) == 2:
-                server.start()
-                is_started = True
+        if not is_started and len(find_run(services.sessions, run_id).epochs) == 2:
+            server.start()
+            is_started = True
 
     train_queued(services, run_id, tmp_path, server.uri, on_progress=start_after_two_epochs)
 
