@@ -69,7 +69,8 @@ class LabelledPhoto:
         rating: a continuous rating, such as a mean opinion score.
         reasons: why the photo fails, each with the share of the reviewers who say so; without those not asked for.
         others: further columns.
-        n_votes: number of reviewers who voted on it; None if that is the manifest's K.
+        n_votes: number of reviewers who voted on it; None if that is the manifest's K. 0 only where `read_manifest` was
+            asked for photos without votes, too.
     """
 
     path: Path = field(repr=False)
@@ -117,12 +118,13 @@ class Manifest:
         return [photo for photo in self.photos if photo.split is split]
 
 
-def read_manifest(path: Path, *, n_reviewers: int | None = None) -> Manifest:
+def read_manifest(path: Path, *, n_reviewers: int | None = None, with_unlabelled: bool = False) -> Manifest:
     """Reads a manifest: `.parquet` as Parquet, any other suffix as CSV in UTF-8.
 
     Args:
         path: of the table.
         n_reviewers: K, such as the outputs of a model; by default the number of votes that most photos have.
+        with_unlabelled: also take photos without a vote; a table of such photos needs no column of votes.
 
     Raises:
         UsageError: the file cannot be read, or rows are invalid; the message names each with its line.
@@ -134,7 +136,7 @@ def read_manifest(path: Path, *, n_reviewers: int | None = None) -> Manifest:
     kinds = {f"{_REASON}{kind}": kind for kind in REASON_KINDS}
     if unknown := sorted(name for name in columns if name.startswith(_REASON) and name not in kinds):
         raise UsageError(f"{path}: unknown reason in column {unknown[0]!r}: use {', '.join(sorted(kinds))}")
-    if not {"path", "image"} & set(columns) or not (reviewers or "votes" in columns):
+    if not {"path", "image"} & set(columns) or not (reviewers or "votes" in columns or with_unlabelled):
         raise UsageError(
             f"{path}: the manifest needs the column path, and either votes or a column reviewer_NAME per reviewer"
         )
@@ -148,12 +150,13 @@ def read_manifest(path: Path, *, n_reviewers: int | None = None) -> Manifest:
     lines: list[int] = []
     for row in rows:
         try:
-            photos.append(_photo(path.parent, row, reviewers, n_reviewers or _DEFAULT_REVIEWERS))
+            usual = n_reviewers or _DEFAULT_REVIEWERS
+            photos.append(_photo(path.parent, row, reviewers, usual, with_unlabelled=with_unlabelled))
             lines.append(row.line)
         except ValueError as error:
             defects.append((row.line, str(error)))
     refuse(path, [*defects, *_defects_between(photos, lines)])
-    k = n_reviewers or usual_number([photo.n_votes or _DEFAULT_REVIEWERS for photo in photos])
+    k = n_reviewers or usual_number([photo.n_votes for photo in photos if photo.n_votes] or [_DEFAULT_REVIEWERS])
     names = tuple(name.removeprefix(_REVIEWER) for name in reviewers)
     return Manifest(tuple(photos), k, names, sha256_of(path.read_bytes()))
 
@@ -204,14 +207,17 @@ def _pixels(row: Row, column: str) -> int:
     return round(number)
 
 
-def _photo(folder: Path, row: Row, reviewers: Sequence[str], usual: int) -> LabelledPhoto:
+def _photo(folder: Path, row: Row, reviewers: Sequence[str], usual: int, *, with_unlabelled: bool) -> LabelledPhoto:
     name = row.text("path") or row.text("image")
     if not name:
         raise ValueError("path is empty")
     if not is_file(folder / name):
         raise ValueError("no file at this path, or no permission to read it")
     reviews = tuple(vote_of(row.text(reviewer)) for reviewer in reviewers)
-    votes, n_votes = count_votes(reviews) if reviewers else _votes(row, usual)
+    if with_unlabelled and not (row.text("votes") or any(review is not None for review in reviews)):
+        votes, n_votes = 0, 0
+    else:
+        votes, n_votes = count_votes(reviews) if reviewers else _votes(row, usual)
     if reviewers and (said := row.text("votes")) and whole_number("votes", said) != votes:
         raise ValueError("votes must agree with the votes of the reviewers")
     split = row.text("split")
@@ -256,7 +262,7 @@ def _votes(row: Row, usual: int) -> tuple[int, int]:
 
 
 def _defects_between(photos: Sequence[LabelledPhoto], lines: Sequence[int]) -> list[tuple[int, str]]:
-    """Defects of several rows: a duplicate photo, a patient in two splits, a split in some rows only."""
+    """Defects of several rows: a duplicate photo; of photos with votes, a patient in two splits or a missing split."""
     defects: list[tuple[int, str]] = []
     seen: dict[Path, int] = {}
     sides: dict[str, Split | None] = {}
@@ -266,6 +272,8 @@ def _defects_between(photos: Sequence[LabelledPhoto], lines: Sequence[int]) -> l
         if path in seen:
             defects.append((line, f"the same photo as in line {seen[path]}"))
         seen.setdefault(path, line)
+        if photo.n_votes == 0:
+            continue
         if some_split and photo.split is None:
             defects.append((line, "split is empty, but other rows have one"))
         if photo.patient is not None and sides.setdefault(photo.patient, photo.split) is not photo.split:
@@ -279,6 +287,8 @@ def _row(photo: LabelledPhoto, manifest: Manifest, folder: Path, kinds: Sequence
     if manifest.reviewers:
         named = zip(manifest.reviewers, photo.reviews, strict=True)
         row |= {f"{_REVIEWER}{name}": _text(review) for name, review in named}
+    elif photo.n_votes == 0:
+        row |= {"votes": "", "n_reviewers": ""}
     else:
         row |= {"votes": str(photo.votes), "n_reviewers": str(photo.n_votes or manifest.n_reviewers)}
     row |= {name: _text(getattr(photo, name)) for name in ("source", "fitzpatrick", "patient", "rating", "split")}

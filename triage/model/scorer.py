@@ -89,8 +89,11 @@ class Scorer:
         if not len(photos):
             return []
         batch = photos if isinstance(photos, Tensor) else torch.stack(list(photos))  # (n, 3, 448, 448)
-        logits = self._confirmed(batch, self._engine.logits(batch))  # (n, 5, K + R)
-        logits, reasons = self._split(logits)  # (n, 5, K), (n, 5, R)
+        return self.scores_of(self._confirmed(batch, self._engine.logits(batch)))  # (n, 5, K + R)
+
+    def scores_of(self, outputs: Tensor) -> list[PhotoScore]:
+        """The scores of photos whose exact outputs, float32 (n, 5, K + R), are known."""
+        logits, reasons = self._split(outputs)  # (n, 5, K), (n, 5, R)
         cumulative, patches = probabilities_of(logits, self._pooling, self._recalibration)
         patch_scores = patches[:, :, self._good_votes - 1]  # (n, 5, K) -> (n, 5)
         grades = grades_of(cumulative).tolist()

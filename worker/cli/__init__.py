@@ -67,6 +67,7 @@ _COMMANDS: Final = {
     "proposals": _Entry("worker.cli.simulate:proposals", "List, show and apply saved simulations."),
     "rescore": _Entry("worker.cli.runs:rescore", "Score photos again with another model."),
     "dataset": _Entry("worker.cli.dataset:dataset", "Check, split, describe and import labelled photos."),
+    "label-next": _Entry("worker.cli.label_next:label_next", "Choose the photos whose labels teach a model most."),
     "train": _Entry("worker.cli.runs:train", "Train a model on reviewers' votes."),
     "predict": _Entry("worker.cli.predict:predict", "Write a model's predictions for labelled photos as a table."),
     "compare": _Entry("worker.cli.compare:compare", "Compare two models on the same photos."),

@@ -15,6 +15,7 @@ from triage.imaging.limits import ImageLimits
 from worker.cli.commands import group
 from worker.cli.options import TIMES, by_option
 from worker.cli.output import count, json_option, percent, print_document
+from worker.cli.suspects import suspects
 from worker.cli.tables import print_line, print_table
 from worker.services import open_services
 
@@ -24,6 +25,9 @@ _output = click.option("-o", "--output", type=click.Path(path_type=Path, dir_oka
 @group()
 def dataset() -> None:
     """Check, split, describe and import labelled photos."""
+
+
+dataset.add_command(suspects)
 
 
 @dataset.command()

@@ -25,6 +25,7 @@ from worker.documents.events import (
 )
 from worker.documents.fhir_check import FhirCheckDocument, SubscriptionDocument
 from worker.documents.flips import FlipsDocument
+from worker.documents.labelling import LabelNextDocument, SuspectsDocument
 from worker.documents.messages import AcceptanceDocument, MessageHistoryDocument, OverrideDocument
 from worker.documents.models import ModelDocument, ModelThresholdsDocument
 from worker.documents.operations import (
@@ -97,6 +98,7 @@ DOCUMENTS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
         "fhir-check": FhirCheckDocument,
         "flips": FlipsDocument,
         "forgotten": ForgottenDocument,
+        "label-next": LabelNextDocument,
         "locale": LocaleDocument,
         "message-history": MessageHistoryDocument,
         "message-state": MessageStateDocument,
@@ -129,6 +131,7 @@ DOCUMENTS: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
         "simulation": SimulationDocument,
         "submission": Submission,
         "subscription": SubscriptionDocument,
+        "suspects": SuspectsDocument,
         "thread-opt-out": ThreadOptOutDocument,
         "verification": VerificationDocument,
         "withdrawal": Withdrawal,

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.long
 STARTING: Final = {"demo", "worker", "beat", "metrics", "serve", "console"}
 """Commands that become a server if their arguments are right: here they get a wrong one."""
 
-SLOW: Final = {"doctor", "score", "evaluate"}
+SLOW: Final = {"doctor", "score", "evaluate", "label-next"}
 """Commands that load torch or wait for answers of workers."""
 
 ACCOUNT: Final = re.compile(r"\d+ photos? read: ")

@@ -135,6 +135,7 @@ def _commands(clinic: Deployment, folder: Path, tmp_path: Path, model_folder: Pa
         ("evaluate", predictions),
         ("predict", "--model", model_folder, "--manifest", manifest, "-o", tmp_path / "predicted.csv"),
         ("compare", tmp_path / "predicted.csv", tmp_path / "predicted.csv"),
+        ("label-next", "--photos", folder, "--model", model_folder, "-o", tmp_path / "next.csv"),
         ("models", "add", model_folder),
         ("models", "list"),
         ("models", "card", "strict"),
@@ -167,6 +168,7 @@ def _wrong(tmp_path: Path) -> list[tuple[object, ...]]:
     """Commands whose work fails."""
     return [
         ("dataset", "check", tmp_path / "missing.csv"),
+        ("dataset", "suspects", tmp_path / "missing.csv"),
         ("dataset", "from-reviews", "planted", "-o", tmp_path / "labels.csv"),
         ("runs", "show", UUID(int=0)),
         ("models", "rollback"),

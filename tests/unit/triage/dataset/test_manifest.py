@@ -346,3 +346,22 @@ def test_patients_are_the_same_when_their_ids_differ_in_unicode_composition_only
 
     with pytest.raises(UsageError, match="line 3: the patient is also in another split"):
         read_manifest(tmp_path / "labels.csv")
+
+
+def test_photos_without_votes_are_read_only_when_asked_for(tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / f"{name}.png").touch()
+    path = tmp_path / "m.csv"
+    path.write_text("path,votes,n_reviewers,split,patient\na.png,3,3,train,p\nb.png,,,,p\nc.png,0,1,train,q\n", "utf-8")
+
+    with pytest.raises(UsageError, match="line 3: "):
+        read_manifest(path)
+    found = read_manifest(path, with_unlabelled=True)
+
+    assert [(photo.votes, photo.n_votes, photo.split) for photo in found.photos] == [
+        (3, 3, Split.TRAIN),
+        (0, 0, None),
+        (0, 1, Split.TRAIN),
+    ]
+    write_manifest(found, tmp_path / "again.csv")
+    assert read_manifest(tmp_path / "again.csv", with_unlabelled=True).photos == found.photos
