@@ -1,0 +1,1 @@
+"""What `triage label-next` and `triage dataset suspects` achieve on rated photos."""
