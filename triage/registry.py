@@ -135,8 +135,8 @@ class Registry:
         reason = None if force_reason is None else check_note(force_reason, "reason")
         with self._sessions.begin() as session:
             models.lock_stages(session)
-            model, live = models.find(session, name), models.live(session)
-            if instead_of is not None and instead_of != (live.card.weights_sha256 if live else ""):
+            model, live = models.find(session, name), models.live_key(session)
+            if instead_of is not None and instead_of != (live[1] if live else ""):
                 raise UsageError("another model was made live since: look at the models again")
             if not model.card.trained and not allow_untrained:
                 raise UntrainedModelError(
@@ -264,7 +264,7 @@ class Registry:
     def _put(self, card: Card, weights: bytes) -> None:
         """An unmounted volume leaves an empty folder behind, which must not receive the weights of a new model."""
         with self._sessions() as session:
-            registered = {model.card.weights_sha256 for model in models.list_models(session)}
+            registered = models.list_hashes(session)
         try:
             if registered and card.weights_sha256 not in registered and not any(map(self._store.size, registered)):
                 raise ModelStoreUnavailableError(
@@ -302,11 +302,11 @@ class Registry:
     def _make_live(
         session: Session, model: RegisteredModel, *, actor: str, action: str, reason: str | None = None
     ) -> None:
-        live = models.live(session)
+        live = models.live_key(session)
         if live is not None:
-            if live.id == model.id:
+            if live[0] == model.id:
                 return  # a new time of promotion would restart the reference period of drift
-            models.set_stage(session, live.id, Stage.RETIRED)
+            models.set_stage(session, live[0], Stage.RETIRED)
         models.set_stage(session, model.id, Stage.LIVE)
         details = {} if reason is None else {"reason": reason}
         audit.record(session, actor=actor, action=action, subject_kind="model", subject_id=model.id, **details)

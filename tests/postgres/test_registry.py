@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 
 from tests.support.cards import EVALUATED, make_card
@@ -22,6 +22,7 @@ from triage.model.artifact import WEIGHTS_FILE, bind_card, read_artifact, write_
 from triage.registry import Registry
 from triage.storage import model_versions as models
 from triage.storage.database import Sessions
+from triage.storage.tables import ModelVersion
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def three_models(registry: Registry, make_model: Callable[..., Path]) -> Registr
 
 def _stages(sessions: Sessions) -> dict[str, Stage]:
     with sessions() as session:
-        return {model.card.name: model.stage for model in models.list_models(session)}
+        return {row.name: Stage(row.stage) for row in session.scalars(select(ModelVersion))}
 
 
 def _audit(sessions: Sessions) -> list[tuple[str, str]]:

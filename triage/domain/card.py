@@ -124,6 +124,33 @@ class RegisteredModel:
         """What names exactly this model, permanently: its name and version, such as `clinic@2`."""
         return f"{self.card.name}@{self.version}"
 
+    @property
+    def label(self) -> str:
+        return self.card.label
+
+    @property
+    def weights_sha256(self) -> str:
+        return self.card.weights_sha256
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableModel:
+    """A model in the registry whose card is malformed, or of another release.
+
+    Attributes:
+        problem: what is wrong with the card and what to do, in one line.
+    """
+
+    id: ModelVersionId
+    reference: str
+    weights_sha256: str
+    stage: Stage
+    problem: str
+
+    @property
+    def label(self) -> str:
+        return self.reference
+
 
 def read_card(text: str | bytes) -> Card:
     """Reads a card.
@@ -166,5 +193,11 @@ def card_json(card: Card) -> dict[str, Any]:
 
 
 def label_of(document: Mapping[str, Any]) -> str:
-    """Returns the label of a card that is stored as JSON."""
-    return str(document["name"]) if document["trained"] else UNTRAINED
+    """Returns the label of a card that is stored as JSON, which may be malformed."""
+    return str(document.get("name", UNTRAINED)) if document.get("trained") is True else UNTRAINED
+
+
+def threshold_of(document: Mapping[str, Any]) -> float | None:
+    """Returns the threshold of a card that is stored as JSON; None if the card is malformed."""
+    threshold = document.get("threshold")
+    return float(threshold) if isinstance(threshold, int | float) else None

@@ -149,12 +149,8 @@ def funnel_chart(steps: Sequence[tuple[str, int]]) -> Markup:
 
 
 def score_chart(number: int, scores: dict[str, Any]) -> Markup:
-    """The scores of one model in ten bins, and its threshold."""
+    """The scores of one model in ten bins, and its threshold unless its card is malformed."""
     top = round_up(max(scores["histogram"]))
-    x = across(scores["threshold"])
-    line = f'<path d="M{x:.1f} {TOP}V{BOTTOM}" stroke="#b3372f" stroke-width="1.5" stroke-dasharray="4 3"/>'
-    anchor = "end" if scores["threshold"] > 0.7 else "start"
-    name = f'<text x="{x + (4 if anchor == "start" else -4):.1f}" y="{TOP - 4}" text-anchor="{anchor}">threshold</text>'
     labels = tick(LEFT, "0", "middle") + tick(RIGHT, "1", "middle")
     counts = ", ".join(map(str, scores["histogram"]))
     return chart(
@@ -163,8 +159,17 @@ def score_chart(number: int, scores: dict[str, Any]) -> Markup:
         f"Photos by score: {counts}.",
         ("photos", "score"),
         (top, Kind.COUNT),
-        _bars(scores["histogram"], top) + line + name + labels,
+        _bars(scores["histogram"], top) + _threshold(scores["threshold"]) + labels,
     )
+
+
+def _threshold(threshold: float | None) -> str:
+    if threshold is None:
+        return ""
+    x = across(threshold)
+    line = f'<path d="M{x:.1f} {TOP}V{BOTTOM}" stroke="#b3372f" stroke-width="1.5" stroke-dasharray="4 3"/>'
+    anchor, side = ("end", -4) if threshold > 0.7 else ("start", 4)
+    return line + f'<text x="{x + side:.1f}" y="{TOP - 4}" text-anchor="{anchor}">threshold</text>'
 
 
 def _bars(counts: Sequence[int], top: float) -> str:

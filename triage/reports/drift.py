@@ -11,7 +11,7 @@ from typing import Any, Final
 from pydantic import AwareDatetime
 from sqlalchemy.orm import Session
 
-from triage.domain.card import RegisteredModel
+from triage.domain.card import RegisteredModel, UnreadableModel
 from triage.domain.states import Outcome
 from triage.errors import UsageError
 from triage.statistics.drift import Comparison, adjust, compare_categories, compare_scores
@@ -165,15 +165,17 @@ def _by_source(photos: Iterable[SampledPhoto]) -> dict[str, list[SampledPhoto]]:
     return found
 
 
-def _unknown(reason: str, model: RegisteredModel | None = None, promoted: datetime | None = None) -> dict[str, Any]:
+def _unknown(
+    reason: str, model: RegisteredModel | UnreadableModel | None = None, promoted: datetime | None = None
+) -> dict[str, Any]:
     return _document(model, promoted) | {"status": "unknown", "reason": reason, "current": None, "sources": []}
 
 
-def _document(model: RegisteredModel | None, promoted: datetime | None) -> dict[str, Any]:
+def _document(model: RegisteredModel | UnreadableModel | None, promoted: datetime | None) -> dict[str, Any]:
     return {
         "status": None,
         "reason": None,
-        "model": model.card.label if model else None,
+        "model": model.label if model else None,
         "promoted_at": promoted.isoformat() if promoted else None,
         "judged_from": (promoted + _REFERENCE + _WINDOW).isoformat() if promoted else None,
         "reference": {"since": promoted.isoformat(), "until": (promoted + _REFERENCE).isoformat()}

@@ -1,13 +1,13 @@
 """Look-ups of registered models. They only read the tables; `triage.registry` also needs the model store."""
 
-from triage.domain.card import RegisteredModel
+from triage.domain.card import RegisteredModel, UnreadableModel
 from triage.storage import model_versions
 from triage.storage.database import Sessions
 from triage.storage.use_case import use_case
 
 
 @use_case
-def list_models(sessions: Sessions) -> list[RegisteredModel]:
+def list_models(sessions: Sessions) -> list[RegisteredModel | UnreadableModel]:
     """Returns all models, newest first."""
     with sessions() as session:
         return model_versions.list_models(session)
@@ -19,6 +19,7 @@ def find_model(sessions: Sessions, name: str) -> RegisteredModel:
 
     Raises:
         UsageError: no model or several models match.
+        ModelError: its card is malformed.
     """
     with sessions() as session:
         return model_versions.find(session, name)
@@ -26,6 +27,10 @@ def find_model(sessions: Sessions, name: str) -> RegisteredModel:
 
 @use_case
 def find_previous(sessions: Sessions) -> RegisteredModel | None:
-    """Returns the model to which a rollback returns, or None."""
+    """Returns the model to which a rollback returns, or None.
+
+    Raises:
+        ModelError: its card is malformed.
+    """
     with sessions() as session:
         return model_versions.previously_live(session)

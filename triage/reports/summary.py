@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
-from triage.domain.card import label_of
+from triage.domain.card import label_of, threshold_of
 from triage.domain.follow_up import Durations
 from triage.domain.reporting import ANSWER_DAYS, MAX_ANSWER_DAYS, Dimension, Period
 from triage.domain.states import Outcome
@@ -254,8 +254,8 @@ def _scores(scores: ModelScores) -> dict[str, Any]:
     by_bin = {each.number: each.n for each in scores.bins}
     return {
         "model": label_of(scores.card),
-        "weights_sha256": scores.card["weights_sha256"],
-        "threshold": scores.card["threshold"],
+        "weights_sha256": scores.weights_sha256,
+        "threshold": threshold_of(scores.card),
         "n": n,
         "acceptable": sum(each.acceptable for each in scores.bins),
         "mean": sum(each.total for each in scores.bins) / n,
@@ -266,7 +266,7 @@ def _scores(scores: ModelScores) -> dict[str, Any]:
 def _shadow(comparison: ShadowComparison) -> dict[str, Any]:
     return {
         "model": label_of(comparison.card),
-        "weights_sha256": comparison.card["weights_sha256"],
+        "weights_sha256": comparison.weights_sha256,
         "n": comparison.n,
         "good_to_bad": comparison.good_to_bad,
         "bad_to_good": comparison.bad_to_good,

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from triage.domain.card import RegisteredModel, UnreadableModel
 from triage.domain.reporting import Period
 from triage.domain.states import Outcome
 from triage.errors import UsageError
@@ -80,7 +81,7 @@ def simulate(sessions: Sessions, period: Period, scenario: Scenario, *, policy: 
         hashes_of = partial(replay_rows.read_hashes, session)
         stored = replay.Period(replay_rows.joined(*parts[:_QUARTERS]), requests, hashes_of)
         other = replay.Period(replay_rows.joined(*parts[_QUARTERS:]), requests, hashes_of) if candidate else stored
-        cards = [model.card.thresholds_by_photo_count for model in registered]
+        cards = [_thresholds_by_photo_count(model) for model in registered]
         today = stored.replay(policy, Thresholds(None, cards))
         changed = other.replay(scenario.policy(policy), _thresholds(scenario, cards))
     counted = stored.is_last & ~other.missing
@@ -148,6 +149,10 @@ def _thresholds(scenario: Scenario, cards: list[Mapping[int, float]]) -> Thresho
     if scenario.threshold is None and not scenario.thresholds_by_photo_count:
         return Thresholds(None, cards)
     return Thresholds(scenario.threshold, [scenario.thresholds_by_photo_count] * len(cards))
+
+
+def _thresholds_by_photo_count(model: RegisteredModel | UnreadableModel) -> Mapping[int, float]:
+    return model.card.thresholds_by_photo_count if isinstance(model, RegisteredModel) else {}
 
 
 def _ends(period: Period) -> tuple[datetime, datetime]:

@@ -1,7 +1,9 @@
-"""Model versions as rows: cards and stages. A unique index allows at most one live model."""
+"""Model versions as rows: cards and stages. A unique index allows at most one live model.
+
+Functions that return a model raise `ModelError` if its card is malformed.
+"""
 
 import re
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
@@ -10,11 +12,11 @@ from sqlalchemy import and_, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from triage.domain.card import Card, RegisteredModel, card_json
+from triage.domain.card import Card, RegisteredModel, UnreadableModel, card_json
 from triage.domain.ids import ModelVersionId, new_id
 from triage.domain.states import Stage
 from triage.domain.text import check_id
-from triage.errors import ModelError, ModelNameTakenError, UsageError
+from triage.errors import ModelError, ModelNameTakenError, UsageError, validation_problems
 from triage.storage.tables import LIVE, ModelVersion
 
 _VERSION: Final = re.compile(r"([^@]+)@([1-9]\d{0,8})", re.ASCII)
@@ -83,17 +85,23 @@ def live(session: Session) -> RegisteredModel | None:
     return _registered(row) if row else None
 
 
-def live_since(session: Session) -> tuple[RegisteredModel, datetime] | None:
+def live_key(session: Session) -> tuple[ModelVersionId, str] | None:
+    """The id of the live model and the SHA-256 of its weights, also if its card is malformed; None without one."""
+    row = session.execute(select(ModelVersion.id, ModelVersion.weights_sha256).where(LIVE)).one_or_none()
+    return (ModelVersionId(row.id), row.weights_sha256) if row else None
+
+
+def live_since(session: Session) -> tuple[RegisteredModel | UnreadableModel, datetime] | None:
     """The live model and the time of its promotion, or None."""
     row = session.scalars(select(ModelVersion).where(LIVE)).one_or_none()
-    return (_registered(row), row.promoted_at) if row and row.promoted_at else None
+    return (_listed(row), row.promoted_at) if row and row.promoted_at else None
 
 
 def get(session: Session, model_id: ModelVersionId) -> RegisteredModel:
     """Returns a model by its id.
 
     Raises:
-        ModelError: no model has this id.
+        ModelError: no model has this id, or its card is malformed.
     """
     row = session.get(ModelVersion, model_id)
     if row is None:
@@ -127,15 +135,20 @@ def find(session: Session, name: str) -> RegisteredModel:
     return _registered(found[0])
 
 
-def list_models(session: Session) -> list[RegisteredModel]:
+def list_models(session: Session) -> list[RegisteredModel | UnreadableModel]:
     """All models, newest first."""
-    return [_registered(row) for row in session.scalars(select(ModelVersion).order_by(ModelVersion.id.desc()))]
+    return [_listed(row) for row in session.scalars(select(ModelVersion).order_by(ModelVersion.id.desc()))]
+
+
+def list_hashes(session: Session) -> set[str]:
+    """The SHA-256 of the weights of all models."""
+    return set(session.scalars(select(ModelVersion.weights_sha256)))
 
 
 def shadows(session: Session) -> list[RegisteredModel]:
-    """The shadow models, which score live traffic without deciding, oldest first."""
+    """The shadow models, which score live traffic without deciding, oldest first; without those that are unreadable."""
     rows = session.scalars(select(ModelVersion).where(ModelVersion.stage == Stage.SHADOW).order_by(ModelVersion.id))
-    return [model for row in rows if (model := _registered_if_valid(row)) is not None]
+    return [model for row in rows if isinstance(model := _listed(row), RegisteredModel)]
 
 
 def previously_live(session: Session) -> RegisteredModel | None:
@@ -149,13 +162,12 @@ def previously_live(session: Session) -> RegisteredModel | None:
     return _registered(row) if row else None
 
 
-def lock_stages(session: Session) -> Sequence[RegisteredModel]:
+def lock_stages(session: Session) -> None:
     """Locks the stages of all models until the transaction ends, so that promotions run one after another.
 
     The lock does not block inserting verdicts, which refer to a model.
     """
-    rows = session.scalars(select(ModelVersion).order_by(ModelVersion.id).with_for_update(key_share=True)).all()
-    return [_registered(row) for row in rows]
+    session.execute(select(ModelVersion.id).order_by(ModelVersion.id).with_for_update(key_share=True)).all()
 
 
 def set_stage(session: Session, model_id: ModelVersionId, stage: Stage) -> None:
@@ -170,12 +182,11 @@ def set_card(session: Session, model_id: ModelVersionId, card: Card) -> None:
     session.execute(update(ModelVersion).where(ModelVersion.id == model_id).values(card=card_json(card)))
 
 
-def _registered_if_valid(row: ModelVersion) -> RegisteredModel | None:
-    """The model, or None if this release cannot read its card."""
+def _listed(row: ModelVersion) -> RegisteredModel | UnreadableModel:
     try:
         return _registered(row)
-    except ValidationError:
-        return None
+    except ModelError as error:
+        return UnreadableModel(ModelVersionId(row.id), f"{row.name}@{row.version}", row.weights_sha256, Stage(row.stage), str(error))
 
 
 def _with_weights(session: Session, weights_sha256: str) -> RegisteredModel | None:
@@ -189,4 +200,11 @@ def _last_version(session: Session, name: str) -> int:
 
 
 def _registered(row: ModelVersion) -> RegisteredModel:
-    return RegisteredModel(ModelVersionId(row.id), Card.model_validate(row.card), Stage(row.stage), row.version)
+    try:
+        card = Card.model_validate(row.card)
+    except ValidationError as error:
+        raise ModelError(
+            f"the stored card of model {row.name}@{row.version} is malformed or of another release "
+            f"({validation_problems(error)}): use the release that stored it, or another model"
+        ) from error
+    return RegisteredModel(ModelVersionId(row.id), card, Stage(row.stage), row.version)

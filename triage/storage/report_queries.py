@@ -291,5 +291,5 @@ def _columns(
 
 
 def _model_label() -> ColumnElement[Any]:
-    trained = ModelVersion.card["trained"].as_boolean()
+    trained = ModelVersion.card["trained"].astext == "true"  # a malformed card may hold anything
     return case((trained, ModelVersion.name), (ModelVersion.id.is_not(None), literal(UNTRAINED)))

@@ -6,7 +6,6 @@ Each query adds what archived threads left (`triage.storage.archived_counts`) to
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import Double, func, select
 from sqlalchemy.orm import Session, aliased
@@ -38,9 +37,10 @@ class ScoreBin:
 
 @dataclass(frozen=True, slots=True)
 class ModelScores:
-    """The score bins of a model that are not empty, and its card."""
+    """The score bins of a model that are not empty, and its card, which may be malformed."""
 
     card: dict[str, Any]
+    weights_sha256: str
     bins: Sequence[ScoreBin]
 
 
@@ -49,7 +49,8 @@ class ShadowComparison:
     """The verdicts of a shadow model compared with those that decided.
 
     Attributes:
-        card: of the shadow model.
+        card: of the shadow model; it may be malformed.
+        weights_sha256: of the shadow model.
         n: number of photos with both verdicts.
         good_to_bad: photos acceptable to the deciding model only.
         bad_to_good: photos acceptable to the shadow model only.
@@ -57,6 +58,7 @@ class ShadowComparison:
     """
 
     card: dict[str, Any]
+    weights_sha256: str
     n: int
     good_to_bad: int
     bad_to_good: int
@@ -119,14 +121,15 @@ def scores_by_model(session: Session, period: Period) -> list[ModelScores]:
     rows = added(session, present, past, ["model_version_id", "bin"])
     return [
         ModelScores(
-            card,
+            model.card,
+            model.weights_sha256,
             [
                 ScoreBin(row["bin"], row["n"], row["total"], row["acceptable"])
                 for row in rows
-                if row["model_version_id"] == model_id
+                if row["model_version_id"] == model.id
             ],
         )
-        for model_id, card in _cards(session, rows).items()
+        for model in _models_of(session, rows)
     ]
 
 
@@ -162,10 +165,11 @@ def compare_shadows(session: Session, period: Period) -> list[ShadowComparison]:
         .group_by(ArchivedCount.model_version_id)
     )
     rows = added(session, present, past, ["model_version_id"])
-    cards = _cards(session, rows)
+    models = {model.id: model for model in _models_of(session, rows)}
     return [
         ShadowComparison(
-            cards[row["model_version_id"]],
+            models[row["model_version_id"]].card,
+            models[row["model_version_id"]].weights_sha256,
             row["n"],
             row["good_to_bad"],
             row["bad_to_good"],
@@ -205,8 +209,7 @@ def count_flips(session: Session, run_id: RunId) -> list[dict[str, Any]]:
     return added(session, present, past, ["day", "source"])
 
 
-def _cards(session: Session, rows: Sequence[dict[str, Any]]) -> dict[UUID, dict[str, Any]]:
-    """The cards of the models of some rows, in the order of registration."""
+def _models_of(session: Session, rows: Sequence[dict[str, Any]]) -> Sequence[ModelVersion]:
+    """The models of some rows, in the order of registration."""
     ids = {row["model_version_id"] for row in rows}
-    models = select(ModelVersion.id, ModelVersion.card).where(ModelVersion.id.in_(ids)).order_by(ModelVersion.id)
-    return {row.id: row.card for row in session.execute(models)}
+    return session.scalars(select(ModelVersion).where(ModelVersion.id.in_(ids)).order_by(ModelVersion.id)).all()

@@ -29,11 +29,16 @@ def models() -> None:
 @models.command("list")
 @json_option
 def list_(*, as_json: bool) -> None:
-    """Show all models, newest first."""
+    """Show all models, newest first. Standard error names those whose card is malformed."""
+    from triage.domain.card import RegisteredModel  # deferred: imports pydantic
     from triage.reports.models import list_models  # deferred: imports SQLAlchemy
 
     with open_services() as services:
-        found = list_models(services.sessions)
+        registered = list_models(services.sessions)
+    found = [model for model in registered if isinstance(model, RegisteredModel)]
+    for model in registered:
+        if not isinstance(model, RegisteredModel):
+            print_line(f"{model.problem} ({model.stage}, SHA-256 {model.weights_sha256[:12]})", err=True)
     if as_json:
         from worker.documents.models import ModelDocument  # deferred: imports pydantic
 

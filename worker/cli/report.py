@@ -172,7 +172,7 @@ def _scores_table(summary: dict[str, Any], screen: Screen) -> str:
             scores["model"],
             scores["n"],
             f"{scores['mean']:.3f}",
-            f"{scores['threshold']:.3f}",
+            "-" if scores["threshold"] is None else f"{scores['threshold']:.3f}",
             percent(scores["acceptable"] / scores["n"]),
             "".join(_bar(count, max(scores["histogram"])) for count in scores["histogram"]),
         )

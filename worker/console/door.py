@@ -26,10 +26,12 @@ from worker.api.metrics import IN_PROGRESS, REQUESTS, SECONDS
 from worker.api.problems import STATUS, RequestError
 from worker.codes import Code, code_of
 from worker.console.cookies import SESSION, read_cookie
-from worker.console.page import PATH, Console, Page, Visit
+from worker.console.page import PATH, Console, Page, Visit, template
 from worker.console.texts import texts_for
 
 log = structlog.get_logger(__name__)
+
+_FAILURE: Final = template("failure.html")
 
 POLICY: Final = (
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
@@ -135,7 +137,7 @@ _SHOWN: Final = {Code.INVALID, Code.NOT_FOUND, Code.LEASE_LOST, Code.FAILED}
 
 def failure(visit: Visit, code: Code, detail: str = "") -> Response:
     """The page of a failure."""
-    return visit.render("failure.html", STATUS[code].value, code=code.value, detail=detail)
+    return visit.render(_FAILURE, STATUS[code].value, code=code.value, detail=detail)
 
 
 def with_headers(response: Response, *, secure: bool) -> Response:

@@ -16,11 +16,13 @@ from triage.staff import login as staff_login
 from triage.staff.login import ATTEMPT_WINDOW, NewSession, Refusal
 from worker.console.cookies import BROWSER, LOGIN, SESSION, delete_cookie, read_cookie, set_cookie
 from worker.console.oidc import CALLBACK, RefusedLoginError
-from worker.console.page import PATH, Pages, Visit
+from worker.console.page import PATH, Pages, Visit, template
 
 log = structlog.get_logger(__name__)
 
 LOGIN_PAGES: Final = Pages()
+
+_LOGIN: Final = template("login.html")
 
 _NEXT: Final = re.compile(
     rf"{PATH}(/(?!/)(?!([A-Za-z0-9_./-]*/)?\.\.?([/?]|$))[A-Za-z0-9_./-]*)?(\?[A-Za-z0-9_.&=:%+-]*)?"
@@ -111,7 +113,7 @@ async def _begin(visit: Visit, result: NewSession | Refusal, after: str) -> Resp
 
 def _form(visit: Visit, after: str, problem: str = "", status: int = 200, *, name: str = "") -> Response:
     return visit.render(
-        "login.html",
+        _LOGIN,
         status,
         after=after if _NEXT.fullmatch(after) else "",
         problem=problem,

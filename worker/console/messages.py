@@ -16,10 +16,14 @@ from triage.queue import decide as queue_decide
 from triage.queue.message import OpenedMessage, open_message
 from triage.retakes import reviews
 from triage.staff import accounts
-from worker.console.page import Pages, Visit
+from worker.console.page import Pages, Visit, template
 from worker.console.photo_bytes import show_image, show_photo_bytes
 
 MESSAGE_PAGES: Final = Pages()
+
+_MESSAGE: Final = template("message.html")
+_PHOTO: Final = template("photo.html")
+_PREVIEW: Final = template("preview.html")
 
 _BANNERS: Final = ("decided", "undone")
 """Parameters with the id of the decision that was just made: a later decision ends the banner."""
@@ -37,7 +41,7 @@ def show_message(visit: Visit) -> Response:
     may_decide = visit.may(Right.DECIDE) and decision is not None and is_kept
     query = visit.request.query_params
     return visit.render(
-        "message.html",
+        _MESSAGE,
         opened=opened,
         story=opened.story,
         waiting=waiting,
@@ -70,7 +74,7 @@ def show_photo(visit: Visit) -> Response:
         raise NotFoundError("the message has no such photo")
     has_map = "map" in visit.request.query_params
     return visit.render(
-        "photo.html", story=opened.story, photo=photos[number], number=number + 1, photos=photos, has_map=has_map
+        _PHOTO, story=opened.story, photo=photos[number], number=number + 1, photos=photos, has_map=has_map
     )
 
 
@@ -116,7 +120,7 @@ def preview_request(visit: Visit) -> Response:
         "ground": ground.value,
         "note": _note(visit),
     }
-    return visit.render("preview.html", id=message_id, reply=reply, ground=ground, hidden=hidden)
+    return visit.render(_PREVIEW, id=message_id, reply=reply, ground=ground, hidden=hidden)
 
 
 @MESSAGE_PAGES.page("POST", "/messages/{message_id:uuid}/decide", right=Right.DECIDE)

@@ -6,19 +6,23 @@ from typing import Any, Final
 
 from starlette.responses import HTMLResponse, Response
 
-from triage.domain.card import RegisteredModel, card_json
+from triage.domain.card import RegisteredModel, UnreadableModel, card_json
 from triage.domain.promotion import FEWEST_OF_A_CLASS, is_evaluated
 from triage.domain.reporting import Period, period_of_report
 from triage.domain.staff import Right
 from triage.domain.states import Stage
-from triage.errors import UsageError
+from triage.errors import ModelError, UsageError
 from triage.reports import models as registered
 from triage.reports.summary import compare_models
 from triage.retakes.scenario import Scenario
 from triage.retakes.simulate import simulate
-from worker.console.page import Pages, Visit
+from worker.console.page import Pages, Visit, template
 
 MODEL_PAGES: Final = Pages()
+
+_MODELS: Final = template("models.html")
+_MODEL: Final = template("model.html")
+_CONFIRM_MODEL: Final = template("confirm_model.html")
 
 _COMPARED: Final = timedelta(days=7)
 """Verdicts of this time are compared: more would take long at each look."""
@@ -34,10 +38,12 @@ def show_models(visit: Visit) -> Response:
     """All models, what they score, and where shadow models disagree."""
     sessions = visit.services.sessions
     compared = compare_models(sessions, Period(datetime.now(UTC) - _COMPARED))
+    models = registered.list_models(sessions)
     return visit.render(
-        "models.html",
-        models=registered.list_models(sessions),
-        previous=registered.find_previous(sessions),
+        _MODELS,
+        models=[model for model in models if isinstance(model, RegisteredModel)],
+        unreadable=[model for model in models if isinstance(model, UnreadableModel)],
+        previous=_previous(visit),
         days=_COMPARED.days,
         **compared,
     )
@@ -54,7 +60,7 @@ def show_model(visit: Visit) -> Response:
     }
     card = card_json(model.card)
     lines = json.dumps(card, indent=2, ensure_ascii=False).splitlines()
-    return visit.render("model.html", model=model, card=card, lines=lines, metrics=metrics, Stage=Stage)
+    return visit.render(_MODEL, model=model, card=card, lines=lines, metrics=metrics, Stage=Stage)
 
 
 @MODEL_PAGES.page("GET", "/models/{model}/card.html", right=Right.MANAGE)
@@ -103,6 +109,14 @@ def _found(visit: Visit) -> RegisteredModel:
     return registered.find_model(visit.services.sessions, visit.part("model"))
 
 
+def _previous(visit: Visit) -> RegisteredModel | None:
+    """The model to which a rollback would return; None without one, or if its card is malformed."""
+    try:
+        return registered.find_previous(visit.services.sessions)
+    except ModelError:
+        return None
+
+
 def _confirm(visit: Visit, model: RegisteredModel, action: str) -> Response:
     sha256 = model.card.weights_sha256
     expected: dict[str, Any] | None = None
@@ -114,11 +128,13 @@ def _confirm(visit: Visit, model: RegisteredModel, action: str) -> Response:
             Scenario(model=sha256),
             policy=visit.services.settings.retake_policy,
         )
-    except UsageError as error:  # it has scored none of these photos
-        problem = str(error)
+    except UsageError:  # it has scored none of these photos
+        problem = visit.texts("confirm.unknown")
+    except ModelError:  # the card of the live model is malformed
+        problem = visit.texts("confirm.unreadable")
     live = next((each for each in registered.list_models(visit.services.sessions) if each.stage is Stage.LIVE), None)
     return visit.render(
-        "confirm_model.html",
+        _CONFIRM_MODEL,
         model=model,
         live=live,
         action=action,

@@ -15,10 +15,14 @@ from triage.domain.staff import Right
 from triage.domain.states import ArrivalStatus, DeliveryStatus
 from triage.errors import UsageError
 from triage.reports.learning import CurveWords, learning_charts
-from worker.console.page import PATH, Pages, Visit
+from worker.console.page import PATH, Pages, Visit, template
 from worker.run_waits import find_waits
 
 OPERATION_PAGES: Final = Pages()
+
+_DELIVERIES: Final = template("deliveries.html")
+_RUN: Final = template("run.html")
+_RUNS: Final = template("runs.html")
 
 _ROWS: Final = 100
 _OPEN: Final = "open"
@@ -48,11 +52,13 @@ def show_deliveries(visit: Visit) -> Response:
         if chosen == status or (chosen == _OPEN and status in {ArrivalStatus.DEAD, ArrivalStatus.PENDING})
     )
     return visit.render(
-        "deliveries.html",
+        _DELIVERIES,
         deliveries=_dead_first(sent),
         arrivals=_dead_first(read),
         chosen=chosen,
-        statuses=[_OPEN, *dict.fromkeys([*map(str, DeliveryStatus), *map(str, ArrivalStatus)])],
+        statuses=[
+            (each, visit.texts(f"sent.{each}")) for each in dict.fromkeys([_OPEN, *DeliveryStatus, *ArrivalStatus])
+        ],
         rows=_ROWS,
         DEAD=str(DeliveryStatus.DEAD),
         PENDING=str(DeliveryStatus.PENDING),
@@ -90,7 +96,7 @@ def show_runs(visit: Visit) -> Response:
     left = _refreshes_left(visit.request.query_params.get("left", str(_REFRESHES)))
     is_refreshed = left > 0 and any(run.is_open for run in found)
     response = visit.render(
-        "runs.html",
+        _RUNS,
         runs=found,
         waits=find_waits(visit.services, found),
         is_refreshed=is_refreshed,
@@ -108,7 +114,7 @@ def show_run(visit: Visit) -> Response:
     left = _refreshes_left(visit.request.query_params.get("left", str(_REFRESHES)))
     words = CurveWords(*(visit.texts(f"run.{word.name}") for word in fields(CurveWords)))
     response = visit.render(
-        "run.html",
+        _RUN,
         run=run,
         wait=find_waits(visit.services, [run]).get(run.id),
         charts=learning_charts(run.epochs, words),

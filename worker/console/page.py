@@ -17,7 +17,8 @@ from uuid import UUID
 
 import anyio
 import anyio.to_thread
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template, TemplateNotFound
+from jinja2.meta import find_referenced_templates
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
@@ -37,12 +38,28 @@ PATH: Final = "/console"
 
 _ENVIRONMENT: Final = Environment(
     loader=PackageLoader("worker.console"),
+    auto_reload=False,  # an upgrade must not change the pages of a console that runs
+    cache_size=-1,
     autoescape=True,
     finalize=printable_value,
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
 )
+
+
+def template(name: str) -> Template:
+    """Loads a template and all that it names. Modules call it when they are imported, so that no page misses one later.
+
+    Raises:
+        jinja2.TemplateNotFound: one of them is missing.
+    """
+    if _ENVIRONMENT.loader is None:
+        raise TemplateNotFound(name)
+    source, _, _ = _ENVIRONMENT.loader.get_source(_ENVIRONMENT, name)
+    for each in filter(None, find_referenced_templates(_ENVIRONMENT.parse(source))):
+        template(each)
+    return _ENVIRONMENT.get_template(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +155,10 @@ class Visit:
         """Runs a use case in a thread, for `async` pages."""
         return await anyio.to_thread.run_sync(use_case, limiter=self.console.shared.threads)
 
-    def render(self, template: str, status: int = 200, **values: Any) -> Response:
+    def render(self, page: Template, /, status: int = 200, **values: Any) -> Response:
         """A page of this template."""
         zone = self.console.settings.zone
-        html = _ENVIRONMENT.get_template(template).render(
+        html = page.render(
             visit=self,
             path=PATH,
             text=self.texts,

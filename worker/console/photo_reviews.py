@@ -24,10 +24,14 @@ from triage.errors import UsageError
 from triage.photo_reviews import sets, voting
 from triage.photo_reviews.agreement import agreement, blind_reviews
 from worker.console.door import POLICY
-from worker.console.page import Pages, Visit
+from worker.console.page import Pages, Visit, template
 from worker.console.photo_bytes import show_photo_bytes
 
 REVIEW_PAGES: Final = Pages()
+
+_REVIEWS: Final = template("reviews.html")
+_REVIEW: Final = template("review.html")
+_VOTE: Final = template("vote.html")
 
 _MAX_DAYS: Final = 36_500
 _LISTED: Final = 50
@@ -42,12 +46,12 @@ def show_reviews(visit: Visit) -> Response:
     blind = blind_reviews(visit.services.sessions, by=visit.staff.actor)
     reviews = sets.list_reviews(visit.services.sessions, before=_before(visit), limit=_LISTED + 1)
     return visit.render(
-        "reviews.html",
+        _REVIEWS,
         sees_counts=lambda review: _sees_counts(visit, review, blind),
         reviews=reviews[:_LISTED],
         has_older=len(reviews) > _LISTED,
-        orders=Order,
-        strata=EvenlyBy,
+        orders=[(each.value, visit.texts(f"order.{each}")) for each in Order],
+        strata=[(each.value, visit.texts(f"evenly_by.{each}")) for each in EvenlyBy],
         skin_types=Fitzpatrick,
         max_photos=MAX_PHOTOS,
         max_votes=MAX_VOTES,
@@ -70,7 +74,7 @@ def show_review(visit: Visit) -> Response:
     may_see = visit.may(Right.MANAGE) and review_id not in blind
     voted, left = voting.progress(sessions, review_id, by=by)
     return visit.render(
-        "review.html",
+        _REVIEW,
         review=review,
         sees_counts=_sees_counts(visit, review, blind),
         voted=voted,
@@ -92,7 +96,7 @@ def show_reviewed_photo(visit: Visit) -> Response:
     """The photo to vote on, without anything that is known of it. The only page with a script."""
     review_id, photo_id = _review_id(visit), ReviewedPhotoId(visit.uuid("photo_id"))
     photo = voting.show(visit.services.sessions, review_id, photo_id, by=visit.staff.actor)
-    response = visit.render("vote.html", review_id=review_id, photo=photo, letters=REASON_LETTERS)
+    response = visit.render(_VOTE, review_id=review_id, photo=photo, letters=REASON_LETTERS)
     response.headers["Content-Security-Policy"] = _WITH_SCRIPT
     return response
 

@@ -13,9 +13,11 @@ from triage.domain.staff import Right
 from triage.domain.states import Reason, WaitingState
 from triage.errors import UsageError
 from triage.queue import claims
-from worker.console.page import Pages, Visit
+from worker.console.page import Pages, Visit, template
 
 QUEUE_PAGES: Final = Pages()
+
+_QUEUE: Final = template("queue.html")
 
 _PER_PAGE: Final = 50
 _FILTERS: Final = ("state", "reason", "source", "model", "hours", "mine")
@@ -35,20 +37,20 @@ _REASONS: Final = (
 @QUEUE_PAGES.page("GET", "/", right=Right.SEE)
 def show_queue(visit: Visit) -> Response:
     """A page of the queue, by the filters in the address."""
-    query = visit.request.query_params
+    query, text = visit.request.query_params, visit.texts
     chosen = {name: query.get(name, "") for name in _FILTERS}
     page = claims.list_waiting(
         visit.services.sessions, **_filters(visit, chosen), after=_place(query.get("after", "")), limit=_PER_PAGE
     )
     return visit.render(
-        "queue.html",
+        _QUEUE,
         page=page,
         chosen=chosen,
-        states=WaitingState,
-        sources=claims.list_sources(visit.services.sessions),
+        states=[(each.value, text(f"waiting.{each}")) for each in WaitingState],
+        reasons=[(each.value, text(f"reason.{each}")) for each in _REASONS],
+        sources=[(each, each) for each in claims.list_sources(visit.services.sessions)],
         models=claims.list_models(visit.services.sessions),
-        reasons=_REASONS,
-        hours=_HOURS,
+        hours=[(each, text("queue.over_hours", hours=each)) for each in _HOURS],
         is_first="after" not in query,
         counted=COUNTED,
         following=_address(chosen, page.following),

@@ -13,10 +13,13 @@ from triage.reports.drift import find_drift
 from triage.reports.figures import Figure, figures
 from triage.reports.summary import report
 from triage.reports.tables import tables
-from worker.console.page import Pages, Visit
+from worker.console.page import Pages, Visit, template
 from worker.console.texts import Texts
 
 REPORT_PAGES: Final = Pages()
+
+_REPORT: Final = template("report.html")
+_DRIFT: Final = template("drift.html")
 
 _DAY: Final = timedelta(days=1)
 
@@ -30,7 +33,7 @@ def show_report(visit: Visit) -> Response:
     other = compared_period("previous", period) if is_compared else None
     summary = report(visit.services.sessions, period, compared_to=other)
     return visit.render(
-        "report.html",
+        _REPORT,
         summary=summary,
         is_compared=is_compared,
         figures=[_figure(visit.texts, each) for each in figures(summary)],
@@ -42,7 +45,7 @@ def show_report(visit: Visit) -> Response:
 @REPORT_PAGES.page("GET", "/drift", right=Right.MANAGE)
 def show_drift(visit: Visit) -> Response:
     """Whether recent photos are like those at the promotion of the live model."""
-    return visit.render("drift.html", found=find_drift(visit.services.sessions))
+    return visit.render(_DRIFT, found=find_drift(visit.services.sessions))
 
 
 def period_of(visit: Visit) -> Period:

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
+from triage.domain.card import RegisteredModel
 from triage.domain.staff import Right
 from triage.domain.states import Stage
 from triage.errors import UsageError
@@ -11,11 +12,14 @@ from triage.reports.models import list_models
 from triage.retakes.proposals import find_proposal, list_proposals, propose
 from triage.retakes.scenario import Scenario
 from triage.retakes.simulate import simulate
-from worker.console.page import Pages, Visit
+from worker.console.page import Pages, Visit, template
 from worker.console.reports import dates_of, period_of
 from worker.hints import LIMIT_VARIABLES
 
 SIMULATOR_PAGES: Final = Pages()
+
+_SIMULATOR: Final = template("simulator.html")
+_PROPOSAL: Final = template("proposal.html")
 
 _FIELDS: Final = ("threshold", "unmoved", "exact", "margin", "requests", "cooldown")
 _STEP: Final = 0.01
@@ -32,10 +36,11 @@ def show_simulator(visit: Visit) -> Response:
     given = {name: query.get(name, "") for name in _FIELDS}
     period = period_of(visit)
     found = simulate(sessions, period, _scenario(given), policy=policy) if "threshold" in query else None
-    live = next((each for each in list_models(sessions) if each.stage is Stage.LIVE), None)
+    models = (each for each in list_models(sessions) if isinstance(each, RegisteredModel))
+    live = next((each for each in models if each.stage is Stage.LIVE), None)
     unmoved = f"{round(live.card.threshold / _STEP) * _STEP:.2f}" if live else "0.50"
     return visit.render(
-        "simulator.html",
+        _SIMULATOR,
         live=live,
         policy=policy,
         given=given,
@@ -69,7 +74,7 @@ def show_proposal(visit: Visit) -> Response:
     proposal = find_proposal(visit.services.sessions, visit.part("name"))
     changes = proposal.simulation["changes"]
     return visit.render(
-        "proposal.html",
+        _PROPOSAL,
         proposal=proposal,
         found=proposal.simulation,
         changes=[(name, _before(proposal.simulation, name), _text(value)) for name, value in changes.items()],

@@ -59,11 +59,14 @@ class RequestCountsDocument(Document):
 
 
 class ScoresDocument(Document):
-    """The scores of one model: their number, mean and histogram of ten equal bins from 0 to 1."""
+    """The scores of one model: their number, mean and histogram of ten equal bins from 0 to 1.
+
+    `threshold` is null if the stored card of the model is malformed.
+    """
 
     model: str
     weights_sha256: str
-    threshold: float
+    threshold: float | None
     n: int
     acceptable: int
     mean: float

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
+from sqlalchemy import text
 
 from tests.support.command_line import Result
 from tests.support.narrow_model import draw_narrow_network, make_narrow_model, write_narrow_model
 from triage.model.artifact import write_artifact
 from triage.model.photo_hashes import PhotoHashes, hash_photo
 from triage.model.weights import weights_of
+from triage.storage.database import Sessions
 
 Triage: TypeAlias = Callable[..., Result]
 
@@ -202,6 +204,23 @@ def test_evaluation_of_a_model_accounts_for_every_photo_of_the_manifest(triage: 
 def test_model_in_the_shadow_is_listed_as_such(triage: Triage, candidate: str) -> None:
     assert triage("models", "shadow", candidate, "--json").json["stage"] == "shadow"
     assert [model["stage"] for model in triage("models", "list", "--json").json] == ["shadow"]
+
+
+def test_list_names_the_model_when_its_stored_card_is_malformed(
+    triage: Triage, candidate: str, sessions: Sessions
+) -> None:
+    with sessions.begin() as session:
+        session.execute(text("UPDATE model_version SET card = card - 'threshold'"))
+
+    listed, card = triage("models", "list", "--json"), triage("models", "card", candidate)
+
+    assert (listed.code, listed.json) == (0, [])
+    problem = "the stored card of model candidate@1 is malformed or of another release (threshold: Field required)"
+    assert problem in listed.err
+    assert (card.code, problem in card.err) == (2, True)
+    for command in ("promote", "shadow", "retire"):
+        refused = triage("models", command, candidate)
+        assert (refused.code, refused.err.count("\n"), problem in refused.err) == (2, 1, True), command
 
 
 def test_thresholds_for_several_photos_come_from_labelled_messages(

@@ -12,7 +12,6 @@ from triage.domain.card import Card, RegisteredModel, card_json
 from triage.domain.ids import ModelVersionId
 from triage.domain.staff import Role
 from triage.domain.states import Stage
-from triage.reports.models import list_models
 from triage.scoring.drain import DrainLimits, drain
 from triage.storage import model_versions as models
 
@@ -46,7 +45,7 @@ def _live(page: str) -> str:
 
 
 def stages(clinic: Clinic) -> dict[str, Stage]:
-    return {model.card.name: model.stage for model in list_models(clinic.sessions)}
+    return {row.name: Stage(row.stage) for row in clinic.query("SELECT name, stage FROM model_version")}
 
 
 def test_models_are_shown_with_their_scores_and_disagreements(
@@ -180,3 +179,48 @@ def test_unknown_model_is_not_found(logged_in: Callable[..., Browser], live_mode
         answer = browser.get(path)
         assert answer.status_code in {400, 404}
         assert "<script" not in answer.text
+
+
+MALFORMED = ["'{}'", """card - 'threshold' || '{"trained": "x"}'""", """card || '{"of_a_later_release": 1}'"""]
+"""Stored cards that this release cannot read, as expressions of SQL."""
+
+
+@pytest.mark.parametrize("card", MALFORMED)
+@pytest.mark.parametrize("stage", [Stage.CANDIDATE, Stage.LIVE, Stage.RETIRED])
+def test_pages_say_so_when_a_stored_card_is_malformed(
+    clinic: Clinic, logged_in: Callable[..., Browser], live_model: RegisteredModel, card: str, stage: Stage
+) -> None:
+    score_with_shadow(clinic, add_model(clinic))
+    clinic.execute("UPDATE model_version SET promoted_at = now(), stage = 'retired' WHERE stage = 'live'")
+    clinic.execute(f"UPDATE model_version SET stage = '{stage}', card = {card} WHERE name = 'fixture'")
+    browser = logged_in(Role.MANAGER)
+
+    page = browser.get("/models").text
+
+    assert "The stored card of fixture@1 is malformed" in page
+    assert f'/models/{SHA256}">newer</a>' in page
+    fixture = live_model.card.weights_sha256
+    for path in (f"/models/{fixture}", f"/models/{fixture}/promote"):
+        refused = browser.get(path)
+        assert (refused.status_code, "the stored card of model" in refused.text) == (400, True), path
+    [message] = clinic.query("SELECT id FROM message WHERE external_id = 'bad'")
+    for path in ("/", f"/messages/{message.id}", "/reports", "/drift", f"/models/{SHA256}"):
+        assert browser.get(path).status_code == 200, path
+    assert browser.get("/simulator?threshold=0.3").status_code == (400 if stage is Stage.LIVE else 200)
+
+
+def test_model_with_a_malformed_card_is_replaced_when_it_is_live(
+    clinic: Clinic, logged_in: Callable[..., Browser], live_model: RegisteredModel
+) -> None:
+    score_with_shadow(clinic, add_model(clinic))
+    clinic.execute("UPDATE model_version SET card = '{}' WHERE stage = 'live'")
+    browser = logged_in(Role.MANAGER)
+
+    asked = browser.get(f"/models/{SHA256}/promote").text
+    assert "the stored card of the live model is malformed" in asked
+    assert _live(asked) == live_model.card.weights_sha256
+    assert browser.post(f"/models/{SHA256}/promote", live=_live(asked)).status_code == 303
+
+    assert stages(clinic) == {"newer": Stage.LIVE, "fixture": Stage.RETIRED}
+    assert browser.get("/rollback").status_code == 400
+    assert browser.get("/models").status_code == 200

@@ -1,15 +1,18 @@
 """Every page of the staff console, for every role and for a person who is not logged in."""
 
+import re
 from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
+from jinja2 import DictLoader, TemplateNotFound
 
 from tests.support.console import Browser
 from triage.domain.ids import new_id
 from triage.domain.staff import RIGHTS, Right, Role
+from worker.console import page as pages
 from worker.console.app import PAGES
-from worker.console.page import Page
+from worker.console.page import Page, template
 
 PROTECTED = [page for page in PAGES if page.right is not None]
 
@@ -45,3 +48,27 @@ def test_every_role_has_the_rights_of_the_one_before() -> None:
     ranked = [RIGHTS[role] for role in Role]
     assert all(lower < higher for lower, higher in pairwise(ranked))
     assert ranked[-1] == frozenset(Right)
+
+
+def test_pages_stay_as_at_the_start_when_the_templates_change(
+    logged_in: Callable[..., Browser], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser = logged_in(Role.ADMINISTRATOR)
+    paths = [page.path for page in PROTECTED if page.method == "GET" and "{" not in page.path]
+    assert len(paths) > 8
+
+    def fail(*_: object) -> None:
+        raise TemplateNotFound("the files are those of another release")
+
+    monkeypatch.setattr(pages._ENVIRONMENT.loader, "get_source", fail)
+
+    assert {path for path in paths if browser.get(path).status_code == 500} == set()
+
+
+def test_template_fails_at_the_start_when_one_that_it_names_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages._ENVIRONMENT, "loader", DictLoader({"a.html": "{% include 'b.html' %}"}))
+
+    with pytest.raises(TemplateNotFound, match=re.escape("b.html")):
+        template("a.html")
+    with pytest.raises(TemplateNotFound, match=re.escape("c.html")):
+        template("c.html")

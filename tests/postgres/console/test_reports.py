@@ -8,7 +8,7 @@ import pytest
 from tests.support.clinic import Clinic
 from tests.support.console import Browser
 from triage.domain.staff import Role
-from triage.reports.models import list_models
+from triage.reports.models import find_model
 from triage.reports.tables import NAMES
 from triage.retakes.proposals import list_proposals
 
@@ -69,8 +69,7 @@ def test_scenario_is_simulated_saved_and_applied(clinic: Clinic, logged_in: Call
 
     [proposal] = list_proposals(clinic.sessions)
     assert (proposal.saved_by, proposal.applied_by) == ("staff:dr-7", "staff:dr-7")
-    [model] = list_models(clinic.sessions)
-    assert model.card.threshold == 0.4
+    assert find_model(clinic.sessions, "fixture").card.threshold == 0.4
 
 
 def test_slider_changes_the_threshold_when_it_was_moved(clinic: Clinic, logged_in: Callable[..., Browser]) -> None:
