@@ -114,7 +114,7 @@ class Registry:
     ) -> RegisteredModel:
         """Makes a model live and retires the one that was live. Workers notice between two batches.
 
-        Has no effect if the model is live.
+        Has no effect if the model is live already.
 
         Args:
             name: of the model.
@@ -136,6 +136,8 @@ class Registry:
         with self._sessions.begin() as session:
             models.lock_stages(session)
             model, live = models.find(session, name), models.live_key(session)
+            if live and live[0] == model.id:
+                return model
             if instead_of is not None and instead_of != (live[1] if live else ""):
                 raise UsageError("another model was made live since: look at the models again")
             if not model.card.trained and not allow_untrained:
@@ -156,13 +158,17 @@ class Registry:
 
         Args:
             actor: for the audit trail.
-            to: SHA-256 of the model that is expected to be live then, as a person has confirmed it.
+            to: SHA-256 of the model that is expected to be live then, as a person has confirmed it. Has no effect if it
+                is live already.
 
         Raises:
             UsageError: no model was live before, or it is another one than expected.
         """
         with self._sessions.begin() as session:
             models.lock_stages(session)
+            live = models.live_key(session)
+            if live and live[1] == to:
+                return models.get(session, live[0])
             model = models.previously_live(session)
             if model is None:
                 raise UsageError("no model was live before: promote one by its name")

@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy.orm import Session
 
 from triage.domain.actors import check_actor
-from triage.domain.ids import PhotoReviewId, ReviewedPhotoId
+from triage.domain.ids import PhotoReviewId, ReviewedPhotoId, VoteId
 from triage.domain.photo_reviews import REASON_LETTERS, PhotoReview, ReviewedPhoto
 from triage.domain.states import FindingKind
 from triage.errors import LeaseLostError, NotFoundError, UsageError
@@ -129,24 +129,40 @@ def skip(sessions: Sessions, review_id: PhotoReviewId, photo_id: ReviewedPhotoId
 
 
 @use_case
-def undo(sessions: Sessions, review_id: PhotoReviewId, *, by: str, lease: timedelta) -> ReviewedPhotoId:
-    """Withdraws this person's latest vote in a review and holds its photo again. The withdrawn vote is kept.
+def undo(
+    sessions: Sessions, review_id: PhotoReviewId, *, by: str, lease: timedelta, vote: VoteId | None = None
+) -> ReviewedPhotoId:
+    """Withdraws a vote of this person in a review and holds its photo again. The withdrawn vote is kept.
+
+    Args:
+        sessions: of the worker role.
+        review_id: the review.
+        by: actor id of the reviewer.
+        lease: how long the photo is held.
+        vote: the latest vote when the person looked; None for the latest one. Has no effect if it is withdrawn already,
+            so that the same form twice undoes one vote.
 
     Raises:
         NotFoundError: no review has this id.
-        UsageError: the review is closed, there is no vote to undo, or an argument is malformed.
+        UsageError: the review is closed, the person has no such vote, or an argument is malformed.
     """
     check_actor(by)
     with sessions.begin() as session:
         _open(session, review_id)
-        found = photo_votes.latest(session, review_id, by=by)
-        if found is None or photo_votes.lock(session, review_id, found[1]) is None:
+        vote_id = vote or photo_votes.latest(session, review_id, by=by)
+        photo_id = photo_votes.photo_of(session, review_id, vote_id, by=by) if vote_id else None
+        if vote_id is None or photo_id is None or photo_votes.lock(session, review_id, photo_id) is None:
             raise UsageError("there is no vote to undo")
-        vote_id, photo_id = found
-        if not photo_votes.withdraw(session, vote_id, photo_id, by=by, lease=_checked(lease)):
-            raise UsageError("there is no vote to undo")
-        _record(session, "photo.vote_withdrawn", review_id, photo_id, by, vote=str(vote_id))
+        if photo_votes.withdraw(session, vote_id, photo_id, by=by, lease=_checked(lease)):
+            _record(session, "photo.vote_withdrawn", review_id, photo_id, by, vote=str(vote_id))
     return photo_id
+
+
+@use_case
+def latest_vote(sessions: Sessions, review_id: PhotoReviewId, *, by: str) -> VoteId | None:
+    """The vote that `undo` would withdraw."""
+    with sessions() as session:
+        return photo_votes.latest(session, review_id, by=by)
 
 
 def _open(session: Session, review_id: PhotoReviewId) -> PhotoReview:

@@ -43,6 +43,8 @@ def decide(
 ) -> Made:
     """Decides a message for a person, as `override` does. The reply of a new request names the person's ground.
 
+    The same call again has no effect, because a person may click twice.
+
     Args:
         sessions: of the worker role.
         message_id: the message.
@@ -64,7 +66,11 @@ def decide(
         raise UsageError("invalid decision: choose `pass` or `retake`, and one of its reasons")
     note = check_note(note_of(ground, note), "note")
     with sessions.begin() as session:
-        message = _lock(session, message_id, seen, by)
+        message = messages.lock_with_thread(session, message_id)
+        before = _made_already(session, message, seen, by, note)
+        if before is not None and before.outcome == outcome:
+            return before
+        _check_unchanged(session, message, seen, by)
         _check_turn(session, message_id, outcome, by, of_others=of_others)
         named = NAMED_KINDS.get(ground)
         made = decide_for_person(session, message_id, outcome, by=by, note=note, policy=policy, named=named)
@@ -98,7 +104,8 @@ def preview_reply(
     if ground not in GROUNDS[Outcome.RETAKE]:
         raise UsageError("invalid decision: choose one of the reasons for new photos")
     with sessions.begin() as session:
-        message = _lock(session, message_id, seen, by)
+        message = messages.lock_with_thread(session, message_id)
+        _check_unchanged(session, message, seen, by)
         _check_turn(session, message_id, Outcome.RETAKE, by, of_others=of_others)
         named = NAMED_KINDS.get(ground)
         request = request_of(session, message, DecisionId(new_id()), policy=policy, named=named)
@@ -117,6 +124,8 @@ def undo(
 ) -> Made:
     """Restores the decision before a person's, as a new decision. A request that it withdrew is flagged again.
 
+    The same call again has no effect.
+
     Args:
         sessions: of the worker role.
         message_id: the message.
@@ -131,7 +140,11 @@ def undo(
     """
     check_actor(by)
     with sessions.begin() as session:
-        message = _lock(session, message_id, seen, by)
+        message = messages.lock_with_thread(session, message_id)
+        before = _made_already(session, message, seen, by, UNDONE)
+        if before is not None:
+            return before
+        _check_unchanged(session, message, seen, by)
         current, previous = decisions.last_two(session, message_id)
         if current.decided_by != DecidedBy.PERSON or (current.actor != by and not of_others):
             raise UsageError("the decision cannot be undone: another person or a model made it")
@@ -155,19 +168,27 @@ def _named_by(note: str | None) -> FindingKind | None:
     return None if ground is None else NAMED_KINDS.get(ground)
 
 
-def _lock(session: Session, message_id: MessageId, seen: DecisionId, by: str) -> Message:
-    """Locks the thread of the message, so that its current decision stays the one that was seen.
+def _made_already(session: Session, message: Message, seen: DecisionId, by: str, note: str) -> Made | None:
+    """The current decision, if this person made it with this note over the one that was seen."""
+    if message.current_decision_id is None:
+        return None
+    current, _ = decisions.last_two(session, MessageId(message.id))
+    if (current.supersedes_id, current.actor, current.note) != (seen, by, note):
+        return None
+    return Made(DecisionId(current.id), Outcome(current.outcome), message.external_id)
+
+
+def _check_unchanged(session: Session, message: Message, seen: DecisionId, by: str) -> None:
+    """Checks a message that is locked.
 
     Raises:
         LeaseLostError: another person holds the message, or it was decided since the person looked.
     """
-    message = messages.lock_with_thread(session, message_id)
     if message.current_decision_id != seen:
         raise LeaseLostError("the message was decided since you opened it: look at it again")
-    waiting = queue.find(session, message_id)
+    waiting = queue.find(session, MessageId(message.id))
     if waiting is not None and waiting.claimed_by not in {None, by}:
         raise LeaseLostError("another person holds the message: take another one")
-    return message
 
 
 def _check_turn(session: Session, message_id: MessageId, outcome: Outcome, by: str, *, of_others: bool) -> None:

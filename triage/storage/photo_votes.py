@@ -104,16 +104,27 @@ def add(session: Session, photo_id: ReviewedPhotoId, *, good: bool, reasons: Seq
     return vote_id
 
 
-def latest(session: Session, review_id: PhotoReviewId, *, by: str) -> tuple[VoteId, ReviewedPhotoId] | None:
-    """This person's latest vote in a review that counts, and its photo."""
+def latest(session: Session, review_id: PhotoReviewId, *, by: str) -> VoteId | None:
+    """This person's latest vote in a review that counts."""
     query = (
-        select(PhotoVote.id, PhotoVote.photo_id)
+        select(PhotoVote.id)
         .join(ReviewedPhoto, ReviewedPhoto.id == PhotoVote.photo_id)
         .where(ReviewedPhoto.review_id == review_id, PhotoVote.actor == by, _COUNTS)
         .order_by(PhotoVote.id.desc())
     )
-    row = session.execute(query.limit(1)).one_or_none()
-    return None if row is None else (VoteId(row.id), ReviewedPhotoId(row.photo_id))
+    found = session.scalar(query.limit(1))
+    return None if found is None else VoteId(found)
+
+
+def photo_of(session: Session, review_id: PhotoReviewId, vote_id: VoteId, *, by: str) -> ReviewedPhotoId | None:
+    """The photo of a vote of this person in a review, withdrawn or not; None without such a vote."""
+    query = (
+        select(ReviewedPhoto.id)
+        .join(PhotoVote, PhotoVote.photo_id == ReviewedPhoto.id)
+        .where(ReviewedPhoto.review_id == review_id, PhotoVote.id == vote_id, PhotoVote.actor == by)
+    )
+    found = session.scalar(query)
+    return None if found is None else ReviewedPhotoId(found)
 
 
 def withdraw(session: Session, vote_id: VoteId, photo_id: ReviewedPhotoId, *, by: str, lease: timedelta) -> bool:

@@ -45,6 +45,7 @@ def show_models(visit: Visit) -> Response:
         unreadable=[model for model in models if isinstance(model, UnreadableModel)],
         previous=_previous(visit),
         days=_COMPARED.days,
+        made_live=visit.request.query_params.get("live"),
         **compared,
     )
 
@@ -80,13 +81,13 @@ def confirm_promotion(visit: Visit) -> Response:
 @MODEL_PAGES.page("POST", "/models/{model}/promote", right=Right.MANAGE)
 def promote_model(visit: Visit) -> Response:
     """Makes a model live, if the model that it replaces is the one that the person has seen."""
-    visit.services.registry.promote(
+    model = visit.services.registry.promote(
         visit.part("model"),
         actor=visit.staff.actor,
         force_reason=visit.form.get("reason"),
         instead_of=visit.field("live"),
     )
-    return visit.redirect("/models")
+    return _made_live(visit, model)
 
 
 @MODEL_PAGES.page("GET", "/rollback", right=Right.MANAGE)
@@ -101,8 +102,11 @@ def confirm_rollback(visit: Visit) -> Response:
 @MODEL_PAGES.page("POST", "/rollback", right=Right.MANAGE)
 def roll_back(visit: Visit) -> Response:
     """Makes the model live that was live before, if it is the one that the person has seen."""
-    visit.services.registry.rollback(actor=visit.staff.actor, to=visit.field("to"))
-    return visit.redirect("/models")
+    return _made_live(visit, visit.services.registry.rollback(actor=visit.staff.actor, to=visit.field("to")))
+
+
+def _made_live(visit: Visit, model: RegisteredModel) -> Response:
+    return visit.redirect(f"/models?live={model.id}")
 
 
 def _found(visit: Visit) -> RegisteredModel:

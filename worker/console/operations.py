@@ -36,7 +36,8 @@ _REFRESHES: Final = 60
 @OPERATION_PAGES.page("GET", "/deliveries", right=Right.MANAGE)
 def show_deliveries(visit: Visit) -> Response:
     """Events for other systems, and messages that are read on other systems."""
-    chosen = visit.request.query_params.get("status", _OPEN)
+    query = visit.request.query_params
+    chosen, retried = query.get("status", _OPEN), query.get("retried", "")
     statuses = {_OPEN, *DeliveryStatus, *ArrivalStatus}
     if chosen not in statuses:
         raise UsageError("unknown filter: choose one of the list")
@@ -56,6 +57,7 @@ def show_deliveries(visit: Visit) -> Response:
         deliveries=_dead_first(sent),
         arrivals=_dead_first(read),
         chosen=chosen,
+        retried=int(retried) if retried.isascii() and retried.isdigit() else None,
         statuses=[
             (each, visit.texts(f"sent.{each}")) for each in dict.fromkeys([_OPEN, *DeliveryStatus, *ArrivalStatus])
         ],
@@ -74,7 +76,7 @@ def retry_delivery(visit: Visit) -> Response:
     )
     if changed:
         visit.services.wake_ups.deliveries()
-    return visit.redirect("/deliveries")
+    return visit.redirect(f"/deliveries?retried={len(changed)}")
 
 
 @OPERATION_PAGES.page("POST", "/arrivals/retry", right=Right.MANAGE)
@@ -86,7 +88,7 @@ def retry_arrival(visit: Visit) -> Response:
     )
     if changed:
         visit.services.wake_ups.arrivals()
-    return visit.redirect("/deliveries")
+    return visit.redirect(f"/deliveries?retried={len(changed)}")
 
 
 @OPERATION_PAGES.page("GET", "/runs", right=Right.MANAGE)

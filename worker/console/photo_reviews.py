@@ -1,13 +1,14 @@
 """Photo reviews: create one, vote blind on its photos, and follow the agreement of its reviewers."""
 
 from collections.abc import Collection
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 from starlette.responses import Response
 
-from triage.domain.ids import PhotoReviewId, ReviewedPhotoId
+from triage.domain.ids import PhotoReviewId, ReviewedPhotoId, VoteId
 from triage.domain.photo_reviews import (
     MAX_PHOTOS,
     MAX_VOTES,
@@ -20,7 +21,7 @@ from triage.domain.photo_reviews import (
 from triage.domain.reporting import Period
 from triage.domain.staff import Right
 from triage.domain.states import Fitzpatrick
-from triage.errors import UsageError
+from triage.errors import LeaseLostError, UsageError
 from triage.photo_reviews import sets, voting
 from triage.photo_reviews.agreement import agreement, blind_reviews
 from worker.console.door import POLICY
@@ -79,6 +80,7 @@ def show_review(visit: Visit) -> Response:
         sees_counts=_sees_counts(visit, review, blind),
         voted=voted,
         left=left,
+        latest=voting.latest_vote(sessions, review_id, by=by),
         blind=review_id in blind,
         found=agreement(sessions, review_id) if may_see else None,
         nothing="nothing" in visit.request.query_params,
@@ -96,7 +98,8 @@ def show_reviewed_photo(visit: Visit) -> Response:
     """The photo to vote on, without anything that is known of it. The only page with a script."""
     review_id, photo_id = _review_id(visit), ReviewedPhotoId(visit.uuid("photo_id"))
     photo = voting.show(visit.services.sessions, review_id, photo_id, by=visit.staff.actor)
-    response = visit.render(_VOTE, review_id=review_id, photo=photo, letters=REASON_LETTERS)
+    latest = voting.latest_vote(visit.services.sessions, review_id, by=visit.staff.actor)
+    response = visit.render(_VOTE, review_id=review_id, photo=photo, latest=latest, letters=REASON_LETTERS)
     response.headers["Content-Security-Policy"] = _WITH_SCRIPT
     return response
 
@@ -130,15 +133,20 @@ def vote_on_photo(visit: Visit) -> Response:
 def skip_photo(visit: Visit) -> Response:
     """Moves the photo to the end, and takes the next one."""
     photo_id = ReviewedPhotoId(visit.uuid("photo_id"))
-    voting.skip(visit.services.sessions, _review_id(visit), photo_id, by=visit.staff.actor)
+    with suppress(LeaseLostError):  # a second click
+        voting.skip(visit.services.sessions, _review_id(visit), photo_id, by=visit.staff.actor)
     return _next(visit)
 
 
 @REVIEW_PAGES.page("POST", "/reviews/{review_id:uuid}/undo", right=Right.DECIDE)
 def undo_vote(visit: Visit) -> Response:
-    """Withdraws the latest vote, and shows its photo again unless another person holds it."""
+    """Withdraws the vote that was the latest, and shows its photo again unless another person holds it."""
     lease = visit.console.settings.claim_lease
-    voting.undo(visit.services.sessions, _review_id(visit), by=visit.staff.actor, lease=lease)
+    try:
+        vote = VoteId(UUID(visit.field("vote")))
+    except ValueError:
+        raise UsageError("the form is incomplete: load the page again") from None
+    voting.undo(visit.services.sessions, _review_id(visit), by=visit.staff.actor, lease=lease, vote=vote)
     return _next(visit)
 
 

@@ -95,7 +95,10 @@ def test_promotion_shows_the_expected_change_and_takes_place_after_it(
     asked = browser.get(f"/models/{SHA256}/promote").text
     assert "Requests per day: -0.0 (from 0.1 to 0.0)" in asked
     assert stages(clinic)["newer"] is Stage.CANDIDATE
-    assert browser.post(f"/models/{SHA256}/promote", live=_live(asked)).status_code == 303
+    for _ in range(2):  # a second click
+        done = browser.post(f"/models/{SHA256}/promote", live=_live(asked))
+        assert done.status_code == 303
+        assert "newer is live." in browser.get(done.headers["location"].removeprefix("/console")).text
 
     assert stages(clinic) == {"newer": Stage.LIVE, live_model.card.name: Stage.RETIRED}
     [row] = clinic.query("SELECT actor FROM audit_event WHERE action = 'model.promoted'")
@@ -116,9 +119,12 @@ def test_rollback_returns_to_the_model_that_was_confirmed_and_to_no_other(
     browser.post(f"/models/{SHA256}/promote", live=_live(asked))
 
     assert "Requests per day: +0.0" in browser.get("/rollback").text
-    assert browser.post("/rollback", to=SHA256).status_code == 400
+    assert browser.post("/rollback", to="3" * 64).status_code == 400
+    assert browser.post("/rollback", to=SHA256).status_code == 303  # it is live
     assert stages(clinic)["newer"] is Stage.LIVE
-    assert browser.post("/rollback", to=live_model.card.weights_sha256).status_code == 303
+    for _ in range(2):
+        done = browser.post("/rollback", to=live_model.card.weights_sha256)
+        assert f"{live_model.card.name} is live." in browser.get(done.headers["location"][len("/console") :]).text
 
     assert stages(clinic) == {"newer": Stage.RETIRED, live_model.card.name: Stage.LIVE}
 

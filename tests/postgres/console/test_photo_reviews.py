@@ -53,6 +53,24 @@ def create(browser: Browser, **changes: str) -> str:
     return answer.headers["location"].removeprefix("/console")
 
 
+def undo(browser: Browser, review: str) -> str:
+    """Undoes the vote that the page of the review names, and returns the path of what follows."""
+    return undo_vote(browser, review, latest(browser.get(review).text))
+
+
+def undo_vote(browser: Browser, review: str, vote_id: str) -> str:
+    answer = browser.post(f"{review}/undo", vote=vote_id)
+    assert answer.status_code == 303, answer.text
+    return answer.headers["location"].removeprefix("/console")
+
+
+def latest(page: str) -> str:
+    """The vote that a page offers to undo."""
+    found = re.search(r'name="vote" value="([0-9a-f-]{36})"', page)
+    assert found is not None
+    return found[1]
+
+
 def votes(sessions: Sessions) -> list[tuple[str, bool, list[str], bool]]:
     with sessions() as session:
         rows = session.execute(text("SELECT actor, good, reasons, withdrawn_at FROM photo_vote ORDER BY id"))
@@ -88,8 +106,7 @@ def test_reviewer_votes_and_undoes_by_plain_forms(
 
     second = vote(browser, first, "bad", "motion", "too_dark")
     assert "1 of 2 photos" in browser.get(second).text
-    again = browser.post(f"{review}/undo").headers["location"].removeprefix("/console")
-    assert again == first
+    assert undo(browser, review) == first
     assert vote(browser, first, "good") == second
     assert vote(browser, first, "good") == second  # a form sent twice
     assert vote(browser, second, "good") == f"{review}?nothing=1"
@@ -167,7 +184,7 @@ def test_skipped_photo_comes_last(photos: list[AttachmentId], logged_in: Callabl
 
 
 def test_agreement_is_shown_to_managers_who_do_not_vote(
-    photos: list[AttachmentId], logged_in: Callable[..., Browser]
+    photos: list[AttachmentId], logged_in: Callable[..., Browser], sessions: Sessions
 ) -> None:
     manager, first, second = logged_in(Role.MANAGER, "boss"), logged_in(name="dr-1"), logged_in(name="dr-2")
     review = create(manager)
@@ -186,7 +203,30 @@ def test_agreement_is_shown_to_managers_who_do_not_vote(
     assert "The agreement is hidden" in manager.get(review).text
     assert manager.post(f"{review}/close").status_code == 303
     assert "1 of 2 photos: 50.0 %" in manager.get(review).text
-    assert first.post(f"{review}/undo").status_code == 400
+    with sessions() as session:
+        vote_id = session.execute(text("SELECT id FROM photo_vote WHERE actor = 'staff:dr-1' LIMIT 1")).scalar_one()
+    assert "takes no further votes" in first.post(f"{review}/undo", vote=str(vote_id)).text
+
+
+def test_form_that_arrives_twice_undoes_one_vote(
+    photos: list[AttachmentId], logged_in: Callable[..., Browser], sessions: Sessions
+) -> None:
+    browser, other = logged_in(), logged_in(name="dr-8")
+    review = create(browser)
+    first = start(browser, review)
+    second = vote(browser, first, "good")
+    assert vote(browser, second, "good").endswith("nothing=1")
+    shown = latest(browser.get(review).text)
+
+    assert undo_vote(browser, review, shown) == second
+    assert undo_vote(browser, review, shown) == second
+
+    assert [withdrawn for _, _, _, withdrawn in votes(sessions)] == [False, True]
+    assert latest(browser.get(second).text) != shown
+    start(other, review)
+    for foreign in (shown, "x", str(photos[0])):
+        assert other.post(f"{review}/undo", vote=foreign).status_code == 400
+    assert browser.post(f"{second}/skip").headers["location"] == browser.post(f"{second}/skip").headers["location"]
 
 
 def test_counts_of_all_votes_are_hidden_from_people_who_vote_until_the_review_is_closed(
@@ -204,7 +244,7 @@ def test_counts_of_all_votes_are_hidden_from_people_who_vote_until_the_review_is
     assert [counts(each) for each in (manager, first, second)] == [(["0", "1"], True), *[(["-", "-"], False)] * 2]
     path = start(manager, review)
     vote(manager, path, "bad")
-    manager.post(f"{review}/undo")
+    undo(manager, review)
     assert counts(manager) == (["-", "-"], False)  # the next vote shall not follow what others think
     assert "Agreement</h2>" not in manager.get(review).text
     manager.post(f"{review}/close")

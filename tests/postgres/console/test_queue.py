@@ -367,9 +367,16 @@ def test_person_takes_decides_and_undoes_with_forms(
     assert "Decided: retake." in shown
     assert '<span class="ground">blurred</span> the mole is not sharp' in shown
     assert "Request to the patient: not yet collected" in shown
-    assert opened.post(f"{path}/decide", **form).status_code == 409  # a second click
-    assert other.post(f"{path}/undo", seen=str(current(clinic, "m-1"))).status_code == 400
-    undone = opened.post(f"{path}/undo", seen=str(current(clinic, "m-1")))
+    again = opened.post(f"{path}/decide", **form)  # a second click
+    assert (again.status_code, again.headers["location"]) == (303, done.headers["location"])
+    assert opened.post(f"{path}/decide", **form | {"note": "another one"}).status_code == 409
+    assert clinic.decisions("m-1") == [("not_assessable", "no_readable_photo"), ("retake", "override")]
+    decided = str(current(clinic, "m-1"))
+    assert other.post(f"{path}/undo", seen=decided).status_code == 400
+    undone = opened.post(f"{path}/undo", seen=decided)
+    assert opened.post(f"{path}/undo", seen=decided).headers["location"] == undone.headers["location"]
+    assert other.post(f"{path}/undo", seen=decided).status_code == 409
+    assert [outcome for outcome, _ in clinic.decisions("m-1")] == ["not_assessable", "retake", "not_assessable"]
     assert "The decision is again: not assessable." in opened.get(undone.headers["location"][len("/console") :]).text
     assert 'role="status"' not in opened.get(after).text  # of a decision that no longer holds
     assert waiting(clinic) == ["m-1", "m-2"]
