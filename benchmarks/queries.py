@@ -102,6 +102,7 @@ def standard_queries(
         "photo review: the next photo": lambda session: photo_votes.claim_next(
             session, PhotoReviewId(UUID(int=1)), by="dr-1", lease=minutes
         ),
+        "photo review: the photos of a message": lambda session: photo_votes.under_review(session, message),
         "photo review: draw photos": lambda session: photo_reviews.draw(session, SamplingRule(100, month)),
         "wait": lambda session: inbox.count_open(session),
         "runs": lambda session: runs.list_runs(session),

@@ -1,33 +1,14 @@
 """The staff console in Chromium: by keyboard, without scripts, accessible, and without a violation of its policy."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.support.console_demo import ConsoleDemo, console_demo
+from tests.support.console_demo import ConsoleDemo
 
 pytestmark = pytest.mark.long
-
-CHROMIUM = Path("/usr/bin/chromium")
-
-
-@pytest.fixture(scope="module")
-def demo() -> Iterator[ConsoleDemo]:
-    if not CHROMIUM.exists():
-        pytest.skip("Chromium is not installed: apt-get install chromium")
-    with console_demo() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def chromium(demo: ConsoleDemo) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(params=["light", "dark"])

@@ -1,20 +1,18 @@
 """The staff console in Chromium under attack: hostile text in all stored fields, sessions, roles, and two people."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import psycopg
 import psycopg.sql
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Dialog, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Dialog, Page, expect
 
-from tests.browser.test_console import CHROMIUM, log_in
-from tests.support.console_demo import ConsoleDemo, console_demo
+from tests.browser.test_console import log_in
+from tests.support.console_demo import ConsoleDemo
 from triage.domain.staff import Role
 from triage.staff import accounts
-from triage.storage.database import Sessions, create_database_engine, create_sessions
-from worker.state_folder import StateFolder
+from triage.storage.database import Sessions
 
 pytestmark = pytest.mark.long
 
@@ -47,34 +45,6 @@ JSON = [
 ]
 
 
-@pytest.fixture(scope="module")
-def demo() -> Iterator[ConsoleDemo]:
-    if not Path(CHROMIUM).exists():
-        pytest.skip("Chromium is not installed: apt-get install chromium")
-    with console_demo() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def database(demo: ConsoleDemo) -> str:
-    return StateFolder(demo.output.parent / "console-demo").database_url()
-
-
-@pytest.fixture(scope="module")
-def sessions(database: str) -> Iterator[Sessions]:
-    engine = create_database_engine(database)
-    yield create_sessions(engine)
-    engine.dispose()
-
-
-@pytest.fixture(scope="module")
-def chromium(demo: ConsoleDemo) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def context(chromium: Browser) -> Iterator[BrowserContext]:
     opened = chromium.new_context(viewport={"width": 1280, "height": 800})
@@ -100,9 +70,9 @@ def execute(database: str, *statements: str) -> None:
 
 @pytest.mark.parametrize("role", [Role.READER, Role.REVIEWER, Role.MANAGER])
 def test_role_is_refused_what_it_may_not_do(
-    context: BrowserContext, demo: ConsoleDemo, sessions: Sessions, role: Role
+    context: BrowserContext, demo: ConsoleDemo, demo_sessions: Sessions, role: Role
 ) -> None:
-    accounts.add(sessions, f"is-{role}", role, password=PASSWORD, by="test")
+    accounts.add(demo_sessions, f"is-{role}", role, password=PASSWORD, by="test")
     page = context.new_page()
     log_in_as(page, demo, f"is-{role}")
     least = {"": 0, "reviews": 1, "models": 2, "deliveries": 2, "runs": 2, "reports": 2, "simulator": 2, "staff": 3}
@@ -143,26 +113,26 @@ def test_session_id_of_an_attacker_is_replaced_at_login(context: BrowserContext,
 
 
 def test_expired_session_leads_to_the_login_and_changes_nothing(
-    context: BrowserContext, demo: ConsoleDemo, database: str
+    context: BrowserContext, demo: ConsoleDemo, demo_database: str
 ) -> None:
     page = context.new_page()
     log_in(page, demo)
-    execute(database, "UPDATE staff_session SET seen_at = seen_at - interval '1 hour'")
+    execute(demo_database, "UPDATE staff_session SET seen_at = seen_at - interval '1 hour'")
 
     page.get_by_role("button", name="Take the oldest").click()
 
     expect(page.get_by_role("heading", level=1)).to_have_text("Log in")
-    with psycopg.connect(database.replace("+psycopg", "")) as connection:
+    with psycopg.connect(demo_database.replace("+psycopg", "")) as connection:
         held = connection.execute("SELECT count(*) FROM waiting_message WHERE claimed_by IS NOT NULL").fetchone()
     assert held == (0,)
 
 
 def test_second_person_is_refused_when_two_decide_the_same_message(
-    chromium: Browser, demo: ConsoleDemo, sessions: Sessions
+    chromium: Browser, demo: ConsoleDemo, demo_sessions: Sessions
 ) -> None:
     pages = []
     for name in ("first", "second"):
-        accounts.add(sessions, name, Role.MANAGER, password=PASSWORD, by="test")
+        accounts.add(demo_sessions, name, Role.MANAGER, password=PASSWORD, by="test")
         page = chromium.new_context().new_page()
         log_in_as(page, demo, name)
         pages.append(page)
@@ -183,7 +153,7 @@ def test_second_person_is_refused_when_two_decide_the_same_message(
 
 
 def test_hostile_text_of_any_stored_field_is_shown_as_text(
-    context: BrowserContext, demo: ConsoleDemo, database: str
+    context: BrowserContext, demo: ConsoleDemo, demo_database: str
 ) -> None:
     """The last test of this demo, whose rows it spoils."""
     problems: list[str] = []
@@ -225,7 +195,7 @@ def test_hostile_text_of_any_stored_field_is_shown_as_text(
     model = f"{origin}{page.locator('tbody a').first.get_attribute('href')}"
     hostile = psycopg.sql.Literal(EVIL).as_string()
     execute(
-        database,
+        demo_database,
         "INSERT INTO delivery (id, target, kind, message_id, subject_id, status, finished_at) "
         "SELECT gen_random_uuid(), 't', 'message.decided', id, id, 'dead', now() FROM message LIMIT 1",
         "INSERT INTO arrival (id, source, reference, status, error, finished_at) "
@@ -254,4 +224,20 @@ def test_hostile_text_of_any_stored_field_is_shown_as_text(
         assert page.locator("script, img[src=x], [onerror]").count() == 0, address
         if address in {*addresses[:2], *(f"{demo.url}{name}" for name in shown), message, review, model}:
             expect(page.locator("body")).to_contain_text("<script>alert(1)</script>")
+    assert [problem for problem in problems if "Failed to load resource" not in problem] == []
+
+    short = "'><img src=x onerror=alert(1)>{{7*7}}"  # an address cannot have a slash in this place
+    literal = psycopg.sql.Literal(short).as_string()
+    execute(
+        demo_database,
+        f"UPDATE audit_event SET details = jsonb_set(details, '{{name}}', to_jsonb({literal}::text))",
+        f"UPDATE model_version SET name = {literal}, card = jsonb_set(card, '{{name}}', to_jsonb({literal}::text))",
+    )
+    page.goto(f"{demo.url}simulator")
+    page.get_by_role("link", name=short).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"Proposal {short}")
+    for address in (page.url, f"{demo.url}models", f"{model}/promote", message, demo.url):
+        page.goto(address)
+        assert page.locator("script, img[src=x], [onerror]").count() == 0, address
+        expect(page.locator("body")).to_contain_text(short)
     assert [problem for problem in problems if "Failed to load resource" not in problem] == []

@@ -1,36 +1,18 @@
 """Photo reviews in Chromium: by single keys, by keyboard without scripts, accessible, and within the policy."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.test_console import CHROMIUM, log_in, press
-from tests.support.console_demo import ConsoleDemo, console_demo
+from tests.browser.test_console import log_in, press
+from tests.support.console_demo import ConsoleDemo
 
 pytestmark = pytest.mark.long
 
 ANSWERS = "Failed to load resource"  # the console has no icon
 QUESTION = "Is this photo good enough for the chart?"
-
-
-@pytest.fixture(scope="module")
-def demo() -> Iterator[ConsoleDemo]:
-    if not Path(CHROMIUM).exists():
-        pytest.skip("Chromium is not installed: apt-get install chromium")
-    with console_demo() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def chromium(demo: ConsoleDemo) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 def create(page: Page, demo: ConsoleDemo, name: str, *, size: int = 5, second: int = 0) -> None:

@@ -2,14 +2,14 @@
 
 import copy
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 from benchmarks.known_clinic import ANSWER_DAYS, DAYS, KnownClinic
 from triage.domain.card import RegisteredModel
@@ -20,7 +20,6 @@ from triage.storage.database import Sessions
 
 pytestmark = pytest.mark.long
 
-CHROMIUM = Path("/usr/bin/chromium")
 WIDTHS = (1280, 768, 390)
 OVERFLOWS = """() => {
   const found = [], page = document.documentElement
@@ -40,16 +39,6 @@ OVERFLOWS = """() => {
   return found
 }"""
 """What is wider than its place. On a phone, wide tables scroll in their own region."""
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    if not CHROMIUM.exists():
-        pytest.skip("Chromium is not installed: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -1,13 +1,13 @@
 """Voting blind: one photo at a time, without its score, its decision and the votes of others."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Final
 
 from sqlalchemy.orm import Session
 
 from triage.domain.actors import check_actor
-from triage.domain.ids import PhotoReviewId, ReviewedPhotoId, VoteId
+from triage.domain.ids import AttachmentId, MessageId, PhotoReviewId, ReviewedPhotoId, VoteId
 from triage.domain.photo_reviews import REASON_LETTERS, PhotoReview, ReviewedPhoto
 from triage.domain.states import FindingKind
 from triage.errors import LeaseLostError, NotFoundError, UsageError
@@ -56,6 +56,13 @@ def show(sessions: Sessions, review_id: PhotoReviewId, photo_id: ReviewedPhotoId
     if found is None:
         raise LeaseLostError("you do not hold this photo: take the next one")
     return found
+
+
+@use_case
+def under_review(sessions: Sessions, message_id: MessageId) -> Collection[AttachmentId]:
+    """The photos of a message of which they or copies are in an open review: people who may vote see no scores."""
+    with sessions() as session:
+        return photo_votes.under_review(session, message_id)
 
 
 @use_case

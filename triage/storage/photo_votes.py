@@ -6,9 +6,9 @@ from datetime import timedelta
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select, case, exists, func, insert, or_, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
-from triage.domain.ids import PhotoReviewId, ReviewedPhotoId, ThreadId, VoteId, new_id
+from triage.domain.ids import AttachmentId, MessageId, PhotoReviewId, ReviewedPhotoId, ThreadId, VoteId, new_id
 from triage.domain.photo_reviews import ReviewedPhoto as ShownPhoto
 from triage.storage.retention import bytes_are_there
 from triage.storage.tables import TO_VOTE, Attachment, Message, PhotoReview, PhotoVote, ReviewedPhoto
@@ -81,6 +81,19 @@ def reviewed_by(session: Session, by: str) -> set[PhotoReviewId]:
     return set(
         map(PhotoReviewId, session.scalars(select(PhotoReview.id).where(PhotoReview.closed_at.is_(None), voted)))
     )
+
+
+def under_review(session: Session, message_id: MessageId) -> set[AttachmentId]:
+    """The photos of a message that are in an open review, or of which a copy is."""
+    own, copy = aliased(Attachment), aliased(Attachment)
+    query = (
+        select(own.id)
+        .join(copy, or_(copy.id == own.id, copy.sha256 == own.sha256))
+        .join(ReviewedPhoto, ReviewedPhoto.attachment_id == copy.id)
+        .join(PhotoReview, PhotoReview.id == ReviewedPhoto.review_id)
+        .where(own.message_id == message_id, PhotoReview.closed_at.is_(None))
+    )
+    return set(map(AttachmentId, session.scalars(query)))
 
 
 def lock(session: Session, review_id: PhotoReviewId, photo_id: ReviewedPhotoId) -> ReviewedPhoto | None:

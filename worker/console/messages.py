@@ -12,6 +12,7 @@ from triage.domain.queue import GROUNDS, UNDONE, Ground, ground_of
 from triage.domain.staff import Right
 from triage.domain.states import DecidedBy, Outcome, WaitingState
 from triage.errors import NotFoundError, UsageError
+from triage.photo_reviews.voting import under_review
 from triage.queue import decide as queue_decide
 from triage.queue.message import OpenedMessage, open_message
 from triage.retakes import reviews
@@ -74,7 +75,13 @@ def show_photo(visit: Visit) -> Response:
         raise NotFoundError("the message has no such photo")
     has_map = "map" in visit.request.query_params
     return visit.render(
-        _PHOTO, story=opened.story, photo=photos[number], number=number + 1, photos=photos, has_map=has_map
+        _PHOTO,
+        opened=opened,
+        story=opened.story,
+        photo=photos[number],
+        number=number + 1,
+        photos=photos,
+        has_map=has_map and bool(photos[number]["verdicts"]),
     )
 
 
@@ -94,7 +101,11 @@ def send_photo(visit: Visit) -> Response:
 async def send_map(visit: Visit) -> Response:
     """The photo under its quality map."""
     message_id, photo_id = MessageId(visit.uuid("message_id")), AttachmentId(visit.uuid("photo_id"))
-    draw = partial(visit.services.quality_maps.draw, message_id, photo_id, by=visit.staff.actor)
+
+    def draw() -> bytes:
+        if visit.may(Right.DECIDE) and photo_id in under_review(visit.services.sessions, message_id):
+            raise UsageError("the photo is in an open photo review: its quality map is hidden")
+        return visit.services.quality_maps.draw(message_id, photo_id, by=visit.staff.actor)
 
     show = partial(show_image, visit, draw, "image/png")
     return await anyio.to_thread.run_sync(show, limiter=visit.console.maps)
@@ -176,7 +187,12 @@ def undo_decision(visit: Visit) -> Response:
 
 
 def _open(visit: Visit) -> OpenedMessage:
-    return open_message(visit.services.sessions, MessageId(visit.uuid("message_id")), by=visit.staff.actor)
+    return open_message(
+        visit.services.sessions,
+        MessageId(visit.uuid("message_id")),
+        by=visit.staff.actor,
+        may_vote=visit.may(Right.DECIDE),
+    )
 
 
 def _colleagues(visit: Visit) -> list[str]:

@@ -124,6 +124,12 @@ class Visit:
         """The token of this session's forms. Who does not know the session's id cannot compute it."""
         return hmac.new(self.token.encode(), b"csrf", hashlib.sha256).hexdigest() if self.token else ""
 
+    @property
+    def place(self) -> str:
+        """The path of the page within the console, without the slash before it."""
+        path: str = self.request.scope["path"]
+        return path.removeprefix(self.request.scope.get("root_path", "")).removeprefix("/")
+
     def uuid(self, name: str) -> UUID:
         """A part of the path."""
         value: UUID = self.request.path_params[name]

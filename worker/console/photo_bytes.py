@@ -8,13 +8,20 @@ from markupsafe import escape
 from starlette.responses import Response
 
 from triage.domain.ids import AttachmentId, MessageId
-from triage.errors import AttachmentError, NotFoundError, ServiceUnavailableError, TransientError, UsageError
+from triage.errors import (
+    AttachmentError,
+    ModelError,
+    NotFoundError,
+    ServiceUnavailableError,
+    TransientError,
+    UsageError,
+)
 from worker.console.page import Visit
 
 _UNSHOWN: Final = """<svg xmlns="http://www.w3.org/2000/svg" width="480" height="240" role="img">
 <rect width="480" height="240" fill="#eceff1"/>
 <text x="24" y="112" font-family="sans-serif" font-size="22" fill="#1b1f23">{title}</text>
-<text x="24" y="146" font-family="monospace" font-size="16" fill="#1b1f23">{code}</text>
+<text x="24" y="146" font-family="sans-serif" font-size="16" fill="#1b1f23">{reason}</text>
 </svg>
 """
 
@@ -35,7 +42,8 @@ def show_image(visit: Visit, read: Callable[[], bytes], media_type: str) -> Resp
         status, key, code = 422, "photo.unreadable", error.code.value
     except ServiceUnavailableError:
         status, key, code = 503, "photo.unavailable", ""
-    except UsageError:
+    except (UsageError, ModelError):
         status, key, code = 422, "photo.no_map", ""
-    drawing = _UNSHOWN.format(title=escape(visit.texts(key)), code=escape(code))
+    reason = visit.texts(f"error.{code}") if code else ""
+    drawing = _UNSHOWN.format(title=escape(visit.texts(key)), reason=escape(reason))
     return Response(drawing, status, media_type="image/svg+xml")

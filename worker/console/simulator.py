@@ -76,6 +76,7 @@ def show_proposal(visit: Visit) -> Response:
     return visit.render(
         _PROPOSAL,
         proposal=proposal,
+        is_applied="applied" in visit.request.query_params and proposal.applied_at is not None,
         found=proposal.simulation,
         changes=[(name, _before(proposal.simulation, name), _text(value)) for name, value in changes.items()],
         variables=[f"{name}={changes[limit]}" for limit, name in LIMIT_VARIABLES.items() if limit in changes],
@@ -87,7 +88,7 @@ def apply_proposal(visit: Visit) -> Response:
     """Gives the live model the thresholds of a proposal."""
     name = visit.part("name")
     visit.services.registry.apply(name, actor=visit.staff.actor)
-    return visit.redirect(f"/proposals/{name}")
+    return visit.redirect(f"/proposals/{name}?applied=1")
 
 
 def _scenario(given: dict[str, str]) -> Scenario:

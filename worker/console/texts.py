@@ -1,8 +1,9 @@
 """The texts of the console by language: one TOML file each, all with the same keys.
 
-The words of reports are English in `triage.reports`; a file for each other language translates them.
+The words of reports and the details of failures are English in `triage`; files for each other language translate them.
 """
 
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ class Texts:
     language: str
     values: Mapping[str, str]
     report: Mapping[str, str]
+    details: Mapping[str, str]
 
     def __call__(self, key: str, **values: object) -> str:
         return self.values[key].format(**values)
@@ -30,6 +32,16 @@ class Texts:
     def title(self, table: str, english: str) -> str:
         """The title of a table of a report."""
         return self.report.get(f"tables.{table}", english)
+
+    def detail(self, english: str) -> str | None:
+        """The detail of a failure in this language; None if there is only the English one."""
+        if self.language == LANGUAGES[0]:
+            return english
+        for template, translated in self.details.items():
+            pattern = "(.*)".join(map(re.escape, template.split("{}")))
+            if found := re.fullmatch(pattern, english):
+                return translated.format(*found.groups())
+        return None
 
     def word(self, english: str) -> str:
         """A word of a report; as it is, if this language lacks it."""
@@ -41,8 +53,10 @@ class Texts:
 @cache
 def load_texts(language: str) -> Texts:
     """The texts of one of the languages."""
-    report = {} if language == LANGUAGES[0] else _read(f"report-{language}")
-    return Texts(language, _read(language), report)
+    report, details = (
+        ({}, {}) if language == LANGUAGES[0] else (_read(f"report-{language}"), _read(f"details-{language}"))
+    )
+    return Texts(language, _read(language), report, details)
 
 
 def texts_for(accept_language: str | None) -> Texts:

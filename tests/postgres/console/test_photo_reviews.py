@@ -167,7 +167,7 @@ def test_photo_is_hidden_from_a_person_who_does_not_hold_it(
 
     assert second.get(path).status_code == second.get(f"{path}/photo.jpg").status_code == 409
     assert second.post(f"{path}/vote", vote="good").status_code == 409
-    assert second.post(f"{path}/skip").status_code == 409
+    assert path not in second.post(f"{path}/skip").headers["location"]  # as after a second click
     assert start(second, review) != path
     assert votes(sessions) == []
 
@@ -282,3 +282,40 @@ def test_skin_types_of_the_form_select_photos(
     shown = browser.get(create(browser, skin_V="1", skin_VI="1")).text
     assert "V, VI" in shown
     assert re.search(r"<dt>Photos</dt><dd>1</dd>", shown)
+
+
+@pytest.mark.parametrize("is_copy", [False, True])
+def test_scores_are_hidden_from_all_who_may_vote_until_the_review_is_closed(
+    services: WorkerServices,
+    sessions: Sessions,
+    live_model: RegisteredModel,
+    logged_in: Callable[..., Browser],
+    is_copy: bool,
+) -> None:
+    shades = (50, 100, 50)  # the third photo is a copy of the first one, and not drawn
+    photos = send_scored(services, sessions, live_model, [jpeg(shade) for shade in shades])
+    with sessions() as session:
+        rows = session.execute(text("SELECT id, message_id FROM attachment"))
+        messages = {row.id: row.message_id for row in rows}
+    photo = photos[2 if is_copy else 0]
+    message = f"/messages/{messages[photo]}"
+    reader, voter, manager = logged_in(Role.READER, "reader"), logged_in(), logged_in(Role.MANAGER, "boss")
+    assert "0.777" in voter.get(message).text
+    review = create(manager)
+
+    def sees_score(browser: Browser) -> bool:
+        pages = [browser.get(message).text, browser.get(f"{message}/photos/{photo}?map=1").text]
+        shown = ["0.777" in page for page in pages]
+        assert ["hidden until the review is closed" not in page for page in pages] == shown
+        assert ["map.png" in page for page in pages] == [False, shown[1]]
+        assert shown[0] == shown[1]
+        return shown[0]
+
+    assert [sees_score(each) for each in (reader, voter, manager)] == [True, False, False]
+    assert voter.get(f"{message}/photos/{photo}/map.png").headers["content-type"] == "image/svg+xml"
+    path = start(voter, review)
+    vote(voter, path, "good")
+    assert not sees_score(voter)  # the vote can be undone and given again
+    manager.get(review)
+    assert manager.post(f"{review}/close").status_code == 303
+    assert [sees_score(each) for each in (voter, manager)] == [True, True]

@@ -365,7 +365,7 @@ def test_person_takes_decides_and_undoes_with_forms(
     after = done.headers["location"].removeprefix("/console")
     shown = opened.get(after).text
     assert "Decided: retake." in shown
-    assert '<span class="ground">blurred</span> the mole is not sharp' in shown
+    assert '<span class="ground">blurred:</span> the mole is not sharp' in shown
     assert "Request to the patient: not yet collected" in shown
     again = opened.post(f"{path}/decide", **form)  # a second click
     assert (again.status_code, again.headers["location"]) == (303, done.headers["location"])
