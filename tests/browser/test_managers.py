@@ -19,8 +19,8 @@ pytestmark = pytest.mark.long
 
 NAME, PASSWORD = "head-1", "correct horse battery staple"
 NEWER = """
-INSERT INTO model_version (id, name, weights_sha256, card, stage)
-SELECT gen_random_uuid(), 'newer', repeat('1', 64),
+INSERT INTO model_version (id, name, version, weights_sha256, card, stage)
+SELECT gen_random_uuid(), 'newer', 1, repeat('1', 64),
        card || jsonb_build_object('name', 'newer', 'weights_sha256', repeat('1', 64)), 'candidate'
 FROM model_version WHERE stage = 'live'
 """
@@ -28,7 +28,10 @@ DEAD = """
 INSERT INTO delivery (id, target, kind, message_id, subject_id, status, finished_at)
 SELECT gen_random_uuid(), 'nobody', 'message.decided', id, id, 'dead', now() FROM message LIMIT 2
 """
-OPEN_RUN = "INSERT INTO run (id, kind, status, parameters) VALUES (gen_random_uuid(), 'training', 'pending', '{}')"
+DONE_RUN = """
+INSERT INTO run (id, kind, status, parameters, error, finished_at)
+VALUES (gen_random_uuid(), 'training', 'failed', '{}', 'no photo of the manifest can be read', now())
+"""
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +52,7 @@ def test_manager_promotes_and_rolls_back_by_keyboard(manager: Page, demo_databas
 
     press(manager, "newer")
     press(manager, "Make it live")
-    expect(manager.get_by_text("The change is not known")).to_be_visible()  # it has scored no photo
+    expect(manager.get_by_role("heading", name="Expected change, from the last 30 days")).to_be_visible()
     press(manager, "Make newer live")
     expect(manager.get_by_role("status")).to_have_text("newer is live.")
 
@@ -81,16 +84,15 @@ def test_manager_applies_a_proposal_by_keyboard(manager: Page) -> None:
 
 
 def test_manager_retries_and_follows_runs_by_keyboard(manager: Page, demo_database: str) -> None:
-    execute(demo_database, DEAD, OPEN_RUN)
+    execute(demo_database, DEAD, DONE_RUN)
 
     press(manager, "Deliveries")
     press(manager, "Retry all dead events")
     expect(manager.get_by_role("status")).to_contain_text("Made due again: 2.")
 
     press(manager, "Runs")
-    press(manager, "Stop that")
-    press(manager, "Load again every 5 seconds")
-    expect(manager.get_by_text("This page loads again every 5 seconds.")).to_be_visible()
+    press(manager, manager.locator("tbody a").first.inner_text())
+    expect(manager.get_by_text("no photo of the manifest can be read")).to_be_visible()
     press(manager, "Drift")
     expect(manager.get_by_role("heading", level=1)).to_have_text("Drift of photos")
     press(manager, "Report")

@@ -186,7 +186,9 @@ def _listed(row: ModelVersion) -> RegisteredModel | UnreadableModel:
     try:
         return _registered(row)
     except ModelError as error:
-        return UnreadableModel(ModelVersionId(row.id), f"{row.name}@{row.version}", row.weights_sha256, Stage(row.stage), str(error))
+        return UnreadableModel(
+            ModelVersionId(row.id), f"{row.name}@{row.version}", row.weights_sha256, Stage(row.stage), str(error)
+        )
 
 
 def _with_weights(session: Session, weights_sha256: str) -> RegisteredModel | None:

@@ -88,6 +88,10 @@ class Door:
     async def _answer(self, request: Request) -> Response:
         visit = Visit(self._console, request, texts_for(request.headers.get("accept-language")))
         try:
+            admitted = await self._admit(visit)
+            if isinstance(admitted, Response):
+                return admitted
+            visit = admitted  # a page of a failure also names the person
             return await self._call(visit)
         except ClientDisconnect:
             raise
@@ -102,13 +106,14 @@ class Door:
                 log.warning("request.refused", **fields, error_type=type(error).__name__)
             return failure(visit, code, str(error) if code in _SHOWN else "")
 
-    async def _call(self, visit: Visit) -> Response:
+    async def _admit(self, visit: Visit) -> Visit | Response:
+        """The visit with its form and the person; or the way to the login."""
         page, request = self._page, visit.request
         if page.method == "POST":
             self._check_origin(request.headers)
             visit = replace(visit, form=await _read_form(request))
         if page.right is None:
-            return await _handle(page, visit)
+            return visit
         settings, token = self._console.settings, read_cookie(request, SESSION, secure=self._console.secure)
         member = None
         if token:
@@ -117,10 +122,15 @@ class Door:
         if member is None or token is None:
             back = f"?next={quote(f'{PATH}{_path_of(request)}', safe='')}" if page.method == "GET" else ""
             return RedirectResponse(f"{PATH}/login{back}", 303)
-        visit = replace(visit, member=member, token=token)
+        return replace(visit, member=member, token=token)
+
+    async def _call(self, visit: Visit) -> Response:
+        page = self._page
+        if page.right is None:
+            return await _handle(page, visit)
         if page.method == "POST" and not hmac.compare_digest(visit.form.get("csrf", "").encode(), visit.csrf.encode()):
             raise RequestError(Code.FORBIDDEN, "the form is not from this session: load the page again")
-        if not member.may(page.right):
+        if not visit.may(page.right):
             raise RequestError(Code.FORBIDDEN, "the role lacks the right")
         return await _handle(page, visit)
 

@@ -54,14 +54,10 @@ def show_models(visit: Visit) -> Response:
 def show_model(visit: Visit) -> Response:
     """The card of a model."""
     model = _found(visit)
-    metrics = {
-        name: values
-        for name, values in model.card.metrics.items()
-        if isinstance(values, dict) and isinstance(values.get("auc"), int | float | dict)
-    }
+    aucs = {name: auc for name, values in model.card.metrics.items() if (auc := _auc(values)) is not None}
     card = card_json(model.card)
     lines = json.dumps(card, indent=2, ensure_ascii=False).splitlines()
-    return visit.render(_MODEL, model=model, card=card, lines=lines, metrics=metrics, Stage=Stage)
+    return visit.render(_MODEL, model=model, card=card, lines=lines, aucs=aucs, Stage=Stage)
 
 
 @MODEL_PAGES.page("GET", "/models/{model}/card.html", right=Right.MANAGE)
@@ -107,6 +103,13 @@ def roll_back(visit: Visit) -> Response:
 
 def _made_live(visit: Visit, model: RegisteredModel) -> Response:
     return visit.redirect(f"/models?live={model.id}")
+
+
+def _auc(evaluation: Any) -> float | None:
+    """The AUC of an evaluation, which cards store with its interval, as a number, or not at all."""
+    auc = evaluation.get("auc") if isinstance(evaluation, dict) else None
+    value = auc.get("value") if isinstance(auc, dict) else auc
+    return float(value) if isinstance(value, int | float) else None
 
 
 def _found(visit: Visit) -> RegisteredModel:

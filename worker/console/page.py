@@ -8,6 +8,7 @@ A plain function runs in a thread; an `async` one must not block. A POST has pas
 
 import hashlib
 import hmac
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -19,6 +20,7 @@ import anyio
 import anyio.to_thread
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template, TemplateNotFound
 from jinja2.meta import find_referenced_templates
+from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
@@ -46,6 +48,14 @@ _ENVIRONMENT: Final = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+
+
+def _with_code(text: str) -> Markup:
+    """A text whose words in backticks are commands."""
+    return Markup(re.sub("`(.+?)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 (escaped)
+
+
+_ENVIRONMENT.filters["code"] = _with_code
 
 
 def template(name: str) -> Template:

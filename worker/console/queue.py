@@ -52,6 +52,7 @@ def show_queue(visit: Visit) -> Response:
         models=claims.list_models(visit.services.sessions),
         hours=[(each, text("queue.over_hours", hours=each)) for each in _HOURS],
         is_first="after" not in query,
+        is_filtered=any(chosen.values()),
         counted=COUNTED,
         following=_address(chosen, page.following),
         first=_address(chosen, None),

@@ -76,6 +76,7 @@ def show_proposal(visit: Visit) -> Response:
     return visit.render(
         _PROPOSAL,
         proposal=proposal,
+        has_thresholds="threshold" in changes or "thresholds_by_photo_count" in changes,
         is_applied="applied" in visit.request.query_params and proposal.applied_at is not None,
         found=proposal.simulation,
         changes=[(name, _before(proposal.simulation, name), _text(value)) for name, value in changes.items()],

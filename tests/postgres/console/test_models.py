@@ -66,7 +66,7 @@ def test_card_is_shown_as_text_when_it_holds_markup(clinic: Clinic, logged_in: C
 
     page = logged_in(Role.MANAGER).get(f"/models/{SHA256}").text
 
-    assert "<dt>AUC, test</dt><dd>0.87</dd>" in page
+    assert "<dt>AUC, test</dt><dd>0.870</dd>" in page
     assert "&lt;script&gt;" in page
     assert "<script" not in page
     assert "{{7*7}}" in page
@@ -84,6 +84,17 @@ def test_card_is_a_page_that_stands_alone_and_runs_nothing(clinic: Clinic, logge
     assert "<script" not in answer.text
     assert "&lt;script&gt;" in answer.text
     assert "evaluation that cannot be read" in browser.get(f"/models/{'2' * 64}/card.html").text
+
+
+@pytest.mark.parametrize("auc", [None, "high", {}, {"value": None}, [0.9]], ids=str)
+def test_card_is_shown_without_an_auc_when_its_evaluation_has_none(
+    clinic: Clinic, logged_in: Callable[..., Browser], live_model: RegisteredModel, auc: object
+) -> None:
+    add_model(clinic, metrics={"test": {"auc": auc}, "other": "none", "train": {"auc": 1}})
+
+    page = logged_in(Role.MANAGER).get(f"/models/{SHA256}").text
+
+    assert re.findall("<dt>AUC, (.+)</dt><dd>(.+)</dd>", page) == [("train", "1.000")]
 
 
 def test_promotion_shows_the_expected_change_and_takes_place_after_it(
@@ -141,7 +152,7 @@ def test_promotion_is_refused_when_another_model_was_made_live_since(
     refused = browser.post(f"/models/{SHA256}/promote", live=_live(asked))
 
     assert refused.status_code == 400
-    assert "another model was made live since" in refused.text
+    assert "Another model was made live since" in refused.text
     assert browser.post(f"/models/{SHA256}/promote").status_code == 400  # without what the page says
     assert stages(clinic) == {"newer": Stage.CANDIDATE, "third": Stage.LIVE, live_model.card.name: Stage.RETIRED}
 
@@ -156,7 +167,7 @@ def test_promotion_is_refused_when_the_model_is_not_fit(
 
     refused = browser.post(f"/models/{SHA256}/promote", live=_live(asked))
     assert refused.status_code == 400
-    assert "another model was made live" not in refused.text
+    assert "Another model was made live" not in refused.text
     assert stages(clinic)["newer"] is Stage.CANDIDATE
 
 
@@ -208,7 +219,7 @@ def test_pages_say_so_when_a_stored_card_is_malformed(
     fixture = live_model.card.weights_sha256
     for path in (f"/models/{fixture}", f"/models/{fixture}/promote"):
         refused = browser.get(path)
-        assert (refused.status_code, "the stored card of model" in refused.text) == (400, True), path
+        assert (refused.status_code, "The stored card of model" in refused.text) == (400, True), path
     [message] = clinic.query("SELECT id FROM message WHERE external_id = 'bad'")
     for path in ("/", f"/messages/{message.id}", "/reports", "/drift", f"/models/{SHA256}"):
         assert browser.get(path).status_code == 200, path

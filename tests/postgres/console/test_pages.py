@@ -19,7 +19,7 @@ PROTECTED = [page for page in PAGES if page.right is not None]
 
 def ask(browser: Browser, page: Page) -> int:
     path = page.path
-    for part in ("message_id", "photo_id", "review_id"):
+    for part in ("message_id", "photo_id", "review_id", "run_id"):
         path = path.replace(f"{{{part}:uuid}}", str(new_id()))
     answer = browser.get(path) if page.method == "GET" else browser.post(path)
     if answer.status_code == 303 and "/login" in answer.headers["location"]:

@@ -11,7 +11,6 @@ from sqlalchemy import text
 from tests.support.console import Browser
 from triage.domain.messages import IncomingAttachment, IncomingMessage
 from triage.domain.staff import Role
-from triage.errors import ErrorCode
 from triage.imaging.decoder_pool import IsolatedDecoders
 from triage.storage.database import Sessions
 from worker.tasks.base import WorkerServices
@@ -101,7 +100,7 @@ def test_reason_is_drawn_when_the_photo_crashes_the_decoder(
         answer = opened.get(f"{path}/full.jpg")
 
     assert answer.status_code == 422
-    assert ErrorCode.DECODER_CRASHED in answer.text
+    assert "the file crashed the decoder" in answer.text
     assert opened.get(f"{path}/full.jpg").status_code == 200  # the next process works
 
 

@@ -13,7 +13,7 @@ import triage
 import worker.console
 from triage.domain.states import ArrivalError, DeliveryError
 from triage.errors import ErrorCode
-from worker.console.page import duration
+from worker.console.page import _with_code, duration
 from worker.console.texts import LANGUAGES, load_texts, texts_for
 
 TEMPLATES = sorted((Path(worker.console.__file__).parent / "templates").glob("*.html"))
@@ -122,3 +122,7 @@ def test_detail_is_filled_in_and_stays_english_when_there_is_no_translation() ->
 )
 def test_codes_have_texts(kind: str, codes: type[ErrorCode | DeliveryError | ArrivalError]) -> None:
     assert {key.partition(".")[2] for key in ENGLISH if key.startswith(f"{kind}.")} == set(codes)
+
+
+def test_command_in_a_text_is_code_and_nothing_else_is_markup() -> None:
+    assert _with_code("run `triage <b>` & see") == "run <code>triage &lt;b&gt;</code> &amp; see"
