@@ -96,7 +96,7 @@ class Registry:
         Workers notice between two batches.
 
         Raises:
-            UsageError: no such model, or it is live.
+            UsageError: no such model, it is live, or it is a start for trainings.
         """
         return self._move(
             name, Stage.SHADOW, actor=actor, action="model.shadowed", if_live="choose a model that is not live"
@@ -128,7 +128,7 @@ class Registry:
         Raises:
             UsageError: no such model, or another model is live than expected, or the reason is blank, too long or has
                 control characters.
-            UntrainedModelError: the model was never trained, and that was not allowed.
+            UntrainedModelError: the model was never trained, and that was not allowed, or it is a start for trainings.
             ModelNotEvaluatedError: its card has no evaluation of enough photos of both classes that it did not learn
                 from (`triage.domain.promotion`), and no reason was given.
         """
@@ -140,6 +140,7 @@ class Registry:
                 return model
             if instead_of is not None and instead_of != (live[1] if live else ""):
                 raise UsageError("another model was made live since: look at the models again")
+            _refuse_pretrained(model.card)
             if not model.card.trained and not allow_untrained:
                 raise UntrainedModelError(
                     f"model {model.card.name!r} was never trained, so its scores are meaningless: promote a trained one"
@@ -289,6 +290,8 @@ class Registry:
             model = models.find(session, name)
             if model.stage is Stage.LIVE:
                 raise UsageError(f"model {model.card.name!r} is live: {if_live}")
+            if stage is Stage.SHADOW:
+                _refuse_pretrained(model.card)
             models.set_stage(session, model.id, stage)
             audit.record(session, actor=actor, action=action, subject_kind="model", subject_id=model.id)
             return models.find(session, model.card.weights_sha256)
@@ -326,6 +329,13 @@ def _check_name(session: Session, card: Card, *, new_version: bool) -> None:
     if runs.is_training_named(session, card.name):
         raise ModelNameTakenError(
             f"a training run will produce model {card.name!r}: choose another name, or ask for a new version"
+        )
+
+
+def _refuse_pretrained(card: Card) -> None:
+    if card.is_pretrained:
+        raise UntrainedModelError(
+            f"model {card.name!r} is pretrained and has not learned to score: train a model that starts from it"
         )
 
 

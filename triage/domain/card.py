@@ -21,6 +21,9 @@ PREPROCESSING: Final = "five-windows-448-bilinear/1"
 
 UNTRAINED: Final = "untrained"
 
+PRETRAINING: Final = "pretraining"
+"""In the training settings of a card: the objective of a pretraining. Its weights are a start, and cannot score."""
+
 Head = Literal["coral", "independent"]
 """The output layer: one weight vector and K biases (CORAL), or K weight vectors, whose probabilities may cross."""
 
@@ -102,6 +105,11 @@ class Card(BaseModel):
         if self.recalibration is not None and len(self.recalibration.intercepts) != self.n_outputs:
             raise ValueError("the recalibration needs one intercept for each of n_outputs")
         return self
+
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether the weights are a start for trainings, whose head has learned nothing."""
+        return PRETRAINING in self.training_settings
 
     @property
     def label(self) -> str:

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, field_serializer
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, model_validator
 
 from triage.domain.card import ModelName
 from triage.domain.ids import ModelVersionId, RunId
@@ -97,6 +97,34 @@ class TrainingParameters(BaseModel):
     name: ModelName
     init: str
     config: Mapping[str, Any]
+
+
+class PretrainingParameters(BaseModel):
+    """The parameters of a training run that pretrains on photos without labels, as stored.
+
+    Attributes:
+        pretraining: the objective.
+        photos: absolute path of a folder of photos, or
+        photos_of_messages: the number of photos of messages, the newest first.
+        name: of the new model.
+        init: as of `TrainingParameters`.
+        config: the fields of `triage.training.config.PretrainingConfig`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pretraining: Literal["contrastive"] = "contrastive"
+    photos: str | None = None
+    photos_of_messages: int | None = Field(default=None, ge=2)
+    name: ModelName
+    init: str
+    config: Mapping[str, Any]
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.photos is None) == (self.photos_of_messages is None):
+            raise ValueError("give a folder of photos, or a number of photos of messages")
+        return self
 
 
 class RescoringParameters(BaseModel):

@@ -78,10 +78,14 @@ class OrdinalVGG16(nn.Module):
 
     def features_of(self, photos: Tensor) -> Tensor:
         """The output of the convolutions: uint8 (N, 3, 448, 448) to (N*5, C, 7, 7)."""
-        x = self.normalised_patches(photos)  # (N*5, 3, 224, 224)
+        return self.features_of_patches(five_patches(photos).flatten(0, 1))  # (N, 5, 3, 224, 224) -> (N*5, C, 7, 7)
+
+    def features_of_patches(self, patches: Tensor) -> Tensor:
+        """The output of the convolutions for patches of any photos: uint8 (P, 3, 224, 224) to (P, C, 7, 7)."""
+        x = (patches - self.mean) / self.std  # (P, 3, 224, 224) float32
         # only the convolutions may be in half precision
         x = x.to(self.features[0].weight.dtype, memory_format=torch.channels_last)
-        features: Tensor = self.features(x)  # (N*5, C, 7, 7)
+        features: Tensor = self.features(x)  # (P, C, 7, 7)
         return features
 
     def blocks_of(self, photos: Tensor) -> list[Tensor]:

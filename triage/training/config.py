@@ -46,6 +46,23 @@ class TrainingConfig(BaseModel):
         return self
 
 
+class PretrainingConfig(BaseModel):
+    """Settings of a contrastive pretraining. The objective is CONTRIQUE's (doi:10.1109/TIP.2022.3181496)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int = Field(default=20, ge=1)
+    batch_photos: int = Field(default=32, ge=2, description="of each, four views are compared with those of the others")
+    learning_rate: float = Field(default=0.01, gt=0, allow_inf_nan=False, description="falls to 0 by a cosine")
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    max_gradient_norm: float = Field(default=1.0, gt=0, description="gradients are clipped to this norm")
+    frozen_convolutions: int = Field(default=0, ge=0, le=13)
+    temperature: float = Field(default=0.1, gt=0, description="as in the paper")
+    mixed_precision: bool = Field(default=True, description="bfloat16 on a GPU; a CPU always uses float32")
+    seed: int = Field(default=0, ge=0, lt=2**32)
+
+
 def initial_file(init: str) -> Path | None:
     """The file of initial weights that `init` names, or None if it names a model or one of `INITIALISATIONS`.
 

@@ -7,7 +7,7 @@ Axes: N photos of a set, n photos of a batch, 5 patches, K outputs (the votes th
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -26,6 +26,7 @@ from triage.training.config import TrainingConfig
 from triage.training.passes import Passes, flip
 from triage.training.photos import PhotoSet, levels_of_labels
 from triage.training.progress import OnProgress, Progress, ignore_progress
+from triage.training.sgd import Sgd, copy_to_cpu
 
 _VALIDATION_PHOTOS: Final = 64
 """Photos in a batch of validation on a card: without gradients, more of them fit."""
@@ -69,16 +70,11 @@ def train(
     use_card(device)
     network.to(device).to(memory_format=torch.channels_last)
     network.freeze_convolutions(config.frozen_convolutions)
-    trained = {name: weights for name, weights in network.named_parameters() if weights.requires_grad}
-    optimiser = torch.optim.SGD(
-        trained.values(), lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
-    )
-    initial = _copy(network.state_dict())
+    optimiser = Sgd(network, config, resume.momentum if resume else None)
+    initial = copy_to_cpu(network.state_dict())
     state = resume or TrainingState(initial, initial, started_from, network.architecture)
     if resume:
         network.load_state_dict(resume.network)
-        for name, buffer in resume.momentum.items():
-            optimiser.state[trained[name]]["momentum_buffer"] = buffer.to(device, copy=True)
         on_progress(Progress("training", epochs=state.epochs))
     passes = Passes(network, optimiser, config)
     to_learn, to_validate = batches_on(device, training), batches_on(device, validation)
@@ -97,18 +93,18 @@ def train(
             train_loss,
             validation_loss,
             validation_auc,
-            learning_rate=optimiser.param_groups[0]["lr"],
+            learning_rate=optimiser.rate,
             photos_per_second=photos_per_second,
             seconds=time.monotonic() - started,
             is_best=is_best,
         )
-        weights = _copy(network.state_dict())
+        weights = copy_to_cpu(network.state_dict())
         state = TrainingState(
             network=weights,
             best=weights if is_best else state.best,
             started_from=state.started_from,
             architecture=state.architecture,
-            momentum=_copy({name: optimiser.state[weight]["momentum_buffer"] for name, weight in trained.items()}),
+            momentum=optimiser.momentum_by_name(),
             epochs=(*state.epochs, epoch),
         )
         save(state)
@@ -172,8 +168,3 @@ def _draw_epoch(n_photos: int, seed: int, number: int) -> tuple[Tensor, Tensor]:
     """The order of the photos (N,), and whether each is flipped left-right and top-bottom: bool (N, 2)."""
     random = torch.Generator().manual_seed((seed * 1_000_003 + number) % 2**63)
     return torch.randperm(n_photos, generator=random), torch.rand(n_photos, 2, generator=random) < 0.5
-
-
-def _copy(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """On the CPU, so that a copy neither changes nor takes memory of a card."""
-    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in weights.items()}

@@ -4,9 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from triage.dataset.crop import crop
@@ -19,6 +21,8 @@ from triage.imaging.decode import Decoder
 from triage.imaging.photo import DecodedPhoto
 from triage.model.patches import PHOTO_SIDE, resize_photo
 from triage.model.photo_hashes import hash_photo
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,46 +78,93 @@ def load_photos(
     if not labels:
         empty = torch.empty((0, 3, PHOTO_SIDE, PHOTO_SIDE), dtype=torch.uint8)
         return PhotoSet(empty, []), 0
-    shape = (len(labels), 3, PHOTO_SIDE, PHOTO_SIDE)
-    with open(cache, "w+b", opener=opener) as file:
-        photos = np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)
 
-    def prepare(row: int) -> tuple[Mapping[str, float], str] | None:
-        read = _read(labels[row], decoder, salt, region_of_interest=region_of_interest)
+    def prepare(row: int, into: NDArray[np.uint8]) -> tuple[Mapping[str, float], str] | None:
+        read, box = _read(labels[row].path.read_bytes, decoder), labels[row].box
         if read is None:
             return None
-        photo, digest = read
+        whole, data = read
+        photo = crop(whole, box) if region_of_interest and box is not None else whole
+        if photo is None:
+            return None
         small = resize_photo(photo)
-        photos[row] = small.numpy()  # (3, 448, 448)
-        return measure_findings(photo.upright, small.permute(1, 2, 0).numpy()).values, digest
+        into[:] = small.numpy()  # (3, 448, 448)
+        return measure_findings(photo.upright, small.permute(1, 2, 0).numpy()).values, hash_photo(salt, data)
 
-    readable: list[LabelledPhoto] = []
-    measures: list[Mapping[str, float]] = []
-    hashes: list[str] = []
+    photos, prepared = _fill(cache, len(labels), prepare, threads=threads, on_photo=on_photo)
+    readable = [labels[row] for row in prepared]
+    measures, hashes = [each for each, _ in prepared.values()], [digest for _, digest in prepared.values()]
+    return PhotoSet(photos, readable, measures, hashes), len(labels) - len(readable)
+
+
+def load_unlabelled(
+    readers: Sequence[Callable[[], bytes]],
+    cache: Path,
+    decoder: Decoder,
+    *,
+    threads: int = 1,
+    on_photo: Callable[[int], None] = lambda _: None,
+) -> tuple[NDArray[np.uint8], int]:
+    """Decodes photos without labels into one file, as `load_photos`.
+
+    Args:
+        readers: each returns the bytes of one photo, one at least.
+        cache: the file; replaced if it exists.
+        decoder: for the photos.
+        threads: photos prepared at the same time. Their number does not change the result.
+        on_photo: called in this thread with the number of photos done.
+
+    Returns:
+        The photos, uint8 (N, 3, 448, 448), mapped from the file, and the number of photos left out.
+    """
+
+    def prepare(row: int, into: NDArray[np.uint8]) -> bool | None:
+        read = _read(readers[row], decoder)
+        if read is None:
+            return None
+        into[:] = resize_photo(read[0]).numpy()  # (3, 448, 448)
+        return True
+
+    photos, prepared = _fill(cache, len(readers), prepare, threads=threads, on_photo=on_photo)
+    return photos.numpy(), len(readers) - len(prepared)
+
+
+def _fill(
+    cache: Path,
+    n_photos: int,
+    prepare: Callable[[int, NDArray[np.uint8]], T | None],
+    *,
+    threads: int,
+    on_photo: Callable[[int], None],
+) -> tuple[Tensor, dict[int, T]]:
+    """Fills a file with photos.
+
+    Args:
+        prepare: writes the photo of a row into its place, or returns None if it cannot be read.
+
+    Returns:
+        The readable photos, mapped from the file, and what `prepare` returned for them, by row.
+    """
+    with open(cache, "w+b", opener=opener) as file:
+        photos = np.memmap(file, dtype=np.uint8, mode="w+", shape=(n_photos, 3, PHOTO_SIDE, PHOTO_SIDE))
+    prepared: dict[int, T] = {}
     pool = ThreadPoolExecutor(threads, thread_name_prefix="prepare")
     try:
-        for row, prepared in enumerate(pool.map(prepare, range(len(labels)))):
-            if prepared is not None:
-                if row != len(readable):
-                    photos[len(readable)] = photos[row]  # closes the gap that an unreadable photo leaves
-                readable.append(labels[row])
-                measures.append(prepared[0])
-                hashes.append(prepared[1])
+        for row, made in enumerate(pool.map(lambda row: prepare(row, photos[row]), range(n_photos))):
+            if made is not None:
+                if row != len(prepared):
+                    photos[len(prepared)] = photos[row]  # closes the gap that an unreadable photo leaves
+                prepared[row] = made
             on_photo(row + 1)
     finally:
         pool.shutdown(cancel_futures=True)
-    found = PhotoSet(torch.from_numpy(photos)[: len(readable)], readable, measures, hashes)
-    return found, len(labels) - len(readable)
+    return torch.from_numpy(photos)[: len(prepared)], prepared
 
 
-def _read(
-    label: LabelledPhoto, decoder: Decoder, salt: str, *, region_of_interest: bool
-) -> tuple[DecodedPhoto, str] | None:
-    """One photo and the hash of its file; None if it cannot be read or its box lies outside."""
+def _read(read: Callable[[], bytes], decoder: Decoder) -> tuple[DecodedPhoto, bytes] | None:
+    """One photo and the bytes of its file; None if it cannot be read."""
     try:
-        data = label.path.read_bytes()
-        photo = decoder.decode(data)
+        data = read()
+        return decoder.decode(data), data
     except (AttachmentError, TransientError, OSError):
         return None
-    region = crop(photo, label.box) if region_of_interest and label.box is not None else photo
-    return None if region is None else (region, hash_photo(salt, data))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -16,9 +17,11 @@ from pydantic import ValidationError
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from triage.blobs.source import Source
 from triage.dataset.manifest import Manifest, read_manifest
+from triage.domain.card import PRETRAINING
 from triage.domain.ids import LeaseToken
-from triage.domain.runs import Run, TrainingParameters
+from triage.domain.runs import PretrainingParameters, Run, TrainingParameters
 from triage.domain.states import RunKind, RunStatus
 from triage.errors import (
     LeaseLostError,
@@ -37,11 +40,13 @@ from triage.registry import Registry
 from triage.storage import runs
 from triage.storage.database import Sessions
 from triage.storage.locks import HeldLock, try_lock
-from triage.training.config import TrainingConfig
+from triage.training.config import PretrainingConfig, TrainingConfig
 from triage.training.lease import TrainingLease
+from triage.training.pretrain import pretrain_model
 from triage.training.progress import Progress
 from triage.training.tracking import track
 from triage.training.train import TrainedModel, train_model
+from triage.training.unlabelled import readers_of
 
 log = structlog.get_logger(__name__)
 
@@ -74,6 +79,18 @@ class TrainerOptions:
     mlflow_uri: str | None = field(default=None, repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class _Training:
+    parameters: TrainingParameters
+    config: TrainingConfig
+
+
+@dataclass(frozen=True, slots=True)
+class _Pretraining:
+    parameters: PretrainingParameters
+    config: PretrainingConfig
+
+
 class Trainer:
     """Trains the runs of one database. Of all processes that share a device, one trains at a time."""
 
@@ -84,17 +101,20 @@ class Trainer:
         registry: Registry,
         options: TrainerOptions,
         *,
+        source: Source,
         on_progress: Callable[[], object] = lambda: None,
     ) -> None:
         """
         Args:
             engine: of the same database as `sessions`, for the lock on the device.
+            source: of the photos of messages, for a pretraining.
             on_progress: called after each photo and batch of a run.
         """
         self._engine = engine
         self._sessions = sessions
         self._registry = registry
         self._options = options
+        self._source = source
         self._on_progress = on_progress
 
     def train_next(self) -> bool:
@@ -130,18 +150,18 @@ class Trainer:
         log.info("training.started", run_id=str(run.id), device=str(device))
         tracking = track(self._options.mlflow_uri, run)
         try:
-            parameters, config = self._checked(run)
+            work = self._checked(run)
             with TrainingLease(
                 self._sessions,
                 run,
                 token,
                 self._options.lease,
                 device_lock=lock,
-                max_epochs=config.epochs,
+                max_epochs=work.config.epochs,
                 on_stored=tracking.update,
             ) as lease:
                 try:
-                    trained = self._train_model(run, parameters, config, device=device, lease=lease)
+                    trained = self._train_model(run, work, device=device, lease=lease)
                     lease.check()
                     model = self._registry.add(
                         # a new version only if another model got the name by a new version of its own
@@ -184,7 +204,7 @@ class Trainer:
             tracking.stop()
         self._delete_folders_of_ended_runs()
 
-    def _checked(self, run: Run) -> tuple[TrainingParameters, TrainingConfig]:
+    def _checked(self, run: Run) -> _Training | _Pretraining:
         """
         Raises:
             UsageError: the parameters are invalid, or the run was begun too many times.
@@ -195,36 +215,35 @@ class Trainer:
                 "(a process that died, a card without memory), then start a new run"
             )
         try:
+            if PRETRAINING in run.parameters:
+                pretraining = PretrainingParameters.model_validate(run.parameters)
+                return _Pretraining(pretraining, PretrainingConfig.model_validate(pretraining.config))
             parameters = TrainingParameters.model_validate(run.parameters)
-            return parameters, TrainingConfig.model_validate(parameters.config)
+            return _Training(parameters, TrainingConfig.model_validate(parameters.config))
         except ValidationError as error:
             raise UsageError(f"invalid training parameters: {validation_problems(error)}") from error
 
     def _train_model(
-        self,
-        run: Run,
-        parameters: TrainingParameters,
-        config: TrainingConfig,
-        *,
-        device: torch.device,
-        lease: TrainingLease,
+        self, run: Run, work: _Training | _Pretraining, *, device: torch.device, lease: TrainingLease
     ) -> TrainedModel:
         def report(progress: Progress) -> None:
             self._on_progress()
             lease.report(progress)
 
-        manifest, manifest_sha256 = _read_manifest(parameters, config)
+        make: Callable[..., TrainedModel]
+        if isinstance(work, _Pretraining):
+            make = partial(pretrain_model, readers_of(work.parameters, self._sessions, self._source), work.config)
+        else:
+            manifest, manifest_sha256 = _read_manifest(work.parameters, work.config)
+            make = partial(train_model, manifest, work.config, manifest_sha256=manifest_sha256)
         with device_errors(), Decoder(self._options.limits, processes=self._options.decode_threads) as decoder:
-            return train_model(
-                manifest,
-                config,
-                name=parameters.name,
-                init=parameters.init,
+            return make(
+                name=work.parameters.name,
+                init=work.parameters.init,
                 folder=self._options.folder / str(run.id),
                 device=device,
                 decoder=decoder,
                 load_registered=self._registry.load,
-                manifest_sha256=manifest_sha256,
                 threads=self._options.decode_threads,
                 on_progress=report,
             )

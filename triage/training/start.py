@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from triage.dataset.manifest import read_manifest
 from triage.dataset.splits import write_splits
-from triage.domain.runs import Run, TrainingParameters
+from triage.domain.runs import PretrainingParameters, Run, TrainingParameters
 from triage.domain.states import RunKind
 from triage.errors import ModelNameTakenError, UsageError, validation_problems
 from triage.files.hashing import sha256_of
@@ -71,7 +71,7 @@ def start_training(
         )
     except ValidationError as error:
         raise UsageError(f"invalid training parameters: {validation_problems(error)}") from error
-    exact_init = _checked_init(init, config, sessions, registry)
+    exact_init = checked_init(init, config, sessions, registry)
     with_splits = write_splits(manifest, found, split_output, seed=config.seed).resolve()
     parameters = parameters.model_copy(
         update={
@@ -80,17 +80,30 @@ def start_training(
             "manifest_sha256": sha256_of(with_splits.read_bytes()),
         }
     )
+    return queue_run(sessions, parameters, actor=actor, new_version=new_version, dedupe_key=dedupe_key)
+
+
+def queue_run(
+    sessions: Sessions,
+    parameters: TrainingParameters | PretrainingParameters,
+    *,
+    actor: str,
+    new_version: bool,
+    dedupe_key: str | None,
+) -> tuple[Run, bool]:
+    """Stores a run with checked parameters, as `start_training`."""
+    name = parameters.name
     with sessions.begin() as session:
         model_versions.lock_name(session, name)
         run, created = runs.start(session, RunKind.TRAINING, parameters.model_dump(), dedupe_key=dedupe_key)
         if created:
             if not new_version:
-                _check_name_is_free(session, run)
+                _check_name_is_free(session, run, name)
             audit.record(session, actor=actor, action="run.started", subject_kind="run", subject_id=run.id)
     return run, created
 
 
-def _checked_init(init: str, config: TrainingConfig, sessions: Sessions, registry: Registry) -> str:
+def checked_init(init: str, config: TrainingConfig, sessions: Sessions, registry: Registry) -> str:
     """The initial weights as a worker will find them elsewhere and later, after a trial with the worker's own code."""
     if init in INITIALISATIONS:
         return init
@@ -104,8 +117,7 @@ def _checked_init(init: str, config: TrainingConfig, sessions: Sessions, registr
         return model_versions.find(session, init).reference
 
 
-def _check_name_is_free(session: Session, run: Run) -> None:
-    name = TrainingParameters.model_validate(run.parameters).name
+def _check_name_is_free(session: Session, run: Run, name: str) -> None:
     model_versions.check_name_is_free(session, name)
     if runs.is_training_named(session, name, except_for=run.id):
         raise ModelNameTakenError(

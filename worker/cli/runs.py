@@ -1,9 +1,10 @@
 """Commands about runs: `rescore`, `train`, `runs`."""
 
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import click
@@ -12,7 +13,7 @@ from triage.domain.ids import RunId
 from triage.domain.runs import Run, Wait
 from triage.domain.states import RunKind, RunStatus
 from triage.errors import TriageError, UsageError
-from triage.training.config import TrainingConfig
+from triage.training.config import PretrainingConfig, TrainingConfig
 from worker.cli.commands import command, group
 from worker.cli.named_model import registered_name
 from worker.cli.options import POSITIVE, ROWS, SHARE, Moment, by_option
@@ -23,6 +24,7 @@ from worker.cli.tables import Column, print_line, print_table
 from worker.services import Services, open_services
 
 _DEFAULTS = TrainingConfig()
+_BY_DEFAULT: Final = click.core.ParameterSource.DEFAULT
 
 
 @command()
@@ -48,7 +50,12 @@ def rescore(name: str | None, since: datetime | None, limit: int | None, by: str
 
 
 @command()
-@click.option("--manifest", type=click.Path(path_type=Path), required=True, help="Labelled photos, CSV or Parquet.")
+@click.option("--manifest", type=click.Path(path_type=Path), help="Labelled photos, CSV or Parquet.")
+@click.option("--pretrain", type=click.Choice(["contrastive"]), help="Learn from photos without labels instead.")
+@click.option("--photos", type=click.Path(path_type=Path), help="With --pretrain: photos of this folder and below.")
+@click.option(
+    "--photos-of-messages", type=click.IntRange(2), help="With --pretrain: so many photos of messages, newest first."
+)
 @click.option("--name", default="trained", show_default=True, help="Name of the new model.")
 @click.option("--new-version", is_flag=True, help="Make the next version of the name, if a model has it.")
 @click.option(
@@ -89,13 +96,13 @@ def rescore(name: str | None, since: datetime | None, limit: int | None, by: str
 @by_option("Who starts it")
 @json_option
 def train(
-    manifest: Path,
-    name: str,
-    init: str,
+    manifest: Path | None,
+    pretrain: str | None,
+    photos: Path | None,
+    photos_of_messages: int | None,
     split_output: Path | None,
     by: str,
     *,
-    new_version: bool,
     wait: bool,
     as_json: bool,
     **settings: Any,
@@ -104,26 +111,44 @@ def train(
 
     A manifest without splits is split into 75 % training, 10 % validation and 15 % test photos, and the splits are
     written to a file, with which the model is evaluated later.
+
+    With --pretrain contrastive, the result is no candidate but initial weights for a training (--init). By default that
+    takes 20 epochs in batches of 32 photos, with the learning rate 0.01 and no frozen convolutions.
     """
     from triage.training.start import start_training  # deferred: imports SQLAlchemy
+    from triage.training.start_pretraining import start_pretraining  # deferred: imports SQLAlchemy
 
+    named = {name: settings.pop(name) for name in ("name", "init", "new_version")} | {"actor": by}
     with open_services() as services:
-        run, _ = start_training(
-            services.sessions,
-            services.registry,
-            manifest=manifest,
-            name=name,
-            init=init,
-            settings=settings,
-            actor=by,
-            new_version=new_version,
-            split_output=split_output,
-        )
-        written = str(run.parameters["manifest"])
-        if written != str(manifest.resolve()):
-            print_line(f"splits: {written}", err=as_json)
+        stores = services.sessions, services.registry
+        if pretrain is None:
+            if manifest is None or photos is not None or photos_of_messages is not None:
+                raise UsageError("give --manifest, or --pretrain contrastive with --photos or --photos-of-messages")
+            run, _ = start_training(*stores, manifest=manifest, settings=settings, split_output=split_output, **named)
+            written = str(run.parameters["manifest"])
+            if written != str(manifest.resolve()):
+                print_line(f"splits: {written}", err=as_json)
+        else:
+            if manifest is not None or split_output is not None or (photos is None) == (photos_of_messages is None):
+                raise UsageError("give --pretrain with either --photos or --photos-of-messages, without --manifest")
+            run, _ = start_pretraining(
+                *stores, photos=photos, photos_of_messages=photos_of_messages, settings=_given(settings), **named
+            )
         services.wake_ups.training()
         _show(services, run, wait=wait, as_json=as_json)
+
+
+def _given(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a pretraining that were given: its defaults are others than those of a training.
+
+    Raises:
+        UsageError: a setting does not apply to a pretraining.
+    """
+    ctx = click.get_current_context()
+    given = {name: value for name, value in settings.items() if ctx.get_parameter_source(name) is not _BY_DEFAULT}
+    if unused := sorted(given.keys() - PretrainingConfig.model_fields.keys()):
+        raise UsageError(f"--{unused[0].replace('_', '-')} has no effect with --pretrain: leave it out")
+    return given
 
 
 @group(lists=True)

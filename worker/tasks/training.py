@@ -36,7 +36,14 @@ def run(self: WorkerTask) -> None:
         decode_threads=settings.training.decode_threads or min(count_cores(), MOST_DECODE_THREADS),
         mlflow_uri=settings.training.mlflow_uri.get_secret_value() if settings.training.mlflow_uri else None,
     )
-    trainer = Trainer(services.engine, services.sessions, services.registry, options, on_progress=record_progress)
+    trainer = Trainer(
+        services.engine,
+        services.sessions,
+        services.registry,
+        options,
+        source=services.source,
+        on_progress=record_progress,
+    )
     try:
         while trainer.train_next():
             record_success()

@@ -242,7 +242,7 @@ def test_votes_of_the_console_train_a_model(
     options = TrainerOptions(
         tmp_path / "runs", timedelta(seconds=60), 1, ImageLimits(), "cpu", threads=1, decode_threads=1
     )
-    assert Trainer(services.engine, sessions, services.registry, options).train_next()
+    assert Trainer(services.engine, sessions, services.registry, options, source=services.source).train_next()
 
     with sessions() as session:
         [run] = session.execute(text("SELECT status, error FROM run")).all()

@@ -143,7 +143,12 @@ def test_each_photo_and_batch_of_a_training_is_progress_of_its_worker(
         run = start_training(clinic, "watched", epochs=epochs)
         services = clinic.services
         trainer = Trainer(
-            services.engine, services.sessions, services.registry, options, on_progress=lambda: signs.append(None)
+            services.engine,
+            services.sessions,
+            services.registry,
+            options,
+            source=services.source,
+            on_progress=lambda: signs.append(None),
         )
 
         assert trainer.train_next()
@@ -177,7 +182,12 @@ def test_run_stays_open_with_its_checkpoint_when_the_card_fails(
 
         with pytest.raises(raised) as caught:
             Trainer(
-                services.engine, services.sessions, services.registry, options, on_progress=fail_in_the_second_epoch
+                services.engine,
+                services.sessions,
+                services.registry,
+                options,
+                source=services.source,
+                on_progress=fail_in_the_second_epoch,
             ).train_next()
 
         assert type(caught.value) is raised
@@ -186,7 +196,13 @@ def test_run_stays_open_with_its_checkpoint_when_the_card_fails(
         with services.sessions.begin() as session:
             session.execute(text("UPDATE run SET lease_until = now()"))
 
-        trainer = Trainer(services.engine, services.sessions, services.registry, replace(options, max_attempts=2))
+        trainer = Trainer(
+            services.engine,
+            services.sessions,
+            services.registry,
+            replace(options, max_attempts=2),
+            source=services.source,
+        )
         assert trainer.train_next()
         assert _ended(clinic, run) == "done"
         assert _epochs_of(clinic, run) == 3
