@@ -30,7 +30,6 @@ from triage.storage import (
     retake_requests,
     retention,
     runs,
-    unlabelled_photos,
     verdicts,
 )
 from triage.storage.gauges import read_gauges
@@ -105,7 +104,6 @@ def standard_queries(
         ),
         "photo review: the photos of a message": lambda session: photo_votes.under_review(session, message),
         "photo review: draw photos": lambda session: photo_reviews.draw(session, SamplingRule(100, month)),
-        "pretraining: the newest photos": lambda session: unlabelled_photos.newest(session, 1000),
         "wait": lambda session: inbox.count_open(session),
         "runs": lambda session: runs.list_runs(session),
         "rescoring: next batch": partial(look, model_version_id=shadow, after=a_month_ago, since=None),

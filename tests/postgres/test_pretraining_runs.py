@@ -76,18 +76,17 @@ def test_run_is_refused_without_photos_or_with_two_sources(
 
 
 def test_photos_of_messages_leave_out_copies_deleted_and_forgotten_ones(
-    services: WorkerServices, sessions: Sessions, live_model: RegisteredModel, jpeg: Callable[..., bytes]
+    services: WorkerServices,
+    sessions: Sessions,
+    live_model: RegisteredModel,
+    jpeg: Callable[..., bytes],
+    triage: Callable[..., Result],
 ) -> None:
-    first, copy, deleted, forgotten = send_scored(services, sessions, live_model, [jpeg(1), jpeg(1), jpeg(2), jpeg(3)])
+    first, copy, deleted, _ = send_scored(services, sessions, live_model, [jpeg(1), jpeg(1), jpeg(2), jpeg(3)])
     with sessions.begin() as session:
         sha256 = session.scalar(text("SELECT sha256 FROM attachment WHERE id = :id"), {"id": deleted})
         session.execute(text("UPDATE blob SET purge_after = now() WHERE sha256 = :sha256"), {"sha256": sha256})
-        session.execute(
-            text(
-                "UPDATE message SET forgotten_at = now() WHERE id = (SELECT message_id FROM attachment WHERE id = :id)"
-            ),
-            {"id": forgotten},
-        )
+    assert triage("forget", "m-4", "--by", "op-1", "--reason", "request-17").code == 0
 
     with sessions() as session:
         found = unlabelled_photos.newest(session, 100)

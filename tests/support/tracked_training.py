@@ -55,5 +55,8 @@ def train_queued(
         decode_threads=1,
         mlflow_uri=mlflow_uri,
     )
-    Trainer(services.engine, services.sessions, services.registry, options, on_progress=on_progress).train_next()
+    trainer = Trainer(
+        services.engine, services.sessions, services.registry, options, source=services.source, on_progress=on_progress
+    )
+    trainer.train_next()
     return find_run(services.sessions, run_id)

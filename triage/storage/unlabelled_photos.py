@@ -6,19 +6,18 @@ from sqlalchemy.orm import Session
 from triage.domain.ids import AttachmentId
 from triage.domain.messages import ClaimedAttachment
 from triage.storage.retention import bytes_are_there
-from triage.storage.tables import Attachment, Message
+from triage.storage.tables import Attachment
 
 
 def newest(session: Session, limit: int) -> list[ClaimedAttachment]:
-    """The newest photos whose bytes are there and whose message is not forgotten. Copies of a photo count once.
+    """The newest photos whose bytes are there; forgotten ones have neither a hash nor a URI. Copies count once.
 
     Args:
         limit: at most so many attachments are looked at.
     """
     query = (
         select(Attachment.id, Attachment.sha256, Attachment.uri)
-        .join(Message, Message.id == Attachment.message_id)
-        .where(Message.forgotten_at.is_(None), bytes_are_there())
+        .where(bytes_are_there())
         .order_by(Attachment.id.desc())  # ids ascend with time
         .limit(limit)
     )
