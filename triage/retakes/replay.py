@@ -237,16 +237,17 @@ class Period:
     def _others(self) -> Ints:
         """The places of the requests that no replay decides: of a person, or of messages before the period."""
         requests = self._requests
-        decided_here = _are_among(keys_of(requests["message"]), self._messages) & (requests["by_person"] == 0)
-        return np.flatnonzero(~decided_here)
+        is_other = (requests["by_person"] != 0) | (requests["at"] < self.at.min(initial=np.iinfo(np.int64).max))
+        own = np.flatnonzero(~is_other)
+        is_other[own] = ~_are_among(keys_of(requests["message"][own]), self._messages)
+        return np.flatnonzero(is_other)
 
     @cached_property
     def _voids(self) -> dict[int, int]:
         """Until when the requests of the period's messages count, where one was withdrawn before it was claimed."""
         requests = self._requests
-        message, void = keys_of(requests["message"]), requests["void"].astype(np.int64)
-        ended = np.flatnonzero(void != np.iinfo(np.int64).max)
-        return dict(zip(message[ended].tolist(), void[ended].tolist(), strict=True))
+        ended = np.flatnonzero(requests["void"] != np.iinfo(np.int64).max)
+        return dict(zip(keys_of(requests["message"][ended]).tolist(), requests["void"][ended].tolist(), strict=True))
 
 
 @dataclass(frozen=True, slots=True)

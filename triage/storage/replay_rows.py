@@ -188,7 +188,8 @@ def read_labels(session: Session, since: datetime, until: datetime) -> Rows:
 
     Returns:
         `message`, `is_good` (1: good enough, 0: to be taken again, -1: nothing is said) and `is_appealed`. Reviews of a
-        request say it by majority; without a review, the person does whose decision on the message holds.
+        request say it by majority; without a review, the person does whose decision on the message holds. Messages
+        received shortly before or after the period can be among them.
     """
     query = sql.SQL(
         """
@@ -197,9 +198,7 @@ def read_labels(session: Session, since: datetime, until: datetime) -> Rows:
                    avg(needless::int) FILTER (WHERE kind = {review}) AS needless,
                    bool_or(kind = {appeal}) AS is_appealed
             FROM request_review JOIN retake_request ON retake_request.id = request_review.request_id
-            JOIN message ON message.id = retake_request.message_id
-            WHERE message.received_at >= {since} AND message.received_at < {until}
-                AND retake_request.message_id >= {first_id} AND retake_request.message_id < {last_id}
+            WHERE retake_request.message_id >= {first_id} AND retake_request.message_id < {last_id}
             GROUP BY retake_request.message_id
         ), decided AS (
             SELECT message.id, decision.outcome = {passed} AS is_good
