@@ -4,8 +4,9 @@ Axes: n photos, 5 patches, K outputs, R reasons, f features.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import structlog
@@ -48,6 +49,17 @@ class PhotoFeatures:
     features: Floats
     scores: Sequence[PhotoScore]
     unread: Sequence[str]
+
+    def only(self, photos: Sequence[LabelledPhoto]) -> Self:
+        """These photos alone, which are some of `photos` in the same order."""
+        paths = {photo.path for photo in photos}
+        rows = [row for row, photo in enumerate(self.photos) if photo.path in paths]
+        return replace(
+            self,
+            photos=[self.photos[row] for row in rows],
+            features=self.features[rows],
+            scores=[self.scores[row] for row in rows],
+        )
 
 
 def read_features(

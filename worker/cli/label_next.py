@@ -63,16 +63,20 @@ def label_next(
 
     found = read_photos(manifest, photos)
     features = read_with(model, found.photos, features_file)
-    other = None if other_model is None else read_with(other_model, features.photos, features_file)
+    other, unread = None, [*features.unread]
+    if other_model is not None:
+        other = read_with(other_model, features.photos, features_file)
+        features = features.only(other.photos)  # a model that crops leaves out photos whose box lies outside
+        unread += other.unread
     chosen = choose_next(features, n, other)
     if output is not None:
         write_photos(found, [each.photo for each in chosen], output)
     models = [each.card.label for each in (features, other) if each is not None]
-    summary = account(len(found.photos), features.unread, {})
+    summary = account(len(found.photos), unread, {})
     if as_json:
         from worker.documents.labelling import LabelNextDocument  # deferred: imports pydantic
 
-        print_document(LabelNextDocument.of(chosen, models, n_photos=len(found.photos), n_unread=len(features.unread)))
+        print_document(LabelNextDocument.of(chosen, models, n_photos=len(found.photos), n_unread=len(unread)))
         return
     print_line(f"{count(len(chosen), 'photo')} to label next, by {' and '.join(models)}")
     print_line()

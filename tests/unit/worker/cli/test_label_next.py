@@ -57,6 +57,21 @@ def test_photos_without_votes_are_chosen_and_written_to_be_filled_in(
     assert (printed.json["models"], printed.json["n"]) == (["narrow", "narrow"], 46)
 
 
+def test_photo_that_the_second_model_cannot_crop_is_left_out(
+    run: Callable[..., Result], folder: Path, tmp_path: Path
+) -> None:
+    write_narrow_model(tmp_path / "cropping", training_settings={"region_of_interest": True})
+    rows = f"{folder}/44.png,500,500,600,600\n{folder}/45.png,0,0,70,70\n"
+    (tmp_path / "boxes.csv").write_text(f"path,box_left,box_top,box_right,box_bottom\n{rows}", encoding="utf-8")
+    arguments = ("label-next", tmp_path / "boxes.csv", "--model", folder / "model")
+
+    printed = run(*arguments, "--other-model", tmp_path / "cropping", "--json")
+
+    assert (printed.code, printed.err) == (0, "")
+    assert [Path(photo["path"]).name for photo in printed.json["photos"]] == ["45.png"]
+    assert (printed.json["n"], printed.json["n_unread"]) == (2, 1)
+
+
 def test_wrong_label_is_the_first_suspect(run: Callable[..., Result], folder: Path, tmp_path: Path) -> None:
     arguments = ("dataset", "suspects", folder / "labelled.csv", "--model", folder / "model")
     (tmp_path / "labels").mkdir()
