@@ -31,7 +31,6 @@ from triage.errors import (
     validation_problems,
     where,
 )
-from triage.files.hashing import sha256_of
 from triage.imaging.decode import Decoder
 from triage.imaging.limits import ImageLimits
 from triage.model.engines.choose import choose_device
@@ -164,7 +163,7 @@ class Trainer:
                     trained = self._train_model(run, work, device=device, lease=lease)
                     lease.check()
                     model = self._registry.add(
-                        # a new version only if another model got the name by a new version of its own
+                        # a new version only if another model got the name after the run was queued
                         trained.card,
                         trained.weights,
                         actor="training",
@@ -234,8 +233,7 @@ class Trainer:
         if isinstance(work, _Pretraining):
             make = partial(pretrain_model, readers_of(work.parameters, self._sessions, self._source), work.config)
         else:
-            manifest, manifest_sha256 = _read_manifest(work.parameters, work.config)
-            make = partial(train_model, manifest, work.config, manifest_sha256=manifest_sha256)
+            make = partial(train_model, _read_manifest(work.parameters, work.config), work.config)
         with device_errors(), Decoder(self._options.limits, processes=self._options.decode_threads) as decoder:
             return make(
                 name=work.parameters.name,
@@ -281,14 +279,11 @@ def device_lock(device: torch.device) -> str:
     return f"training on {device} of {machine}"
 
 
-def _read_manifest(parameters: TrainingParameters, config: TrainingConfig) -> tuple[Manifest, str]:
-    """The manifest and the SHA-256 of its file."""
-    path = Path(parameters.manifest)
+def _read_manifest(parameters: TrainingParameters, config: TrainingConfig) -> Manifest:
     try:
-        manifest = read_manifest(path, n_reviewers=config.n_reviewers)
-        sha256 = sha256_of(path.read_bytes())
+        manifest = read_manifest(Path(parameters.manifest), n_reviewers=config.n_reviewers)
     except (UsageError, OSError) as error:  # its text names files, which must not be stored in the database
         raise UsageError("the manifest is invalid or unreadable: check it, then start a new run") from error
-    if parameters.manifest_sha256 not in {"", sha256}:
+    if parameters.manifest_sha256 not in {"", manifest.sha256}:
         raise UsageError("the manifest has changed since the run was queued: start a new run")
-    return manifest, sha256
+    return manifest

@@ -58,7 +58,6 @@ def train_model(
     device: torch.device,
     decoder: Decoder,
     load_registered: LoadRegistered,
-    manifest_sha256: str = "",
     threads: int = 1,
     on_progress: OnProgress = ignore_progress,
 ) -> TrainedModel:
@@ -73,7 +72,6 @@ def train_model(
         device: to train on.
         decoder: for the photos.
         load_registered: called if `init` names a registered model.
-        manifest_sha256: of the manifest's file, for the card.
         threads: photos prepared at the same time.
         on_progress: called after each photo, batch and epoch, and during the evaluation.
 
@@ -122,8 +120,7 @@ def train_model(
     card = add_reasons(network, card, sets, config, teacher, device=device, on_batch=evaluating)
     learned_from = PhotoHashes.of(salt, [*sets[Split.TRAIN].hashes, *sets[Split.VALIDATION].hashes])
     weights = weights_of(network, made_as=f"{name} {run}", photos=learned_from)
-    known = {"manifest_sha256": manifest_sha256, "photo_hashes": len(learned_from.hashes)}
-    card = card.model_copy(update={"data_summary": {**card.data_summary, **known}})
+    card = card.model_copy(update={"data_summary": {**card.data_summary, "photo_hashes": len(learned_from.hashes)}})
     return TrainedModel(bind_card(card, weights), weights, unreadable)
 
 

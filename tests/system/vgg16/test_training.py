@@ -24,11 +24,14 @@ def test_card_states_data_settings_and_evaluation_of_vgg16(manifest: Manifest, t
     assert reports[-1].stage == "evaluating"
     assert trained.unreadable == 1
     assert card.architecture == "vgg16-five-patch"
-    assert card.data_summary == {
+    data = dict(card.data_summary)
+    assert {name: split["n"] for name, split in data.pop("splits").items()} == {"train": 2, "validation": 2, "test": 2}
+    assert data == {
         "photos": {"train": 2, "validation": 2, "test": 2},
         "votes": {"train": [1, 0, 0, 0, 1], "validation": [1, 0, 0, 0, 1], "test": [0, 1, 0, 1, 0]},
         "unreadable": 1,
         "manifest_sha256": "",
+        "reviewers": None,
         "photo_hashes": 4,
     }
     assert card.training_settings["seed"] == 5
