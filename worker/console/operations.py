@@ -1,5 +1,6 @@
 """What a manager watches: events for other systems, messages that other systems hold, and runs."""
 
+import re
 from dataclasses import fields
 from itertools import chain
 from typing import Any, Final
@@ -57,7 +58,7 @@ def show_deliveries(visit: Visit) -> Response:
         deliveries=_dead_first(sent),
         arrivals=_dead_first(read),
         chosen=chosen,
-        retried=int(retried) if retried.isascii() and retried.isdigit() else None,
+        retried=int(retried) if re.fullmatch("[0-9]{1,9}", retried) else None,
         statuses=[
             (each, visit.texts(f"sent.{each}")) for each in dict.fromkeys([_OPEN, *DeliveryStatus, *ArrivalStatus])
         ],
