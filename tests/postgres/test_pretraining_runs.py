@@ -68,6 +68,7 @@ def test_run_is_refused_without_photos_or_with_two_sources(
         ({"photos": photos, "photos_of_messages": 10}, "give a folder of photos, or a number of photos"),
         ({}, "give a folder of photos, or a number of photos"),
         ({"photos_of_messages": 1}, "photos_of_messages"),
+        ({"photos_of_messages": 2**63}, "photos_of_messages"),  # more than a query can count
     ):
         with pytest.raises(UsageError, match=says):
             start(**source)

@@ -4,13 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, model_validator
 
 from triage.domain.card import ModelName
 from triage.domain.ids import ModelVersionId, RunId
 from triage.domain.states import RunKind, RunStatus
+
+MOST_UNLABELLED: Final = 100_000
+"""Photos of messages in a pretraining: decoded, they take 60 GB of disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,7 @@ class PretrainingParameters(BaseModel):
 
     pretraining: Literal["contrastive"] = "contrastive"
     photos: str | None = None
-    photos_of_messages: int | None = Field(default=None, ge=2)
+    photos_of_messages: int | None = Field(default=None, ge=2, le=MOST_UNLABELLED)
     name: ModelName
     init: str
     config: Mapping[str, Any]

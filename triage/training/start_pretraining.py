@@ -36,7 +36,7 @@ def start_pretraining(
         sessions: of the same database as the registry.
         registry: with the model that `init` may name.
         photos: a folder with photos; those below it count, too.
-        photos_of_messages: instead of a folder, so many photos of messages whose bytes are there, the newest first.
+        photos_of_messages: instead of a folder, the number of photos of messages, the newest whose bytes are there.
         name: of the new model.
         init: the weights to start from, as in `triage.training.initial`.
         settings: fields of `PretrainingConfig`.

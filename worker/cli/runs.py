@@ -10,7 +10,7 @@ from uuid import UUID
 import click
 
 from triage.domain.ids import RunId
-from triage.domain.runs import Run, Wait
+from triage.domain.runs import MOST_UNLABELLED, Run, Wait
 from triage.domain.states import RunKind, RunStatus
 from triage.errors import TriageError, UsageError
 from triage.training.config import PretrainingConfig, TrainingConfig
@@ -54,7 +54,9 @@ def rescore(name: str | None, since: datetime | None, limit: int | None, by: str
 @click.option("--pretrain", type=click.Choice(["contrastive"]), help="Learn from photos without labels instead.")
 @click.option("--photos", type=click.Path(path_type=Path), help="With --pretrain: photos of this folder and below.")
 @click.option(
-    "--photos-of-messages", type=click.IntRange(2), help="With --pretrain: so many photos of messages, newest first."
+    "--photos-of-messages",
+    type=click.IntRange(2, MOST_UNLABELLED),
+    help="With --pretrain: this number of photos of messages, the newest ones.",
 )
 @click.option("--name", default="trained", show_default=True, help="Name of the new model.")
 @click.option("--new-version", is_flag=True, help="Make the next version of the name, if a model has it.")
