@@ -1,6 +1,6 @@
 """The audit trail: who did what to which row. It is append-only and a chain of hashes.
 
-It holds ids and codes, and the names and reasons that staff give to what has no row of its own, such as the reason of a
+It holds ids and codes, and the names and reasons that staff give to what has no table, such as the reason of a
 forced promotion; never patient data.
 
 A trigger gives each event its position, the hash of the preceding event, and a hash of the whole event. Verification

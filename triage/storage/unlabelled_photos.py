@@ -13,7 +13,7 @@ def newest(session: Session, limit: int) -> list[ClaimedAttachment]:
     """The newest photos whose bytes are there; forgotten ones have neither a hash nor a URI. Copies count once.
 
     Args:
-        limit: at most so many attachments are looked at.
+        limit: the largest number of attachments to read; of copies, one is returned.
     """
     query = (
         select(Attachment.id, Attachment.sha256, Attachment.uri)

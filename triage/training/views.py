@@ -1,7 +1,7 @@
 """The views of photos that a contrastive pretraining compares, and their classes.
 
-A class is a kind of degradation with its level. An unchanged photo is a class of its own: its flaws
-are not known. So the classes are those of the degradations, then one for each photo.
+A class is a kind of degradation with its level. Each unchanged photo is its own class, because its
+flaws are not known. So the classes are those of the degradations, then one for each photo.
 """
 
 from collections.abc import Iterator
