@@ -4,17 +4,15 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, time
 from typing import Any, Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from triage.domain.follow_up import Fate
 from triage.domain.reporting import ABOUT_NO_MODEL, NO_MODEL
 from triage.domain.states import Outcome
-from triage.domain.text import printable_value
 from triage.reports import charts
 from triage.reports.cells import Kind, ReportTable, text_of
 from triage.reports.drift import describe
 from triage.reports.fates import CURVE_STEPS_PER_DAY
 from triage.reports.figures import figures
+from triage.reports.pages import ENVIRONMENT
 from triage.reports.tables import tables
 
 _MOST_ROWS: Final = 4
@@ -23,19 +21,10 @@ _MOST_ROWS: Final = 4
 _MOST_WEEKS: Final = 5
 _MOST_DAYS: Final = 8
 
-_ENVIRONMENT = Environment(
-    loader=PackageLoader("triage.reports"),
-    autoescape=True,
-    finalize=printable_value,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-
 
 def render_html(summary: dict[str, Any]) -> str:
     """Renders what `triage.reports.summary.report` returns."""
-    template = _ENVIRONMENT.get_template("report.html.j2")
+    template = ENVIRONMENT.get_template("report.html.j2")
     other, days = summary.get("compared_to"), summary["retake_outcomes"]["answer_days"]
     return template.render(
         summary=summary,

@@ -6,27 +6,17 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any, Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from triage.domain.runs import Run
-from triage.domain.text import printable_value
 from triage.reports.axes import LEFT, LINE, RIGHT, TOP, across, chart, height_of, round_up, tick
 from triage.reports.cells import Kind
+from triage.reports.pages import ENVIRONMENT
 
 _STROKES: Final = ((LINE, "none"), ("#b3372f", "5 3"))
 """Colour and dashes of the first and the second line of a chart."""
 
 _MOST_DOTS: Final = 60
-
-_ENVIRONMENT = Environment(
-    loader=PackageLoader("triage.reports"),
-    autoescape=True,
-    finalize=printable_value,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +62,7 @@ def learning_charts(epochs: Sequence[Mapping[str, Any]], words: CurveWords = _EN
 
 def render_run_html(run: Run) -> str:
     """Renders a training run as an HTML page without scripts or external resources."""
-    return _ENVIRONMENT.get_template("run.html.j2").render(
+    return ENVIRONMENT.get_template("run.html.j2").render(
         run=run,
         parameters=dict(run.parameters),
         model=dict(run.parameters).get("name"),

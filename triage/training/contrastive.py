@@ -18,9 +18,6 @@ from triage.model.network import OrdinalVGG16
 from triage.training.config import PretrainingConfig
 from triage.training.memory import within_memory
 
-N_VIEWS: Final = 4
-"""Of each photo: itself and a degraded copy, each at full and at half scale."""
-
 _EMBEDDING: Final = 128
 
 

@@ -130,16 +130,7 @@ def _train_epoch(
         loss = passes.learn(flip(photos, their_flips) if config.flips else photos, their_levels)
         total += loss * len(photos)
         n_done += len(photos)
-        on_progress(
-            Progress(
-                "training",
-                photos=n_done,
-                of_photos=len(order),
-                photos_per_second=n_done / max(time.monotonic() - started, 1e-9),
-                epoch=number,
-                done=n_done / len(order),
-            )
-        )
+        on_progress(Progress.within_epoch(number, n_done, len(order), seconds=time.monotonic() - started))
     return float(total) / len(order)
 
 

@@ -205,16 +205,7 @@ def _train_epoch(
     for batch, views in zip(batches, read_batches(photos, batches, threads), strict=True):
         total += passes.learn(views.to(passes.device), batch.classes.to(passes.device)) * len(views)
         n_done += len(views)
-        on_progress(
-            Progress(
-                "training",
-                photos=n_done,
-                of_photos=len(photos),
-                photos_per_second=n_done / max(time.monotonic() - started, 1e-9),
-                epoch=number,
-                done=n_done / len(photos),
-            )
-        )
+        on_progress(Progress.within_epoch(number, n_done, len(photos), seconds=time.monotonic() - started))
     return float(total) / len(photos)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, Self, TypeAlias
 
 from triage.training.checkpoint import Epoch
 
@@ -30,6 +30,18 @@ class Progress:
     epoch: int | None = None
     done: float | None = None
     epochs: Sequence[Epoch] | None = None
+
+    @classmethod
+    def within_epoch(cls, number: int, photos: int, of_photos: int, *, seconds: float) -> Self:
+        """The progress of an epoch that has taken this time."""
+        return cls(
+            "training",
+            photos=photos,
+            of_photos=of_photos,
+            photos_per_second=photos / max(seconds, 1e-9),
+            epoch=number,
+            done=photos / of_photos,
+        )
 
 
 OnProgress: TypeAlias = Callable[[Progress], None]
