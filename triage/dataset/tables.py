@@ -97,15 +97,20 @@ def read_table(path: Path, expected: Collection[str], *, others: bool = True) ->
     return columns, rows
 
 
-def write_table(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
+def write_table(path: Path, rows: Sequence[Mapping[str, str]], columns: Sequence[str] = ()) -> None:
     """Writes rows, as Parquet or CSV by the path's suffix. A reader sees the old file or the new one, never a part.
+
+    Args:
+        path: of the file.
+        rows: their cells by column.
+        columns: the first columns, also of a table without rows.
 
     Raises:
         UsageError: the file cannot be written, or a cell holds the name of a file that is not UTF-8.
     """
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+    names = list(dict.fromkeys([*columns, *(name for row in rows for name in row)]))
     try:
-        encoded = (_parquet if path.suffix == ".parquet" else _csv)(columns, rows)
+        encoded = (_parquet if path.suffix == ".parquet" else _csv)(names, rows)
     except UnicodeEncodeError as error:
         raise UsageError(f"{path}: a photo's path is not UTF-8: rename its file or folder") from error
     try:

@@ -24,6 +24,8 @@ FEWEST: Final = 20
 REPEATS: Final = 3
 """Divisions of the patients into folds, over which probabilities are averaged."""
 
+_COLUMNS: Final = ("path", "patient", "split", "votes", "n_reviewers", "label", "predicted", "p_good", "margin")
+
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
@@ -113,7 +115,7 @@ def write_suspects(suspects: Suspects, table: Path) -> None:
         UsageError: the file cannot be written.
     """
     folder = table.parent.resolve()
-    write_table(table, [_row(suspect, folder) for suspect in suspects.photos])
+    write_table(table, [_row(suspect, folder) for suspect in suspects.photos], _COLUMNS)
 
 
 def _row(suspect: Suspect, folder: Path) -> dict[str, str]:

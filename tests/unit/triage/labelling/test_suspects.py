@@ -56,6 +56,13 @@ def test_too_few_photos_or_patients_are_refused() -> None:
         find_suspects(_features(patients=True), good_votes=2, n_reviewers=4)
 
 
+def test_table_has_its_columns_when_there_is_no_suspect(tmp_path: Path) -> None:
+    write_suspects(find_suspects(_features(wrong=()), good_votes=2, n_reviewers=4), tmp_path / "suspects.csv")
+
+    columns, rows = read_table(tmp_path / "suspects.csv", ["path"])
+    assert (columns[0], columns[-1], list(rows)) == ("path", "margin", [])
+
+
 def test_table_has_a_row_for_each_suspect(tmp_path: Path) -> None:
     write_suspects(find_suspects(_features(), good_votes=2, n_reviewers=4), tmp_path / "suspects.csv")
 
