@@ -231,7 +231,9 @@ class Trainer:
 
         make: Callable[..., TrainedModel]
         if isinstance(work, _Pretraining):
-            make = partial(pretrain_model, readers_of(work.parameters, self._sessions, self._source), work.config)
+            with self._sessions() as session:
+                readers = readers_of(session, work.parameters, self._source)
+            make = partial(pretrain_model, readers, work.config)
         else:
             make = partial(train_model, _read_manifest(work.parameters, work.config), work.config)
         with device_errors(), Decoder(self._options.limits, processes=self._options.decode_threads) as decoder:

@@ -71,7 +71,8 @@ def start_training(
         )
     except ValidationError as error:
         raise UsageError(f"invalid training parameters: {validation_problems(error)}") from error
-    exact_init = checked_init(init, config, sessions, registry)
+    with sessions() as session:
+        exact_init = checked_init(session, init, config, registry)
     with_splits = write_splits(manifest, found, split_output, seed=config.seed).resolve()
     parameters = parameters.model_copy(
         update={
@@ -80,11 +81,12 @@ def start_training(
             "manifest_sha256": sha256_of(with_splits.read_bytes()),
         }
     )
-    return queue_run(sessions, parameters, actor=actor, new_version=new_version, dedupe_key=dedupe_key)
+    with sessions.begin() as session:
+        return queue_run(session, parameters, actor=actor, new_version=new_version, dedupe_key=dedupe_key)
 
 
 def queue_run(
-    sessions: Sessions,
+    session: Session,
     parameters: TrainingParameters | PretrainingParameters,
     *,
     actor: str,
@@ -93,17 +95,16 @@ def queue_run(
 ) -> tuple[Run, bool]:
     """Stores a run with checked parameters, as `start_training`."""
     name = parameters.name
-    with sessions.begin() as session:
-        model_versions.lock_name(session, name)
-        run, created = runs.start(session, RunKind.TRAINING, parameters.model_dump(), dedupe_key=dedupe_key)
-        if created:
-            if not new_version:
-                _check_name_is_free(session, run, name)
-            audit.record(session, actor=actor, action="run.started", subject_kind="run", subject_id=run.id)
+    model_versions.lock_name(session, name)
+    run, created = runs.start(session, RunKind.TRAINING, parameters.model_dump(), dedupe_key=dedupe_key)
+    if created:
+        if not new_version:
+            _check_name_is_free(session, run, name)
+        audit.record(session, actor=actor, action="run.started", subject_kind="run", subject_id=run.id)
     return run, created
 
 
-def checked_init(init: str, config: TrainingConfig, sessions: Sessions, registry: Registry) -> str:
+def checked_init(session: Session, init: str, config: TrainingConfig, registry: Registry) -> str:
     """The initial weights as a worker will find them elsewhere and later, after a trial with the worker's own code."""
     if init in INITIALISATIONS:
         return init
@@ -113,8 +114,7 @@ def checked_init(init: str, config: TrainingConfig, sessions: Sessions, registry
     path = initial_file(init) or folder_of(init)
     if path is not None:
         return str(path.resolve())
-    with sessions() as session:
-        return model_versions.find(session, init).reference
+    return model_versions.find(session, init).reference
 
 
 def _check_name_is_free(session: Session, run: Run, name: str) -> None:

@@ -66,6 +66,8 @@ def start_pretraining(
         )
     except ValidationError as error:
         raise UsageError(f"invalid pretraining parameters: {validation_problems(error)}") from error
-    checked = checked_init(init, TrainingConfig(seed=config.seed), sessions, registry)
+    with sessions() as session:
+        checked = checked_init(session, init, TrainingConfig(seed=config.seed), registry)
     parameters = parameters.model_copy(update={"init": checked})
-    return queue_run(sessions, parameters, actor=actor, new_version=new_version, dedupe_key=dedupe_key)
+    with sessions.begin() as session:
+        return queue_run(session, parameters, actor=actor, new_version=new_version, dedupe_key=dedupe_key)

@@ -4,12 +4,13 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from sqlalchemy.orm import Session
+
 from triage.blobs.source import Source
 from triage.domain.runs import PretrainingParameters
 from triage.errors import UsageError
 from triage.files.kinds import is_file, is_folder
 from triage.storage import unlabelled_photos
-from triage.storage.database import Sessions
 
 
 def photos_in_folder(folder: Path) -> list[Path]:
@@ -27,7 +28,7 @@ def photos_in_folder(folder: Path) -> list[Path]:
     ]
 
 
-def readers_of(parameters: PretrainingParameters, sessions: Sessions, source: Source) -> list[Callable[[], bytes]]:
+def readers_of(session: Session, parameters: PretrainingParameters, source: Source) -> list[Callable[[], bytes]]:
     """Functions that return the bytes of one photo each, for the worker that pretrains.
 
     The photos of messages are chosen when the run begins or resumes: forgotten and deleted ones are left out, and each
@@ -40,8 +41,7 @@ def readers_of(parameters: PretrainingParameters, sessions: Sessions, source: So
     if parameters.photos is not None:
         readers = [path.read_bytes for path in photos_in_folder(Path(parameters.photos))]
     else:
-        with sessions() as session:
-            found = unlabelled_photos.newest(session, int(parameters.photos_of_messages or 0))
+        found = unlabelled_photos.newest(session, int(parameters.photos_of_messages or 0))
         readers = [partial(source.fetch, photo) for photo in found]
     if not readers:
         raise UsageError("there are no photos to learn from")
