@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeAlias
 
@@ -16,14 +17,17 @@ from triage.dataset.manifest import read_manifest
 from triage.domain.runs import Run, TrainingParameters
 from triage.domain.states import RunStatus
 from triage.errors import ModelError, ModelNameTakenError, UsageError
+from triage.imaging.limits import ImageLimits
 from triage.model.artifact import WEIGHTS_FILE
 from triage.model.network import draw_network
 from triage.registry import Registry
-from triage.runs import cancel_run
+from triage.runs import cancel_run, find_run
 from triage.storage import audit
 from triage.storage.database import Sessions
 from triage.training.config import TrainingConfig
+from triage.training.run import Trainer, TrainerOptions
 from triage.training.start import start_training
+from worker.tasks.base import WorkerServices
 
 Start: TypeAlias = Callable[..., Run]
 
@@ -49,6 +53,25 @@ def start(sessions: Sessions, registry: Registry, manifest: Path) -> Start:
         return run
 
     return start
+
+
+def test_run_fails_when_its_manifest_changes_before_a_worker_reads_it(
+    services: WorkerServices, sessions: Sessions, start: Start, tmp_path: Path
+) -> None:
+    queued = start()
+    with Path(str(queued.parameters["manifest"])).open("a", encoding="utf-8") as file:
+        file.write("\n")
+    options = TrainerOptions(
+        tmp_path / "runs", timedelta(seconds=60), 1, ImageLimits(), "cpu", threads=1, decode_threads=1
+    )
+
+    assert Trainer(services.engine, sessions, services.registry, options, source=services.source).train_next()
+
+    run = find_run(sessions, queued.id)
+    assert (run.status, run.error) == (
+        RunStatus.FAILED,
+        "the manifest has changed since the run was queued: start a new run",
+    )
 
 
 def test_run_is_queued_with_its_parameters_and_an_audit_event(sessions: Sessions, manifest: Path, start: Start) -> None:
