@@ -216,6 +216,9 @@ def _print(document: dict[str, Any]) -> None:
         (f"votes {number}", *(table["votes"][number] for table in splits.values()))
         for number in range(document["n_reviewers"] + 1)
     ]
+    if len(document["votes_per_photo"]) > 1:  # the rows above are of photos with all votes
+        others = (table["n"] - sum(table["votes"]) for table in splits.values())
+        rows.append((f"not rated by {document['n_reviewers']}", *others))
     rows += [
         (f"Fitzpatrick {name}", *(table["fitzpatrick"][name] for table in splits.values()))
         for name in ("I-III", "IV-VI", "not given")
