@@ -132,6 +132,8 @@ def evaluate(
         print_document(EvaluationDocument.model_validate(document))
     else:
         print_evaluation(document)
+    if record and card is not None:
+        print_line(f"recorded on the card of model {card.label}", err=as_json)
     if summary is not None:
         print_line(summary, err=as_json)
 

@@ -97,7 +97,7 @@ def _print_epochs(run: Run) -> None:
             Column("learning rate", 3),
             Column("photos/s", 2),
             Column("seconds", 1),
-            "best",
+            "best so far",
         ),
         (
             (

@@ -58,7 +58,7 @@ def suspects(
 
 
 def _print(result: "Suspects") -> None:
-    print_line(f"{count(len(result.photos), 'label')} of {result.n} are likely wrong: {_expected(result)}")
+    print_line(f"{count(len(result.photos), 'label')} of {result.n} are likely wrong, estimated {_expected(result)}")
     if not result.photos:
         return
     print_line()
@@ -80,6 +80,4 @@ def _print(result: "Suspects") -> None:
 
 
 def _expected(result: "Suspects") -> str:
-    return (
-        f"about {result.bad_called_good:.0f} bad photos with the label good, {result.good_called_bad:.0f} the reverse"
-    )
+    return f"{result.bad_called_good:.0f} bad photos with the label good and {result.good_called_bad:.0f} the reverse"
