@@ -9,6 +9,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from triage.evaluation.predictions import Predictions
 from triage.statistics.auc import Labels, Scores, roc_band, roc_curve
@@ -162,6 +163,7 @@ def plot_learning_curve(epochs: Sequence[Mapping[str, Any]]) -> str:
     if any(epoch["validation_loss"] is not None for epoch in epochs):
         draw(axes, "validation_loss", _BLUE, "validation loss")
     axes.set(xlabel="epoch", ylabel="loss")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if any(epoch["validation_auc"] is not None for epoch in epochs):
         right = axes.twinx()
         draw(right, "validation_auc", _RED, "validation AUC")
