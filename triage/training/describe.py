@@ -30,6 +30,8 @@ from triage.training.checkpoint import TrainingState
 from triage.training.config import TrainingConfig
 from triage.training.photos import PhotoSet, levels_of_labels
 
+FEWEST_TO_RECALIBRATE: Final = 30
+"""The fewest photos with which `benchmarks.calibration` shows a gain; with a few, all scores move to the middle."""
 _PACKAGES: Final = ("skin-photo-triage", "torch", "torchvision", "numpy", "scipy", "pillow")
 
 
@@ -142,6 +144,8 @@ def _recalibration(
     """The recalibration, or None and the reason why it is withheld."""
     if not _has_both(good):
         return None, "all photos to fit it on are good, or all are bad"
+    if len(good) < FEWEST_TO_RECALIBRATE:
+        return None, f"fewer than {FEWEST_TO_RECALIBRATE} photos to fit it on"
     try:
         levels = levels_of_labels(photos.labels, config.n_reviewers).double().numpy()
         return fit_recalibration(cumulative, levels), ""

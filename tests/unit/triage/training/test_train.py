@@ -20,6 +20,7 @@ from triage.model.patches import resize_photo
 from triage.model.photo_hashes import read_photo_hashes
 from triage.model.scorer import Scorer
 from triage.model.weights import load_network
+from triage.training import describe
 from triage.training.config import TrainingConfig
 from triage.training.photos import load_photos
 from triage.training.train import train_model
@@ -34,8 +35,11 @@ def narrow(tmp_path: Path) -> str:
     return str(tmp_path / "narrow")
 
 
-def test_scorer_gives_the_scores_of_the_evaluation(manifest: Manifest, tmp_path: Path, narrow: str) -> None:
+def test_scorer_gives_the_scores_of_the_evaluation(
+    manifest: Manifest, tmp_path: Path, narrow: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Pooling and recalibration are applied in scoring as they were in the evaluation."""
+    monkeypatch.setattr(describe, "FEWEST_TO_RECALIBRATE", 2)
     trained, _ = train_small(manifest, tmp_path / "run", narrow, pooling="min")
     card = write_artifact(tmp_path / "model", trained.card, trained.weights)
     scorer = Scorer.of(card, TorchEngine(load_network(card, trained.weights)))
@@ -55,9 +59,10 @@ def test_scorer_gives_the_scores_of_the_evaluation(manifest: Manifest, tmp_path:
 
 @pytest.mark.parametrize("recalibrate", [True, False])
 def test_photo_that_sets_the_threshold_passes_it_in_scoring(
-    manifest: Manifest, tmp_path: Path, narrow: str, recalibrate: bool
+    manifest: Manifest, tmp_path: Path, narrow: str, recalibrate: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The threshold lies just below a photo's own score, so the scores of the card must be those of a scorer."""
+    monkeypatch.setattr(describe, "FEWEST_TO_RECALIBRATE", 2)
     trained, _ = train_small(
         manifest, tmp_path / "run", narrow, threshold_from="train", recalibrate=recalibrate, batch_photos=3
     )
@@ -73,6 +78,15 @@ def test_photo_that_sets_the_threshold_passes_it_in_scoring(
     accepted = [score >= trained.card.threshold for score in scores]
     assert sum(accepted) == train["tp"] + train["fp"] > 0
     assert min(score for score in scores if score >= trained.card.threshold) - trained.card.threshold < 1e-6
+
+
+def test_recalibration_is_withheld_when_few_photos_are_there_to_fit_it(
+    manifest: Manifest, tmp_path: Path, narrow: str
+) -> None:
+    trained, _ = train_small(manifest, tmp_path / "run", narrow, threshold_from="train")
+
+    assert trained.card.recalibration is None
+    assert trained.card.recalibration_withheld == "fewer than 30 photos to fit it on"
 
 
 def test_rank_violations_are_counted_when_the_heads_are_independent(
