@@ -10,9 +10,9 @@ from typing import TypeAlias
 import psutil
 import pytest
 
+from tests.support.attacks import attack
 from tests.support.deployment import Deployment, eventually
 from worker.commands import beat_command
-from worker.queues import TaskName
 from worker.services import Services
 
 pytestmark = pytest.mark.long
@@ -72,8 +72,7 @@ def test_worker_is_alive_and_not_ready_when_its_work_stalls(deploy: Deploy, serv
         clinic.start("scoring", app="tests.support.faulty_app")
         assert eventually(lambda: _health(clinic.environment, "--ready") == "healthy")
 
-        services.redis.lpush(f"{services.settings.redis.key_prefix}inbox", "{}")  # ends the delivery of tasks
-        services.celery.send_task(TaskName.DRAIN, ignore_result=True)
+        attack(services, "deep arguments of a drain")
 
         assert eventually(lambda: NOT_READY in _health(clinic.environment, "--ready", "--stall-seconds", "10"))
         assert _health(clinic.environment) == "healthy"

@@ -12,15 +12,15 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any, TypeAlias
-from uuid import uuid4
 
 import psutil
 import pytest
 
+from tests.support.attacks import ATTACKS, SUBMISSION, attack
 from tests.support.deployment import WAIT_SECONDS, Deployment, eventually
 from worker.doctor.problems import ProblemError
 from worker.doctor.workers import check_progress
-from worker.queues import WORKERS, QueueName, TaskName
+from worker.queues import WORKERS, TaskName
 from worker.services import Services
 
 pytestmark = pytest.mark.long
@@ -29,42 +29,6 @@ Deploy: TypeAlias = Callable[..., AbstractContextManager[Deployment]]
 
 APP = "tests.support.faulty_app"
 STALL_SECONDS = 2.0
-
-
-def _nested(depth: int) -> list[Any]:
-    nested: list[Any] = []
-    for _ in range(depth - 1):
-        nested = [nested]
-    return nested
-
-
-SUBMISSION = {"source": "ehr", "message_id": "m-1", "attachments": [{"uri": "file:///elsewhere/1.jpg"}]}
-ATTACKS: dict[str, tuple[TaskName, list[Any], dict[str, Any]]] = {
-    "deep submission": (TaskName.SUBMIT, [SUBMISSION | {"thread": _nested(900)}], {}),
-    "name that is an object": (TaskName.SUBMIT, [SUBMISSION], {"shadow": {"a": 1}}),
-    "deep arguments of a drain": (TaskName.DRAIN, [_nested(900)], {}),
-}
-
-
-def _attack(services: Services, name: str) -> str:
-    """Sends a message that stops a worker; returns the kind of worker."""
-    task, arguments, headers = ATTACKS[name]
-    queue = {TaskName.SUBMIT: QueueName.INTAKE, TaskName.DRAIN: QueueName.INBOX}[task]
-    id_ = str(uuid4())
-    message = {
-        "body": json.dumps([arguments, {}, {}]),
-        "content-encoding": "utf-8",
-        "content-type": "application/json",
-        "headers": {"lang": "py", "task": task, "id": id_, "root_id": id_} | headers,
-        "properties": {
-            "correlation_id": id_,
-            "delivery_mode": 2,
-            "delivery_info": {"exchange": "", "routing_key": queue},
-            "delivery_tag": str(uuid4()),
-        },
-    }
-    services.redis.lpush(f"{services.settings.redis.key_prefix}{queue}", json.dumps(message))
-    return next(kind for kind, queues in WORKERS.items() if queue in queues)
 
 
 def _kind(name: str) -> str:
@@ -80,7 +44,7 @@ def test_worker_exits_with_a_failure_when_a_message_fails_in_delivery(
         eventually(lambda: services.celery.control.ping(timeout=1.0))
         processes = psutil.Process(clinic.workers[_kind(name)].pid).children(recursive=True)
 
-        kind = _attack(services, name)
+        kind = attack(services, name)
 
         assert clinic.workers[kind].wait(WAIT_SECONDS) not in (0, None)
         assert _said(clinic, kind, "delivery.failed") == 1
@@ -93,7 +57,7 @@ def test_wedged_worker_is_named_by_doctor_and_health_check(deploy: Deploy, servi
         clinic.start(_kind(name), app=APP)
         eventually(lambda: services.celery.control.ping(timeout=1.0))
 
-        kind = _attack(services, name)
+        kind = attack(services, name)
 
         assert eventually(lambda: f"the {kind} worker has tasks and runs none" in _problem(services))
         assert services.celery.control.ping(timeout=10.0, limit=1)
@@ -107,7 +71,7 @@ def test_worker_ends_itself_when_a_task_makes_no_progress(deploy: Deploy, servic
         eventually(lambda: services.celery.control.ping(timeout=1.0))
         processes = psutil.Process(clinic.workers["scoring"].pid).children(recursive=True)
 
-        _attack(services, "deep arguments of a drain")
+        attack(services, "deep arguments of a drain")
         services.celery.send_task(TaskName.DRAIN, ignore_result=True)
 
         assert clinic.workers["scoring"].wait(WAIT_SECONDS) not in (0, None)
