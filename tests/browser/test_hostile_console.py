@@ -237,7 +237,7 @@ def test_hostile_text_of_any_stored_field_is_shown_as_text(
     page.goto(f"{demo.url}simulator")
     page.get_by_role("link", name=short).click()
     expect(page.get_by_role("heading", level=1)).to_have_text(f"Proposal {short}")
-    for address in (page.url, f"{demo.url}models", f"{model}/promote", message, demo.url):
+    for address in (page.url, f"{demo.url}models", f"{model}/promote", message):
         page.goto(address)
         assert page.locator("script, img[src=x], [onerror]").count() == 0, address
         expect(page.locator("body")).to_contain_text(short)
