@@ -338,4 +338,7 @@ def _close_celery(celery: "Celery") -> None:
     for group in (pools.producers, pools.connections):
         group[connection].force_close_all()
         del group[connection]
+    if results := celery._backend:  # made for the first result; Celery leaves its connections open
+        results.result_consumer.stop()
+        results.client.connection_pool.disconnect()
     celery.close()

@@ -42,8 +42,6 @@ def test_damaged_photo_is_the_same_when_it_is_made_again() -> None:
     assert [damaged_file(number) for number in range(20)] == [damaged_file(number) for number in range(20)]
 
 
-# Hypothesis collects garbage first, and with it what Celery's results of earlier tests of this process left open
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @given(st.binary(max_size=200), st.sampled_from(sorted(MAKERS)), st.integers(0, 150))
 @settings(max_examples=150)
 def test_any_bytes_get_a_photo_or_a_code(decoder: Decoder, tail: bytes, name: str, kept: int) -> None:
