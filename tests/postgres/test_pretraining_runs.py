@@ -62,8 +62,13 @@ def test_run_is_refused_without_photos_or_with_two_sources(
         )
 
     (tmp_path / "empty").mkdir()
+    (tmp_path / "texts").mkdir()
+    for name in "ab":
+        (tmp_path / "texts" / f"{name}.jpg").write_bytes(b"Dear doctor")
     for source, says in (
-        ({"photos": tmp_path / "empty"}, "fewer than two files"),
+        ({"photos": tmp_path / "empty"}, "fewer than two photos"),
+        ({"photos": tmp_path / "texts"}, "fewer than two photos"),
+        ({"photos_of_messages": 10}, "fewer than two photos"),
         ({"photos": tmp_path / "none"}, "no such folder"),
         ({"photos": photos, "photos_of_messages": 10}, "give a folder of photos, or a number of photos"),
         ({}, "give a folder of photos, or a number of photos"),

@@ -28,6 +28,7 @@ class Export:
         manifest: the photos with at least one vote.
         columns: names of the columns that were used.
         n_other_columns: number of the other columns.
+        unknown_reasons: those of them that are of the checkbox field, with codes that are not reasons.
         n_rows: number of rows that are not blank; each gives one vote, or counts in `unused_rows`.
         unused_rows: numbers of rows by reason.
         n_unrated: number of photos in the export that are not in the manifest, because they have no vote.
@@ -38,6 +39,7 @@ class Export:
     manifest: Manifest
     columns: Sequence[str]
     n_other_columns: int
+    unknown_reasons: Sequence[str]
     n_rows: int
     unused_rows: Mapping[Unused, int]
     n_unrated: int
@@ -116,6 +118,7 @@ def import_redcap(
         manifest=reader.manifest(export),
         columns=read,
         n_other_columns=len(columns) - len(read),
+        unknown_reasons=[name for name in columns if name.startswith(f"{reason_column}___") and name not in boxes],
         n_rows=len(rows),
         unused_rows=reader.unused,
         n_unrated=reader.n_unrated,

@@ -89,7 +89,8 @@ class RecordReader:
                 path = self.folder.find_record(record) if self.photo_column is None else self.folder.find(name)
             except ValueError as error:
                 if votes:
-                    self.defects.add((own[0].line, str(error)))
+                    where = f" (column {self.photo_column})" if self.photo_column else ""
+                    self.defects.add((own[0].line, f"{error}{where}"))
             else:
                 self.named.add(path)
                 if votes and path.resolve() in self.rated:

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 
 from triage.dataset.manifest import LabelledPhoto, Manifest, Split, read_manifest, write_manifest
+from triage.domain.promotion import FEWEST_OF_A_CLASS
 from triage.errors import UsageError
 
 SHARES: Final = (0.75, 0.10, 0.15)
@@ -83,6 +84,20 @@ def _splits_of(manifest: Manifest) -> set[tuple[Path, int, int, Split | None]]:
         (photo.path.resolve(), photo.votes, photo.n_votes or manifest.n_reviewers, photo.split)
         for photo in manifest.photos
     }
+
+
+def small_parts(manifest: Manifest, *, good_votes: int) -> dict[Split, tuple[int, int]]:
+    """The numbers of good and bad photos for validation and test, if there are fewer than 20 of a class.
+
+    A threshold that is chosen on fewer, or rates that are measured on them, are chance.
+    """
+    found = {}
+    for split in (Split.VALIDATION, Split.TEST):
+        photos = manifest.of(split)
+        n_good = sum(photo.is_good(good_votes, manifest.n_reviewers) for photo in photos)
+        if min(n_good, len(photos) - n_good) < FEWEST_OF_A_CLASS:
+            found[split] = (n_good, len(photos) - n_good)
+    return found
 
 
 def without_splits(manifest: Manifest) -> Manifest:

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import numpy as np
-import structlog
 
 from triage.dataset.crop import crop
 from triage.dataset.manifest import LabelledPhoto, Split, read_manifest
+from triage.dataset.unread import UnreadPhoto
 from triage.domain.card import Card
-from triage.errors import AttachmentError, ErrorCode, TrainingPhotosError, TransientError, UsageError
+from triage.errors import AttachmentError, TrainingPhotosError, TransientError, UsageError
 from triage.evaluation.labelled import predictions_of
 from triage.evaluation.prediction_table import PredictedPhoto
 from triage.evaluation.predictions import Predictions
@@ -27,8 +27,6 @@ from triage.model.engines.engine import Engine
 from triage.model.patches import resize_photo
 from triage.model.photo_hashes import read_photo_hashes
 from triage.model.scorer import Scorer
-
-log = structlog.get_logger(__name__)
 
 _SHOWN: Final = 12
 _THUMBNAIL_SIDE: Final = 240
@@ -49,7 +47,7 @@ class Predicted:
         card: the model's.
         galleries: gives photos to look at, by title, for a threshold: the worst mistakes and the nearest to it.
         reasons: the model's reasons against the reviewers', as `evaluate_reasons`.
-        unscored: for each photo that was read but could not be scored, the code of its error.
+        unscored: the photos that could not be scored.
         n_of_other_splits: number of photos that were not read.
         trained_on: number of scored photos that the model was trained or validated on; None if its weights do not say
             which those are.
@@ -61,7 +59,7 @@ class Predicted:
     card: Card
     galleries: Callable[[float], Mapping[str, Sequence[GalleryPhoto]]]
     reasons: dict[str, Any] | None
-    unscored: Sequence[str]
+    unscored: Sequence[UnreadPhoto]
     n_of_other_splits: int
     trained_on: int | None
 
@@ -106,7 +104,7 @@ def predict_manifest(
     scorer = Scorer.of(card, load_engine(card, weights))
     labels: list[LabelledPhoto] = []
     predicted: list[PredictedPhoto] = []
-    unscored: list[str] = []
+    unscored: list[UnreadPhoto] = []
     reasons: list[ReasonPrediction] = []
     with Decoder(limits) as decoder:
         for label in photos:
@@ -114,13 +112,12 @@ def predict_manifest(
                 data = label.path.read_bytes()
                 photo = decoder.decode(data)
             except (AttachmentError, TransientError, OSError) as error:
-                log.warning("photo.unreadable", error_type=type(error).__name__)
-                unscored.append(ErrorCode.FETCH_FAILED if isinstance(error, OSError) else error.code)
+                unscored.append(UnreadPhoto.of(label.path, error))
                 continue
             if crops and label.box is not None:
                 region = crop(photo, label.box)
                 if region is None:
-                    unscored.append("box_outside_photo")
+                    unscored.append(UnreadPhoto.outside_box(label.path))
                     continue
                 photo = region
             trained_on += learned_from is not None and data in learned_from

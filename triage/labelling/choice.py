@@ -58,9 +58,8 @@ def choose_next(features: PhotoFeatures, n: int, other: PhotoFeatures | None = N
     Raises:
         UsageError: no photo has so few votes.
     """
+    check_candidates(features.photos)
     candidates = np.array([is_candidate(photo) for photo in features.photos])
-    if not candidates.any():
-        raise UsageError(f"no photo to learn from has {MAX_VOTES} vote or none: add photos")
     values = value_labels(features, other)
     rows, distances = choose_diverse(values.sum, features.features, candidates, n)
     return [
@@ -75,6 +74,15 @@ def choose_next(features: PhotoFeatures, n: int, other: PhotoFeatures | None = N
         )
         for row, distance in zip(rows.tolist(), distances.tolist(), strict=True)
     ]
+
+
+def check_candidates(photos: Sequence[LabelledPhoto]) -> None:
+    """
+    Raises:
+        UsageError: no photo has so few votes.
+    """
+    if not any(map(is_candidate, photos)):
+        raise UsageError(f"no photo to learn from has {MAX_VOTES} vote or none: add photos")
 
 
 def is_candidate(photo: LabelledPhoto) -> bool:

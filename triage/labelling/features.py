@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-import structlog
 import torch
 from numpy.typing import NDArray
 
 from triage.dataset.crop import crop
 from triage.dataset.manifest import LabelledPhoto
+from triage.dataset.unread import UnreadPhoto
 from triage.domain.card import Card
 from triage.domain.photos import PhotoScore
-from triage.errors import AttachmentError, ErrorCode, TransientError, UsageError
+from triage.errors import AttachmentError, TransientError, UsageError
 from triage.files.hashing import sha256_of
 from triage.imaging.decode import Decoder
 from triage.imaging.limits import ImageLimits
@@ -30,8 +30,6 @@ from triage.model.scorer import Scorer
 from triage.model.weights import load_network
 from triage.statistics.arrays import Floats
 
-log = structlog.get_logger(__name__)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PhotoFeatures:
@@ -41,14 +39,14 @@ class PhotoFeatures:
         photos: those that could be read.
         features: float64 (n, f): the mean over the patches of `triage.model.network.statistics_of`.
         scores: one for each photo.
-        unread: the error code of each photo that could not be read.
+        unread: the photos that could not be read.
     """
 
     card: Card
     photos: Sequence[LabelledPhoto]
     features: Floats
     scores: Sequence[PhotoScore]
-    unread: Sequence[str]
+    unread: Sequence[UnreadPhoto]
 
     def only(self, photos: Sequence[LabelledPhoto]) -> Self:
         """These photos alone, which are some of `photos` in the same order."""
@@ -93,7 +91,7 @@ def read_features(
     crops = bool(card.training_settings.get("region_of_interest"))
     read: list[LabelledPhoto] = []
     keys: list[str] = []
-    unread: list[str] = []
+    unread: list[UnreadPhoto] = []
     try:
         with Decoder(limits) as decoder:
             for number, photo in enumerate(photos, 1):
@@ -104,12 +102,11 @@ def read_features(
                     if key not in known:
                         region = _region(decoder.decode(data), photo, crops=crops)
                         if region is None:
-                            unread.append("box_outside_photo")
+                            unread.append(UnreadPhoto.outside_box(photo.path))
                             continue
                         known.add(key, *_compute(network, region, device))
                 except (AttachmentError, TransientError, OSError) as error:
-                    log.warning("photo.unreadable", error_type=type(error).__name__)
-                    unread.append(ErrorCode.FETCH_FAILED if isinstance(error, OSError) else error.code)
+                    unread.append(UnreadPhoto.of(photo.path, error))
                     continue
                 read.append(photo)
                 keys.append(key)

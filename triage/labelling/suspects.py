@@ -74,12 +74,9 @@ def find_suspects(features: PhotoFeatures, *, good_votes: int, n_reviewers: int,
         UsageError: a class has too few photos, or all photos are of one patient.
     """
     photos = features.photos
+    check_labels(photos, good_votes=good_votes, n_reviewers=n_reviewers)
     good = np.array([photo.is_good(good_votes, n_reviewers) for photo in photos])
-    if min(good.sum(), (~good).sum()) < FEWEST:
-        raise UsageError(f"{good.sum()} good and {(~good).sum()} bad photos: at least {FEWEST} of each are needed")
-    groups = [photo.patient if photo.patient is not None else row for row, photo in enumerate(photos)]
-    if len(set(groups)) < FOLDS:
-        raise UsageError(f"photos of fewer than {FOLDS} patients: label photos of others")
+    groups = _patients(photos)
     p_good, errors = find_errors(features.features, good, groups, seed=seed)
     return Suspects(
         len(photos),
@@ -91,6 +88,24 @@ def find_suspects(features: PhotoFeatures, *, good_votes: int, n_reviewers: int,
             for row, margin in zip(errors.rows.tolist(), errors.margins.tolist(), strict=True)
         ],
     )
+
+
+def check_labels(photos: Sequence[LabelledPhoto], *, good_votes: int, n_reviewers: int) -> None:
+    """
+    Raises:
+        UsageError: as `find_suspects`.
+    """
+    n_good = sum(photo.is_good(good_votes, n_reviewers) for photo in photos)
+    n_bad = len(photos) - n_good
+    if min(n_good, n_bad) < FEWEST:
+        raise UsageError(f"{n_good} good and {n_bad} bad photos: at least {FEWEST} of each are needed")
+    if len(set(_patients(photos))) < FOLDS:
+        raise UsageError(f"photos of fewer than {FOLDS} patients: label photos of others")
+
+
+def _patients(photos: Sequence[LabelledPhoto]) -> list[str | int]:
+    """The patient of each photo; a photo without one is a patient by itself."""
+    return [photo.patient if photo.patient is not None else row for row, photo in enumerate(photos)]
 
 
 def find_errors(

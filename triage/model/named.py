@@ -1,7 +1,8 @@
 """The model that a text names: the starter model, a folder, or a registered model. Needs no torch.
 
 The text alone decides, never what lies in the current folder: with a slash it is a path, otherwise it is the name of a
-registered model. So a command means the same model wherever it runs.
+registered model. So a command means the same model wherever it runs. Where a text may also name a file, a suffix makes
+it a path (`is_path`).
 """
 
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import TypeAlias
 
 from triage.domain.card import Card
 from triage.errors import TriageError, UsageError
-from triage.files.kinds import is_folder
+from triage.files.kinds import is_file, is_folder
 from triage.model.artifact import read_artifact
 from triage.model.starter import STARTER, STARTER_FOLDER
 
@@ -18,14 +19,16 @@ LoadRegistered: TypeAlias = Callable[[str], tuple[Card, bytes]]
 """Returns the card and the weights of a registered model, as `triage.registry.Registry.load` does."""
 
 
-def folder_of(text: str) -> Path | None:
-    """The folder of a model, for `starter` and for a path; None for the name of a registered model.
+def is_path(text: str, *suffixes: str) -> bool:
+    """Whether a text is a path rather than a name: it has a slash, is `.` or `..`, or ends with one of the suffixes."""
+    return "/" in text or text in {".", ".."} or text.endswith(suffixes)
 
-    A path has a slash, or is `.` or `..`.
-    """
+
+def folder_of(text: str) -> Path | None:
+    """The folder of a model, for `starter` and for a path; None for the name of a registered model."""
     if text == STARTER:
         return STARTER_FOLDER
-    return Path(text) if "/" in text or text in {".", ".."} else None
+    return Path(text) if is_path(text) else None
 
 
 def read_model(text: str, load_registered: LoadRegistered) -> tuple[Card, bytes]:
@@ -45,6 +48,7 @@ def read_model(text: str, load_registered: LoadRegistered) -> tuple[Card, bytes]
     try:
         return load_registered(text)
     except TriageError as error:
-        if is_folder(Path(text)):
-            raise UsageError(f"{error}; for the folder {text}, write ./{text}") from error
+        if is_folder(Path(text)) or is_file(Path(text)):
+            kind = "folder" if is_folder(Path(text)) else "file"
+            raise UsageError(f"{error}; for the {kind} {text}, write ./{text}") from error
         raise

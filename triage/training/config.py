@@ -8,10 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from triage.domain.card import Head, Pooling
 from triage.errors import UsageError
 from triage.files.kinds import is_file, is_folder
-from triage.model.named import folder_of
+from triage.model.named import is_path
 
 INITIALISATIONS: Final = ("auto", "imagenet", "starter", "random")
 """The initial weights that have a name; see `triage.training.initial`."""
+
+_SUFFIX: Final = ".pth"
+"""Of the files that torchvision writes."""
 
 
 class TrainingConfig(BaseModel):
@@ -66,15 +69,17 @@ class PretrainingConfig(BaseModel):
 def initial_file(init: str) -> Path | None:
     """The file of initial weights that `init` names, or None if it names a model or one of `INITIALISATIONS`.
 
+    The text decides (`triage.model.named`): a path, or a name that ends with `.pth`.
+
     Raises:
         UsageError: it is a path, and nothing is there.
     """
-    if init in INITIALISATIONS:
+    if init in INITIALISATIONS or not is_path(init, _SUFFIX):
         return None
     given = Path(init)
     if is_file(given):
         return given.resolve()
-    if folder_of(init) is not None and not is_folder(given):
+    if init.endswith(_SUFFIX) or not is_folder(given):
         raise UsageError(
             "init: no such file or folder: give a path, the name of a registered model, or one of "
             f"{', '.join(INITIALISATIONS)}"

@@ -2,18 +2,22 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
 from triage.domain.runs import PretrainingParameters, Run
 from triage.errors import UsageError, validation_problems
 from triage.registry import Registry
+from triage.storage import unlabelled_photos
 from triage.storage.database import Sessions
 from triage.storage.use_case import use_case
 from triage.training.config import PretrainingConfig, TrainingConfig
 from triage.training.start import checked_init, queue_run
-from triage.training.unlabelled import photos_in_folder
+from triage.training.unlabelled import has_photos, photos_in_folder
+
+_FEWEST: Final = 2
+"""Photos, as each is compared with others."""
 
 
 @use_case
@@ -48,13 +52,13 @@ def start_pretraining(
         The run, and whether it is new.
 
     Raises:
-        UsageError: the folder has fewer than two files, the name or a setting is invalid, or the initial weights do not
-            exist.
+        UsageError: the folder has, or the messages have, fewer than two photos; the name or a setting is invalid; or
+            the initial weights do not exist.
         ModelError: the initial weights are damaged or belong to another network.
         ModelNameTakenError: a model has the name, or an open run will produce one, and no new version was asked for.
     """
-    if photos is not None and len(photos_in_folder(photos)) < 2:
-        raise UsageError("photos: the folder has fewer than two files: name a folder with photos")
+    if photos is not None and not has_photos(photos_in_folder(photos), _FEWEST):
+        raise UsageError("photos: the folder and those below it have fewer than two photos: name a folder with photos")
     try:
         config = PretrainingConfig(**settings)
         parameters = PretrainingParameters(
@@ -67,6 +71,8 @@ def start_pretraining(
     except ValidationError as error:
         raise UsageError(f"invalid pretraining parameters: {validation_problems(error)}") from error
     with sessions() as session:
+        if photos is None and len(unlabelled_photos.newest(session, _FEWEST)) < _FEWEST:
+            raise UsageError("the messages have fewer than two photos whose bytes are there: give a folder of photos")
         checked = checked_init(session, init, TrainingConfig(seed=config.seed), registry)
     parameters = parameters.model_copy(update={"init": checked})
     with sessions.begin() as session:

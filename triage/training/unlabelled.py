@@ -1,8 +1,10 @@
 """Photos without labels for a pretraining: of a folder, or of messages."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import islice
 from pathlib import Path
+from typing import Final
 
 from sqlalchemy.orm import Session
 
@@ -10,7 +12,11 @@ from triage.blobs.source import Source
 from triage.domain.runs import PretrainingParameters
 from triage.errors import UsageError
 from triage.files.kinds import is_file, is_folder
+from triage.imaging.formats import sniff
 from triage.storage import unlabelled_photos
+
+_START: Final = 4096
+"""Bytes from which the format of a file is recognised."""
 
 
 def photos_in_folder(folder: Path) -> list[Path]:
@@ -26,6 +32,19 @@ def photos_in_folder(folder: Path) -> list[Path]:
         for path in sorted(folder.rglob("*"))
         if is_file(path) and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]
+
+
+def has_photos(files: Iterable[Path], at_least: int) -> bool:
+    """Whether enough files begin like a photo. The photos themselves are decoded when the run begins."""
+    return len(list(islice(filter(_is_photo, files), at_least))) == at_least
+
+
+def _is_photo(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return sniff(file.read(_START)) is not None
+    except OSError:
+        return False
 
 
 def readers_of(session: Session, parameters: PretrainingParameters, source: Source) -> list[Callable[[], bytes]]:

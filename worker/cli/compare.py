@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from triage.evaluation.comparison import Candidate
 
 _SHOWN: Final = 10
+_TABLES: Final = (".csv", ".tsv", ".txt", ".parquet")
 
 
 @command()
@@ -66,8 +67,9 @@ def compare(
 def _candidate(name: str, threshold: float | None, manifest: Path | None, split: str | None) -> "Candidate":
     from triage.evaluation.comparison import Candidate  # deferred: imports scipy
     from triage.evaluation.predictions import read_predictions  # deferred: imports numpy
+    from triage.model.named import is_path  # deferred: imports pydantic
 
-    if is_file(Path(name)):
+    if (manifest is None or is_path(name, *_TABLES)) and is_file(Path(name)):
         return Candidate(name, read_predictions(Path(name)), threshold)
     if manifest is None:
         raise UsageError(f"{name}: no such table of predictions; to compare models, give --manifest")

@@ -1,5 +1,6 @@
 """`triage dataset`: checks, splits, describes, imports and exports labelled photos."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,16 @@ from worker.services import open_services
 _output = click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True)
 
 
+class _Shares(click.ParamType):  # type: ignore[type-arg]  # generic only in newer releases of click
+    name = "train,validation,test"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        parts = str(value).split(",")
+        if len(parts) != 3 or not all(part.strip().isdecimal() for part in parts) or sum(map(int, parts)) != 100:
+            self.fail(f"{value!r} is not three whole numbers whose sum is 100, such as 60,20,20.", param, ctx)
+        return tuple(int(part) / 100 for part in parts)
+
+
 @group()
 def dataset() -> None:
     """Check, split, describe and import labelled photos."""
@@ -34,29 +45,39 @@ dataset.add_command(suspects)
 @click.argument("manifest", type=click.Path(path_type=Path))
 @click.option("--photos", "read_photos", is_flag=True, help="Also decode all photos, and find doubles.")
 def check(manifest: Path, *, read_photos: bool) -> None:
-    """List all defects of MANIFEST."""
+    """List all defects of MANIFEST. Exits with 1 if --photos finds any."""
     from worker.settings import load_settings  # deferred: imports pydantic-settings
 
     found = read_manifest(manifest)
-    defects = list(_defects_of_photos(found, load_settings().image_limits)) if read_photos else []
-    if n := sum(photo.patient is None for photo in found.photos):
-        all_photos = "no photo has a patient" if n == len(found.photos) else f"{count(n, 'photo')} without a patient"
-        defects.append(f"{all_photos}: photos of one patient may get into several splits")
+    defects = list(_defects_of_photos(found, manifest.parent, load_settings().image_limits)) if read_photos else []
     number = count(len(defects), "defect") if defects else "no defects"
     print_line(f"{count(len(found.photos), 'photo')}, {_votes_per_photo(found)}: {number}")
+    if n := sum(photo.patient is None for photo in found.photos):
+        all_photos = "no photo has a patient" if n == len(found.photos) else f"{count(n, 'photo')} without a patient"
+        print_line(f"{all_photos}: photos of one patient may get into several splits")
     for defect in defects:
         print_line(defect)
+    if defects:
+        sys.exit(1)
 
 
 @dataset.command()
 @click.argument("manifest", type=click.Path(path_type=Path))
 @_output
 @click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--shares",
+    type=_Shares(),
+    default="75,10,15",
+    show_default=True,
+    help="Per cent of the training, validation and test photos.",
+)
 @click.option("--resplit", is_flag=True, help="Assign photos that have splits to others.")
-def split(manifest: Path, output: Path, seed: int, *, resplit: bool) -> None:
+def split(manifest: Path, output: Path, seed: int, shares: Sequence[float], *, resplit: bool) -> None:
     """Assign photos to training, validation and test sets.
 
-    Writes MANIFEST with 75 % training, 10 % validation and 15 % test photos. All photos of a patient are in one set.
+    Writes MANIFEST with the splits. All photos of a patient are in one set, and each set has its share of each number
+    of votes.
     """
     from triage.dataset.splits import split_photos, without_splits  # deferred: imports numpy
     from triage.evaluation.description import describe as describe_manifest  # deferred: imports scipy
@@ -66,10 +87,11 @@ def split(manifest: Path, output: Path, seed: int, *, resplit: bool) -> None:
         if not resplit:
             raise UsageError(f"{manifest}: the photos have splits: give --resplit to assign them to others")
         found = without_splits(found)
-    made = split_photos(found, seed=seed)
+    made = split_photos(found, seed=seed, shares=shares)
     write_manifest(made, output)
     sizes = describe_manifest(made)["by_split"]
     print_line(f"{output}: " + ", ".join(f"{name} {table['n']}" for name, table in sizes.items()))
+    print_small_parts(made)
 
 
 @dataset.command(short_help="Count photos and show the reviewers' agreement.")
@@ -114,6 +136,10 @@ def import_redcap(export: Path, photos: Path, output: Path, missing: str | None,
     reviewers = count(len(made.manifest.reviewers), "reviewer")
     print_line(f"{output}: {count(len(made.manifest.photos), 'photo')}, {reviewers}, {_votes_per_photo(made.manifest)}")
     print_line(f"columns used: {', '.join(made.columns)}; others not used: {made.n_other_columns}")
+    if made.unknown_reasons:
+        print_line(
+            f"not read, because their codes are not reasons (docs/findings.md): {', '.join(made.unknown_reasons)}"
+        )
     for name, number in made.ambiguous.items():
         print_line(f"{name}: {count(number, 'photo')} with several values, the first is used")
     print_line(_account(made))
@@ -160,6 +186,21 @@ def from_reviews(name: str, output: Path, photos: Path | None, decisions_since: 
     )
 
 
+def print_small_parts(manifest: Manifest, *, err: bool = False) -> None:
+    """Prints a caution if the validation or the test photos are too few."""
+    from triage.dataset.splits import small_parts  # deferred: imports numpy
+    from triage.domain.promotion import FEWEST_OF_A_CLASS  # deferred: imports pydantic
+
+    found = small_parts(manifest, good_votes=min(2, manifest.n_reviewers))
+    if found:
+        parts = ", ".join(f"{name} {n_good} good and {n_bad} bad" for name, (n_good, n_bad) in found.items())
+        print_line(
+            f"caution: {parts} photos: with fewer than {FEWEST_OF_A_CLASS} of a class a threshold or a rate is chance: "
+            "label more photos, or give these parts more of them with `triage dataset split --shares 50,25,25`",
+            err=err,
+        )
+
+
 def _votes_per_photo(manifest: Manifest) -> str:
     """`4 votes each`, or `4 votes on 88 photos, 3 on 2`."""
     first, *others = manifest.votes_per_photo().items()
@@ -178,14 +219,21 @@ def _account(made: Export) -> str:
     return f"{rows}; {used}, {made.n_unrated} not rated yet; files not in the export: {made.n_other_files}"
 
 
-def _defects_of_photos(manifest: Manifest, limits: ImageLimits) -> Iterator[str]:
-    """Photos that cannot be decoded, then those that are in the manifest twice."""
+def _defects_of_photos(manifest: Manifest, folder: Path, limits: ImageLimits) -> Iterator[str]:
+    """Photos that cannot be decoded, then those that are in the manifest twice.
+
+    They are named as in the manifest, whose folder is given. This is the user's own file.
+    """
     from triage.dataset.duplicates import Fingerprint, find_duplicates, fingerprint  # deferred: imports scipy
     from triage.imaging.decode import Decoder  # deferred: imports pillow and pydicom
 
+    names = [
+        str(photo.path.relative_to(folder) if photo.path.is_relative_to(folder) else photo.path)
+        for photo in manifest.photos
+    ]
     prints: list[Fingerprint | None] = []
     with Decoder(limits) as decoder:
-        for number, photo in enumerate(manifest.photos, 1):
+        for name, photo in zip(names, manifest.photos, strict=True):
             error = "the file cannot be opened"
             try:
                 data = photo.path.read_bytes()
@@ -196,10 +244,10 @@ def _defects_of_photos(manifest: Manifest, limits: ImageLimits) -> Iterator[str]
             except OSError:
                 pass
             prints.append(None)
-            yield f"photo {number} cannot be decoded and would be skipped: {error}"
+            yield f"{name} cannot be decoded and would be skipped: {error}"
     for each in find_duplicates(manifest.photos, prints):
         first, second = (
-            f"photo {number}{f' ({split})' if (split := manifest.photos[number - 1].split) else ''}"
+            f"{names[number - 1]}{f' ({split})' if (split := manifest.photos[number - 1].split) else ''}"
             for number in (each.first, each.second)
         )
         yield f"{first} and {second} {'are the same file' if each.same_bytes else 'look alike'}"

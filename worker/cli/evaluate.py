@@ -11,7 +11,7 @@ from triage.errors import UsageError
 from worker.cli.commands import command
 from worker.cli.evaluation_text import print_evaluation
 from worker.cli.options import SHARE
-from worker.cli.output import account, json_option, print_document, write_text
+from worker.cli.output import account, json_option, print_document, print_unread, write_text
 from worker.cli.predict import predict_with
 from worker.cli.tables import print_line
 from worker.services import open_services
@@ -92,7 +92,8 @@ def evaluate(
         rows, data, card = predicted.predictions, predicted.data, predicted.card
         galleries = predicted.galleries if photos else None
         skipped = {"of other splits": predicted.n_of_other_splits}
-        summary = account(len(rows) + len(predicted.unscored), predicted.unscored, skipped)
+        codes = [photo.code for photo in predicted.unscored]
+        summary = account(len(rows) + len(codes), codes, skipped)
         good_votes = predicted.card.good_votes
         if threshold is None and target_ppv is None:
             threshold = predicted.card.threshold
@@ -134,7 +135,8 @@ def evaluate(
         print_evaluation(document)
     if record and card is not None:
         print_line(f"recorded on the card of model {card.label}", err=as_json)
-    if summary is not None:
+    if predicted is not None and summary is not None:
+        print_unread(predicted.unscored, err=as_json)
         print_line(summary, err=as_json)
 
 

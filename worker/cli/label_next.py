@@ -8,7 +8,7 @@ import click
 from triage.model.starter import STARTER
 from worker.cli.commands import command
 from worker.cli.named_model import load_model
-from worker.cli.output import account, count, json_option, print_document
+from worker.cli.output import account, count, json_option, print_document, print_unread
 from worker.cli.progress import ProgressLine
 from worker.cli.tables import Column, print_line, print_table
 
@@ -58,10 +58,11 @@ def label_next(
     Of photos with at most one vote, from MANIFEST and the folder --photos, these are the ones near the threshold that
     are unlike each other and the labelled photos.
     """
-    from triage.labelling.choice import choose_next  # deferred: imports torch
+    from triage.labelling.choice import check_candidates, choose_next  # deferred: imports torch
     from triage.labelling.photos import read_photos, write_photos  # deferred: imports numpy
 
     found = read_photos(manifest, photos)
+    check_candidates(found.photos)
     features = read_with(model, found.photos, features_file)
     other, unread = None, [*features.unread]
     if other_model is not None:
@@ -72,7 +73,6 @@ def label_next(
     if output is not None:
         write_photos(found, [each.photo for each in chosen], output)
     models = [each.card.label for each in (features, other) if each is not None]
-    summary = account(len(found.photos), unread, {})
     if as_json:
         from worker.documents.labelling import LabelNextDocument  # deferred: imports pydantic
 
@@ -94,7 +94,8 @@ def label_next(
             for each in chosen
         ),
     )
-    print_line(summary)
+    print_unread(unread)
+    print_line(account(len(found.photos), [photo.code for photo in unread], {}))
 
 
 def read_with(model: str, photos: "Sequence[LabelledPhoto]", file: Path | None) -> "PhotoFeatures":
@@ -104,8 +105,10 @@ def read_with(model: str, photos: "Sequence[LabelledPhoto]", file: Path | None) 
     from worker.settings import load_settings  # deferred: imports pydantic-settings
 
     settings = load_settings()
-    card, weights = load_model(model)
+    slow = "" if file else "; --features FILE would keep what the network computes"
     with ProgressLine() as line:
+        line.show("reading the model")
+        card, weights = load_model(model)
         return read_features(
             card,
             weights,
@@ -113,5 +116,5 @@ def read_with(model: str, photos: "Sequence[LabelledPhoto]", file: Path | None) 
             device=choose_device(settings.scorer.device),
             limits=settings.image_limits,
             file=file,
-            on_photo=lambda done: line.show(f"{done} of {count(len(photos), 'photo')}", done / len(photos)),
+            on_photo=lambda done: line.show(f"{done} of {count(len(photos), 'photo')}{slow}", done / len(photos)),
         )

@@ -15,7 +15,10 @@ from triage.errors import UsageError
 from worker.cli.tables import Styled, print_line, print_text, wrapped
 
 if TYPE_CHECKING:
+    from triage.dataset.unread import UnreadPhoto
     from worker.documents.document import Document
+
+_UNREAD_SHOWN: Final = 20
 
 _REPLY_WIDTH: Final = 76  # with the indent, it fits a terminal of 80 columns
 
@@ -54,6 +57,14 @@ def print_document(document: "Document | Sequence[Document] | Mapping[str, Docum
 def count(number: int, noun: str) -> str:
     """A number with its noun in singular or plural: `1 photo`, `2 photos`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def print_unread(unread: "Sequence[UnreadPhoto]", *, err: bool = False) -> None:
+    """Prints a line for each photo that was left out, at most twenty."""
+    for each in unread[:_UNREAD_SHOWN]:
+        print_line(f"not assessable: {each.path}: {each.why}", err=err)
+    if len(unread) > _UNREAD_SHOWN:
+        print_line(f"and {len(unread) - _UNREAD_SHOWN} more", err=err)
 
 
 def account(photos: int, codes: Iterable[str], skipped: Mapping[str, int]) -> str:

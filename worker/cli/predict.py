@@ -8,7 +8,7 @@ import click
 
 from worker.cli.commands import command
 from worker.cli.named_model import load_model, load_registered
-from worker.cli.output import account
+from worker.cli.output import account, print_unread
 from worker.cli.tables import print_line
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ def predict(model: str, manifest: Path, split: str | None, output: Path) -> None
     predicted = predict_with(model, manifest, split)
     write_predictions(predicted.photos, predicted.card, output)
     skipped = {"of other splits": predicted.n_of_other_splits}
-    print_line(f"{output}: {account(len(predicted.photos) + len(predicted.unscored), predicted.unscored, skipped)}")
+    print_unread(predicted.unscored)
+    codes = [photo.code for photo in predicted.unscored]
+    print_line(f"{output}: {account(len(predicted.photos) + len(codes), codes, skipped)}")
 
 
 def predict_with(model: str, manifest: Path, split: str | None, *, for_card: bool = False) -> "Predicted":

@@ -9,12 +9,14 @@ from uuid import UUID
 
 import click
 
+from triage.dataset.manifest import read_manifest
 from triage.domain.ids import RunId
 from triage.domain.runs import MOST_UNLABELLED, Run, Wait
 from triage.domain.states import RunKind, RunStatus
 from triage.errors import TriageError, UsageError
 from triage.training.config import PretrainingConfig, TrainingConfig
 from worker.cli.commands import command, group
+from worker.cli.dataset import print_small_parts
 from worker.cli.named_model import registered_name
 from worker.cli.options import POSITIVE, ROWS, SHARE, Moment, by_option
 from worker.cli.output import json_option, local_time, print_document, write_text
@@ -130,6 +132,7 @@ def train(
             written = str(run.parameters["manifest"])
             if written != str(manifest.resolve()):
                 print_line(f"splits: {written}", err=as_json)
+                print_small_parts(read_manifest(Path(written)), err=as_json)
         else:
             if manifest is not None or split_output is not None or (photos is None) == (photos_of_messages is None):
                 raise UsageError("give --pretrain with either --photos or --photos-of-messages, without --manifest")

@@ -9,7 +9,7 @@ from triage.dataset.manifest import read_manifest
 from triage.model.starter import STARTER
 from worker.cli.commands import command
 from worker.cli.label_next import features_option, read_with
-from worker.cli.output import account, count, json_option, print_document
+from worker.cli.output import account, count, json_option, print_document, print_unread
 from worker.cli.tables import Column, print_line, print_table
 
 if TYPE_CHECKING:
@@ -41,9 +41,10 @@ def suspects(
     Each photo is judged by linear heads on the network's features that learned from other patients. Use a model that
     was not trained on these labels: one that was has learned the wrong ones, too.
     """
-    from triage.labelling.suspects import find_suspects, write_suspects  # deferred: imports torch
+    from triage.labelling.suspects import check_labels, find_suspects, write_suspects  # deferred: imports torch
 
     found = read_manifest(manifest)
+    check_labels(found.photos, good_votes=good_votes, n_reviewers=found.n_reviewers)
     features = read_with(model, found.photos, features_file)
     result = find_suspects(features, good_votes=good_votes, n_reviewers=found.n_reviewers, seed=seed)
     if output is not None:
@@ -54,7 +55,8 @@ def suspects(
         print_document(SuspectsDocument.of(result, features.card.label, n_unread=len(features.unread)))
         return
     _print(result)
-    print_line(account(len(found.photos), features.unread, {}))
+    print_unread(features.unread)
+    print_line(account(len(found.photos), [photo.code for photo in features.unread], {}))
 
 
 def _print(result: "Suspects") -> None:

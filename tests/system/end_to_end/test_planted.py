@@ -55,6 +55,7 @@ def test_name_in_metadata_is_found_nowhere_afterwards(
         outputs = [_run(clinic, enqueue, ("wait",))]
         commands = _commands(clinic, folder, tmp_path, model_folder)
         outputs.append(_run(clinic, *commands))
+        outputs.append(_run(clinic, ("dataset", "check", tmp_path / "manifest.csv", "--photos"), code=1))
         wrong = _wrong(tmp_path)
         outputs.append(_run(clinic, *wrong, code=2))
         outputs.append(_metrics(clinic))
@@ -127,7 +128,6 @@ def _commands(clinic: Deployment, folder: Path, tmp_path: Path, model_folder: Pa
         ("override", "m-1", "--decision", "pass", "--by", "test", "--reason", "test"),
         ("rescore", "--model", "strict", "--since", "2020-01-01"),
         ("runs", "list"),
-        ("dataset", "check", manifest, "--photos"),
         ("dataset", "describe", manifest),
         ("dataset", "split", manifest, "-o", tmp_path / "split.csv"),
         ("dataset", "import-redcap", export, "--photos", folder, "-o", tmp_path / "imported.csv"),

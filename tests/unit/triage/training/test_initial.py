@@ -8,7 +8,8 @@ from torch import Tensor
 from torchvision.models import VGG16_Weights
 
 from tests.support.models import refuse_registered
-from tests.support.narrow_model import draw_narrow_network, write_narrow_model
+from tests.support.narrow_model import draw_narrow_network, make_narrow_model, write_narrow_model
+from triage.domain.card import Card
 from triage.errors import ModelError, UsageError
 from triage.model.coral import IndependentHead
 from triage.model.network import OrdinalVGG16, draw_network
@@ -70,6 +71,30 @@ def test_file_is_refused_when_it_holds_anything_else(tmp_path: Path, content: ob
     with pytest.raises(ModelError):
         initial_network(str(path), TrainingConfig(), refuse_registered)
     assert not Path("/var/tmp/triage-unpickled").exists()
+
+
+def test_text_decides_between_a_file_and_a_model_whatever_lies_in_the_current_folder(
+    tmp_path: Path, imagenet_format: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("clinic-1", "vgg16.pth"):
+        torch.save(imagenet_format, tmp_path / name)
+    registered = make_narrow_model(draw_narrow_network(seed=3), name="clinic-1")
+
+    def load(name: str) -> tuple[Card, bytes]:
+        if name != "clinic-1":
+            raise UsageError(f"no model has the name {name!r}")
+        return registered
+
+    starts = [initial_network(text, TrainingConfig(), load)[1] for text in ("clinic-1", "./clinic-1", "vgg16.pth")]
+    (tmp_path / "other").touch()
+
+    assert starts[0].startswith("model clinic-1 ")
+    assert starts[1:] == ["file", "file"]
+    with pytest.raises(UsageError, match=r"for the file other, write \./other"):
+        initial_network("other", TrainingConfig(), load)
+    with pytest.raises(UsageError, match="no such file or folder"):
+        initial_network("missing.pth", TrainingConfig(), load)
 
 
 def test_error_lists_the_choices_when_the_file_is_missing() -> None:

@@ -15,7 +15,7 @@ from triage.dataset.manifest import Split, read_manifest
 from triage.samples.drawing import SkinTone, draw_skin_photo
 
 Dataset = Callable[..., Result]
-DONE, USAGE = 0, 2
+DONE, FAULTS, USAGE = 0, 1, 2
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_check_names_every_defect_when_rows_are_wrong(dataset: Dataset, manifest
     assert "line 4" not in result.complaint()
 
 
-def test_check_lists_unreadable_photos_by_their_number_when_it_reads_them(
+def test_check_lists_unreadable_photos_by_the_names_of_the_manifest_and_fails_when_it_reads_them(
     dataset: Dataset, manifest: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "1.png").write_bytes(b"Dear doctor")
@@ -63,11 +63,11 @@ def test_check_lists_unreadable_photos_by_their_number_when_it_reads_them(
 
     result = dataset("check", manifest, "--photos")
 
-    assert (result.code, result.err) == (DONE, "")
+    assert (result.code, result.err) == (FAULTS, "")
     first, second, third = result.out.splitlines()
-    assert first.startswith("20 photos")
-    assert second.startswith("photo 2 cannot be decoded")
-    assert third.startswith("photo 5 cannot be decoded")
+    assert first == "20 photos, 4 votes each: 2 defects"
+    assert second.startswith("1.png cannot be decoded")
+    assert third.startswith("4.png cannot be decoded")
     assert len(dataset("check", manifest).out.splitlines()) == 1
 
 
@@ -86,10 +86,11 @@ def test_check_finds_a_photo_that_is_in_twice_when_it_reads_them(
 
     result = dataset("check", manifest, "--photos")
 
+    assert result.code == FAULTS
     assert result.out.splitlines() == [
         "20 photos, 4 votes each: 2 defects",
-        "photo 3 (train) and photo 4 (train) are the same file",
-        "photo 1 (train) and photo 2 (test) look alike",
+        "2.png (train) and 3.png (train) are the same file",
+        "0.png (train) and 1.png (test) look alike",
     ]
 
 
@@ -97,7 +98,32 @@ def test_check_says_how_many_photos_have_no_patient(dataset: Dataset, manifest: 
     text = manifest.read_text(encoding="utf-8")
     manifest.write_text(text.replace(",p-3\n", ",\n"), encoding="utf-8")
 
-    assert dataset("check", manifest).out.splitlines()[1].startswith("1 photo without a patient: ")
+    result = dataset("check", manifest)
+
+    assert result.code == DONE
+    assert result.out.splitlines()[0].endswith("no defects")
+    assert result.out.splitlines()[1].startswith("1 photo without a patient: ")
+
+
+def test_split_says_what_to_do_when_a_part_is_too_small_to_choose_a_threshold(
+    dataset: Dataset, manifest: Path, tmp_path: Path
+) -> None:
+    few = dataset("split", manifest, "-o", tmp_path / "few.csv")
+    for number in range(100):  # a photo counts once, so each row names its own copy
+        (tmp_path / f"copy-{number}.png").write_bytes((tmp_path / f"{number % 20}.png").read_bytes())
+    rows = [f"copy-{number}.png,{4 * (number % 2)}\n" for number in range(100)]
+    (tmp_path / "many.csv").write_text("path,votes\n" + "".join(rows), encoding="utf-8")
+    shares = ("--shares", "20,40,40")
+
+    enough = dataset("split", tmp_path / "many.csv", "-o", tmp_path / "enough.csv", *shares)
+    wrong = dataset("split", manifest, "-o", tmp_path / "no.csv", "--shares", "50,50,50")
+
+    assert (few.code, enough.code, wrong.code) == (DONE, DONE, USAGE)
+    [_, caution] = few.out.splitlines()
+    assert caution.startswith("caution: validation ")
+    assert "--shares" in caution
+    assert enough.out == f"{tmp_path}/enough.csv: train 20, validation 40, test 40\n"
+    assert "three whole numbers whose sum is 100" in wrong.complaint()
 
 
 def test_split_is_refused_when_photos_have_splits_unless_they_are_wanted_again(
@@ -175,6 +201,33 @@ def test_redcap_export_becomes_a_manifest_when_it_is_imported(dataset: Dataset, 
         ("1.jpg", (1, 0)),
         ("2.jpg", (1, 1)),
     ]
+
+
+def test_import_names_the_columns_of_reasons_that_it_does_not_know(dataset: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (70, 70)).save(tmp_path / "photos" / "1.jpg")
+    export = tmp_path / "export.csv"
+    export.write_text(
+        "record_id,reviewer,quality,reason___defocus,reason___blurry,reason___9\n1,ann,0,1,1,0\n", encoding="utf-8"
+    )
+
+    result = dataset("import-redcap", export, "--photos", tmp_path / "photos", "-o", tmp_path / "made.csv")
+
+    assert (result.code, result.err) == (DONE, "")
+    [named] = [line for line in result.out.splitlines() if line.startswith("not read")]
+    assert named.endswith(": reason___blurry, reason___9")
+
+
+def test_import_names_line_and_column_when_a_photo_is_missing(dataset: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    export = tmp_path / "export.csv"
+    export.write_text("record_id,reviewer,photo_file,quality\n1,ann,a.jpg,1\n", encoding="utf-8")
+    arguments = ("--photos", tmp_path / "photos", "--photo", "photo_file", "-o", tmp_path / "made.csv")
+
+    result = dataset("import-redcap", export, *arguments)
+
+    assert result.code == USAGE
+    assert "line 2: the folder of photos has no file of this name (column photo_file)" in result.complaint()
 
 
 def test_import_accounts_for_every_row_and_photo_in_its_last_line(dataset: Dataset, tmp_path: Path) -> None:

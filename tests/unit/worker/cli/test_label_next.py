@@ -25,6 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         lines.append(f"{number}.png,{votes},4,p-{number}" if number < 44 else f"{number}.png,,,p-{number}")
     (folder / "all.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     (folder / "labelled.csv").write_text("\n".join(lines[:45]) + "\n", encoding="utf-8")
+    (folder / "few.csv").write_text("\n".join(lines[:5]) + "\n", encoding="utf-8")
     write_narrow_model(folder / "model")
     return folder
 
@@ -55,6 +56,20 @@ def test_photos_without_votes_are_chosen_and_written_to_be_filled_in(
     assert first["model_disagreement"] == pytest.approx(0)
     assert first["value"] == pytest.approx(first["entropy"])
     assert (printed.json["models"], printed.json["n"]) == (["narrow", "narrow"], 46)
+
+
+def test_unreadable_photo_is_named_in_a_line_of_its_kind_after_the_table(
+    run: Callable[..., Result], folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "letter.png").write_bytes(b"Dear doctor")
+    (tmp_path / "photo.png").write_bytes((folder / "0.png").read_bytes())
+
+    result = run("label-next", "--photos", tmp_path, "--model", folder / "model")
+
+    assert (result.code, result.err) == (0, "")
+    *_, named, summary = result.out.splitlines()
+    assert named.startswith(f"not assessable: {tmp_path}/letter.png: unknown image format")
+    assert summary == "2 photos read: 1 scored, 1 not assessable (unknown_format 1); not read: none"
 
 
 def test_photo_that_the_second_model_cannot_crop_is_left_out(
@@ -96,6 +111,8 @@ def test_wrong_label_is_the_first_suspect(run: Callable[..., Result], folder: Pa
         (("label-next", "--photos", "missing"), "missing"),
         (("label-next", "labelled.csv", "--model", "./model"), "no photo to learn from"),
         (("label-next", "all.csv", "--model", "./model", "--features", "all.csv"), "no file of features"),
+        (("label-next", "labelled.csv", "--model", "./missing"), "no photo to learn from"),  # before the model is read
+        (("dataset", "suspects", "few.csv", "--model", "./missing"), "at least 20 of each"),  # likewise
         (("dataset", "suspects", "all.csv"), "votes must be a whole number"),
     ],
 )
