@@ -3,6 +3,7 @@
 `python -m triage.imaging.decoder_process LIMITS`, started only by `triage.imaging.decoder_pool`.
 """
 
+import gc
 import json
 import logging
 import os
@@ -37,12 +38,19 @@ def main() -> None:
     while size := sys.stdin.buffer.read(SIZE.size):
         data = sys.stdin.buffer.read(SIZE.unpack(size)[0])
         _extend_cpu_limit(limits)
-        try:
-            photo = _decode(data, limits)
-        except AttachmentError as error:
-            _send(answers, {"error": error.code, "message": str(error)})
-        else:
-            _send_photo(answers, photo)
+        if not _answer(answers, data, limits):
+            gc.collect()  # exceptions in cycles hold the photo, and Python 3.12 and newer rarely look for cycles
+
+
+def _answer(answers: IO[bytes], data: bytes, limits: ImageLimits) -> bool:
+    """Sends the photo, or the reason for which it cannot be decoded. Returns whether it was decoded."""
+    try:
+        photo = _decode(data, limits)
+    except AttachmentError as error:
+        _send(answers, {"error": error.code, "message": str(error)})
+        return False
+    _send_photo(answers, photo)
+    return True
 
 
 def _decode(data: bytes, limits: ImageLimits) -> DecodedPhoto:
