@@ -1,5 +1,6 @@
-"""Checks of `triage doctor` on storage that goes away."""
+"""Checks of `triage doctor` on connections that run out and storage that goes away."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from triage.domain.checks import Check
 from triage.domain.messages import IncomingAttachment, IncomingMessage
 from triage.files.volumes import Volume
 from worker.doctor.problems import run_check
+from worker.doctor.services import check_connections
 from worker.doctor.storage import check_blob_store, check_unread_photos, check_uri_roots, check_volumes
 from worker.tasks.base import WorkerServices
 
@@ -81,3 +83,14 @@ def test_every_volume_in_use_is_examined_once(
     monkeypatch.setattr(Volume, "is_low", True)
 
     assert not run_check("", lambda: check_volumes(folders)).ok
+
+
+def test_connections_are_reported_when_a_process_may_find_none_free(services: WorkerServices) -> None:
+    few = run_check("", lambda: check_connections(services.sessions, 1))
+    many = run_check("", lambda: check_connections(services.sessions, 49))
+
+    assert few.ok
+    assert re.fullmatch(r"[1-9]\d* of 97 in use", few.detail)  # of 100, 3 are reserved for superusers
+    assert not many.ok
+    assert many.detail.endswith("and a process may open 98")
+    assert many.remedy.startswith("raise max_connections")

@@ -30,6 +30,22 @@ def has_time_limits(session: Session) -> bool:
     )
 
 
+def connections(session: Session) -> tuple[int, int]:
+    """Returns how many connections the server has, of all its databases, and how many it allows to roles like ours.
+
+    The limit leaves out the connections that are reserved for superusers and, from Postgres 16, for other roles.
+    """
+    # pg_stat_activity hides the kind of other roles' sessions; these numbers may include a worker of Postgres
+    used, allowed = session.execute(
+        text(
+            "SELECT (SELECT sum(numbackends) FROM pg_stat_database), current_setting('max_connections')::int "
+            "- current_setting('superuser_reserved_connections')::int "
+            "- coalesce(current_setting('reserved_connections', true)::int, 0)"
+        )
+    ).one()
+    return int(used), int(allowed)
+
+
 def current_role(session: Session) -> tuple[str, bool]:
     """Returns the role, and whether it can change append-only history: a superuser, or the owner of the tables."""
     name, can_change_history = session.execute(

@@ -33,6 +33,18 @@ def check_postgres(sessions: Sessions) -> str:
     return f"version {version // 10000}"
 
 
+def check_connections(sessions: Sessions, pool_size: int) -> str:
+    """A process opens up to twice its pool; less than that is free just before the server refuses connections."""
+    with sessions() as session:
+        used, allowed = server.connections(session)
+    if allowed - used < 2 * pool_size:
+        raise ProblemError(
+            f"{used} of {allowed} connections to Postgres are in use, and a process may open {2 * pool_size}",
+            "raise max_connections, set a smaller TRIAGE_DATABASE__POOL_SIZE, or use PgBouncer",
+        )
+    return f"{used} of {allowed} in use"
+
+
 def check_clock(sessions: Sessions) -> str:
     """Reports assume that the clocks of all hosts agree within `CLOCKS_AGREE`."""
     with sessions() as session:
