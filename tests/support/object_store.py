@@ -25,12 +25,16 @@ class Fault(Enum):
 
 
 class ObjectStore:
-    """The objects of one bucket by key, the fault in force, and the number of requests."""
+    """The objects of one bucket by key, the fault in force, and the number of requests.
+
+    `configuration` has the XML of the bucket's `versioning` and `lifecycle`.
+    """
 
     def __init__(self, url: str, bucket: str) -> None:
         self.url = url
         self.bucket = bucket
         self.objects: dict[str, bytes] = {}
+        self.configuration: dict[str, str] = {"versioning": "<VersioningConfiguration/>"}
         self.fault: Fault | None = None
         self.requests = 0
         self.over = threading.Event()
@@ -65,6 +69,10 @@ class _Handler(BaseHTTPRequestHandler):
         _, bucket, key = [*unquote(parts.path).split("/", 2), "", ""][:3]
         if bucket != store.bucket:
             self._error(404, "NoSuchBucket")
+        elif parts.query in store.configuration:
+            self._send(200, store.configuration[parts.query].encode())
+        elif parts.query == "lifecycle":
+            self._error(404, "NoSuchLifecycleConfiguration")
         elif not key:
             self._list(parse_qs(parts.query))
         elif self.command == "PUT":

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 from fsspec.implementations.local import LocalFileSystem
 
 from triage.blobs.filesystem import call, filesystem
+from triage.blobs.versions import days_kept
 from triage.domain.limits import FETCH_SECONDS
 from triage.errors import AttachmentError, BlobStoreUnavailableError, ErrorCode, StorageFaultError
 from triage.files.atomic import link_durably, write_durably
@@ -165,6 +166,21 @@ class BlobStore:
         with _writing():
             self._call("pipe_file", probe, b"probe")
             self._call("rm_file", probe)
+
+    def days_kept_after_removal(self) -> float | None:
+        """How many days the store keeps the bytes of a removed file: 0 at best, infinity if it never deletes them.
+
+        None if the account may not ask, as an object store may refuse.
+
+        Raises:
+            BlobStoreUnavailableError: the store does not respond.
+        """
+        with _reading(), suppress(FileNotFoundError):
+            try:
+                return days_kept(self._fs, self._root, seconds=self._seconds)
+            except PermissionError:
+                return None
+        return 0
 
     def _write(self, path: str, data: bytes | ReceivedBytes) -> None:
         if isinstance(data, bytes):

@@ -1,6 +1,7 @@
 """Checks of photos, files and volumes."""
 
 from collections.abc import Mapping
+from math import inf
 from pathlib import Path
 from typing import Final
 
@@ -28,7 +29,16 @@ def check_blob_store(store: PhotoStore, blobs: BlobStore) -> str:
     if not is_set_up and blobs.folder and not blobs.folder.exists():
         return "the first photo sets it up"
     blobs.check()
-    return "writable" if is_set_up else "writable, and the first photo sets it up"
+    state = "writable" if is_set_up else "writable, and the first photo sets it up"
+    days = blobs.days_kept_after_removal()
+    if days == inf:
+        raise ProblemError(
+            "the bucket keeps versions, so that purged and forgotten photos stay readable",
+            "suspend its versioning, or add a lifecycle rule that deletes all noncurrent versions after a few days",
+        )
+    if days is None:
+        return f"{state}; whether the bucket keeps deleted photos is unknown without s3:GetBucketVersioning"
+    return f"{state}; the bucket keeps deleted photos for {days:.0f} days" if days else state
 
 
 def check_uri_roots(uris: UriPolicy) -> str:

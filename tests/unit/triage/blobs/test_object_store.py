@@ -1,5 +1,6 @@
 """Photos in S3: the real client, and a server that works, refuses, has lost its bucket, is overloaded or too slow."""
 
+from math import inf
 from uuid import uuid4
 
 import pytest
@@ -122,3 +123,46 @@ def test_store_in_s3_takes_bytes_that_arrived_in_pieces(object_store: ObjectStor
         store.put(photo)
 
     assert store.get(sha256) == DATA
+
+
+_WITHIN = "<NoncurrentVersionExpiration><NoncurrentDays>7</NoncurrentDays>{}</NoncurrentVersionExpiration>"
+_TAGGED = "<Filter><Tag><Key>k</Key><Value>v</Value></Tag></Filter>"
+_NEWEST = "<NewerNoncurrentVersions>1</NewerNoncurrentVersions>"
+
+
+@pytest.mark.parametrize(
+    ("versioning", "rules", "days"),
+    [
+        ("", [], 0),
+        ("Suspended", [], 0),
+        ("Enabled", None, inf),
+        ("Enabled", [f"<Status>Enabled</Status><Prefix/>{_WITHIN.format('')}"], 7),
+        ("Enabled", [f"<Status>Enabled</Status><Filter><Prefix>st</Prefix></Filter>{_WITHIN.format('')}"], 7),
+        ("Enabled", [f"<Status>Enabled</Status><Filter><Prefix>other</Prefix></Filter>{_WITHIN.format('')}"], inf),
+        ("Enabled", [f"<Status>Enabled</Status>{_TAGGED}{_WITHIN.format('')}"], inf),
+        ("Enabled", [f"<Status>Enabled</Status><Prefix/>{_WITHIN.format(_NEWEST)}"], inf),
+        ("Enabled", [f"<Status>Disabled</Status><Prefix/>{_WITHIN.format('')}"], inf),
+        ("Enabled", ["<Status>Enabled</Status><Prefix/><Expiration><Days>1</Days></Expiration>"], inf),
+    ],
+)
+def test_store_says_how_long_its_bucket_keeps_removed_bytes(
+    object_store: ObjectStore, versioning: str, rules: list[str] | None, days: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configuration = {"versioning": f"<VersioningConfiguration><Status>{versioning}</Status></VersioningConfiguration>"}
+    if rules is not None:
+        rules = [f"<Rule><ID>r</ID>{rule}</Rule>" for rule in rules]
+        configuration["lifecycle"] = f"<LifecycleConfiguration>{''.join(rules)}</LifecycleConfiguration>"
+    monkeypatch.setattr(object_store, "configuration", configuration)
+
+    assert BlobStore("s3://photos/store").days_kept_after_removal() == days
+
+
+def test_store_cannot_say_how_long_its_bucket_keeps_removed_bytes_when_it_may_not_ask(
+    object_store: ObjectStore,
+) -> None:
+    with object_store.failing(Fault.REFUSED):
+        assert BlobStore("s3://photos/store").days_kept_after_removal() is None
+    with object_store.failing(Fault.NO_BUCKET):
+        assert BlobStore("s3://photos/store").days_kept_after_removal() == 0
+    with object_store.failing(Fault.OVERLOADED), pytest.raises(BlobStoreUnavailableError):
+        BlobStore("s3://photos/store", seconds=SHORT).days_kept_after_removal()
