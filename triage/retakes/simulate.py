@@ -30,8 +30,8 @@ from triage.storage.database import Sessions
 from triage.storage.replay_rows import OUTCOMES
 from triage.storage.use_case import use_case
 
-_QUARTERS: Final = 4
-"""Parts in which a period is read. Smaller ones need less memory, and share the connections evenly."""
+_PARTS: Final = 8
+"""In which a period is read. Smaller ones need less memory, and share the connections evenly."""
 _STAFF = [OUTCOMES.index(Outcome.UNCERTAIN), OUTCOMES.index(Outcome.NOT_ASSESSABLE)]
 
 
@@ -66,8 +66,8 @@ def simulate(sessions: Sessions, period: Period, scenario: Scenario, *, policy: 
         live = models.live(session)
         candidate = models.find(session, scenario.model) if scenario.model else None
     ids = [model.id for model in registered]
-    times = [since + (until - since) * number / _QUARTERS for number in range(_QUARTERS + 1)]
-    quarters = [
+    times = [since + (until - since) * number / _PARTS for number in range(_PARTS + 1)]
+    decisions = [
         partial(replay_rows.read_parts, since=start, until=end, models=ids, candidate=judge)
         for judge in ([None, candidate.id] if candidate else [None])
         for start, end in pairwise(times)
@@ -76,11 +76,11 @@ def simulate(sessions: Sessions, period: Period, scenario: Scenario, *, policy: 
         partial(replay_rows.read_requests, since=since, until=until),
         partial(replay_rows.read_labels, since=since, until=until),
     ]
-    *parts, requests, labels = read_at_once(sessions, [*quarters, *others])
+    *parts, requests, labels = read_at_once(sessions, [*decisions, *others])
     with sessions() as session:
         hashes_of = partial(replay_rows.read_hashes, session)
-        stored = replay.Period(replay_rows.joined(*parts[:_QUARTERS]), requests, hashes_of)
-        other = replay.Period(replay_rows.joined(*parts[_QUARTERS:]), requests, hashes_of) if candidate else stored
+        stored = replay.Period(replay_rows.joined(*parts[:_PARTS]), requests, hashes_of)
+        other = replay.Period(replay_rows.joined(*parts[_PARTS:]), requests, hashes_of) if candidate else stored
         cards = [_thresholds_by_photo_count(model) for model in registered]
         today = stored.replay(policy, Thresholds(None, cards))
         changed = other.replay(scenario.policy(policy), _thresholds(scenario, cards))

@@ -26,11 +26,12 @@ EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 """Times are in microseconds since then, as Postgres stores them."""
 
 _SOON: Final = timedelta(days=1)
-_LONG: Final = timedelta(days=14)
-_ROW_BY_ROW: Final = ("enable_nestloop", "enable_sort")
+_LONG: Final = timedelta(days=1)
+_NOT_MERGED: Final = ("enable_nestloop", "enable_hashjoin")
 _WHOLE_TABLES: Final = ("enable_hashjoin", "enable_mergejoin")
 """What the planner avoids in periods of at least `_LONG`. It assumes that ranges of ids and the period are independent,
-so it expects one row of a hundred, and would join a million rows one by one."""
+so it expects one row of a hundred, and would join a million rows one by one. Hash tables of such rows would be larger
+than a processor's cache: sorting and merging takes two thirds of the time."""
 _ALL: Final = sql.SQL("true")
 
 _HEADER_BYTES: Final = 20
@@ -98,7 +99,7 @@ def read_parts(
         scores=all_scores,
     )
     return joined(
-        _columns(session, decided_soon, _PARTS, avoiding=_ROW_BY_ROW),
+        _columns(session, decided_soon, _PARTS, avoiding=_NOT_MERGED),
         _columns(session, decided_later, _PARTS, avoiding=_WHOLE_TABLES),
     )
 
@@ -114,30 +115,31 @@ def _parts(
     photos: sql.Composable = _ALL,
 ) -> sql.Composed:
     """The query of `read_parts` for some decisions, with conditions that name ranges of ids."""
-    verdict = (
-        sql.SQL("verdict.model_version_id = {}").format(sql.Literal(candidate))
-        if candidate
-        else sql.SQL("verdict.origin = {} AND verdict.created_at <= decision.created_at").format(
-            sql.Literal(VerdictOrigin.INBOX.value)
-        )
-    )
+    if candidate:
+        verdict = sql.SQL("verdict.model_version_id = {}").format(sql.Literal(candidate))
+        counts = sql.SQL("verdict.id IS NOT NULL")
+    else:
+        verdict = sql.SQL("verdict.origin = {}").format(sql.Literal(VerdictOrigin.INBOX.value))
+        # of one verdict at most: the join has no condition on its time, and can merge photos and verdicts by their ids
+        counts = sql.SQL("verdict.created_at <= decision.created_at")
     return sql.SQL(
         """
         SELECT message.id, message.thread_id, decision.created_at, message.opted_out::int4,
                array_position({outcomes}, decision.outcome) - 1, array_position({reasons}, decision.reason) - 1,
                coalesce(hashtextextended(attachment.photo_group, 0), 0),
-               coalesce(array_position({models}, verdict.model_version_id), 0) - 1,
-               min(attachment.created_at), count(*)::int4, count(verdict.score)::int4,
-               (count(*) FILTER (WHERE verdict.id IS NULL AND attachment.status = 'scored'))::int4,
-               coalesce(max(verdict.score), '-inf'), coalesce(max(verdict.score - verdict.threshold), '-inf')
-        FROM message
-        JOIN decision ON decision.message_id = message.id AND decision.id >= {first_id}
-            AND decision.decided_by = {by_model} AND {decisions}
-        JOIN attachment ON attachment.message_id = message.id AND attachment.id >= {first_id}
-            AND attachment.created_at <= decision.created_at AND {photos}
+               coalesce(array_position({models}, {model}), 0) - 1,
+               min(attachment.created_at), count(*)::int4, (count(verdict.score) FILTER (WHERE {counts}))::int4,
+               (count(*) FILTER (WHERE ({counts}) IS NOT TRUE AND attachment.status = 'scored'))::int4,
+               coalesce(max(verdict.score) FILTER (WHERE {counts}), '-inf'),
+               coalesce(max(verdict.score - verdict.threshold) FILTER (WHERE {counts}), '-inf')
+        FROM attachment
         LEFT JOIN verdict ON verdict.attachment_id = attachment.id AND {verdict} AND {scores}
-        WHERE message.received_at >= {since} AND message.received_at < {until}
-        GROUP BY message.id, decision.id, attachment.photo_group, verdict.model_version_id
+        JOIN decision ON decision.message_id = attachment.message_id AND decision.id >= {first_id}
+            AND decision.decided_by = {by_model} AND {decisions} AND attachment.created_at <= decision.created_at
+        JOIN message ON message.id = decision.message_id
+        WHERE attachment.id >= {first_id} AND {photos}
+            AND message.received_at >= {since} AND message.received_at < {until}
+        GROUP BY message.id, decision.id, attachment.photo_group, {model}
         """
     ).format(
         outcomes=_texts([each.value for each in OUTCOMES]),
@@ -149,6 +151,8 @@ def _parts(
         photos=photos,
         scores=scores,
         verdict=verdict,
+        counts=counts,
+        model=sql.SQL("CASE WHEN {} THEN verdict.model_version_id END").format(counts),
         since=sql.Literal(since),
         until=sql.Literal(until),
     )
@@ -240,7 +244,7 @@ def _columns(session: Session, query: sql.Composed, kinds: dict[str, str], *, av
         cursor.execute("SET LOCAL work_mem = '128MB'")  # joins of whole periods in memory
         # with parallel workers, one process would still build all groups and arrays: callers split the period instead
         cursor.execute("SET LOCAL max_parallel_workers_per_gather = 0")
-        for method in (*_ROW_BY_ROW, *_WHOLE_TABLES):
+        for method in dict.fromkeys((*_NOT_MERGED, *_WHOLE_TABLES)):
             cursor.execute(f"SET LOCAL {method} = {'off' if method in avoiding else 'on'}")
         cursor.execute(sql.SQL("SELECT {} FROM ({}) AS rows ({})").format(arrays, query, names))
         values = [cursor.pgresult.get_value(0, place) or b"" for place in range(len(kinds))]
