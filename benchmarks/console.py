@@ -36,7 +36,7 @@ from triage.scoring.drain import DrainLimits, drain
 from triage.staff import accounts
 
 PASSWORD: Final = "correct horse battery staple"  # of a temporary database
-_TOKEN: Final = re.compile(r'name="csrf" value="([0-9a-f]+)"')
+_FIELDS: Final = re.compile(r'name="(csrf|form)" value="([0-9a-f-]+)"')
 
 _OF_MANAGERS: Final = (
     "/models",
@@ -134,9 +134,7 @@ def _work_as(url: str, name: str, end: float, times: Mapping[str, list[float]]) 
     with _logged_in(url, name) as client:
         while time.monotonic() < end:
             page = _timed(times["queue"], client, "GET", "/")
-            found = _TOKEN.search(page.text)
-            assert found is not None, page.status_code
-            taken = _timed(times["take the oldest"], client, "POST", "/next", data={"csrf": found[1]})
+            taken = _timed(times["take the oldest"], client, "POST", "/next", data=dict(_FIELDS.findall(page.text)))
             path = taken.headers["location"].removeprefix("/console")
             _timed(times["message"], client, "GET", path)
             time.sleep(random.uniform(2, 4))

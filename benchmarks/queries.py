@@ -97,6 +97,7 @@ def standard_queries(
         "queue: claim the oldest of a source": lambda session: queue.claim_oldest(
             session, Selection(source="ehr"), by="dr-1", lease=minutes
         ),
+        "queue: the message of a form": lambda session: queue.claimed_by_form(session, UUID(int=1), by="dr-1"),
         "queue: sources": queue.sources,
         "queue: models": queue.models,
         "photo review: the next photo": lambda session: photo_votes.claim_next(

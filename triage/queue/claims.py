@@ -5,6 +5,7 @@ A claim ends by itself, so that a message is not lost with a person who leaves.
 
 from collections.abc import Sequence
 from datetime import timedelta
+from uuid import UUID
 
 from triage.domain.actors import check_actor
 from triage.domain.ids import MessageId, ModelVersionId
@@ -104,8 +105,17 @@ def claim_oldest(
     model: ModelVersionId | None = None,
     older_than: timedelta | None = None,
     assigned_to: str | None = None,
+    form: UUID | None = None,
 ) -> MessageId | None:
     """Claims the oldest message that no one holds and that was sent to no one else; None if there is none.
+
+    Args:
+        sessions: of the worker role.
+        by: actor id of the person.
+        lease: how long the claim lasts.
+        source, state, reason, model, older_than, assigned_to: as `list_waiting`.
+        form: the id of the form that a person has sent. The same form again returns the message that it claimed, while
+            the person holds it, because a person may click twice.
 
     Raises:
         UsageError: an argument is malformed.
@@ -113,7 +123,9 @@ def claim_oldest(
     check_actor(by)
     selection = _selection(source, state, reason, model, older_than, assigned_to)
     with sessions.begin() as session:
-        message_id = queue.claim_oldest(session, selection, by=by, lease=_checked(lease))
+        if form is not None and (held := queue.claimed_by_form(session, form, by=by)) is not None:
+            return held
+        message_id = queue.claim_oldest(session, selection, by=by, lease=_checked(lease), form=form)
         if message_id is not None:
             audit.record(session, actor=by, action="message.claimed", subject_kind="message", subject_id=message_id)
     return message_id

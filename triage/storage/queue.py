@@ -22,6 +22,7 @@ _COLUMNS: Final = ("message_id", "source", "state", "reason", "model_version_id"
 _UNSYNCHRONISED: Final = {"synchronize_session": False}
 _MAX_SOURCES: Final = 200
 _IS_HELD: Final = WaitingMessage.lease_until > func.statement_timestamp()
+_NO_CLAIM: Final = {"claimed_by": None, "lease_until": None, "claim_form": None}
 _IS_FREE: Final = or_(WaitingMessage.lease_until.is_(None), WaitingMessage.lease_until <= func.statement_timestamp())
 
 
@@ -152,10 +153,12 @@ def claim(session: Session, message_id: UUID, *, by: str, lease: timedelta) -> b
     )
 
 
-def claim_oldest(session: Session, selection: Selection, *, by: str, lease: timedelta) -> MessageId | None:
+def claim_oldest(
+    session: Session, selection: Selection, *, by: str, lease: timedelta, form: UUID | None = None
+) -> MessageId | None:
     """Claims the oldest message of a selection that no one holds and that was sent to no one else.
 
-    Two people at the same time get two messages.
+    Two people at the same time get two messages. The id of the form is kept with the claim.
     """
     not_of_others = or_(WaitingMessage.assigned_to.is_(None), WaitingMessage.assigned_to == by)
     oldest = (
@@ -166,7 +169,20 @@ def claim_oldest(session: Session, selection: Selection, *, by: str, lease: time
         .with_for_update(skip_locked=True)
         .scalar_subquery()
     )
-    return _hold(session, WaitingMessage.message_id == oldest, by, lease)
+    return _hold(session, WaitingMessage.message_id == oldest, by, lease, form=form)
+
+
+def claimed_by_form(session: Session, form: UUID, *, by: str) -> MessageId | None:
+    """The message that this form has claimed, while the person holds it.
+
+    The same form in another transaction waits until this one ends.
+    """
+    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"form {form}", 0))))
+    held = select(WaitingMessage.message_id).where(
+        WaitingMessage.claim_form == form, WaitingMessage.claimed_by == by, _IS_HELD
+    )
+    found = session.scalar(held)
+    return None if found is None else MessageId(found)
 
 
 def release(session: Session, message_id: UUID, *, by: str | None) -> bool:
@@ -174,14 +190,14 @@ def release(session: Session, message_id: UUID, *, by: str | None) -> bool:
     held = update(WaitingMessage).where(WaitingMessage.message_id == message_id, WaitingMessage.claimed_by.is_not(None))
     if by is not None:
         held = held.where(WaitingMessage.claimed_by == by)
-    ended = held.values(claimed_by=None, lease_until=None).returning(WaitingMessage.message_id)
+    ended = held.values(_NO_CLAIM).returning(WaitingMessage.message_id)
     return session.execute(ended, execution_options=_UNSYNCHRONISED).one_or_none() is not None
 
 
 def assign(session: Session, message_id: UUID, *, to: str) -> None:
     """Sends a waiting message to a person, and ends its claim."""
     sent = update(WaitingMessage).where(WaitingMessage.message_id == message_id)
-    session.execute(sent.values(assigned_to=to, claimed_by=None, lease_until=None), execution_options=_UNSYNCHRONISED)
+    session.execute(sent.values({"assigned_to": to, **_NO_CLAIM}), execution_options=_UNSYNCHRONISED)
 
 
 def unassign(session: Session, *, of: str) -> int:
@@ -191,11 +207,11 @@ def unassign(session: Session, *, of: str) -> int:
     return len(returned.all())
 
 
-def _hold(session: Session, which: Any, by: str, lease: timedelta) -> MessageId | None:
+def _hold(session: Session, which: Any, by: str, lease: timedelta, form: UUID | None = None) -> MessageId | None:
     held = (
         update(WaitingMessage)
         .where(which)
-        .values(claimed_by=by, lease_until=func.clock_timestamp() + lease)
+        .values(claimed_by=by, lease_until=func.clock_timestamp() + lease, claim_form=form)
         .returning(WaitingMessage.message_id)
     )
     row = session.execute(held, execution_options=_UNSYNCHRONISED).one_or_none()

@@ -104,7 +104,8 @@ WORKER_MAY: Final[Mapping[str, Rights]] = {
     "api_token": Rights(delete=True),
     "used_assertion": Rights(delete=True),
     "waiting_message": Rights(
-        update=("state", "reason", "model_version_id", "claimed_by", "lease_until", "assigned_to"), delete=True
+        update=("state", "reason", "model_version_id", "claimed_by", "lease_until", "claim_form", "assigned_to"),
+        delete=True,
     ),
     "photo_review": Rights(update=("closed_at",)),
     "reviewed_photo": Rights(update=("place", "votes", "wanted", "claimed_by", "lease_until")),

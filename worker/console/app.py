@@ -1,6 +1,7 @@
 """The console as an application that `triage serve` serves under `/console`."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from importlib.resources import files
 from typing import Final
 from urllib.parse import urlsplit
@@ -15,10 +16,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from triage.domain.clients import is_loopback
+from triage.errors import TriageError
 from worker.api.shared import Shared
 from worker.codes import Code
 from worker.console.accounts import ACCOUNT_PAGES
-from worker.console.door import Door, failure, with_headers
+from worker.console.door import Door, failure, of_session, with_headers
 from worker.console.login import LOGIN_PAGES
 from worker.console.messages import MESSAGE_PAGES
 from worker.console.models import MODEL_PAGES
@@ -89,6 +91,8 @@ def create_console(shared: Shared) -> ASGIApp | None:
     async def refuse(request: Request, error: Exception) -> Response:
         is_method = isinstance(error, HTTPException) and error.status_code == 405
         visit = Visit(console, request, texts_for(request.headers.get("accept-language")))
+        with suppress(TriageError):  # without the database, the page lacks the navigation
+            visit = await of_session(visit)
         return with_headers(
             failure(visit, Code.METHOD_NOT_ALLOWED if is_method else Code.NOT_FOUND), secure=console.secure
         )

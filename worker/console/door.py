@@ -114,15 +114,11 @@ class Door:
             visit = replace(visit, form=await _read_form(request))
         if page.right is None:
             return visit
-        settings, token = self._console.settings, read_cookie(request, SESSION, secure=self._console.secure)
-        member = None
-        if token:
-            check = partial(member_of, visit.services.sessions, token, idle=settings.idle, absolute=settings.absolute)
-            member = await visit.run(check)
-        if member is None or token is None:
+        visit = await of_session(visit)
+        if visit.member is None:
             back = f"?next={quote(f'{PATH}{_path_of(request)}', safe='')}" if page.method == "GET" else ""
             return RedirectResponse(f"{PATH}/login{back}", 303)
-        return replace(visit, member=member, token=token)
+        return visit
 
     async def _call(self, visit: Visit) -> Response:
         page = self._page
@@ -143,6 +139,16 @@ class Door:
 
 _SHOWN: Final = {Code.INVALID, Code.NOT_FOUND, Code.LEASE_LOST, Code.FAILED}
 """Failures whose own text helps the person; for the others there are texts in the person's language."""
+
+
+async def of_session(visit: Visit) -> Visit:
+    """The visit with the person who is logged in, if the browser has a valid session."""
+    settings, token = visit.console.settings, read_cookie(visit.request, SESSION, secure=visit.console.secure)
+    if not token:
+        return visit
+    check = partial(member_of, visit.services.sessions, token, idle=settings.idle, absolute=settings.absolute)
+    member = await visit.run(check)
+    return visit if member is None else replace(visit, member=member, token=token)
 
 
 def failure(visit: Visit, code: Code, detail: str = "") -> Response:

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlencode
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from starlette.responses import Response
 
@@ -57,17 +57,19 @@ def show_queue(visit: Visit) -> Response:
         following=_address(chosen, page.following),
         first=_address(chosen, None),
         nothing_free="nothing" in query,
+        form=uuid4(),
     )
 
 
 @QUEUE_PAGES.page("POST", "/next", right=Right.DECIDE)
 def take_next(visit: Visit) -> Response:
-    """Claims the oldest free message that the filters select, and opens it."""
+    """Claims the oldest free message that the filters select, and opens it. The same form twice opens one message."""
     chosen = {name: visit.form.get(name, "") for name in _FILTERS}
     message_id = claims.claim_oldest(
         visit.services.sessions,
         by=visit.staff.actor,
         lease=visit.console.settings.claim_lease,
+        form=_form_id(visit.form.get("form", "")),
         **_filters(visit, chosen),
     )
     if message_id is None:
@@ -119,6 +121,13 @@ def _filters(visit: Visit, chosen: dict[str, str]) -> dict[str, Any]:
         }
     except ValueError:
         raise UsageError("unknown filter: choose one of the list") from None
+
+
+def _form_id(text: str) -> UUID | None:
+    try:
+        return UUID(text) if text else None
+    except ValueError:
+        raise UsageError("the form is incomplete: load the page again") from None
 
 
 def _address(chosen: dict[str, str], after: Place | None) -> str:

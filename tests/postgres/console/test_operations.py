@@ -113,6 +113,25 @@ def test_training_run_shows_its_last_epoch(clinic: Clinic, logged_in: Callable[.
     assert "25 %" in page
 
 
+def test_failure_of_a_run_is_in_the_language_of_the_page(clinic: Clinic, logged_in: Callable[..., Browser]) -> None:
+    known = (
+        "begun 3 times without reaching the end: see the training worker's log (a process that died, a card without "
+        "memory), then start a new run"
+    )
+    for error in (known, "a failure of a later release"):
+        clinic.execute(
+            "INSERT INTO run (id, kind, status, parameters, error, finished_at) "
+            f"VALUES (gen_random_uuid(), 'training', 'failed', '{{}}', $${error}$$, now())"
+        )
+    browser = logged_in(Role.MANAGER)
+    links = re.findall(r'href="/console(/runs/[0-9a-f-]{36})"', browser.get("/runs").text)
+
+    pages = [browser.get(path, **{"Accept-Language": "es"}).text for path in ("/runs", *links)]
+
+    for shown in ("Empezó 3 veces sin llegar al final", 'lang="en">A failure of a later release<'):
+        assert [shown in page for page in pages].count(True) == 2  # in the list, and on the page of the run
+
+
 def test_page_of_a_training_shows_its_curve_and_loads_again_while_it_runs(
     clinic: Clinic, logged_in: Callable[..., Browser]
 ) -> None:

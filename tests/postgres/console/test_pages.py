@@ -44,6 +44,15 @@ def test_role_opens_the_pages_of_its_rights_and_no_others(role: Role, logged_in:
     assert failed == set()
 
 
+def test_unknown_page_has_the_navigation_when_a_person_is_logged_in(
+    logged_in: Callable[..., Browser], browser: Callable[[], Browser]
+) -> None:
+    pages = [opened.get("/nowhere") for opened in (logged_in(Role.READER), browser())]
+
+    assert [page.status_code for page in pages] == [404, 404]
+    assert ["<nav" in page.text and "/console/logout" in page.text for page in pages] == [True, False]
+
+
 def test_every_role_has_the_rights_of_the_one_before() -> None:
     ranked = [RIGHTS[role] for role in Role]
     assert all(lower < higher for lower, higher in pairwise(ranked))

@@ -1,8 +1,12 @@
 """The queue of the staff console: what waits, who holds it, who decides, and what undoing restores."""
 
+import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import text
@@ -24,6 +28,7 @@ from triage.retakes.reviews import appeal, review, rule
 from triage.retention.forget import forget
 from triage.retention.purge import Retention
 from triage.staff import accounts
+from worker.console.page import PATH
 
 LEASE = timedelta(minutes=15)
 
@@ -137,6 +142,34 @@ def test_claimed_message_is_kept_from_others_until_the_lease_ends(clinic: Clinic
     assert claims.list_waiting(clinic.sessions).messages[0].claimed_by == "dr-3"
     claims.release(clinic.sessions, message, by="dr-1", of_others=True)
     assert claims.list_waiting(clinic.sessions).messages[0].claimed_by is None
+
+
+def test_form_takes_one_message_when_a_person_clicks_twice(clinic: Clinic, logged_in: Callable[..., Browser]) -> None:
+    send_waiting(clinic, "m-1", "m-2")
+    person = logged_in()
+
+    def form() -> str:
+        [shown] = re.findall(r'name="form" value="([0-9a-f-]+)"', person.get("/").text)
+        return str(shown)
+
+    clicked, other = form(), form()
+    taken = [person.post("/next", form=each).headers["location"] for each in (clicked, clicked, other, clicked)]
+
+    first, second = (f"{PATH}/messages/{id_of(clinic, name)}" for name in ("m-1", "m-2"))
+    assert taken == [first, first, second, first]
+    claims.release(clinic.sessions, id_of(clinic, "m-2"), by="staff:dr-7")
+    assert person.post("/next", form=other).headers["location"] == second  # nothing is held by it: the form claims
+    assert person.post("/next", form="x").status_code == 400
+
+
+def test_form_takes_one_message_when_it_arrives_twice_at_once(clinic: Clinic) -> None:
+    send_waiting(clinic, "m-1", "m-2", "m-3", "m-4")
+    take = partial(claims.claim_oldest, clinic.sessions, by="dr-1", lease=LEASE, form=uuid4())
+
+    with ThreadPoolExecutor(4) as pool:
+        taken = {each.result() for each in [pool.submit(take) for _ in range(8)]}
+
+    assert taken == {id_of(clinic, "m-1")}
 
 
 def test_message_that_was_sent_to_a_colleague_is_in_the_part_of_this_person(

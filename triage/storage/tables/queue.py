@@ -15,8 +15,8 @@ class WaitingMessage(Base):
     appealed.
 
     A table of its own: an index on all decisions would keep every message that people have decided in front of the
-    first one that waits. A person holds a message until `lease_until`. `assigned_to` is the person to whom a colleague
-    has sent it.
+    first one that waits. A person holds a message until `lease_until`. `claim_form` is the form that claimed it, so
+    that the same form twice claims one message. `assigned_to` is the person to whom a colleague has sent it.
     """
 
     __tablename__ = "waiting_message"
@@ -61,6 +61,12 @@ class WaitingMessage(Base):
             postgresql_where=text("assigned_to IS NOT NULL"),
             info={"query": "queue: the oldest messages that were sent to a person"},
         ),
+        Index(
+            "ix_waiting_message__claim_form",
+            "claim_form",
+            postgresql_where=text("claim_form IS NOT NULL"),
+            info={"query": "queue: the message that a form has claimed"},
+        ),
     )
 
     message_id: Mapped[UUID] = mapped_column(ForeignKey("message.id"), primary_key=True)
@@ -71,4 +77,5 @@ class WaitingMessage(Base):
     since: Mapped[datetime]
     claimed_by: Mapped[str | None]
     lease_until: Mapped[datetime | None]
+    claim_form: Mapped[UUID | None]
     assigned_to: Mapped[str | None]

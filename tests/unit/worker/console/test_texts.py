@@ -21,7 +21,10 @@ ENGLISH = load_texts("en").values
 CONSOLE, PRODUCT = (Path(str(package.__file__)).parent for package in (worker.console, triage))
 REFUSING = [*CONSOLE.glob("*.py"), *(PRODUCT / "queue").glob("*.py"), PRODUCT / "photo_reviews" / "voting.py"]
 REFUSING += [PRODUCT / "retakes" / f"{name}.py" for name in ("override", "reviews", "scenario", "proposals")]
-"""Modules whose failures people see by ordinary use of the console."""
+REFUSING += [PRODUCT / "model" / f"{name}.py" for name in ("artifact", "weights")]
+REFUSING += [PRODUCT / "training" / f"{name}.py" for name in ("checkpoint", "initial", "pretrain", "run", "train")]
+REFUSING += [PRODUCT / "training" / "unlabelled.py"]
+"""Modules whose failures people see by ordinary use of the console, also as the reason why a run failed."""
 
 OF_COMMANDS = {
     "invalid limit: use 1 to 200 messages",
@@ -107,6 +110,7 @@ def test_translated_details_are_those_of_the_product() -> None:
         "delivery has this event id: list the deliveries and check the id",
         "arrival cannot be retried: it is done",
         "arrival cannot be retried: it is {}",
+        "error: {} at {}",
     }
 
 
