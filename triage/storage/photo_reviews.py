@@ -2,17 +2,30 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, String, cast, func, insert, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    RowMapping,
+    String,
+    cast,
+    exists,
+    func,
+    insert,
+    literal,
+    select,
+    text,
+    true,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as insert_unless
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from triage.domain import photo_reviews as domain
 from triage.domain.ids import PhotoReviewId, new_id
 from triage.domain.photo_reviews import EvenlyBy, Order, SamplingRule
-from triage.domain.states import VerdictOrigin
+from triage.domain.states import Fitzpatrick, VerdictOrigin
 from triage.storage.report_sums import within
 from triage.storage.retention import bytes_are_there
 from triage.storage.tables import Attachment, Message, PhotoReview, ReviewedPhoto, Verdict
@@ -28,40 +41,90 @@ class DrawnPhoto:
 
 def draw(session: Session, rule: SamplingRule) -> list[DrawnPhoto]:
     """Draws photos by a rule. Copies of a photo count once, and photos whose bytes are deleted are left out."""
-    distance = func.abs(Verdict.score - Verdict.threshold)
-    copies = func.coalesce(Attachment.sha256, cast(Attachment.id, String))
-    photos = (
+    drawn = [each for stratum in _strata(session, rule) for each in enumerate(_first_of(session, rule, stratum))]
+    drawn.sort(key=lambda each: (each[0], *(each[1][name] for name in _ORDERS[rule.order])))
+    return [DrawnPhoto(row["attachment_id"], row["distance"] <= rule.near) for _, row in drawn[: rule.size]]
+
+
+_ORDERS: Final = {Order.RANDOM: ("random",), Order.NEAR_THRESHOLD: ("distance", "random")}
+
+
+def _strata(session: Session, rule: SamplingRule) -> list[ColumnElement[bool]]:
+    """A condition on messages for each stratum; one that all meet, if there are none."""
+    match rule.evenly_by:
+        case EvenlyBy.SOURCE if rule.source is None:
+            return [Message.source == source for source in session.scalars(_SOURCES)]
+        case EvenlyBy.FITZPATRICK:
+            types: Sequence[Fitzpatrick | None] = rule.fitzpatrick or (*Fitzpatrick, None)
+            return [Message.fitzpatrick.is_not_distinct_from(each) for each in types]
+        case _:
+            return [true()]
+
+
+def _first_of(session: Session, rule: SamplingRule, stratum: ColumnElement[bool]) -> Sequence[RowMapping]:
+    """The first photos of a stratum: scores alone are put in order, and photos are looked up until there are enough."""
+    scores = (
         select(
-            Attachment.id,
-            Message.source,
-            Message.fitzpatrick,
-            distance.label("distance"),
-            func.md5(func.concat(cast(Attachment.id, String), ":", str(rule.seed))).label("random"),
-            func.row_number().over(partition_by=copies, order_by=Attachment.id).label("copy"),
+            Verdict.attachment_id,
+            func.abs(Verdict.score - Verdict.threshold).label("distance"),
+            func.md5(func.concat(cast(Verdict.attachment_id, String), ":", str(rule.seed))).label("random"),
         )
-        .select_from(Verdict)
-        .join(Attachment, Attachment.id == Verdict.attachment_id)
+        .where(*_is_scored(Verdict, rule))
+        .order_by(*_ORDERS[rule.order])
+        .subquery("scores")
+    )
+    photos = (
+        select(scores)
+        .join(Attachment, Attachment.id == scores.c.attachment_id)
         .join(Message, Message.id == Attachment.message_id)
+        .where(*_is_chosen(Message, rule), stratum, bytes_are_there(), ~_has_earlier_copy(rule))
+        .order_by(*(scores.c[name] for name in _ORDERS[rule.order]))
+        .limit(rule.size)
+    )
+    return session.execute(photos).mappings().all()
+
+
+def _has_earlier_copy(rule: SamplingRule) -> ColumnElement[bool]:
+    """Condition on an attachment: the rule selects an earlier one with the same bytes."""
+    copy, verdict, message = aliased(Attachment), aliased(Verdict), aliased(Message)
+    return exists(
+        select(literal(1))
+        .select_from(copy)
+        .join(verdict, verdict.attachment_id == copy.id)
+        .join(message, message.id == copy.message_id)
         .where(
-            *within(Verdict.created_at, rule.period),
-            Verdict.origin == VerdictOrigin.INBOX,
-            Message.forgotten_at.is_(None),
-            bytes_are_there(),
-            *([Message.source == rule.source] if rule.source is not None else []),
-            *([Message.fitzpatrick.in_(rule.fitzpatrick)] if rule.fitzpatrick else []),
+            copy.sha256 == Attachment.sha256,
+            copy.id < Attachment.id,
+            *_is_scored(verdict, rule),
+            *_is_chosen(message, rule),
         )
-        .subquery()
     )
-    order: list[Any] = [photos.c.random]
-    if rule.order is Order.NEAR_THRESHOLD:
-        order.insert(0, photos.c.distance)
-    if rule.evenly_by is not None:
-        stratum = {EvenlyBy.SOURCE: photos.c.source, EvenlyBy.FITZPATRICK: photos.c.fitzpatrick}[rule.evenly_by]
-        order.insert(0, func.row_number().over(partition_by=stratum, order_by=list(order)))
-    rows = session.execute(
-        select(photos.c.id, photos.c.distance).where(photos.c.copy == 1).order_by(*order).limit(rule.size)
+
+
+def _is_scored(verdict: Any, rule: SamplingRule) -> list[ColumnElement[bool]]:
+    return [*within(verdict.created_at, rule.period), verdict.origin == VerdictOrigin.INBOX]
+
+
+def _is_chosen(message: Any, rule: SamplingRule) -> list[ColumnElement[bool]]:
+    return [
+        message.forgotten_at.is_(None),
+        *([message.source == rule.source] if rule.source is not None else []),
+        *([message.fitzpatrick.in_(rule.fitzpatrick)] if rule.fitzpatrick else []),
+    ]
+
+
+_SOURCES: Final = text(
+    """
+    WITH RECURSIVE found AS (
+        (SELECT source FROM message ORDER BY source LIMIT 1)
+        UNION ALL
+        SELECT (SELECT source FROM message m WHERE m.source > found.source ORDER BY source LIMIT 1)
+        FROM found WHERE found.source IS NOT NULL
     )
-    return [DrawnPhoto(row.id, row.distance <= rule.near) for row in rows]
+    SELECT source FROM found WHERE source IS NOT NULL
+    """
+)
+"""The senders of all messages, by one look into the index for each."""
 
 
 def add(session: Session, name: str, rule: SamplingRule, *, by: str) -> PhotoReviewId | None:
