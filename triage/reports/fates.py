@@ -1,11 +1,11 @@
 """What became of retake requests: the fate of each, shares, and the time to a usable photo."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from statistics import quantiles
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from triage.domain.follow_up import Durations, Fate, RequestRow
 from triage.statistics.proportions import Share
@@ -49,44 +49,59 @@ def outcomes(requests: Sequence[RequestRow], *, now: datetime, days: int) -> dic
     within = timedelta(days=days)
     followed = [(request, fate_of(request, now=now, within=within)) for request in requests]
     asked = [(request, fate) for request, fate in followed if fate is not Fate.WITHDRAWN]
-    keys: dict[str, Callable[[RequestRow], str | None]] = {
-        "source": lambda request: request.source,
-        "reason": lambda request: request.reason,
-        "locale": lambda request: request.locale,
-        "catalogue_version": lambda request: request.catalogue_version,
-    }
+    kinds = Counter(_kind(request, fate, asked_before=now - within) for request, fate in followed)
     return {
         "answer_days": days,
         "requests": len(requests),
         "sent": sum(request.is_sent for request in requests),
-        **_counts(followed, now - within),
+        **_counts(kinds.items()),
         "time_to_answer": _durations([at - request.asked_at for request, _ in asked if (at := _first_answer(request))]),
         "curve": _curve(asked, now=now, days=days),
-        "by": {name: _groups(followed, key, now - within) for name, key in keys.items()},
+        "by": {name: _groups(kinds, name) for name in ("source", "reason", "locale", "catalogue_version")},
     }
 
 
-def _groups(
-    followed: Sequence[tuple[RequestRow, Fate]], key: Callable[[RequestRow], str | None], asked_before: datetime
-) -> list[dict[str, Any]]:
-    groups: dict[str | None, list[tuple[RequestRow, Fate]]] = {}
-    for each in followed:
-        groups.setdefault(key(each[0]), []).append(each)
-    largest_first = sorted(groups.items(), key=lambda group: (-len(group[1]), group[0] or ""))
-    return [
-        {"value": value, "requests": len(members), **_counts(members, asked_before)} for value, members in largest_first
-    ]
+class _Kind(NamedTuple):
+    """What a request counts as. There are few kinds, so that counting them in each group takes no time."""
+
+    source: str
+    reason: str
+    locale: str | None
+    catalogue_version: str | None
+    fate: Fate
+    is_complete: bool
+    is_answered: bool
 
 
-def _counts(followed: Iterable[tuple[RequestRow, Fate]], asked_before: datetime) -> dict[str, Any]:
+def _kind(request: RequestRow, fate: Fate, *, asked_before: datetime) -> _Kind:
+    return _Kind(
+        request.source,
+        request.reason,
+        request.locale,
+        request.catalogue_version,
+        fate,
+        fate is not Fate.WITHDRAWN and request.asked_at <= asked_before,
+        request.answered_at is not None or request.named_at is not None,
+    )
+
+
+def _groups(kinds: Mapping[_Kind, int], key: str) -> list[dict[str, Any]]:
+    groups: dict[str | None, list[tuple[_Kind, int]]] = {}
+    for each in kinds.items():
+        groups.setdefault(getattr(each[0], key), []).append(each)
+    rows = [{"value": value, "requests": sum(n for _, n in each), **_counts(each)} for value, each in groups.items()]
+    return sorted(rows, key=lambda row: (-row["requests"], row["value"] or ""))
+
+
+def _counts(kinds: Iterable[tuple[_Kind, int]]) -> dict[str, Any]:
     fates = Counter[Fate]()
     complete = answered = usable = 0
-    for request, fate in followed:
-        fates[fate] += 1
-        if fate is not Fate.WITHDRAWN and request.asked_at <= asked_before:
-            complete += 1
-            answered += _first_answer(request) is not None
-            usable += fate is Fate.USABLE
+    for kind, n in kinds:
+        fates[kind.fate] += n
+        if kind.is_complete:
+            complete += n
+            answered += n * kind.is_answered
+            usable += n * (kind.fate is Fate.USABLE)
     shares = {"answered": Share(answered, complete), "usable": Share(usable, complete)}
     return {
         "fates": {fate.value: fates[fate] for fate in Fate},

@@ -19,7 +19,7 @@ from triage.reports.needless import needless
 from triage.statistics.proportions import Share
 from triage.storage import archived_counts, report_queries, report_scores, request_fates
 from triage.storage.archived_counts import N_BINS
-from triage.storage.at_once import read_at_once
+from triage.storage.at_once import CONNECTIONS, read_at_once
 from triage.storage.database import Sessions
 from triage.storage.report_queries import ReasonOverrides
 from triage.storage.report_scores import ModelScores, ShadowComparison
@@ -40,8 +40,9 @@ def report(
     *,
     answer_days: int = ANSWER_DAYS,
     compared_to: Period | None = None,
+    at_once: int = CONNECTIONS,
 ) -> dict[str, Any]:
-    """Returns the report of a period, as `summarise` does, with two queries at a time.
+    """Returns the report of a period, as `summarise` does, with several queries at a time.
 
     Args:
         sessions: of any role.
@@ -49,6 +50,7 @@ def report(
         by: dimensions of the groups.
         answer_days: days within which a message counts as the answer to a request, 1 to 365.
         compared_to: another period, whose report is added as `compared_to`.
+        at_once: how many queries run at a time, each on one core of the database.
 
     Raises:
         UsageError: a time of a period has no zone, or `answer_days` is out of range.
@@ -60,7 +62,7 @@ def report(
         raise UsageError(f"invalid answer_days: use 1 to {MAX_ANSWER_DAYS}")
     by = tuple(dict.fromkeys(by))  # a dimension named twice groups once
     queries = [_queries(each, by, answer_days) for each in periods]
-    found = iter(read_at_once(sessions, [query for each in queries for query in each.values()]))
+    found = iter(read_at_once(sessions, [query for each in queries for query in each.values()], at_once=at_once))
     summary, *others = [
         _summary(period, by, answer_days, {name: next(found) for name in each})
         for period, each in zip(periods, queries, strict=True)

@@ -25,7 +25,7 @@ from triage.statistics.arrays import Bools
 from triage.statistics.proportions import Share
 from triage.storage import model_versions as models
 from triage.storage import replay_rows
-from triage.storage.at_once import read_at_once
+from triage.storage.at_once import CONNECTIONS, read_at_once
 from triage.storage.database import Sessions
 from triage.storage.replay_rows import OUTCOMES
 from triage.storage.use_case import use_case
@@ -36,7 +36,9 @@ _STAFF = [OUTCOMES.index(Outcome.UNCERTAIN), OUTCOMES.index(Outcome.NOT_ASSESSAB
 
 
 @use_case
-def simulate(sessions: Sessions, period: Period, scenario: Scenario, *, policy: RetakePolicy) -> dict[str, Any]:
+def simulate(
+    sessions: Sessions, period: Period, scenario: Scenario, *, policy: RetakePolicy, at_once: int = CONNECTIONS
+) -> dict[str, Any]:
     """Replays the decisions of a period under a scenario and under today's settings.
 
     Args:
@@ -44,6 +46,7 @@ def simulate(sessions: Sessions, period: Period, scenario: Scenario, *, policy: 
         period: of the receipt of messages; it has a start.
         scenario: what to change.
         policy: today's limits.
+        at_once: how many queries run at a time, each on one core of the database.
 
     Returns:
         `{since, until, days, messages, left_out, reproduced, labelled, appealed, model, weights_sha256, settings,
@@ -76,7 +79,7 @@ def simulate(sessions: Sessions, period: Period, scenario: Scenario, *, policy: 
         partial(replay_rows.read_requests, since=since, until=until),
         partial(replay_rows.read_labels, since=since, until=until),
     ]
-    *parts, requests, labels = read_at_once(sessions, [*decisions, *others])
+    *parts, requests, labels = read_at_once(sessions, [*decisions, *others], at_once=at_once)
     with sessions() as session:
         hashes_of = partial(replay_rows.read_hashes, session)
         stored = replay.Period(replay_rows.joined(*parts[:_PARTS]), requests, hashes_of)

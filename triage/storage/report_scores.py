@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Double, func, select
+from sqlalchemy import Double, func, select, true
 from sqlalchemy.orm import Session, aliased
 
 from triage.domain.ids import RunId
@@ -76,13 +76,20 @@ class ReasonCount:
 
 def count_reasons(session: Session, period: Period) -> list[ReasonCount]:
     """Counts photos that failed by source and likeliest reason, in the order of sources, the most frequent first."""
-    present = (
-        select(Message.source, likeliest_reason().label("reason"), func.count().label("n"))
-        .select_from(Verdict)
-        .join(Attachment, (Attachment.id == Verdict.attachment_id) & id_since(Attachment.id, period))
+    sender = (  # one look-up for each photo that failed: a join would read all photos of the period
+        select(Message.source)
+        .select_from(Attachment)
         .join(Message, Message.id == Attachment.message_id)
+        .where(Attachment.id == Verdict.attachment_id)
+        .limit(1)
+        .lateral("sender")
+    )
+    present = (
+        select(sender.c.source, likeliest_reason().label("reason"), func.count().label("n"))
+        .select_from(Verdict)
+        .join(sender, true())
         .where(*FAILED, *within(Verdict.created_at, period))
-        .group_by(Message.source, likeliest_reason())
+        .group_by(sender.c.source, likeliest_reason())
     )
     past = (
         select(ArchivedCount.source, ArchivedCount.label.label("reason"), archived_sum().label("n"))

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, and_, case, cast, func, select, true
-from sqlalchemy.dialects.postgresql import aggregate_order_by
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import BigInteger, ColumnElement, Text, and_, case, cast, func, select, true
+from sqlalchemy.dialects.postgresql import aggregate_order_by, array
+from sqlalchemy.orm import Session
 
 from triage.domain.follow_up import RequestRow
 from triage.domain.reporting import Period
@@ -36,7 +36,7 @@ def follow_requests(session: Session, period: Period, within_time: timedelta) ->
         The time of the database's clock, up to which they were followed, and the requests.
     """
     asked_at = func.coalesce(RetakeRequest.sent_at, RetakeRequest.created_at)
-    asked = aliased(Message)
+    asked = _asked(Message.source)
     answers = _answers(asked_at, within_time).lateral("answers")
     reasons = (
         select(func.array_agg(likeliest_reason().distinct()).label("found"))
@@ -53,7 +53,7 @@ def follow_requests(session: Session, period: Period, within_time: timedelta) ->
     named_in_time = and_(RetakeRequest.answered_at > asked_at, RetakeRequest.answered_at <= asked_at + within_time)
     rows = session.execute(
         select(
-            asked.source,
+            asked.c.source,
             RetakeRequest.reply["locale"].astext.label("locale"),
             RetakeRequest.reply["catalogue_version"].astext.label("catalogue_version"),
             request_reason().label("reason"),
@@ -64,16 +64,21 @@ def follow_requests(session: Session, period: Period, within_time: timedelta) ->
             answers.c.answered_at,
             answers.c.usable_at,
             func.coalesce(answers.c.is_decided, False).label("is_decided"),  # an SQL value
-            reasons.c.found.label("reasons"),
+            func.coalesce(reasons.c.found, array([], type_=Text)).label("reasons"),
         )
         .select_from(RetakeRequest)
-        .join(asked, asked.id == RetakeRequest.message_id)
+        .join(asked, true())
         .join(answers, true())
         .join(reasons, true())
         .where(*within(RetakeRequest.created_at, period))
     )
     now = session.scalars(select(func.clock_timestamp())).one()
-    return now, [RequestRow(**{**row, "reasons": row["reasons"] or ()}) for row in rows.mappings()]
+    return now, [RequestRow(*row) for row in rows]
+
+
+def _asked(*columns: Any) -> Any:
+    """The message of a request, by one look-up for each: the planner may read all messages for a join."""
+    return select(*columns).where(Message.id == RetakeRequest.message_id).limit(1).lateral("asked")
 
 
 def _answers(asked_at: ColumnElement[Any], within_time: timedelta) -> Any:
@@ -102,12 +107,7 @@ def _answers(asked_at: ColumnElement[Any], within_time: timedelta) -> Any:
 
 def count_reviews(session: Session, period: Period) -> list[ReviewCount]:
     """Counts the requests of a period by source, skin type, reason, and what people said about them."""
-    asked = (  # one look-up for each request: the planner may read all messages for a join
-        select(Message.source, Message.fitzpatrick, Message.current_decision_id)
-        .where(Message.id == RetakeRequest.message_id)
-        .limit(1)
-        .lateral("asked")
-    )
+    asked = _asked(Message.source, Message.fitzpatrick, Message.current_decision_id)
     requests = (
         select(asked.c.source, asked.c.fitzpatrick, request_reason().label("reason"), review_flags().label("flags"))
         .select_from(RetakeRequest)
