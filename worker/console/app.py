@@ -79,6 +79,7 @@ def create_console(shared: Shared) -> ASGIApp | None:
         provider,
         logins=anyio.CapacityLimiter(_LOGINS),
         maps=anyio.CapacityLimiter(1),
+        heavy=anyio.CapacityLimiter(1),
     )
     _ = (
         services.photo_views,

@@ -168,7 +168,7 @@ async def _handle(page: Page, visit: Visit) -> Response:
     if inspect.iscoroutinefunction(page.handler):
         result = await page.handler(visit)
     else:
-        result = await visit.run(partial(page.handler, visit))
+        result = await visit.run(partial(page.handler, visit), is_heavy=page.is_heavy)
     return result
 
 

@@ -33,7 +33,7 @@ _CARD_POLICY: Final = (
 """A page that stands alone has its styles inside. It has no form, no script and no image."""
 
 
-@MODEL_PAGES.page("GET", "/models", right=Right.MANAGE)
+@MODEL_PAGES.page("GET", "/models", right=Right.MANAGE, is_heavy=True)
 def show_models(visit: Visit) -> Response:
     """All models, what they score, and where shadow models disagree."""
     sessions = visit.services.sessions
@@ -68,7 +68,7 @@ def show_card(visit: Visit) -> Response:
     return HTMLResponse(render_card(_found(visit).card), headers={"Content-Security-Policy": _CARD_POLICY})
 
 
-@MODEL_PAGES.page("GET", "/models/{model}/promote", right=Right.MANAGE)
+@MODEL_PAGES.page("GET", "/models/{model}/promote", right=Right.MANAGE, is_heavy=True)
 def confirm_promotion(visit: Visit) -> Response:
     """What a promotion would have changed in the last 30 days."""
     return _confirm(visit, _found(visit), "promote")
@@ -86,7 +86,7 @@ def promote_model(visit: Visit) -> Response:
     return _made_live(visit, model)
 
 
-@MODEL_PAGES.page("GET", "/rollback", right=Right.MANAGE)
+@MODEL_PAGES.page("GET", "/rollback", right=Right.MANAGE, is_heavy=True)
 def confirm_rollback(visit: Visit) -> Response:
     """What a rollback would have changed in the last 30 days."""
     previous = registered.find_previous(visit.services.sessions)
@@ -134,6 +134,7 @@ def _confirm(visit: Visit, model: RegisteredModel, action: str) -> Response:
             period_of_report(None, None),
             Scenario(model=sha256),
             policy=visit.services.settings.retake_policy,
+            at_once=1,
         )
     except UsageError:  # it has scored none of these photos
         problem = visit.texts("confirm.unknown")

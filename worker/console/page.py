@@ -82,6 +82,8 @@ class Console:
         provider: the identity provider, if the settings name one.
         logins: checks of passwords wait here, and not in the threads that the other pages and endpoints use.
         maps: the same for quality maps.
+        heavy: the same for pages that read months of rows, such as reports: one after another, so that people who work
+            through the queue, and decisions, keep the other cores.
     """
 
     shared: Shared
@@ -90,6 +92,7 @@ class Console:
     provider: LoginProvider | None
     logins: anyio.CapacityLimiter
     maps: anyio.CapacityLimiter
+    heavy: anyio.CapacityLimiter
 
     @property
     def services(self) -> Services:
@@ -167,9 +170,10 @@ class Visit:
             return self.texts("nav.you")
         return actor.removeprefix(STAFF_PREFIX)
 
-    async def run(self, use_case: Callable[[], Result]) -> Result:
+    async def run(self, use_case: Callable[[], Result], *, is_heavy: bool = False) -> Result:
         """Runs a use case in a thread, for `async` pages."""
-        return await anyio.to_thread.run_sync(use_case, limiter=self.console.shared.threads)
+        limiter = self.console.heavy if is_heavy else self.console.shared.threads
+        return await anyio.to_thread.run_sync(use_case, limiter=limiter)
 
     def render(self, page: Template, /, status: int = 200, **values: Any) -> Response:
         """A page of this template."""
@@ -192,12 +196,13 @@ class Visit:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page. `right` is what a person must have; None lets everybody in."""
+    """A page. `right` is what a person must have; None lets everybody in. `is_heavy`: it reads months of rows."""
 
     method: str
     path: str
     right: Right | None
     handler: Callable[[Visit], Any]
+    is_heavy: bool = False
 
     @property
     def name(self) -> str:
@@ -211,12 +216,12 @@ class Pages:
     declared: list[Page] = field(default_factory=list)
 
     def page(
-        self, method: str, path: str, *, right: Right | None
+        self, method: str, path: str, *, right: Right | None, is_heavy: bool = False
     ) -> Callable[[Callable[[Visit], Any]], Callable[[Visit], Any]]:
         """Declares a page; see the module."""
 
         def declare(handler: Callable[[Visit], Any]) -> Callable[[Visit], Any]:
-            self.declared.append(Page(method, path, right, handler))
+            self.declared.append(Page(method, path, right, handler, is_heavy))
             return handler
 
         return declare

@@ -60,7 +60,7 @@ def show_reviews(visit: Visit) -> Response:
     )
 
 
-@REVIEW_PAGES.page("POST", "/reviews", right=Right.DECIDE)
+@REVIEW_PAGES.page("POST", "/reviews", right=Right.DECIDE, is_heavy=True)
 def create_review(visit: Visit) -> Response:
     """Draws the photos of a new review."""
     created = sets.create(visit.services.sessions, visit.field("name"), _rule(visit), by=visit.staff.actor)

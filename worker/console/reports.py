@@ -24,14 +24,14 @@ _DRIFT: Final = template("drift.html")
 _DAY: Final = timedelta(days=1)
 
 
-@REPORT_PAGES.page("GET", "/reports", right=Right.MANAGE)
+@REPORT_PAGES.page("GET", "/reports", right=Right.MANAGE, is_heavy=True)
 def show_report(visit: Visit) -> Response:
     """The report of a period, by default of 30 days."""
     query = visit.request.query_params
     period = period_of(visit)
     is_compared = bool(query.get("compare"))
     other = compared_period("previous", period) if is_compared else None
-    summary = report(visit.services.sessions, period, compared_to=other)
+    summary = report(visit.services.sessions, period, compared_to=other, at_once=1)
     return visit.render(
         _REPORT,
         summary=summary,

@@ -28,14 +28,14 @@ _LISTED: Final = 50
 """Proposals on the page, the newest."""
 
 
-@SIMULATOR_PAGES.page("GET", "/simulator", right=Right.MANAGE)
+@SIMULATOR_PAGES.page("GET", "/simulator", right=Right.MANAGE, is_heavy=True)
 def show_simulator(visit: Visit) -> Response:
     """The form, and what its scenario would have meant once it is sent. Proposals below."""
     query = visit.request.query_params
     sessions, policy = visit.services.sessions, visit.services.settings.retake_policy
     given = {name: query.get(name, "") for name in _FIELDS}
     period = period_of(visit)
-    found = simulate(sessions, period, _scenario(given), policy=policy) if "threshold" in query else None
+    found = simulate(sessions, period, _scenario(given), policy=policy, at_once=1) if "threshold" in query else None
     models = (each for each in list_models(sessions) if isinstance(each, RegisteredModel))
     live = next((each for each in models if each.stage is Stage.LIVE), None)
     unmoved = f"{round(live.card.threshold / _STEP) * _STEP:.2f}" if live else "0.50"
@@ -53,7 +53,7 @@ def show_simulator(visit: Visit) -> Response:
     )
 
 
-@SIMULATOR_PAGES.page("POST", "/proposals", right=Right.MANAGE)
+@SIMULATOR_PAGES.page("POST", "/proposals", right=Right.MANAGE, is_heavy=True)
 def save_proposal(visit: Visit) -> Response:
     """Saves the scenario of the form's address as a proposal."""
     name = visit.field("name").strip()
