@@ -34,6 +34,9 @@ _WANTED_NAMED: Final = 0.92
 _WANTED_ADVISED: Final = 0.08
 _NAMED_BETWEEN: Final = (0.15, 0.5)
 
+_HAVE_OWN_LIMITS: Final = frozenset({FindingKind.NO_SKIN})
+"""Reasons that keep the limits that a head starts with: a wrong one is worse than none, and few photos have them."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReasonPhotos:
@@ -98,7 +101,9 @@ def fit_reasons(
     slope, intercept = _calibrate(logits[held_out.fails], held_out.given[held_out.fails])
     weights, intercepts = slope * weights, slope * intercepts + intercept
     probabilities = expit(checked @ weights + intercepts)
-    named, advised = choose_limits(probabilities, held_out.fails)
+    kept = {kind: start[0].reasons[kind] for kind in _HAVE_OWN_LIMITS if start and kind in start[0].reasons}
+    others = [index for index, kind in enumerate(kinds) if kind not in kept] or list(range(len(kinds)))
+    named, advised = choose_limits(probabilities[:, others], held_out.fails)
     layer = ReasonLayer(layers, len(kinds))
     layer.weight.data = torch.from_numpy(weights[:n_statistics].T.copy()).float()
     layer.bias.data.zero_()
@@ -107,8 +112,8 @@ def fit_reasons(
             kind: Reason(
                 intercept=float(intercepts[index]),
                 weights=dict(zip(photos.names, weights[n_statistics:, index].tolist(), strict=True)),
-                named_from=named,
-                advised_from=advised,
+                named_from=kept[kind].named_from if kind in kept else named,
+                advised_from=kept[kind].advised_from if kind in kept else advised,
             )
             for index, kind in enumerate(kinds)
         },

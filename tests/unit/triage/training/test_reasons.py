@@ -69,3 +69,17 @@ def test_limits_name_most_failing_photos_and_few_passing_ones() -> None:
 
     [named], [advised] = ({getattr(r, name) for r in head.reasons.values()} for name in ("named_from", "advised_from"))
     assert 0.15 <= named <= 0.5 <= advised <= 1
+
+
+def test_no_skin_keeps_its_limits_when_a_head_is_fitted_again() -> None:
+    kinds = (FindingKind.DEFOCUS, FindingKind.NO_SKIN)
+    head, layer = fit_reasons(kinds, NARROW, _photos(0), _photos(1))
+    own = {"named_from": 0.83, "advised_from": 0.91}
+    reasons = {**head.reasons, FindingKind.NO_SKIN: head.reasons[FindingKind.NO_SKIN].model_copy(update=own)}
+    start = head.model_copy(update={"reasons": reasons}), layer
+
+    again, _ = fit_reasons(kinds, NARROW, _photos(2), _photos(3), start=start)
+
+    no_skin, defocus = again.reasons[FindingKind.NO_SKIN], again.reasons[FindingKind.DEFOCUS]
+    assert (no_skin.named_from, no_skin.advised_from) == (0.83, 0.91)
+    assert 0.15 <= defocus.named_from <= 0.5
