@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from recipes.starter.teacher import SqueezeNet
 from triage.model.network import OrdinalVGG16
 
+CROPS: Final = 600
 _BATCH: Final = 16
 _STEM_FILTERS: Final = 64
 
