@@ -145,7 +145,7 @@ def _score_a_photo() -> None:
     container = f"{_NAME}-scoring-triage"
     triage = ("exec", container, "triage")
     _podman(*triage, "models", "add", "starter", "--by", "op-1")
-    _podman(*triage, "models", "promote", "starter-1", "--by", "op-1")
+    _podman(*triage, "models", "promote", "starter-2", "--by", "op-1")
     photo = io.BytesIO()
     draw_skin_photo(1).save(photo, "JPEG")
     _podman("exec", "--interactive", container, "sh", "-c", f"cat >{_PHOTO}", data=photo.getvalue())

@@ -103,7 +103,11 @@ def read_originals(data: Path) -> list[Original]:
 
 
 def read_image(original: Original) -> Image.Image:
-    return _DECODER.decode(original.path.read_bytes()).to_image()
+    return read_path(original.path)
+
+
+def read_path(path: Path) -> Image.Image:
+    return _DECODER.decode(path.read_bytes()).to_image()
 
 
 def recolour(photo: Image.Image, tone: SkinTone, exposure: float = 1.0) -> Image.Image:

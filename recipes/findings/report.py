@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from recipes.findings.fitting import CLEAN, IGNORED, MEASURED, is_flawed, logits_of, rows_for
 from recipes.findings.measuring import Measured, measure_image
-from recipes.findings.photos import Original, Part, read_image
+from recipes.findings.photos import Original, Part, read_image, read_path
 from triage.domain.photos import Finding
 from triage.domain.states import FindingKind, FindingLevel
 from triage.findings.rules import FindingModels, findings_of
@@ -24,7 +24,15 @@ _TECHNICAL: Final = tuple(kind for kind in MEASURED if kind not in _ABOUT_SKIN)
 _BLUR: Final = (FindingKind.DEFOCUS, FindingKind.MOTION)
 _BLUR_OR_RESOLUTION: Final = (*_BLUR, FindingKind.LOW_RESOLUTION)
 _LIGHT: Final = (FindingKind.TOO_DARK, FindingKind.TOO_BRIGHT)
-_ITA_BINS: Final = (("very light", 55.0), ("light", 41.0), ("intermediate", 28.0), ("tan", 10.0), ("brown", -30.0))
+ITA_BINS: Final = (
+    ("very light", 55.0, 180.0),
+    ("light", 41.0, 55.0),
+    ("intermediate", 28.0, 41.0),
+    ("tan", 10.0, 28.0),
+    ("brown", -30.0, 10.0),
+    ("dark", -180.0, -30.0),
+)
+"""Names of skin tones, from above an individual typology angle to another, in degrees."""
 _ACCEPTED_VOTES: Final = 2  # of four, as of patients' photos
 _SIZES: Final = (300, 500, 1000, 2000)
 
@@ -224,8 +232,8 @@ def _tones(held_out: HeldOut, originals: dict[int, Original]) -> str:
             )
             lines.append((name, str(len(findings)), *(_percent(cell) for cell in cells)))
 
-    ita = {number: _ita(original) for number, original in originals.items() if original.source == "pad"}
-    for name, lower, upper in _bins():
+    ita = {number: typology_angle(original.path) for number, original in originals.items() if original.source == "pad"}
+    for name, lower, upper in ITA_BINS:
         numbers = {number for number, angle in ita.items() if lower < angle <= upper}
         add(f"as they are, ITA {name}", held_out.where(sources=["pad"], variant="original", numbers=numbers))
     for source, variant, how in (("pad", "tone", "recoloured to"), ("drawn", "original", "drawn,")):
@@ -291,23 +299,17 @@ def _defocus_at(models: FindingModels, photos: Sequence[Image.Image], size: int 
     return _has(found, FindingKind.DEFOCUS)
 
 
-def _ita(original: Original) -> float:
+def typology_angle(path: Path) -> float:
     """Individual typology angle of the centre's median, in degrees: arctan((L* - 50) / b*), Chardon et al. 1991.
 
     The light is not standardised, so it orders photos and is not a measure of anybody's skin.
     """
-    pixels = np.asarray(read_image(original).resize((64, 64)), np.float64)[16:48, 16:48].reshape(-1, 3)
+    pixels = np.asarray(read_path(path).resize((64, 64)), np.float64)[16:48, 16:48].reshape(-1, 3)
     share = np.median(pixels, axis=0) / 255
     linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
     to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
     _, y, z = np.cbrt(np.maximum(to_xyz @ linear / np.array([0.9505, 1.0, 1.089]), 0.008856))
     return float(np.degrees(np.arctan2(116 * y - 16 - 50, 200 * (y - z))))
-
-
-def _bins() -> list[tuple[str, float, float]]:
-    edges = [180.0, *(lower for _, lower in _ITA_BINS), -180.0]
-    names = [*(name for name, _ in _ITA_BINS), "dark"]
-    return [(name, edges[index + 1], edges[index]) for index, name in enumerate(names)]
 
 
 def _has(findings: Sequence[tuple[Finding, ...]], kind: FindingKind, level: FindingLevel | None = None) -> float:

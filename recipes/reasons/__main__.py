@@ -17,9 +17,12 @@ from safetensors.torch import load, save
 from recipes.findings.report import write_tables
 from recipes.reasons.collecting import collect, measure_names, read_originals
 from recipes.reasons.fitting import fit, read_collected, read_looks
+from recipes.reasons.no_skin import fit_no_skin, with_no_skin
+from recipes.reasons.no_skin_report import NoSkinReport
 from recipes.reasons.passing import Passes
 from recipes.reasons.pictures import draw_errors, draw_reliability
 from recipes.reasons.report import HeldOut, LookedAt, reliability, tables
+from triage.domain.architecture import layers_of
 from triage.model.artifact import read_artifact, write_artifact
 from triage.model.starter import STARTER_FOLDER
 from triage.model.weights import load_network
@@ -43,15 +46,20 @@ def main() -> None:
         passes = Passes(card, load_network(card, weights).eval(), arguments.cache)
         collect(originals, passes, card.threshold, arguments.cache, arguments.rounds, looks)
     collected = read_collected(arguments.cache, card.threshold, measure_names(), looks)
-    fitted = fit(card, collected, originals)
+    about_reasons, layers = collected.about_reasons(), layers_of(card.architecture)
+    fitted = fit(card, about_reasons, originals)
+    no_skin = fit_no_skin(collected, originals, layers, fitted.head)
+    head, layer = with_no_skin(fitted.head, fitted.layer, no_skin, layers)
+    gate = NoSkinReport(head, layer, collected, originals, no_skin)
     tensors = {name: tensor for name, tensor in load(weights).items() if not name.startswith("reasons.")}
-    tensors |= {f"reasons.{name}": tensor.contiguous() for name, tensor in fitted.layer.state_dict().items()}
+    tensors |= {f"reasons.{name}": tensor.contiguous() for name, tensor in layer.state_dict().items()}
     settings = {**card.training_settings, "reasons_from": f"{len(collected.samples)} photos, see docs/findings.md"}
-    described = card.model_copy(update={"reasons": fitted.head, "training_settings": settings})
+    metrics = {**card.metrics, "no_skin": gate.figures()}
+    described = card.model_copy(update={"reasons": head, "training_settings": settings, "metrics": metrics})
     write_artifact(STARTER_FOLDER, described, save(tensors))
-    held_out = HeldOut(fitted, collected)
+    held_out = HeldOut(fitted, about_reasons)
     looked = LookedAt(fitted, held_out, looks)
-    by_name = tables(held_out, looked)
+    by_name = tables(held_out, looked) | gate.tables()
     for name, table in by_name.items():
         print(f"\n{name}\n{table}")
     write_tables(_ROOT / "docs" / "findings.md", by_name)

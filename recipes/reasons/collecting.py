@@ -7,7 +7,7 @@ collection is balanced, and a second call continues it.
 
 import json
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -53,6 +53,9 @@ QUALITY: Final = (
     FindingKind.COLOUR_CAST,
 )
 OF_SCENES: Final = (FindingKind.TOO_CLOSE, FindingKind.NO_SKIN)
+CLOSE_UPS: Final = "close-up"
+"""The source of close-ups that only `no_skin` is fitted to and tested on."""
+
 OF_SKIN: Final = (FindingKind.TOO_FAR, FindingKind.BADLY_FRAMED, FindingKind.TOO_CLOSE, FindingKind.NO_SKIN)
 
 
@@ -139,6 +142,7 @@ def collect(
     collection = _Collection(originals, network, threshold, folder, done)
     collection.add_drawn(Part.TEST, range(700, 704))
     collection.add_drawn(Part.FIT, range(100, 104))
+    collection.add_close_ups(range(704, 720))
     for original in originals:
         if key_of(original) in looked_at:
             collection.add_unchanged(original)
@@ -216,7 +220,25 @@ class _Collection:
     def add_recoloured(self, original: Original) -> None:
         """A close-up in a darker tone and otherwise as it is, so that dark skin is not taken for bad light."""
         key = f"{key_of(original)}-recoloured"
-        self._take(key, original, partial(_recoloured, self._image(original)))
+        tones = (SkinTone.IV, SkinTone.V, SkinTone.VI)
+        self._take(key, original, partial(_recoloured, self._image(original), tones, (0.75, 1.1)))
+
+    def add_close_ups(self, seeds: range) -> None:
+        """Sharp skin for `no_skin`: close-ups to fit to as they are; to test on, recoloured and drawn in six tones."""
+        for original in self._originals:
+            if original.source == "pad" and original.part is Part.FIT:
+                close_up = replace(original, source=CLOSE_UPS)
+                self._take(key_of(close_up), close_up, partial(_unchanged, self._image(original)))
+        for tone in SkinTone:
+            for seed in seeds:
+                drawn = Original(Path(), "drawn", Part.TEST, 1000 * tone + seed)
+                image = draw_skin_photo(drawn.number, tone=tone, size=(600, 600))
+                self._take(f"drawn-{drawn.number}-original", drawn, partial(_drawn, image, None, tone))
+            for original in self._originals:
+                if original.source == "pad" and original.part is Part.TEST:
+                    close_up = replace(original, source=CLOSE_UPS)
+                    make = partial(_recoloured, self._image(original), (tone,), (0.75, 0.95))
+                    self._take(f"{key_of(close_up)}-{tone.name}", close_up, make)
 
     def _take(self, key: str, original: Original, make: Callable[[Random], _Made]) -> float:
         if key in self._done:
@@ -324,10 +346,10 @@ _NEED_SCENE: Final[dict[FindingKind, Callable[[Image.Image, Image.Image, Random]
 _PAIRS: Final = tuple((first, second) for index, first in enumerate(QUALITY) for second in QUALITY[index + 1 :])
 
 
-def _recoloured(image: Image.Image, random: Random) -> _Made:
+def _recoloured(image: Image.Image, tones: Sequence[SkinTone], exposures: tuple[float, float], random: Random) -> _Made:
     image.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
-    tone = SkinTone(int(random.integers(4, 7)))
-    return recompress(recolour(image, tone, random.uniform(0.75, 1.1)), random), [], [], [], tone.name
+    tone = tones[int(random.integers(len(tones)))]
+    return recompress(recolour(image, tone, random.uniform(*exposures)), random), [], [], [], tone.name
 
 
 def _drawn(image: Image.Image, variant: Variant | None, tone: SkinTone, random: Random) -> _Made:

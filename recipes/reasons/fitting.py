@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from recipes.reasons.collecting import Original, Part, Sample, key_of, read_samples
+from recipes.reasons.collecting import CLOSE_UPS, Original, Part, Sample, key_of, read_samples
 from triage.domain.architecture import layers_of
 from triage.domain.card import Card
 from triage.domain.reasons import SCORE, ReasonHead
@@ -31,8 +31,9 @@ KINDS: Final = (
     FindingKind.BADLY_FRAMED,
     FindingKind.TOO_FAR,
     FindingKind.TOO_CLOSE,
-    FindingKind.NO_SKIN,
 )
+"""All reasons but `no_skin`, which `recipes.reasons.no_skin` fits: of these, scenes are examples as good as skin."""
+
 PLAIN: Final = ("defocus", "shake", "motion", "dark", "overexposed", "low_resolution", "jpeg")
 """The degradations of `triage.samples.drawing`, whose strengths are known."""
 
@@ -52,7 +53,7 @@ _LOOKED_AT: Final = 4.0
 
 _RIDGE: Final = 2e-3
 
-_FOLDS: Final = 4
+N_FOLDS: Final = 4
 """Parts of the photos, by patient, of which each gets the answers of a head that was fitted to the others."""
 
 _SMALL: Final = 320
@@ -80,6 +81,10 @@ class Collected:
             np.concatenate([row.fails for row in rows]),
         )
         return cls([sample for part in parts for sample in part.samples], photos)
+
+    def about_reasons(self) -> "Collected":
+        """Without the close-ups that are for `no_skin` alone."""
+        return self.where(np.array([sample.source != CLOSE_UPS for sample in self.samples]))
 
     def natural(self) -> "Collected":
         """The photos as they are."""
@@ -186,9 +191,9 @@ def fit(card: Card, collected: Collected, originals: Sequence[Original]) -> Fitt
     head, layer = fit_reasons(KINDS, layers, fitted.photos, calibrated.photos, ridge=_RIDGE)
     natural = [calibrated.natural()]
     probabilities = [predict(head, layer, natural[0])]
-    fold_of = {key_of(original): zlib.crc32(original.group.encode()) % _FOLDS for original in originals}
-    folds = np.array([fold_of.get(key_of(sample), sample.number % _FOLDS) for sample in fitted.samples])
-    for fold in range(_FOLDS):
+    fold_of = {key_of(original): zlib.crc32(original.group.encode()) % N_FOLDS for original in originals}
+    folds = np.array([fold_of.get(key_of(sample), sample.number % N_FOLDS) for sample in fitted.samples])
+    for fold in range(N_FOLDS):
         other = fit_reasons(KINDS, layers, fitted.where(folds != fold).photos, calibrated.photos, ridge=_RIDGE)
         natural.append(fitted.where(folds == fold).natural())
         probabilities.append(predict(*other, natural[-1]))
@@ -200,19 +205,19 @@ def fit(card: Card, collected: Collected, originals: Sequence[Original]) -> Fitt
 
 
 def predict(head: ReasonHead, layer: ReasonLayer, collected: Collected) -> NDArray[np.float64]:
-    """The probabilities of the reasons: (N, R), in the order of `KINDS`."""
-    photos = collected.photos
+    """The probabilities of the reasons: (N, R), in the order of the head."""
+    photos, reasons = collected.photos, head.reasons.values()
     low, high = np.array([head.limits[name] for name in photos.names]).T
     measures = photos.measures.clip(low, high)
-    weights = np.array([[head.reasons[kind].weights[name] for name in photos.names] for kind in KINDS])
-    intercepts = np.array([head.reasons[kind].intercept for kind in KINDS])
+    weights = np.array([[reason.weights.get(name, 0.0) for name in photos.names] for reason in reasons])
+    intercepts = np.array([reason.intercept for reason in reasons])
     shares = photos.statistics @ layer.weight.detach().numpy().T
     probabilities: NDArray[np.float64] = expit(shares + measures @ weights.T + intercepts)
     return probabilities
 
 
 def _is_natural(sample: Sample) -> bool:
-    return not (sample.causes or sample.tone)
+    return not (sample.causes or sample.tone or sample.source == CLOSE_UPS)
 
 
 def _given(sample: Sample, looks: Mapping[str, Looks], *, fails: bool) -> list[float]:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from recipes.reasons.collecting import Part, key_of
 from recipes.reasons.fitting import GOOD, KINDS, Collected, Fitted, Looks, is_plain, predict
+from triage.domain.states import FindingKind
 from triage.evaluation.calibration import CalibrationBin, calibration_bins
 from triage.evaluation.reasons import average_precision
 from triage.statistics.agreement import pairwise_kappa
@@ -18,6 +19,7 @@ class HeldOut:
 
     def __init__(self, fitted: Fitted, collected: Collected) -> None:
         test = collected.of(Part.TEST)
+        test = test.where(np.array([FindingKind.NO_SKIN not in sample.causes for sample in test.samples]))
         self.head = fitted.head
         self.samples = test.samples
         self.probabilities = predict(fitted.head, fitted.layer, test)
@@ -50,7 +52,7 @@ class LookedAt:
 
 def tables(held_out: HeldOut, looked: LookedAt) -> dict[str, str]:
     return {
-        "reasons-looked": _table(
+        "reasons-looked": table_of(
             (
                 "photos that fail, looked at twice",
                 "n",
@@ -63,17 +65,19 @@ def tables(held_out: HeldOut, looked: LookedAt) -> dict[str, str]:
             ),
             _looked(looked),
         ),
-        "reasons-single": _table(
+        "reasons-single": table_of(
             ("photos with one cause", "n", "right reason first", "among the first two"), _single(held_out)
         ),
-        "reasons-pairs": _table(("photos with two causes", "n", "both among the first three"), _pairs(held_out)),
-        "reasons-named": _table(("photos as they are", "n", "with a reason", "no clear reason"), _named(held_out)),
-        "reasons-quality": _table(
+        "reasons-pairs": table_of(("photos with two causes", "n", "both among the first three"), _pairs(held_out)),
+        "reasons-named": table_of(("photos as they are", "n", "with a reason", "no clear reason"), _named(held_out)),
+        "reasons-quality": table_of(
             ("reason", "with / without", "precision", "recall", "F1", "average precision", "kappa"),
             _quality(held_out),
         ),
-        "reasons-reliability": _table(("reason", "predicted: observed (n), by fifths of the photos"), _bins(held_out)),
-        "reasons-tones": _table(
+        "reasons-reliability": table_of(
+            ("reason", "predicted: observed (n), by fifths of the photos"), _bins(held_out)
+        ),
+        "reasons-tones": table_of(
             ("drawn skin", "n", "passes", "sharp: with a reason", "degraded: right reason first"), _tones(held_out)
         ),
     }
@@ -107,14 +111,14 @@ def _single(h: HeldOut) -> Iterator[Sequence[object]]:
     for name, chosen in rows:
         first = h.order[chosen, 0] == truth[chosen]
         second = first | (h.order[chosen, 1] == truth[chosen])
-        yield name, int(chosen.sum()), _percent(first), _percent(second)
+        yield name, int(chosen.sum()), percent_of(first), percent_of(second)
 
 
 def _pairs(h: HeldOut) -> Iterator[Sequence[object]]:
     pairs = (h.n_causes == 2) & ~h.is_drawn
     for name, chosen in (("all", pairs), ("that fail", pairs & h.fails)):
         both = np.array([h.given[row, h.order[row, :3]].sum() == 2 for row in np.flatnonzero(chosen)])
-        yield name, int(chosen.sum()), _percent(both)
+        yield name, int(chosen.sum()), percent_of(both)
 
 
 def _named(h: HeldOut) -> Iterator[Sequence[object]]:
@@ -128,7 +132,7 @@ def _named(h: HeldOut) -> Iterator[Sequence[object]]:
             (f"{title} that pass", of_source & ~h.fails, reasons[0].advised_from),
         ):
             named = likeliest[chosen] >= limit
-            yield name, int(chosen.sum()), _percent(named), _percent(~named) if "fail" in name else ""
+            yield name, int(chosen.sum()), percent_of(named), percent_of(~named) if "fail" in name else ""
 
 
 def _looked(looked: LookedAt) -> Iterator[Sequence[object]]:
@@ -141,13 +145,13 @@ def _looked(looked: LookedAt) -> Iterator[Sequence[object]]:
             title,
             len(rows),
             len(rows) - len(bad),
-            _percent(np.array([seen.first[0] == seen.second[0] for seen, _ in rows])),
-            _percent(np.array([bool({*seen.first} & {*seen.second}) for seen, _ in rows])),
-            _percent(np.array([kinds[0] in reasons for kinds, reasons in zip(likeliest, seen_of, strict=True)])),
-            _percent(
+            percent_of(np.array([seen.first[0] == seen.second[0] for seen, _ in rows])),
+            percent_of(np.array([bool({*seen.first} & {*seen.second}) for seen, _ in rows])),
+            percent_of(np.array([kinds[0] in reasons for kinds, reasons in zip(likeliest, seen_of, strict=True)])),
+            percent_of(
                 np.array([bool({*kinds[:2]} & reasons) for kinds, reasons in zip(likeliest, seen_of, strict=True)])
             ),
-            _percent(np.array([row.max() >= looked.named_from for _, row in bad])),
+            percent_of(np.array([row.max() >= looked.named_from for _, row in bad])),
         )
 
 
@@ -192,13 +196,13 @@ def _tones(h: HeldOut) -> Iterator[Sequence[object]]:
         yield (
             f"tone {tone}",
             int(of_tone.sum()),
-            _percent(~h.fails[sharp]),
-            _percent(h.probabilities[sharp].max(axis=1) >= limit) if sharp.any() else "",
-            _percent(h.order[degraded, 0] == truth[degraded]),
+            percent_of(~h.fails[sharp]),
+            percent_of(h.probabilities[sharp].max(axis=1) >= limit) if sharp.any() else "",
+            percent_of(h.order[degraded, 0] == truth[degraded]),
         )
 
 
-def _percent(found: NDArray[np.bool_]) -> str:
+def percent_of(found: NDArray[np.bool_]) -> str:
     """The share, and its Wilson interval."""
     interval = wilson_interval(int(found.sum()), len(found))
     if interval is None:
@@ -207,6 +211,6 @@ def _percent(found: NDArray[np.bool_]) -> str:
     return f"{100 * found.mean():.1f} % ({100 * low:.0f} to {100 * high:.0f})"
 
 
-def _table(columns: Sequence[str], rows: Iterator[Sequence[object]]) -> str:
+def table_of(columns: Sequence[str], rows: Iterator[Sequence[object]]) -> str:
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)

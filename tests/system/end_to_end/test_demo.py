@@ -84,7 +84,7 @@ def test_demo_works_after_its_launcher_was_killed(home: Path, photos: Path, tmp_
         "flagged",
         "reply to message-1",
         "Your care team has your message",
-        "model: starter-1",
+        "model: starter-2",
     ):
         assert part in shown
     assert "everything stopped" in shown

@@ -1,14 +1,19 @@
 """The starter model: complete, small, documented, and sensitive to degradations."""
 
+import json
+from pathlib import Path
+
+import numpy as np
 import pytest
 from PIL import Image
 
+from triage.domain.photos import Finding
 from triage.domain.promotion import is_evaluated
 from triage.domain.states import FindingKind
 from triage.findings.rules import measure_findings
 from triage.imaging.degradation import Degradation, degrade
 from triage.imaging.photo import DecodedPhoto
-from triage.model.artifact import WEIGHTS_FILE, read_artifact
+from triage.model.artifact import CARD_FILE, WEIGHTS_FILE, read_artifact
 from triage.model.engines.torch_exact import TorchEngine
 from triage.model.patches import resize_photo
 from triage.model.scorer import Scorer
@@ -71,12 +76,17 @@ def test_sharp_drawings_of_every_skin_tone_pass(scorer: Scorer) -> None:
 
 def _findings(scorer: Scorer, photo: Image.Image) -> tuple[bool, list[FindingKind]]:
     """Whether a photo passes, and its reasons, the likeliest first."""
+    passes, findings = _explained(scorer, photo)
+    return passes, [finding.kind for finding in findings]
+
+
+def _explained(scorer: Scorer, photo: Image.Image) -> tuple[bool, tuple[Finding, ...]]:
     decoded = DecodedPhoto.of(photo)
     small = resize_photo(decoded)
     [score] = scorer.score([small])
     passes = score.score >= read_artifact(STARTER_FOLDER)[0].threshold
     measured = measure_findings(decoded.upright, small.permute(1, 2, 0).numpy())
-    return passes, [finding.kind for finding in scorer.findings(score, measured, acceptable=passes)]
+    return passes, scorer.findings(score, measured, acceptable=passes)
 
 
 @pytest.mark.parametrize(
@@ -102,3 +112,34 @@ def test_reason_of_a_degraded_photo_is_among_the_first_two(
 @pytest.mark.parametrize("tone", list(SkinTone))
 def test_sharp_skin_of_any_tone_has_no_reason(scorer: Scorer, tone: SkinTone) -> None:
     assert _findings(scorer, draw_skin_photo(1000 * tone + 7, tone=tone, size=(600, 600))) == (True, [])
+
+
+def test_no_skin_is_named_for_a_page_of_text(scorer: Scorer) -> None:
+    random = np.random.default_rng(1)
+    page = np.full((600, 600, 3), 235, np.uint8)
+    for top in range(40, 560, 24):
+        for left in range(40, 540, 12):
+            if random.random() < 0.8:
+                page[top : top + 10, left : left + int(random.integers(4, 11))] = 40
+
+    _, findings = _explained(scorer, Image.fromarray(page))
+
+    [probability] = [finding.probability for finding in findings if finding.kind is FindingKind.NO_SKIN]
+    assert (probability or 0) > 0.95
+
+
+def test_model_of_the_first_form_scores_as_the_starter_does(drawn: list[Image.Image], tmp_path: Path) -> None:
+    """`starter-1`: one intercept for all votes, and one limit for all reasons."""
+    _, weights = read_artifact(STARTER_FOLDER)
+    document = json.loads((STARTER_FOLDER / CARD_FILE).read_text())
+    slope, [intercept, *_] = document["recalibration"]["slope"], document["recalibration"]["intercepts"]
+    document |= {"name": "starter-1", "recalibration": {"slope": slope, "intercept": intercept}}
+    for reason in document["reasons"]["reasons"].values():
+        reason |= {"named_from": 0.18, "advised_from": 0.76}
+    (tmp_path / CARD_FILE).write_text(json.dumps(document))
+    (tmp_path / WEIGHTS_FILE).write_bytes(weights)
+
+    card, weights = read_artifact(tmp_path)
+    scores = _scores(Scorer.of(card, TorchEngine(load_network(card, weights))), drawn)
+
+    assert scores == pytest.approx([0.97968, 0.98563], abs=1e-3)  # of starter-1

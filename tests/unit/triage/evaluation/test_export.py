@@ -123,7 +123,7 @@ def test_readme_has_front_matter_and_every_section() -> None:
 def test_readme_of_the_starter_model_says_what_it_is_not_for() -> None:
     card, _ = read_artifact(STARTER_FOLDER)
 
-    readme = render_readme(card, folder="starter-1")
+    readme = render_readme(card, folder="starter-2")
 
     assert "For trying the product, not for care" in readme
     assert "before: slope" in readme
