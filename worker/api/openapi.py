@@ -14,7 +14,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from triage.domain.scopes import MEANINGS
 from worker.api.endpoint import JSON, Endpoint, Endpoints
-from worker.api.problems import MEDIA_TYPE, PROBLEMS, STATUS
+from worker.api.problems import MEDIA_TYPE, PROBLEMS, STATUS, title_of
 from worker.api.subjects import SUBJECTS
 from worker.codes import Code
 from worker.documents.problem import ProblemDocument
@@ -114,7 +114,7 @@ def _codes(endpoint: Endpoint) -> Iterator[Code]:
 
 def _problem(code: Code, schemas: dict[_Key, Any]) -> dict[str, Any]:
     response: dict[str, Any] = {
-        "description": f"{STATUS[code].phrase} (`{code}`)",
+        "description": f"{title_of(STATUS[code])} (`{code}`)",
         "content": {MEDIA_TYPE: {"schema": schemas[ProblemDocument, "serialization"]}},
     }
     if code in {Code.UNAVAILABLE, Code.TOO_MANY_REQUESTS}:

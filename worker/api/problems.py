@@ -36,6 +36,12 @@ STATUS: Final = {
 }
 """The HTTP status of each code."""
 
+_TITLES: Final = {
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Content Too Large",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "Unprocessable Content",
+}
+"""Names of RFC 9110 that Python has from 3.13 on."""
+
 _HIDDEN: Final = {  # the error's own text is for administrators, who find it in the log
     Code.REFUSED: "a service behind this one is unavailable: retry later",
     Code.UNAVAILABLE: "a service behind this one is unavailable: retry later",
@@ -99,11 +105,16 @@ class Dialect:
         return not self.root or path == self.root or path.startswith(f"{self.root}/")
 
 
+def title_of(status: HTTPStatus) -> str:
+    """The name of a status in RFC 9110, the same on every Python."""
+    return _TITLES.get(status, status.phrase)
+
+
 def problem(failure: Failure) -> Response:
     """A failure as a problem document."""
     document = ProblemDocument(
         type="about:blank",
-        title=failure.status.phrase,
+        title=title_of(failure.status),
         status=failure.status.value,
         code=failure.code,
         detail=failure.detail,
