@@ -128,7 +128,8 @@ bench: setup  ## measure speed and memory, as ratios in one run; an hour and 12 
 	@$(BIN)/python -m benchmarks.engines
 	@$(BIN)/python -m benchmarks.memory
 	@$(BIN)/python -m benchmarks.throughput
-	@$(BIN)/python -m benchmarks.scaling
+	@$(BIN)/python -m benchmarks.scaling.devices
+	@$(BIN)/python -m benchmarks.scaling.postgres --direct
 	@$(BIN)/python -m benchmarks.reports
 
 gpu: setup  ## measure a GPU: exactness, speed, memory, faults, training; ARGS="--device cpu --small" tests the program

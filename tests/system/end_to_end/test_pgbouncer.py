@@ -1,5 +1,6 @@
 """The product behind a real PgBouncer, which gives each transaction another session, or each client its own."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -7,15 +8,17 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import TypeAlias
+from uuid import UUID, uuid4
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, func, select, text
 
 from tests.support.command_line import Result
 from tests.support.deployment import Deployment, eventually
 from tests.support.pgbouncer import pgbouncer, pooled_url
 from triage.storage import migrate
+from triage.storage.announcements import ASSESSED, announced
 from triage.storage.database import create_database_engine
 from triage.storage.locks import try_lock
 from triage.storage.role_names import MIGRATOR
@@ -119,6 +122,19 @@ def test_lock_excludes_others_and_is_free_at_once_after_its_release(services: Se
                         assert second is None
             with try_lock(others.engine, "a device") as third:
                 assert third is not None
+
+
+def test_listener_past_the_pooler_hears_of_what_is_written_through_it(services: Services, database_url: str) -> None:
+    async def listen() -> UUID | None:
+        heard = announced(database_url)
+        assert await anext(heard) is None  # listens
+        with services.sessions.begin() as session:
+            session.execute(select(func.pg_notify(ASSESSED, str(id_))))
+        return await anext(heard)
+
+    id_ = uuid4()
+
+    assert asyncio.run(asyncio.wait_for(listen(), 60)) == id_
 
 
 def test_roles_and_schema_are_made_and_their_time_limits_hold(

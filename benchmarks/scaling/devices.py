@@ -1,6 +1,6 @@
 """Scaling of the worker: several workers on simulated devices, and a rescoring of 100,000 photos.
 
-    python -m benchmarks.scaling --json scaling.json
+    python -m benchmarks.scaling.devices --json scaling.json
 
 The device sleeps, so a machine of few cores can simulate several GPUs. Intake, Redis, Postgres, Celery, fetching,
 decoding, findings and decisions are real.
@@ -40,7 +40,7 @@ from worker.embedded.stack import EmbeddedStack
 from worker.services import Services
 from worker.settings import IntakeSettings, Settings
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PHOTOS_PER_MESSAGE = 5
 SHOWN = 10
 
