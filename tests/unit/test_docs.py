@@ -148,3 +148,16 @@ def test_layers_of_rooms_are_those_of_the_import_contracts(package: str) -> None
     ]
     [contract] = [each for each in contracts if each["name"] == f"layers of {package}"]
     assert shown == [set(layer.split(" | ")) for layer in contract["layers"]]
+
+
+def test_all_places_name_the_same_versions_of_python() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    prefix = "Programming Language :: Python :: "
+    classifiers = settings["project"]["classifiers"]
+    *others, newest = versions = [each.removeprefix(prefix) for each in classifiers if each.startswith(prefix)]
+
+    assert settings["project"]["requires-python"] == f">={versions[0]}"
+    assert settings["tool"]["mypy"]["python_version"] == versions[0]
+    assert f"py{versions[0].replace('.', '')}" == settings["tool"]["ruff"]["target-version"]
+    for page, word in (("README.md", "or"), ("docs/operations/install.md", "and")):
+        assert f"Python {', '.join(others)} {word} {newest}" in (ROOT / page).read_text(encoding="utf-8")
