@@ -1,10 +1,11 @@
 """The console under load: 50 people work through a long queue while a worker drains new messages.
 
 Prints the times of pages, and what the load does to the time from a message to its decision. The worker's scorer does
-nothing, so that this time is that of the database. Besides, one manager looks at the pages about all messages.
+nothing, so that this time is that of the database. With `--manager`, one manager opens the pages about all messages,
+one after the other.
 
     python -m benchmarks.console
-    python -m benchmarks.console --database postgresql+psycopg://user@host/triage
+    python -m benchmarks.console --database postgresql+psycopg://user@host/triage --manager
 
 With `--database` it uses a database of this release, such as one with years of messages, and adds what it needs: the
 waiting messages, the people and those that the worker decides.
@@ -72,18 +73,21 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=200_000, help="messages that wait for a person")
     parser.add_argument("--people", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=60, help="of each of the two phases")
+    parser.add_argument("--manager", action="store_true", help="a manager looks at reports, too")
     parser.add_argument("--database", metavar="URL", help="use and keep this database instead of a new one")
     arguments = parser.parse_args()
     run = f"run-{time.time_ns()}"  # rows of an earlier run may be in the database
     with clinic_over(arguments.database) if arguments.database else clinic() as site, serve(site, run) as server:
         fill(site, arguments.messages, run)
         people = [(f"{run}-{number}", Role.REVIEWER) for number in range(arguments.people)]
-        for name, role in [*people, (run, Role.MANAGER)]:
+        managers = [(run, Role.MANAGER)] if arguments.manager else []
+        for name, role in [*people, *managers]:
             accounts.add(site.sessions, name, role, password=PASSWORD, by="benchmark")
         quiet = decide_for(site, arguments.seconds)
         context = multiprocessing.get_context("spawn")
         with context.Pool(1) as pool:  # a process of its own: the people take no time from the worker
-            working = pool.apply_async(work, (server.url, run, arguments.people, arguments.seconds + 20))
+            names = [[name for name, _ in each] for each in (people, managers)]
+            working = pool.apply_async(work, (server.url, *names, arguments.seconds + 20))
             time.sleep(20)  # they log in
             busy = decide_for(site, arguments.seconds)
             pages = working.get()
@@ -95,6 +99,7 @@ def fill(site: Clinic, n: int, run: str) -> None:
     with site.sessions.begin() as session:
         for statement in _FILL.split(";\n"):
             session.execute(text(statement), {"n": n, "run": run} if ":n" in statement else {})
+        session.execute(text("DELETE FROM login_attempt"))  # all people share an address, also those of earlier runs
     with site.sessions.kw["bind"].connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("VACUUM ANALYZE"))
 
@@ -116,16 +121,17 @@ def _decide(site: Clinic, number: int) -> None:
     drain(site.inbox, lambda: assessor, DrainLimits(photos_per_batch=8, seconds=60))
 
 
-def work(url: str, run: str, people: int, duration: float) -> Mapping[str, Sequence[float]]:
+def work(url: str, people: Sequence[str], managers: Sequence[str], duration: float) -> Mapping[str, Sequence[float]]:
     """People look at the queue, take the oldest message and look at it, with some seconds in between.
 
-    A manager looks at one page after the other.
+    Managers look at one page after the other.
     """
     times: defaultdict[str, list[float]] = defaultdict(list)
     end = time.monotonic() + duration
-    with ThreadPoolExecutor(people + 1) as pool:
-        working = [pool.submit(_work_as, url, f"{run}-{number}", end, times) for number in range(people)]
-        for done in [*working, pool.submit(_manage_as, url, run, end, times)]:
+    with ThreadPoolExecutor(len(people) + len(managers)) as pool:
+        working = [pool.submit(_work_as, url, name, end, times) for name in people]
+        managing = [pool.submit(_manage_as, url, name, end, times) for name in managers]
+        for done in [*working, *managing]:
             done.result()
     return times
 
@@ -151,7 +157,8 @@ def _manage_as(url: str, name: str, end: float, times: Mapping[str, list[float]]
 @contextmanager
 def _logged_in(url: str, name: str) -> Iterator[httpx2.Client]:
     with httpx2.Client(base_url=f"{url}/console", headers={"Origin": url}, timeout=60, trust_env=False) as client:
-        client.post("/login", data={"name": name, "password": PASSWORD})
+        answer = client.post("/login", data={"name": name, "password": PASSWORD})
+        assert answer.status_code == 303, answer.status_code
         yield client
 
 
