@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Text, and_, case, cast, func, select, true
-from sqlalchemy.dialects.postgresql import aggregate_order_by, array
+from sqlalchemy import BigInteger, ColumnElement, and_, case, cast, func, select, true
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import Session
 
 from triage.domain.follow_up import RequestRow
@@ -64,7 +64,7 @@ def follow_requests(session: Session, period: Period, within_time: timedelta) ->
             answers.c.answered_at,
             answers.c.usable_at,
             func.coalesce(answers.c.is_decided, False).label("is_decided"),  # an SQL value
-            func.coalesce(reasons.c.found, array([], type_=Text)).label("reasons"),
+            reasons.c.found.label("reasons"),
         )
         .select_from(RetakeRequest)
         .join(asked, true())
@@ -73,7 +73,7 @@ def follow_requests(session: Session, period: Period, within_time: timedelta) ->
         .where(*within(RetakeRequest.created_at, period))
     )
     now = session.scalars(select(func.clock_timestamp())).one()
-    return now, [RequestRow(*row) for row in rows]
+    return now, [RequestRow(*(*values, reasons or ())) for *values, reasons in rows]
 
 
 def _asked(*columns: Any) -> Any:
