@@ -1,5 +1,5 @@
 # One image for all containers. TORCH=cuda includes CUDA (about 5 GB), TORCH=cpu does not.
-# For reproducible builds pin the base image by digest: PYTHON=3.11.13-slim-bookworm@sha256:...
+# `deploy/image/pin` prints the digest of the base image, for PYTHON=3.11.13-slim-bookworm@sha256:...
 ARG PYTHON=3.11.13-slim-bookworm
 
 FROM python:${PYTHON} AS dependencies
@@ -12,7 +12,7 @@ RUN uv venv /opt/triage \
  && case "$TORCH" in \
       cuda) uv pip install --python /opt/triage/bin/python --require-hashes -r requirements/production.txt ;; \
       cpu)  uv pip install --python /opt/triage/bin/python --require-hashes --no-deps -r requirements/production-without-torch.txt \
-         && uv pip install --python /opt/triage/bin/python --torch-backend cpu --no-deps -r requirements/torch-cpu.txt ;; \
+         && requirements/install-torch-cpu /opt/triage/bin/python ;; \
       *)    echo "invalid TORCH: use cuda or cpu" >&2; exit 2 ;; \
     esac
 

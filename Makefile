@@ -32,7 +32,7 @@ $(STAMP): $(LOCK) requirements/uv.txt requirements/torch-cpu.txt pyproject.toml 
 ifeq ($(TORCH),cpu)
 	@echo "setup: installing the pinned packages, hash checked, with the CPU build of torch"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r requirements/dev-without-torch.txt
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend cpu --no-deps -r requirements/torch-cpu.txt
+	@UV=$(BIN)/uv requirements/install-torch-cpu $(BIN)/python --quiet
 else
 	@echo "setup: installing the pinned packages, hash checked (on Linux torch brings 4 GB of CUDA; TORCH=cpu leaves that out)"
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes $(LOCK)

@@ -36,6 +36,15 @@ REDIS_PASSWORD=
 
 # Tag of the images.
 #IMAGE_TAG=latest
+# The images that this one is built on and that run beside it, by digest: deploy/image/pin prints these lines.
+#PYTHON_TAG=3.11.13-slim-bookworm@sha256:...
+#POSTGRES_IMAGE=postgres:17-bookworm@sha256:...
+#REDIS_IMAGE=valkey/valkey:8.1@sha256:...
+
+# Limits of memory of a scoring worker on the CPU, of one on a GPU, of a training worker: docs/operations/install.md
+#SCORING_MEMORY=6g
+#GPU_MEMORY=24g
+#TRAINING_MEMORY=6g
 
 # Settings with their defaults, as `triage settings --env-example` prints them. docker-compose.yml fixes the four
 # URLs, the passwords of the roles, TRIAGE_INTAKE__URI_ROOTS and where metrics are served: with Docker Compose, their

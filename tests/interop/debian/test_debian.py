@@ -32,7 +32,7 @@ OFFLINE = {
         "cd /opt/triage/lib/python3.*/site-packages; echo /venv/lib/python3.*/site-packages >pinned.pth; "
         "echo 'from asyncio import timeout' >async_timeout.py; cd -"  # pinned for Python before 3.11.3 only
     ),
-    f"{INSTALL} --torch-backend cpu --no-deps -r requirements/torch-cpu.txt": "true",
+    "UV=/opt/triage/bin/uv requirements/install-torch-cpu /opt/triage": "true",
 }
 
 BEFORE = {

@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +121,55 @@ def test_containers_run_without_privileges(compose: dict[str, Any]) -> None:
     assert set(compose["services"]) == PARTS | {"postgres", "redis"}
 
 
+def test_containers_limit_their_memory_and_their_logs(compose: dict[str, Any]) -> None:
+    """The limits of memory are those of Kubernetes."""
+    in_kubernetes = {}
+    for path in (ROOT / "deploy" / "kubernetes").glob("*/*.yaml"):
+        for document in yaml.safe_load_all(path.read_text(encoding="utf-8")):
+            if document and document["kind"] == "Deployment" and path.stem != "pod":
+                [container] = document["spec"]["template"]["spec"]["containers"]
+                in_kubernetes[path.stem] = container["resources"]["limits"]["memory"].lower().removesuffix("i")
+
+    limits = {
+        name: re.sub(r"\$\{\w+:-(.+)\}", r"\1", service["mem_limit"]) for name, service in compose["services"].items()
+    }
+
+    assert len(in_kubernetes) == 7
+    assert {name: limits[name] for name in in_kubernetes} == in_kubernetes
+    for name, service in compose["services"].items():
+        assert service["logging"] == {"driver": "json-file", "options": {"max-size": "10m", "max-file": "5"}}, name
+
+
+def test_compose_builds_on_the_image_of_the_dockerfile(compose: dict[str, Any]) -> None:
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    [tag] = re.findall(r"^ARG PYTHON=(\S+)$", text, re.MULTILINE)
+
+    tags = {service["build"]["args"]["PYTHON"] for service in compose["services"].values() if "build" in service}
+
+    assert tags == {f"${{PYTHON_TAG:-{tag}}}"}
+
+
+def test_pinned_images_are_those_of_compose_by_digest(tmp_path: Path) -> None:
+    """An engine that answers with one digest stands for Docker."""
+    engine = tmp_path / "docker"
+    engine.write_text('#!/bin/sh\n[ "$1" != image ] || echo "$5@sha256:0123"\n', encoding="utf-8")
+    engine.chmod(0o755)
+
+    done = subprocess.run(
+        [ROOT / "deploy" / "image" / "pin"],
+        env={"PATH": f"{tmp_path}:/bin:/usr/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.splitlines() == [
+        "PYTHON_TAG=3.11.13-slim-bookworm@sha256:0123",
+        "POSTGRES_IMAGE=postgres:17-bookworm@sha256:0123",
+        "REDIS_IMAGE=valkey/valkey:8.1@sha256:0123",
+    ]
+
+
 def test_database_logs_no_rows(compose: dict[str, Any]) -> None:
     settings = compose["services"]["postgres"]["command"][2::2]
 
@@ -165,9 +216,33 @@ def test_image_runs_as_unprivileged_user_and_checks_hashes() -> None:
 
     assert re.findall(r"^USER (.+)$", text, re.MULTILINE) == ["10001:10001"]
     installs = re.findall(r"pip install ([^;&]*-r requirements/\S+)", text.replace("\\\n", " "))
-    [unpinned] = [install for install in installs if "--require-hashes" not in install]
-    assert len(installs) == 4
-    assert unpinned.endswith("--no-deps -r requirements/torch-cpu.txt")  # the hashes of its CPU build differ
+    assert len(installs) == 3
+    assert [install for install in installs if "--require-hashes" not in install] == []
+    assert "requirements/install-torch-cpu /opt/triage/bin/python" in text
+
+
+@pytest.mark.parametrize("lines", ["torch==2.15.0+cpu \\\n    --hash=sha256:0123\n", "torch==2.15.0\n"])
+def test_torch_for_the_cpu_is_checked_by_hash_when_its_list_has_hashes(tmp_path: Path, lines: str) -> None:
+    """Its hashes are those of PyTorch's index, which `make lock` may not reach."""
+    script = shutil.copy(ROOT / "requirements" / "install-torch-cpu", tmp_path)
+    (tmp_path / "torch-cpu.txt").write_text(lines, encoding="utf-8")
+
+    done = subprocess.run(
+        [script, "python"], env={"UV": "echo", "PATH": "/bin:/usr/bin"}, capture_output=True, text=True, check=True
+    )
+
+    assert ("--require-hashes" in done.stdout.split()) is ("--hash" in lines)
+    assert f"--torch-backend cpu --no-deps {'--require-hashes ' if '--hash' in lines else ''}-r" in done.stdout
+
+
+def test_torch_for_the_cpu_has_the_pinned_versions_and_all_hashes_or_none() -> None:
+    text = (ROOT / "requirements" / "torch-cpu.txt").read_text(encoding="utf-8")
+    pins = dict(re.findall(r"^(\w+)==([0-9.]+)", text, re.MULTILINE))
+    all_pins = (ROOT / "requirements" / "dev.txt").read_text(encoding="utf-8")
+
+    assert pins.keys() == {"torch", "torchvision"}
+    assert all(f"\n{name}=={version} " in all_pins for name, version in pins.items())
+    assert len(re.findall(r"^\w+==\S+ \\\n +--hash=sha256:", text, re.MULTILINE)) in {0, len(pins)}
 
 
 @pytest.mark.parametrize("name", ["dev", "dev-without-torch", "production", "production-without-torch", "uv", "audit"])
