@@ -16,7 +16,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscop
 export UV_COMPILE_BYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo console demo-fhir demo-training test test-rest test-interop test-browser test-all test-random chaos check format lint types schemas pages chart play-pods contracts bench gpu fuzz fuzz-errors notices lock audit sbom clean
+.PHONY: help setup demo console demo-fhir demo-training test test-rest test-interop test-browser test-all test-random chaos check format lint types schemas pages chart play-pods deploy-check image-report contracts bench gpu fuzz fuzz-errors notices lock audit sbom clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -114,6 +114,13 @@ chart: setup  ## write the Helm chart and the PrometheusRule from deploy/kuberne
 
 play-pods: setup  ## run the pods of deploy/kubernetes with podman and score a photo in them; needs the images
 	@$(BIN)/python -m recipes.play_pods
+
+# Skipped where neither Docker nor podman answers, and never run by CI.
+deploy-check: setup  ## run the image in Compose: first hour, then faults of containers, 25 minutes; IMAGE=name builds none, ARGS="kill disk" selects
+	@$(BIN)/python -m recipes.deploy_check $(if $(IMAGE),--image $(IMAGE)) $(ARGS)
+
+image-report: setup  ## show the size of each layer of IMAGE=name, and check that it holds nothing that only building needs
+	@$(BIN)/python -m recipes.image_report $(IMAGE)
 
 contracts: setup  ## import contracts: worker runs triage, never the other way
 	@$(BIN)/lint-imports

@@ -27,7 +27,7 @@ class Checked:
     parked: int
 
 
-_LOST: Final = {
+LOST: Final = {
     "open attachments": "SELECT count(*) FROM attachment WHERE status IN ('pending', 'in_progress')",
     "scored without verdict": (
         "SELECT count(*) FROM attachment a WHERE status = 'scored' AND NOT EXISTS "
@@ -36,7 +36,7 @@ _LOST: Final = {
     "messages without decision": "SELECT count(*) FROM message WHERE current_decision_id IS NULL",
     "open runs": "SELECT count(*) FROM run WHERE status NOT IN ('done', 'cancelled')",
 }
-_DOUBLED: Final = {
+DOUBLED: Final = {
     "verdicts": (
         "SELECT count(*) FROM (SELECT FROM verdict GROUP BY attachment_id, model_version_id HAVING count(*) > 1) v"
     ),
@@ -61,7 +61,7 @@ _RESULTS: Final = """
 def check(services: Services, sent: Sent, collector: Collector) -> Checked:
     """Counts violations of each invariant."""
     with services.sessions() as session:
-        counts = {name: session.scalar(text(sql)) or 0 for name, sql in (_LOST | _DOUBLED).items()}
+        counts = {name: session.scalar(text(sql)) or 0 for name, sql in (LOST | DOUBLED).items()}
         results = {row.id: row for row in session.execute(text(_RESULTS))}
     vanished = len(sent.photos.keys() - results.keys())
     parked = wrong = 0
@@ -75,7 +75,7 @@ def check(services: Services, sent: Sent, collector: Collector) -> Checked:
             wrong += row.acceptable is not photo.is_good
     return Checked(
         attachments=len(sent.photos),
-        lost=vanished + wrong + sum(counts[name] for name in _LOST),
-        doubled=sum(counts[name] for name in _DOUBLED) + collector.delivered_after_ack.total(),
+        lost=vanished + wrong + sum(counts[name] for name in LOST),
+        doubled=sum(counts[name] for name in DOUBLED) + collector.delivered_after_ack.total(),
         parked=parked,
     )

@@ -1,0 +1,1 @@
+"""Proves the deployment by running it: `make deploy-check`."""
