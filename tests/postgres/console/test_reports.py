@@ -1,12 +1,15 @@
 """The report, drift and the simulator in the console, from the functions of the command line."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 
 from tests.support.clinic import Clinic
 from tests.support.console import Browser
+from tests.support.deployment import eventually
 from triage.domain.staff import Role
 from triage.reports.models import find_model
 from triage.reports.tables import NAMES
@@ -39,6 +42,27 @@ def test_report_shows_figures_and_tables_of_the_days_of_the_clinic(
     assert "<dt>messages</dt><dd>0</dd>" in browser.get(f"/reports?since={before}&until={before}").text
     assert "other period" in browser.get(f"/reports?since={day}&compare=1").text
     assert "proporción de repeticiones" in browser.get("/reports", **{"Accept-Language": "es"}).text
+
+
+def test_report_asks_the_database_one_question_at_a_time_while_the_queue_answers(
+    clinic: Clinic, logged_in: Callable[..., Browser]
+) -> None:
+    manager, reviewer = logged_in(Role.MANAGER), logged_in(Role.REVIEWER, "dr-8")
+
+    def waiting() -> int:
+        [row] = clinic.query(
+            "SELECT count(*) AS n FROM pg_locks WHERE relation = 'archived_count'::regclass AND NOT granted"
+        )
+        return int(row.n)
+
+    with ThreadPoolExecutor(1) as pool:
+        with clinic.sessions.begin() as session:
+            session.execute(text("LOCK TABLE archived_count"))  # which reports alone read
+            report = pool.submit(manager.get, "/reports")
+            assert eventually(waiting) == 1
+            assert reviewer.get("/").status_code == 200
+            assert waiting() == 1
+        assert report.result().status_code == 200
 
 
 @pytest.mark.parametrize("query", ["since=x", "since=2026-02-01&until=2026-01-01", f"until={EVIL}", "until=9999-12-31"])
