@@ -51,7 +51,8 @@ def test_report_asks_the_database_one_question_at_a_time_while_the_queue_answers
 
     def waiting() -> int:
         [row] = clinic.query(
-            "SELECT count(*) AS n FROM pg_locks WHERE relation = 'archived_count'::regclass AND NOT granted"
+            "SELECT count(*) AS n FROM pg_locks JOIN pg_database ON pg_database.oid = database "
+            "WHERE datname = current_database() AND NOT granted"
         )
         return int(row.n)
 
