@@ -1,6 +1,6 @@
 """Announcements by Postgres (NOTIFY) of messages that are decided and of assessments that are answered."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any, Final
 from uuid import UUID
 
@@ -42,7 +42,7 @@ def check_url(url: str) -> None:
             raise ListenUrlError(f"decisions cannot be awaited: {error}", error.kind) from error
 
 
-async def announced(url: str) -> AsyncIterator[UUID | None]:
+async def announced(url: str) -> AsyncGenerator[UUID | None, None]:
     """Yields None once it listens, then the id of each message that is decided and each assessment that is answered.
 
     Args:

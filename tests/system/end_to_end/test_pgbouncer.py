@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, aclosing
 from pathlib import Path
 from typing import TypeAlias
 from uuid import UUID, uuid4
@@ -126,11 +126,11 @@ def test_lock_excludes_others_and_is_free_at_once_after_its_release(services: Se
 
 def test_listener_past_the_pooler_hears_of_what_is_written_through_it(services: Services, database_url: str) -> None:
     async def listen() -> UUID | None:
-        heard = announced(database_url)
-        assert await anext(heard) is None  # listens
-        with services.sessions.begin() as session:
-            session.execute(select(func.pg_notify(ASSESSED, str(id_))))
-        return await anext(heard)
+        async with aclosing(announced(database_url)) as heard:
+            assert await anext(heard) is None  # listens
+            with services.sessions.begin() as session:
+                session.execute(select(func.pg_notify(ASSESSED, str(id_))))
+            return await anext(heard)
 
     id_ = uuid4()
 
