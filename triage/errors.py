@@ -39,6 +39,10 @@ class ModelNameTakenError(UsageError):
     """A model was to get the name of another one, and no new version of it was asked for."""
 
 
+class UnknownModelError(UsageError):
+    """A name stands for no registered model, or for several."""
+
+
 class ModelNotEvaluatedError(UsageError):
     """A model without a sufficient evaluation on its card was to be promoted without a reason."""
 

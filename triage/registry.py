@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from triage.blobs.store import BlobStore
 from triage.domain.card import Card, RegisteredModel, card_json
-from triage.domain.promotion import FEWEST_OF_A_CLASS, is_evaluated
+from triage.domain.promotion import FEWEST_OF_A_CLASS, describe_evaluations, is_evaluated
 from triage.domain.proposals import Proposal
 from triage.domain.states import Stage
 from triage.domain.text import check_note
@@ -148,7 +148,8 @@ class Registry:
             if model.card.trained and not is_evaluated(model.card) and reason is None:
                 raise ModelNotEvaluatedError(
                     f"model {model.card.name!r} has no evaluation on its card of at least {FEWEST_OF_A_CLASS} good and "
-                    f"{FEWEST_OF_A_CLASS} bad photos that it did not learn from: evaluate it and record the result"
+                    f"{FEWEST_OF_A_CLASS} bad photos that it did not learn from ({describe_evaluations(model.card)}): "
+                    "evaluate it and record the result"
                 )
             self._make_live(session, model, actor=actor, action="model.promoted", reason=reason)
             return models.find(session, model.card.weights_sha256)

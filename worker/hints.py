@@ -21,6 +21,7 @@ from triage.errors import (
     NoLiveModelError,
     NoStoreDriverError,
     TablesOutdatedError,
+    UnknownModelError,
     UntrainedModelError,
     WrongBlobStoreError,
 )
@@ -51,6 +52,7 @@ _HINTS: Final[dict[type[Exception], str]] = {
         "run `triage evaluate --model NAME --manifest FILE --record`, or promote with `--force --reason TEXT`"
     ),
     ModelStoreUnavailableError: "set TRIAGE_MODELS__URL",
+    UnknownModelError: "`triage models list` shows the registered models",
     UntrainedModelError: "`triage models promote --allow-untrained` is for demonstrations",
 }
 

@@ -16,8 +16,21 @@ def is_evaluated(card: Card) -> bool:
     return any(_is_sufficient(name, evaluation) for name, evaluation in card.metrics.items())
 
 
+def describe_evaluations(card: Card) -> str:
+    """The numbers of photos in the evaluations that count, in words; those on learned photos do not count."""
+    numbers = sorted((_numbers(name, evaluation) for name, evaluation in card.metrics.items()), key=min, reverse=True)
+    if not numbers or max(numbers[0]) == 0:
+        return "none is recorded"
+    return f"recorded: {', '.join(f'{n_good} good and {n_bad} bad' for n_good, n_bad in numbers if n_good or n_bad)}"
+
+
 def _is_sufficient(name: str, evaluation: Any) -> bool:
+    return min(_numbers(name, evaluation)) >= FEWEST_OF_A_CLASS
+
+
+def _numbers(name: str, evaluation: Any) -> tuple[int, int]:
+    """The numbers of good and bad photos that the model did not learn from; 0 where the evaluation is none."""
     if name in _LEARNED_FROM or not isinstance(evaluation, dict) or evaluation.get("trained_on"):
-        return False
-    numbers = [evaluation.get(count) for count in ("n_good", "n_bad")]
-    return all(isinstance(number, int) and number >= FEWEST_OF_A_CLASS for number in numbers)
+        return 0, 0
+    n_good, n_bad = (evaluation.get(count) for count in ("n_good", "n_bad"))
+    return (n_good, n_bad) if isinstance(n_good, int) and isinstance(n_bad, int) else (0, 0)

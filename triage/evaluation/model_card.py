@@ -117,7 +117,13 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", "not set" if value is None else str(value)
+            yield f"{prefix}{name}", _setting(value)
+
+
+def _setting(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "not set" if value is None else str(value)
 
 
 def _calibration(evaluations: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -145,7 +151,7 @@ def _span(interval: Sequence[float] | None) -> str:
     return f"{_percent(interval[0])} to {_percent(interval[1])}" if interval else ""
 
 
-def _auc_interval(e: Mapping[str, Any]) -> str:
+def auc_interval(e: Mapping[str, Any]) -> str:
     """DeLong's, or the exact one-sided one of an AUC of exactly 0 or 1."""
     if interval := (e.get("auc_ci") or {}).get("delong"):
         return f"{interval[0]:.3f} to {interval[1]:.3f} (DeLong)"
@@ -157,7 +163,7 @@ def _auc_interval(e: Mapping[str, Any]) -> str:
 def _indexed(e: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The metrics for the front matter; their intervals are part of the name, as the layout has no field for them."""
     if e["auc"] is not None:
-        interval = _auc_interval(e)
+        interval = auc_interval(e)
         yield {"type": "roc_auc", "name": f"AUC, {interval}" if interval else "AUC", "value": round(e["auc"], 4)}
     for rate in RATES:
         if e[rate] is not None:
@@ -183,7 +189,7 @@ FORMATS: Final = {
     "number": _number,
     "percent": _percent,
     "span": _span,
-    "auc_interval": _auc_interval,
+    "auc_interval": auc_interval,
     "indexed": _indexed,
     "counted": _counted,
 }

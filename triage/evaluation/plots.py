@@ -120,12 +120,11 @@ def plot_scores_by_votes(predictions: Predictions, threshold: float) -> str:
     return _svg(figure, "Scores by votes")
 
 
-def plot_rocs(curves: Sequence[tuple[str, Scores, Labels]]) -> str:
-    """The ROC curves of two models, by name."""
+def plot_rocs(curves: Sequence[tuple[Scores, Labels]]) -> str:
+    """The ROC curves of two models."""
     figure, axes = _figure()
-    for number, ((name, scores, good), color) in enumerate(zip(curves, (_BLUE, _RED), strict=True), 1):
+    for label, (scores, good), color in zip(("first", "second"), curves, (_BLUE, _RED), strict=True):
         curve = roc_curve(scores, good)
-        label = f"{number}: {name}".replace("$", r"\$")  # no formula
         axes.plot(curve.false_positive_rate, curve.sensitivity, color=color, linewidth=1, label=label)
     axes.plot([0, 1], [0, 1], color=_GREY, linestyle=":", linewidth=0.8)
     axes.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(0, 1), ylim=(0, 1.01))

@@ -107,9 +107,9 @@ def render_comparison(comparison: Mapping[str, Any], one: Candidate, other: Cand
         other: the second.
     """
     good_votes = comparison["good_votes"]
-    curves = [(each.name, each.predictions.scores, each.predictions.good(good_votes)) for each in (one, other)]
+    curves = [(each.predictions.scores, each.predictions.good(good_votes)) for each in (one, other)]
     return ENVIRONMENT.get_template("comparison.html.j2").render(
         c=comparison,
-        roc=Markup(plot_rocs(curves)),  # noqa: S704  # drawn from numbers and escaped names
+        roc=Markup(plot_rocs(curves)),  # noqa: S704  # drawn from numbers alone
         made_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from triage.domain.card import Card
-from triage.errors import TriageError, UsageError
+from triage.errors import TriageError, UnknownModelError, UsageError
 from triage.files.kinds import is_file, is_folder
 from triage.model.artifact import read_artifact
 from triage.model.starter import STARTER, STARTER_FOLDER
@@ -50,5 +50,6 @@ def read_model(text: str, load_registered: LoadRegistered) -> tuple[Card, bytes]
     except TriageError as error:
         if is_folder(Path(text)) or is_file(Path(text)):
             kind = "folder" if is_folder(Path(text)) else "file"
-            raise UsageError(f"{error}; for the {kind} {text}, write ./{text}") from error
+            wrong = UnknownModelError if isinstance(error, UnknownModelError) else UsageError
+            raise wrong(f"{error}; for the {kind} {text}, write ./{text}") from error
         raise

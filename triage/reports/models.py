@@ -1,7 +1,7 @@
 """Look-ups of registered models. They only read the tables; `triage.registry` also needs the model store."""
 
 from triage.domain.card import RegisteredModel, UnreadableModel
-from triage.storage import model_versions
+from triage.storage import audit, model_versions
 from triage.storage.database import Sessions
 from triage.storage.use_case import use_case
 
@@ -11,6 +11,19 @@ def list_models(sessions: Sessions) -> list[RegisteredModel | UnreadableModel]:
     """Returns all models, newest first."""
     with sessions() as session:
         return model_versions.list_models(session)
+
+
+@use_case
+def find_forced_promotion(sessions: Sessions) -> str | None:
+    """The reason why the live model was promoted without a sufficient evaluation; None if it was not, or none is live.
+
+    A rollback to a model counts as the promotion that it returns to.
+    """
+    with sessions() as session:
+        live = model_versions.live_key(session)
+        events = audit.events_of(session, live[0]) if live else []
+        promotions = [event for event in events if event.action == "model.promoted"]
+        return promotions[-1].details.get("reason") if promotions else None
 
 
 @use_case

@@ -4,6 +4,7 @@ Functions that return a model raise `ModelError` if its card is malformed.
 """
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
@@ -16,7 +17,7 @@ from triage.domain.card import Card, RegisteredModel, UnreadableModel, card_json
 from triage.domain.ids import ModelVersionId, new_id
 from triage.domain.states import Stage
 from triage.domain.text import check_id
-from triage.errors import ModelError, ModelNameTakenError, UsageError, validation_problems
+from triage.errors import ModelError, ModelNameTakenError, UnknownModelError, validation_problems
 from triage.storage.tables import LIVE, ModelVersion
 
 _VERSION: Final = re.compile(r"([^@]+)@([1-9]\d{0,8})", re.ASCII)
@@ -117,7 +118,8 @@ def find(session: Session, name: str) -> RegisteredModel:
         name: at least eight digits of a SHA-256.
 
     Raises:
-        UsageError: no model matches, or several do, or `name` is malformed.
+        UnknownModelError: no model matches, or several do.
+        UsageError: `name` is malformed.
     """
     check_id(name, "model name")
     condition = ModelVersion.name == name
@@ -127,11 +129,13 @@ def find(session: Session, name: str) -> RegisteredModel:
         condition |= ModelVersion.weights_sha256.startswith(name, autoescape=True)
     found = session.scalars(select(ModelVersion).where(condition).order_by(ModelVersion.id.desc())).all()
     if not found:
-        raise UsageError(f"no model has the name or SHA-256 {name!r}: list the registered models and choose one")
+        others = _versions(session, version[1]) if version else []
+        if version and others:
+            raise UnknownModelError(f"model {version[1]!r} has no version {version[2]}, but {_few(others)}: choose one")
+        raise UnknownModelError(f"no model has the name or SHA-256 {name!r}: list the registered models and choose one")
     if len(found) > 1:
-        choices = ", ".join(f"{row.name}@{row.version}" for row in found[:_SHOWN])
-        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-        raise UsageError(f"several models have the name or SHA-256 {name!r}: choose one of {choices}{more}")
+        choices = _few([f"{row.name}@{row.version}" for row in found])
+        raise UnknownModelError(f"several models have the name or SHA-256 {name!r}: choose one of {choices}")
     return _registered(found[0])
 
 
@@ -194,6 +198,17 @@ def _listed(row: ModelVersion) -> RegisteredModel | UnreadableModel:
 def _with_weights(session: Session, weights_sha256: str) -> RegisteredModel | None:
     row = session.scalars(select(ModelVersion).where(ModelVersion.weights_sha256 == weights_sha256)).one_or_none()
     return _registered(row) if row else None
+
+
+def _versions(session: Session, name: str) -> list[str]:
+    """Newest first."""
+    query = select(ModelVersion.version).where(ModelVersion.name == name).order_by(ModelVersion.version.desc())
+    return [f"{name}@{version}" for version in session.scalars(query)]
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{', '.join(names[:_SHOWN])}{more}"
 
 
 def _last_version(session: Session, name: str) -> int:

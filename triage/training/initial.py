@@ -11,7 +11,7 @@ import torch
 from torchvision.models import VGG16_Weights
 
 from triage.domain.card import Card
-from triage.errors import ModelError, UsageError
+from triage.errors import ModelError, UnknownModelError, UsageError
 from triage.model.named import LoadRegistered, read_model
 from triage.model.network import OrdinalVGG16, draw_network
 from triage.model.starter import STARTER
@@ -55,7 +55,7 @@ def initial_network(init: str, config: TrainingConfig, load_registered: LoadRegi
         try:
             card, weights = read_model(init, load_registered)
         except UsageError as error:  # perhaps a misspelt name of other weights
-            raise UsageError(f"init: {error}, or give {', '.join(INITIALISATIONS)}") from error
+            raise UnknownModelError(f"init: {error}, or give {', '.join(INITIALISATIONS)}") from error
         return _from_model(card, weights, config)
     return _with_convolutions(_read_state_dict(path), config), "file"
 

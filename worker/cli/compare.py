@@ -52,16 +52,19 @@ def compare(
     first = _candidate(one, threshold, manifest, split)
     second = _candidate(other, other_threshold, manifest, split)
     document = compare_models(first, second, good_votes=good_votes)
+    shown = document | _distinct(document, one, other)
     if html is not None:
         from triage.evaluation.report import render_comparison  # deferred: imports matplotlib
 
-        write_text(html, render_comparison(document, first, second))
+        write_text(html, render_comparison(shown, first, second))
     if as_json:
         from worker.documents.evaluation import ModelComparisonDocument  # deferred: imports pydantic
 
         print_document(ModelComparisonDocument.model_validate(document))
     else:
-        _print(document)
+        _print(shown)
+    if html is not None:
+        print_line(f"{html}: the comparison", err=as_json)
 
 
 def _candidate(name: str, threshold: float | None, manifest: Path | None, split: str | None) -> "Candidate":
@@ -76,6 +79,14 @@ def _candidate(name: str, threshold: float | None, manifest: Path | None, split:
     predicted = predict_with(name, manifest, split)
     chosen = predicted.card.threshold if threshold is None else threshold
     return Candidate(predicted.card.label, predicted.predictions, chosen, predicted.trained_on)
+
+
+def _distinct(document: dict[str, Any], one: str, other: str) -> dict[str, Any]:
+    """The two models with what was given as a part of their names, if they share one: a model and its export."""
+    if document["one"]["name"] != document["other"]["name"]:
+        return {}
+    given = {"one": one, "other": other}
+    return {side: document[side] | {"name": f"{document[side]['name']} ({text})"} for side, text in given.items()}
 
 
 def _print(document: dict[str, Any]) -> None:

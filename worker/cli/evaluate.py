@@ -133,6 +133,13 @@ def evaluate(
         print_document(EvaluationDocument.model_validate(document))
     else:
         print_evaluation(document)
+    for path, what in (
+        (html, "the evaluation"),
+        (sweep_out, "the rates at every threshold"),
+        (output, "the predictions"),
+    ):
+        if path is not None:
+            print_line(f"{path}: {what}", err=as_json)
     if record and card is not None:
         print_line(f"recorded on the card of model {card.label}", err=as_json)
     if predicted is not None and summary is not None:

@@ -47,7 +47,7 @@ def print_evaluation(document: dict[str, Any]) -> None:
     if adjusted := document["prevalence_adjusted"]:
         bayes = adjusted["bayes"]
         print_line(
-            f"if {percent(adjusted['good_share'])} of the photos were good: "
+            f"if {percent(adjusted['good_share'])} of the photos were good (--good-share; 73 % in the paper): "
             f"PPV {percent(bayes['ppv'])}, NPV {percent(bayes['npv'])}"
         )
     if correlation := document["correlation"]:

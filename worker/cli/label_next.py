@@ -94,6 +94,8 @@ def label_next(
             for each in chosen
         ),
     )
+    if output is not None:
+        print_line(f"{output}: {count(len(chosen), 'photo')} to label")
     print_unread(unread)
     print_line(account(len(found.photos), [photo.code for photo in unread], {}))
 

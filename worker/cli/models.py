@@ -1,5 +1,6 @@
 """`triage models`: the model registry."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,10 +32,11 @@ def models() -> None:
 def list_(*, as_json: bool) -> None:
     """Show all models, newest first. Standard error names those whose card is malformed."""
     from triage.domain.card import RegisteredModel  # deferred: imports pydantic
-    from triage.reports.models import list_models  # deferred: imports SQLAlchemy
+    from triage.reports.models import find_forced_promotion, list_models  # deferred: imports SQLAlchemy
 
     with open_services() as services:
         registered = list_models(services.sessions)
+        forced = find_forced_promotion(services.sessions)
     found = [model for model in registered if isinstance(model, RegisteredModel)]
     for model in registered:
         if not isinstance(model, RegisteredModel):
@@ -58,6 +60,8 @@ def list_(*, as_json: bool) -> None:
             for m in found
         ),
     )
+    if forced is not None:
+        print_line(f"the promotion of the live model was forced, without enough photos in its evaluation: {forced}")
 
 
 @models.command()
@@ -177,18 +181,26 @@ def export(name: str, output: Path, format_: "Format", licence: str) -> None:
 @models.command()
 @click.argument("name")
 @click.option("--html", type=click.Path(path_type=Path), help="Write the card as a page to this file instead.")
-def card(name: str, html: Path | None) -> None:
-    """Print a model's card as JSON. NAME is a name, NAME@VERSION, the start of a SHA-256, ./folder or `starter`."""
+@json_option
+def card(name: str, html: Path | None, *, as_json: bool) -> None:
+    """Show a model's card. NAME is a name, NAME@VERSION, the start of a SHA-256, ./folder or `starter`.
+
+    A terminal shows what people read first; in a pipe or with --json, the whole card is one JSON document.
+    """
     from triage.domain.card import card_json  # deferred: imports pydantic
+    from worker.cli.card_text import print_card  # deferred: only for a terminal
 
     found = find_card(name)
     if html is None:
-        print_json(card_json(found))
+        if as_json or not sys.stdout.isatty():
+            print_json(card_json(found))
+        else:
+            print_card(found)
         return
     from triage.evaluation.card_page import render_card  # deferred: imports matplotlib
 
     write_text(html, render_card(found))
-    print_line(f"{html}: the card of model {found.label}")
+    print_line(f"{html}: the card of model {found.label}", err=as_json)
 
 
 def _show(model: "RegisteredModel", *, as_json: bool) -> None:

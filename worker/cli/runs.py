@@ -231,6 +231,8 @@ def show(run_id: UUID, html: Path | None, *, as_json: bool) -> None:
         print_document(RunDocument.of(run, wait))
     else:
         print_run(run, _describe(run, wait))
+    if html is not None:
+        print_line(f"{html}: the learning curve", err=as_json)
 
 
 def _show_flips(services: Services, run_id: UUID, *, as_json: bool) -> None:

@@ -52,6 +52,8 @@ def score(paths: tuple[str, ...], model: str, output: Path | None, picture: Path
         from worker.documents.photos import PhotoScoreDocument  # deferred: imports pydantic
 
         print_document([PhotoScoreDocument.model_validate(row) for row in rows])
+        if output is not None:
+            print_line(f"{output}: the predictions", err=True)
         print_line(summary, err=True)
         return
     print_table(
@@ -77,6 +79,8 @@ def score(paths: tuple[str, ...], model: str, output: Path | None, picture: Path
             for row in rows
         ),
     )
+    if output is not None:
+        print_line(f"{output}: the predictions")
     print_line(summary)
     if picture is not None:
         print_line(f"map: {picture}: {LEGEND}")

@@ -55,6 +55,8 @@ def suspects(
         print_document(SuspectsDocument.of(result, features.card.label, n_unread=len(features.unread)))
         return
     _print(result)
+    if output is not None:
+        print_line(f"{output}: the same, as a table")
     print_unread(features.unread)
     print_line(account(len(found.photos), [photo.code for photo in features.unread], {}))
 

@@ -49,6 +49,7 @@ def test_model_goes_live_once_its_evaluation_is_on_its_card(
 ) -> None:
     refused = triage("models", "promote", candidate)
     assert refused.code == 2
+    assert "did not learn from (none is recorded)" in refused.complaint()
     assert "triage evaluate --model NAME --manifest FILE --record" in refused.complaint()
 
     page = tmp_path / "evaluation.html"
@@ -56,6 +57,7 @@ def test_model_goes_live_once_its_evaluation_is_on_its_card(
     result = triage("evaluate", "--model", candidate, *options, "--json")
     evaluation = result.json
 
+    assert f"{page}: the evaluation\n" in result.err
     assert result.err.endswith("5 photos read: 4 scored, 1 not assessable (unknown_format 1); not read: none\n")
     assert (evaluation["n"], evaluation["n_good"], evaluation["threshold"]) == (4, 2, 0.5)
     assert set(evaluation["groups"]["source"]) == {"phone", "tablet"}
@@ -68,11 +70,42 @@ def test_model_goes_live_once_its_evaluation_is_on_its_card(
     assert ".jpg" not in shown
     too_few = triage("models", "promote", candidate)
     assert "at least 20 good and 20 bad photos" in too_few.complaint()
+    assert "(recorded: 2 good and 2 bad)" in too_few.complaint()
     assert "--force" in too_few.complaint()
     for half in (["--force"], ["--reason", "a trial"]):
         assert "give --force and --reason together" in triage("models", "promote", candidate, *half).complaint()
     forced = triage("models", "promote", candidate, "--force", "--reason", "a trial", "--json")
     assert forced.json["stage"] == "live"
+    *_, said = triage("models", "list").out.splitlines()
+    assert said == "the promotion of the live model was forced, without enough photos in its evaluation: a trial"
+    assert triage("models", "list", "--json").json[0]["stage"] == "live"
+
+
+def test_missing_version_is_refused_with_those_that_exist(triage: Triage, candidate: str, tmp_path: Path) -> None:
+    write_narrow_model(tmp_path / "next", draw_narrow_network(seed=9), name=candidate)
+    assert triage("models", "add", tmp_path / "next", "--new-version").code == 0
+
+    refused = triage("score", tmp_path / "0.jpg", "--model", f"{candidate}@7")
+
+    assert refused.code == 2
+    assert "has no version 7, but candidate@2, candidate@1: choose one" in refused.complaint()
+    assert "`triage models list`" in refused.complaint()
+
+
+def test_model_and_its_export_are_told_apart_when_they_are_compared(
+    triage: Triage, candidate: str, manifest: Path, tmp_path: Path
+) -> None:
+    exported, page = tmp_path / "exported", tmp_path / "page.html"
+    assert triage("models", "export", candidate, "-o", exported).code == 0
+    arguments = ("compare", candidate, exported, "--manifest", manifest)
+
+    shown, printed = triage(*arguments, "--html", page), triage(*arguments, "--json")
+
+    names = [line.split("  ")[0] for line in shown.out.splitlines() if line.startswith("candidate (")]
+    assert names == ["candidate (candidate)", f"candidate ({exported})"]
+    assert shown.out.endswith(f"{page}: the comparison\n")
+    assert f"second: candidate ({exported})" in page.read_text(encoding="utf-8")
+    assert [printed.json[side]["name"] for side in ("one", "other")] == [candidate, candidate]
 
 
 def test_page_holds_photos_and_names_only_when_they_are_wanted(

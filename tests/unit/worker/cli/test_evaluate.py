@@ -48,8 +48,16 @@ def test_table_shows_rates_with_intervals_when_people_read_it(evaluate: Callable
 
 
 def test_page_is_written_when_asked_for(evaluate: Callable[..., Result], paper: Path, tmp_path: Path) -> None:
-    assert evaluate(paper, "--html", tmp_path / "page.html").code == 0
-    assert (tmp_path / "page.html").read_text(encoding="utf-8").lstrip().startswith("<!doctype html>")
+    page = tmp_path / "page.html"
+
+    shown, printed = (evaluate(paper, "--html", page, *form) for form in ((), ("--json",)))
+
+    assert shown.out.endswith(f"{page}: the evaluation\n")
+    assert printed.err == f"{page}: the evaluation\n"
+    assert printed.json["n"] == 180
+    written = page.read_text(encoding="utf-8")
+    assert written.lstrip().startswith("<!doctype html>")
+    assert "In the paper's data it is 73 %" in written
 
 
 def test_other_model_is_compared_when_it_saw_the_same_photos(
@@ -144,4 +152,4 @@ def test_torch_is_not_imported_when_predictions_come_from_a_file(paper: Path, tm
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert json.loads(done.stdout)["n"] == 180
-    assert done.stderr.split() == ["False"]
+    assert done.stderr.splitlines()[-1] == "False"
