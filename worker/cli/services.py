@@ -50,7 +50,8 @@ def up(*, detach: bool, training: bool) -> None:
         if detach:
             return
         print_line("press Ctrl-C to stop everything")
-        _wait_for_signal(stack)
+        with stack.launcher.recorded():
+            _wait_for_signal(stack)
     except BaseException:
         stack.stop()
         raise
@@ -59,10 +60,12 @@ def up(*, detach: bool, training: bool) -> None:
 
 @command()
 def down() -> None:
-    """Stop what `triage up` started."""
+    """Stop what `triage up` started, and `triage up` itself where it runs in the foreground."""
     from worker.embedded.stack import EmbeddedStack  # deferred: imports SQLAlchemy and redis
 
-    EmbeddedStack(_embedded_settings().embedded).stop()
+    stack = EmbeddedStack(_embedded_settings().embedded)
+    stack.launcher.stop()
+    stack.stop()
     print_line("down")
 
 

@@ -7,6 +7,7 @@ from typing import Self
 from triage.storage import migrate, roles
 from triage.storage.database import create_database_engine
 from triage.storage.role_names import MIGRATOR
+from worker.embedded.launcher import Launcher
 from worker.embedded.postgres import EmbeddedPostgres
 from worker.embedded.redis import EmbeddedRedis
 from worker.embedded.workers import EmbeddedWorkers
@@ -26,6 +27,7 @@ class EmbeddedStack:
         self.state = state
         self.postgres = EmbeddedPostgres(state)
         self.redis = EmbeddedRedis(state)
+        self.launcher = Launcher(state)
         self.workers = EmbeddedWorkers(state, {**environment, "TRIAGE_HOME": str(state.root)})
 
     def __enter__(self) -> Self:
