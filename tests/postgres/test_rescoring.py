@@ -74,6 +74,45 @@ def test_every_photo_without_a_verdict_gets_one_and_flips_are_counted(
     ]
 
 
+@pytest.mark.parametrize("stored", ["{}", "[1]", '{"model_version_id": 7}'])
+def test_run_with_malformed_parameters_fails_and_the_next_one_is_done(
+    clinic: Clinic, make_other: Callable[[float], OtherModel], stored: str
+) -> None:
+    clinic.send("m1", "a/0.9")
+    clinic.drain()
+    model = make_other(0.3)
+    damaged = _start(clinic, model)
+    clinic.execute(f"UPDATE run SET parameters = '{stored}' WHERE id = '{damaged.id}'")
+    with clinic.sessions.begin() as session:
+        other, _ = create_run(
+            session, RescoringParameters(model_version_id=model.model_version_id, limit=9), actor="test"
+        )
+
+    assert _finish(clinic, model, other).status is RunStatus.DONE
+
+    with clinic.sessions() as session:
+        failed = runs.find(session, damaged.id)
+    assert failed.status is RunStatus.FAILED
+    assert str(failed.error).startswith("invalid rescoring parameters: model_version_id")
+
+
+@pytest.mark.parametrize(
+    "changed", ['{"chunks": 7}', '{"after": "x"}', '{"passes": null}', '{"scored": "x"}', '{"total": -1}']
+)
+def test_run_begins_again_when_its_stored_progress_is_malformed(
+    clinic: Clinic, make_other: Callable[[float], OtherModel], changed: str
+) -> None:
+    clinic.send("m1", "a/0.9", "b/0.1", "c/0.8")
+    clinic.drain()
+    model = make_other(0.3)
+    run = _start(clinic, model)
+    step(_rescoring(clinic, model))
+    clinic.execute(f"UPDATE run SET progress = progress || '{changed}'")
+
+    assert _finish(clinic, model, run).status is RunStatus.DONE
+    assert clinic.query("SELECT count(*) FROM verdict WHERE origin = 'rescoring'") == [(3,)]
+
+
 @pytest.mark.parametrize(("score", "to_bad", "to_good"), [(0.3, (1, 1, 0), (0, 0, 0)), (0.9, (0, 0, 0), (1, 0, 1))])
 def test_flips_are_counted_by_day_and_source(
     clinic: Clinic,

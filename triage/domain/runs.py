@@ -18,7 +18,11 @@ MOST_UNLABELLED: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A training or rescoring run: a row with a lease and a heartbeat, so that any worker can resume it."""
+    """A training or rescoring run: a row with a lease and a heartbeat, so that any worker can resume it.
+
+    Attributes:
+        parameters, progress: as stored, without what is malformed (`triage.domain.stored_runs`).
+    """
 
     id: RunId
     kind: RunKind
@@ -48,11 +52,13 @@ class Run:
         """How much of the work is done, 0 to 1."""
         progress: dict[str, Any] = dict(self.progress)
         if self.kind is RunKind.RESCORING:
-            return float(progress.get("scored", 0) / max(1, progress.get("total", 0)))
+            return min(1.0, float(progress.get("scored", 0) / max(1, progress.get("total", 0))))
         if self.status is RunStatus.DONE:
             return 1.0
-        epochs = dict(self.parameters)["config"]["epochs"]  # type: ignore[index]  # written by `train`
-        return float((max(0, progress.get("epoch", 0) - 1) + progress.get("done", 0)) / epochs)
+        config = dict[str, Any](self.parameters).get("config")
+        if config is None:
+            return 0.0  # malformed: see `triage.domain.stored_runs`
+        return min(1.0, float((max(0, progress.get("epoch", 0) - 1) + progress.get("done", 0)) / config["epochs"]))
 
 
 @dataclass(frozen=True, slots=True)

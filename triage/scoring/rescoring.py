@@ -15,6 +15,7 @@ from functools import partial
 from typing import Final
 from uuid import UUID
 
+from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from triage.domain.ids import ModelVersionId, RunId, first_id, new_id
@@ -22,7 +23,7 @@ from triage.domain.messages import ClaimedAttachment, Recorded
 from triage.domain.photos import AssessedBatch, Scored
 from triage.domain.runs import RescoringParameters, Run
 from triage.domain.states import RunKind, RunStatus, VerdictOrigin
-from triage.errors import ModelError
+from triage.errors import ModelError, validation_problems
 from triage.retakes.decide import reconsider_open
 from triage.retakes.policy import RetakePolicy
 from triage.scoring.batches import Assessor
@@ -148,7 +149,12 @@ class Rescoring:
         run = runs.lock_oldest(session, RunKind.RESCORING)
         if run is None:
             return None
-        parameters = RescoringParameters.model_validate(run.parameters)
+        try:
+            parameters = RescoringParameters.model_validate(run.parameters)
+        except ValidationError as error:  # stored by another release, or damaged: it must not stop other runs
+            problems = f"invalid rescoring parameters: {validation_problems(error)}"
+            runs.end(session, run.id, RunStatus.FAILED, error=problems)
+            return self._take(session)
         progress = Progress.of(run)
         page = self._next_page(session, run, parameters, progress)
         chunk = Chunk(new_id(), run.id, parameters.model_version_id, page.attachments)

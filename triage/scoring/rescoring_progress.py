@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Self
 from uuid import UUID
 
+from pydantic import TypeAdapter
+
 from triage.domain.runs import Run
 
 
@@ -45,9 +47,17 @@ class Progress:
 
     @classmethod
     def of(cls, run: Run) -> Self:
-        """Reads the stored progress. Unknown fields are ignored, since workers of a newer release may share the run."""
+        """Reads the stored progress. Unknown fields are ignored, since workers of a newer release may share the run.
+
+        Malformed progress counts as none: the run begins again, and skips the photos that have a verdict.
+        """
         known = {each.name for each in fields(cls)}
-        return cls(**{name: value for name, value in run.progress.items() if name in known})  # type: ignore[arg-type]
+        try:
+            stored = TypeAdapter(cls).validate_python({k: value for k, value in run.progress.items() if k in known})
+            UUID(stored.after or str(run.id))
+        except ValueError:
+            return cls()
+        return stored
 
     @property
     def in_flight(self) -> int:

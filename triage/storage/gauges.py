@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from triage.domain.ids import first_id
 from triage.domain.states import ArrivalStatus, DeliveryStatus, Part, RetakeStatus, RunKind, RunStatus, Stage
+from triage.domain.stored_runs import is_epoch, readable_number
 from triage.storage import arrivals, deliveries
 from triage.storage.health import count_unread, stalled
 from triage.storage.retake_requests import STATUS, WAITING
@@ -202,9 +203,9 @@ def _trainings(session: Session, now: datetime) -> list[RunningTraining]:
         RunningTraining(
             run_id=str(run_id),
             model=name or "",
-            epoch=epoch or 0,
-            last=last or {},
-            photos_per_second=photos_per_second,
+            epoch=int(readable_number(epoch) or 0),
+            last=last if is_epoch(last) else {},
+            photos_per_second=readable_number(photos_per_second),
             heartbeat_age_seconds=(now - heartbeat_at).total_seconds() if heartbeat_at else 0.0,
         )
         for run_id, name, epoch, last, photos_per_second, heartbeat_at in rows

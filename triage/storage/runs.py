@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, defer
 from triage.domain.ids import LeaseToken, RunId, new_id
 from triage.domain.runs import Run, TrainingQueue
 from triage.domain.states import RunKind, RunStatus
+from triage.domain.stored_runs import readable_parameters, readable_progress
 from triage.errors import LeaseLostError, UsageError
 from triage.storage import tables
 from triage.storage.tables import OPEN_RUN
@@ -284,8 +285,8 @@ def _run(row: tables.Run) -> Run:
         id=RunId(row.id),
         kind=RunKind(row.kind),
         status=RunStatus(row.status),
-        parameters=row.parameters,
-        progress=row.progress,
+        parameters=readable_parameters(row.parameters),
+        progress=readable_progress(RunKind(row.kind), row.progress),
         attempts=row.attempts,
         error=row.error,
         created_at=row.created_at,

@@ -103,7 +103,7 @@ def _print_epochs(run: Run) -> None:
             (
                 epoch["number"],
                 *(_text(epoch.get(name), style) for name, style in _NUMBERS),
-                "*" if epoch["is_best"] else "",
+                "*" if epoch.get("is_best") else "",
             )
             for epoch in run.epochs
         ),

@@ -308,7 +308,7 @@ def _describe_training(progress: dict[str, Any]) -> str:
         return ", ".join([f"reading photo {done}", *speed])
     parts = [_describe_epoch(epochs[-1]) if epochs else f"epoch {progress['epoch']}"]
     if "model" in progress:
-        return f"{parts[0]}, model {progress['model']} {progress['weights_sha256'][:12]}"
+        return f"{parts[0]}, model {progress['model']} {progress.get('weights_sha256', '')[:12]}"
     if stage == "training" and "photos" in progress and not epochs:
         parts.append(f"photo {done}")
     parts += speed

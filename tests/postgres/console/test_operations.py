@@ -3,16 +3,20 @@
 import json
 import re
 from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from tests.support.clinic import Clinic
+from tests.support.command_line import Result
 from tests.support.console import Browser
 from triage.arrivals.announce import announce
 from triage.deliveries import manage
 from triage.domain.staff import Role
 from triage.runs import cancel_run
 from triage.scoring.start import start_rescoring
+from triage.storage.gauges import read_gauges
 
 EVIL = "<script>alert(1)</script>{{7*7}}"
 
@@ -187,3 +191,48 @@ def test_page_of_a_rescoring_shows_its_progress(clinic: Clinic, logged_in: Calla
         'UPDATE run SET progress = \'{"total": 8, "scored": 2, "failed": 1, "good_to_bad": 0, "bad_to_good": 0}\''
     )
     assert "2 of 8 photos, 1 failed" in browser.get(f"/runs/{run.id}").text
+
+
+@pytest.mark.parametrize("kind", ["training", "rescoring"])
+@pytest.mark.parametrize(
+    ("parameters", "progress"),
+    [
+        ("{}", "{}"),
+        ("[1]", "[1]"),
+        ("{}", '{"stage": {}, "epoch": 1, "done": 0.5, "epochs": []}'),
+        ("{}", '{"stage": "training", "epoch": 1, "epochs": [], "model": 7}'),
+        ("{}", '{"stage": "evaluating", "epoch": 1, "epochs": [], "model": "clinic-1"}'),
+        ('{"config": 7, "name": 7}', '{"epochs": 7, "scored": 1}'),
+        ('{"config": {"epochs": 0}}', '{"epoch": "x", "done": {}, "epochs": [{"number": 1}], "total": null}'),
+        (
+            '{"config": {"epochs": "x"}}',
+            (
+                '{"epoch": -1, "seconds_left": "x", "epochs": [{"number": 1, "train_loss": "x", "validation_loss": '
+                '1e999, "validation_auc": null}], "total": 0, "scored": "x", "failed": [], "good_to_bad": 0, '
+                '"bad_to_good": 0}'
+            ),
+        ),
+    ],
+)
+def test_runs_are_shown_everywhere_when_their_stored_json_is_malformed(
+    clinic: Clinic,
+    logged_in: Callable[..., Browser],
+    triage: Callable[..., Result],
+    tmp_path: Path,
+    kind: str,
+    parameters: str,
+    progress: str,
+) -> None:
+    clinic.execute(
+        "INSERT INTO run (id, kind, status, parameters, progress) "
+        f"VALUES (gen_random_uuid(), '{kind}', 'running', '{parameters}', '{progress}')"
+    )
+    [run] = clinic.query("SELECT id FROM run")
+    browser = logged_in(Role.MANAGER)
+
+    assert [browser.get(path).status_code for path in ("/runs", f"/runs/{run.id}")] == [200, 200]
+    assert [triage("runs", *rest).code for rest in ((), ("list", "--json"), ("show", run.id))] == [0, 0, 0]
+    page = ("--html", tmp_path / "run.html") if kind == "training" else ()
+    assert triage("runs", "show", run.id, *page, "--json").code == 0
+    with clinic.sessions() as session:
+        assert read_gauges(session, lease=timedelta(minutes=1), stalled_after=timedelta(minutes=1)).runs
