@@ -79,7 +79,7 @@ def initial_file(init: str) -> Path | None:
     given = Path(init)
     if is_file(given):
         return given.resolve()
-    if init.endswith(_SUFFIX) or not is_folder(given):
+    if not is_folder(given):
         raise UsageError(
             "init: no such file or folder: give a path, the name of a registered model, or one of "
             f"{', '.join(INITIALISATIONS)}"

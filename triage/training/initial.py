@@ -81,7 +81,7 @@ def _read_state_dict(path: Path) -> Mapping[str, Any]:
         loaded = torch.load(path, map_location="cpu", weights_only=True)  # tensors only: no code of the file is run
     except Exception as error:
         raise ModelError("init: the file is not a state dict of tensors, as torchvision saves VGG16") from error
-    if not isinstance(loaded, Mapping):
+    if not isinstance(loaded, Mapping) or not all(isinstance(name, str) for name in loaded):
         raise ModelError("init: the file is not a state dict of tensors, as torchvision saves VGG16")
     return loaded
 

@@ -70,6 +70,8 @@ def evaluate(
         raise UsageError("--threshold must be a number from 0 to 1")
     if record and model is None:
         raise UsageError("--record requires --model and --manifest")
+    if record and (threshold is not None or target_ppv is not None):
+        raise UsageError("--record evaluates at the threshold of the model: leave out --threshold and --target-ppv")
     if threshold is not None and target_ppv is not None:
         raise UsageError("give --threshold or --target-ppv, not both")
     if photos and (html is None or model is None):
