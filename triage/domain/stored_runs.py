@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from triage.domain.states import RunKind
 
-_Number: TypeAlias = Annotated[float, Field(ge=0, le=1e15)]
+_Number: TypeAlias = Annotated[float, Field(ge=-1e15, le=1e15)]
 
 
 class _Stored(BaseModel):

@@ -63,7 +63,9 @@ class _RunsCode:
         return Path.touch, (Path("/var/tmp/triage-unpickled"),)  # type: ignore[return-value]
 
 
-@pytest.mark.parametrize("content", [{"features.0.weight": torch.zeros(1)}, {1: torch.zeros(1)}, [1, 2], {"features": _RunsCode()}])
+@pytest.mark.parametrize(
+    "content", [{"features.0.weight": torch.zeros(1)}, {1: torch.zeros(1)}, [1, 2], {"features": _RunsCode()}]
+)
 def test_file_is_refused_when_it_holds_anything_else(tmp_path: Path, content: object) -> None:
     path = tmp_path / "other.pth"
     torch.save(content, path)
