@@ -123,7 +123,12 @@ def test_name_is_taken_unless_a_new_version_is_asked_for(
     assert second.reference == "a@2"
     assert registry.load("a@1")[1] == b"a"
     assert registry.load("a@2")[1] == registry.load(second.card.weights_sha256[:8])[1] == b"other weights"
-    for name, says in (("a", "choose one of a@2, a@1"), ("a@3", "no model"), ("a@0", "no model"), ("a@", "no model")):
+    for name, says in (
+        ("a", "choose one of a@2, a@1"),
+        ("a@3", "no version 3, but a@2, a@1"),
+        ("a@0", "no model"),
+        ("a@", "no model"),
+    ):
         with pytest.raises(UsageError, match=says):
             registry.load(name)
     assert registry.add_folder(later, actor="test").id == second.id
