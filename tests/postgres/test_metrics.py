@@ -95,8 +95,8 @@ def test_scrape_returns_the_epochs_of_running_trainings(exporter: str, services:
         claimed = [runs.claim(session, RunKind.TRAINING, lease=timedelta(hours=1)) for _ in range(2)]
     assert claimed[0] is not None
     assert claimed[1] is not None
-    epochs = [{"train_loss": 0.9, "validation_loss": 0.8, "validation_auc": 0.5}] * 2
-    last = {"train_loss": 0.5, "validation_loss": 0.25, "validation_auc": None}
+    epochs = [{"number": n, "train_loss": 0.9, "validation_loss": 0.8, "validation_auc": 0.5} for n in (1, 2)]
+    last = {"number": 3, "train_loss": 0.5, "validation_loss": 0.25, "validation_auc": None}
     progress = {"epoch": 4, "epochs": [*epochs, last], "photos_per_second": 12.5}
     with services.sessions.begin() as session:
         run, token = claimed[0]

@@ -34,7 +34,7 @@ class _Training(_Stored):
     """What a worker stores of a training: see `triage.training.lease`."""
 
     epochs: list[_Epoch]
-    epoch: _Number
+    epoch: _Number = 0
     done: _Number = 0
     stage: str = ""
     photos: _Number = 0

@@ -306,7 +306,7 @@ def _describe_training(progress: dict[str, Any]) -> str:
     done = f"{progress.get('photos', 0)} of {progress.get('of_photos', '?')}"
     if stage == "reading photos" and not epochs:
         return ", ".join([f"reading photo {done}", *speed])
-    parts = [_describe_epoch(epochs[-1]) if epochs else f"epoch {progress['epoch']}"]
+    parts = [_describe_epoch(epochs[-1]) if epochs else f"epoch {progress.get('epoch', 0)}"]
     if "model" in progress:
         return f"{parts[0]}, model {progress['model']} {progress.get('weights_sha256', '')[:12]}"
     if stage == "training" and "photos" in progress and not epochs:
