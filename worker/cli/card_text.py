@@ -53,7 +53,7 @@ def _print_splits(splits: dict[str, Any]) -> None:
     if splits:
         print_line()
         print_table(
-            ("learned from", "photos", "good", "patients"),
+            ("split", "photos", "good", "patients"),
             ((name, s["n"], _known(s["n_good"]), _known(s["patients"])) for name, s in splits.items()),
         )
 
