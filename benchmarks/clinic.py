@@ -3,6 +3,7 @@
 import io
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -67,14 +68,21 @@ class Clinic:
 
 @dataclass(frozen=True)
 class NothingAssessor:
-    """Scores every photo as bad without decoding: the most expensive path, as each message flags a retake request."""
+    """Scores every photo as bad without decoding: the most expensive path, as each message flags a retake request.
+
+    Attributes:
+        model: the version of the verdicts.
+        forward: seconds that it sleeps for each photo, as if the network ran on a device of its own.
+    """
 
     model: ModelVersionId
+    forward: float = 0
 
     def prepare(self, attachments: Sequence[ClaimedAttachment]) -> Callable[[], AssessedBatch]:
         return partial(self._score, attachments)
 
     def _score(self, attachments: Sequence[ClaimedAttachment]) -> AssessedBatch:
+        time.sleep(self.forward * len(attachments))
         facts = PhotoFacts("a" * 64, 500, 500, "image/jpeg")
         return AssessedBatch(self.model, 0.5, [Scored(item.id, facts, BAD, acceptable=False) for item in attachments])
 

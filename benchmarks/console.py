@@ -1,8 +1,8 @@
 """The console under load: 50 people work through a long queue while a worker drains new messages.
 
 Prints the times of pages, and what the load does to the time from a message to its decision. The worker's scorer does
-nothing, so that this time is that of the database. With `--manager`, one manager opens the pages about all messages,
-one after the other.
+nothing, so that this time is that of the database, or sleeps for each photo (`--forward`). With `--manager`, one
+manager opens the pages about all messages, one after the other.
 
     python -m benchmarks.console
     python -m benchmarks.console --database postgresql+psycopg://user@host/triage --manager
@@ -73,6 +73,7 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=200_000, help="messages that wait for a person")
     parser.add_argument("--people", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=60, help="of each of the two phases")
+    parser.add_argument("--forward", type=float, default=0, metavar="SECONDS", help="of the network for each photo")
     parser.add_argument("--manager", action="store_true", help="a manager looks at reports, too")
     parser.add_argument("--database", metavar="URL", help="use and keep this database instead of a new one")
     arguments = parser.parse_args()
@@ -83,13 +84,13 @@ def main() -> None:
         managers = [(run, Role.MANAGER)] if arguments.manager else []
         for name, role in [*people, *managers]:
             accounts.add(site.sessions, name, role, password=PASSWORD, by="benchmark")
-        quiet = decide_for(site, arguments.seconds)
+        quiet = decide_for(site, arguments.seconds, arguments.forward)
         context = multiprocessing.get_context("spawn")
         with context.Pool(1) as pool:  # a process of its own: the people take no time from the worker
             names = [[name for name, _ in each] for each in (people, managers)]
             working = pool.apply_async(work, (server.url, *names, arguments.seconds + 20))
             time.sleep(20)  # they log in
-            busy = decide_for(site, arguments.seconds)
+            busy = decide_for(site, arguments.seconds, arguments.forward)
             pages = working.get()
     report(pages, quiet, busy)
 
@@ -104,20 +105,20 @@ def fill(site: Clinic, n: int, run: str) -> None:
         connection.execute(text("VACUUM ANALYZE"))
 
 
-def decide_for(site: Clinic, duration: float) -> list[float]:
+def decide_for(site: Clinic, duration: float, forward: float) -> list[float]:
     """Sends messages one after another, each decided before the next; returns the seconds that each took."""
     took: list[float] = []
     end = time.monotonic() + duration
     first = time.time_ns()
     while time.monotonic() < end:
-        took.append(seconds(partial(_decide, site, first + len(took))))
+        took.append(seconds(partial(_decide, site, first + len(took), forward)))
         time.sleep(0.05)
     return took
 
 
-def _decide(site: Clinic, number: int) -> None:
+def _decide(site: Clinic, number: int, forward: float) -> None:
     site.send_uris(1, 1, bulk=1, first=number)
-    assessor = NothingAssessor(site.model)
+    assessor = NothingAssessor(site.model, forward)
     drain(site.inbox, lambda: assessor, DrainLimits(photos_per_batch=8, seconds=60))
 
 
