@@ -11,7 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from triage.domain.states import RunKind
 
-_Number: TypeAlias = Annotated[float, Field(ge=-1e15, le=1e15)]
+_MOST: Final = 1e12
+"""Of photos, epochs or seconds. Python cannot show 1e15 seconds as a duration, nor divide by a number beyond 1e308."""
+
+_Number: TypeAlias = Annotated[float, Field(ge=-_MOST, le=_MOST)]
 
 
 class _Stored(BaseModel):
@@ -57,7 +60,7 @@ class _Rescoring(_Stored):
 
 
 class _Config(_Stored):
-    epochs: Annotated[int, Field(ge=1)]
+    epochs: Annotated[int, Field(ge=1, le=_MOST)]
 
 
 _PROGRESS: Final[Mapping[RunKind, type[_Stored]]] = {RunKind.TRAINING: _Training, RunKind.RESCORING: _Rescoring}
@@ -82,8 +85,8 @@ def is_epoch(stored: object) -> bool:
 
 
 def readable_number(stored: object) -> float | None:
-    """A number that is not negative, or None."""
-    is_number = isinstance(stored, int | float) and not isinstance(stored, bool) and 0 <= stored < float("inf")
+    """A number that is neither negative nor too large, or None."""
+    is_number = isinstance(stored, int | float) and not isinstance(stored, bool) and 0 <= stored <= _MOST
     return float(stored) if is_number else None  # type: ignore[arg-type]  # it is a number
 
 

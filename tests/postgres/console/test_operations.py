@@ -18,6 +18,9 @@ from triage.runs import cancel_run
 from triage.scoring.start import start_rescoring
 from triage.storage.gauges import read_gauges
 
+HUGE = 10**400
+"""As JSON, a number that no float can hold."""
+
 EVIL = "<script>alert(1)</script>{{7*7}}"
 
 
@@ -210,6 +213,29 @@ def test_page_of_a_rescoring_shows_its_progress(clinic: Clinic, logged_in: Calla
                 '{"epoch": -1, "seconds_left": "x", "epochs": [{"number": 1, "train_loss": "x", "validation_loss": '
                 '1e999, "validation_auc": null}], "total": 0, "scored": "x", "failed": [], "good_to_bad": 0, '
                 '"bad_to_good": 0}'
+            ),
+        ),
+        (
+            f'{{"config": {{"epochs": {HUGE}}}}}',
+            (
+                '{"epoch": 1, "done": 0.5, "epochs": [], "total": 1, "scored": 0.5, "failed": 0, "good_to_bad": 0, '
+                '"bad_to_good": 0, "seconds_left": 1e15}'
+            ),
+        ),
+        (
+            f'{{"config": {{"epochs": 1, "seed": {HUGE}}}, "name": {{}}, "model_version_id": {HUGE}, "limit": {HUGE}}}',
+            (
+                f'{{"epoch": {HUGE}, "photos_per_second": {HUGE}, "epochs": [{{"number": {HUGE}}}], "total": {HUGE}, '
+                f'"scored": {HUGE}}}'
+            ),
+        ),
+        (
+            '{"config": {"epochs": 1}, "name": [], "since": [], "photos_of_messages": {}, "manifest": 7, "init": {}}',
+            (
+                '{"epoch": 1.5, "done": 1e12, "photos": 0.5, "of_photos": 1e12, "photos_per_second": 1e-300, "epochs": '
+                '[{"number": 1.5, "train_loss": 1e12, "validation_loss": null, "validation_auc": -1e12, "is_best": {}, '
+                '"learning_rate": 0, "seconds": 1e12}], "seconds_left": -1e12, "total": 0.5, "scored": 0.5, '
+                '"failed": 0.5, "good_to_bad": 0.5, "bad_to_good": 0.5}'
             ),
         ),
     ],
