@@ -21,6 +21,7 @@ class Fault(Enum):
     REFUSED = (403, "AccessDenied")
     NO_BUCKET = (404, "NoSuchBucket")
     OVERLOADED = (503, "SlowDown")
+    UNKNOWN = (501, "NotImplemented")
     SLOW = (0, "")
 
 

@@ -1,5 +1,6 @@
 """Buckets that keep versions: what is deleted there stays readable as an older version."""
 
+import errno
 import math
 from typing import Any, Final
 
@@ -23,7 +24,12 @@ def days_kept(fs: Any, path: str, *, seconds: float) -> float:
     if not hasattr(fs, "call_s3"):
         return 0
     bucket = path.partition("/")[0]
-    state = call(fs, "call_s3", "get_bucket_versioning", seconds=seconds, Bucket=bucket)
+    try:
+        state = call(fs, "call_s3", "get_bucket_versioning", seconds=seconds, Bucket=bucket)
+    except OSError as error:
+        if error.errno == errno.ENOSYS:  # a compatible store that has no versions
+            return 0
+        raise
     if state.get("Status") != _KEEPS:
         return 0
     try:

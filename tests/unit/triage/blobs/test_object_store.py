@@ -166,3 +166,8 @@ def test_store_cannot_say_how_long_its_bucket_keeps_removed_bytes_when_it_may_no
         assert BlobStore("s3://photos/store").days_kept_after_removal() == 0
     with object_store.failing(Fault.OVERLOADED), pytest.raises(BlobStoreUnavailableError):
         BlobStore("s3://photos/store", seconds=SHORT).days_kept_after_removal()
+
+
+def test_store_keeps_no_removed_bytes_when_its_server_has_no_versions(object_store: ObjectStore) -> None:
+    with object_store.failing(Fault.UNKNOWN):
+        assert BlobStore("s3://photos/store").days_kept_after_removal() == 0
