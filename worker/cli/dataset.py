@@ -27,8 +27,9 @@ class _Shares(click.ParamType):  # type: ignore[type-arg]  # generic only in new
     name = "train,validation,test"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
-        parts = str(value).split(",")
-        if len(parts) != 3 or not all(part.strip().isdecimal() for part in parts) or sum(map(int, parts)) != 100:
+        parts = [part.strip() for part in str(value).split(",")]
+        are_short = all(part.isdecimal() and len(part) <= len("100") for part in parts)  # int() refuses long ones
+        if len(parts) != 3 or not are_short or sum(map(int, parts)) != 100:
             self.fail(f"{value!r} is not three whole numbers whose sum is 100, such as 60,20,20.", param, ctx)
         return tuple(int(part) / 100 for part in parts)
 

@@ -105,6 +105,18 @@ def test_check_says_how_many_photos_have_no_patient(dataset: Dataset, manifest: 
     assert result.out.splitlines()[1].startswith("1 photo without a patient: ")
 
 
+@pytest.mark.parametrize(
+    "shares", ["0,0,0", "-1,50,51", "101,0,-1", "50,50", ",,", "33.3,33.3,33.4", f"{'9' * 5000},1,1"]
+)
+def test_split_is_refused_when_its_shares_are_malformed(
+    dataset: Dataset, manifest: Path, tmp_path: Path, shares: str
+) -> None:
+    result = dataset("split", manifest, "-o", tmp_path / "no.csv", "--shares", shares)
+
+    assert result.code == USAGE
+    assert "60,20,20" in result.err
+
+
 def test_split_says_what_to_do_when_a_part_is_too_small_to_choose_a_threshold(
     dataset: Dataset, manifest: Path, tmp_path: Path
 ) -> None:
