@@ -82,6 +82,7 @@ def details(modules: list[Path]) -> Iterator[str]:
         "LeaseLostError",
         "ModelError",
         "ModelNotEvaluatedError",
+        "UnknownModelError",
         "UntrainedModelError",
     }
     for module in modules:
