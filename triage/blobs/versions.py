@@ -1,4 +1,7 @@
-"""Buckets that keep versions: what is deleted there stays readable as an older version."""
+"""Buckets that keep versions: what is deleted there stays readable as an older version.
+
+Suspending versioning deletes no version: photos that were stored before stay readable after their deletion.
+"""
 
 import errno
 import math
@@ -6,7 +9,8 @@ from typing import Any, Final
 
 from triage.blobs.filesystem import call
 
-_KEEPS: Final = "Enabled"
+_APPLIES: Final = "Enabled"
+"""The status of a rule."""
 
 
 def days_kept(fs: Any, path: str, *, seconds: float) -> float:
@@ -30,7 +34,7 @@ def days_kept(fs: Any, path: str, *, seconds: float) -> float:
         if error.errno == errno.ENOSYS:  # a compatible store that has no versions
             return 0
         raise
-    if state.get("Status") != _KEEPS:
+    if "Status" not in state:  # the bucket never had versions
         return 0
     try:
         rules = call(fs, "call_s3", "get_bucket_lifecycle_configuration", seconds=seconds, Bucket=bucket)["Rules"]
@@ -45,6 +49,6 @@ def _days(rule: dict[str, Any], path: str) -> float:
     prefix = condition.get("Prefix", rule.get("Prefix", ""))
     covers = not condition.keys() - {"Prefix"} and f"{path.partition('/')[2]}/".startswith(prefix)
     expiration = rule.get("NoncurrentVersionExpiration", {})
-    if rule["Status"] != _KEEPS or not covers or expiration.get("NewerNoncurrentVersions"):
+    if rule["Status"] != _APPLIES or not covers or expiration.get("NewerNoncurrentVersions"):
         return math.inf
     return float(expiration.get("NoncurrentDays", math.inf))

@@ -34,10 +34,11 @@ def check_blob_store(store: PhotoStore, blobs: BlobStore) -> str:
     if days == inf:
         raise ProblemError(
             "the bucket keeps versions, so that purged and forgotten photos stay readable",
-            "suspend its versioning, or add a lifecycle rule that deletes all noncurrent versions after a few days",
+            "let a lifecycle rule delete all noncurrent versions after a few days: suspending versioning deletes none",
         )
     if days is None:
-        return f"{state}; whether the bucket keeps deleted photos is unknown without s3:GetBucketVersioning"
+        rights = "s3:GetBucketVersioning and s3:GetLifecycleConfiguration"
+        return f"{state}; whether the bucket keeps deleted photos is unknown without {rights}"
     return f"{state}; the bucket keeps deleted photos for {days:.0f} days" if days else state
 
 

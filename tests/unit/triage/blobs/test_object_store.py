@@ -133,8 +133,9 @@ _NEWEST = "<NewerNoncurrentVersions>1</NewerNoncurrentVersions>"
 @pytest.mark.parametrize(
     ("versioning", "rules", "days"),
     [
-        ("", [], 0),
-        ("Suspended", [], 0),
+        (None, None, 0),
+        ("Suspended", None, inf),
+        ("Suspended", [f"<Status>Enabled</Status><Prefix/>{_WITHIN.format('')}"], 7),
         ("Enabled", None, inf),
         ("Enabled", [f"<Status>Enabled</Status><Prefix/>{_WITHIN.format('')}"], 7),
         ("Enabled", [f"<Status>Enabled</Status><Filter><Prefix>st</Prefix></Filter>{_WITHIN.format('')}"], 7),
@@ -146,9 +147,14 @@ _NEWEST = "<NewerNoncurrentVersions>1</NewerNoncurrentVersions>"
     ],
 )
 def test_store_says_how_long_its_bucket_keeps_removed_bytes(
-    object_store: ObjectStore, versioning: str, rules: list[str] | None, days: float, monkeypatch: pytest.MonkeyPatch
+    object_store: ObjectStore,
+    versioning: str | None,
+    rules: list[str] | None,
+    days: float,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    configuration = {"versioning": f"<VersioningConfiguration><Status>{versioning}</Status></VersioningConfiguration>"}
+    status = "" if versioning is None else f"<Status>{versioning}</Status>"
+    configuration = {"versioning": f"<VersioningConfiguration>{status}</VersioningConfiguration>"}
     if rules is not None:
         rules = [f"<Rule><ID>r</ID>{rule}</Rule>" for rule in rules]
         configuration["lifecycle"] = f"<LifecycleConfiguration>{''.join(rules)}</LifecycleConfiguration>"
