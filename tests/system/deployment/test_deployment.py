@@ -149,19 +149,29 @@ def test_compose_builds_on_the_image_of_the_dockerfile(compose: dict[str, Any]) 
     assert tags == {f"${{PYTHON_TAG:-{tag}}}"}
 
 
-def test_pinned_images_are_those_of_compose_by_digest(tmp_path: Path) -> None:
-    """An engine that answers with one digest stands for Docker."""
-    engine = tmp_path / "docker"
-    engine.write_text('#!/bin/sh\n[ "$1" != image ] || echo "$5@sha256:0123"\n', encoding="utf-8")
+def _pin(folder: Path, digest: str) -> "subprocess.CompletedProcess[str]":
+    """Runs `deploy/image/pin`. An engine that answers with one digest stands for Docker."""
+    engine = folder / "docker"
+    engine.write_text(f'#!/bin/sh\n[ "$1" != image ] || echo "{digest}"\n', encoding="utf-8")
     engine.chmod(0o755)
-
-    done = subprocess.run(
+    return subprocess.run(
         [ROOT / "deploy" / "image" / "pin"],
-        env={"PATH": f"{tmp_path}:/bin:/usr/bin"},
+        env={"PATH": f"{folder}:/bin:/usr/bin"},
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
     )
+
+
+def test_no_image_is_pinned_when_one_has_no_digest(tmp_path: Path) -> None:
+    done = _pin(tmp_path, "")
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "pin: python:3.11.13-slim-bookworm was built here and has no digest: pull it\n"
+
+
+def test_pinned_images_are_those_of_compose_by_digest(tmp_path: Path) -> None:
+    done = _pin(tmp_path, "$5@sha256:0123 other@sha256:4567")
 
     assert done.stdout.splitlines() == [
         "PYTHON_TAG=3.11.13-slim-bookworm@sha256:0123",
