@@ -16,6 +16,7 @@ from tests.support.command_line import Result
 from triage.domain.reporting import Period
 from triage.domain.states import Outcome, VerdictOrigin
 from triage.errors import UsageError
+from triage.reports.summary import report
 from triage.retakes.opt_out import opt_out
 from triage.retakes.override import override
 from triage.retakes.proposals import find_proposal, list_proposals, propose
@@ -259,6 +260,13 @@ def test_wrong_scenario_is_refused(clinic: Clinic) -> None:
             _simulate(clinic, scenario)
     with pytest.raises(UsageError, match="no start"):
         simulate(clinic.sessions, Period(), Scenario(), policy=clinic.policy)
+
+
+def test_number_of_queries_at_a_time_is_refused_when_it_is_not_positive(clinic: Clinic) -> None:
+    with pytest.raises(UsageError, match="at_once"):
+        report(clinic.sessions, Period(), at_once=0)
+    with pytest.raises(UsageError, match="at_once"):
+        simulate(clinic.sessions, Period(), Scenario(), policy=clinic.policy, at_once=-1)
 
 
 def test_only_one_proposal_has_a_name_when_several_people_save_it_at_once(clinic: Clinic) -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
+from pydantic import PositiveInt
 from sqlalchemy.orm import Session
 
 from triage.domain.card import label_of, threshold_of
@@ -40,7 +41,7 @@ def report(
     *,
     answer_days: int = ANSWER_DAYS,
     compared_to: Period | None = None,
-    at_once: int = CONNECTIONS,
+    at_once: PositiveInt = CONNECTIONS,
 ) -> dict[str, Any]:
     """Returns the report of a period, as `summarise` does, with several queries at a time.
 

@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
+from pydantic import PositiveInt
 
 from triage.domain.card import RegisteredModel, UnreadableModel
 from triage.domain.reporting import Period
@@ -37,7 +38,12 @@ _STAFF = [OUTCOMES.index(Outcome.UNCERTAIN), OUTCOMES.index(Outcome.NOT_ASSESSAB
 
 @use_case
 def simulate(
-    sessions: Sessions, period: Period, scenario: Scenario, *, policy: RetakePolicy, at_once: int = CONNECTIONS
+    sessions: Sessions,
+    period: Period,
+    scenario: Scenario,
+    *,
+    policy: RetakePolicy,
+    at_once: PositiveInt = CONNECTIONS,
 ) -> dict[str, Any]:
     """Replays the decisions of a period under a scenario and under today's settings.
 

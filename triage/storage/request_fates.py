@@ -73,6 +73,7 @@ def follow_requests(session: Session, period: Period, within_time: timedelta) ->
         .where(*within(RetakeRequest.created_at, period))
     )
     now = session.scalars(select(func.clock_timestamp())).one()
+    # by position: the columns above are in the order of the fields
     return now, [RequestRow(*(*values, reasons or ())) for *values, reasons in rows]
 
 
