@@ -187,12 +187,12 @@ def from_reviews(name: str, output: Path, photos: Path | None, decisions_since: 
     )
 
 
-def print_small_parts(manifest: Manifest, *, err: bool = False) -> None:
+def print_small_parts(manifest: Manifest, *, good_votes: int = 2, err: bool = False) -> None:
     """Prints a caution if the validation or the test photos are too few."""
     from triage.dataset.splits import small_parts  # deferred: imports numpy
     from triage.domain.promotion import FEWEST_OF_A_CLASS  # deferred: imports pydantic
 
-    found = small_parts(manifest, good_votes=min(2, manifest.n_reviewers))
+    found = small_parts(manifest, good_votes=min(good_votes, manifest.n_reviewers))
     if found:
         parts = ", ".join(f"{name} {n_good} good and {n_bad} bad" for name, (n_good, n_bad) in found.items())
         print_line(

@@ -132,7 +132,8 @@ def train(
             written = str(run.parameters["manifest"])
             if written != str(manifest.resolve()):
                 print_line(f"splits: {written}", err=as_json)
-                print_small_parts(read_manifest(Path(written)), err=as_json)
+                found = read_manifest(Path(written))
+                print_small_parts(found, good_votes=settings["good_votes"], err=as_json)
         else:
             if manifest is not None or split_output is not None or (photos is None) == (photos_of_messages is None):
                 raise UsageError("give --pretrain with either --photos or --photos-of-messages, without --manifest")

@@ -317,6 +317,19 @@ def test_training_is_refused_when_a_setting_is_out_of_range(
     assert triage("runs", "--json").json == []
 
 
+def test_training_cautions_by_its_own_votes_when_the_splits_that_it_makes_are_small(
+    triage: Triage, manifest: Path
+) -> None:
+    unsplit = manifest.with_name("unsplit.csv")
+    unsplit.write_text("path,votes\n" + "".join(f"{seed}.jpg,3\n" for seed in range(4)), encoding="utf-8")
+
+    result = triage("train", "--manifest", unsplit, "--good-votes", "4")
+
+    assert (result.code, result.err) == (0, "")
+    [caution] = [line for line in result.out.splitlines() if line.startswith("caution: ")]
+    assert "test 0 good and 1 bad photos" in caution
+
+
 def test_exported_folder_is_a_model_for_every_command(
     triage: Triage, candidate: str, manifest: Path, tmp_path: Path
 ) -> None:
