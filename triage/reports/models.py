@@ -15,7 +15,7 @@ def list_models(sessions: Sessions) -> list[RegisteredModel | UnreadableModel]:
 
 @use_case
 def find_forced_promotion(sessions: Sessions) -> str | None:
-    """The reason why the live model was promoted without a sufficient evaluation; None if it was not, or none is live.
+    """The reason for which a person forced the promotion of the live model; None if it was not forced, or none is live.
 
     A rollback to a model counts as the promotion that it returns to.
     """

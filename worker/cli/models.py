@@ -61,7 +61,7 @@ def list_(*, as_json: bool) -> None:
         ),
     )
     if forced is not None:
-        print_line(f"the promotion of the live model was forced, without enough photos in its evaluation: {forced}")
+        print_line(f"the promotion of the live model was forced: {forced}")
 
 
 @models.command()
