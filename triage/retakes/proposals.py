@@ -4,6 +4,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
+from pydantic import PositiveInt
+
 from triage.domain.actors import check_actor
 from triage.domain.proposals import Proposal
 from triage.domain.reporting import Period
@@ -14,6 +16,7 @@ from triage.retakes.scenario import Scenario
 from triage.retakes.simulate import simulate
 from triage.storage import model_versions as models
 from triage.storage import proposals
+from triage.storage.at_once import CONNECTIONS
 from triage.storage.database import Sessions
 from triage.storage.use_case import use_case
 
@@ -22,14 +25,21 @@ _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
 @use_case
 def propose(
-    sessions: Sessions, name: str, period: Period, scenario: Scenario, *, policy: RetakePolicy, by: str
+    sessions: Sessions,
+    name: str,
+    period: Period,
+    scenario: Scenario,
+    *,
+    policy: RetakePolicy,
+    by: str,
+    at_once: PositiveInt = CONNECTIONS,
 ) -> dict[str, Any]:
     """Simulates a scenario, saves the result as a proposal, and returns it.
 
     Args:
         sessions: of the worker role.
         name: of the proposal: letters, digits, `.`, `_` and `-`.
-        period, scenario, policy: as `simulate`.
+        period, scenario, policy, at_once: as `simulate`.
         by: actor id of the person who proposes it.
 
     Raises:
@@ -41,7 +51,7 @@ def propose(
     check_no_step(name, "name of a proposal")
     if not scenario.changes():
         raise UsageError("the scenario changes nothing: change a threshold, a limit or the model")
-    found = simulate(sessions, period, scenario, policy=policy)
+    found = simulate(sessions, period, scenario, policy=policy, at_once=at_once)
     with sessions.begin() as session:
         models.lock_stages(session)  # two people may choose the same name at once
         proposals.save(session, name, found, actor=by)

@@ -64,6 +64,7 @@ def save_proposal(visit: Visit) -> Response:
         _scenario({each: visit.request.query_params.get(each, "") for each in _FIELDS}),
         policy=visit.services.settings.retake_policy,
         by=visit.staff.actor,
+        at_once=1,
     )
     return visit.redirect(f"/proposals/{name}")
 
