@@ -104,6 +104,15 @@ def test_rule_leaves_out_copies_and_photos_that_no_one_can_see(clinic: Clinic) -
     assert photos(clinic, create(clinic)) == ["a/0.3"]
 
 
+def test_rule_selects_a_copy_when_the_bytes_of_the_first_photo_were_deleted(clinic: Clinic) -> None:
+    send(clinic, "a/0.3")
+    clinic.execute("UPDATE attachment SET uri = NULL")
+    clinic.execute("INSERT INTO blob (sha256, size_bytes, purge_after) SELECT sha256, 1, now() FROM attachment")
+    clinic.send("again", "a/0.3")
+    clinic.drain()
+    assert photos(clinic, create(clinic)) == ["a/0.3"]
+
+
 def test_rule_is_refused_when_it_is_malformed_or_selects_nothing(clinic: Clinic) -> None:
     send(clinic, "a/0.3")
     create(clinic)

@@ -95,6 +95,7 @@ def _has_earlier_copy(rule: SamplingRule) -> ColumnElement[bool]:
         .where(
             copy.sha256 == Attachment.sha256,
             copy.id < Attachment.id,
+            bytes_are_there(copy),
             *_is_scored(verdict, rule),
             *_is_chosen(message, rule),
         )

@@ -6,7 +6,7 @@ The row of a blob is the lock of its bytes: intake locks it while it accepts a p
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Text, TextClause, delete, exists, func, literal, null, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -163,14 +163,12 @@ def forget_message(session: Session, message_id: MessageId, *, actor: str, reaso
     session.expire_all()
 
 
-def bytes_are_there() -> ColumnElement[bool]:
-    """Condition on an attachment: its bytes can be fetched again, from the blob store or from its URI."""
+def bytes_are_there(photo: Any = Attachment) -> ColumnElement[bool]:
+    """Condition on an attachment, or an alias of it: its bytes can be fetched again, from the blob store or its URI."""
     gone = exists(
-        select(Blob.sha256).where(
-            Blob.sha256 == Attachment.sha256, Attachment.uri.is_(None), Blob.purge_after.is_not(None)
-        )
+        select(Blob.sha256).where(Blob.sha256 == photo.sha256, photo.uri.is_(None), Blob.purge_after.is_not(None))
     )
-    return or_(Attachment.uri.is_not(None), Attachment.sha256.is_not(None)) & ~gone
+    return or_(photo.uri.is_not(None), photo.sha256.is_not(None)) & ~gone
 
 
 def _ago(age: timedelta) -> ColumnElement[datetime]:
