@@ -23,7 +23,7 @@ from triage.errors import (
     UsageError,
     validation_problems,
 )
-from triage.model.artifact import check_weights, read_artifact
+from triage.model.artifact import check_model, read_artifact
 from triage.storage import audit, proposals, runs
 from triage.storage import model_versions as models
 from triage.storage.database import Sessions
@@ -54,7 +54,7 @@ class Registry:
                 asked for.
             ModelStoreUnavailableError: the store cannot be written, or is not mounted.
         """
-        check_weights(card, weights)
+        check_model(card, weights)
         with self._sessions.begin() as session:  # before the weights, which a refused model must not leave behind
             _check_name(session, card, new_version=new_version)
         self._put(card, weights)

@@ -7,7 +7,7 @@ from triage.domain.card import Card
 from triage.errors import UsageError
 from triage.evaluation.model_card import render_readme
 from triage.files.atomic import write_folder_durably
-from triage.model.artifact import CARD_FILE, WEIGHTS_FILE, card_bytes, check_weights
+from triage.model.artifact import CARD_FILE, WEIGHTS_FILE, card_bytes, check_model
 
 Format = Literal["safetensors", "onnx"]
 ONNX_FILE: Final = "model.onnx"
@@ -33,7 +33,7 @@ def export_model(
         ModelError: the weights are not those of the card.
         UsageError: the folder holds something or cannot be written, or packages for ONNX are missing.
     """
-    check_weights(card, weights)
+    check_model(card, weights)
     folder = folder.absolute()
     refusal = f"{folder}: the folder is not empty: give a new one"
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):

@@ -8,7 +8,7 @@ from typing import Final
 from triage.domain.photos import Finding, PhotoScore
 from triage.domain.reasons import SCORE, SEVERE, Reason, ReasonHead
 from triage.domain.states import FindingKind, FindingLevel
-from triage.findings.rules import BY_PATCH
+from triage.findings.rules import BY_PATCH, measure_names
 
 _LARGEST_LOGIT: Final = 30.0
 
@@ -59,6 +59,11 @@ def probabilities_of(head: ReasonHead, score: PhotoScore, measures: Mapping[str,
 def inputs_of(score: PhotoScore, measures: Mapping[str, float]) -> dict[str, float]:
     """What a reason head reads besides the network's layers: the measures and the logit of the score."""
     return {**measures, SCORE: _logit(score.score)}
+
+
+def unknown_measures(head: ReasonHead) -> list[str]:
+    """The names that the head reads and no photo has, in order."""
+    return sorted(head.limits.keys() - measure_names() - {SCORE})
 
 
 def _logits(

@@ -103,6 +103,13 @@ def measure_findings(pixels: NDArray[np.uint8], small: NDArray[np.uint8]) -> Mea
     return Measured(findings_of(measures, models), values_of(measures, models))
 
 
+@cache
+def measure_names() -> frozenset[str]:
+    """The names in the values of every photo."""
+    grey = np.full((448, 448, 3), 128, np.uint8)
+    return frozenset(measure_findings(grey, grey).values)
+
+
 def values_of(measures: Measures, models: FindingModels) -> dict[str, float]:
     """The measures of the whole photo, and the logit of each finding by its kind."""
     return {**measures.photo, **{kind: model.logit(measures.photo) for kind, model in models.by_kind.items()}}

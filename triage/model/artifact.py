@@ -48,17 +48,25 @@ def read_artifact(folder: Path) -> tuple[Card, bytes]:
         weights = read_regular(folder / WEIGHTS_FILE)
     except OSError as error:
         raise ModelError(f"no model at {folder}: give a folder with {WEIGHTS_FILE} and {CARD_FILE}") from error
-    check_weights(card, weights)
+    check_model(card, weights)
     return card, weights
 
 
-def check_weights(card: Card, weights: bytes) -> None:
+def check_model(card: Card, weights: bytes) -> None:
     """
     Raises:
-        ModelError: the weights do not have the hash that the card states.
+        ModelError: the weights do not have the hash that the card states, or its reasons need unknown measures.
     """
     if sha256_of(weights) != card.weights_sha256:
         raise ModelError(
             f"the weights of model {card.name!r} do not have the SHA-256 that its card states: "
             "the file is damaged or was changed: copy the model again"
         )
+    if card.reasons is not None:
+        from triage.findings.reasons import unknown_measures  # deferred: imports numpy
+
+        if unknown := unknown_measures(card.reasons):
+            raise ModelError(
+                f"the reasons of model {card.name!r} need {unknown[0]!r:.100}, which this release does not measure: "
+                "use the release that the model was trained with, or train it again"
+            )

@@ -6,7 +6,7 @@ from safetensors.torch import load, save
 from triage.domain.architecture import layers_of
 from triage.domain.card import Card, check_preprocessing
 from triage.errors import ModelError
-from triage.model.artifact import check_weights
+from triage.model.artifact import check_model
 from triage.model.network import OrdinalVGG16, ReasonLayer
 from triage.model.photo_hashes import PhotoHashes, header_of
 
@@ -32,7 +32,7 @@ def load_network(card: Card, weights: bytes) -> OrdinalVGG16:
         ModelError: the hash, the names or the shapes are not those of the card, or the biases ascend.
     """
     check_preprocessing(card)
-    check_weights(card, weights)
+    check_model(card, weights)
     layers = layers_of(card.architecture)
     network = OrdinalVGG16(card.n_outputs, card.head, layers)
     if card.reasons is not None:

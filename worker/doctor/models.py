@@ -1,7 +1,7 @@
 """Checks of the live model, its device and its photos."""
 
 from triage.errors import ModelError
-from triage.model.artifact import check_weights
+from triage.model.artifact import check_model
 from triage.model.cards import driver_responds, has_card
 from triage.registry import Registry
 from triage.storage import model_versions as models
@@ -15,7 +15,7 @@ def check_live_model(sessions: Sessions, registry: Registry) -> str:
         live = models.live(session)
     if live is None:
         raise ProblemError("no model is live", "run `triage models add FOLDER`, then `triage models promote NAME`")
-    check_weights(live.card, registry.weights(live.card))
+    check_model(live.card, registry.weights(live.card))
     if not live.card.trained:
         raise ModelError("the live model is untrained, so its scores mean nothing: promote a trained model")
     return f"{live.card.label}, threshold {live.card.threshold:.3f}"

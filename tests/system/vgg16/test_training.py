@@ -8,7 +8,7 @@ import torch
 from tests.support.small_training import train_small
 from triage.dataset.manifest import Manifest
 from triage.domain.card import read_card
-from triage.model.artifact import check_weights, write_artifact
+from triage.model.artifact import check_model, write_artifact
 
 pytestmark = pytest.mark.long
 
@@ -45,5 +45,5 @@ def test_card_states_data_settings_and_evaluation_of_vgg16(manifest: Manifest, t
     assert card.recalibration is None or card.recalibration.slope > 0
     assert len(card.learning_curve) == 1
     written = write_artifact(tmp_path / "model", card, trained.weights)
-    check_weights(written, trained.weights)
+    check_model(written, trained.weights)
     assert read_card(written.model_dump_json()) == written

@@ -12,7 +12,7 @@ from triage.domain.architecture import VGG16, VGG16_LAYERS, Layers
 from triage.domain.card import UNTRAINED, Recalibration, read_card
 from triage.domain.states import FindingKind
 from triage.errors import ModelError
-from triage.model.artifact import bind_card, read_artifact
+from triage.model.artifact import bind_card, read_artifact, write_artifact
 from triage.model.engines.tolerance import draw_pictures
 from triage.model.network import OrdinalVGG16, draw_network
 from triage.model.weights import load_network
@@ -68,6 +68,19 @@ def test_model_is_refused_when_its_weights_are_altered(tmp_path: Path) -> None:
     (tmp_path / "weights.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
 
     with pytest.raises(ModelError, match="SHA-256"):
+        read_artifact(tmp_path)
+
+
+def test_model_is_refused_when_its_reasons_need_an_unknown_measure(tmp_path: Path) -> None:
+    network = draw_narrow_network()
+    head = add_reasons(network, FindingKind.DEFOCUS)
+    card, weights = make_narrow_model(network, reasons=head)
+    write_artifact(tmp_path, card, weights)
+    assert read_artifact(tmp_path)[0].reasons == head
+    unknown = head.model_copy(update={"limits": {**head.limits, "of_tomorrow": (0, 1)}})
+    write_artifact(tmp_path, card.model_copy(update={"reasons": unknown}), weights)
+
+    with pytest.raises(ModelError, match="need 'of_tomorrow', which"):
         read_artifact(tmp_path)
 
 
