@@ -201,7 +201,7 @@ def fit(card: Card, collected: Collected, originals: Sequence[Original]) -> Fitt
     named, advised = choose_limits(np.concatenate(probabilities), unseen.photos.fails)
     limits = {"named_from": named, "advised_from": advised}
     reasons = {kind: reason.model_copy(update=limits) for kind, reason in head.reasons.items()}
-    return Fitted(head.model_copy(update={"reasons": reasons}), layer, unseen, np.concatenate(probabilities))
+    return Fitted(ReasonHead(reasons=reasons, limits=head.limits), layer, unseen, np.concatenate(probabilities))
 
 
 def predict(head: ReasonHead, layer: ReasonLayer, collected: Collected) -> NDArray[np.float64]:

@@ -112,7 +112,7 @@ def fit_no_skin(collected: Collected, originals: Sequence[Original], layers: Lay
     choosing = part != Part.TEST
     limit = _limit(usable.where(choosing).samples, shown[choosing], probabilities[choosing])
     reason = fitted[0].reasons[NO_SKIN].model_copy(update={"named_from": limit, "advised_from": limit})
-    alone = fitted[0].model_copy(update={"reasons": {NO_SKIN: reason}})
+    alone = ReasonHead(reasons={NO_SKIN: reason}, limits=fitted[0].limits)
     return NoSkin(alone, fitted[1], usable.where(choosing), shown[choosing], probabilities[choosing])
 
 
@@ -123,7 +123,7 @@ def with_no_skin(head: ReasonHead, layer: ReasonLayer, found: NoSkin, layers: La
     joined.bias.data.zero_()
     joined.weight.data[:-1] = layer.weight
     joined.weight.data[-1, -found.layer.weight.shape[1] :] = found.layer.weight[0]
-    return head.model_copy(update={"reasons": {**head.reasons, **found.head.reasons}}), joined
+    return ReasonHead(reasons={**head.reasons, **found.head.reasons}, limits=head.limits), joined
 
 
 def _shown(sample: Sample, scenes: Mapping[int, Original]) -> str:

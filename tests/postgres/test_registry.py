@@ -19,6 +19,7 @@ from triage.errors import (
     UsageError,
 )
 from triage.model.artifact import WEIGHTS_FILE, bind_card, read_artifact, write_artifact
+from triage.model.starter import STARTER_FOLDER
 from triage.registry import Registry
 from triage.storage import model_versions as models
 from triage.storage.database import Sessions
@@ -48,6 +49,15 @@ def three_models(registry: Registry, make_model: Callable[..., Path]) -> Registr
     for name in "abc":
         registry.add_folder(make_model(name), actor="test")
     return registry
+
+
+def test_reasons_keep_the_order_of_the_network_s_outputs_when_a_card_is_stored(registry: Registry) -> None:
+    card, _ = read_artifact(STARTER_FOLDER)
+    stored = registry.add_folder(STARTER_FOLDER, actor="test").card
+    assert card.reasons is not None
+    assert stored.reasons is not None
+    assert list(stored.reasons.reasons) == list(card.reasons.reasons)
+    assert stored == card
 
 
 def _stages(sessions: Sessions) -> dict[str, Stage]:

@@ -5,7 +5,7 @@ weighted measures of the photo. It imports no torch.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Final, Self
+from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -42,13 +42,26 @@ class ReasonHead(BaseModel):
     """The reasons, in the order of the outputs of the network's `ReasonLayer`.
 
     Attributes:
+        outputs: the reason of each output. JSON gives no order to the members of an object, and Postgres sorts them.
+            In a file without it, `reasons` has the order.
         limits: the range of each measure in the photos that the head was fitted to; measures are clipped to it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     reasons: Mapping[FindingKind, Reason] = Field(min_length=1)
+    outputs: tuple[FindingKind, ...] = ()
     limits: Mapping[str, tuple[float, float]] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_the_order_of_outputs(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping) or not isinstance(reasons := data.get("reasons"), Mapping):
+            return data
+        outputs = data.get("outputs", list(reasons))
+        if not isinstance(outputs, list | tuple) or sorted(map(str, outputs)) != sorted(map(str, reasons)):
+            raise ValueError("the outputs are not the reasons, each once")
+        return {**data, "outputs": outputs, "reasons": {kind: reasons[kind] for kind in outputs}}
 
     @model_validator(mode="after")
     def _measures_have_limits(self) -> Self:

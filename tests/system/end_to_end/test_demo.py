@@ -13,6 +13,8 @@ import psutil
 import pytest
 
 from tests.support.deployment import eventually
+from triage.imaging.degradation import Degradation
+from triage.samples.drawing import draw_sample_messages
 
 pytestmark = pytest.mark.long
 
@@ -31,6 +33,8 @@ def photos(tmp_path: Path, jpeg: Callable[..., bytes]) -> Path:
     folder.mkdir()
     for seed in range(2):
         (folder / f"{seed}.jpg").write_bytes(jpeg(seed))
+    drawn = [photo for message in draw_sample_messages() for photo in message.photos]
+    next(photo for photo in drawn if photo.degradation is Degradation.DARK).image.save(folder / "2.jpg")
     (folder / "note.txt").write_text("not a photo", encoding="utf-8")
     return folder
 
@@ -85,6 +89,7 @@ def test_demo_works_after_its_launcher_was_killed(home: Path, photos: Path, tmp_
         "reply to message-1",
         "Your care team has your message",
         "model: starter-2",
+        "too dark (",  # by the stored model, as `triage score` says by its files
     ):
         assert part in shown
     assert "everything stopped" in shown

@@ -81,3 +81,17 @@ def test_head_is_refused_when_a_measure_has_no_limits_or_the_outcome_has_weights
         ReasonHead(reasons={FindingKind.MOTION: reason})
     with pytest.raises(ValidationError, match="no_clear_reason is the outcome"):
         ReasonHead(reasons={FindingKind.NO_CLEAR_REASON: reason}, limits={"size": (0, 1)})
+
+
+@pytest.mark.parametrize("outputs", [[], ["motion"], ["motion", "motion"], ["motion", "too_far"], "motion", None, 1])
+def test_head_is_refused_when_its_outputs_are_not_its_reasons(outputs: object) -> None:
+    with pytest.raises(ValidationError, match="outputs"):
+        ReasonHead.model_validate(HEAD.model_dump() | {"outputs": outputs})
+
+
+def test_head_has_the_order_of_its_outputs_whatever_the_order_of_its_json() -> None:
+    document = HEAD.model_dump(mode="json")
+    shuffled = document | {"reasons": dict(reversed(document["reasons"].items()))}
+    assert list(ReasonHead.model_validate(shuffled).reasons) == list(HEAD.reasons)
+    del document["outputs"]  # a file of before
+    assert list(ReasonHead.model_validate(document).reasons) == list(HEAD.reasons)
