@@ -1,5 +1,7 @@
 """Decodes JPEG XL files with libjxl. Source: ISO/IEC 18181-1 (codestream), 18181-2 (container)."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from PIL import Image
@@ -32,7 +34,7 @@ def decode_jxl(data: bytes, limits: ImageLimits) -> DecodedPhoto:
         from pillow_jxl import Decoder  # deferred: only decoder processes load libjxl
     except ImportError as error:
         raise unsupported_variant() from error
-    with memory_for(width * height * MOST_BYTES):
+    with memory_for(width * height * MOST_BYTES), _panics_as_errors():
         is_jpeg, facts, content, profile, _ = Decoder(num_threads=0)(data)
     if is_jpeg:
         photo = decode_jpeg_file(bytes(content), limits)
@@ -44,6 +46,17 @@ def decode_jxl(data: bytes, limits: ImageLimits) -> DecodedPhoto:
         image.info["icc_profile"] = bytes(profile)
     pixels, kept = to_pixels(image)
     return DecodedPhoto(pixels, MediaType.JXL, profile=kept)
+
+
+@contextmanager
+def _panics_as_errors() -> Iterator[None]:
+    """Raises RuntimeError for a panic of the binding's Rust code, whose class is not derived from Exception."""
+    try:
+        yield
+    except (Exception, GeneratorExit, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        raise RuntimeError(str(error)) from error
 
 
 def _size(data: bytes) -> tuple[int, int]:
