@@ -116,8 +116,8 @@ play-pods: setup  ## run the pods of deploy/kubernetes with podman and score a p
 	@$(BIN)/python -m recipes.play_pods
 
 # Skipped where neither Docker nor podman answers, and never run by CI.
-deploy-check: setup  ## run the image in Compose: first hour, then faults of containers, 25 minutes; IMAGE=name builds none, ARGS="kill disk" selects
-	@$(BIN)/python -m recipes.deploy_check $(if $(IMAGE),--image $(IMAGE)) $(ARGS)
+deploy-check: setup  ## run the image in Compose: first hour, then faults of containers, 25 minutes; IMAGE=name builds none, TORCH=cuda builds that one, ARGS="kill disk" selects
+	@$(BIN)/python -m recipes.deploy_check $(if $(IMAGE),--image $(IMAGE)) $(if $(filter cuda,$(TORCH)),--torch cuda) $(ARGS)
 
 image-report: setup  ## show the size of each layer of IMAGE=name, and check that it holds nothing that only building needs
 	@$(BIN)/python -m recipes.image_report $(IMAGE)

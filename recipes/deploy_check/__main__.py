@@ -45,23 +45,29 @@ _BOMBS: Final = 8
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice(list(FAULTS)))
 @click.option("--image", help="Use this image for all parts instead of building one.")
+@click.option("--torch", default="cpu", show_default=True, type=click.Choice(["cpu", "cuda"]), help="Build with it.")
 @click.option("--photos", default=40, show_default=True, type=click.IntRange(min=10), help="Photos for each fault.")
-def check(names: tuple[str, ...], *, image: str | None, photos: int) -> None:
+def check(names: tuple[str, ...], *, image: str | None, torch: str, photos: int) -> None:
     """Run the first hour and all faults, or those named. Exits with 1 if anything is lost or doubled."""
     engine = find_engine()
     if isinstance(engine, str):
         print(f"deploy-check: skipped: {engine}")
         return
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM removes everything, as Ctrl-C does
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     with tempfile.TemporaryDirectory(prefix="triage-deploy-check-") as temporary:
         folder = Path(temporary)
         folder.chmod(0o755)
         stack = Stack(engine, folder, f"triage-check-{secrets.token_hex(3)}")
         print(f"deploy-check: {engine.command}, project {stack.project}", flush=True)
         try:
-            rows, memory = _check(stack, names or tuple(FAULTS), image, photos)
+            _unpack(folder)
+            _write_files(stack, image, torch)
+            rows, memory = _check(stack, names or tuple(FAULTS), photos, build=image is None)
         except CheckError as error:
             raise SystemExit(f"deploy-check: {error}\n{_logs(stack)}") from None
+        except KeyboardInterrupt:
+            raise SystemExit(130) from None
         finally:
             stack.remove()
     _print(rows, memory)
@@ -69,18 +75,22 @@ def check(names: tuple[str, ...], *, image: str | None, photos: int) -> None:
         raise SystemExit(f"deploy-check: lost or doubled: {', '.join(broken)}")
 
 
-def _check(
-    stack: Stack, names: tuple[str, ...], image: str | None, n_photos: int
-) -> tuple[list[Row], Mapping[str, int]]:
-    _unpack(stack.folder)
-    _write_files(stack, image)
+def _interrupt(*_: object) -> None:
+    """Ctrl-C and SIGTERM end the check, which removes everything; a second one does not end the removal."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    os.write(2, b"deploy-check: interrupted: removing what it started\n")  # print() may be what is interrupted
+    raise KeyboardInterrupt
+
+
+def _check(stack: Stack, names: tuple[str, ...], n_photos: int, *, build: bool) -> tuple[list[Row], Mapping[str, int]]:
     print("the installation of docs/operations/install.md", flush=True)
     prepare(stack, lambda: _fill_in(stack.folder / ".env"))
     incoming = stack.folder / "exchange" / "incoming"
     photos = Photos(incoming)
     shutil.copyfile(incoming / next(iter(photos.write("hour", 1)["hour-0"])), incoming / "photo1.jpg")
     _write_model(stack.folder / "exchange" / "models" / _MODEL)
-    install(stack, build=image is None)
+    install(stack, build=build)
     print("the first hour of docs/operations/install.md", flush=True)
     first_hour(stack)
     client = ["add", "check", "--scope", "messages.write", "--source", "check", "--by", "op-1", "--json"]
@@ -152,14 +162,15 @@ def _unpack(folder: Path) -> None:
     shutil.copyfile(Path(__file__).with_name("send.py"), folder / "check" / "send.py")
 
 
-def _write_files(stack: Stack, image: str | None) -> None:
+def _write_files(stack: Stack, image: str | None, torch: str) -> None:
     """The files of Compose that this check adds: a sender, a small volume for photos, shifted clocks."""
     services = yaml.safe_load((stack.folder / "docker-compose.yml").read_text("utf-8"))["services"]
     parts = [name for name, service in services.items() if "skin-photo-triage" in service["image"]]
     sender = {key: value for key, value in services["cli"].items() if key not in {"profiles", "depends_on", "build"}}
     sender |= {"entrypoint": ["sleep", "infinity"], "command": [], "volumes": [*sender["volumes"], "./check:/check:ro"]}
-    added: dict[str, dict[str, Any]] = {name: {"image": image} for name in parts} if image else {}
-    added["sender"] = sender | ({"image": image} if image else {})
+    image = image or f"skin-photo-triage:deploy-check-{torch}"
+    added: dict[str, Any] = {name: {"image": image, "build": {"args": {"TORCH": torch}}} for name in parts}
+    added["sender"] = sender | {"image": image}
     # podman reads `size` and `uid` itself, for quotas of the disk: blocks of 4 KiB and a mode are tmpfs's alone.
     # `triage doctor` wants 1 GiB free.
     volumes = {"blobs": {"driver_opts": {"type": "tmpfs", "device": "tmpfs", "o": "nr_blocks=524288,mode=1777"}}}
@@ -194,7 +205,6 @@ def _fill_in(path: Path) -> None:
     more = {
         "CPU_WORKERS": "2",
         "COMPOSE_PROFILES": "api",
-        "IMAGE_TAG": "deploy-check",
         "TRIAGE_SCORER__THREADS": "1",  # two workers on two cores
         "TRIAGE_INBOX__LEASE_SECONDS": str(LEASE_SECONDS),
         "TRIAGE_INBOX__RETRY_BACKOFF_SECONDS": "2",

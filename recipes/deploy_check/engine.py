@@ -4,9 +4,11 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +16,7 @@ from typing import Any, Final
 import yaml
 
 _WAIT_SECONDS: Final = 300.0
+_END_SECONDS: Final = 30.0
 _LABEL: Final = "com.docker.compose"
 
 
@@ -49,8 +52,9 @@ def find_engine() -> Engine | str:
         return Engine("docker", ("docker", "compose"))
     if not _succeeds("podman-compose", "version"):
         return "podman has no podman-compose: pip install podman-compose"
-    # podman's tmpfs on /run of a read-only container hides the folder of the socket of Postgres
-    return Engine("podman", ("podman-compose", "--podman-run-args=--read-only-tmpfs=false"))
+    # Without a pod, which would have no label of the project. podman's tmpfs on /run of a read-only container hides the
+    # folder of the socket of Postgres.
+    return Engine("podman", ("podman-compose", "--in-pod=false", "--podman-run-args=--read-only-tmpfs=false"))
 
 
 class Stack:
@@ -105,6 +109,10 @@ class Stack:
         labels = (f"{_LABEL}.project={self.project}", f"{_LABEL}.service={service}")
         filters = [word for label in labels for word in ("--filter", f"label={label}")]
         return sorted(self.command("ps", "-q", *(["-a"] if all_states else []), *filters).split())
+
+    def build(self) -> None:
+        """`docker compose build`; podman-compose would build the one image once for each part, all at the same time."""
+        self.compose("build", *([] if self.engine.command == "docker" else self.parts()[:1]))
 
     def start(self) -> None:
         """`docker compose up -d`; podman-compose starts no service after another one, so this does."""
@@ -178,30 +186,55 @@ class Stack:
                 self._quietly(*removal, *names)
 
     def _quietly(self, *words: str) -> str:
-        done = subprocess.run(
-            [self.engine.command, *words], capture_output=True, text=True, check=False, start_new_session=True
-        )
-        return done.stdout
+        return complete([self.engine.command, *words]).stdout
 
     def _services(self) -> dict[str, Any]:
         services: dict[str, Any] = yaml.safe_load((self.folder / "docker-compose.yml").read_text("utf-8"))["services"]
         return services
 
     def _call(self, words: Sequence[str], stdin: str = "") -> str:
-        done = subprocess.run(
-            words,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            cwd=self.folder,
-            env=_environment(),
-            check=False,
-            start_new_session=True,  # a Ctrl-C ends this program, which then removes the stack
-        )
+        done = complete(words, stdin, folder=self.folder)
         if done.returncode != 0:
             end = "\n".join((done.stdout + done.stderr).strip().splitlines()[-20:])
             raise CheckError(f"exit code {done.returncode} of {shlex.join(words)[:300]}: {end}")
         return done.stdout
+
+
+def complete(
+    words: Sequence[str], stdin: str = "", *, folder: Path | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """Runs a program in a session of its own, so that Ctrl-C reaches this process alone.
+
+    An exception, such as KeyboardInterrupt, first ends the program and all that it started: a Compose that still starts
+    containers would do so after their removal.
+    """
+    with subprocess.Popen(
+        words,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=folder,
+        env=_environment(),
+        start_new_session=True,
+    ) as process:
+        try:
+            out, err = process.communicate(stdin)
+        except BaseException:
+            _end_session(process)
+            raise
+    return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+
+def _end_session(process: "subprocess.Popen[str]") -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        deadline = time.monotonic() + _END_SECONDS
+        with suppress(ProcessLookupError):  # none is left
+            os.killpg(process.pid, number)
+            while time.monotonic() < deadline:
+                process.poll()
+                os.killpg(process.pid, 0)
+                time.sleep(0.1)
 
 
 def _environment() -> dict[str, str]:
@@ -212,4 +245,4 @@ def _environment() -> dict[str, str]:
 def _succeeds(*words: str) -> bool:
     if shutil.which(words[0]) is None:
         return False
-    return subprocess.run(words, capture_output=True, check=False, start_new_session=True).returncode == 0
+    return complete(words).returncode == 0

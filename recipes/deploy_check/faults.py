@@ -175,7 +175,7 @@ def _paused(stack: Stack, service: str) -> Iterator[None]:
 
 @contextmanager
 def _recreated(stack: Stack, file: str) -> Iterator[None]:
-    """The services whose clocks are shifted, with a further file of Compose."""
+    """The services whose clocks are shifted, with a further file of Compose. After an error the check ends."""
 
     def recreate() -> None:
         stack.compose("up", "-d", "--no-deps", "--force-recreate", *CLOCKS)
@@ -183,12 +183,10 @@ def _recreated(stack: Stack, file: str) -> Iterator[None]:
             stack.wait_until_healthy(service)
 
     stack.files.append(file)
-    try:
-        recreate()
-        yield
-    finally:
-        stack.files.remove(file)
-        recreate()
+    recreate()
+    yield
+    stack.files.remove(file)
+    recreate()
 
 
 def can_shift_clocks() -> bool:

@@ -36,11 +36,7 @@ def install(stack: Stack, *, build: bool) -> None:
         words = shlex.split(line)
         if tuple(words[:2]) != _COMPOSE or (words[2] == "build" and not build):
             continue
-        if words[2:] == ["up", "-d"]:
-            print(f"  {line}", flush=True)
-            stack.start()
-        else:
-            _run(stack, line)
+        _run(stack, line)
 
 
 def first_hour(stack: Stack) -> None:
@@ -60,6 +56,9 @@ def _run(stack: Stack, line: str) -> None:
     elif words[2:4] == ["exec", "-T"]:
         container = stack.containers(words[4])[0]
         out = stack.shell(shlex.join([stack.engine.command, "exec", "-i", container, *words[5:]]) + f" >{target}")
+    elif words[2:] == ["build"]:
+        stack.build()
+        out = ""
     elif words[2:] == ["up", "-d"]:
         stack.start()
         out = ""
