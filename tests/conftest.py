@@ -15,6 +15,7 @@ pytest_plugins = [
         "clinic",
         "cluster",
         "command_line",
+        "ctrl_c",
         "decoder",
         "services",
         "api",

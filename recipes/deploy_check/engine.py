@@ -16,7 +16,7 @@ from typing import Any, Final
 import yaml
 
 _WAIT_SECONDS: Final = 300.0
-_END_SECONDS: Final = 30.0
+_END_SECONDS: Final = 20.0
 _LABEL: Final = "com.docker.compose"
 
 
@@ -227,7 +227,8 @@ def complete(
 
 
 def _end_session(process: "subprocess.Popen[str]") -> None:
-    for number in (signal.SIGTERM, signal.SIGKILL):
+    # `podman build` ends its container after SIGINT alone
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         deadline = time.monotonic() + _END_SECONDS
         with suppress(ProcessLookupError):  # none is left
             os.killpg(process.pid, number)

@@ -1,12 +1,16 @@
 """`make deploy-check` finds what it looks for, and reads the page that it runs."""
 
+import os
+import signal
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from recipes.deploy_check.counts import Row, count
-from recipes.deploy_check.engine import Engine, Stack
+from recipes.deploy_check.engine import Engine, Stack, complete
 from recipes.deploy_check.first_hour import PAGE, commands
 from recipes.deploy_check.photos import Messages
 
@@ -64,3 +68,23 @@ def test_commands_of_the_page_are_read_without_comments() -> None:
     assert "docker compose up -d" in commands(page, "Docker Compose")
     assert {line.split()[0] for line in commands(page, "The first hour")} == {"docker"}
     assert not [line for line in commands(page, "Docker Compose") if "#" in line]
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_program_ends_with_its_children_when_ctrl_c_interrupts_it(tmp_path: Path) -> None:
+    """A podman-compose that ends alone leaves its podman behind, which starts containers after their removal."""
+    file = tmp_path / "pid"
+
+    def interrupt() -> None:
+        while not (file.exists() and file.read_text().strip()):
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        complete(["sh", "-c", f"echo $$ >{file}; sleep 60; true"])
+    thread.join()
+
+    with pytest.raises(ProcessLookupError):
+        os.killpg(int(file.read_text()), 0)
