@@ -42,25 +42,26 @@ def up(*, detach: bool, training: bool) -> None:
     stack = EmbeddedStack(settings.embedded)
     unused = {"training": not training, "delivery": not settings.needs_delivery_worker}
     kinds = [kind for kind in WORKERS if not unused.get(kind)]
-    try:
-        stack.start_services()
-        stack.migrate()
-        stack.start_workers(kinds)
-        print_line(f"up: Postgres, Redis and workers ({', '.join(kinds)}); logs in {stack.state.logs}")
-        if detach:
-            return
-        print_line("press Ctrl-C to stop everything")
-        with stack.launcher.recorded():
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM stops the services in order, as Ctrl-C does
+    with stack.launcher.recorded():
+        try:
+            stack.start_services()
+            stack.migrate()
+            stack.start_workers(kinds)
+            print_line(f"up: Postgres, Redis and workers ({', '.join(kinds)}); logs in {stack.state.logs}")
+            if detach:
+                return
+            print_line("press Ctrl-C to stop everything")
             _wait_for_signal(stack)
-    except BaseException:
+        except BaseException:
+            stack.stop()
+            raise
         stack.stop()
-        raise
-    stack.stop()
 
 
 @command()
 def down() -> None:
-    """Stop what `triage up` started, and `triage up` itself where it runs in the foreground."""
+    """Stop what `triage up` started, and `triage up` itself where it still starts or runs in the foreground."""
     from worker.embedded.stack import EmbeddedStack  # deferred: imports SQLAlchemy and redis
 
     stack = EmbeddedStack(_embedded_settings().embedded)
@@ -207,16 +208,10 @@ def _wait_for_signal(stack: "EmbeddedStack") -> None:
     Raises:
         TriageError: a worker exited soon after its start.
     """
-    received: list[int] = []
-    previous = {
-        number: signal.signal(number, lambda number, _: received.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
+    from worker.embedded.interrupts import collected_signals  # deferred: with the rest of worker.embedded
+
+    with collected_signals() as received:
         while not received:
             time.sleep(0.5)
             for kind in stack.workers.restart_exited():
                 print_line(f"restarted the {kind} worker, which had exited; logs in {stack.state.logs}", err=True)
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""The `triage up` that runs in the foreground and restarts workers: `triage down` ends it before the parts."""
+"""A `triage up` that starts the parts, or runs in the foreground: `triage down` ends it before the parts."""
 
 import json
 import os
@@ -25,7 +25,14 @@ class Launcher:
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
-        """Lets others find this process until the end of the block."""
+        """Lets others find this process until the end of the block.
+
+        Raises:
+            EmbeddedError: another launcher runs.
+        """
+        if other := self._running():
+            raise EmbeddedError(f"another `triage up` (pid {other.pid}) runs: end it with `triage down`")
+        self._state.prepare()
         write_durably(self._file, json.dumps([os.getpid(), psutil.Process().create_time()]).encode())
         try:
             yield

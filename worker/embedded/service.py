@@ -16,6 +16,7 @@ from typing import ClassVar
 import psutil
 
 from triage.files.modes import opener
+from worker.embedded.interrupts import deferred_signals
 from worker.state_folder import EmbeddedError, StateFolder
 
 MINIMAL_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
@@ -112,11 +113,12 @@ class EmbeddedService(ABC):
         """Makes one attempt to start the server. Returns False if another attempt may succeed."""
         process = self._running()
         found = process is not None
-        if process is None:
-            child = self._launch()
-            self._children.append(child)
-            process = psutil.Process(child.pid)
         try:
+            if process is None:
+                with deferred_signals():
+                    child = self._launch()
+                    self._children.append(child)
+                    process = psutil.Process(child.pid)
             while is_alive(process):
                 if self._answers():
                     return True
@@ -126,7 +128,7 @@ class EmbeddedService(ABC):
             if time.monotonic() > deadline or not (found or self._can_start_again()):
                 raise EmbeddedError(f"{self.name} exited during its start: {self._last_log_line()}")
         except BaseException:
-            if not found:
+            if process is not None and not found:
                 self._end(process, self._stop_signal)
             raise
         return False

@@ -15,6 +15,7 @@ import psutil
 from triage.files.atomic import write_durably
 from triage.files.modes import opener
 from worker.commands import celery_command
+from worker.embedded.interrupts import deferred_signals
 from worker.embedded.service import is_alive
 from worker.state_folder import EmbeddedError, StateFolder
 
@@ -91,7 +92,7 @@ class EmbeddedWorkers:
         return self._state.logs / f"{kind}.log"
 
     def _launch(self, kind: str) -> None:
-        with open(self._log(kind), "ab", opener=opener) as log:
+        with open(self._log(kind), "ab", opener=opener) as log, deferred_signals():
             child = subprocess.Popen(
                 celery_command(kind, beat=kind == "intake"),
                 stdin=subprocess.DEVNULL,
@@ -100,9 +101,9 @@ class EmbeddedWorkers:
                 env=self._environment,
                 start_new_session=True,  # Ctrl-C reaches only the launcher, which stops its workers in order
             )
-        self._launched[kind] = time.monotonic()
-        self._children = [*(other for other in self._children if other.poll() is None), child]
-        self._record([*self._recorded(), (kind, child.pid, psutil.Process(child.pid).create_time())])
+            self._launched[kind] = time.monotonic()
+            self._children = [*(other for other in self._children if other.poll() is None), child]
+            self._record([*self._recorded(), (kind, child.pid, psutil.Process(child.pid).create_time())])
 
     @property
     def _file(self) -> Path:

@@ -1,12 +1,22 @@
-"""The `triage up` in the foreground is ended by `triage down`."""
+"""A `triage up` that starts or runs in the foreground is ended by `triage down`."""
 
+import fcntl
+import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
 
+import psutil
 import pytest
 
+from tests.support.deployment import eventually
 from worker.embedded.launcher import Launcher
+from worker.embedded.postgres import EmbeddedPostgres
 from worker.state_folder import EmbeddedError, StateFolder
 
 _LAUNCHER = """
@@ -40,7 +50,7 @@ def test_launcher_has_exited_when_stop_returns(state: StateFolder) -> None:
         Launcher(state).stop()
 
         assert launched.wait() == 0
-    assert list(state.root.iterdir()) == []
+    assert not (state.root / "launcher.json").exists()
     Launcher(state).stop()  # none runs
 
 
@@ -57,3 +67,56 @@ def test_other_process_is_left_alone_when_the_file_is_old(state: StateFolder, co
     (state.root / "launcher.json").write_text(content, encoding="utf-8")
 
     Launcher(state).stop()
+
+
+def test_second_launcher_is_refused_when_one_runs(state: StateFolder) -> None:
+    with _launch(state) as launched:
+        with pytest.raises(EmbeddedError, match=rf"\(pid {launched.pid}\) runs"), Launcher(state).recorded():
+            pass
+        launched.terminate()
+
+        assert launched.wait() == 0
+
+
+@pytest.fixture
+def reachable_state() -> Iterator[StateFolder]:
+    """A state folder that the user of Postgres can reach."""
+    folder = Path(tempfile.mkdtemp(prefix="triage-test-", dir="/var/tmp"))
+    yield StateFolder(folder)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("options", [[], ["--detach"]])
+def test_down_ends_up_when_it_still_starts(reachable_state: StateFolder, options: list[str]) -> None:
+    environment = {**os.environ, "TRIAGE_HOME": str(reachable_state.root)}
+    triage = str(Path(sys.executable).with_name("triage"))
+    postgres = EmbeddedPostgres(reachable_state)
+    reachable_state.prepare()
+    with (reachable_state.logs / ".redis.lock").open("w") as lock:  # the start waits for Redis
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with subprocess.Popen([triage, "up", *options], env=environment, stdout=-1, stderr=-1, text=True) as up:
+            eventually(lambda: up.poll() is not None or (postgres.is_running() and _waits_for(up, lock)))
+
+            down = subprocess.run([triage, "down"], env=environment, capture_output=True, text=True, check=False)
+
+            out, err = up.communicate()
+            assert (out, err.strip()) == ("", "triage: interrupted")
+            assert up.returncode == 1
+    assert (down.stdout, down.stderr, down.returncode) == ("down\n", "", 0)
+    assert _processes_of(reachable_state.root) == []
+
+
+def _waits_for(process: subprocess.Popen[str], file: TextIO) -> bool:
+    """Whether a process has opened a file."""
+    return any(opened.path == file.name for opened in psutil.Process(process.pid).open_files())
+
+
+def _processes_of(home: Path) -> list[str]:
+    """The processes that run in a state folder or name it: services, workers and their children."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            folders = [process.cwd(), *process.cmdline(), *process.environ().values()]
+            if any(folder.startswith(str(home)) for folder in folders):
+                found.append(process.name())
+    return found

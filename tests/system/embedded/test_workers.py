@@ -4,9 +4,12 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
@@ -65,6 +68,27 @@ def test_exited_worker_is_restarted_without_its_old_children(
     assert workers.running()["intake"] != worker.pid
     assert not any(child.is_running() for child in children)
     eventually(lambda: len(psutil.Process(workers.running()["intake"]).children()) == 2)
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_worker_is_recorded_when_ctrl_c_interrupts_its_start(
+    workers: EmbeddedWorkers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[int] = []
+
+    def start(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
+        process: subprocess.Popen[bytes] = subprocess.Popen(*arguments, **options)
+        started.append(process.pid)
+        signal.raise_signal(signal.SIGINT)
+        return process
+
+    monkeypatch.setattr("worker.embedded.workers.subprocess", SimpleNamespace(Popen=start, DEVNULL=subprocess.DEVNULL))
+    with pytest.raises(KeyboardInterrupt):
+        workers.start(["training", "intake"])
+
+    assert workers.running() == {"training": started[0]}
+    workers.stop()
+    assert not psutil.pid_exists(started[0])
 
 
 def test_stop_spares_a_process_when_it_has_the_id_of_an_old_worker(
