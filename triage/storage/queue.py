@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Select, Text, and_, delete, func, literal, or_, select, text, true, tuple_, update
+from sqlalchemy import Select, Text, and_, case, delete, func, literal, or_, select, text, true, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 from sqlalchemy.types import Uuid
@@ -141,16 +141,13 @@ def find(session: Session, message_id: UUID) -> Waiting | None:
 
 
 def claim(session: Session, message_id: UUID, *, by: str, lease: timedelta) -> bool:
-    """Claims a message that no one else holds, or extends the own claim; returns whether it is held now."""
-    return (
-        _hold(
-            session,
-            and_(WaitingMessage.message_id == message_id, or_(_IS_FREE, WaitingMessage.claimed_by == by)),
-            by,
-            lease,
-        )
-        is not None
-    )
+    """Claims a message that no one else holds, or extends the own claim; returns whether it is held now.
+
+    An extended claim keeps the id of the form that has made it.
+    """
+    is_own = WaitingMessage.claimed_by == by
+    which = and_(WaitingMessage.message_id == message_id, or_(_IS_FREE, is_own))
+    return _hold(session, which, by, lease, form=case((is_own, WaitingMessage.claim_form))) is not None
 
 
 def claim_oldest(
@@ -207,7 +204,7 @@ def unassign(session: Session, *, of: str) -> int:
     return len(returned.all())
 
 
-def _hold(session: Session, which: Any, by: str, lease: timedelta, form: UUID | None = None) -> MessageId | None:
+def _hold(session: Session, which: Any, by: str, lease: timedelta, *, form: Any) -> MessageId | None:
     held = (
         update(WaitingMessage)
         .where(which)
