@@ -71,7 +71,7 @@ def show_deliveries(visit: Visit) -> Response:
 @OPERATION_PAGES.page("POST", "/deliveries/retry", right=Right.MANAGE)
 def retry_delivery(visit: Visit) -> Response:
     """Makes an event due now, or all dead ones."""
-    event_id = _id(visit, "event")
+    event_id = _id(visit)
     changed = deliveries.retry(
         visit.services.sessions, event_id=None if event_id is None else EventId(event_id), by=visit.staff.actor
     )
@@ -83,7 +83,7 @@ def retry_delivery(visit: Visit) -> Response:
 @OPERATION_PAGES.page("POST", "/arrivals/retry", right=Right.MANAGE)
 def retry_arrival(visit: Visit) -> Response:
     """Makes a message due now that is read on another system, or all dead ones."""
-    arrival_id = _id(visit, "arrival")
+    arrival_id = _id(visit)
     changed = arrivals.retry(
         visit.services.sessions, arrival_id=None if arrival_id is None else ArrivalId(arrival_id), by=visit.staff.actor
     )
@@ -143,9 +143,9 @@ def _refreshes_left(text: str) -> int:
         return 0
 
 
-def _id(visit: Visit, name: str) -> UUID | None:
+def _id(visit: Visit) -> UUID | None:
     """The id in the form; None for all dead ones."""
-    text = visit.field(name)
+    text = visit.field("id")
     if text == "dead":
         return None
     try:

@@ -53,10 +53,10 @@ def test_dead_events_come_first_and_are_retried(busy: Clinic, logged_in: Callabl
     assert page.index("refused (500)") < page.index("&lt;script&gt;")
     assert "<script" not in page
 
-    first = re.findall(r'name="event" value="([0-9a-f-]{36})"', page)[0]
-    assert browser.post("/deliveries/retry", event=first).status_code == 303
+    first = re.findall(r'name="id" value="([0-9a-f-]{36})"', page)[0]
+    assert browser.post("/deliveries/retry", id=first).status_code == 303
     assert sorted(states(busy, "delivery")) == ["dead", "pending", "pending"]
-    answers = [browser.post("/deliveries/retry", event="dead").headers["location"] for _ in range(2)]
+    answers = [browser.post("/deliveries/retry", id="dead").headers["location"] for _ in range(2)]
     shown = [browser.get(answer.removeprefix("/console")).text for answer in answers]
     assert ["Made due again: 1." in page for page in shown] == [True, False]
     assert ["No delivery was dead" in page for page in shown] == [False, True]
@@ -64,7 +64,7 @@ def test_dead_events_come_first_and_are_retried(busy: Clinic, logged_in: Callabl
     assert set(states(busy, "delivery")) == {"pending"}
     actions = busy.query("SELECT action FROM audit_event WHERE actor = 'staff:dr-7' AND action LIKE 'deliver%'")
     assert [row.action for row in actions] == ["delivery.retried", "deliveries.retried"]
-    assert browser.post("/deliveries/retry", event="x").status_code == 400
+    assert browser.post("/deliveries/retry", id="x").status_code == 400
     assert browser.get(f"/deliveries?retried={'9' * 5000}").status_code == 200  # more digits than Python reads
 
 
@@ -74,7 +74,7 @@ def test_dead_messages_of_other_systems_are_retried(busy: Clinic, logged_in: Cal
     assert "Communication/1" in page
     assert "Communication/2" not in page
 
-    assert browser.post("/arrivals/retry", arrival="dead").status_code == 303
+    assert browser.post("/arrivals/retry", id="dead").status_code == 303
 
     assert states(busy, "arrival") == ["pending", "pending"]
     assert browser.get(f"/deliveries?status={EVIL}").status_code == 400
