@@ -9,4 +9,4 @@ _numbers = count(1)
 
 def step(what: str, detail: str) -> None:
     """Prints the next step."""
-    print_line(Styled(f"{next(_numbers)}.", "green"), f"{what}: {detail}")
+    print_line(Styled(f"{next(_numbers):2}.", "green"), f"{what}: {detail}")

@@ -9,6 +9,8 @@ from pydantic import BaseModel
 
 PREFIX: Final = "TRIAGE_"
 _MAX_CHARACTERS: Final = 80
+_OTHER_NAMES: Final = {"STATE_FOLDER": f"{PREFIX}HOME"}
+"""What the documentation calls a setting whose own name is not similar."""
 # Kubernetes and Docker tell every container the address of a service that is called triage or triage-...
 _SERVICE_LINK: Final = re.compile(r"\w*(SERVICE_HOST|SERVICE_PORT\w*|PORT_\d+_\w+)=.*|(\w+_)?PORT=\w+://.*", re.DOTALL)
 
@@ -72,8 +74,9 @@ def _remedy(name: str, known: Collection[str]) -> str:
     if inside := next((each for each in known if each.startswith(f"{name.upper()}__")), None):
         return f"set those of its group, such as {inside}"
     names = {each.removeprefix(PREFIX): each for each in known}
-    nearest = get_close_matches(name[len(PREFIX) : _MAX_CHARACTERS].upper(), names, n=1)
-    return f"use {names[nearest[0]]}, or unset it" if nearest else "unset it"
+    given = name[len(PREFIX) : _MAX_CHARACTERS].upper()
+    meant = _OTHER_NAMES.get(given) or next((names[each] for each in get_close_matches(given, names, n=1)), None)
+    return f"use {meant}, or unset it" if meant else "unset it"
 
 
 def _shown(name: str) -> str:

@@ -1,7 +1,8 @@
-"""Photos without a result, of one message or of all."""
+"""Photos without a result, of one message or of all, and what a message is decided as when none is left."""
 
 from triage.domain.ids import MessageId
-from triage.storage import inbox, messages
+from triage.domain.states import Outcome
+from triage.storage import decisions, inbox, messages
 from triage.storage.database import Sessions
 from triage.storage.use_case import use_case
 
@@ -27,3 +28,10 @@ def count_open_photos(sessions: Sessions, message: MessageId | None = None) -> i
     """Returns the number of photos that are pending or in progress."""
     with sessions() as session:
         return inbox.count_open(session, message)
+
+
+@use_case
+def outcome_of(sessions: Sessions, message: MessageId) -> Outcome | None:
+    """Returns the outcome of a message, or None if it is not decided."""
+    with sessions() as session:
+        return decisions.current_outcome(session, message)

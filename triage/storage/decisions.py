@@ -236,6 +236,13 @@ def append_decisions(session: Session, decisions: Sequence[NewDecision]) -> None
     )
 
 
+def current_outcome(session: Session, message_id: MessageId) -> Outcome | None:
+    """The outcome of the decision on a message that holds now, or None."""
+    current = select(Decision.outcome).join(Message, Message.current_decision_id == Decision.id)
+    outcome = session.scalar(current.where(Message.id == message_id))
+    return None if outcome is None else Outcome(outcome)
+
+
 def last_two(session: Session, message_id: MessageId) -> tuple[Decision, Decision | None]:
     """The current decision of a message, and the one that it superseded. The message must be decided."""
     current = session.scalars(

@@ -95,16 +95,17 @@ def _attachment(path: str, group: str | None) -> IncomingAttachment:
     "--timeout", type=FiniteRange(0, 604_800), default=600, show_default=True, help="Maximum wait in seconds."
 )
 def wait(message_id: str | None, source: str | None, timeout: float) -> None:
-    """Wait until no photo is pending."""
-    from triage.reports.waiting import find_message  # deferred: imports SQLAlchemy
+    """Wait until no photo is pending. Of one message, also says the outcome."""
+    from triage.reports.waiting import find_message, outcome_of  # deferred: imports SQLAlchemy
     from worker.cli.waiting import wait_until_done  # deferred: imports SQLAlchemy
 
     with open_services() as services:
         message = None if message_id is None else find_message(services.sessions, message_id, source)
         remaining = wait_until_done(services, message, timeout)
+        outcome = None if message is None else outcome_of(services.sessions, message)
     if remaining:
         raise TriageError(f"still pending: {count(remaining, 'photo')}: check the scoring worker with `triage doctor`")
-    print_line("no photo is pending")
+    print_line(f"no photo is pending{f'; outcome: {outcome}' if outcome else ''}")
 
 
 @command()

@@ -43,7 +43,8 @@ def scored(triage: Triage, model_folder: Path, tmp_path: Path, jpeg: Callable[..
     assert triage("enqueue", tmp_path / "photo.jpg", "--message-id", "m-1", "--source", "ehr").code == 0
     with WorkerServices(load_settings()) as services:
         services.scoring.drain()
-    assert triage("wait", "--message-id", "m-1", "--timeout", "5").code == 0
+    waited = triage("wait", "--message-id", "m-1", "--timeout", "5")
+    assert (waited.code, waited.out) == (0, "no photo is pending; outcome: retake\n")
     return "m-1"
 
 

@@ -35,6 +35,12 @@ def test_misspelt_variable_is_refused_with_the_nearest_name(name: str, monkeypat
     )
 
 
+def test_setting_is_named_when_it_is_called_as_in_the_documentation() -> None:
+    assert unknown_variables({"TRIAGE_STATE_FOLDER": "/srv"}, VARIABLES) == [
+        "TRIAGE_STATE_FOLDER: unknown setting: use TRIAGE_HOME, or unset it"
+    ]
+
+
 @pytest.mark.parametrize(
     "name", ["TRIAGE_DATABASE__URL__X", "TRIAGE_INBOX__LEASE_SECONDS__A__B", "TRIAGE_", "TRIAGE_Q", "TRIAGE_LOG_"]
 )
