@@ -87,6 +87,16 @@ class Services:
         return create_sessions(self.engine)
 
     @cached_property
+    def long_reads(self) -> "Sessions":
+        """Sessions for reports and other reads of months of rows, with a time limit for each statement.
+
+        Postgres would finish them also if the browser or client that asked has left.
+        """
+        from triage.storage.database import limited  # deferred: imports SQLAlchemy
+
+        return limited(self.sessions, statement_seconds=self.settings.api.statement_seconds)
+
+    @cached_property
     def celery(self) -> "Celery":
         if self._celery is not None:
             return self._celery

@@ -8,7 +8,19 @@ from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg.conninfo import make_conninfo
-from sqlalchemy import URL, Engine, TableValuedAlias, bindparam, column, create_engine, func, make_url
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    TableValuedAlias,
+    bindparam,
+    column,
+    create_engine,
+    event,
+    func,
+    make_url,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -22,7 +34,7 @@ from triage.errors import (
     InvalidDatabaseUrlError,
     UsageError,
 )
-from triage.storage.faults import translated
+from triage.storage.faults import of_cursor, translated
 
 Result = TypeVar("Result")
 Sessions = sessionmaker[Session]
@@ -92,6 +104,21 @@ def create_sessions(engine: Engine) -> Sessions:
     return sessionmaker(engine, expire_on_commit=False)
 
 
+def limited(sessions: Sessions, *, statement_seconds: float) -> Sessions:
+    """The same sessions with a time limit for each statement, also behind a pooler that drops settings of connections.
+
+    A statement that takes longer raises `DatabaseUnavailableError` with the kind `TOO_SLOW`.
+    """
+    made = create_sessions(engine_of(sessions))
+    limit = text(f"SET LOCAL statement_timeout = {round(1000 * statement_seconds):d}")
+
+    @event.listens_for(made, "after_begin")
+    def set_limit(_session: Session, _transaction: object, connection: Connection) -> None:
+        connection.execute(limit)
+
+    return made
+
+
 @contextmanager
 def database_errors() -> Iterator[None]:
     """Translates driver errors into one-line errors of this product.
@@ -111,6 +138,8 @@ def database_errors() -> Iterator[None]:
         yield
     except DBAPIError as error:
         raise translated(error) from (error if error.statement is None else None)
+    except psycopg.Error as error:  # of a cursor of the driver
+        raise translated(of_cursor(error)) from None
     except PoolTimeoutError as error:
         raise DatabaseUnavailableError(
             "no connection to Postgres became free: retry", Fault.TOO_MANY_CONNECTIONS

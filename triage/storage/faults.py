@@ -6,8 +6,9 @@ refusal in another language is still recognised as one, only without its reason.
 """
 
 import re
-from typing import Final
+from typing import Final, cast
 
+import psycopg
 from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
 
 from triage.errors import (
@@ -141,6 +142,12 @@ _STATES: Final = {
     "25006": (Fault.READ_ONLY, "Postgres is read-only, as a standby is: connect to the primary"),
 }
 """Errors of a statement that may succeed later, by SQLSTATE."""
+
+
+def of_cursor(error: psycopg.Error) -> DBAPIError:
+    """SQLAlchemy's error for one of a statement that a cursor of the driver has run."""
+    made = DBAPIError.instance("", None, error, psycopg.Error, hide_parameters=True)
+    return cast("DBAPIError", made.with_traceback(error.__traceback__))
 
 
 def translated(error: DBAPIError) -> TriageError:

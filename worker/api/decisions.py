@@ -78,7 +78,7 @@ def read_report(call: Call, query: ReportQuery) -> Response:
     period = period_of_report(query.since, query.until)
     other = compared_period(query.compare_to, period) if query.compare_to else None
     summary = report(
-        call.services.sessions, period, query.dimensions(), answer_days=query.answer_days, compared_to=other
+        call.services.long_reads, period, query.dimensions(), answer_days=query.answer_days, compared_to=other
     )
     if query.format == "csv":
         return Response(render_csv(summary), media_type="text/csv")

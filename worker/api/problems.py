@@ -8,7 +8,7 @@ from typing import Final, Self
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from triage.errors import TriageError
+from triage.errors import Fault, ServiceUnavailableError, TriageError
 from worker.codes import Code, code_of
 from worker.documents.problem import ProblemDocument
 
@@ -76,6 +76,8 @@ class Failure:
         if isinstance(error, RequestError):
             return cls(error.code, str(error), error.headers)
         code = code_of(error)
+        if is_too_slow(error):  # no Retry-After: the same request would take as long again
+            return cls(code, "the database needs too long for this: ask for a shorter period")
         headers = {"Retry-After": str(RETRY_SECONDS)} if code in {Code.UNAVAILABLE, Code.REFUSED} else {}
         return cls(code, _HIDDEN.get(code, str(error)), headers)
 
@@ -103,6 +105,11 @@ class Dialect:
     def has(self, path: str) -> bool:
         """Whether a path belongs to the group."""
         return not self.root or path == self.root or path.startswith(f"{self.root}/")
+
+
+def is_too_slow(error: Exception) -> bool:
+    """Whether a statement was cancelled because it took too long."""
+    return isinstance(error, ServiceUnavailableError) and error.kind is Fault.TOO_SLOW
 
 
 def title_of(status: HTTPStatus) -> str:

@@ -39,7 +39,7 @@ def sample_retakes(call: Call, query: SampleQuery) -> SampleDocument:
     """Draw retake requests to review, so that the needless share gets an interval of a wanted width. Reproducible."""
     return SampleDocument.of(
         sample_needless(
-            call.services.sessions,
+            call.services.long_reads,
             period_of_report(query.since, query.until),
             width=query.width,
             seed=query.seed,

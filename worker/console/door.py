@@ -23,7 +23,7 @@ from triage.staff.login import member_of
 from worker.api.door import media_type
 from worker.api.limits import LimitedBody, limited_send
 from worker.api.metrics import IN_PROGRESS, REQUESTS, SECONDS
-from worker.api.problems import STATUS, RequestError
+from worker.api.problems import STATUS, RequestError, is_too_slow
 from worker.codes import Code, code_of
 from worker.console.cookies import SESSION, read_cookie
 from worker.console.page import PATH, Console, Page, Visit, template
@@ -104,7 +104,11 @@ class Door:
                 log.error("request.failed", **fields, error_type=type(error).__name__, where=where(error.__traceback__))
             else:
                 log.warning("request.refused", **fields, error_type=type(error).__name__)
-            return failure(visit, code, str(error) if code in _SHOWN else "")
+            if is_too_slow(error):
+                return failure(visit, code, reason="too_slow")
+            response = failure(visit, code, str(error) if code in _SHOWN else "")
+            response.headers.update(error.headers if isinstance(error, RequestError) else {})
+            return response
 
     async def _admit(self, visit: Visit) -> Visit | Response:
         """The visit with its form and the person; or the way to the login."""
@@ -151,9 +155,9 @@ async def of_session(visit: Visit) -> Visit:
     return visit if member is None else replace(visit, member=member, token=token)
 
 
-def failure(visit: Visit, code: Code, detail: str = "") -> Response:
-    """The page of a failure."""
-    return visit.render(_FAILURE, STATUS[code].value, code=code.value, detail=detail)
+def failure(visit: Visit, code: Code, detail: str = "", *, reason: str = "") -> Response:
+    """The page of a failure, with the text of its code, or of a reason that says more."""
+    return visit.render(_FAILURE, STATUS[code].value, reason=reason or code.value, detail=detail)
 
 
 def with_headers(response: Response, *, secure: bool) -> Response:
@@ -168,7 +172,8 @@ async def _handle(page: Page, visit: Visit) -> Response:
     if inspect.iscoroutinefunction(page.handler):
         result = await page.handler(visit)
     else:
-        result = await visit.run(partial(page.handler, visit), is_heavy=page.is_heavy)
+        run = visit.run_in_turn if page.is_heavy else visit.run
+        result = await run(partial(page.handler, visit))
     return result
 
 

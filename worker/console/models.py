@@ -36,7 +36,7 @@ _CARD_POLICY: Final = (
 @MODEL_PAGES.page("GET", "/models", right=Right.MANAGE, is_heavy=True)
 def show_models(visit: Visit) -> Response:
     """All models, what they score, and where shadow models disagree."""
-    sessions = visit.services.sessions
+    sessions = visit.services.long_reads
     compared = compare_models(sessions, Period(datetime.now(UTC) - _COMPARED))
     models = registered.list_models(sessions)
     return visit.render(
@@ -130,7 +130,7 @@ def _confirm(visit: Visit, model: RegisteredModel, action: str) -> Response:
     problem = ""
     try:
         expected = simulate(
-            visit.services.sessions,
+            visit.services.long_reads,
             period_of_report(None, None),
             Scenario(model=sha256),
             policy=visit.services.settings.retake_policy,

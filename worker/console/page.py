@@ -21,13 +21,15 @@ import anyio.to_thread
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template, TemplateNotFound
 from jinja2.meta import find_referenced_templates
 from markupsafe import Markup, escape
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from triage.domain.staff import STAFF_PREFIX, Right, StaffMember
 from triage.domain.text import printable_value
 from triage.errors import UsageError
+from worker.api.problems import RequestError
 from worker.api.shared import Shared
+from worker.codes import Code
 from worker.console.oidc import LoginProvider
 from worker.console.texts import Texts
 from worker.services import Services
@@ -37,6 +39,10 @@ Result = TypeVar("Result")
 
 PATH: Final = "/console"
 """Where the console is mounted."""
+
+_MOST_WAITING: Final = 5
+"""Pages that wait for another one which reads months of rows."""
+_RETRY_SECONDS: Final = "30"
 
 _ENVIRONMENT: Final = Environment(
     loader=PackageLoader("worker.console"),
@@ -82,7 +88,7 @@ class Console:
         provider: the identity provider, if the settings name one.
         logins: checks of passwords wait here, and not in the threads that the other pages and endpoints use.
         maps: the same for quality maps.
-        heavy: the same for pages that read months of rows, such as reports: one after another, so that people who work
+        heavy: pages that read months of rows, such as reports, wait here: one after another, so that people who work
             through the queue, and decisions, keep the other cores.
     """
 
@@ -170,10 +176,26 @@ class Visit:
             return self.texts("nav.you")
         return actor.removeprefix(STAFF_PREFIX)
 
-    async def run(self, use_case: Callable[[], Result], *, is_heavy: bool = False) -> Result:
+    async def run(self, use_case: Callable[[], Result]) -> Result:
         """Runs a use case in a thread, for `async` pages."""
-        limiter = self.console.heavy if is_heavy else self.console.shared.threads
-        return await anyio.to_thread.run_sync(use_case, limiter=limiter)
+        return await anyio.to_thread.run_sync(use_case, limiter=self.console.shared.threads)
+
+    async def run_in_turn(self, use_case: Callable[[], Result]) -> Result:
+        """Runs a use case that reads months of rows, after those that came before it.
+
+        Raises:
+            RequestError: too many others wait.
+            ClientDisconnect: the browser left before it was its turn.
+        """
+        line = self.console.heavy
+        if line.statistics().tasks_waiting >= _MOST_WAITING:
+            raise RequestError(
+                Code.TOO_MANY_REQUESTS, "too many long pages are being computed: retry", {"Retry-After": _RETRY_SECONDS}
+            )
+        async with line:
+            if await self.request.is_disconnected():
+                raise ClientDisconnect
+            return await self.run(use_case)
 
     def render(self, page: Template, /, status: int = 200, **values: Any) -> Response:
         """A page of this template."""

@@ -44,8 +44,9 @@ _GOOD: Final = {"good": True, "bad": False}
 @REVIEW_PAGES.page("GET", "/reviews", right=Right.DECIDE)
 def show_reviews(visit: Visit) -> Response:
     """The newest reviews, or those before the one that the address names, and the form to create one."""
-    blind = blind_reviews(visit.services.sessions, by=visit.staff.actor)
-    reviews = sets.list_reviews(visit.services.sessions, before=_before(visit), limit=_LISTED + 1)
+    sessions = visit.services.long_reads
+    blind = blind_reviews(sessions, by=visit.staff.actor)
+    reviews = sets.list_reviews(sessions, before=_before(visit), limit=_LISTED + 1)
     return visit.render(
         _REVIEWS,
         sees_counts=lambda review: _sees_counts(visit, review, blind),
@@ -63,7 +64,7 @@ def show_reviews(visit: Visit) -> Response:
 @REVIEW_PAGES.page("POST", "/reviews", right=Right.DECIDE, is_heavy=True)
 def create_review(visit: Visit) -> Response:
     """Draws the photos of a new review."""
-    created = sets.create(visit.services.sessions, visit.field("name"), _rule(visit), by=visit.staff.actor)
+    created = sets.create(visit.services.long_reads, visit.field("name"), _rule(visit), by=visit.staff.actor)
     return visit.redirect(f"/reviews/{created.id}")
 
 
@@ -82,7 +83,7 @@ def show_review(visit: Visit) -> Response:
         left=left,
         latest=voting.latest_vote(sessions, review_id, by=by),
         blind=review_id in blind,
-        found=agreement(sessions, review_id) if may_see else None,
+        found=agreement(visit.services.long_reads, review_id) if may_see else None,
         nothing="nothing" in visit.request.query_params,
     )
 

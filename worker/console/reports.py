@@ -31,7 +31,7 @@ def show_report(visit: Visit) -> Response:
     period = period_of(visit)
     is_compared = bool(query.get("compare"))
     other = compared_period("previous", period) if is_compared else None
-    summary = report(visit.services.sessions, period, compared_to=other, at_once=1)
+    summary = report(visit.services.long_reads, period, compared_to=other, at_once=1)
     return visit.render(
         _REPORT,
         summary=summary,
@@ -45,7 +45,7 @@ def show_report(visit: Visit) -> Response:
 @REPORT_PAGES.page("GET", "/drift", right=Right.MANAGE)
 def show_drift(visit: Visit) -> Response:
     """Whether recent photos are like those at the promotion of the live model."""
-    return visit.render(_DRIFT, found=find_drift(visit.services.sessions))
+    return visit.render(_DRIFT, found=find_drift(visit.services.long_reads))
 
 
 def period_of(visit: Visit) -> Period:

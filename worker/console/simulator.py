@@ -32,7 +32,7 @@ _LISTED: Final = 50
 def show_simulator(visit: Visit) -> Response:
     """The form, and what its scenario would have meant once it is sent. Proposals below."""
     query = visit.request.query_params
-    sessions, policy = visit.services.sessions, visit.services.settings.retake_policy
+    sessions, policy = visit.services.long_reads, visit.services.settings.retake_policy
     given = {name: query.get(name, "") for name in _FIELDS}
     period = period_of(visit)
     found = simulate(sessions, period, _scenario(given), policy=policy, at_once=1) if "threshold" in query else None
@@ -58,7 +58,7 @@ def save_proposal(visit: Visit) -> Response:
     """Saves the scenario of the form's address as a proposal."""
     name = visit.field("name").strip()
     propose(
-        visit.services.sessions,
+        visit.services.long_reads,
         name,
         period_of(visit),
         _scenario({each: visit.request.query_params.get(each, "") for each in _FIELDS}),

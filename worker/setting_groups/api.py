@@ -63,6 +63,12 @@ class ApiSettings(Group):
     request_seconds: float = Field(
         default=300, gt=0, le=86_400, description="time for the whole body of a request, and for its answer to be read"
     )
+    statement_seconds: float = Field(
+        default=60,
+        ge=0.001,
+        le=86_400,
+        description="longest statement of a report, a simulation or another read of months of rows; 503 beyond",
+    )
     assessment_seconds: float = Field(
         default=_LANE.patience.total_seconds(),
         ge=1,

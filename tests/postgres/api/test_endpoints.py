@@ -316,6 +316,20 @@ def test_report_is_served_as_json_csv_and_html(api: TestClient, key: Headers, cl
         assert (read(**beyond).status_code, read(**beyond).json()["code"]) == (400, "invalid")
 
 
+def test_report_is_refused_when_a_statement_takes_too_long(
+    services: WorkerServices, api: TestClient, key: Headers, clinic: Clinic
+) -> None:
+    limited = services.settings.api.model_copy(update={"statement_seconds": 0.05})
+    services.settings = services.settings.model_copy(update={"api": limited})
+    with clinic.sessions.begin() as session:
+        session.execute(text("LOCK TABLE archived_count"))
+        refused = api.get("/v1/report", headers=key)
+
+    assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+    assert refused.json()["detail"] == "the database needs too long for this: ask for a shorter period"
+    assert "retry-after" not in refused.headers  # the same request would take as long again
+
+
 def test_metrics_count_requests(api: TestClient, key: Headers) -> None:
     api.get("/v1/retakes", headers=key)
 

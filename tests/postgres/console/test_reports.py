@@ -15,6 +15,7 @@ from triage.domain.staff import Role
 from triage.reports.models import find_model
 from triage.reports.tables import NAMES
 from triage.retakes.proposals import list_proposals
+from worker.tasks.base import WorkerServices
 
 EVIL = "<script>alert(1)</script>{{7*7}}"
 
@@ -45,15 +46,15 @@ def test_report_shows_figures_and_tables_of_the_days_of_the_clinic(
     assert "proporción de repeticiones" in browser.get("/reports", **{"Accept-Language": "es"}).text
 
 
-@pytest.mark.parametrize(
-    ("table", "ask"),
-    [
-        ("archived_count", lambda browser: browser.get("/reports")),
-        ("verdict", lambda browser: browser.get("/simulator?threshold=0.5&unmoved=0.5&exact=0.4")),
-        ("verdict", lambda browser: browser.post("/proposals?exact=0.4", name="fewer")),
-    ],
-    ids=["report", "simulation", "proposal"],
-)
+LONG: dict[str, tuple[str, Callable[[Browser], Response]]] = {
+    "report": ("archived_count", lambda browser: browser.get("/reports")),
+    "simulation": ("verdict", lambda browser: browser.get("/simulator?threshold=0.5&unmoved=0.5&exact=0.4")),
+    "proposal": ("verdict", lambda browser: browser.post("/proposals?exact=0.4", name="fewer")),
+}
+"""Long pages, each with a table that it reads and the queue does not."""
+
+
+@pytest.mark.parametrize(("table", "ask"), LONG.values(), ids=LONG)
 def test_long_page_asks_the_database_one_question_at_a_time_while_the_queue_answers(
     clinic: Clinic, logged_in: Callable[..., Browser], table: str, ask: Callable[[Browser], Response]
 ) -> None:
@@ -68,12 +69,38 @@ def test_long_page_asks_the_database_one_question_at_a_time_while_the_queue_answ
 
     with ThreadPoolExecutor(1) as pool:
         with clinic.sessions.begin() as session:
-            session.execute(text(f"LOCK TABLE {table}"))  # which the queue does not read
+            session.execute(text(f"LOCK TABLE {table}"))
             page = pool.submit(ask, manager)
             assert eventually(waiting) == 1
             assert reviewer.get("/").status_code == 200
             assert waiting() == 1
         assert page.result().status_code < 400
+
+
+OTHER_LONG: dict[str, tuple[str, Callable[[Browser], Response]]] = {
+    "drift": ("model_version", lambda browser: browser.get("/drift")),
+    "models": ("verdict", lambda browser: browser.get("/models")),
+    "promotion": ("verdict", lambda browser: browser.get("/models/fixture/promote")),
+    "reviews": ("photo_review", lambda browser: browser.get("/reviews")),
+}
+
+
+@pytest.mark.parametrize(("table", "ask"), [*LONG.values(), *OTHER_LONG.values()], ids=[*LONG, *OTHER_LONG])
+def test_long_page_says_so_when_a_statement_takes_too_long(
+    clinic: Clinic,
+    services: WorkerServices,
+    logged_in: Callable[..., Browser],
+    table: str,
+    ask: Callable[[Browser], Response],
+) -> None:
+    api = services.settings.api.model_copy(update={"statement_seconds": 0.05})
+    services.settings = services.settings.model_copy(update={"api": api})
+    manager = logged_in(Role.MANAGER)
+    manager.client.headers["Accept-Language"] = "es"
+    with clinic.sessions.begin() as session:
+        session.execute(text(f"LOCK TABLE {table}"))
+        answer = ask(manager)
+    assert (answer.status_code, "La base de datos tarda demasiado" in answer.text) == (503, True)
 
 
 @pytest.mark.parametrize("query", ["since=x", "since=2026-02-01&until=2026-01-01", f"until={EVIL}", "until=9999-12-31"])
