@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.support.console_demo import ConsoleDemo, console_demo
+from tests.support.login_provider import Provider
 from triage.storage.database import Sessions, create_database_engine, create_sessions
 from worker.state_folder import StateFolder
 
@@ -24,8 +25,20 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def demo(chromium: Browser) -> Iterator[ConsoleDemo]:
-    with console_demo() as started:
+def identity_provider() -> Iterator[Provider]:
+    made = Provider()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def demo(chromium: Browser, identity_provider: Provider) -> Iterator[ConsoleDemo]:
+    """A console that also trusts the provider."""
+    with console_demo(
+        CONSOLE__ISSUER=identity_provider.url,
+        CONSOLE__CLIENT_ID=identity_provider.CLIENT,
+        CONSOLE__CLIENT_SECRET=identity_provider.SECRET,
+    ) as started:
         yield started
 
 

@@ -1,12 +1,14 @@
 """The staff console in Chromium: by keyboard, without scripts, accessible, and without a violation of its policy."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, expect
 
 from tests.support.console_demo import ConsoleDemo
+from tests.support.login_provider import Provider
 
 pytestmark = pytest.mark.long
 
@@ -28,25 +30,19 @@ def log_in(page: Page, demo: ConsoleDemo) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text("Messages that wait for a person")
 
 
-def press(page: Page, button: str) -> None:
-    """Moves to a button by the keyboard and presses it."""
+def tab_to(page: Page, wanted: Locator) -> None:
+    """Moves to an element by the keyboard."""
     for _ in range(80):
         page.keyboard.press("Tab")
-        focused = page.locator(":focus")
-        if focused.count() and focused.inner_text() == button:
-            page.keyboard.press("Enter")
+        if wanted.and_(page.locator(":focus")).count():
             return
-    raise AssertionError(f"the keyboard does not reach {button!r}")
+    raise AssertionError(f"the keyboard does not reach {wanted}")
 
 
-def choose_first(page: Page, field: str) -> None:
-    """Moves to a list by the keyboard and chooses what follows the prompt."""
-    for _ in range(80):
-        page.keyboard.press("Tab")
-        if page.locator(f"{field}:focus").count():
-            page.keyboard.press("ArrowDown")
-            return
-    raise AssertionError(f"the keyboard does not reach {field!r}")
+def press(page: Page, text: str) -> None:
+    """Moves to a button or link by the keyboard and presses it."""
+    tab_to(page, page.locator("a, button").filter(has_text=re.compile(rf"^\s*{re.escape(text)}\s*$")))
+    page.keyboard.press("Enter")
 
 
 def test_pages_are_accessible_and_keep_the_policy(context: BrowserContext, demo: ConsoleDemo) -> None:
@@ -76,6 +72,7 @@ def test_pages_are_accessible_and_keep_the_policy(context: BrowserContext, demo:
         "deliveries",
         "runs",
         "drift",
+        "nowhere",
         "reports?compare=1",
         "simulator?threshold=0.3",
     )
@@ -104,7 +101,8 @@ def test_person_decides_by_keyboard_without_scripts(chromium: Browser, demo: Con
     name = page.get_by_role("heading", level=1).inner_text().removeprefix("Message ")
     press(page, "Preview the request")
     expect(page.get_by_role("heading", name="Decide")).to_be_visible()  # a reason is required
-    choose_first(page, "#ground-retake")
+    tab_to(page, page.locator("#ground-retake"))
+    page.keyboard.press("ArrowDown")
     press(page, "Preview the request")
     expect(page.get_by_role("heading", name="What the patient gets")).to_be_visible()
     press(page, "Request new photos")
@@ -134,6 +132,26 @@ def test_threshold_is_simulated_and_saved_with_the_slider_without_scripts(chromi
     page.get_by_label("Save as a proposal, name").fill("lower")
     press(page, "Save")
     expect(page.get_by_role("heading", level=1)).to_have_text("Proposal lower")
+    context.close()
+
+
+def test_person_logs_in_by_the_identity_provider_without_scripts(
+    chromium: Browser, demo: ConsoleDemo, identity_provider: Provider
+) -> None:
+    def send_back(route: Route) -> None:
+        query = identity_provider.log_in(route.request.url, sub="p-1", preferred_username="m.garcia", roles=["reader"])
+        route.fulfill(status=302, headers={"Location": f"{demo.url}login/callback?{query}"})
+
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.route(f"{identity_provider.url}/authorize**", send_back)
+    page.goto(demo.url)
+
+    press(page, "Log in with your hospital account")
+
+    expect(page.get_by_role("heading", level=1)).to_have_text("Messages that wait for a person")
+    press(page, "m.garcia")
+    expect(page.get_by_text("Reader", exact=True)).to_be_visible()
     context.close()
 
 
