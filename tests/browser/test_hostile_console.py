@@ -19,6 +19,7 @@ pytestmark = pytest.mark.long
 EVIL = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>{{7*7}}"
 PASSWORD = "correct horse battery staple"
 SESSION = "triage-session"
+RUN = "018f0000-0000-7000-8000-000000000001"
 
 FIELDS = [
     ("thread", "external_id", "source"),
@@ -128,7 +129,7 @@ def test_expired_session_leads_to_the_login_and_changes_nothing(
 
 
 def test_second_person_is_refused_when_two_decide_the_same_message(
-    chromium: Browser, demo: ConsoleDemo, demo_sessions: Sessions
+    chromium: Browser, demo: ConsoleDemo, demo_database: str, demo_sessions: Sessions
 ) -> None:
     pages = []
     for name in ("first", "second"):
@@ -137,8 +138,11 @@ def test_second_person_is_refused_when_two_decide_the_same_message(
         log_in_as(page, demo, name)
         pages.append(page)
     first, second = pages
-    first.get_by_role("button", name="Take the oldest").click()
+    first.get_by_role("button", name="Take the oldest").dblclick()
     expect(first.get_by_role("heading", name="Decide")).to_be_visible()
+    with psycopg.connect(demo_database.replace("+psycopg", "")) as connection:
+        held = connection.execute("SELECT count(*) FROM waiting_message WHERE claimed_by = 'staff:first'").fetchone()
+    assert held == (1,)
     second.goto(first.url)
     expect(second.get_by_text("first").first).to_be_visible()
     assert second.locator("button.main.pass").count() == 0
@@ -201,7 +205,7 @@ def test_hostile_text_of_any_stored_field_is_shown_as_text(
         "INSERT INTO arrival (id, source, reference, status, error, finished_at) "
         "VALUES (gen_random_uuid(), 's', 'r', 'dead', 'malformed', now())",
         "INSERT INTO run (id, kind, status, parameters, error) "
-        "VALUES (gen_random_uuid(), 'training', 'failed', '{}', 'e')",
+        f"VALUES ('{RUN}', 'training', 'failed', jsonb_build_object('name', {hostile}), 'e')",
         f"INSERT INTO staff (id, name, role, password_hash) VALUES (gen_random_uuid(), {hostile}, 'reviewer', 'x')",
         *(
             f"UPDATE {table} SET "
@@ -217,12 +221,13 @@ def test_hostile_text_of_any_stored_field_is_shown_as_text(
     names = ("", "?state=appealed", "account", "staff", "models", "deliveries", "runs", "drift", "reports", "simulator")
     addresses = [f"{demo.url}{name}" for name in (*names, "reviews")]
     shown = ("staff", "deliveries", "runs", "simulator", "reviews")
-    for address in (*addresses, message, f"{message}?map=1", photo, review, model, f"{model}/promote"):
+    run = f"{demo.url}runs/{RUN}"
+    for address in (*addresses, message, f"{message}?map=1", photo, review, model, f"{model}/promote", run):
         response = page.goto(address)
         assert response is not None
         assert response.status == 200, address
         assert page.locator("script, img[src=x], [onerror]").count() == 0, address
-        if address in {*addresses[:2], *(f"{demo.url}{name}" for name in shown), message, review, model}:
+        if address in {*addresses[:2], *(f"{demo.url}{name}" for name in shown), message, review, model, run}:
             expect(page.locator("body")).to_contain_text("<script>alert(1)</script>")
     assert [problem for problem in problems if "Failed to load resource" not in problem] == []
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.test_console import log_in, press
+from tests.browser.test_console import log_in, press, tab_to
 from tests.browser.test_hostile_console import execute, log_in_as
 from tests.support.console_demo import ConsoleDemo
 from triage.domain.staff import Role
@@ -98,6 +99,36 @@ def test_manager_retries_and_follows_runs_by_keyboard(manager: Page, demo_databa
     press(manager, "Report")
     press(manager, "Show")
     expect(manager.get_by_role("heading", level=1)).to_have_text("Report")
+
+
+def test_pages_that_change_something_are_accessible(chromium: Browser, demo: ConsoleDemo) -> None:
+    """They exist once the tests above have made what they show."""
+    context = chromium.new_context()
+    page = context.new_page()
+    log_in(page, demo)
+    page.goto(f"{demo.url}runs")
+    run = page.locator("tbody a").first.get_attribute("href")
+    for address in (f"{demo.url}rollback", f"{demo.url}proposals/half", f"{demo.url.removesuffix('/console/')}{run}"):
+        page.goto(address)
+        results = Axe().run(page)
+        assert results.violations_count == 0, results.generate_report()
+    context.close()
+
+
+def test_administrator_ends_sessions_by_keyboard(chromium: Browser, manager: Page, demo: ConsoleDemo) -> None:
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    log_in(page, demo)
+    press(page, "Accounts")
+    tab_to(page, page.get_by_role("button", name=f"End the sessions of {NAME}"))
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Accounts")
+    press(page, "demo")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Your account")
+    context.close()
+
+    manager.reload()
+    expect(manager.get_by_role("heading", level=1)).to_have_text("Log in")
 
 
 def test_page_says_so_and_the_console_lives_on_when_a_photo_crashes_the_decoder(
