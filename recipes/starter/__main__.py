@@ -10,17 +10,14 @@ import argparse
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from recipes.starter.describing import describe
-from recipes.starter.distillation import CROPS, distil
+from recipes.starter.distillation import distil, draw_crops
 from recipes.starter.finetuning import FinetuningConfig, finetune, lower_features
-from recipes.starter.photos import degrade_photo, read_photo, read_rated, read_skin
+from recipes.starter.photos import read_photo, read_rated, read_skin
 from recipes.starter.teacher import SqueezeNet
 from triage.dataset.manifest import Split
-from triage.imaging.degradation import Degradation
 from triage.model.artifact import write_artifact
 from triage.model.network import draw_network
 from triage.model.weights import weights_of
@@ -62,20 +59,6 @@ def main() -> None:
         srcc = metrics["correlation"]["srcc"]
         print(f"{split}: AUC {metrics['auc']:.3f} {metrics['auc_ci']['delong']}, SRCC {srcc:.3f}")
     print(card.metrics["skin"])
-
-
-def draw_crops(photos: Tensor) -> Tensor:
-    """Random windows of 224 x 224, four in ten of them degraded, for the distillation."""
-    random = np.random.default_rng(0)
-    crops = []
-    for index in random.choice(len(photos), CROPS, replace=False):
-        photo = photos[index]
-        if random.random() < 0.4:
-            kind = tuple(Degradation)[random.integers(len(Degradation))]
-            photo = degrade_photo(photo, kind, random.uniform(0.1, 1.0), int(random.integers(2**31)))
-        top, left = random.integers(0, 225, 2)
-        crops.append(photo[:, top : top + 224, left : left + 224])
-    return torch.stack(crops)
 
 
 if __name__ == "__main__":

@@ -42,22 +42,23 @@ def main() -> None:
     arguments = parser.parse_args()
     rated = read_rated(arguments.data / "clive")
     features = {
-        "SqueezeNet": _features(_squeezenet(arguments.data), rated.photos),
-        "MobileNetV2": _features(_mobilenet(arguments.data), rated.photos),
+        "SqueezeNet": _features(squeezenet_statistics(arguments.data), rated.photos),
+        "MobileNetV2": _features(mobilenet_statistics(arguments.data), rated.photos),
     }
     test = rated.of(Split.TEST).numpy()
     others = np.setdiff1d(np.arange(len(rated.photos)), test)
     repeats = [_cross_validated(features, rated, others, seed) for seed in range(_REPEATS)]
     for name in repeats[0]:
-        each = [_measured(found[name], rated, others) for found in repeats]
+        each = [measured(found[name], rated, others) for found in repeats]
         mean = np.mean([(auc, srcc) for auc, _, srcc, _ in each], axis=0)
         print(f"folds, {name}: AUC {mean[0]:.3f} {each[-1][1]}, SRCC {mean[1]:.3f} {each[-1][3]}")
-    for name, predicted in _predict(features, rated, others, test).items():
-        auc, auc_interval, srcc, srcc_interval = _measured(predicted, rated, test)
+    for name, predicted in predict(features, rated, others, test).items():
+        auc, auc_interval, srcc, srcc_interval = measured(predicted, rated, test)
         print(f"test, {name}: AUC {auc:.3f} {auc_interval}, SRCC {srcc:.3f} {srcc_interval}")
 
 
-def _squeezenet(data: Path) -> Callable[[Tensor], Floats]:
+def squeezenet_statistics(data: Path) -> Callable[[Tensor], Floats]:
+    """A function from a photo, uint8 (3, 448, 448), to the statistics of five layers, the mean over its patches."""
     teacher = SqueezeNet(data / "squeezenet-imagenet" / "squeezenet_v1.0_f32.npz", torch.device("cpu"))
 
     def features(photo: Tensor) -> Floats:
@@ -67,7 +68,8 @@ def _squeezenet(data: Path) -> Callable[[Tensor], Floats]:
     return features
 
 
-def _mobilenet(data: Path) -> Callable[[Tensor], Floats]:
+def mobilenet_statistics(data: Path) -> Callable[[Tensor], Floats]:
+    """A function from a photo, uint8 (3, 448, 448), to the statistics of 17 layers."""
     specification = importlib.util.spec_from_file_location("mobilenet", data / "mobilenet-v2" / "load.py")
     if specification is None or specification.loader is None:
         raise SystemExit("DATA has no mobilenet-v2/load.py")
@@ -94,12 +96,12 @@ def _cross_validated(
     folds = np.array_split(np.random.default_rng(seed).permutation(members), _FOLDS)
     predicted: dict[str, Floats] = {}
     for fold in folds:
-        for name, values in _predict(features, rated, np.setdiff1d(members, fold), fold).items():
+        for name, values in predict(features, rated, np.setdiff1d(members, fold), fold).items():
             predicted.setdefault(name, np.zeros(len(rated.photos)))[fold] = values
     return {name: values[members] for name, values in predicted.items()}
 
 
-def _predict(
+def predict(
     features: Mapping[str, Floats], rated: RatedPhotos, fitted: NDArray[np.int64], asked: NDArray[np.int64]
 ) -> dict[str, Floats]:
     ratings = np.array(rated.mos)
@@ -120,7 +122,7 @@ def _support_vectors() -> Pipeline:
     return make_pipeline(StandardScaler(), SVR(C=2, gamma="scale", epsilon=0.1))
 
 
-def _measured(
+def measured(
     predicted: Floats, rated: RatedPhotos, members: NDArray[np.int64]
 ) -> tuple[float, tuple[float, float], float, tuple[float, float]]:
     """AUC with DeLong's interval, and SRCC with its bootstrap interval."""

@@ -12,11 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recipes.starter.photos import degrade_photo
 from recipes.starter.teacher import SqueezeNet
+from triage.imaging.degradation import Degradation
 from triage.model.network import OrdinalVGG16
 
 CROPS: Final = 600
@@ -69,6 +72,20 @@ def distil(network: OrdinalVGG16, teacher: SqueezeNet, crops: Tensor) -> None:
             elif number > 2:
                 _pass_on(layer, n_inputs)
         inputs = [layer(batch.float()).half() for batch in inputs]
+
+
+def draw_crops(photos: Tensor) -> Tensor:
+    """Random windows of 224 x 224, four in ten of them degraded, for the distillation."""
+    random = np.random.default_rng(0)
+    crops = []
+    for index in random.choice(len(photos), CROPS, replace=False):
+        photo = photos[index]
+        if random.random() < 0.4:
+            kind = tuple(Degradation)[random.integers(len(Degradation))]
+            photo = degrade_photo(photo, kind, random.uniform(0.1, 1.0), int(random.integers(2**31)))
+        top, left = random.integers(0, 225, 2)
+        crops.append(photo[:, top : top + 224, left : left + 224])
+    return torch.stack(crops)
 
 
 def _responses(teacher: SqueezeNet, crops: Tensor) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ Axes: N rated photos, M series, n patches of a batch.
 """
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -35,6 +35,7 @@ class FinetuningConfig:
     steps_per_epoch: int = 48
     photos_per_step: int = 12
     patches_per_photo: int = 3
+    copies_per_step: int = 0
     series_per_step: int = 8
     series_per_photo: int = 2
     drawn_per_tone: int = 15
@@ -49,19 +50,27 @@ class FinetuningConfig:
     seed: int = 1
 
 
+def _no_copies() -> NDArray[np.float16]:
+    return np.zeros((0, 2, 512, 14, 14), np.float16)
+
+
 @dataclass(frozen=True, slots=True)
 class LowerFeatures:
     """The features of the lower convolutions, float16.
 
     Attributes:
-        rated: (2, N, 5, 512, 14, 14): the training photos, as they are and flipped left-right.
+        rated: (1 or 2, N, 5, 512, 14, 14): the training photos, as they are and perhaps flipped left-right.
         expected_votes: float32 (N,).
         series: (M, 4, 2, 512, 14, 14): a photo and three degradations of it, two patches each.
+        copies: (C, 2, 512, 14, 14): altered copies of training photos, two patches each.
+        copies_votes: float32 (C,), the expected votes that another model gives them.
     """
 
     rated: NDArray[np.float16]
     expected_votes: Tensor
     series: NDArray[np.float16]
+    copies: NDArray[np.float16] = field(default_factory=_no_copies)
+    copies_votes: Tensor = field(default_factory=lambda: torch.zeros(0))
 
 
 def lower_features(network: OrdinalVGG16, rated: RatedPhotos, skin: Tensor, config: FinetuningConfig) -> LowerFeatures:
@@ -69,25 +78,44 @@ def lower_features(network: OrdinalVGG16, rated: RatedPhotos, skin: Tensor, conf
     random = np.random.default_rng(config.seed)
     training = rated.of(Split.TRAIN)
     photos = rated.photos[training]
-    of_rated = np.empty((2, len(training), N_PATCHES, 512, 14, 14), np.float16)
-    for index, photo in enumerate(photos):
-        of_rated[0, index] = _lower(network, five_patches(photo[None])[0])
-        of_rated[1, index] = _lower(network, five_patches(photo.flip(2)[None])[0])
+    of_rated = np.stack([features_of(network, photos), features_of(network, photos.flip(3))])
     well_rated = photos[rated.votes[training] >= 3]
+    of_series = series_features(network, originals_of_series(skin, well_rated, config, random), config, random)
+    return LowerFeatures(of_rated, rated.expected_votes[training], of_series)
+
+
+def features_of(network: OrdinalVGG16, photos: Tensor) -> NDArray[np.float16]:
+    """The features of all patches of photos, uint8 (N, 3, 448, 448): (N, 5, 512, 14, 14)."""
+    found = np.empty((len(photos), N_PATCHES, 512, 14, 14), np.float16)
+    for index, photo in enumerate(photos):
+        found[index] = lower_convolutions(network, five_patches(photo[None])[0])
+    return found
+
+
+def originals_of_series(
+    skin: Tensor, well_rated: Tensor, config: FinetuningConfig, random: np.random.Generator
+) -> Tensor:
+    """The photos that series begin with: skin in several tones, drawn skin and 120 well rated photos."""
     chosen = torch.from_numpy(random.permutation(len(well_rated))[:120])
     drawn = torch.cat(list(draw_skin(range(config.drawn_per_tone)).values()))
-    originals = torch.cat([vary_tones(skin, random), drawn, well_rated[chosen]])
-    of_series = np.empty((len(originals) * config.series_per_photo, 4, 2, 512, 14, 14), np.float16)
+    return torch.cat([vary_tones(skin, random), drawn, well_rated[chosen]])
+
+
+def series_features(
+    network: OrdinalVGG16, originals: Tensor, config: FinetuningConfig, random: np.random.Generator
+) -> NDArray[np.float16]:
+    """The features of series, each of a random kind: (M, 4, 2, 512, 14, 14)."""
+    found = np.empty((len(originals) * config.series_per_photo, 4, 2, 512, 14, 14), np.float16)
     for index, photo in enumerate(originals):
         kinds = random.choice(len(_KINDS), config.series_per_photo, replace=False)
         for number, kind in enumerate(kinds):
             photos_of_series = series(photo, _KINDS[kind], random, jitter=0.05)  # (4, 3, 448, 448)
             windows = five_patches(photos_of_series)[:, random.choice(N_PATCHES, 2, replace=False)]
             row = index * config.series_per_photo + number
-            of_series[row] = _lower(network, windows.flatten(0, 1)).reshape(4, 2, 512, 14, 14)
+            found[row] = lower_convolutions(network, windows.flatten(0, 1)).reshape(4, 2, 512, 14, 14)
         if index % 100 == 0:
             print(f"features of series {index} of {len(originals)}", flush=True)
-    return LowerFeatures(of_rated, rated.expected_votes[training], of_series)
+    return found
 
 
 def finetune(network: OrdinalVGG16, features: LowerFeatures, config: FinetuningConfig) -> None:
@@ -95,8 +123,8 @@ def finetune(network: OrdinalVGG16, features: LowerFeatures, config: FinetuningC
     random = np.random.default_rng(config.seed)
     upper = network.features[_LOWER:]
     head = network.head
-    levels = soft_levels(features.expected_votes)  # (N, 4)
-    _fit_head(network, features, levels)
+    levels, copies_levels = soft_levels(features.expected_votes), soft_levels(features.copies_votes)  # (N, 4), (C, 4)
+    fit_head(network, features)
     groups = [
         {"params": list(upper.parameters()), "lr": config.learning_rate},
         {"params": [head.weight], "lr": config.head_learning_rate},
@@ -117,16 +145,21 @@ def finetune(network: OrdinalVGG16, features: LowerFeatures, config: FinetuningC
         losses = np.zeros(2)
         for step in range(config.steps_per_epoch):
             photos = np.sort(order[step * n_photos : (step + 1) * n_photos])
-            flip = int(random.integers(2))
+            flip = int(random.integers(len(features.rated)))
             patches = np.stack(
                 [features.rated[flip, photo, random.choice(N_PATCHES, n_patches, replace=False)] for photo in photos]
             )
             chosen = random.choice(len(features.series), config.series_per_step, replace=False)
             of_series = features.series[np.sort(chosen), :, int(random.integers(2))]
-            latent = _latent(upper, head.weight, np.concatenate([_flat(patches), _flat(of_series)]))
-            rated = latent[: len(photos) * n_patches].view(len(photos), n_patches)  # (n,) -> (photos, patches)
-            ranked = latent[len(photos) * n_patches :].view(-1, 4)  # (n,) -> (series, 4)
-            votes_loss = coral_loss(torch.sigmoid(rated.unsqueeze(-1) + head.bias).mean(dim=1), levels[photos])
+            copied = np.zeros(0, np.int64)
+            if config.copies_per_step:
+                copied = random.choice(len(features.copies), config.copies_per_step, replace=False)
+            parts = [_flat(patches), _flat(features.copies[copied]), _flat(of_series)]
+            latents = _latent(upper, head.weight, np.concatenate(parts)).split([len(part) for part in parts])
+            ranked = latents[2].view(-1, 4)  # (n,) -> (series, 4)
+            votes_loss = _votes_loss(head.bias, latents[0].view(-1, n_patches), levels[photos])
+            if config.copies_per_step:
+                votes_loss = votes_loss + _votes_loss(head.bias, latents[1].view(-1, 2), copies_levels[copied])
             falls = ranked[:, :-1] - ranked[:, 1:]
             rank_loss = F.relu(config.rank_margin - falls).mean()
             ends = torch.sigmoid(ranked[:, [0, -1]] + head.bias[_GOOD])  # the original and its strongest degradation
@@ -149,6 +182,14 @@ def finetune(network: OrdinalVGG16, features: LowerFeatures, config: FinetuningC
         head.order_biases()
 
 
+@torch.no_grad()
+def scores_from(network: OrdinalVGG16, lower: NDArray[np.float16]) -> NDArray[np.float64]:
+    """P(votes >= 2) of photos by the features of their patches, (n, P, 512, 14, 14)."""
+    upper, head = network.features[_LOWER:], network.head
+    latents = [_latent(upper, head.weight, patches) for patches in lower]
+    return np.array([torch.sigmoid(patches + head.bias[_GOOD]).mean().item() for patches in latents])
+
+
 def soft_levels(expected_votes: Tensor) -> Tensor:
     """Targets for the four cumulative probabilities: with 2.4 expected votes, the third level is 0.4.
 
@@ -162,9 +203,10 @@ def soft_levels(expected_votes: Tensor) -> Tensor:
     return 0.97 * reached + 0.015
 
 
-def _fit_head(network: OrdinalVGG16, features: LowerFeatures, levels: Tensor) -> None:
+def fit_head(network: OrdinalVGG16, features: LowerFeatures) -> None:
     """Initialises the head: one weight for each channel, equal at all 49 positions, fitted to the votes by L-BFGS."""
     upper = network.features[_LOWER:]
+    levels = soft_levels(features.expected_votes)
     with torch.no_grad():
         pooled = torch.stack([_upper(upper, photo).mean(dim=(2, 3)) for photo in features.rated[0]])  # (N, 5, 512)
     mean, deviation = pooled.mean(dim=(0, 1)), pooled.std(dim=(0, 1)) + 1e-3
@@ -186,6 +228,11 @@ def _fit_head(network: OrdinalVGG16, features: LowerFeatures, levels: Tensor) ->
         network.head.bias.copy_(bias - (mean * raw).sum())
 
 
+def _votes_loss(bias: Tensor, latents: Tensor, levels: Tensor) -> Tensor:
+    """The CORAL loss on the mean of the patches' probabilities. `latents`: (photos, patches)."""
+    return coral_loss(torch.sigmoid(latents.unsqueeze(-1) + bias).mean(dim=1), levels)
+
+
 def _latent(upper: nn.Module, weight: Tensor, lower: NDArray[np.float16]) -> Tensor:
     latent: Tensor = _upper(upper, lower).flatten(1) @ weight  # (n, 25088) -> (n,)
     return latent
@@ -203,7 +250,8 @@ def _upper(upper: nn.Module, lower: NDArray[np.float16]) -> Tensor:
 
 
 @torch.inference_mode()
-def _lower(network: OrdinalVGG16, patches: Tensor) -> NDArray[np.float16]:
+def lower_convolutions(network: OrdinalVGG16, patches: Tensor) -> NDArray[np.float16]:
+    """The output of the ten lower convolutions for patches, (n, 3, 224, 224): (n, 512, 14, 14)."""
     x = ((patches - network.mean) / network.std).contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16):
         response: Tensor = network.features[:_LOWER](x)
