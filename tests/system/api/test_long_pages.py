@@ -42,6 +42,14 @@ def metric(browser: httpx2.Client, name: str) -> float:
     return float(found[1]) if found else 0
 
 
+def read_page(connection: socket.socket) -> str:
+    """An answer with its whole page, which may come in several parts."""
+    received = b""
+    while b"</html>" not in received and (part := connection.recv(65536)):
+        received += part
+    return received.decode()
+
+
 def test_page_is_refused_when_the_line_is_full_and_left_out_when_its_browser_is_gone(
     embedded: StateFolder, served: Served
 ) -> None:
@@ -62,7 +70,7 @@ def test_page_is_refused_when_the_line_is_full_and_left_out_when_its_browser_is_
             eventually(lambda: holder.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone())
             waiting = [ask() for _ in range(WAITING + 1)]
             [refused], _, _ = select.select(waiting, [], [], 60)
-            answer = refused.recv(65536).decode()
+            answer = read_page(refused)
             assert answer.startswith("HTTP/1.1 429 ")
             assert "retry-after: 30\r\n" in answer
             assert "demasiadas páginas largas" in answer
