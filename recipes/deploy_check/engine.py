@@ -203,7 +203,7 @@ class Stack:
 def complete(
     words: Sequence[str], stdin: str = "", *, folder: Path | None = None
 ) -> "subprocess.CompletedProcess[str]":
-    """Runs a program in a session of its own, so that Ctrl-C reaches this process alone.
+    """Runs a program in a new session, so that Ctrl-C reaches this process alone.
 
     An exception, such as KeyboardInterrupt, first ends the program and all that it started: a Compose that still starts
     containers would do so after their removal.
