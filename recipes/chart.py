@@ -31,6 +31,9 @@ _HOOKS: Final = {
     "helm.sh/hook": "pre-install,pre-upgrade",
     "helm.sh/hook-delete-policy": "before-hook-creation",
 }
+_KEEP: Final = {"helm.sh/resource-policy": "keep"}
+"""`helm uninstall` leaves what patients sent."""
+
 _VALUES_HEADER: Final = """\
 # Written by `make chart`: change deploy/kubernetes instead, or give Helm your own values.
 #   autoscaling  a ScaledObject of KEDA; set parts.scoring.replicas to null with it
@@ -141,6 +144,7 @@ def _template(each: Object) -> str:
     elif kind == "ConfigMap":
         each["data"] = "@settings@"
     elif kind == "PersistentVolumeClaim":
+        each["metadata"]["annotations"] = _KEEP
         each["spec"] = f"@volumes.{name}@"
     elif kind == "NetworkPolicy" and name == "services":
         each["spec"]["egress"] = "@services@"

@@ -275,6 +275,14 @@ def test_chart_is_written_from_the_objects() -> None:
     assert written == chart(), "run make chart"
 
 
+def test_claims_outlive_the_release_of_the_chart() -> None:
+    claims = list((CHART / "templates").glob("persistentvolumeclaim-*.yaml"))
+
+    assert len(claims) == 4
+    for claim in claims:
+        assert "annotations:\n    helm.sh/resource-policy: keep\n" in claim.read_text(encoding="utf-8")
+
+
 @needs_kubectl
 @needs_helm
 @pytest.mark.parametrize(
