@@ -130,7 +130,7 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "kill": Fault("kill -9 of scoring workers", kill_scoring),
     "kill-parts": Fault("kill -9 of api, intake, beat, scoring", kill_parts),
     "kill-postgres": Fault("kill -9 of Postgres", kill_postgres),
-    "redis": Fault("Valkey emptied, then kill -9", lose_redis),
+    "redis": Fault("Redis emptied, then kill -9", lose_redis),
     "pause-postgres": Fault(f"Postgres paused for {_OUTAGE_SECONDS} s", pause_postgres),
     "pause": Fault(f"scoring worker paused for {_CUT_SECONDS} s", pause_scoring),
     "network": Fault(f"scoring worker without network for {_CUT_SECONDS} s", cut_scoring),
