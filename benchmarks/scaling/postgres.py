@@ -1,6 +1,7 @@
 """What scoring costs in Postgres with 1, 2, 4 and 8 workers whose network sleeps, directly and through PgBouncer.
 
     python -m benchmarks.scaling.postgres --json postgres.json
+    python -m benchmarks.scaling.postgres --workers 8 --arriving 500 --seconds 30
 
 Claims, verdicts, decisions and retake requests are those of the product. There are neither photos nor Celery, so that a
 machine of few cores reaches the rates of several GPUs. The inbox is filled before each measurement. CPU time per photo
@@ -14,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from multiprocessing.queues import Queue
@@ -37,6 +39,15 @@ from worker.state_folder import StateFolder
 
 PHOTOS_PER_MESSAGE = 5
 POOL = "default_pool_size = 20"
+_SENDERS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Arriving:
+    """What is sent while workers score."""
+
+    photos_per_second: int
+    messages_per_call: int
 
 
 class Site:
@@ -74,19 +85,22 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64, help="photos per batch: 64 on a GPU, 4 on a CPU")
     parser.add_argument("--forward", type=float, default=0.008, help="seconds per photo of the network that sleeps")
     parser.add_argument("--seconds", type=float, default=10, help="of each measurement")
+    parser.add_argument("--arriving", type=int, default=0, help="photos per second that are sent at the same time")
+    parser.add_argument("--bulk", type=int, default=1, help="messages of these in one call")
     parser.add_argument("--direct", action="store_true", help="leave out PgBouncer, a package of Debian")
     parser.add_argument("--json", type=Path, help="file for the results")
     arguments = parser.parse_args()
     load = Load(arguments.batch, arguments.forward, arguments.seconds)
+    arriving = Arriving(arguments.arriving, arguments.bulk)
     with clinic() as started:
         site = Site(started)
         result: dict[str, Any] = {"load": str(load), "intake": intake(site)}
-        result["direct"] = {n: measure(site, site.url, load, n) for n in arguments.workers}
+        result["direct"] = {n: measure(site, site.url, load, n, arriving) for n in arguments.workers}
         if not arguments.direct:
             with pgbouncer(site.state, "transaction", "ignore_startup_parameters = options", POOL) as folder:
                 [pooler] = [each for each in psutil.Process().children() if each.name() == "pgbouncer"]
                 url = pooled_url(site.url, folder)
-                result["pgbouncer"] = {n: measure(site, url, load, n, pooler) for n in arguments.workers}
+                result["pgbouncer"] = {n: measure(site, url, load, n, arriving, pooler) for n in arguments.workers}
     show(result, load)
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
@@ -124,16 +138,22 @@ def _own_cpu_seconds() -> float:
     return float(times.user + times.system)
 
 
-def measure(site: Site, url: str, load: Load, n_workers: int, pooler: psutil.Process | None = None) -> dict[str, Any]:
-    """Lets workers score the inbox through a URL. Durations are in ms, costs per photo."""
+def measure(
+    site: Site, url: str, load: Load, n_workers: int, arriving: Arriving, pooler: psutil.Process | None = None
+) -> dict[str, Any]:
+    """Lets workers score the inbox through a URL while photos arrive. Durations are in ms, costs per scored photo."""
     site.fill(int(n_workers * (load.seconds / load.seconds_per_photo + 4 * load.photos_per_batch)))
     seen: Counter[str] = Counter()
     direct = create_database_engine(site.url, pool_size=1)
-    with workers(url, load, n_workers) as (start, works):
+    per_call = arriving.messages_per_call
+    n_messages = per_call * int(arriving.photos_per_second * load.seconds / PHOTOS_PER_MESSAGE / per_call)
+    calls = range(first := site.take(n_messages), first + n_messages, per_call)
+    with workers(url, load, n_workers) as (start, works), ThreadPoolExecutor(_SENDERS) as senders:
         before = Counters.read(direct, site.server)
         pooler_before = cpu_seconds(pooler) if pooler else 0.0
         start.wait()
         until = time.monotonic() + load.seconds
+        sent = [senders.submit(_send, site, calls[n::_SENDERS], per_call, until) for n in range(_SENDERS)]
         while time.monotonic() < until:
             time.sleep(0.1)
             seen += waits(direct)
@@ -145,12 +165,26 @@ def measure(site: Site, url: str, load: Load, n_workers: int, pooler: psutil.Pro
     return {
         "photos": photos,
         "photos_per_second": photos / max(each.seconds for each in work),
+        "arrived_per_second": sum(each.result() for each in sent) * PHOTOS_PER_MESSAGE / load.seconds,
         "ms": {kind: _percentiles(work, kind) for kind in ("model", "claim", "record")},
         "worker_cpu_seconds": sum(each.cpu_seconds for each in work) / photos,
         "pooler_cpu_seconds": ((cpu_seconds(pooler) - pooler_before) / photos) if pooler else 0.0,
         **cost,
         "statements": dict(seen.most_common()),
     }
+
+
+def _send(site: Site, calls: Sequence[int], messages: int, until: float) -> int:
+    """Sends messages evenly until a time, or as fast as it can, each call from a first number. Returns their number."""
+    pause = (until - time.monotonic()) / max(len(calls), 1)
+    due = time.monotonic()
+    for done, first in enumerate(calls):
+        if time.monotonic() >= until:
+            return done * messages
+        site.clinic.send_uris(messages, PHOTOS_PER_MESSAGE, bulk=messages, first=first)
+        due += pause
+        time.sleep(max(due - time.monotonic(), 0))
+    return len(calls) * messages
 
 
 @contextmanager
@@ -192,7 +226,7 @@ def show(result: dict[str, Any], load: Load) -> None:
             f"{cost['wal_bytes']:.0f} bytes of WAL, {cost['fsyncs']:.2f} fsyncs"
         )
     table = Table(
-        *("way", "workers", "photos/s", "of the devices"),
+        *("way", "workers", "sent/s", "photos/s", "of the devices"),
         *("claim p50, ms", "p95", "p99", "record p50, ms", "p95", "p99"),
         *("Postgres, CPU ms/photo", "workers", "pooler", "WAL bytes/photo", "fsyncs", "transactions"),
         box=None,
@@ -201,7 +235,13 @@ def show(result: dict[str, Any], load: Load) -> None:
         for n, found in result.get(way, {}).items():
             rate, ms = found["photos_per_second"], found["ms"]
             table.add_row(
-                *(way, str(n), f"{rate:.0f}", f"{rate * load.seconds_per_photo / n:.2f}"),
+                *(
+                    way,
+                    str(n),
+                    f"{found['arrived_per_second']:.0f}",
+                    f"{rate:.0f}",
+                    f"{rate * load.seconds_per_photo / n:.2f}",
+                ),
                 *(f"{ms[kind][p]:.1f}" for kind in ("claim", "record") for p in ("p50", "p95", "p99")),
                 *(f"{1000 * found[f'{who}cpu_seconds']:.2f}" for who in ("", "worker_", "pooler_")),
                 *(
