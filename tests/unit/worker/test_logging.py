@@ -90,6 +90,7 @@ def test_object_of_another_library_is_not_logged(stream: io.StringIO) -> None:
 def test_text_of_a_python_warning_is_not_logged(stream: io.StringIO) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("always")
+        logging.captureWarnings(False)  # a test before may have set it, and pytest has undone its effect
         logging.captureWarnings(True)
         warnings.warn(f"odd EXIF in {PATIENT}.jpg", stacklevel=1)
 
