@@ -4,8 +4,8 @@
 
 Needs root, kubectl with Kustomize 5, podman with its network plugin, and the images of the overlay. The containers,
 their users, read-only file systems, volumes, commands and probes are those of the cluster. Podman has no Services and
-network policies, and probes only with systemd: names become entries of /etc/hosts, Secrets become variables, and this
-program runs the probes.
+network policies, and probes only with systemd: names become entries of /etc/hosts, Secrets become variables, optional ones
+are absent, and this program runs the probes.
 """
 
 import io
@@ -84,6 +84,8 @@ def _play(name: str, workload: Object, sources: dict[str, dict[str, str]], addre
     for claim in workload["spec"].get("volumeClaimTemplates", []):
         volume = claim["metadata"]["name"]
         spec["volumes"].append({"name": volume, "persistentVolumeClaim": {"claimName": volume}})
+    absent = {volume["name"] for volume in spec["volumes"] if volume.get("secret", {}).get("optional")}
+    spec["volumes"] = [volume for volume in spec["volumes"] if volume["name"] not in absent]
     own = {volume["name"]: f"{_NAME}-{name}-{volume['name']}" for volume in spec["volumes"] if "emptyDir" in volume}
     for volume in spec["volumes"]:
         if "persistentVolumeClaim" in volume:
@@ -93,6 +95,7 @@ def _play(name: str, workload: Object, sources: dict[str, dict[str, str]], addre
     for container in (*spec.get("initContainers", []), *spec["containers"]):
         for kind in ("startupProbe", "livenessProbe", "readinessProbe", "ports"):
             container.pop(kind, None)
+        container["volumeMounts"] = [each for each in container["volumeMounts"] if each["name"] not in absent]
         for mount in container["volumeMounts"]:
             mount["name"] = own.get(mount["name"], mount["name"])
         variables: dict[str, str] = {}

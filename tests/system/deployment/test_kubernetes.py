@@ -147,7 +147,8 @@ def test_parts_run_as_in_compose() -> None:
         assert fixed.items() <= (settings | own).items(), name
         role = "triage-report" if name == "metrics" else "triage-worker"
         assert container["envFrom"] == [{"configMapRef": {"name": "triage-settings"}}, {"secretRef": {"name": role}}]
-        mounts = {(m["mountPath"], m.get("readOnly", False)) for m in container["volumeMounts"]} - {("/tmp", False)}
+        mounts = {(m["mountPath"], m.get("readOnly", False)) for m in container["volumeMounts"]}
+        mounts -= {("/tmp", False), ("/etc/triage/files", True), ("/etc/triage/keys", True)}
         volumes = [
             volume.rsplit(":", 2) if volume.endswith(":ro") else volume.split(":") for volume in service["volumes"]
         ]
@@ -183,6 +184,21 @@ def test_each_container_gets_the_secret_of_its_role_alone() -> None:
     assert [each["name"] for each in _pod(job)["initContainers"]] == ["roles"]
 
 
+@needs_kubectl
+def test_files_are_optional_and_the_key_for_the_ehr_is_in_delivery_alone() -> None:
+    mounted = {}
+    for name, workload in _of_kind([*_built("overlays/cpu"), *_built("database")], "Deployment", "Job").items():
+        secrets = {each["name"]: each["secret"] for each in _pod(workload)["volumes"] if "secret" in each}
+        assert all(secret["optional"] for secret in secrets.values()), name
+        for container in _containers(workload):
+            mounts = {each["name"]: each for each in container["volumeMounts"] if each["name"] in secrets}
+            assert all(mount["readOnly"] for mount in mounts.values()), name
+            mounted[name] = {secrets[key]["secretName"]: mount["mountPath"] for key, mount in mounts.items()}
+
+    files, keys = {"triage-files": "/etc/triage/files"}, {"triage-keys": "/etc/triage/keys"}
+    assert mounted == {name: files | (keys if name == "delivery" else {}) for name in (*PARTS, "database")}
+
+
 @pytest.mark.parametrize("number", range(4))
 def test_placeholders_of_the_secrets_are_refused(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     secrets = list(yaml.safe_load_all((KUSTOMIZE / "secrets.example.yaml").read_text(encoding="utf-8")))
@@ -192,8 +208,13 @@ def test_placeholders_of_the_secrets_are_refused(number: int, monkeypatch: pytes
     with pytest.raises(UsageError, match="TRIAGE_DATABASE__URL"):
         load_settings()
     assert [each["metadata"]["name"] for each in secrets] == [
-        *("triage-worker", "triage-report", "triage-migrator", "triage-superuser", "triage-services")
+        *("triage-worker", "triage-report", "triage-migrator", "triage-superuser", "triage-services"),
+        *("triage-files", "triage-keys"),
     ]
+    for each in secrets[:4]:
+        query = each["stringData"]["TRIAGE_DATABASE__URL"].partition("?")[2]
+        assert query == "sslmode=verify-full&sslrootcert=/etc/triage/files/ca.crt"
+        assert "ca.crt" in secrets[5]["stringData"]
     passwords = {name: value for each in secrets for name, value in each["stringData"].items() if "PASSWORD" in name}
     assert len(passwords) == 5
     assert set(passwords.values()) == {""}  # an error in the settings, and for Postgres
