@@ -4,8 +4,8 @@
 
 Needs root, kubectl with Kustomize 5, podman with its network plugin, and the images of the overlay. The containers,
 their users, read-only file systems, volumes, commands and probes are those of the cluster. Podman has no Services and
-network policies, and probes only with systemd: names become entries of /etc/hosts, Secrets become variables, optional ones
-are absent, and this program runs the probes.
+network policies, and probes only with systemd: names become entries of /etc/hosts, Secrets become variables, optional
+Secrets are absent, and this program runs the probes.
 """
 
 import io
@@ -62,7 +62,7 @@ def _secrets() -> dict[str, dict[str, str]]:
     passwords = {role: secrets.token_hex(16) for role in ("triage", "migrator", "worker", "report", "redis")}
 
     def database(user: str, role: str) -> str:
-        return f"postgresql+psycopg://{user}:{passwords[role]}@postgres:5432/triage"
+        return f"postgresql+psycopg://{user}:{passwords[role]}@postgres:5432/triage?sslmode=disable"
 
     redis = f"redis://:{passwords['redis']}@redis:6379/0"
     return {

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,14 @@ from triage.errors import (
     TablesNewerError,
     TablesOutdatedError,
 )
-from triage.storage import migrate
-from triage.storage.database import create_database_engine, database_errors
+from triage.storage import migrate, server
+from triage.storage.database import create_database_engine, create_sessions, database_errors
 from triage.storage.locks import SCHEMA_LOCK, wait_for_lock
 from triage.storage.role_names import WORKER
 from worker.broker.faults import RedisRefusedError, RedisUnavailableError, redis_fault
 from worker.broker.redis_client import connect_redis
 from worker.doctor.problems import ProblemError
-from worker.doctor.services import check_postgres
+from worker.doctor.services import check_postgres, describe_transport
 from worker.services import Services
 from worker.settings import DatabaseSettings, Settings
 from worker.state_folder import StateFolder
@@ -116,6 +117,52 @@ def test_postgres_without_tls_is_refused_when_the_url_requires_it(guarded_postgr
     assert isinstance(error, DatabaseRefusedError)
     assert error.kind == Fault.TLS
     assert "turn on TLS" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("sslmode", "encrypted", "says"),
+    [
+        ("disable", False, "as the database URL says"),
+        ("allow", False, None),
+        ("prefer", True, None),
+        ("require", True, None),
+        ("verify-ca", True, "is verified"),
+        ("verify-full", True, "is verified"),
+    ],
+)
+def test_transport_is_wrong_when_another_host_is_reached_without_a_verified_certificate(
+    guarded_postgres: GuardedPostgres, sslmode: str, encrypted: bool, says: str | None
+) -> None:
+    if not guarded_postgres.has_tls:
+        pytest.skip("this Postgres has no TLS: install that of Debian")
+    url = guarded_postgres.url("trusted", sslmode=sslmode)
+    if sslmode.startswith("verify"):
+        url += f"&sslrootcert={guarded_postgres.certificates}/server.pem"
+    engine = create_database_engine(url)
+
+    try:
+        with create_sessions(engine)() as session:
+            transport = server.transport(session)
+    finally:
+        engine.dispose()  # the server ends when its clients have
+
+    assert transport == server.Transport("127.0.0.1", encrypted, sslmode)
+    assert describe_transport(transport) == "stays on this host"
+    elsewhere = replace(transport, address="10.0.0.5")
+    if says:
+        assert says in describe_transport(elsewhere)
+    else:
+        with pytest.raises(ProblemError, match="not verified" if encrypted else "not encrypted") as raised:
+            describe_transport(elsewhere)
+        assert "sslmode=verify-full" in raised.value.remedy
+
+
+def test_transport_over_a_socket_is_local(services: WorkerServices) -> None:
+    with services.sessions() as session:
+        transport = server.transport(session)
+
+    assert transport == server.Transport("", False, "prefer")
+    assert describe_transport(transport) == "stays on this host"
 
 
 def test_database_that_is_not_utf8_is_named(guarded_postgres: GuardedPostgres) -> None:

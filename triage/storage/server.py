@@ -1,9 +1,48 @@
 """Facts about the Postgres server and the role of the connection, for checks of a deployment."""
 
+from dataclasses import dataclass
 from datetime import datetime
+from ipaddress import ip_address
+from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Transport:
+    """How a connection reaches Postgres, or a pooler before it.
+
+    Attributes:
+        address: IP address of the peer; empty for a Unix socket.
+        encrypted: whether the connection has TLS.
+        sslmode: the option of the URL or of the environment, or libpq's default `prefer`.
+    """
+
+    address: str
+    encrypted: bool
+    sslmode: str
+
+    @property
+    def is_local(self) -> bool:
+        """Whether no network lies between."""
+        return not self.address or ip_address(self.address).is_loopback
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether libpq has verified the server's certificate."""
+        return self.encrypted and self.sslmode in {"verify-ca", "verify-full"}
+
+
+def transport(session: Session) -> Transport:
+    """How the connection of a session reaches the server."""
+    driver: Any = session.connection().connection.driver_connection
+    options = {option.keyword: option.val for option in driver.pgconn.info}
+    return Transport(
+        address=driver.pgconn.hostaddr.decode(),
+        encrypted=driver.pgconn.ssl_in_use,
+        sslmode=(options[b"sslmode"] or b"").decode(),
+    )
 
 
 def server_version(session: Session) -> int:

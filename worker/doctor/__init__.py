@@ -6,7 +6,15 @@ from typing import Final
 from triage.domain.checks import Check
 from worker.doctor.models import check_device, check_drift, check_live_model
 from worker.doctor.problems import run_check
-from worker.doctor.services import check_clock, check_connections, check_postgres, check_redis, check_role, check_tables
+from worker.doctor.services import (
+    check_clock,
+    check_connections,
+    check_postgres,
+    check_redis,
+    check_role,
+    check_tables,
+    check_transport,
+)
 from worker.doctor.storage import check_blob_store, check_files, check_unread_photos, check_uri_roots, check_volumes
 from worker.doctor.systems import check_arrivals, check_deliveries, check_fhir_server, check_replies, check_subscription
 from worker.doctor.workers import check_progress, check_workers
@@ -14,6 +22,7 @@ from worker.services import Services
 
 _NEEDS: Final = dict.fromkeys(
     (
+        "transport",
         "connections",
         "clock",
         "role",
@@ -36,6 +45,7 @@ def examine(services: Services) -> list[Check]:
     settings = services.settings
     checks: dict[str, Callable[[], str]] = {
         "postgres": lambda: check_postgres(services.sessions),
+        "transport": lambda: check_transport(services.sessions),
         "connections": lambda: check_connections(services.sessions, settings.database.pool_size),
         "clock": lambda: check_clock(services.sessions),
         "role": lambda: check_role(services.sessions),

@@ -33,6 +33,31 @@ def check_postgres(sessions: Sessions) -> str:
     return f"version {version // 10000}"
 
 
+def check_transport(sessions: Sessions) -> str:
+    with sessions() as session:
+        return describe_transport(server.transport(session))
+
+
+def describe_transport(transport: server.Transport) -> str:
+    """Says how a connection is protected. `sslmode=disable` states that the network needs no protection.
+
+    Raises:
+        ProblemError: it crosses a network without TLS, or without knowing who answers.
+    """
+    if transport.is_local:
+        return "stays on this host"
+    if transport.is_verified:
+        return f"encrypted, and the certificate is verified (sslmode={transport.sslmode})"
+    if transport.sslmode == "disable":
+        return "not encrypted, as the database URL says (sslmode=disable)"
+    problem = "the certificate of Postgres is not verified" if transport.encrypted else "it is not encrypted"
+    raise ProblemError(
+        f"the connection to Postgres crosses a network, and {problem} (sslmode={transport.sslmode})",
+        "add `?sslmode=verify-full&sslrootcert=FILE` to TRIAGE_DATABASE__URL, or `?sslmode=disable` if nobody else can "
+        "reach that network",
+    )
+
+
 def check_connections(sessions: Sessions, pool_size: int) -> str:
     """A process opens up to twice its pool; less than that is free just before the server refuses connections."""
     with sessions() as session:
