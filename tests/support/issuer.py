@@ -1,10 +1,12 @@
 """A web server that publishes the public keys of an issuer of tokens."""
 
 import json
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,14 +14,14 @@ from joserfc.jwk import ECKey, RSAKey
 
 
 class Issuer:
-    """Publishes keys at `url`.
+    """Publishes keys at `url`, with TLS if it has a certificate and its key.
 
     Attributes:
         status: of its answers.
         reads: how often the keys were read.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: tuple[Path, Path] | None = None) -> None:
         self.keys: list[ECKey | RSAKey] = [ECKey.generate_key("P-384", {"kid": "k1"})]
         self.status = 200
         self.reads = 0
@@ -41,12 +43,17 @@ class Issuer:
                 pass
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._scheme = "https" if certificate else "http"
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certificate)
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
         self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
         self.thread.start()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_port}/jwks"
+        return f"{self._scheme}://127.0.0.1:{self.server.server_port}/jwks"
 
     def published(self) -> dict[str, Any]:
         """The public keys, beside one of a kind that nobody knows."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 import time
 from contextlib import suppress
 from typing import Any, Final
@@ -77,9 +78,14 @@ def key_set(document: Any) -> KeySet:
     return KeySet(keys)
 
 
+def issuer_client() -> httpx2.AsyncClient:
+    """A client for servers of an issuer: without proxies, with the system's authorities or those of `SSL_CERT_FILE`."""
+    return httpx2.AsyncClient(timeout=_SECONDS, trust_env=False, verify=ssl.create_default_context())
+
+
 async def _document(url: str) -> Any:
     async with (
-        httpx2.AsyncClient(timeout=_SECONDS, trust_env=False) as client,
+        issuer_client() as client,
         asyncio.timeout(2 * _SECONDS),
         client.stream("GET", url, headers={"Accept": "application/json"}) as response,
     ):

@@ -21,13 +21,12 @@ from joserfc.errors import JoseError
 from triage.domain.clients import check_jwks_url
 from triage.domain.staff import Role, check_staff_name
 from triage.errors import ServiceUnavailableError, UsageError
-from worker.api.published_keys import PublishedKeys
+from worker.api.published_keys import PublishedKeys, issuer_client
 from worker.setting_groups import ConsoleSettings
 
 CALLBACK: Final = "/login/callback"
 
 _ALGORITHMS: Final = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]
-_SECONDS: Final = 5.0
 _KEEP_SECONDS: Final = 3600.0
 _LEEWAY_SECONDS: Final = 30
 _MAX_BYTES: Final = 2**18
@@ -163,7 +162,7 @@ async def _fetch(method: str, url: str, **options: Any) -> tuple[int, Mapping[st
     body = b""
     try:
         async with (
-            httpx2.AsyncClient(timeout=_SECONDS, trust_env=False) as client,
+            issuer_client() as client,
             client.stream(method, url, headers={"Accept": "application/json"}, **options) as response,
         ):
             async for piece in response.aiter_bytes():

@@ -289,3 +289,14 @@ def test_celery_is_configured_as_the_queue_requires(settings: Settings) -> None:
     assert {"socket_timeout", "socket_connect_timeout", "socket_keepalive", "health_check_interval"} <= set(transport)
     assert conf.task_routes["training.run"] == {"queue": "training"}
     assert len({queue for queues in WORKERS.values() for queue in queues}) == len(conf.task_queues) == len(QueueName)
+
+
+def test_override_for_the_identity_provider_gives_the_network_of_delivery_to_the_api() -> None:
+    page = (ROOT / "docs/console/administrators.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"```yaml\n(services: .+?)```", page, re.DOTALL)
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+
+    assert "networks" not in compose["services"]["api"]
+    networks = compose["services"]["delivery"]["networks"]
+    assert yaml.safe_load(block) == {"services": {"api": {"networks": networks}}}
+    assert set(networks) == compose["networks"].keys()

@@ -34,7 +34,7 @@ RELEASES = ("1.29", "1.37")
 
 CUSTOM = {"PodMonitor", "PrometheusRule", "ScaledObject"}
 FOLDERS = ("overlays/cpu", "overlays/gpu", "overlays/trial", "database")
-COMPONENTS = ("monitoring", "autoscaling", "gpu", "object-store")
+COMPONENTS = ("monitoring", "autoscaling", "gpu", "object-store", "identity-provider")
 
 
 def _has_kustomize() -> bool:
@@ -273,20 +273,25 @@ def test_alerts_and_scraped_jobs_are_those_of_prometheus() -> None:
 
 
 @needs_kubectl
-def test_everything_is_denied_but_what_policies_name() -> None:
-    objects = _built("overlays/cpu")
-    policies = _of_kind(objects, "NetworkPolicy")
+def test_everything_is_denied_but_what_policies_name(tmp_path: Path) -> None:
+    base, with_provider = _built("overlays/cpu"), _with_components(tmp_path, "identity-provider")
 
-    assert policies["default-deny"]["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
-    outside = [
-        name
-        for name, policy in policies.items()
+    assert _of_kind(base, "NetworkPolicy")["default-deny"]["spec"] == {
+        "podSelector": {},
+        "policyTypes": ["Ingress", "Egress"],
+    }
+    assert _parts_with_a_way_out(base) == ["delivery"]
+    assert sorted(_parts_with_a_way_out(with_provider)) == ["api", "delivery"]
+
+
+def _parts_with_a_way_out(objects: list[Object]) -> list[str]:
+    return [
+        policy["spec"]["podSelector"]["matchLabels"].get("app.kubernetes.io/component", "all")
+        for policy in _of_kind(objects, "NetworkPolicy").values()
         for rule in policy["spec"].get("egress", [])
         for peer in rule.get("to", [{}])
         if peer.get("ipBlock", {}).get("cidr") == "0.0.0.0/0"
     ]
-    assert outside == ["delivery"]
-    assert policies["delivery"]["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "delivery"
 
 
 @needs_kubectl
