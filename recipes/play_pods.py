@@ -12,9 +12,11 @@ import io
 import json
 import secrets
 import subprocess
+import tarfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import yaml
@@ -27,7 +29,7 @@ Object: TypeAlias = dict[str, Any]
 _NAME: Final = "triage-play"
 """The network, and the start of the names of all pods and volumes."""
 
-_PHOTO: Final = "/tmp/photo.jpg"  # noqa: S108  # in a container
+_PHOTO: Final = "/srv/triage/exchange/incoming/photo.jpg"
 _WAIT_SECONDS: Final = 300
 _SERVICES: Final = ("postgres", "redis")
 
@@ -48,6 +50,8 @@ def main() -> None:
             _probe(name, workloads[name], "readinessProbe")
         _play("database", workloads["database"], sources, addresses)
         _finish("database")
+        pod = yaml.safe_load((KUSTOMIZE / "loader.yaml").read_text(encoding="utf-8"))
+        _play("loader", {"spec": {"template": pod}}, sources, {})
         parts = [name for name in workloads if name not in {*_SERVICES, "database"}]
         for name in parts:
             _play(name, workloads[name], sources, addresses)
@@ -151,10 +155,22 @@ def _score_a_photo() -> None:
     _podman(*triage, "models", "promote", "starter-2", "--by", "op-1")
     photo = io.BytesIO()
     draw_skin_photo(1).save(photo, "JPEG")
-    _podman("exec", "--interactive", container, "sh", "-c", f"cat >{_PHOTO}", data=photo.getvalue())
+    _copy_in(Path(_PHOTO), photo.getvalue())
     _podman(*triage, "enqueue", _PHOTO, "--message-id", "m-1")
     _podman(*triage, "wait", "--message-id", "m-1", "--timeout", str(_WAIT_SECONDS))
     print(_podman("exec", f"{_NAME}-metrics-triage", "triage", "explain", "m-1"))
+
+
+def _copy_in(path: Path, content: bytes) -> None:
+    """Writes a file into the volume `exchange`, as `kubectl cp` does: by tar in the pod `loader`."""
+    loader = f"{_NAME}-loader-loader"
+    _podman("exec", loader, "mkdir", "-p", str(path.parent))
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        entry = tarfile.TarInfo(path.name)
+        entry.size = len(content)
+        tar.addfile(entry, io.BytesIO(content))
+    _podman("exec", "--interactive", loader, "tar", "-xmf", "-", "-C", str(path.parent), data=archive.getvalue())
 
 
 def _address(name: str) -> str:

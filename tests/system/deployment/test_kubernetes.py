@@ -76,7 +76,10 @@ def _pod(workload: Object) -> Object:
 
 
 def _containers(workload: Object) -> list[Object]:
-    pod = _pod(workload)
+    return _containers_of(_pod(workload))
+
+
+def _containers_of(pod: Object) -> list[Object]:
     return [*pod.get("initContainers", []), *pod["containers"]]
 
 
@@ -100,18 +103,36 @@ def test_objects_fit_the_schemas_and_their_containers_have_no_privileges(folder:
     assert "Secret" not in {each["kind"] for each in objects}
     assert {each["metadata"].get("namespace") for each in objects} == {"triage"}
     for name, workload in _of_kind(objects, "Deployment", "StatefulSet", "Job").items():
-        pod = _pod(workload)
-        assert not pod["automountServiceAccountToken"], name
-        assert pod["securityContext"]["runAsNonRoot"], name
-        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
-        for container in _containers(workload):
-            assert container["securityContext"] == {
-                "allowPrivilegeEscalation": False,
-                "readOnlyRootFilesystem": True,
-                "capabilities": {"drop": ["ALL"]},
-            }, name
-            assert container["resources"].keys() == {"requests", "limits"}, name
-            assert "memory" in container["resources"]["limits"], name
+        _check_privileges(_pod(workload), name)
+
+
+def _check_privileges(pod: Object, name: str) -> None:
+    assert not pod["automountServiceAccountToken"], name
+    assert pod["securityContext"]["runAsNonRoot"], name
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+    for container in _containers_of(pod):
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }, name
+        assert container["resources"].keys() == {"requests", "limits"}, name
+        assert "memory" in container["resources"]["limits"], name
+
+
+def test_loader_alone_writes_into_exchange_and_no_policy_but_that_for_names_selects_it() -> None:
+    loader = yaml.safe_load((KUSTOMIZE / "loader.yaml").read_text(encoding="utf-8"))
+
+    _check_schema([loader])
+    _check_privileges(loader["spec"], "loader")
+    assert loader["spec"]["securityContext"].items() >= {"runAsUser": 10001, "fsGroup": 10001}.items()
+    assert loader["metadata"].keys() == {"name", "namespace"}  # without labels
+    [container] = loader["spec"]["containers"]
+    assert container["volumeMounts"] == [{"name": "exchange", "mountPath": "/srv/triage/exchange"}]
+    assert loader["spec"]["volumes"] == [{"name": "exchange", "persistentVolumeClaim": {"claimName": "exchange"}}]
+    policies = yaml.safe_load_all((KUSTOMIZE / "base/network.yaml").read_text(encoding="utf-8"))
+    selecting_all = {each["metadata"]["name"] for each in policies if not each["spec"]["podSelector"]}
+    assert selecting_all == {"default-deny", "names"}
 
 
 @needs_kubectl
