@@ -19,7 +19,7 @@ def has_card(root: Path = Path("/")) -> bool:
         return True
     if any(root.glob("dev/nvidia[0-9]*")):
         return True
-    if any((root / mark).exists() for mark in _CONTAINER_MARKS):
+    if _is_container(root):
         return False
     return any(_is_card(device) for device in root.glob("sys/bus/pci/devices/*"))
 
@@ -30,6 +30,11 @@ def driver_responds() -> bool:
         return ctypes.CDLL("libcuda.so.1").cuInit(0) == 0  # type: ignore[no-any-return]
     except OSError:
         return False
+
+
+def _is_container(root: Path) -> bool:
+    """Docker and Podman leave a file. Pods of containerd and CRI-O have none, but every pod has the variable."""
+    return "KUBERNETES_SERVICE_HOST" in os.environ or any((root / mark).exists() for mark in _CONTAINER_MARKS)
 
 
 def _is_card(device: Path) -> bool:

@@ -6,8 +6,9 @@ from triage.model.cards import driver_responds, has_card
 
 
 @pytest.fixture(autouse=True)
-def no_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("NVIDIA_VISIBLE_DEVICES", raising=False)
+def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NVIDIA_VISIBLE_DEVICES", "KUBERNETES_SERVICE_HOST"):
+        monkeypatch.delenv(name, raising=False)
 
 
 def _on_the_bus(root: Path, vendor: str = "0x10de", kind: str = "0x030200") -> None:
@@ -31,13 +32,16 @@ def test_other_devices_are_no_cards(tmp_path: Path, vendor: str, kind: str) -> N
     assert not has_card(tmp_path)
 
 
-@pytest.mark.parametrize("mark", [".dockerenv", "run/.containerenv"])
+@pytest.mark.parametrize("mark", [".dockerenv", "run/.containerenv", "KUBERNETES_SERVICE_HOST"])
 def test_container_has_only_the_cards_that_it_was_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mark: str
 ) -> None:
     _on_the_bus(tmp_path)
-    (tmp_path / mark).parent.mkdir(exist_ok=True)
-    (tmp_path / mark).touch()
+    if mark.isupper():
+        monkeypatch.setenv(mark, "10.96.0.1")
+    else:
+        (tmp_path / mark).parent.mkdir(exist_ok=True)
+        (tmp_path / mark).touch()
 
     assert not has_card(tmp_path)
     for none in ("", "void", "none"):
