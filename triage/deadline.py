@@ -1,8 +1,12 @@
-"""A time limit for a block of code that waits for something outside Python, such as a pipe or a socket."""
+"""Time limits for code that waits for something outside Python, such as a pipe, a socket or a network volume."""
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
+from typing import Generic, TypeVar
+
+Value = TypeVar("Value")
 
 
 @contextmanager
@@ -32,3 +36,30 @@ def deadline(seconds: float, end: Callable[[], object]) -> Iterator[threading.Ev
     finally:
         timer.cancel()
         timer.join()
+
+
+class SoleCall(Generic[Value]):
+    """A function that may hang where nothing can end it, such as a read from a network volume whose server is away.
+
+    It runs in a thread, and one call at a time: while it hangs, it holds this one thread, however often it is called.
+    """
+
+    def __init__(self, function: Callable[[], Value]) -> None:
+        self._function = function
+        self._lock = threading.Lock()
+        self._call: Future[Value] | None = None
+
+    def start(self) -> Future[Value]:
+        """Calls the function, unless its last call has not ended; returns the call, whose result may never come."""
+        with self._lock:
+            if self._call is None or self._call.done():
+                self._call = Future()
+                # a daemon, because a process does not end before its other threads
+                threading.Thread(target=self._run, args=(self._call,), daemon=True).start()
+            return self._call
+
+    def _run(self, call: Future[Value]) -> None:
+        try:
+            call.set_result(self._function())
+        except BaseException as error:
+            call.set_exception(error)

@@ -61,3 +61,6 @@ WORKERS: Final = {
     "training": (QueueName.TRAINING,),
 }
 """Kinds of worker and their queues. Run one scoring and one training worker per device; the others need no device."""
+
+PARTS: Final = ("beat", *WORKERS)
+"""The parts whose progress `triage health`, `triage doctor` and the alert `TriageStalled` report."""

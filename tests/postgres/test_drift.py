@@ -14,7 +14,6 @@ from tests.support.command_line import Result
 from tests.support.written import WrittenMessage, write_messages
 from triage.domain.card import RegisteredModel
 from triage.domain.reporting import period_of_report
-from triage.photo_store import PhotoStore
 from triage.reports.drift import find_drift
 from triage.reports.html import render_html
 from triage.reports.summary import report
@@ -22,7 +21,7 @@ from triage.storage.database import Sessions
 from worker.doctor.models import check_drift
 from worker.doctor.problems import ProblemError
 from worker.documents.drift import DriftDocument
-from worker.metrics import DatabaseCollector
+from worker.exporter import Exporter
 from worker.tasks.base import WorkerServices
 
 Triage: TypeAlias = Callable[..., Result]
@@ -98,16 +97,7 @@ def test_darker_photos_of_one_source_raise_the_alarm_everywhere(
     with pytest.raises(ProblemError, match="photos of kiosk are no longer"):
         check_drift(sessions)
     registry = CollectorRegistry()
-    registry.register(
-        DatabaseCollector(
-            sessions,
-            services.redis,
-            PhotoStore(sessions, services.blobs),
-            {},
-            lease=timedelta(minutes=1),
-            stall=timedelta(minutes=1),
-        )
-    )
+    registry.register(Exporter(services, stall=timedelta(minutes=1)))
     served = generate_latest(registry).decode()
     assert 'triage_drift{source="kiosk"} 1.0' in served
     assert 'triage_drift{source="app"} 0.0' in served

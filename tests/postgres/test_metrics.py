@@ -4,9 +4,10 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
 import worker.metrics  # noqa: F401  # declares the metrics of a worker
+from tests.support.command_line import Result
+from tests.support.deployment import eventually
 from triage.domain.card import RegisteredModel
 from triage.domain.messages import IncomingAttachment, IncomingMessage
 from triage.domain.states import RunKind
 from triage.storage import runs
+from worker.queues import PARTS, WORKERS
 from worker.services import Services
 from worker.settings import Settings
 
@@ -31,8 +35,8 @@ PATIENT = "Erika-Mustermann"
 
 
 @pytest.fixture
-def exporter(settings: Settings) -> Iterator[str]:
-    """The URL of a running `triage metrics`."""
+def export(settings: Settings) -> Iterator[Callable[..., str]]:
+    """Starts `triage metrics` with further variables and returns its URL; all end on SIGTERM."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TRIAGE_")} | {
         "TRIAGE_HOME": str(settings.home),
         "TRIAGE_DATABASE__URL": settings.database_url,
@@ -40,16 +44,26 @@ def exporter(settings: Settings) -> Iterator[str]:
         "TRIAGE_BLOBS__URL": settings.blobs_url,
     }
     command = [sys.executable, "-c", "from worker.cli import main; main()", "metrics", "--port", "0"]
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-    try:
+    started: list[subprocess.Popen[str]] = []
+
+    def start(**variables: str) -> str:
+        variables = {f"TRIAGE_{name}": value for name, value in variables.items()}
+        process = subprocess.Popen(command, env=environment | variables, stderr=subprocess.PIPE, text=True)
+        started.append(process)
         assert process.stderr is not None
-        started = json.loads(process.stderr.readline())
-        yield f"http://127.0.0.1:{started['port']}/metrics"
-    finally:
+        return f"http://127.0.0.1:{json.loads(process.stderr.readline())['port']}/metrics"
+
+    yield start
+    for process in started:
         process.send_signal(signal.SIGTERM)
-        process.wait()
-        process.stderr.close()  # type: ignore[union-attr]
-    assert process.returncode == 0
+        process.communicate()
+    assert [process.returncode for process in started] == [0] * len(started)
+
+
+@pytest.fixture
+def exporter(export: Callable[..., str]) -> str:
+    """The URL of a running `triage metrics`."""
+    return export()
 
 
 def _scrape(url: str) -> tuple[str, dict[tuple[str, tuple[str, ...]], float]]:
@@ -135,6 +149,91 @@ def test_scrape_reports_an_empty_blob_store_and_photos_that_cannot_be_read(expor
 
     assert values["triage_blob_store_up", ()] == 0
     assert values["triage_unread_photos", ()] == 2
+
+
+def _recorded(services: Services, seconds_ago: int, *keys: str) -> None:
+    for key in keys or ("heartbeat:beat", "heartbeat:intake", *(f"worker:{kind}" for kind in WORKERS)):
+        services.redis.set(f"{services.settings.redis.key_prefix}{key}", 1, ex=86_400 - seconds_ago)
+
+
+def _stalled(values: dict[tuple[str, tuple[str, ...]], float]) -> dict[str, float]:
+    return {labels[0]: value for (name, labels), value in values.items() if name == "triage_stalled"}
+
+
+def test_scrape_reports_the_parts_that_health_reports(
+    exporter: str, services: Services, triage: Callable[..., Result]
+) -> None:
+    def check(*stalled: str) -> None:
+        assert _stalled(_scrape(exporter)[1]) == {part: part in stalled for part in PARTS}
+        assert [part for part in PARTS if triage("health", part).code] == list(stalled)
+
+    _recorded(services, 0)
+    check()
+    for kind in WORKERS:
+        services.redis.lpush(f"{services.settings.redis.key_prefix}{WORKERS[kind][0]}", "a task")
+    check()
+    for kind in WORKERS:
+        _recorded(services, 600, f"worker:{kind}")
+        check(kind)
+        _recorded(services, 0)
+    _recorded(services, 600, "heartbeat:beat")
+    check("beat")
+    _recorded(services, 0)
+    _recorded(services, 600, "heartbeat:intake")
+    check("intake")
+
+
+def test_scrape_reports_what_the_database_knows_when_redis_is_unavailable(
+    export: Callable[..., str], services: Services
+) -> None:
+    services.intake.enqueue([IncomingMessage("ehr", "m", [IncomingAttachment(data=b"a")])])
+    with services.sessions.begin() as session:
+        session.execute(text("UPDATE attachment SET due_at = now() - interval '1 hour'"))
+
+    _, values = _scrape(export(REDIS__URL="redis://127.0.0.1:1/0"))
+
+    assert (values["triage_redis_up", ()], values["triage_pending_photos", ("fresh",)]) == (0, 1)
+    assert _stalled(values) == {"scoring": 1, "intake": 0, "training": 0}
+
+
+def test_user_of_redis_who_only_reads_suffices(export: Callable[..., str], services: Services) -> None:
+    redis, prefix = services.redis, services.settings.redis.key_prefix
+    name = prefix.rstrip(":")
+    rights: dict[str, Any] = {"categories": ["+@read", "+@connection"], "commands": ["+info"], "keys": [f"{prefix}*"]}
+    redis.acl_setuser(name, enabled=True, passwords=["+pw"], **rights)
+    try:
+        socket_path = services.settings.redis_url.removeprefix("unix://")
+        _, values = _scrape(export(REDIS__URL=f"unix://{name}:pw@{socket_path}"))
+    finally:
+        redis.acl_deluser(name)
+
+    assert values["triage_redis_up", ()] == 1
+    assert set(_stalled(values)) == set(PARTS)
+
+
+def test_scrape_reports_what_responds_when_the_blob_store_and_redis_hang(
+    export: Callable[..., str], services: Services
+) -> None:
+    services.intake.enqueue([IncomingMessage("ehr", "m", [IncomingAttachment(data=b"a")])])
+    marker = Path(services.settings.blobs_url) / "triage-store-id"
+    content = marker.read_bytes()
+    marker.unlink()
+    os.mkfifo(marker)  # who reads it waits for a writer
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        exporter = export(REDIS__URL=f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
+        _, values = _scrape(exporter)
+
+        assert (values["triage_blob_store_up", ()], values["triage_redis_up", ()]) == (0, 0)
+        assert (values["triage_postgres_up", ()], values["triage_pending_photos", ("fresh",)]) == (1, 1)
+        assert values["triage_volume_free_bytes", ("photos",)] > 0
+
+    other = marker.with_name("other")
+    other.write_bytes(content)
+    waits = os.open(marker, os.O_WRONLY)
+    other.replace(marker)
+    os.close(waits)
+    assert eventually(lambda: _scrape(exporter)[1]["triage_blob_store_up", ()])
 
 
 def test_scrape_reports_an_unavailable_database(exporter: str, services: Services, engine: Any) -> None:

@@ -9,23 +9,20 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
-from triage.domain.states import Part
 from triage.errors import TriageError, UsageError
 from worker.cli.commands import command
 from worker.cli.options import SECONDS
 from worker.cli.output import json_option, print_document
 from worker.cli.tables import print_line, print_table
 from worker.commands import beat_command, celery_command
-from worker.queues import WORKERS
+from worker.queues import PARTS, WORKERS
 from worker.services import open_services
+from worker.stalls import find_stall
 
 if TYPE_CHECKING:
     from worker.embedded.stack import EmbeddedStack
     from worker.settings import Settings
 
-
-_SCRAPE_SECONDS: Final = 5.0
-"""Time limit for the check of an object store, so that a scrape does not wait for it."""
 
 _USERS_OF_PHOTOS: Final = frozenset({"scoring", "intake"})
 
@@ -105,7 +102,7 @@ def beat() -> NoReturn:
 
 
 @command()
-@click.argument("part", type=click.Choice([*WORKERS, "beat"]), required=False)
+@click.argument("part", type=click.Choice(PARTS), required=False)
 @click.option("--self", "own", is_flag=True, help="Check the worker or beat of this container alone, without a PART.")
 @click.option("--ready", is_flag=True, help="With --self: also exit 1 while it starts, or its work does not move.")
 @click.option("--stall-seconds", type=SECONDS, default=120, show_default=True)
@@ -139,22 +136,10 @@ def _own_problem(stall_seconds: float, *, is_ready: bool) -> str | None:
 
 
 def _problem(part: str, stall_seconds: float) -> str | None:
-    from triage.monitoring.health import stalled  # deferred: imports SQLAlchemy
-    from worker.broker.liveness import Heartbeat  # deferred: imports redis
-
     with open_services() as services:
-        problem = None
         if part in _USERS_OF_PHOTOS:
             services.photo_store.check()
-        if part in WORKERS:
-            problem = services.worker_heartbeats.stalled(part, stall_seconds)
-        if part in set(Heartbeat) and not problem:
-            problem = services.liveness.missing(Heartbeat(part), stall_seconds)
-        if part in set(Part) and not problem:
-            problem = stalled(
-                services.sessions, Part(part), timedelta(seconds=stall_seconds), lease=services.settings.lease
-            )
-    return problem
+        return find_stall(services, part, timedelta(seconds=stall_seconds))
 
 
 @command()
@@ -162,29 +147,20 @@ def _problem(part: str, stall_seconds: float) -> str | None:
 @click.option("--port", type=click.IntRange(0, 65535), default=9464, show_default=True)
 @click.option("--stall-seconds", type=SECONDS, default=120, show_default=True)
 def metrics(host: str, port: int, stall_seconds: float) -> None:
-    """Serve metrics of the database, the blob store and the volumes to Prometheus until stopped.
+    """Serve metrics of the database, the parts, the blob store and the volumes to Prometheus until stopped.
 
     A read-only database role is sufficient. Run it where the blob store and the volumes are mounted.
     """
     import structlog  # deferred: takes 20 ms
 
-    from triage.blobs.store import BlobStore  # deferred: imports fsspec
-    from triage.photo_store import PhotoStore  # deferred: imports SQLAlchemy
+    from worker.exporter import Exporter  # deferred: imports SQLAlchemy and prometheus_client
     from worker.logging import release  # deferred: imports structlog
-    from worker.metrics import DatabaseCollector, serve  # deferred: imports prometheus_client
+    from worker.metrics import serve  # deferred: imports prometheus_client
 
     ending = {signal.SIGINT, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, ending)  # before any thread starts
     with open_services() as services:
-        collector = DatabaseCollector(
-            services.sessions,
-            services.redis,
-            PhotoStore(services.sessions, BlobStore(services.settings.blobs_url, seconds=_SCRAPE_SECONDS)),
-            services.folders,
-            lease=services.settings.lease,
-            stall=timedelta(seconds=stall_seconds),
-        )
-        served = serve(host, port, collector)
+        served = serve(host, port, Exporter(services, stall=timedelta(seconds=stall_seconds)))
         log = structlog.get_logger(__name__)
         log.info("part.started", version=release(), kind="metrics", port=served)
         signal.sigwait(ending)

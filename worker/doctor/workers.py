@@ -4,12 +4,10 @@ from collections.abc import Collection
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from triage.domain.states import Part
-from triage.monitoring.health import stalled
 from worker.broker.faults import redis_errors
-from worker.broker.liveness import Heartbeat
-from worker.queues import WORKERS
+from worker.queues import PARTS, WORKERS
 from worker.services import Services
+from worker.stalls import find_stall
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -34,16 +32,7 @@ def check_workers(celery: "Celery", *, unused: Collection[str] = ("training", "d
 
 
 def check_progress(services: Services, *, stalled_after: timedelta = _STALLED_AFTER) -> str:
-    problems: list[tuple[str, str]] = []
-    for kind in WORKERS:
-        if problem := services.worker_heartbeats.stalled(kind, stalled_after.total_seconds()):
-            problems.append((problem, f"read the log of the {kind} worker and restart it"))
-    for heartbeat in Heartbeat:
-        if problem := services.liveness.missing(heartbeat, stalled_after.total_seconds()):
-            problems.append((problem, f"read the log of {heartbeat} and restart it"))
-    for part in Part:
-        if problem := stalled(services.sessions, part, stalled_after, lease=services.settings.lease):
-            problems.append((problem, f"read the log of the {part} worker and restart it"))
-    if problems:
-        raise ProblemError("; ".join(problem for problem, _ in problems), problems[0][1])
+    found = {part: problem for part in PARTS if (problem := find_stall(services, part, stalled_after))}
+    if found:
+        raise ProblemError("; ".join(found.values()), f"read the log of {next(iter(found))} and restart it")
     return "no part has stalled"

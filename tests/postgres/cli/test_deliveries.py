@@ -20,7 +20,7 @@ from triage.storage.database import Sessions
 from worker.app import create_app
 from worker.doctor.problems import run_check
 from worker.doctor.systems import check_deliveries
-from worker.metrics import DatabaseCollector
+from worker.exporter import Exporter
 from worker.queues import TaskName
 from worker.setting_groups import WebhookSettings
 from worker.settings import Settings
@@ -149,11 +149,8 @@ def test_metrics_count_events_by_target_and_state(site: Site) -> None:
     site.run(TaskName.DELIVER)
     site.decide("m-3")
     site.execute("UPDATE delivery SET created_at = created_at - interval '2 hours' WHERE status = 'pending'")
-    registry, services = CollectorRegistry(), site.services
-    minute = timedelta(minutes=1)
-    registry.register(
-        DatabaseCollector(services.sessions, services.redis, services.photo_store, {}, lease=minute, stall=minute)
-    )
+    registry = CollectorRegistry()
+    registry.register(Exporter(site.services, stall=timedelta(minutes=1)))
 
     lines = generate_latest(registry).decode()
 

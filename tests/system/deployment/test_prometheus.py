@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from worker.queues import WORKERS
+from worker.queues import PARTS, WORKERS
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "deploy/prometheus"
@@ -41,7 +41,14 @@ def test_every_alert_is_raised_by_a_fault_and_silent_in_a_healthy_clinic() -> No
     for fault in faults:
         [raised] = fault["alert_rule_test"]
         assert raised["alertname"] == fault["name"]
-        assert len(raised["exp_alerts"]) == 1
+        assert raised["exp_alerts"]
+
+
+def test_an_alert_is_raised_for_each_part() -> None:
+    [test] = [test for test in _read("deploy/prometheus/alerts_test.yml")["tests"] if test["name"] == "TriageStalled"]
+    [raised] = test["alert_rule_test"]
+
+    assert {alert["exp_labels"]["part"] for alert in raised["exp_alerts"]} == set(PARTS)
 
 
 def test_every_worker_of_the_compose_file_is_scraped_where_it_listens() -> None:
