@@ -4,7 +4,7 @@ kubectl and helm build them; tests that need a missing one are skipped.
 """
 
 import json
-import os
+import re
 import shutil
 import subprocess
 import urllib.request
@@ -18,7 +18,7 @@ import pytest
 import yaml
 from prometheus_client.metrics_core import Metric
 
-from recipes.chart import CHART, KUSTOMIZE, RULES, build, chart, rules
+from recipes.chart import CHART, KUSTOMIZE, RULES, build, build_with, chart, rules
 from tests.support.commands import check_command
 from triage.errors import UsageError
 from worker.metrics import serve
@@ -34,7 +34,7 @@ RELEASES = ("1.29", "1.37")
 
 CUSTOM = {"PodMonitor", "PrometheusRule", "ScaledObject"}
 FOLDERS = ("overlays/cpu", "overlays/gpu", "overlays/trial", "database")
-COMPONENTS = ("monitoring", "autoscaling", "gpu", "object-store", "identity-provider")
+COMPONENTS = ("monitoring", "gpu", "autoscaling", "object-store", "identity-provider")
 
 
 def _has_kustomize() -> bool:
@@ -53,17 +53,6 @@ needs_helm = pytest.mark.skipif(shutil.which("helm") is None, reason="helm is mi
 @cache
 def _built(folder: str) -> list[Object]:
     return build(KUSTOMIZE / folder)
-
-
-def _with_components(folder: Path, *components: str) -> list[Object]:
-    """The objects of the base and components, as in an overlay of a clinic."""
-    upwards = os.path.relpath(KUSTOMIZE, folder)
-    document = {
-        "resources": [f"{upwards}/base"],
-        "components": [f"{upwards}/components/{name}" for name in components],
-    }
-    (folder / "kustomization.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
-    return build(folder)
 
 
 def _of_kind(objects: list[Object], *kinds: str) -> dict[str, Object]:
@@ -136,8 +125,8 @@ def test_loader_alone_writes_into_exchange_and_no_policy_but_that_for_names_sele
 
 
 @needs_kubectl
-def test_components_build_together_and_fit_the_schemas(tmp_path: Path) -> None:
-    objects = _with_components(tmp_path, *COMPONENTS)
+def test_components_build_together_and_fit_the_schemas() -> None:
+    objects = build_with(*COMPONENTS)
 
     _check_schema(objects)
     assert {each["kind"] for each in objects} >= CUSTOM
@@ -183,6 +172,7 @@ def test_only_one_beat_runs_and_workers_on_cards_wait_for_the_card() -> None:
     assert on_cpu["beat"]["spec"]["replicas"] == 1
     assert on_cpu["beat"]["spec"]["strategy"] == on_cards["training"]["spec"]["strategy"] == {"type": "Recreate"}
     assert on_cards["scoring"]["spec"]["strategy"]["rollingUpdate"]["maxSurge"] == 0
+    assert on_cards["scoring"]["spec"]["replicas"] == 1
     services = _compose()
     for name in PARTS:
         [container] = _containers(on_cards[name])
@@ -294,8 +284,8 @@ def test_alerts_and_scraped_jobs_are_those_of_prometheus() -> None:
 
 
 @needs_kubectl
-def test_everything_is_denied_but_what_policies_name(tmp_path: Path) -> None:
-    base, with_provider = _built("overlays/cpu"), _with_components(tmp_path, "identity-provider")
+def test_everything_is_denied_but_what_policies_name() -> None:
+    base, with_provider = _built("overlays/cpu"), build_with("identity-provider")
 
     assert _of_kind(base, "NetworkPolicy")["default-deny"]["spec"] == {
         "podSelector": {},
@@ -333,26 +323,53 @@ def test_claims_outlive_the_release_of_the_chart() -> None:
 @needs_kubectl
 @needs_helm
 @pytest.mark.parametrize(
-    ("folder", "components", "options"),
+    ("components", "options"),
     [
-        ("overlays/cpu", (), ()),
-        ("overlays/gpu", (), ("--values", f"{CHART}/values-gpu.yaml")),
-        (
-            None,
-            ("monitoring", "autoscaling"),
-            ("--set", "monitoring=true,autoscaling=true,parts.scoring.replicas=null"),
-        ),
+        ((), ()),
+        (("gpu",), ("--values", f"{CHART}/values-gpu.yaml")),
+        (("gpu", "autoscaling"), ("--values", f"{CHART}/values-gpu.yaml", "--set", "autoscaling.enabled=true")),
+        (("object-store",), ("--values", f"{CHART}/values-object-store.yaml")),
+        (("monitoring", "identity-provider"), ("--set", "monitoring=true,identityProvider=true")),
     ],
-    ids=["cpu", "gpu", "monitoring and autoscaling"],
+    ids=["cpu", "gpu", "gpu and autoscaling", "object store", "monitoring and identity provider"],
 )
-def test_chart_renders_the_objects_of_the_overlays(
-    folder: str | None, components: tuple[str, ...], options: tuple[str, ...], tmp_path: Path
-) -> None:
+def test_chart_renders_the_objects_of_the_components(components: tuple[str, ...], options: tuple[str, ...]) -> None:
+    assert _comparable(_rendered(*options)) == _comparable([*build_with(*components), *_built("database")])
+
+
+@needs_helm
+def test_values_of_the_page_reach_the_objects_of_the_chart(tmp_path: Path) -> None:
+    page = (ROOT / "docs/operations/kubernetes.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"`site\.yaml`:\n\n```yaml\n(.+?)```", page, re.DOTALL)
+    site = yaml.safe_load(block)
+    (tmp_path / "site.yaml").write_text(block, encoding="utf-8")
+
+    objects = _rendered("--values", str(tmp_path / "site.yaml"))
+
+    _check_schema(objects)
+    pods = {name: _pod(each) for name, each in _of_kind(objects, "Deployment", "Job").items()}
+    assert pods.keys() == {*PARTS, "database"}
+    for pod in pods.values():
+        assert pod["imagePullSecrets"] == site["pods"]["imagePullSecrets"]
+        assert pod["volumes"][-1:] == site["pods"]["volumes"]
+        for container in _containers_of(pod):
+            assert container["volumeMounts"][-1:] == site["pods"]["volumeMounts"]
+    scoring = site["parts"]["scoring"]
+    assert pods["scoring"]["containers"][0]["image"] == scoring["image"]
+    assert {name for name, pod in pods.items() if "runtimeClassName" in pod or "nodeSelector" in pod} == {"scoring"}
+    assert pods["scoring"]["nodeSelector"] == scoring["nodeSelector"]
+    [scaled] = _of_kind(objects, "ScaledObject").values()
+    assert (scaled["spec"]["minReplicaCount"], scaled["spec"]["maxReplicaCount"]) == (1, 4)
+    assert scaled["spec"]["fallback"]["replicas"] == 1
+    assert scaled["spec"]["triggers"][0]["metadata"]["serverAddress"] == site["autoscaling"]["prometheus"]
+    assert "replicas" not in _of_kind(objects, "Deployment")["scoring"]["spec"]
+    assert _of_kind(objects, "NetworkPolicy")["delivery"]["spec"]["egress"] == site["network"]["delivery"]
+
+
+def _rendered(*options: str) -> list[Object]:
     command = ["helm", "template", "triage", str(CHART), "--namespace", "triage", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    objects = _built(folder) if folder else _with_components(tmp_path, *components)
-
-    assert _comparable(list(yaml.safe_load_all(done.stdout))) == _comparable([*objects, *_built("database")])
+    return list(yaml.safe_load_all(done.stdout))
 
 
 def _comparable(objects: list[Object]) -> dict[tuple[str, str], Object]:
