@@ -69,6 +69,13 @@ AFTER = {
         /opt/triage/bin/python -c 'from urllib.request import urlopen; urlopen("http://127.0.0.1:9464/metrics").read()'
         [ -z "$(grep -rE 'password|triage_worker:' <(journalctl --no-pager --boot -u 'triage-*'))" ]
     """,
+    "Alerts": """
+        until promtool query instant http://127.0.0.1:9090 'sum(up)' | grep '=> 3 '; do sleep 1; done
+        /opt/triage/bin/python -c 'from urllib.request import urlopen
+assert b"127.0.0.1:9093" in urlopen("http://127.0.0.1:9090/api/v1/alertmanagers").read()'
+        amtool --alertmanager.url=http://127.0.0.1:9093 config show | grep operators
+        [ -z "$(ss -Hltn | grep -E '(0.0.0.0|\\*|\\[::\\]):(909|946)')" ]
+    """,
     "Change a password": """
         refused psql "postgresql://triage_worker:$old@127.0.0.1/triage" --command='SELECT 1'
         [ "$(redis-cli --no-auth-warning -a "$old_redis" ping)" != PONG ]
@@ -116,7 +123,7 @@ def _missing() -> str | None:
         return "only root can copy the machine"
     if not Path("/etc/debian_version").exists():
         return "this is not Debian"
-    programs = ("/lib/systemd/systemd", "redis-server", "pg_createcluster", "openssl", "unshare", "ip", "git")
+    programs = ("/lib/systemd/systemd", "redis-server", "pg_createcluster", "openssl", "unshare", "ip", "git", "amtool")
     missing = [program for program in programs if shutil.which(program, path=f"{os.defpath}:/usr/sbin:/sbin") is None]
     if missing:
         return f"missing: {', '.join(missing)}; run tests/install-packages as root"

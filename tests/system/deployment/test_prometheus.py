@@ -1,5 +1,6 @@
-"""Debian's promtool reads the files in deploy/prometheus, and each fault of `alerts_test.yml` raises its alert."""
+"""Debian's tools read the files in deploy/prometheus, and each fault of `alerts_test.yml` raises its alert."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -19,14 +20,21 @@ def _read(name: str) -> dict[str, Any]:
     return document
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is missing: tests/install-packages")
 @pytest.mark.parametrize(
     "arguments",
-    [("check", "config", "prometheus.yml"), ("check", "rules", "alerts.yml"), ("test", "rules", "alerts_test.yml")],
+    [
+        ("promtool", "check", "config", "prometheus.yml"),
+        ("promtool", "check", "config", "prometheus-debian.yml"),
+        ("promtool", "check", "rules", "alerts.yml"),
+        ("promtool", "test", "rules", "alerts_test.yml"),
+        ("amtool", "check-config", "alertmanager.yml"),
+    ],
     ids=" ".join,
 )
-def test_promtool_accepts_the_files(arguments: tuple[str, ...]) -> None:
-    done = subprocess.run(["promtool", *arguments], cwd=FOLDER, capture_output=True, text=True, check=False)
+def test_debians_tools_accept_the_files(arguments: tuple[str, ...]) -> None:
+    if shutil.which(arguments[0]) is None:
+        pytest.skip(f"{arguments[0]} is missing: tests/install-packages")
+    done = subprocess.run(arguments, cwd=FOLDER, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -65,3 +73,18 @@ def test_every_worker_of_the_compose_file_is_scraped_where_it_listens() -> None:
         assert environment["TRIAGE_METRICS__WORKER_PORT"] == discovery["port"]
     [exporter] = jobs["triage"]["static_configs"]
     assert exporter["targets"] == ["metrics:9464"]
+
+
+def test_every_worker_of_the_systemd_units_is_scraped_where_it_listens() -> None:
+    text = (FOLDER / "prometheus-debian.yml").read_text(encoding="utf-8")
+    targets = {
+        part: port for port, part in re.findall(r'\{targets: \["127.0.0.1:(\d+)"\], labels: \{part: (\w+)\}\}', text)
+    }
+    units = {part: (ROOT / f"deploy/systemd/triage-{part}.service").read_text(encoding="utf-8") for part in WORKERS}
+
+    assert set(targets) == set(WORKERS)
+    for part, unit in units.items():
+        assert f"\nEnvironment=TRIAGE_METRICS__WORKER_PORT={targets[part]}\n" in unit
+    jobs = yaml.safe_load(text)["scrape_configs"]
+    assert [job["job_name"] for job in jobs] == ["triage", "triage-workers"]
+    assert {each["labels"]["part"] for each in jobs[1]["static_configs"]} == {"scoring", "intake"}  # always deployed
