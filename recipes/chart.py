@@ -54,14 +54,14 @@ _VALUES_HEADER: Final = """\
 #   monitoring        PodMonitors and a PrometheusRule of the Prometheus operator
 #   objectStore       photos and models in S3: see values-object-store.yaml
 #   network           the rules of each NetworkPolicy, such as the addresses of Postgres and Redis in `services`
-#   parts             of each part: image, replicas, strategy, env, resources, and where it runs: nodeSelector,
-#                     tolerations, affinity, runtimeClassName
-#   pods              of all parts and the job: imagePullSecrets, further volumes and volumeMounts
+#   parts             of each part: replicas, strategy, env, resources, an image of its own, and where it runs:
+#                     nodeSelector, tolerations, affinity, runtimeClassName
+#   pods              of all parts and the job: image, imagePullSecrets, further volumes and volumeMounts
 #   settings          TRIAGE_ variables of all parts that are not secret
 #   volumes           the specs of the claims; add storageClassName: the class needs ReadWriteMany
 """
 
-_VALUE: Final = re.compile(r"^( *)([\w-]+): '@([\w.]+)(?: unless ([\w.]+))?@'\n", re.MULTILINE)
+_VALUE: Final = re.compile(r"^( *)([\w-]+): '@([\w.]+)(?: or ([\w.]+))?(?: unless ([\w.]+))?@'\n", re.MULTILINE)
 _ITEMS: Final = re.compile(r"^( *)- '@items ([\w.]+)@'\n", re.MULTILINE)
 _UNLESS: Final = re.compile(r"^ *- '@unless ([\w.]+)@'\n", re.MULTILINE)
 _END: Final = re.compile(r"^ *- '@end@'\n", re.MULTILINE)
@@ -159,7 +159,8 @@ def _values(objects: Iterable[Object]) -> Object:
     """What the chart leaves to its users, with the values of these objects."""
     values: Object = {"autoscaling": {"enabled": False}, "identityProvider": False, "monitoring": False}
     values |= {"objectStore": False, "network": {}, "parts": {}}
-    values |= {"pods": dict.fromkeys(("imagePullSecrets", "volumes", "volumeMounts")), "settings": {}, "volumes": {}}
+    values["pods"] = dict.fromkeys(("image", "imagePullSecrets", "volumes", "volumeMounts"))
+    values |= {"settings": {}, "volumes": {}}
     for each in objects:
         name, kind, spec = each["metadata"]["name"], each["kind"], each.get("spec", {})
         if kind == "Deployment":
@@ -167,7 +168,8 @@ def _values(objects: Iterable[Object]) -> Object:
             sources = ((spec, _WORKLOAD), (pod, _POD), (pod["containers"][0], _CONTAINER))
             values["parts"][name] = {key: source[key] for source, keys in sources for key in keys if key in source}
         elif kind == "Job":
-            values["parts"][name] = {"image": spec["template"]["spec"]["containers"][0]["image"]}
+            values["pods"]["image"] = spec["template"]["spec"]["containers"][0]["image"]
+            values["parts"][name] = {}
         elif kind == "ConfigMap":
             values["settings"] = each["data"]
         elif kind == "PersistentVolumeClaim":
@@ -181,6 +183,9 @@ def _values(objects: Iterable[Object]) -> Object:
                 "max": spec["maxReplicaCount"],
                 "prometheus": spec["triggers"][0]["metadata"]["serverAddress"],
             }
+    for part in values["parts"].values():
+        if part.get("image") == values["pods"]["image"]:
+            part["image"] = None
     return values
 
 
@@ -210,6 +215,7 @@ def _template(each: Object, switched: dict[str, Object | None]) -> str:
         pod = spec["template"]["spec"]
         for source, keys in ((spec, _WORKLOAD), (pod, _POD), (pod["containers"][0], _CONTAINER)):
             source.update({key: f"@parts.{name}.{key}@" for key in keys})
+        pod["containers"][0]["image"] = _image(name)
         for switch, other in switched.items():
             if other is not None:
                 _mark_absent(each, other, switch)
@@ -219,7 +225,7 @@ def _template(each: Object, switched: dict[str, Object | None]) -> str:
         pod = spec["template"]["spec"]
         pod.update({key: f"@parts.{name}.{key}@" for key in _POD})
         for container in (*pod["initContainers"], *pod["containers"]):
-            container["image"] = f"@parts.{name}.image@"
+            container["image"] = _image(name)
         _add_items(pod)
     elif kind == "ConfigMap":
         each["data"] = "@settings@"
@@ -251,6 +257,10 @@ def _mark_absent(each: Object, other: Object, switch: str) -> None:
         ]
 
 
+def _image(name: str) -> str:
+    return f"@parts.{name}.image or pods.image@"
+
+
 def _add_items(pod: Object) -> None:
     """Lets values add to a pod."""
     pod["imagePullSecrets"] = "@pods.imagePullSecrets@"
@@ -263,11 +273,12 @@ def _with_references(text: str) -> str:
     """The template of a dumped object. A value of null leaves its field out; 0 does not."""
 
     def field(found: re.Match[str]) -> str:
-        indent, key, value, switch = found.groups()
-        condition = f'not (kindIs "invalid" .Values.{value})'
+        indent, key, value, default, switch = found.groups()
+        value = f"(.Values.{value} | default .Values.{default})" if default else f".Values.{value}"
+        condition = f'not (kindIs "invalid" {value})'
         if switch:
             condition = f"and (not .Values.{switch}) ({condition})"
-        return f"{{{{- if {condition} }}}}\n{indent}{key}: {{{{ toJson .Values.{value} }}}}\n{{{{- end }}}}\n"
+        return f"{{{{- if {condition} }}}}\n{indent}{key}: {{{{ toJson {value} }}}}\n{{{{- end }}}}\n"
 
     def items(found: re.Match[str]) -> str:
         indent, value = found.groups()

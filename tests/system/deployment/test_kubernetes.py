@@ -354,8 +354,8 @@ def test_values_of_the_page_reach_the_objects_of_the_chart(tmp_path: Path) -> No
         assert pod["volumes"][-1:] == site["pods"]["volumes"]
         for container in _containers_of(pod):
             assert container["volumeMounts"][-1:] == site["pods"]["volumeMounts"]
+            assert container["image"] == (site["parts"]["scoring"] if pod is pods["scoring"] else site["pods"])["image"]
     scoring = site["parts"]["scoring"]
-    assert pods["scoring"]["containers"][0]["image"] == scoring["image"]
     assert {name for name, pod in pods.items() if "runtimeClassName" in pod or "nodeSelector" in pod} == {"scoring"}
     assert pods["scoring"]["nodeSelector"] == scoring["nodeSelector"]
     [scaled] = _of_kind(objects, "ScaledObject").values()
