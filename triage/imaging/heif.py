@@ -4,16 +4,21 @@ import io
 from typing import Any, Final
 
 import numpy as np
-import pillow_heif
 from PIL import Image
 
 from triage.imaging.colour import to_pixels
+from triage.imaging.faults import unsupported_variant
 from triage.imaging.formats import MediaType
 from triage.imaging.isobmff import without_metadata
 from triage.imaging.limits import MOST_BYTES, ImageLimits, check_size, memory_for
 from triage.imaging.metadata import exif_facts
 from triage.imaging.photo import DecodedPhoto
 from triage.imaging.profiles import HLG, PQ, code_points_profile
+
+try:
+    import pillow_heif
+except ImportError:  # an installation without x265, which is in its wheel
+    pillow_heif = None  # type: ignore[assignment]
 
 _ROWS: Final = 256  # converted together, which bounds the memory
 
@@ -22,10 +27,12 @@ def decode_heif(data: bytes, limits: ImageLimits) -> DecodedPhoto:
     """Decodes the primary picture of a HEIC file.
 
     Raises:
-        AttachmentError: a limit is exceeded.
+        AttachmentError: a limit is exceeded, or libheif is not installed.
         SyntaxError: libheif does not support a feature of the file.
         Exception: any other one if the file is damaged.
     """
+    if pillow_heif is None:
+        raise unsupported_variant()
     file = _open(data)
     frame, n_pictures = file.primary_index, len(file)
     picture = file[frame]
@@ -41,7 +48,7 @@ def decode_heif(data: bytes, limits: ImageLimits) -> DecodedPhoto:
     return DecodedPhoto(pixels, MediaType.HEIC, profile=profile, n_frames=n_pictures, frame=frame)
 
 
-def _open(data: bytes) -> pillow_heif.HeifFile:
+def _open(data: bytes) -> "pillow_heif.HeifFile":
     try:
         return pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False)
     except MemoryError:
@@ -50,7 +57,7 @@ def _open(data: bytes) -> pillow_heif.HeifFile:
         return pillow_heif.open_heif(io.BytesIO(without_metadata(data)), convert_hdr_to_8bit=False)
 
 
-def _image(picture: pillow_heif.HeifImage) -> Image.Image:
+def _image(picture: "pillow_heif.HeifImage") -> Image.Image:
     """Decodes a picture and rounds its levels to 8 bits; libheif cuts them off, which darkens PQ and HLG visibly."""
     pixels = np.asarray(picture)
     width, height = picture.size
