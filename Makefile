@@ -30,8 +30,9 @@ $(STAMP): $(LOCK) requirements/uv.txt requirements/torch-cpu.txt pyproject.toml 
 	@echo "setup: installing uv, hash checked"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 ifeq ($(TORCH),cpu)
-	@echo "setup: installing the pinned packages, hash checked, with the CPU build of torch"
+	@echo "setup: installing the pinned packages, hash checked"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r requirements/dev-without-torch.txt
+	@echo "setup: installing the CPU build of torch from PyTorch's index"
 	@UV=$(BIN)/uv requirements/install-torch-cpu $(BIN)/python --quiet
 else
 	@echo "setup: installing the pinned packages, hash checked (on Linux torch brings 4 GB of CUDA; TORCH=cpu leaves that out)"
@@ -166,8 +167,8 @@ audit: $(VENV)/audit/.installed  ## ask the vulnerability service of PyPI about 
 	  $(VENV)/audit/bin/pip-audit --strict --progress-spinner off --disable-pip --require-hashes --requirement requirements/$$list.txt || exit 1; \
 	done
 
-sbom: $(VENV)/audit/.installed  ## write sbom.json (CycloneDX): every package of the image, with its hashes; TORCH=cpu of that one
-	@cat $(if $(filter cpu,$(TORCH)),requirements/production-without-torch.txt requirements/torch-cpu.txt,requirements/production.txt) \
+sbom: $(VENV)/audit/.installed  ## write sbom.json (CycloneDX): every package of the image, with its hashes; TORCH=cpu of that one, EXTRAS="s3" with those
+	@cat $(if $(filter cpu,$(TORCH)),requirements/production-without-torch.txt requirements/torch-cpu.txt,requirements/production.txt) $(EXTRAS:%=requirements/extras/%.txt) \
 	| PYTHONWARNINGS=ignore $(VENV)/audit/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-file sbom.json -
 	@echo "sbom: sbom.json"
 
