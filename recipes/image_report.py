@@ -15,7 +15,7 @@ from rich.table import Table
 from recipes.deploy_check.engine import find_program
 
 _FORBIDDEN: Final = {
-    "headers": "find /opt/triage -type d -name include",
+    "headers": "find /opt/triage -type d -name include ! -path '*.dist-info/*'",
     "static archives": "find /opt/triage -type f -name '*.a'",
     # numpy.testing reads a folder of numpy's tests, and torch imports some of its own
     "tests of dependencies": "find /opt/triage -type d -name tests ! -path '*/numpy/*' ! -path '*/torch/*' -prune",
@@ -24,7 +24,6 @@ _FORBIDDEN: Final = {
     "scripts to activate the environment": "find /opt/triage/bin -name 'activate*'",
     # torch needs setuptools
     "pip": "find /opt/triage /usr/local -type d -name pip -path '*-packages/pip'",
-    "pyarrow, an extra": "find /opt/triage -type d -name pyarrow",
     "compilers": "find /usr/bin /opt/triage -name cc -o -name gcc -o -name ptxas -o -path '*-packages/triton'",
     "files that its user may change": "find /opt/triage -writable ! -type l",
 }

