@@ -32,6 +32,9 @@ WORKERS = {"scoring", "intake", "delivery", "training"}
 RELEASES = ("1.29", "1.37")
 """The oldest and the newest release of Kubernetes whose schemas the objects must fit."""
 
+VOLUMES = {"name", "persistentVolumeClaim", "emptyDir", "secret"}
+"""The keys of volumes; an NFS or a folder of the node is forbidden by `restricted`."""
+
 CUSTOM = {"PodMonitor", "PrometheusRule", "ScaledObject"}
 FOLDERS = ("overlays/cpu", "overlays/gpu", "overlays/trial", "database")
 COMPONENTS = ("monitoring", "gpu", "autoscaling", "object-store", "identity-provider")
@@ -96,9 +99,11 @@ def test_objects_fit_the_schemas_and_their_containers_have_no_privileges(folder:
 
 
 def _check_privileges(pod: Object, name: str) -> None:
+    """Those of the Pod Security Standard `restricted`, and more."""
     assert not pod["automountServiceAccountToken"], name
     assert pod["securityContext"]["runAsNonRoot"], name
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+    assert {kind for volume in pod["volumes"] for kind in volume} <= VOLUMES, name
     for container in _containers_of(pod):
         assert container["securityContext"] == {
             "allowPrivilegeEscalation": False,
@@ -349,7 +354,8 @@ def test_values_of_the_page_reach_the_objects_of_the_chart(tmp_path: Path) -> No
     _check_schema(objects)
     pods = {name: _pod(each) for name, each in _of_kind(objects, "Deployment", "Job").items()}
     assert pods.keys() == {*PARTS, "database"}
-    for pod in pods.values():
+    for name, pod in pods.items():
+        _check_privileges(pod, name)
         assert pod["imagePullSecrets"] == site["pods"]["imagePullSecrets"]
         assert pod["volumes"][-1:] == site["pods"]["volumes"]
         for container in _containers_of(pod):
