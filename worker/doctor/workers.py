@@ -19,16 +19,22 @@ _PING_SECONDS: Final = 2.0
 
 def check_workers(celery: "Celery", *, unused: Collection[str] = ("training", "delivery")) -> str:
     """Asks which workers are there. Kinds that this deployment does not need may be missing."""
-    with redis_errors():
-        answers = celery.control.ping(timeout=_PING_SECONDS)
-    names = {name.partition("@")[0] for answer in answers for name in answer}
-    missing = [kind for kind in WORKERS if kind not in names and kind not in unused]
+    names = _answering(celery)
+    if missing := [kind for kind in WORKERS if kind not in names and kind not in unused]:
+        names |= _answering(celery)  # one that has just started, or is on a busy machine, answers late
+        missing = [kind for kind in missing if kind not in names]
     if missing:
         raise ProblemError(
             f"no {' and no '.join(missing)} worker answers (a busy one may not)",
             "; ".join(f"`triage worker {kind}`" for kind in missing),
         )
     return ", ".join(sorted(names))
+
+
+def _answering(celery: "Celery") -> set[str]:
+    with redis_errors():
+        answers = celery.control.ping(timeout=_PING_SECONDS)
+    return {name.partition("@")[0] for answer in answers for name in answer}
 
 
 def check_progress(services: Services, *, stalled_after: timedelta = _STALLED_AFTER) -> str:

@@ -5,12 +5,15 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TypeAlias
 from urllib.request import urlopen
 
 from tests.support.deployment import Deployment, eventually
+from worker.doctor.workers import check_workers
+from worker.services import Services
 
 Deploy: TypeAlias = Callable[..., AbstractContextManager[Deployment]]
 
@@ -44,6 +47,19 @@ def test_worker_is_unhealthy_while_stopped_and_healthy_after_it_continues(
             assert f'triage_stage_seconds_count{{stage="{stage}"}} 0.0' not in text
         assert "triage_batch_fill_count" in text
         assert "triage_model_loaded{device=" in text
+
+
+def test_doctor_finds_a_worker_that_answers_the_second_ping(deploy: Deploy, services: Services) -> None:
+    with deploy("scoring") as clinic:
+        eventually(lambda: services.celery.control.ping(timeout=1.0))
+        worker = clinic.workers["scoring"].pid
+        os.kill(worker, signal.SIGSTOP)
+        alarm = threading.Timer(2.5, os.kill, (worker, signal.SIGCONT))
+        alarm.start()
+        try:
+            assert check_workers(services.celery, unused=("intake", "training", "delivery")) == "scoring"
+        finally:
+            alarm.join()
 
 
 def _complaint(clinic: Deployment) -> str:
