@@ -54,7 +54,7 @@ _VALUES_HEADER: Final = """\
 #   monitoring        PodMonitors and a PrometheusRule of the Prometheus operator
 #   objectStore       photos and models in S3: see values-object-store.yaml
 #   network           the rules of each NetworkPolicy, such as the addresses of Postgres and Redis in `services`
-#   parts             of each part: replicas, strategy, env, resources, an image of its own, and where it runs:
+#   parts             of each part: replicas, strategy, env, resources, a separate image, and where it runs:
 #                     nodeSelector, tolerations, affinity, runtimeClassName
 #   pods              of all parts and the job: image, imagePullSecrets, further volumes and volumeMounts
 #   settings          TRIAGE_ variables of all parts that are not secret

@@ -53,8 +53,8 @@ def describe_transport(transport: server.Transport) -> str:
     problem = "the certificate of Postgres is not verified" if transport.encrypted else "it is not encrypted"
     raise ProblemError(
         f"the connection to Postgres crosses a network, and {problem} (sslmode={transport.sslmode})",
-        "add `?sslmode=verify-full&sslrootcert=FILE` to TRIAGE_DATABASE__URL, or `?sslmode=disable` if nobody else can "
-        "reach that network",
+        "add `?sslmode=verify-full&sslrootcert=FILE` to TRIAGE_DATABASE__URL, or `?sslmode=disable` if that "
+        "network is closed to others",
     )
 
 

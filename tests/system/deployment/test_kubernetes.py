@@ -349,7 +349,7 @@ def test_values_of_the_page_reach_the_objects_of_the_chart(tmp_path: Path) -> No
     site = yaml.safe_load(block)
     (tmp_path / "site.yaml").write_text(block, encoding="utf-8")
 
-    objects = _rendered("--values", str(tmp_path / "site.yaml"))
+    objects = _rendered("--values", f"{CHART}/values-gpu.yaml", "--values", str(tmp_path / "site.yaml"))
 
     _check_schema(objects)
     pods = {name: _pod(each) for name, each in _of_kind(objects, "Deployment", "Job").items()}
@@ -360,7 +360,7 @@ def test_values_of_the_page_reach_the_objects_of_the_chart(tmp_path: Path) -> No
         assert pod["volumes"][-1:] == site["pods"]["volumes"]
         for container in _containers_of(pod):
             assert container["volumeMounts"][-1:] == site["pods"]["volumeMounts"]
-            assert container["image"] == (site["parts"]["scoring"] if pod is pods["scoring"] else site["pods"])["image"]
+            assert container["image"] == site["parts"].get(name, site["pods"])["image"]
     scoring = site["parts"]["scoring"]
     assert {name for name, pod in pods.items() if "runtimeClassName" in pod or "nodeSelector" in pod} == {"scoring"}
     assert pods["scoring"]["nodeSelector"] == scoring["nodeSelector"]

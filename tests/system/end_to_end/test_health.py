@@ -5,11 +5,12 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TypeAlias
 from urllib.request import urlopen
+
+import pytest
 
 from tests.support.deployment import Deployment, eventually
 from worker.doctor.workers import check_workers
@@ -49,17 +50,26 @@ def test_worker_is_unhealthy_while_stopped_and_healthy_after_it_continues(
         assert "triage_model_loaded{device=" in text
 
 
-def test_doctor_finds_a_worker_that_answers_the_second_ping(deploy: Deploy, services: Services) -> None:
+def test_doctor_finds_a_worker_that_answers_the_second_ping(
+    deploy: Deploy, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with deploy("scoring") as clinic:
         eventually(lambda: services.celery.control.ping(timeout=1.0))
-        worker = clinic.workers["scoring"].pid
+        worker, ping = clinic.workers["scoring"].pid, services.celery.control.ping
+        answers: list[object] = []
+
+        def ping_and_continue(**_: float) -> object:
+            answers.append(ping(timeout=10.0 if answers else 0.5))
+            os.kill(worker, signal.SIGCONT)
+            return answers[-1]
+
+        monkeypatch.setattr(services.celery.control, "ping", ping_and_continue)
         os.kill(worker, signal.SIGSTOP)
-        alarm = threading.Timer(2.5, os.kill, (worker, signal.SIGCONT))
-        alarm.start()
         try:
             assert check_workers(services.celery, unused=("intake", "training", "delivery")) == "scoring"
         finally:
-            alarm.join()
+            os.kill(worker, signal.SIGCONT)
+        assert answers[0] == []
 
 
 def _complaint(clinic: Deployment) -> str:
