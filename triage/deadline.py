@@ -50,12 +50,17 @@ class SoleCall(Generic[Value]):
         self._call: Future[Value] | None = None
 
     def start(self) -> Future[Value]:
-        """Calls the function, unless its last call has not ended; returns the call, whose result may never come."""
+        """Calls the function, unless its last call has not ended; returns the call, whose result may never come.
+
+        Raises:
+            RuntimeError: the system starts no more threads.
+        """
         with self._lock:
             if self._call is None or self._call.done():
-                self._call = Future()
+                call: Future[Value] = Future()
                 # a daemon, because a process does not end before its other threads
-                threading.Thread(target=self._run, args=(self._call,), daemon=True).start()
+                threading.Thread(target=self._run, args=(call,), daemon=True).start()
+                self._call = call  # only now: a call whose thread did not start would never end
             return self._call
 
     def _run(self, call: Future[Value]) -> None:
