@@ -61,36 +61,41 @@ class Exporter(Collector):
         self._silent_parts = SoleCall(self._find_silent_parts)
         self._store = SoleCall(services.photo_store.check)
         self._drift_search = SoleCall(self._find_drift)
+        self._comparison: Future[None] | None = None
         self._volumes = {name: SoleCall(partial(volume_of, folder)) for name, folder in services.folders.items()}
+        self._driver = SoleCall(_driver_is_usable)
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         started = time.monotonic()
         reading, listening = self._gauges.start(), self._silent_parts.start()
-        checking, comparing = self._store.start(), self._drift_search.start()
+        checking, asking = self._store.start(), self._driver.start()
         measuring = {name: volume.start() for name, volume in self._volumes.items()}
-        calls: list[Future[Any]] = [reading, listening, checking, comparing, *measuring.values()]
+        # not waited for, as it may take longer than a scrape; a later scrape reports its failure
+        compared, self._comparison = self._comparison, self._drift_search.start()
+        calls: list[Future[Any]] = [reading, listening, checking, asking, *measuring.values()]
         wait(calls, timeout=self._seconds)
 
-        gauges, silent = _result_of(reading), _result_of(listening)
+        if compared is not None and compared.done():
+            _result_of("drift", compared)
+        gauges, silent = _result_of("postgres", reading), _result_of("redis", listening)
         yield _one("triage_postgres_up", "Whether Postgres responds.", float(gauges is not None))
         yield _one("triage_redis_up", "Whether Redis responds.", float(silent is not None))
         yield _one("triage_exporter_seconds", "Duration of this reading.", time.monotonic() - started)
         if gauges is not None:
-            is_there = float(_result_of(checking) is not None)
+            is_there = float(_result_of("blob_store", checking) is not None)
             yield _one("triage_blob_store_up", "Whether the blob store is there and the right one.", is_there)
             yield from _families(gauges)
             stalled = gauges.stalled
             if silent is not None:
                 stalled = {part: part in silent or stalled.get(part, False) for part in PARTS}
             yield _by("triage_stalled", "Whether a part is down, or has stalled.", ["part"], stalled)
-            _result_of(comparing)
             yield from _drift_families(self._drift)
-        found = {name: _result_of(volume) for name, volume in measuring.items()}
+        found = {name: _result_of(f"volume_{name}", volume) for name, volume in measuring.items()}
         yield from _volume_families({name: volume for name, volume in found.items() if volume is not None})
         yield _one(
             "triage_driver_missing",
             "Whether this machine has a GPU whose driver does not respond.",
-            float(has_card() and not driver_responds()),
+            float(not _result_of("driver", asking)),
         )
 
     def _read_gauges(self) -> Gauges:
@@ -108,15 +113,19 @@ class Exporter(Collector):
             self._drift = find_drift(self._sessions)
 
 
-def _result_of(call: Future[Value]) -> Value | None:
-    """None if the service is unavailable, or has not answered in time."""
+def _driver_is_usable() -> bool:
+    return not has_card() or driver_responds()
+
+
+def _result_of(source: str, call: Future[Value]) -> Value | None:
+    """None if the source is unavailable, or has not answered in time."""
     if not call.done():
-        log.warning("service.unavailable", error_type="TimeoutError", kind=Fault.TOO_SLOW)
+        log.warning("service.unavailable", target=source, error_type="TimeoutError", kind=Fault.TOO_SLOW)
         return None
     try:
         return call.result()
     except ServiceUnavailableError as error:
-        log.warning("service.unavailable", error_type=type(error).__name__, kind=error.kind)
+        log.warning("service.unavailable", target=source, error_type=type(error).__name__, kind=error.kind)
         return None
 
 

@@ -11,6 +11,7 @@ from prometheus_client.registry import CollectorRegistry
 from sqlalchemy import text
 
 from tests.support.command_line import Result
+from tests.support.deployment import eventually
 from tests.support.written import WrittenMessage, write_messages
 from triage.domain.card import RegisteredModel
 from triage.domain.reporting import period_of_report
@@ -98,7 +99,7 @@ def test_darker_photos_of_one_source_raise_the_alarm_everywhere(
         check_drift(sessions)
     registry = CollectorRegistry()
     registry.register(Exporter(services, stall=timedelta(minutes=1)))
-    served = generate_latest(registry).decode()
+    served = eventually(lambda: lines if "triage_drift{" in (lines := generate_latest(registry).decode()) else "")
     assert 'triage_drift{source="kiosk"} 1.0' in served
     assert 'triage_drift{source="app"} 0.0' in served
 

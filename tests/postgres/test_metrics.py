@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -14,10 +15,13 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
+import structlog
 import yaml
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+from pydantic import SecretStr
 from sqlalchemy import text
+from structlog.testing import capture_logs
 
 import worker.metrics  # noqa: F401  # declares the metrics of a worker
 from tests.support.command_line import Result
@@ -25,7 +29,9 @@ from tests.support.deployment import eventually
 from triage.domain.card import RegisteredModel
 from triage.domain.messages import IncomingAttachment, IncomingMessage
 from triage.domain.states import RunKind
+from triage.errors import DatabaseUnavailableError
 from triage.storage import runs
+from worker.exporter import Exporter
 from worker.queues import PARTS, WORKERS
 from worker.services import Services
 from worker.settings import Settings
@@ -211,29 +217,85 @@ def test_user_of_redis_who_only_reads_suffices(export: Callable[..., str], servi
     assert set(_stalled(values)) == set(PARTS)
 
 
-def test_scrape_reports_what_responds_when_the_blob_store_and_redis_hang(
-    export: Callable[..., str], services: Services
-) -> None:
+def _collected(exporter: Exporter) -> tuple[dict[tuple[str, tuple[str, ...]], float], set[tuple[str, str]]]:
+    """The values of one scrape, and target and kind of its warnings."""
+    with capture_logs() as logs:
+        values = {
+            (sample.name, tuple(sample.labels.values())): sample.value
+            for family in exporter.collect()
+            for sample in family.samples
+        }
+    return values, {(line["target"], line["kind"]) for line in logs if line["event"] == "service.unavailable"}
+
+
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """A GPU whose driver responds only once the event is set."""
+    awake = threading.Event()
+    monkeypatch.setenv("NVIDIA_VISIBLE_DEVICES", "all")
+    monkeypatch.setattr("worker.exporter.driver_responds", lambda: awake.wait(30))
+    yield awake
+    awake.set()
+
+
+@pytest.fixture
+def fresh_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.exporter.log", structlog.get_logger())  # another test may have configured the old one
+
+
+@pytest.mark.usefixtures("fresh_log")
+def test_scrape_reports_what_responds_when_other_sources_hang(services: Services, driver: threading.Event) -> None:
     services.intake.enqueue([IncomingMessage("ehr", "m", [IncomingAttachment(data=b"a")])])
     marker = Path(services.settings.blobs_url) / "triage-store-id"
     content = marker.read_bytes()
     marker.unlink()
-    os.mkfifo(marker)  # who reads it waits for a writer
+    os.mkfifo(marker)  # a reader blocks until a writer opens it
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        exporter = export(REDIS__URL=f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
-        _, values = _scrape(exporter)
+        redis = services.settings.redis.model_copy(
+            update={"url": SecretStr(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")}
+        )
+        with Services(services.settings.model_copy(update={"redis": redis})) as hanging:
+            exporter = Exporter(hanging, stall=timedelta(minutes=1), seconds=1)
+            [(values, warnings)] = eventually(
+                lambda: [found for found in [_collected(exporter)] if found[0]["triage_postgres_up", ()]]
+            )
 
-        assert (values["triage_blob_store_up", ()], values["triage_redis_up", ()]) == (0, 0)
-        assert (values["triage_postgres_up", ()], values["triage_pending_photos", ("fresh",)]) == (1, 1)
-        assert values["triage_volume_free_bytes", ("photos",)] > 0
+            assert {target for target, kind in warnings if kind == "too_slow"} == {"blob_store", "redis", "driver"}
+            assert (values["triage_blob_store_up", ()], values["triage_redis_up", ()]) == (0, 0)
+            assert values["triage_driver_missing", ()] == 1
+            assert (values["triage_postgres_up", ()], values["triage_pending_photos", ("fresh",)]) == (1, 1)
+            assert values["triage_volume_free_bytes", ("photos",)] > 0
 
-    other = marker.with_name("other")
-    other.write_bytes(content)
-    waits = os.open(marker, os.O_WRONLY)
-    other.replace(marker)
-    os.close(waits)
-    assert eventually(lambda: _scrape(exporter)[1]["triage_blob_store_up", ()])
+            other = marker.with_name("other")
+            other.write_bytes(content)
+            waits = os.open(marker, os.O_WRONLY)
+            other.replace(marker)
+            os.close(waits)
+            driver.set()
+            assert eventually(lambda: _collected(exporter)[0]["triage_blob_store_up", ()])
+            assert _collected(exporter)[0]["triage_driver_missing", ()] == 0
+
+
+@pytest.mark.usefixtures("fresh_log")
+def test_scrape_waits_for_no_comparison_of_periods_and_reports_its_failure_later(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = threading.Event()
+
+    def fail(_: object) -> None:
+        released.wait(30)
+        raise DatabaseUnavailableError("Postgres does not respond: retry")
+
+    monkeypatch.setattr("worker.exporter.find_drift", fail)
+    exporter = Exporter(services, stall=timedelta(minutes=1), seconds=60)
+    scrapes = [_collected(exporter) for _ in range(2)]
+    assert [values["triage_postgres_up", ()] for values, _ in scrapes] == [1, 1]
+    assert [warnings for _, warnings in scrapes] == [set(), set()]
+
+    released.set()
+
+    assert eventually(lambda: _collected(exporter)[1]) == {("drift", "unreachable")}
 
 
 def test_scrape_reports_an_unavailable_database(exporter: str, services: Services, engine: Any) -> None:
