@@ -88,6 +88,7 @@ def test_scrape_returns_the_state_of_the_database(
     photos = [IncomingAttachment(data=b"a"), IncomingAttachment(data=b"b")]
     refused = IncomingAttachment(uri=f"file:///elsewhere/{PATIENT}.jpg")
     services.intake.enqueue([IncomingMessage("ehr", PATIENT, [*photos, refused], thread=PATIENT)])
+    _recorded(services, 0)
 
     text, values = _scrape(exporter)
 
