@@ -32,8 +32,9 @@ TRIED: Final = {
     ),
     "trainings_failed": (
         "On 263 photos of two folds: votes and ranking, as shipped but shorter, AUC .928 (.893 to .962) and SRCC .719 "
-        "(.637 to .782); with copies that both teachers rated .930 and .712; with half of each target from them .922 "
-        "and .701; the head alone .927 and .705; the teachers .937 and .746. See docs/starter-model.md."
+        "(.637 to .782); with the kind of degradation as a second task .923 and .711; with copies that both teachers "
+        "rated .930 and .712; with half of each target from them .922 and .701; the head alone .927 and .705; the "
+        "teachers .937 and .746. See docs/starter-model.md."
     ),
     "no_skin_failed": (
         "The reason as one of the others, with passing scenes among the photos without a reason, finds 1 % of scenes. "

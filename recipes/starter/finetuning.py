@@ -9,7 +9,7 @@ Axes: N rated photos, M series, n patches of a batch.
 
 import copy
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -46,6 +46,8 @@ class FinetuningConfig:
     rank_weight: float = 1.5
     rank_margin: float = 0.35
     anchor_weight: float = 0.2
+    kind_weight: float = 0.0
+    kind_learning_rate: float = 1e-3
     averaging: float = 0.985
     seed: int = 1
 
@@ -55,20 +57,33 @@ def _no_copies() -> NDArray[np.float16]:
 
 
 @dataclass(frozen=True, slots=True)
+class SeriesFeatures:
+    """The features of the lower convolutions of M photos and of three degradations of each.
+
+    Attributes:
+        patches: float16 (M, 4, 2, 512, 14, 14), two patches of each photo.
+        kinds: int64 (M,), the place of each series' degradation in `Degradation`.
+    """
+
+    patches: NDArray[np.float16]
+    kinds: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class LowerFeatures:
     """The features of the lower convolutions, float16.
 
     Attributes:
         rated: (1 or 2, N, 5, 512, 14, 14): the training photos, as they are and perhaps flipped left-right.
         expected_votes: float32 (N,).
-        series: (M, 4, 2, 512, 14, 14): a photo and three degradations of it, two patches each.
+        series: of M photos and their degradations.
         copies: (C, 2, 512, 14, 14): altered copies of training photos, two patches each.
         copies_votes: float32 (C,), the expected votes that another model gives them.
     """
 
     rated: NDArray[np.float16]
     expected_votes: Tensor
-    series: NDArray[np.float16]
+    series: SeriesFeatures
     copies: NDArray[np.float16] = field(default_factory=_no_copies)
     copies_votes: Tensor = field(default_factory=lambda: torch.zeros(0))
 
@@ -103,9 +118,10 @@ def originals_of_series(
 
 def series_features(
     network: OrdinalVGG16, originals: Tensor, config: FinetuningConfig, random: np.random.Generator
-) -> NDArray[np.float16]:
-    """The features of series, each of a random kind: (M, 4, 2, 512, 14, 14)."""
+) -> SeriesFeatures:
+    """The features of series, each of a random kind."""
     found = np.empty((len(originals) * config.series_per_photo, 4, 2, 512, 14, 14), np.float16)
+    kinds_found = np.empty(len(found), np.int64)
     for index, photo in enumerate(originals):
         kinds = random.choice(len(_KINDS), config.series_per_photo, replace=False)
         for number, kind in enumerate(kinds):
@@ -113,28 +129,36 @@ def series_features(
             windows = five_patches(photos_of_series)[:, random.choice(N_PATCHES, 2, replace=False)]
             row = index * config.series_per_photo + number
             found[row] = lower_convolutions(network, windows.flatten(0, 1)).reshape(4, 2, 512, 14, 14)
+            kinds_found[row] = kind
         if index % 100 == 0:
             print(f"features of series {index} of {len(originals)}", flush=True)
-    return found
+    return SeriesFeatures(found, torch.from_numpy(kinds_found))
 
 
 def finetune(network: OrdinalVGG16, features: LowerFeatures, config: FinetuningConfig) -> None:
-    """Trains the upper convolutions and the head in place. The result is an exponential average over the steps."""
+    """Trains the upper convolutions and the head in place. The result is an exponential average over the steps.
+
+    With `kind_weight` a second head, which is dropped afterwards, learns to name the degradation of each photo of a
+    series, or none.
+    """
     random = np.random.default_rng(config.seed)
     upper = network.features[_LOWER:]
     head = network.head
     levels, copies_levels = soft_levels(features.expected_votes), soft_levels(features.copies_votes)  # (N, 4), (C, 4)
     fit_head(network, features)
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": list(upper.parameters()), "lr": config.learning_rate},
         {"params": [head.weight], "lr": config.head_learning_rate},
         {"params": [head.bias], "lr": config.bias_learning_rate},
     ]
-    trained: list[nn.Parameter] = [weights for group in groups for weights in group["params"]]  # type: ignore[attr-defined]
+    of_kind = nn.Linear(512, len(_KINDS) + 1)  # the last one is no degradation
+    if config.kind_weight:
+        groups.append({"params": list(of_kind.parameters()), "lr": config.kind_learning_rate})
+    trained: list[nn.Parameter] = [weights for group in groups for weights in group["params"]]
     optimiser = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser,
-        max_lr=[config.learning_rate, config.head_learning_rate, config.bias_learning_rate],
+        max_lr=[group["lr"] for group in groups],
         total_steps=config.epochs * config.steps_per_epoch,
         pct_start=0.15,
     )
@@ -149,13 +173,14 @@ def finetune(network: OrdinalVGG16, features: LowerFeatures, config: FinetuningC
             patches = np.stack(
                 [features.rated[flip, photo, random.choice(N_PATCHES, n_patches, replace=False)] for photo in photos]
             )
-            chosen = random.choice(len(features.series), config.series_per_step, replace=False)
-            of_series = features.series[np.sort(chosen), :, int(random.integers(2))]
+            chosen = np.sort(random.choice(len(features.series.patches), config.series_per_step, replace=False))
+            of_series = features.series.patches[chosen, :, int(random.integers(2))]
             copied = np.zeros(0, np.int64)
             if config.copies_per_step:
                 copied = random.choice(len(features.copies), config.copies_per_step, replace=False)
             parts = [_flat(patches), _flat(features.copies[copied]), _flat(of_series)]
-            latents = _latent(upper, head.weight, np.concatenate(parts)).split([len(part) for part in parts])
+            responses = _upper(upper, np.concatenate(parts))  # (n, 512, 7, 7)
+            latents = (responses.flatten(1) @ head.weight).split([len(part) for part in parts])
             ranked = latents[2].view(-1, 4)  # (n,) -> (series, 4)
             votes_loss = _votes_loss(head.bias, latents[0].view(-1, n_patches), levels[photos])
             if config.copies_per_step:
@@ -165,6 +190,9 @@ def finetune(network: OrdinalVGG16, features: LowerFeatures, config: FinetuningC
             ends = torch.sigmoid(ranked[:, [0, -1]] + head.bias[_GOOD])  # the original and its strongest degradation
             anchor_loss = F.binary_cross_entropy(ends, torch.tensor([0.85, 0.15]).expand_as(ends))
             loss = votes_loss + config.rank_weight * rank_loss + config.anchor_weight * anchor_loss
+            if config.kind_weight:
+                named = of_kind(responses[-ranked.numel() :].mean(dim=(2, 3)))  # (4 * series, kinds + 1)
+                loss = loss + config.kind_weight * F.cross_entropy(named, _kinds_of(features.series.kinds[chosen]))
             optimiser.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(trained, 2.0)
@@ -180,6 +208,13 @@ def finetune(network: OrdinalVGG16, features: LowerFeatures, config: FinetuningC
         for kept, weights in zip(average, trained, strict=True):
             weights.copy_(kept)
         head.order_biases()
+
+
+@torch.no_grad()
+def pooled_from(network: OrdinalVGG16, lower: NDArray[np.float16]) -> NDArray[np.float32]:
+    """The mean of each channel of the last convolutions, (n, 512), by the features of patches, (n, P, 512, 14, 14)."""
+    upper = network.features[_LOWER:]
+    return np.stack([_upper(upper, patches).mean(dim=(0, 2, 3)).numpy() for patches in lower])
 
 
 @torch.no_grad()
@@ -231,6 +266,12 @@ def fit_head(network: OrdinalVGG16, features: LowerFeatures) -> None:
 def _votes_loss(bias: Tensor, latents: Tensor, levels: Tensor) -> Tensor:
     """The CORAL loss on the mean of the patches' probabilities. `latents`: (photos, patches)."""
     return coral_loss(torch.sigmoid(latents.unsqueeze(-1) + bias).mean(dim=1), levels)
+
+
+def _kinds_of(kinds: Tensor) -> Tensor:
+    """The class of each photo of series: none for the photo itself, then the kind three times. (n,) -> (4 * n,)."""
+    none = torch.full_like(kinds, len(_KINDS))
+    return torch.stack([none, kinds, kinds, kinds], dim=1).flatten()
 
 
 def _latent(upper: nn.Module, weight: Tensor, lower: NDArray[np.float16]) -> Tensor:
