@@ -151,7 +151,7 @@ def finetune(network: OrdinalVGG16, features: LowerFeatures, config: FinetuningC
         {"params": [head.weight], "lr": config.head_learning_rate},
         {"params": [head.bias], "lr": config.bias_learning_rate},
     ]
-    of_kind = nn.Linear(512, len(_KINDS) + 1)  # the last one is no degradation
+    of_kind = nn.Linear(512, len(_KINDS) + 1)  # the last output stands for an unchanged photo
     if config.kind_weight:
         groups.append({"params": list(of_kind.parameters()), "lr": config.kind_learning_rate})
     trained: list[nn.Parameter] = [weights for group in groups for weights in group["params"]]
